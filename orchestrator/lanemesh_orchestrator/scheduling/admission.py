@@ -230,11 +230,9 @@ class StartGate:
         try:
             await waiter
         except asyncio.CancelledError:
-            if waiter.cancelled():
-                self._queue.remove(waiter)
-            else:
+            if not waiter.cancelled():
                 self.release()  # it got its turn in the same moment
-            raise
+            raise  # a cancelled waiter stays in the queue until `release` skips it
 
     def release(self) -> None:
         """Ends a turn: the first one that waits gets it."""

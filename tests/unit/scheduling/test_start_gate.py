@@ -66,6 +66,22 @@ async def test_a_turn_that_comes_with_a_cancellation_is_passed_on() -> None:
     assert gate.active == 0
 
 
+async def test_a_turn_that_ends_with_the_cancellation_of_a_waiting_run_is_passed_on() -> None:
+    gate = StartGate(1, hold_seconds=60)
+    first, second, third = (gate.enter() for _ in range(3))
+    await first.turn()
+    cancelled = asyncio.create_task(second.turn())
+    waiting = asyncio.create_task(third.turn())
+    await settled()
+    cancelled.cancel()
+    first.leave()
+    with pytest.raises(asyncio.CancelledError):
+        await cancelled
+    await waiting
+    third.leave()
+    assert gate.active == 0
+
+
 async def test_a_run_beyond_the_bound_is_refused_with_the_advice_to_retry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(admission, "MAX_PENDING", 2)
     gate = StartGate()
