@@ -172,6 +172,25 @@ async def test_each_value_is_sent_before_the_next_one_exists(before: int) -> Non
 
 
 @pytest.mark.conformance("FIRE-24")
+def test_each_value_is_sent_as_it_was_when_it_was_yielded() -> None:
+    """Although the generator changes the same object before each yield."""
+
+    class Changes(Node):
+        text: In[str]
+        out: Out[dict[str, Any]]
+
+        def gen_process(self, context: Context) -> Iterator[tuple[str, Any]]:
+            value: dict[str, Any] = {"text": self.text, "seen": []}
+            for number in range(20):
+                value["seen"].append(number)
+                yield "out", value
+
+    seen = [list(range(number + 1)) for number in range(20)]
+    expected = [{"text": text, "seen": numbers} for text in NUMBERS[:10] for numbers in seen]
+    assert run_node(Changes, text=NUMBERS[:10]).out == expected
+
+
+@pytest.mark.conformance("FIRE-24")
 @pytest.mark.parametrize("each", [1, 3, 100_000])
 async def test_a_generator_whose_output_is_full_stops_at_its_bound(each: int) -> None:
     """Over all its firings: what was yielded is at its consumer, on the lane, or one of MAX_AHEAD values."""

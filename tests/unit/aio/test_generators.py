@@ -50,7 +50,7 @@ async def test_a_value_does_not_wait_for_the_next_one(quick: int) -> None:
     assert value == -2
 
 
-@pytest.mark.parametrize(("value", "bound"), [("x", MAX_AHEAD), ("x" * MAX_AHEAD_BYTES, 1), ({"a": 1}, 16)])
+@pytest.mark.parametrize(("value", "bound"), [("x", MAX_AHEAD), ("x" * MAX_AHEAD_BYTES, 1), ({"a": 1}, 1)])
 async def test_a_generator_runs_ahead_up_to_its_bound(value: Any, bound: int) -> None:
     pulled = taken = most = 0
 
@@ -65,6 +65,27 @@ async def test_a_generator_runs_ahead_up_to_its_bound(value: Any, bound: int) ->
         taken += 1
     assert taken == 2000
     assert most <= bound
+
+
+@pytest.mark.parametrize("quick", [0, 1, 300])
+@pytest.mark.parametrize("pairs", [False, True])
+async def test_a_value_is_passed_on_before_the_generator_can_change_it(
+    quick: int, pairs: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lanemesh._aio.generators.HOP_SECONDS", 3600)
+
+    def generator() -> Iterator[Any]:
+        yield from ["x"] * quick
+        counts: list[int] = []
+        for number in range(20):
+            counts.append(number)
+            yield ("out", counts) if pairs else counts
+
+    seen: list[int] = []
+    async for value in in_threads(generator()):
+        if value != "x":
+            seen.append(len(value[1] if pairs else value))
+    assert seen == list(range(1, 21))
 
 
 async def test_a_generator_with_slow_steps_is_one_value_ahead(monkeypatch: pytest.MonkeyPatch) -> None:

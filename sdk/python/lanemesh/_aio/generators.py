@@ -26,8 +26,9 @@ MAX_AHEAD = 128
 MAX_AHEAD_BYTES = 256 * 1024
 """Size of these values above which no further one is pulled: 256 KiB."""
 
-_UNMEASURED_BYTES = MAX_AHEAD_BYTES // 16
-"""What a value counts whose size is not known without a walk through it."""
+_CHANGEABLE_BYTES = MAX_AHEAD_BYTES
+"""What a value counts that the generator may change after it was yielded, such as an object: the generator takes no further step
+before this value is passed on."""
 
 
 class GeneratorEnd:
@@ -48,7 +49,8 @@ class GeneratorThread:
     A trip to the thread pulls values until a generator fails or one of these bounds is reached: 1 ms, MAX_AHEAD_BYTES, or the
     number that the last trip managed, doubled while they are quick, up to MAX_AHEAD. The first value of a trip wakes the event loop
     at once, so it does not wait for the next one. The next trip begins when all values of the last one were taken: a generator
-    whose output is blocked is at most MAX_AHEAD values ahead, and one with slow steps is one value ahead.
+    whose output is blocked is at most MAX_AHEAD values ahead, and one with slow steps is one value ahead. A value that the
+    generator may change, such as an object, ends the trip, so that it is passed on as it was yielded.
     """
 
     def __init__(
@@ -320,11 +322,7 @@ def _size(value: Any) -> int:
         return len(value)
     if kind is int or kind is float or kind is bool or value is None:
         return 0
-    try:
-        content: Any = getattr(value, "content", None)  # of media and documents
-    except Exception:
-        content = None
-    return _UNMEASURED_BYTES + (len(content) if type(content) in (str, bytes) else 0)
+    return _CHANGEABLE_BYTES
 
 
 def _failure(error: BaseException) -> Exception:
