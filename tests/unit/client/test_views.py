@@ -8,6 +8,7 @@ from contextlib import aclosing
 
 import pytest
 from lanemesh import JobUpdate, LanemeshError, NodeState, OutputUpdate, RunFailed, ToolUpdate
+from lanemesh._aio.signal import Signal
 from lanemesh.channels import Channels
 from lanemesh.client.fanout import MAX_UPDATES
 from lanemesh.client.runs import Run
@@ -111,6 +112,39 @@ async def test_a_view_that_is_not_read_holds_the_run_at_its_bound() -> None:
         assert link.acknowledged == 0  # the slow one has not asked for its second
         assert await anext(slow) == "1"
         assert await waiting == str(MAX_UPDATES)
+
+
+class WindowLink(Link):
+    """Gives an update only when fewer than 256 are not acknowledged, as an orchestrator does."""
+
+    def __init__(self, *updates: update_pb2.Update) -> None:
+        super().__init__(*updates)
+        self.window = Signal()
+
+    async def batches(self) -> AsyncGenerator[Sequence[Entry], None]:
+        for number, update in enumerate(self.given, 1):
+            while number - self.acknowledged > MAX_UPDATES:
+                await self.window.wait()
+            self.read += 1
+            update.sequence = number
+            yield [update]
+
+    def acknowledge(self, sequence: int) -> None:
+        super().acknowledge(sequence)
+        self.window.fire()
+
+
+@pytest.mark.parametrize("before", [1, 129, 200, 255])
+async def test_a_view_below_its_bound_does_not_hold_another(before: int) -> None:
+    after = 300
+    nodes = [update_pb2.Update(node=update_pb2.NodeUpdate(component="a")) for _ in range(after)]
+    link = WindowLink(*[output("a") for _ in range(before)], *nodes, COMPLETED)
+    async with Run(link, None) as run:
+        idle = run.values()
+        async with asyncio.timeout(5):
+            first, states = await asyncio.gather(anext(idle), run.nodes())
+        assert (first, len(states)) == ("a", after)
+        assert len([value async for value in idle]) == before - 1
 
 
 async def test_a_wait_that_is_cancelled_loses_nothing() -> None:

@@ -39,9 +39,17 @@ class Acknowledgement:
         self._taken = sequence
         self._bytes += size
         if sequence - self._acknowledged >= ACKNOWLEDGED_UPDATES or self._bytes >= ACKNOWLEDGED_BYTES:
-            if sequence > self._acknowledged:
-                self._acknowledge(sequence)
-            self._acknowledged, self._bytes = sequence, 0
+            self.flush()
+
+    def is_due(self, received: int) -> bool:
+        """Whether the run sends no update after `received` before one is acknowledged."""
+        return received - self._acknowledged >= MAX_UPDATES
+
+    def flush(self) -> None:
+        """Acknowledges what was taken."""
+        if self._taken > self._acknowledged:
+            self._acknowledge(self._taken)
+        self._acknowledged, self._bytes = self._taken, 0
 
 
 class UpdateQueue:
@@ -157,7 +165,7 @@ class Fanout:
         cancelled wait loses nothing. Raises the errors of the source."""
         check_loop(self._loop, "this run")
         while (entry := queue.take()) is None:
-            self._note_read()
+            self._note_read(waits=True)
             if self._ended:
                 if self._error is not None:
                     raise self._error
@@ -168,8 +176,9 @@ class Fanout:
             self._capacity.fire()
         return entry
 
-    def _note_read(self) -> None:
-        """Acknowledges what every view has read."""
+    def _note_read(self, *, waits: bool = False) -> None:
+        """Acknowledges what every view has read. `waits`: a view waits for updates. Then few read ones are acknowledged as well, if
+        the run may wait for that because another view is behind."""
         if self._acknowledgement is None:
             return
         read = self._received - max((queue.behind(self._received) for queue in self._queues), default=0)
@@ -177,6 +186,9 @@ class Fanout:
         if read > self._read_to:
             self._acknowledgement.took(read, max(0, read_bytes - self._read_bytes))
             self._read_to, self._read_bytes = read, read_bytes
+        waits = waits or any(queue.arrived.waiters for queue in self._queues)
+        if waits and self._acknowledgement.is_due(self._received):
+            self._acknowledgement.flush()
 
     async def close(self) -> None:
         """Ends reading; open views end."""
