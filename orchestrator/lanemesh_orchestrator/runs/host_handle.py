@@ -119,6 +119,10 @@ class HostHandle:
         finally:
             del self._answers[number]
 
+    def report_loss(self) -> None:
+        """Reports the loss of a host that was lost before its start, as a later loss is reported."""
+        self._on_lost(self, self.finished.result()[0])
+
     async def stop(self, reason: str) -> None:
         """Cancels what still runs on the host, waits up to 10 s for its end, and closes the connection."""
         if self._reader is None:

@@ -89,12 +89,15 @@ async def start(
         hosts: the hosts, which have connected.
         reroutes: requests to hosts that already run; they are sent before the start.
     """
+    lost = [host for host in hosts if host.finished.done()]  # since it was placed, which nothing has noticed
     for host in hosts:
         host.started = True  # for all hosts before the first await: a loss from now on needs recovery
     for other, reroute in reroutes:
         await other.send(reroute)
     request = node_pb2.HostRequest(start=node_pb2.Start())
     await send_to_all(hosts, lambda _: request)
+    for host in lost:  # now, since the others must get `start` before what recovery sends them
+        host.report_loss()
 
 
 async def send_to_all(

@@ -20,10 +20,13 @@ from lanemesh.server.services import load_file
 from lanemesh.v1 import node_pb2, update_pb2
 from lanemesh_orchestrator.orchestrator import Orchestrator
 from lanemesh_orchestrator.runs import host_streams
+from lanemesh_orchestrator.runs.active_run import ActiveRun
+from lanemesh_orchestrator.runs.host_connection import server_lost
 from lanemesh_orchestrator.scheduling import admission
+from lanemesh_orchestrator.scheduling.assignment import LOCAL
 
 from rigs.replicas import RECOVERY_NODES, replicas
-from rigs.runs import NODES, Pipeline, line, node, until
+from rigs.runs import NODES, Pipeline, line, node, pipeline, until
 
 TAGS = line(node("a", "tag", "chat"), node("b", "tag", "a"))
 
@@ -146,6 +149,39 @@ async def test_a_lane_that_is_never_opened_fails_the_run(monkeypatch: pytest.Mon
         result = await client.run(APART, input="x").result()
         assert (result.state, result.error and result.error.reason) == ("failed", "lane-not-opened")
         assert 'the node server "left" has started, but has not opened the lane a.' in str(result.error)
+
+
+@pytest.fixture
+def lost_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server of a component is lost after it has placed it, and before it is told to start."""
+    run = ActiveRun._run
+
+    async def late(self: ActiveRun) -> None:
+        for host in self._hosts:
+            if host.server != LOCAL:
+                host.lose(server_lost(host.server, "its connection broke"))
+        await asyncio.sleep(0)
+        await run(self)
+
+    monkeypatch.setattr(ActiveRun, "_run", late)
+
+
+@pytest.mark.conformance("START-01")
+@pytest.mark.usefixtures("lost_in_time")
+@pytest.mark.parametrize(
+    "document", [pipeline(node("a", "numbers", count=3)), line(node("a", "tag", "chat"))], ids=["alone", "lanes"]
+)
+async def test_a_server_that_is_lost_directly_before_the_start_fails_the_run(document: Pipeline) -> None:
+    async with mesh_of("left") as (_, client, _servers), asyncio.timeout(10):
+        result = await client.run(document).result()
+        assert (result.state, result.error and result.error.reason) == ("failed", "server-lost")
+
+
+@pytest.mark.conformance("START-01")
+@pytest.mark.usefixtures("lost_in_time")
+async def test_a_recoverable_component_that_is_lost_directly_before_the_start_is_placed_again() -> None:
+    async with mesh_of("left", "right") as (_, client, _servers), asyncio.timeout(10):
+        assert await ends(client, line(node("c", "steady", "chat"))) == ("completed", ("x",))
 
 
 @pytest.mark.conformance("START-02")
