@@ -348,7 +348,7 @@ class Hosted:
 
 
 @asynccontextmanager
-async def hosted(provider: str, *edges: node_pb2.Edge) -> AsyncIterator[Hosted]:
+async def hosted(provider: str, *edges: node_pb2.Edge, opens_lanes_at_start: bool = False) -> AsyncIterator[Hosted]:
     """The component "c", placed with these edges."""
     server = NodeServer(NodeHost([load_file(RECOVERY_NODES)], name="n"))
     await server.start()
@@ -358,6 +358,7 @@ async def hosted(provider: str, *edges: node_pb2.Edge) -> AsyncIterator[Hosted]:
         protocol_version=PROTOCOL_VERSION,
         instances=[node_pb2.Instance(component="c", provider=provider)],
         edges=edges,
+        opens_lanes_at_start=opens_lanes_at_start,
     )
     try:
         assert not (await run.say("placed", place=place)).placed.faults
@@ -484,6 +485,22 @@ async def test_an_edge_outlives_a_lane_that_breaks_and_takes_another_once_it_is_
         assert answer.detached.edges[0].done
         consumer.may_end.set()
     await consumer.lose()
+
+
+async def test_a_lost_producer_that_opens_its_lane_late_does_not_take_the_place_of_its_successor() -> None:
+    edges = (into(reopenable=True, producer_server="gone"),)
+    async with hosted("fragile", *edges, opens_lanes_at_start=True) as run, raw_channel(run.address) as channel:
+        await run.say("", start=node_pb2.Start())
+        await run.say("detached", detach=node_pb2.Detach(id=1, edge_ids=["p.text>c.text"]))
+        late, successor = RawLane(channel), RawLane(channel)
+        await late.send(opening("r", "p.text>c.text"), texts("a"))
+        await late.half_close()
+        refused, fault, _ = await asyncio.wait_for(late.status(), SOON)
+        assert (refused, fault and fault.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "producer-lost")
+        await successor.send(opening("r", "p.text>c.text", reopen=True), texts("a"), end(1))
+        await successor.accepted()
+        await successor.half_close()
+        assert (await successor.status())[0] is grpc.StatusCode.OK
 
 
 async def test_the_end_of_a_cancelled_producer_is_a_loss() -> None:

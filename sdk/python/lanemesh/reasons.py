@@ -101,6 +101,8 @@ class Reason(StrEnum):
     """Items that have to be replayed are no longer kept."""
     NOT_RECOVERABLE = "not-recoverable"
     """An edge cannot continue with another server at its other end."""
+    PRODUCER_LOST = "producer-lost"
+    """A producer that counts as lost opened its lane late; the edge waits for its successor."""
     UNKNOWN_EDGE = "unknown-edge"
     """A lane was opened for an edge that is not hosted there."""
 

@@ -348,6 +348,10 @@ class HostedRun:
             edge.reopening.reopen()
         elif edge.id in self._accepted:
             raise refuse(Code.ALREADY_EXISTS, "already-open", "the edge has a lane already")
+        elif edge.reopening is not None and edge.reopening.detached:
+            raise refuse(
+                Code.FAILED_PRECONDITION, "producer-lost", "its producer counts as lost; the edge waits for another"
+            )
         if opening.resume_from:
             if edge.committed is None:
                 raise refuse(Code.FAILED_PRECONDITION, "no-resume", "the lanes of this edge cannot be resumed")
