@@ -444,6 +444,25 @@ async def test_a_server_that_has_lost_its_orchestrator_ends_no_lane_well(ended: 
     await pool.close()
 
 
+async def test_a_consumer_that_has_left_before_its_lane_is_opened_is_lost() -> None:
+    """Its server stops, or has started again: it knows nothing of the run."""
+    second, pool = Consumer(), ConnectionPool()
+    await second.start()
+    async with hosted("steady") as run:
+        sender = ReplayingSender(into(replayable=True, consumer_address=run.address), "gone", pool)
+        sender.dial()
+        assert sender.offer("a", 40, None)
+        await asyncio.wait_for(sender._lane.closed(), SOON)
+        assert sender._lane.fault is not None
+        assert sender._lane.fault.code is Code.NOT_FOUND
+        assert (sender.stopped, sender.detach().done) == (False, False)
+        sender.reroute(second.route("p.text>c.text"))
+        await second.got("a")
+        await sender.abort(Fault(code=Code.CANCELLED, reason="cancelled", message="over"))
+    await second.lose()
+    await pool.close()
+
+
 async def test_an_edge_outlives_a_lane_that_breaks_and_takes_another_once_it_is_detached() -> None:
     consumer = Consumer()
     await consumer.start()

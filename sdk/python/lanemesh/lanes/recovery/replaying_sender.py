@@ -189,11 +189,11 @@ class ReplayingSender(SenderState):
 
     def _is_lost(self) -> bool:
         """The call broke in a way that the loss of its server explains, or the consumer was cancelled, as by a server that has lost
-        its orchestrator."""
+        its orchestrator. A server that stops, or has started again, does not know the run (NOT_FOUND)."""
         fault = self._lane.fault
         if fault is None or fault.code is Code.CANCELLED:
             return fault is not None
-        return self._lane.broken and fault.code in (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED)
+        return self._lane.broken and fault.code in (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.NOT_FOUND)
 
     def _begin_again(self) -> None:
         if self._away is None:
