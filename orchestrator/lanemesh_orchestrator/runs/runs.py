@@ -278,9 +278,9 @@ class Runs:
         self._runs.pop(run_id, None)
 
     def _can_reuse(self, address: str) -> bool:
-        """Whether the server at an address hosts several runs on one stream."""
+        """Whether the server at an address hosts several runs on one stream, and will host further ones."""
         member = self._registry.at(address)
-        return member is not None and Feature.QUICK_STARTS in member.features
+        return member is not None and not member.draining and Feature.QUICK_STARTS in member.features
 
     def _ended(self, run_id: str, assignment: Assignment, ticket: Ticket) -> None:
         ticket.leave()

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from typing import Any
 
+import grpc.aio
 import pytest
 from lanemesh import Client, Deployed
 from lanemesh.features import FEATURES, Feature
@@ -242,6 +243,70 @@ async def test_a_run_over_a_stream_that_has_ended_unnoticed_gets_a_new_one() -> 
         await servers.pop().stop()
         servers.append(await serve(orchestrator, "left", port=int(address.rpartition(":")[2])))
         assert (await ends(client, Deployed("tags")))[0] == "completed"
+
+
+class RawStream:
+    """A `Host` stream by hand."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        path = "/lanemesh.v1.NodeService/Host"
+        self.call: Any = channel.stream_stream(path, response_deserializer=node_pb2.HostResponse.FromString)()
+
+    async def send(self, **frame: Any) -> None:
+        await self.call.write(node_pb2.HostRequest(**frame).SerializeToString())
+
+    async def until(self, kind: str) -> None:
+        """Reads up to a frame of a kind; "": up to the end of the stream."""
+        async with asyncio.timeout(5):
+            while isinstance(frame := await self.call.read(), node_pb2.HostResponse):
+                if kind and frame.WhichOneof("frame") == kind:
+                    return
+        assert not kind
+
+
+def placed_alone(run_id: str, count: int) -> node_pb2.Place:
+    """A run of one component, which sends so many numbers nowhere."""
+    instance = node_pb2.Instance(component="a", provider="numbers", config_json=f'{{"count": {count}}}')
+    return node_pb2.Place(run_id=run_id, instances=[instance], opens_lanes_at_start=True)
+
+
+@asynccontextmanager
+async def raw_stream() -> AsyncIterator[tuple[NodeServer, RawStream]]:
+    """A node server that has joined nothing, and a stream to it."""
+    server = NodeServer(NodeHost([load_file(NODES)], name="left"))
+    await server.start()
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        yield server, RawStream(channel)
+    await server.stop()
+
+
+@pytest.mark.conformance("START-02")
+async def test_a_stream_that_a_draining_server_ends_lets_no_further_run_wait() -> None:
+    async with raw_stream() as (server, stream):
+        await stream.send(place=placed_alone("r", 1))
+        await stream.until("placed")
+        server.host.drain()
+        await stream.send(start=node_pb2.Start())
+        await stream.until("finished")
+        await stream.send(place=placed_alone("next", 1))
+        await stream.until("")
+
+
+@pytest.mark.conformance("START-02")
+async def test_a_run_that_ends_on_a_draining_server_ends_well_and_holds_no_stream() -> None:
+    async with mesh_of("left") as (orchestrator, client, servers):
+        run = await client.start(TAGS, input="1", open_input=True)
+        left = servers.pop()
+        await until(lambda: bool(left.host.runs))
+        draining = asyncio.create_task(left.drain())
+        await until(lambda: orchestrator.registry.members["left"].draining)
+        await run.push("2")
+        await run.end_input()
+        result = await run.result()
+        assert (result.state, result.error, len(result.values)) == ("completed", None, 2)
+        async with asyncio.timeout(3):
+            await draining
+            await left.stop()
 
 
 @pytest.mark.conformance("START-02")

@@ -73,6 +73,8 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
                 request = await context.read()
                 if not isinstance(request, node_pb2.HostRequest):
                     break
+                if session.is_over and request.HasField("place"):
+                    break  # the orchestrator places the run again when it sees the end of the stream
                 session.handle(request)
         await session.close()  # a half-close and a loss have the same effect: the orchestrator disconnected
 

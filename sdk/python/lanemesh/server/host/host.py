@@ -289,8 +289,8 @@ class _Outlet:
 class HostSession:
     """The session of one orchestrator for a run, or for one run after the other, for every transport: requests in, responses out.
 
-    `responses` ends after `finished`, unless the session is reusable. `close` cancels unfinished work: the end of the session ends
-    the run here.
+    `responses` ends after `finished`, unless the session is reusable and the host does not drain. `close` cancels unfinished work:
+    the end of the session ends the run here.
     """
 
     def __init__(self, host: NodeHost, client: ClientLink | None, *, reusable: bool = False) -> None:
@@ -319,6 +319,11 @@ class HostSession:
                     continue
                 outlet.finished = response.HasField("finished")
             yield response
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it hosts no further run."""
+        return self._over
 
     def handle(self, request: node_pb2.HostRequest) -> None:
         """Handles one frame. Its work is done in tasks of the session."""
