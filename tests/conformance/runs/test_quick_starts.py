@@ -281,6 +281,16 @@ async def raw_stream() -> AsyncIterator[tuple[NodeServer, RawStream]]:
 
 
 @pytest.mark.conformance("START-02")
+async def test_a_stream_with_a_frame_that_cannot_be_read_ends() -> None:
+    async with raw_stream() as (server, stream):
+        await stream.send(place=placed_alone("r", 1))
+        await stream.until("placed")
+        await stream.call.write(b"\xff\xff\xff")
+        await stream.until("")
+        assert not server.host.runs
+
+
+@pytest.mark.conformance("START-02")
 async def test_a_stream_that_a_draining_server_ends_lets_no_further_run_wait() -> None:
     async with raw_stream() as (server, stream):
         await stream.send(place=placed_alone("r", 1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 
 import grpc.aio
 from google.protobuf.message import DecodeError
@@ -21,6 +22,8 @@ OPEN_SECONDS = 10.0
 
 HALF_CLOSE_SECONDS = 10.0
 """How long an orchestrator may take to half-close after the last frame."""
+
+log = logging.getLogger("lanemesh.host")
 
 
 class NodeService(node_pb2_grpc.NodeServiceServicer):
@@ -68,14 +71,17 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
     async def _read(
         self, session: HostSession, context: grpc.aio.ServicerContext[node_pb2.HostRequest, node_pb2.HostResponse]
     ) -> None:
-        with contextlib.suppress(grpc.RpcError):
-            while True:
-                request = await context.read()
-                if not isinstance(request, node_pb2.HostRequest):
-                    break
-                if session.is_over and request.HasField("place"):
-                    break  # the orchestrator places the run again when it sees the end of the stream
-                session.handle(request)
+        try:
+            with contextlib.suppress(grpc.RpcError):
+                while True:
+                    request = await context.read()
+                    if not isinstance(request, node_pb2.HostRequest):
+                        break
+                    if session.is_over and request.HasField("place"):
+                        break  # the orchestrator places the run again when it sees the end of the stream
+                    session.handle(request)
+        except Exception:  # an invalid frame: without a reader no further run of the stream would be placed
+            log.exception("what an orchestrator sent")
         await session.close()  # a half-close and a loss have the same effect: the orchestrator disconnected
 
     async def _beat(self, session: HostSession) -> None:
