@@ -12,7 +12,7 @@ import json
 import sys
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import asdict, dataclass
 from itertools import count
@@ -48,7 +48,7 @@ class Chain:
         self._stages = ("chain_source", *kind)
         self._runs = count(1)
 
-    async def results(self, work: Work) -> AsyncIterator[str]:
+    async def results(self, work: Work) -> AsyncGenerator[str, None]:
         """Runs the pipeline."""
         pipeline = chain("text", self._stages, work)
         if self._stages[2] != "chain_count":

@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -21,7 +21,7 @@ class BareOne:
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._channel = channel
 
-    async def results(self, work: Work) -> AsyncIterator[str]:
+    async def results(self, work: Work) -> AsyncGenerator[str, None]:
         """Asks the count stage, which asks those before it."""
         async for item in ask(self._channel, "One", work):
             yield item.text
@@ -41,7 +41,7 @@ class BareCoalesced:
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._channel = channel
 
-    async def results(self, work: Work) -> AsyncIterator[str]:
+    async def results(self, work: Work) -> AsyncGenerator[str, None]:
         """Asks the count stage, which asks those before it."""
         async for message in ask(self._channel, "Coalesced", work):
             for item in message.items:

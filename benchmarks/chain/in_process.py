@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from chain.work import Count, Work, texts
 
@@ -61,7 +61,7 @@ class InProcess:
     name = "in-process"
     load = 1_000_000
 
-    async def results(self, work: Work) -> AsyncIterator[str]:
+    async def results(self, work: Work) -> AsyncGenerator[str, None]:
         """Runs the three stages as tasks."""
         raw, upper, counted = Channel(), Channel(), Channel()
         async with asyncio.TaskGroup() as stages:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -51,7 +51,7 @@ class Lanemesh:
         self.load = load
         self._mesh = mesh
 
-    async def results(self, work: Work) -> AsyncIterator[str]:
+    async def results(self, work: Work) -> AsyncGenerator[str, None]:
         """Runs the pipeline of texts."""
         async with aclosing(self._mesh.run(chain("text", TEXTS, work), input="go").values()) as outputs:
             async for text in outputs:

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -20,7 +20,7 @@ class System(Protocol):
     def load(self) -> int:
         """How many items keep it busy for about a second."""
 
-    def results(self, work: Work) -> AsyncIterator[str]:
+    def results(self, work: Work) -> AsyncGenerator[str, None]:
         """Runs the work; yields what the count stage emits, as it reaches the client."""
 
 

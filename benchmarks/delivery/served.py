@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,7 +75,7 @@ class ServedChain:
         self.name = name
         self._mesh = mesh
 
-    async def results(self, work: Work) -> AsyncIterator[str]:
+    async def results(self, work: Work) -> AsyncGenerator[str, None]:
         """Runs the pipeline by the client."""
         async with aclosing(self._mesh.client.run(placed_chain(work), input="go").values()) as outputs:
             async for text in outputs:

@@ -78,7 +78,7 @@ async def _stalled(system: System, progress: Path, seconds: float) -> Stall:
 async def _numbered(system: System, work: Work) -> AsyncGenerator[int, None]:
     """How many items have come, with each of them. Raises WrongResult at one that is not the next."""
     taken = 0
-    async with aclosing(system.results(work)) as results:  # type: ignore[type-var]
+    async with aclosing(system.results(work)) as results:
         async for text in results:
             taken += 1
             if text != f"{taken} TOKEN {taken - 1}":

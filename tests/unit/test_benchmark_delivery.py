@@ -1,6 +1,6 @@
 """What the benchmarks of clients make of their samples."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
@@ -23,7 +23,7 @@ class Lossy:
     name = "lossy"
     load = 1
 
-    async def results(self, work: Work) -> AsyncIterator[str]:
+    async def results(self, work: Work) -> AsyncGenerator[str, None]:
         for number in range(work.items - 1):
             yield f"{number + 1} TOKEN {number}"
 

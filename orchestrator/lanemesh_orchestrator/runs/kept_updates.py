@@ -72,8 +72,9 @@ class Portion(NamedTuple):
         for entry in reversed(self.entries):
             if last_of(entry) <= sequence:
                 break
-            later = first_of(entry) > sequence or not isinstance(entry, TextOutputs)
-            rest += size_of_entry(entry if later else entry.part(sequence + 1 - first_of(entry)))  # type: ignore[union-attr]
+            if isinstance(entry, TextOutputs) and first_of(entry) <= sequence:
+                entry = entry.part(sequence + 1 - first_of(entry))
+            rest += size_of_entry(entry)
         return self.total - rest
 
 

@@ -23,9 +23,9 @@ client that follows `accepted_inputs` never gets there."""
 MAX_INPUT_BYTES = 16 * 1024 * 1024
 """Bytes of these inputs above which nothing else is read: 16 MiB."""
 REPORT_INPUTS = 32
-"""Number of accepted inputs after which the client is told their number."""
+"""Number of accepted inputs after which their number is reported to the client."""
 REPORT_BYTES = 256 * 1024
-"""Bytes of accepted inputs after which the client is told their number: 256 KiB."""
+"""Bytes of accepted inputs after which their number is reported to the client: 256 KiB."""
 
 
 class OwnerCall:

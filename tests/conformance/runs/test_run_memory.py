@@ -23,7 +23,7 @@ ALLOWANCE = 12 * MIB
 
 
 async def grown(outputs: int, size: int) -> dict[str, int]:
-    """What runs that nobody reads leave: the growth of this process, what is accounted, and what has ended."""
+    """What runs without readers leave: the growth of this process, what is accounted, and what has ended."""
     import psutil
     from lanemesh_orchestrator import Mesh
 
@@ -49,7 +49,7 @@ async def grown(outputs: int, size: int) -> dict[str, int]:
 @pytest.mark.parametrize(
     ("outputs", "size"), [(50_000, 40), (20_000, 400), (200, 100_000)], ids=["short", "middle", "long"]
 )
-def test_detached_runs_that_nobody_reads_stay_within_the_budget(outputs: int, size: int) -> None:
+def test_detached_runs_without_readers_stay_within_the_budget(outputs: int, size: int) -> None:
     done = subprocess.run(
         [sys.executable, __file__, str(outputs), str(size)],
         cwd=Path(__file__).parents[2],

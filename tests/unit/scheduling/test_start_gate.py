@@ -51,30 +51,18 @@ async def test_a_run_that_takes_long_does_not_delay_those_behind_it() -> None:
     assert gate.active == 0
 
 
-async def test_a_turn_that_comes_with_a_cancellation_is_passed_on() -> None:
+@pytest.mark.parametrize("cancelled_first", [False, True])
+async def test_a_turn_that_comes_with_a_cancellation_is_passed_on(cancelled_first: bool) -> None:
     gate = StartGate(1, hold_seconds=60)
     first, second, third = (gate.enter() for _ in range(3))
     await first.turn()
     cancelled = asyncio.create_task(second.turn())
     waiting = asyncio.create_task(third.turn())
     await settled()
+    if cancelled_first:
+        cancelled.cancel()
     first.leave()
     cancelled.cancel()
-    await asyncio.gather(cancelled, return_exceptions=True)
-    await waiting
-    third.leave()
-    assert gate.active == 0
-
-
-async def test_a_turn_that_ends_with_the_cancellation_of_a_waiting_run_is_passed_on() -> None:
-    gate = StartGate(1, hold_seconds=60)
-    first, second, third = (gate.enter() for _ in range(3))
-    await first.turn()
-    cancelled = asyncio.create_task(second.turn())
-    waiting = asyncio.create_task(third.turn())
-    await settled()
-    cancelled.cancel()
-    first.leave()
     with pytest.raises(asyncio.CancelledError):
         await cancelled
     await waiting

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
@@ -16,6 +17,7 @@ from lanemesh.client.updates import NodeUpdate, OutputUpdate, RunState, ToolUpda
 from lanemesh.client.views import View
 
 if TYPE_CHECKING:
+    from lanemesh.channels import Channels
     from lanemesh.client.requests import Request
 
 T = TypeVar("T")
@@ -94,7 +96,7 @@ class SyncView(Generic[T, All]):
         self._call(self._view.aclose())
 
 
-class _SyncReader(Generic[ReaderT]):
+class _SyncReader(ABC, Generic[ReaderT]):
     """The common part of a run and a detached run."""
 
     def __init__(self, loop: LoopThread, run: ReaderT, host: object) -> None:
@@ -164,8 +166,9 @@ class _SyncReader(Generic[ReaderT]):
         """The run's channels, for messages of its nodes outside the graph. Raises RuntimeError before the run has started."""
         return SyncChannels(self._loop, self._run_channels())
 
-    def _run_channels(self) -> Any:
-        raise NotImplementedError
+    @abstractmethod
+    def _run_channels(self) -> Channels:
+        """The channels of the run."""
 
     def _view(self, view: View[T, All]) -> SyncView[T, All]:
         return SyncView(self._loop, self._call, view)
@@ -209,7 +212,7 @@ class SyncRun(_SyncReader[Run]):
         if not self._loop.closed:
             self.close()
 
-    def _run_channels(self) -> Any:
+    def _run_channels(self) -> Channels:
         return self._run.channels
 
     def _call(self, work: Coroutine[Any, Any, T], /) -> T:
@@ -249,5 +252,5 @@ class SyncDetachedRun(_SyncReader[DetachedRun]):
         """Cancels the run."""
         self._call(self._run.cancel(reason))
 
-    def _run_channels(self) -> Any:
+    def _run_channels(self) -> Channels:
         return self._run.channels
