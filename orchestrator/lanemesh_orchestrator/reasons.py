@@ -119,6 +119,8 @@ class Reason(StrEnum):
     """The address that a node server gives leads to another process."""
     BAD_ACKNOWLEDGEMENT = "bad-acknowledgement"
     """A client acknowledged an update that it did not get, or went backwards."""
+    HALF_CLOSED = "half-closed"
+    """A client that had half-closed its `Run` call got all updates that it may get without acknowledgement."""
     UPDATES_DROPPED = "updates-dropped"
     """The owner of a run did not read for so long that updates were dropped."""
     BAD_PAGE_TOKEN = "bad-page-token"

@@ -41,7 +41,7 @@ class OwnerCall:
         self._inputs: deque[run_pb2.RunInput] = deque()
         self._input_bytes = 0
         self._input_ended = False
-        self._said_end = False
+        self._end_sent = False
         """The caller has sent the end of its input, so that this is not a broken call."""
         self._changed = Signal()
         self._accepted = 0
@@ -87,10 +87,11 @@ class OwnerCall:
             elif kind == "input":
                 await self._enqueue(frame.input)
             elif kind == "end_input":
-                self._input_ended = self._said_end = True
+                self._input_ended = self._end_sent = True
                 self._changed.fire()
         self._input_ended = True
         self._changed.fire()
+        self._run.log.end_acknowledgements()
 
     async def _enqueue(self, given: run_pb2.RunInput) -> None:
         while len(self._inputs) >= MAX_INPUTS or self._input_bytes >= MAX_INPUT_BYTES:
@@ -121,7 +122,7 @@ class OwnerCall:
             if unreported >= REPORT_INPUTS or unreported_bytes >= REPORT_BYTES:
                 unreported = unreported_bytes = 0
                 await self._frames.send_empty()
-        if not (self._said_end or self._run.ended.is_set()):
+        if not (self._end_sent or self._run.ended.is_set()):
             await self._frames.send_empty()  # fails if the caller has disconnected
         await self._run.push(end=True)
 

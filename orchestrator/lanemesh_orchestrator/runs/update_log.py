@@ -107,6 +107,8 @@ class UpdateLog:
         """Bytes of all updates up to `_sent_to`."""
         self._owner_error: LanemeshError | None = None
         """Why the owner gets no further updates, if it acknowledged a wrong number."""
+        self._owner_half_closed = False
+        """Whether the owner can acknowledge no more."""
         self._abandoned = False
         self._has_left = False
         """Whether the owner takes no more updates."""
@@ -274,7 +276,8 @@ class UpdateLog:
         not acknowledged. An update that is larger than the rest of the window is given once at most 256 KiB are not acknowledged.
 
         Raises:
-            LanemeshError: updates were dropped that the owner had not read, or it acknowledged a wrong number.
+            LanemeshError: updates were dropped that the owner had not read, it acknowledged a wrong number, or the window is used
+                up and it can acknowledge no more.
         """
         while True:
             if self._owner_error is not None:
@@ -289,6 +292,8 @@ class UpdateLog:
                 yield found.entries
             elif self.closed and wanted > self.last:
                 return
+            elif self._owner_half_closed and wanted <= self._readable:
+                raise _half_closed(self._sent_to)
             else:
                 await self._appended.wait()
 
@@ -318,6 +323,11 @@ class UpdateLog:
             self._note_read(self._sent[0].last, self._sent.popleft().total)
         if sequence > self._read:  # in the middle of a batch
             self._note_read(sequence, self._sent[0].total_at(sequence))
+        self._appended.fire()
+
+    def end_acknowledgements(self) -> None:
+        """Handles the half-close of the owner's call: it gets what the window still permits."""
+        self._owner_half_closed = True
         self._appended.fire()
 
     def _bad_acknowledgement(self, sequence: int) -> LanemeshError:
@@ -381,6 +391,14 @@ def _dropped(first: int, last: int) -> LanemeshError:
         "start it detached"
     )
     return LanemeshError(Fault(code=Code.DATA_LOSS, reason="updates-dropped", message=message))
+
+
+def _half_closed(sent_to: int) -> LanemeshError:
+    message = (
+        f"the client half-closed its call, so that it cannot acknowledge, and the window is used up at update {sent_to}. "
+        "Half-close after the terminal update; `end_input` ends the input before"
+    )
+    return LanemeshError(Fault(code=Code.FAILED_PRECONDITION, reason="half-closed", message=message))
 
 
 def in_batches(updates: Sequence[update_pb2.Update]) -> Iterator[Sequence[update_pb2.Update]]:

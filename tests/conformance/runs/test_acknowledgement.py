@@ -209,6 +209,18 @@ async def test_a_wrong_acknowledgement_fails_the_call_and_cancels_the_run(
 
 
 @pytest.mark.conformance("RUN-20")
+async def test_a_call_that_was_half_closed_early_fails_when_the_window_is_used_up(tmp_path: Path) -> None:
+    async with raw_call(tmp_path / "journal") as (orchestrator, call):
+        await call.done_writing()
+        assert await read_to(call, CALLER_UPDATES) == CALLER_UPDATES
+        (run,) = orchestrator.runs.known()
+        assert await call.code() is grpc.StatusCode.FAILED_PRECONDITION
+        assert "half-closed its call, so that it cannot acknowledge" in await call.details()
+        await run.ended.wait()
+        assert "Half-close after the terminal update" in run.reason
+
+
+@pytest.mark.conformance("RUN-20")
 async def test_the_run_of_a_client_that_dies_while_it_is_held_is_cancelled(tmp_path: Path) -> None:
     async with raw_call(tmp_path / "journal") as (orchestrator, call):
         await read_to(call, CALLER_UPDATES)

@@ -88,7 +88,8 @@ class RunServiceServicer:
         The caller acknowledges the updates that its program has taken. At most 256 updates or 1 MiB are sent and not acknowledged; the
         run waits for the acknowledgement of more. An update that is larger than the rest of the window is sent once at most 256 KiB
         are not acknowledged. So a caller acknowledges when its program has taken 128 updates or 64 KiB since the last time.
-        It half-closes after the terminal update. An earlier half-close ends the input too, and no acknowledgement can follow.
+        It half-closes after the terminal update. An earlier half-close ends the input too, and no acknowledgement can follow: the call
+        fails with FAILED_PRECONDITION and the reason "half-closed" when the window is used up.
 
         The metadata key "traceparent" (W3C Trace Context) of `Run` and `StartRun` identifies the trace of the run. Without a valid
         one a new trace is started.
