@@ -302,7 +302,7 @@ def _check(config: _Config, manifest: node_pb2.Manifest) -> None:
     if not config.schema:  # without a schema every config is valid
         if manifest.config_schema_json.strip() not in ("", "{}"):
             message = f"The manifest of {manifest.provider} has a config schema that is not a JSON object."
-            config.fault(f"{config.component.pointer}/provider", "bad-manifest", message, "Tell its author.")
+            config.fault(f"{config.component.pointer}/provider", "bad-manifest", message, "Report it to its author.")
         return
     who = f"{config.component.entry.id or 'this component'} ({manifest.provider})"
     for problem in problems(manifest.config_schema_json, config.schema, config.values):

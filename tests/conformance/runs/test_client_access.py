@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from lanemesh import Client, LanemeshError, Node
+from lanemesh.node.node import manifest_of
 from lanemesh.pipeline_faults import Severity
 from lanemesh.server.file_roots import MODULE, PATH_FORMATS, FileRoots, referenced
 from lanemesh.server.host.host import NodeHost
@@ -200,7 +201,7 @@ async def check_unread(
     if settings:
         (component,) = [one for one in parse(json.dumps(document)).components if one.entry.id == "x"]
         its = {path.removeprefix("x."): value for path, value in settings.items()}
-        resolved = resolve_config(component, node.manifest(), environment={VARIABLE: SECRET}, settings=its)
+        resolved = resolve_config(component, manifest_of(node), environment={VARIABLE: SECRET}, settings=its)
         assert READS in json.dumps(resolved.values)
         assert SECRET not in json.dumps(resolved.values)
 

@@ -36,7 +36,6 @@ RESERVED = (
         "Config",
         "runs_to_end",
         "sends_one",
-        "manifest",
     ),
     *("process", "gen_process", "run", "chat", "list_tools", "call_tool", "__class__", "__dict__", "_Odd__mangled"),
 )
