@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from lanemesh.channels import Channels
     from lanemesh.chat import ToolProgress, ToolResult
     from lanemesh.gpu import GpuClient
-    from lanemesh.node.helper_clients import LlmClient, ToolClient
+    from lanemesh.node.helper_clients import AgentClient, LlmClient, MemoryClient, ToolClient
     from lanemesh.values import ToolCall
 
 
@@ -85,6 +85,7 @@ class Context:
         secrets: Secrets = NO_SECRETS,
         incarnation: int = 0,
         traceparent: str = "",
+        session: str = "",
     ) -> None:
         self.run_id = run_id
         """The run."""
@@ -97,6 +98,9 @@ class Context:
         self.traceparent = traceparent
         """The trace of the run: `traceparent` of W3C Trace Context, to be passed on in calls to other services. Empty if there is
         no trace."""
+        self.session = session
+        """The session that the run belongs to, such as a conversation; empty if it belongs to none. It gives access to the memory
+        of the session, so treat it as a secret."""
         self._cancelled = False
         self._whole: Context | None = None
         self.secrets = secrets
@@ -173,6 +177,21 @@ class Context:
     def tools(self) -> ToolClient:
         """All connected tools."""
         return cast("ToolClient", self.helper("tool"))
+
+    @property
+    def memory(self) -> MemoryClient:
+        """The connected memory; of several, the one without a name."""
+        return cast("MemoryClient", self.helper("memory"))
+
+    @property
+    def memories(self) -> Helpers[MemoryClient]:
+        """All connected memories: `context.memories["facts"]` by name, `context.memories[0]` in order."""
+        return self.helpers("memory")
+
+    @property
+    def agents(self) -> Helpers[AgentClient]:
+        """All connected agents: `context.agents["researcher"]` by name, `context.agents[0]` in order."""
+        return self.helpers("agent")
 
     def helper(self, kind: str) -> Any:
         """The client for the helpers of a kind: one for all together if the kind has that, as tools do; otherwise the client of the

@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from lanemesh.v1 import lane_pb2 as lanemesh_dot_v1_dot_lane__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19lanemesh/v1/control.proto\x12\x0blanemesh.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16lanemesh/v1/lane.proto\"\xc2\x01\n\x08Sampling\x12\x18\n\x0btemperature\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\x05top_p\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x12\n\x05top_k\x18\x03 \x01(\rH\x02\x88\x01\x01\x12\x17\n\nmax_tokens\x18\x04 \x01(\rH\x03\x88\x01\x01\x12\x0c\n\x04stop\x18\x05 \x03(\t\x12\x11\n\x04seed\x18\x06 \x01(\x04H\x04\x88\x01\x01\x42\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x08\n\x06_top_kB\r\n\x0b_max_tokensB\x07\n\x05_seed\"\x9d\x01\n\x0fGenerateRequest\x12&\n\x08messages\x18\x01 \x03(\x0b\x32\x14.lanemesh.v1.Message\x12$\n\x05tools\x18\x02 \x03(\x0b\x32\x15.lanemesh.v1.ToolSpec\x12\'\n\x08sampling\x18\x03 \x01(\x0b\x32\x15.lanemesh.v1.Sampling\x12\x13\n\x0bschema_json\x18\x04 \x01(\t\"\x82\x01\n\x10GenerateResponse\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12*\n\ttool_call\x18\x02 \x01(\x0b\x32\x15.lanemesh.v1.ToolCallH\x00\x12)\n\x04\x64one\x18\x03 \x01(\x0b\x32\x19.lanemesh.v1.GenerateDoneH\x00\x42\x07\n\x05\x65vent\"H\n\x0cGenerateDone\x12\x15\n\rfinish_reason\x18\x01 \x01(\t\x12!\n\x05usage\x18\x02 \x01(\x0b\x32\x12.lanemesh.v1.Usage\"F\n\x08ToolSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x17\n\x0fparameters_json\x18\x03 \x01(\t\"\x12\n\x10ListToolsRequest\"9\n\x11ListToolsResponse\x12$\n\x05tools\x18\x01 \x03(\x0b\x32\x15.lanemesh.v1.ToolSpec\"t\n\x0f\x43\x61llToolRequest\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x16\n\x0e\x61rguments_json\x18\x03 \x01(\t\x12*\n\x07timeout\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"u\n\x10\x43\x61llToolResponse\x12-\n\x08progress\x18\x01 \x01(\x0b\x32\x19.lanemesh.v1.ToolProgressH\x00\x12)\n\x06result\x18\x02 \x01(\x0b\x32\x17.lanemesh.v1.ToolResultH\x00\x42\x07\n\x05\x65vent\"\x80\x01\n\nToolResult\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x14\n\x0c\x63ontent_json\x18\x03 \x01(\t\x12\x10\n\x08is_error\x18\x04 \x01(\x08\x12+\n\x08\x64uration\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"T\n\x0cToolProgress\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x15\n\x08\x66raction\x18\x03 \x01(\x01H\x00\x88\x01\x01\x42\x0b\n\t_fraction\"]\n\x0bMemorySpace\x12\'\n\x05scope\x18\x01 \x01(\x0e\x32\x18.lanemesh.v1.MemoryScope\x12\x12\n\nsession_id\x18\x02 \x01(\t\x12\x11\n\tnamespace\x18\x03 \x01(\t\"\xba\x01\n\x0bMemoryEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x12\n\nvalue_json\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\x12.\n\ncreated_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\x05score\x18\x06 \x01(\x01H\x00\x88\x01\x01\x42\x08\n\x06_score\"\x93\x01\n\x17MemoryServicePutRequest\x12\'\n\x05space\x18\x01 \x01(\x0b\x32\x18.lanemesh.v1.MemorySpace\x12\'\n\x05\x65ntry\x18\x02 \x01(\x0b\x32\x18.lanemesh.v1.MemoryEntry\x12&\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\",\n\x18MemoryServicePutResponse\x12\x10\n\x08replaced\x18\x01 \x01(\x08\"O\n\x17MemoryServiceGetRequest\x12\'\n\x05space\x18\x01 \x01(\x0b\x32\x18.lanemesh.v1.MemorySpace\x12\x0b\n\x03key\x18\x02 \x01(\t\"C\n\x18MemoryServiceGetResponse\x12\'\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x18.lanemesh.v1.MemoryEntry\"f\n\x18MemoryServiceListRequest\x12\'\n\x05space\x18\x01 \x01(\x0b\x32\x18.lanemesh.v1.MemorySpace\x12\x12\n\nkey_prefix\x18\x02 \x01(\t\x12\r\n\x05limit\x18\x03 \x01(\r\"D\n\x19MemoryServiceListResponse\x12\'\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x18.lanemesh.v1.MemoryEntry\"\x8d\x01\n\x1aMemoryServiceSearchRequest\x12\'\n\x05space\x18\x01 \x01(\x0b\x32\x18.lanemesh.v1.MemorySpace\x12\r\n\x05query\x18\x02 \x01(\t\x12\x15\n\tembedding\x18\x03 \x03(\x02\x42\x02\x10\x01\x12\r\n\x05limit\x18\x04 \x01(\r\x12\x11\n\tmin_score\x18\x05 \x01(\x01\"F\n\x1bMemoryServiceSearchResponse\x12\'\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x18.lanemesh.v1.MemoryEntry\"X\n\x19MemoryServiceClearRequest\x12\'\n\x05space\x18\x01 \x01(\x0b\x32\x18.lanemesh.v1.MemorySpace\x12\x12\n\nkey_prefix\x18\x02 \x01(\t\"-\n\x1aMemoryServiceClearResponse\x12\x0f\n\x07removed\x18\x01 \x01(\x04\"w\n\x0fRunAgentRequest\x12&\n\x08messages\x18\x01 \x03(\x0b\x32\x14.lanemesh.v1.Message\x12\x14\n\x0cinstructions\x18\x02 \x01(\t\x12\x13\n\x0bschema_json\x18\x03 \x01(\t\x12\x11\n\tmax_waves\x18\x04 \x01(\r\"\xf3\x01\n\x10RunAgentResponse\x12\x0c\n\x04wave\x18\x01 \x01(\r\x12\x11\n\x07thought\x18\x02 \x01(\tH\x00\x12*\n\ttool_call\x18\x03 \x01(\x0b\x32\x15.lanemesh.v1.ToolCallH\x00\x12\x32\n\rtool_progress\x18\x04 \x01(\x0b\x32\x19.lanemesh.v1.ToolProgressH\x00\x12.\n\x0btool_result\x18\x05 \x01(\x0b\x32\x17.lanemesh.v1.ToolResultH\x00\x12%\n\x06\x61nswer\x18\x06 \x01(\x0b\x32\x13.lanemesh.v1.AnswerH\x00\x42\x07\n\x05\x65vent*s\n\x0bMemoryScope\x12\x1c\n\x18MEMORY_SCOPE_UNSPECIFIED\x10\x00\x12\x14\n\x10MEMORY_SCOPE_RUN\x10\x01\x12\x18\n\x14MEMORY_SCOPE_SESSION\x10\x02\x12\x16\n\x12MEMORY_SCOPE_STORE\x10\x03\x32W\n\nLlmService\x12I\n\x08Generate\x12\x1c.lanemesh.v1.GenerateRequest\x1a\x1d.lanemesh.v1.GenerateResponse0\x01\x32\xa4\x01\n\x0bToolService\x12J\n\tListTools\x12\x1d.lanemesh.v1.ListToolsRequest\x1a\x1e.lanemesh.v1.ListToolsResponse\x12I\n\x08\x43\x61llTool\x12\x1c.lanemesh.v1.CallToolRequest\x1a\x1d.lanemesh.v1.CallToolResponse0\x01\x32\xc9\x03\n\rMemoryService\x12R\n\x03Put\x12$.lanemesh.v1.MemoryServicePutRequest\x1a%.lanemesh.v1.MemoryServicePutResponse\x12R\n\x03Get\x12$.lanemesh.v1.MemoryServiceGetRequest\x1a%.lanemesh.v1.MemoryServiceGetResponse\x12W\n\x04List\x12%.lanemesh.v1.MemoryServiceListRequest\x1a&.lanemesh.v1.MemoryServiceListResponse0\x01\x12]\n\x06Search\x12\'.lanemesh.v1.MemoryServiceSearchRequest\x1a(.lanemesh.v1.MemoryServiceSearchResponse0\x01\x12X\n\x05\x43lear\x12&.lanemesh.v1.MemoryServiceClearRequest\x1a\'.lanemesh.v1.MemoryServiceClearResponse2Y\n\x0c\x41gentService\x12I\n\x08RunAgent\x12\x1c.lanemesh.v1.RunAgentRequest\x1a\x1d.lanemesh.v1.RunAgentResponse0\x01\x42`\n\x0blanemesh.v1B\x0c\x43ontrolProtoP\x01Z\x16lanemesh/v1;lanemeshv1\xaa\x02\x0bLanemesh.V1\xca\x02\x0bLanemesh\\V1\xea\x02\x0cLanemesh::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19lanemesh/v1/control.proto\x12\x0blanemesh.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16lanemesh/v1/lane.proto\"\xc2\x01\n\x08Sampling\x12\x18\n\x0btemperature\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\x05top_p\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x12\n\x05top_k\x18\x03 \x01(\rH\x02\x88\x01\x01\x12\x17\n\nmax_tokens\x18\x04 \x01(\rH\x03\x88\x01\x01\x12\x0c\n\x04stop\x18\x05 \x03(\t\x12\x11\n\x04seed\x18\x06 \x01(\x04H\x04\x88\x01\x01\x42\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x08\n\x06_top_kB\r\n\x0b_max_tokensB\x07\n\x05_seed\"\x9d\x01\n\x0fGenerateRequest\x12&\n\x08messages\x18\x01 \x03(\x0b\x32\x14.lanemesh.v1.Message\x12$\n\x05tools\x18\x02 \x03(\x0b\x32\x15.lanemesh.v1.ToolSpec\x12\'\n\x08sampling\x18\x03 \x01(\x0b\x32\x15.lanemesh.v1.Sampling\x12\x13\n\x0bschema_json\x18\x04 \x01(\t\"\x82\x01\n\x10GenerateResponse\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12*\n\ttool_call\x18\x02 \x01(\x0b\x32\x15.lanemesh.v1.ToolCallH\x00\x12)\n\x04\x64one\x18\x03 \x01(\x0b\x32\x19.lanemesh.v1.GenerateDoneH\x00\x42\x07\n\x05\x65vent\"H\n\x0cGenerateDone\x12\x15\n\rfinish_reason\x18\x01 \x01(\t\x12!\n\x05usage\x18\x02 \x01(\x0b\x32\x12.lanemesh.v1.Usage\"F\n\x08ToolSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x17\n\x0fparameters_json\x18\x03 \x01(\t\"\x12\n\x10ListToolsRequest\"9\n\x11ListToolsResponse\x12$\n\x05tools\x18\x01 \x03(\x0b\x32\x15.lanemesh.v1.ToolSpec\"t\n\x0f\x43\x61llToolRequest\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x16\n\x0e\x61rguments_json\x18\x03 \x01(\t\x12*\n\x07timeout\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"u\n\x10\x43\x61llToolResponse\x12-\n\x08progress\x18\x01 \x01(\x0b\x32\x19.lanemesh.v1.ToolProgressH\x00\x12)\n\x06result\x18\x02 \x01(\x0b\x32\x17.lanemesh.v1.ToolResultH\x00\x42\x07\n\x05\x65vent\"\x80\x01\n\nToolResult\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x14\n\x0c\x63ontent_json\x18\x03 \x01(\t\x12\x10\n\x08is_error\x18\x04 \x01(\x08\x12+\n\x08\x64uration\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"T\n\x0cToolProgress\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x15\n\x08\x66raction\x18\x03 \x01(\x01H\x00\x88\x01\x01\x42\x0b\n\t_fraction\"]\n\x0bMemorySpace\x12\'\n\x05scope\x18\x01 \x01(\x0e\x32\x18.lanemesh.v1.MemoryScope\x12\x12\n\nsession_id\x18\x02 \x01(\t\x12\x11\n\tnamespace\x18\x03 \x01(\t\"\xd1\x01\n\x0bMemoryEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x12\n\nvalue_json\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\x12.\n\ncreated_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\x05score\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12\x15\n\tembedding\x18\x07 \x03(\x02\x42\x02\x10\x01\x42\x08\n\x06_score\"\x93\x01\n\x17MemoryServicePutRequest\x12\'\n\x05space\x18\x01 \x01(\x0b\x32\x18.lanemesh.v1.MemorySpace\x12\'\n\x05\x65ntry\x18\x02 \x01(\x0b\x32\x18.lanemesh.v1.MemoryEntry\x12&\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\",\n\x18MemoryServicePutResponse\x12\x10\n\x08replaced\x18\x01 \x01(\x08\"O\n\x17MemoryServiceGetRequest\x12\'\n\x05space\x18\x01 \x01(\x0b\x32\x18.lanemesh.v1.MemorySpace\x12\x0b\n\x03key\x18\x02 \x01(\t\"C\n\x18MemoryServiceGetResponse\x12\'\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x18.lanemesh.v1.MemoryEntry\"f\n\x18MemoryServiceListRequest\x12\'\n\x05space\x18\x01 \x01(\x0b\x32\x18.lanemesh.v1.MemorySpace\x12\x12\n\nkey_prefix\x18\x02 \x01(\t\x12\r\n\x05limit\x18\x03 \x01(\r\"D\n\x19MemoryServiceListResponse\x12\'\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x18.lanemesh.v1.MemoryEntry\"\x8d\x01\n\x1aMemoryServiceSearchRequest\x12\'\n\x05space\x18\x01 \x01(\x0b\x32\x18.lanemesh.v1.MemorySpace\x12\r\n\x05query\x18\x02 \x01(\t\x12\x15\n\tembedding\x18\x03 \x03(\x02\x42\x02\x10\x01\x12\r\n\x05limit\x18\x04 \x01(\r\x12\x11\n\tmin_score\x18\x05 \x01(\x01\"F\n\x1bMemoryServiceSearchResponse\x12\'\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x18.lanemesh.v1.MemoryEntry\"X\n\x19MemoryServiceClearRequest\x12\'\n\x05space\x18\x01 \x01(\x0b\x32\x18.lanemesh.v1.MemorySpace\x12\x12\n\nkey_prefix\x18\x02 \x01(\t\"-\n\x1aMemoryServiceClearResponse\x12\x0f\n\x07removed\x18\x01 \x01(\x04\"w\n\x0fRunAgentRequest\x12&\n\x08messages\x18\x01 \x03(\x0b\x32\x14.lanemesh.v1.Message\x12\x14\n\x0cinstructions\x18\x02 \x01(\t\x12\x13\n\x0bschema_json\x18\x03 \x01(\t\x12\x11\n\tmax_waves\x18\x04 \x01(\r\"\xf3\x01\n\x10RunAgentResponse\x12\x0c\n\x04wave\x18\x01 \x01(\r\x12\x11\n\x07thought\x18\x02 \x01(\tH\x00\x12*\n\ttool_call\x18\x03 \x01(\x0b\x32\x15.lanemesh.v1.ToolCallH\x00\x12\x32\n\rtool_progress\x18\x04 \x01(\x0b\x32\x19.lanemesh.v1.ToolProgressH\x00\x12.\n\x0btool_result\x18\x05 \x01(\x0b\x32\x17.lanemesh.v1.ToolResultH\x00\x12%\n\x06\x61nswer\x18\x06 \x01(\x0b\x32\x13.lanemesh.v1.AnswerH\x00\x42\x07\n\x05\x65vent*s\n\x0bMemoryScope\x12\x1c\n\x18MEMORY_SCOPE_UNSPECIFIED\x10\x00\x12\x14\n\x10MEMORY_SCOPE_RUN\x10\x01\x12\x18\n\x14MEMORY_SCOPE_SESSION\x10\x02\x12\x16\n\x12MEMORY_SCOPE_STORE\x10\x03\x32W\n\nLlmService\x12I\n\x08Generate\x12\x1c.lanemesh.v1.GenerateRequest\x1a\x1d.lanemesh.v1.GenerateResponse0\x01\x32\xa4\x01\n\x0bToolService\x12J\n\tListTools\x12\x1d.lanemesh.v1.ListToolsRequest\x1a\x1e.lanemesh.v1.ListToolsResponse\x12I\n\x08\x43\x61llTool\x12\x1c.lanemesh.v1.CallToolRequest\x1a\x1d.lanemesh.v1.CallToolResponse0\x01\x32\xc9\x03\n\rMemoryService\x12R\n\x03Put\x12$.lanemesh.v1.MemoryServicePutRequest\x1a%.lanemesh.v1.MemoryServicePutResponse\x12R\n\x03Get\x12$.lanemesh.v1.MemoryServiceGetRequest\x1a%.lanemesh.v1.MemoryServiceGetResponse\x12W\n\x04List\x12%.lanemesh.v1.MemoryServiceListRequest\x1a&.lanemesh.v1.MemoryServiceListResponse0\x01\x12]\n\x06Search\x12\'.lanemesh.v1.MemoryServiceSearchRequest\x1a(.lanemesh.v1.MemoryServiceSearchResponse0\x01\x12X\n\x05\x43lear\x12&.lanemesh.v1.MemoryServiceClearRequest\x1a\'.lanemesh.v1.MemoryServiceClearResponse2Y\n\x0c\x41gentService\x12I\n\x08RunAgent\x12\x1c.lanemesh.v1.RunAgentRequest\x1a\x1d.lanemesh.v1.RunAgentResponse0\x01\x42`\n\x0blanemesh.v1B\x0c\x43ontrolProtoP\x01Z\x16lanemesh/v1;lanemeshv1\xaa\x02\x0bLanemesh.V1\xca\x02\x0bLanemesh\\V1\xea\x02\x0cLanemesh::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,10 +35,12 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lanemesh.v1.control_pb2', _
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\013lanemesh.v1B\014ControlProtoP\001Z\026lanemesh/v1;lanemeshv1\252\002\013Lanemesh.V1\312\002\013Lanemesh\\V1\352\002\014Lanemesh::V1'
+  _globals['_MEMORYENTRY'].fields_by_name['embedding']._loaded_options = None
+  _globals['_MEMORYENTRY'].fields_by_name['embedding']._serialized_options = b'\020\001'
   _globals['_MEMORYSERVICESEARCHREQUEST'].fields_by_name['embedding']._loaded_options = None
   _globals['_MEMORYSERVICESEARCHREQUEST'].fields_by_name['embedding']._serialized_options = b'\020\001'
-  _globals['_MEMORYSCOPE']._serialized_start=2824
-  _globals['_MEMORYSCOPE']._serialized_end=2939
+  _globals['_MEMORYSCOPE']._serialized_start=2847
+  _globals['_MEMORYSCOPE']._serialized_end=2962
   _globals['_SAMPLING']._serialized_start=132
   _globals['_SAMPLING']._serialized_end=326
   _globals['_GENERATEREQUEST']._serialized_start=329
@@ -64,37 +66,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MEMORYSPACE']._serialized_start=1300
   _globals['_MEMORYSPACE']._serialized_end=1393
   _globals['_MEMORYENTRY']._serialized_start=1396
-  _globals['_MEMORYENTRY']._serialized_end=1582
-  _globals['_MEMORYSERVICEPUTREQUEST']._serialized_start=1585
-  _globals['_MEMORYSERVICEPUTREQUEST']._serialized_end=1732
-  _globals['_MEMORYSERVICEPUTRESPONSE']._serialized_start=1734
-  _globals['_MEMORYSERVICEPUTRESPONSE']._serialized_end=1778
-  _globals['_MEMORYSERVICEGETREQUEST']._serialized_start=1780
-  _globals['_MEMORYSERVICEGETREQUEST']._serialized_end=1859
-  _globals['_MEMORYSERVICEGETRESPONSE']._serialized_start=1861
-  _globals['_MEMORYSERVICEGETRESPONSE']._serialized_end=1928
-  _globals['_MEMORYSERVICELISTREQUEST']._serialized_start=1930
-  _globals['_MEMORYSERVICELISTREQUEST']._serialized_end=2032
-  _globals['_MEMORYSERVICELISTRESPONSE']._serialized_start=2034
-  _globals['_MEMORYSERVICELISTRESPONSE']._serialized_end=2102
-  _globals['_MEMORYSERVICESEARCHREQUEST']._serialized_start=2105
-  _globals['_MEMORYSERVICESEARCHREQUEST']._serialized_end=2246
-  _globals['_MEMORYSERVICESEARCHRESPONSE']._serialized_start=2248
-  _globals['_MEMORYSERVICESEARCHRESPONSE']._serialized_end=2318
-  _globals['_MEMORYSERVICECLEARREQUEST']._serialized_start=2320
-  _globals['_MEMORYSERVICECLEARREQUEST']._serialized_end=2408
-  _globals['_MEMORYSERVICECLEARRESPONSE']._serialized_start=2410
-  _globals['_MEMORYSERVICECLEARRESPONSE']._serialized_end=2455
-  _globals['_RUNAGENTREQUEST']._serialized_start=2457
-  _globals['_RUNAGENTREQUEST']._serialized_end=2576
-  _globals['_RUNAGENTRESPONSE']._serialized_start=2579
-  _globals['_RUNAGENTRESPONSE']._serialized_end=2822
-  _globals['_LLMSERVICE']._serialized_start=2941
-  _globals['_LLMSERVICE']._serialized_end=3028
-  _globals['_TOOLSERVICE']._serialized_start=3031
-  _globals['_TOOLSERVICE']._serialized_end=3195
-  _globals['_MEMORYSERVICE']._serialized_start=3198
-  _globals['_MEMORYSERVICE']._serialized_end=3655
-  _globals['_AGENTSERVICE']._serialized_start=3657
-  _globals['_AGENTSERVICE']._serialized_end=3746
+  _globals['_MEMORYENTRY']._serialized_end=1605
+  _globals['_MEMORYSERVICEPUTREQUEST']._serialized_start=1608
+  _globals['_MEMORYSERVICEPUTREQUEST']._serialized_end=1755
+  _globals['_MEMORYSERVICEPUTRESPONSE']._serialized_start=1757
+  _globals['_MEMORYSERVICEPUTRESPONSE']._serialized_end=1801
+  _globals['_MEMORYSERVICEGETREQUEST']._serialized_start=1803
+  _globals['_MEMORYSERVICEGETREQUEST']._serialized_end=1882
+  _globals['_MEMORYSERVICEGETRESPONSE']._serialized_start=1884
+  _globals['_MEMORYSERVICEGETRESPONSE']._serialized_end=1951
+  _globals['_MEMORYSERVICELISTREQUEST']._serialized_start=1953
+  _globals['_MEMORYSERVICELISTREQUEST']._serialized_end=2055
+  _globals['_MEMORYSERVICELISTRESPONSE']._serialized_start=2057
+  _globals['_MEMORYSERVICELISTRESPONSE']._serialized_end=2125
+  _globals['_MEMORYSERVICESEARCHREQUEST']._serialized_start=2128
+  _globals['_MEMORYSERVICESEARCHREQUEST']._serialized_end=2269
+  _globals['_MEMORYSERVICESEARCHRESPONSE']._serialized_start=2271
+  _globals['_MEMORYSERVICESEARCHRESPONSE']._serialized_end=2341
+  _globals['_MEMORYSERVICECLEARREQUEST']._serialized_start=2343
+  _globals['_MEMORYSERVICECLEARREQUEST']._serialized_end=2431
+  _globals['_MEMORYSERVICECLEARRESPONSE']._serialized_start=2433
+  _globals['_MEMORYSERVICECLEARRESPONSE']._serialized_end=2478
+  _globals['_RUNAGENTREQUEST']._serialized_start=2480
+  _globals['_RUNAGENTREQUEST']._serialized_end=2599
+  _globals['_RUNAGENTRESPONSE']._serialized_start=2602
+  _globals['_RUNAGENTRESPONSE']._serialized_end=2845
+  _globals['_LLMSERVICE']._serialized_start=2964
+  _globals['_LLMSERVICE']._serialized_end=3051
+  _globals['_TOOLSERVICE']._serialized_start=3054
+  _globals['_TOOLSERVICE']._serialized_end=3218
+  _globals['_MEMORYSERVICE']._serialized_start=3221
+  _globals['_MEMORYSERVICE']._serialized_end=3678
+  _globals['_AGENTSERVICE']._serialized_start=3680
+  _globals['_AGENTSERVICE']._serialized_end=3769
 # @@protoc_insertion_point(module_scope)
