@@ -35,16 +35,8 @@ class Reason(StrEnum):
 
     # Tools
 
-    BAD_ARGUMENTS = "bad-arguments"
-    """A tool was called with invalid arguments."""
-    BAD_RESULT = "bad-result"
-    """A tool returned a value that is not JSON."""
     BAD_TOOL_FILE = "bad-tool-file"
     """A file of tools cannot be imported, or defines none."""
-    BAD_TOOL_FUNCTION = "bad-tool-function"
-    """A function cannot be offered as a tool."""
-    UNKNOWN_TOOL = "unknown-tool"
-    """A file of tools has no tool with this name."""
 
     # Text
 

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from lanemesh.node.user_functions import call_function, in_thread
     from lanemesh.rendering import rendered
     from lanemesh.server.user_code import UserCode, UserCodeFailed
+    from lanemesh.tools.errors import CallFailed
+    from lanemesh.tools.function import ToolFunction
+    from lanemesh.tools.mark import options_of
     from lanemesh.values import INT_MAX, INT_MIN, MAX_JSON_DEPTH, copy_json
 
 _HOMES = {
@@ -29,6 +32,9 @@ _HOMES = {
     "lanemesh.node.user_functions": ("call_function", "in_thread"),
     "lanemesh.rendering": ("rendered",),
     "lanemesh.server.user_code": ("UserCode", "UserCodeFailed"),
+    "lanemesh.tools.errors": ("CallFailed",),
+    "lanemesh.tools.function": ("ToolFunction",),
+    "lanemesh.tools.mark": ("options_of",),
     "lanemesh.values": ("INT_MAX", "INT_MIN", "MAX_JSON_DEPTH", "copy_json"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -37,8 +43,10 @@ __all__ = [
     "INT_MAX",
     "INT_MIN",
     "MAX_JSON_DEPTH",
+    "CallFailed",
     "Reloadable",
     "SharedCache",
+    "ToolFunction",
     "UserCode",
     "UserCodeFailed",
     "call_function",
@@ -47,6 +55,7 @@ __all__ = [
     "in_thread",
     "innermost",
     "json_depth",
+    "options_of",
     "read_json",
     "rendered",
     "to_json",

@@ -130,7 +130,7 @@ class Reason(StrEnum):
     # Helpers: models and tools
 
     DUPLICATE_TOOL = "duplicate-tool"
-    """Two helpers of one invoker offer tools with the same name."""
+    """A helper offers two tools with the same name."""
     BAD_REQUEST = "bad-request"
     """A language model received a chat request that it cannot decode."""
     BAD_TOOL = "bad-tool"
@@ -147,6 +147,12 @@ class Reason(StrEnum):
     """A tool ended without a result."""
     NOT_OFFERED = "not-offered"
     """A helper does not offer the service that was called."""
+    BAD_ARGUMENTS = "bad-arguments"
+    """A tool was called with invalid arguments."""
+    BAD_TOOL_FUNCTION = "bad-tool-function"
+    """A function cannot be offered as a tool."""
+    TOOL_TIMEOUT = "tool-timeout"
+    """A tool did not end within its own time limit."""
     TOOL_FAILED = "tool-failed"
     """A tool raised an exception, or ended without a result."""
     SEVERAL_HELPERS = "several-helpers"

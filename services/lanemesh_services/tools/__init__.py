@@ -1,10 +1,9 @@
-"""The tools service: plain Python functions as tools."""
+"""The tools service: nodes whose tools models can call."""
 
 from lanemesh import Service
 
 from lanemesh_services.tools.python import ToolPython
-from lanemesh_services.tools.steps import Progress
 
-__all__ = ["SERVICE", "Progress"]
+__all__ = ["SERVICE"]
 
 SERVICE = Service("tools", [ToolPython])
