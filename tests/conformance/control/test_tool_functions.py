@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import date
 from enum import Enum
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 from lanemesh import (
@@ -59,16 +59,14 @@ class Reading:
     on: date
 
 
-class Settings(BaseModel):
-    """Settings with a secret."""
-
-    secrets: dict[str, str] = {}
-
-
 class Station(ToolNode):
     """A weather station."""
 
-    Config: ClassVar = Settings
+    class Config(BaseModel):
+        """Settings with a secret."""
+
+        secrets: dict[str, str] = {}
+
     seen: Seen
     polling: threading.Event
     polled: threading.Event
@@ -210,7 +208,7 @@ class Station(ToolNode):
 
 def station(**more: Any) -> Any:
     """A helper with the tools."""
-    return helper_of(Station, "station_1", resource="sun", config=Settings(secrets={"key": "s3cr3t-key"}), **more)
+    return helper_of(Station, "station_1", resource="sun", config=Station.Config(secrets={"key": "s3cr3t-key"}), **more)
 
 
 async def events_of(tools: ToolSet, name: str, arguments: Any = "") -> list[ToolEvent]:
