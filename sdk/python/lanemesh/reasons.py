@@ -46,6 +46,11 @@ class Reason(StrEnum):
     WRONG_VALUE = "wrong-value"
     """A value has the right type, but a lane cannot carry it, such as NaN in JSON."""
 
+    BAD_PERMISSION = "bad-permission"
+    """There is no permission with this name."""
+    NOT_PERMITTED = "not-permitted"
+    """A component would do something that the operator of its node server does not permit."""
+
     # Nodes while they run
 
     BAD_RESULT = "bad-result"

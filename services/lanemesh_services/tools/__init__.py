@@ -2,8 +2,9 @@
 
 from lanemesh import Service
 
+from lanemesh_services.tools.http import ToolHttp
 from lanemesh_services.tools.python import ToolPython
 
 __all__ = ["SERVICE"]
 
-SERVICE = Service("tools", [ToolPython])
+SERVICE = Service("tools", [ToolPython, ToolHttp])
