@@ -235,13 +235,13 @@ class Weather(ToolNode):
 print(Weather().tools()["degrees"].spec.parameters["properties"])
 # -> {'city': {'type': 'string', 'description': 'Its name in English.'}}
 
-# == What operators permit: SHELL, WRITE, HOSTS, not_permitted, matches_host
+# == What operators permit: not_permitted, matches_host
 # `context.permissions` has what the operator of a node server lets tools do.
-from lanemesh.extend import HOSTS, SHELL, WRITE, matches_host, not_permitted
+from lanemesh.extend import matches_host, not_permitted
 
-print([SHELL, WRITE, HOSTS], matches_host("*.example.com", "api.example.com"))
-print(not_permitted("tool_1", "run shell commands", SHELL).fault.reason)
-# -> ['shell', 'write', 'hosts'] True
+print(matches_host("*.example.com", "api.example.com"))
+print(not_permitted("tool_1", "run shell commands", "shell").fault.reason)
+# -> True
 # -> not-permitted
 
 # == Tools of services: ToolFunction, CallFailed, options_of

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from lanemesh.node.callables import innermost
     from lanemesh.node.runtime.resources import Reloadable
     from lanemesh.node.user_functions import call_function, in_thread
-    from lanemesh.permissions import HOSTS, SHELL, WRITE, matches_host, not_permitted
+    from lanemesh.permissions import matches_host, not_permitted
     from lanemesh.rendering import rendered
     from lanemesh.server.user_code import UserCode, UserCodeFailed
     from lanemesh.tools.errors import CallFailed
@@ -31,7 +31,7 @@ _HOMES = {
     "lanemesh.node.callables": ("innermost",),
     "lanemesh.node.runtime.resources": ("Reloadable",),
     "lanemesh.node.user_functions": ("call_function", "in_thread"),
-    "lanemesh.permissions": ("HOSTS", "SHELL", "WRITE", "matches_host", "not_permitted"),
+    "lanemesh.permissions": ("matches_host", "not_permitted"),
     "lanemesh.rendering": ("rendered",),
     "lanemesh.server.user_code": ("UserCode", "UserCodeFailed"),
     "lanemesh.tools.errors": ("CallFailed",),
@@ -42,12 +42,9 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "HOSTS",
     "INT_MAX",
     "INT_MIN",
     "MAX_JSON_DEPTH",
-    "SHELL",
-    "WRITE",
     "CallFailed",
     "Reloadable",
     "SharedCache",

@@ -24,7 +24,7 @@ def test_the_environment_adds_to_them(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("name", ["sell", "host:", "host:a b", "host:a:b", "host:::1"])
 def test_error_there_is_no_such_permission(name: str) -> None:
-    with pytest.raises(LanemeshError, match="there is no permission .*use one of: shell, write, hosts, host:NAME"):
+    with pytest.raises(LanemeshError, match=r"there is no permission .*use one of: shell, write, hosts, host:NAME"):
         Permissions.of([name])
 
 
