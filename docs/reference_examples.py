@@ -244,6 +244,20 @@ print(not_permitted("tool_1", "run shell commands", "shell").fault.reason)
 # -> True
 # -> not-permitted
 
+# == Tools of other servers: RemoteTools
+# Any server of `lanemesh.v1.ToolService`, by its address. `call` yields the events of a call.
+from lanemesh.extend import RemoteTools
+
+
+async def connect():
+    tools = RemoteTools("localhost:7070", timeout=30)  # connects with its first call
+    await tools.close()
+    print("closed")
+
+
+asyncio.run(connect())
+# -> closed
+
 # == Tools of services: ToolFunction, CallFailed, options_of
 # `ToolNode.tools` may be overridden. A failure that a model can mend is a `CallFailed`.
 from lanemesh.extend import CallFailed, ToolFunction, options_of

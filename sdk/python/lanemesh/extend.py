@@ -12,6 +12,7 @@ from lanemesh import lazy_name
 if TYPE_CHECKING:
     from lanemesh._aio.forks import close_in_children
     from lanemesh._aio.shared import SharedCache
+    from lanemesh.control.remote_tools import RemoteTools
     from lanemesh.json_text import json_depth, read_json, to_json
     from lanemesh.node.callables import innermost
     from lanemesh.node.runtime.resources import Reloadable
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "lanemesh._aio.shared": ("SharedCache",),
     "lanemesh._aio.forks": ("close_in_children",),
+    "lanemesh.control.remote_tools": ("RemoteTools",),
     "lanemesh.json_text": ("json_depth", "read_json", "to_json"),
     "lanemesh.node.callables": ("innermost",),
     "lanemesh.node.runtime.resources": ("Reloadable",),
@@ -47,6 +49,7 @@ __all__ = [
     "MAX_JSON_DEPTH",
     "CallFailed",
     "Reloadable",
+    "RemoteTools",
     "SharedCache",
     "ToolFunction",
     "UserCode",

@@ -156,6 +156,8 @@ class Reason(StrEnum):
     """A tool was called with invalid arguments."""
     BAD_TOOL_FUNCTION = "bad-tool-function"
     """A function cannot be offered as a tool."""
+    INSECURE_TOKEN = "insecure-token"
+    """A token would be sent to another machine without encryption."""
     TOOL_TIMEOUT = "tool-timeout"
     """A tool did not end within its own time limit."""
     TOOL_FAILED = "tool-failed"

@@ -4,10 +4,11 @@ from lanemesh import Service
 
 from lanemesh_services.tools.files import ToolFiles
 from lanemesh_services.tools.git import ToolGit
+from lanemesh_services.tools.grpc_tools import ToolGrpc
 from lanemesh_services.tools.http import ToolHttp
 from lanemesh_services.tools.python import ToolPython
 from lanemesh_services.tools.shell import ToolShell
 
 __all__ = ["SERVICE"]
 
-SERVICE = Service("tools", [ToolPython, ToolHttp, ToolFiles, ToolGit, ToolShell])
+SERVICE = Service("tools", [ToolPython, ToolHttp, ToolFiles, ToolGit, ToolShell, ToolGrpc])

@@ -70,8 +70,12 @@ class LinkedTools:
 
     async def reach(self) -> None:
         """Lists its tools, so that a failure is detected before the run starts."""
-        await self._link.reach()
+        await self.reach_server()
         await self.list()
+
+    async def reach_server(self) -> None:
+        """Checks that the helper can be called."""
+        await self._link.reach()
 
 
 class CallableTool:
