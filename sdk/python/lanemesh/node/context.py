@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from lanemesh.chat import ToolProgress, ToolResult
     from lanemesh.gpu import GpuClient
     from lanemesh.node.helper_clients import AgentClient, LlmClient, MemoryClient, ToolClient
+    from lanemesh.permissions import Permissions
     from lanemesh.values import ToolCall
 
 
@@ -83,6 +84,7 @@ class Context:
         on_log: OnLog | None = None,
         on_progress: OnProgress | None = None,
         secrets: Secrets = NO_SECRETS,
+        permissions: Permissions | None = None,
         incarnation: int = 0,
         traceparent: str = "",
         session: str = "",
@@ -105,6 +107,7 @@ class Context:
         self._whole: Context | None = None
         self.secrets = secrets
         """Secrets that are redacted from all reports and logs of the component."""
+        self._permissions = permissions
         self.log = ComponentLog(provider, component, run_id, on_log, secrets)
         """A logger whose lines carry the component and the run, and reach the run's clients; never waits."""
         self.progress_reporter = Progress(component, on_progress)
@@ -144,6 +147,15 @@ class Context:
         if self._whole is not None:
             return self._whole.latest(port)
         return self._have(self.latest_reader, "`latest` is only for `process` and `gen_process`")(port)
+
+    @property
+    def permissions(self) -> Permissions:
+        """What the operator of the node server lets components do."""
+        if self._permissions is None:
+            from lanemesh.permissions import Permissions
+
+            self._permissions = Permissions.local()
+        return self._permissions
 
     def child(self) -> Context:
         """The same context for some of the firings, which can be stopped while the others continue."""
