@@ -38,6 +38,7 @@ class Replicas:
         for name in names:
             self.processes[name] = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "lanemesh.server", "--nodes", str(RECOVERY_NODES), "--name", name),
+                *("--label", f"name={name}"),
                 *("--orchestrator", self.orchestrator.address, "--log-level", "warning", "--leash"),
                 stdin=asyncio.subprocess.PIPE,
             )

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc.aio
+import psutil
 import pytest
 from lanemesh import Client, Deployed
 from lanemesh.features import FEATURES, Feature
@@ -26,6 +28,7 @@ from lanemesh_orchestrator.runs.host_connection import server_lost
 from lanemesh_orchestrator.scheduling import admission
 from lanemesh_orchestrator.scheduling.assignment import LOCAL
 
+from rigs import footprint
 from rigs.replicas import RECOVERY_NODES, replicas
 from rigs.runs import NODES, Pipeline, line, node, pipeline, until
 
@@ -185,34 +188,81 @@ async def test_a_recoverable_component_that_is_lost_directly_before_the_start_is
         assert await ends(client, line(node("c", "steady", "chat"))) == ("completed", ("x",))
 
 
-@pytest.mark.conformance("START-02")
-@pytest.mark.parametrize("document", [TAGS, APART], ids=["together", "apart"])
-async def test_many_runs_one_after_the_other_leave_nothing(document: Pipeline) -> None:
+async def run_one_after_the_other(client: Client, numbers: range) -> None:
+    """Runs the deployment "tags" with each number, and checks the outputs."""
+    for number in numbers:
+        state, values = await ends(client, Deployed("tags"), f"x{number}")
+        assert (state, [str(value).endswith(f"x{number}") for value in values]) == ("completed", [True])
+
+
+async def check_that_runs_leave_nothing(document: Pipeline, count: int) -> None:
+    """Compares what there is after 10 runs with what there is after `count` more."""
     async with mesh_of("left", "right") as (orchestrator, client, servers):
         await client.deploy("tags", document)
 
-        async def counts() -> list[int]:
+        def take() -> Counter[str]:
+            streams = orchestrator.runs._streams
+            assert streams is not None
+            hosts = [orchestrator.host, *(server.host for server in servers)]
+            held = {
+                "files": footprint.open_files(),
+                "runs": sum(len(host.runs) for host in hosts) + orchestrator.runs.of_deployments().total(),
+                "instances": sum(host.active_instances for host in hosts),
+                "streams of the orchestrator": streams.spare,
+                "streams of node servers": sum(len(host.spare) for host in hosts),
+                "lanes": sum(sum(host.pool._streams.values()) for host in hosts),
+            }
+            return footprint.tasks() + Counter(held)
+
+        await run_one_after_the_other(client, range(10))
+        before = await footprint.settled(take)
+        await run_one_after_the_other(client, range(count))
+        await footprint.check_no_growth(before, take)
+
+
+@pytest.mark.conformance("START-02")
+@pytest.mark.parametrize("document", [TAGS, APART], ids=["together", "apart"])
+async def test_many_runs_one_after_the_other_leave_nothing(document: Pipeline) -> None:
+    await check_that_runs_leave_nothing(document, 60)
+
+
+@pytest.mark.conformance("START-05")
+@pytest.mark.timing
+@pytest.mark.timeout(300)
+async def test_a_thousand_deployed_runs_leave_nothing() -> None:
+    await check_that_runs_leave_nothing(APART, 1_000)
+
+
+@pytest.mark.conformance("START-05")
+@pytest.mark.timing
+@pytest.mark.timeout(300)
+async def test_a_thousand_deployed_runs_leave_nothing_in_the_processes_of_node_servers() -> None:
+    async with replicas("left", "right") as mesh, Client(mesh.orchestrator.address) as client:
+        await client.deploy(
+            "tags", line(at("left", node("a", "steady", "chat")), at("right", node("b", "steady", "a")))
+        )
+        pids = {"the orchestrator": os.getpid(), **{name: process.pid for name, process in mesh.processes.items()}}
+
+        def take() -> Counter[str]:
+            counts = Counter({f"files of {name}": footprint.open_files(pid) for name, pid in pids.items()})
+            counts += {f"threads of {name}": footprint.threads(pid) for name, pid in pids.items()}
+            counts += {
+                f"instances of {one.info.name}": one.active_instances for one in mesh.orchestrator.registry.servers()
+            }
+            return counts + footprint.tasks()
+
+        def memory() -> dict[str, int]:
             gc.collect()
-            await until(lambda: not any(server.host.runs for server in servers))
-            await until(lambda: orchestrator.runs.of_deployments().total() == 0)
-            assert orchestrator.runs._streams is not None
-            streams = orchestrator.runs._streams.spare
-            await until(lambda: sum(len(server.host.spare) for server in servers) == streams)
-            tasks = [task.get_name() for task in asyncio.all_tasks()]
-            lanes = sum(sum(server.host.pool._streams.values()) for server in servers)
-            return [streams, lanes, len([name for name in tasks if not name.startswith("Task-")]), _files()]
+            return {name: psutil.Process(pid).memory_info().rss for name, pid in pids.items()}
 
-        for _ in range(10):
-            assert (await ends(client, Deployed("tags")))[0] == "completed"
-        before = await counts()
-        for number in range(60):
-            state, values = await ends(client, Deployed("tags"), f"x{number}")
-            assert (state, [str(value).endswith(f"x{number}") for value in values]) == ("completed", [True])
-        assert await counts() == before
-
-
-def _files() -> int:
-    return len(os.listdir("/proc/self/fd"))
+        await run_one_after_the_other(client, range(10))
+        before = await footprint.settled(take)
+        await run_one_after_the_other(client, range(10, 500))  # from then on the heap has all ended runs that are kept
+        memory_before = memory()
+        await run_one_after_the_other(client, range(500, 1_000))
+        await footprint.check_no_growth(before, take)
+        grown = {name: size - memory_before[name] for name, size in memory().items()}
+        assert all(size < 3 * 1024 * 1024 for size in grown.values()), grown
 
 
 @pytest.mark.conformance("START-02")
