@@ -8,6 +8,7 @@ import os
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
+from random import Random, SystemRandom
 from typing import Any
 
 import grpc.aio
@@ -29,6 +30,7 @@ from lanemesh_orchestrator.scheduling import admission
 from lanemesh_orchestrator.scheduling.assignment import LOCAL
 
 from rigs import footprint
+from rigs.killed_servers import Outcome, hunt
 from rigs.replicas import RECOVERY_NODES, replicas
 from rigs.runs import NODES, Pipeline, line, node, pipeline, until
 
@@ -418,31 +420,32 @@ async def test_a_draining_server_reports_the_end_of_its_last_run(drains_while_it
 @pytest.mark.conformance("START-03")
 @pytest.mark.timing
 async def test_deployed_runs_end_right_while_servers_are_killed() -> None:
-    document = line(node("c", "steady", "chat"), node("d", "steady", "c"))
-    async with replicas("a", "b", "c") as mesh, Client(mesh.orchestrator.address) as client:
-        await client.deploy("steady", document)
-        numbers = iter(range(120))
-        outcomes: dict[int, tuple[str, set[object], str]] = {}
+    seed = SystemRandom().randrange(10**9)
+    found = await hunt(120, Random(seed))
+    assert not found.faults, (seed, found.faults)
+    assert found.completed > 100, (seed, found.outcomes)
 
-        async def worker() -> None:
-            for number in numbers:
-                result = await client.run(Deployed("steady"), input=f"x{number}").result()
-                outcomes[number] = (str(result.state), {*result.values}, str(result.error or ""))
 
-        workers = [asyncio.create_task(worker()) for _ in range(6)]
-        for name in "abcab":
-            enough = len(outcomes) + 15
-            await until(lambda enough=enough: len(outcomes) >= enough or all(one.done() for one in workers), 60)  # type: ignore[misc]
-            mesh.kill(name)
-            await mesh.have("a", "b", "c")
-        await asyncio.gather(*workers)
-        assert sorted(outcomes) == list(range(120))
-        for number, (state, values, error) in outcomes.items():
-            assert values <= {f"x{number}"}, (number, values)
-            assert state == "completed" or "is gone" in error, (number, state, error)
-            assert state != "completed" or values == {f"x{number}"}
-        assert sum(state == "completed" for state, _, _ in outcomes.values()) > 100
-        await until(lambda: mesh.orchestrator.runs.of_deployments().total() == 0)
+@pytest.mark.conformance("START-03")
+@pytest.mark.parametrize(
+    ("state", "values", "error", "fault"),
+    [
+        ("completed", ("1.0", "1.1"), "", ""),
+        ("completed", ("1.0", "1.0", "1.1"), "", ""),
+        ("completed", ("1.0",), "", "completed with"),
+        ("completed", ("1.1", "1.0"), "", "completed with"),
+        ("completed", ("1.0", "1.1", "2.0"), "", "got what it has not sent: ['2.0']"),
+        ("failed", ("1.0",), 'the node server "a" is gone', ""),
+        ("failed", ("2.0",), 'the node server "a" is gone', "got what it has not sent"),
+        ("failed", (), "the run is already hosted", "is failed: the run is already hosted"),
+        ("cancelled", (), "", "is cancelled"),
+        ("", (), "", "has not ended within"),
+    ],
+)
+def test_what_must_not_come_of_a_run_is_found(state: str, values: tuple[str, ...], error: str, fault: str) -> None:
+    found = Outcome(("1.0", "1.1"), state, values, error).fault
+    assert fault in found
+    assert bool(fault) == bool(found)
 
 
 @pytest.mark.conformance("START-04")
