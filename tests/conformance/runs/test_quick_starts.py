@@ -32,14 +32,9 @@ from lanemesh_orchestrator.scheduling.assignment import LOCAL
 from rigs import footprint
 from rigs.killed_servers import Outcome, hunt
 from rigs.replicas import RECOVERY_NODES, replicas
-from rigs.runs import NODES, Pipeline, line, node, pipeline, until
+from rigs.runs import NODES, Pipeline, at, line, node, pipeline, until
 
 TAGS = line(node("a", "tag", "chat"), node("b", "tag", "a"))
-
-
-def at(server: str, component: dict[str, Any]) -> dict[str, Any]:
-    """The component, on this server."""
-    return {**component, "placement": {"labels": {"name": server}}}
 
 
 APART = line(at("left", node("a", "tag", "chat")), at("right", node("b", "tag", "a")))
