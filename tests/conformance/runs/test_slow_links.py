@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from statistics import median
+from typing import Any
 
 import grpc.aio
 import pytest
@@ -62,7 +63,7 @@ class Mesh:
     async def _call(self, wire: LongWire) -> float:
         """Seconds of an unary call over a connection that is open."""
         async with grpc.aio.insecure_channel(wire.address) as channel:
-            call = channel.unary_unary("/grpc.health.v1.Health/Check")
+            call: Any = channel.unary_unary("/grpc.health.v1.Health/Check")
             await call(b"", wait_for_ready=True)
             began = time.perf_counter()
             await call(b"")
