@@ -16,6 +16,7 @@ import psutil
 import pytest
 from lanemesh import Client, Deployed
 from lanemesh.features import FEATURES, Feature
+from lanemesh.lanes.transport.grpc_receiver import GrpcReceiver
 from lanemesh.server.host import hosted_run
 from lanemesh.server.host.host import HostSession, NodeHost
 from lanemesh.server.host.hosted_run import HostedRun
@@ -152,16 +153,18 @@ async def test_a_lane_that_is_never_opened_fails_the_run(monkeypatch: pytest.Mon
         assert 'the node server "left" has started, but has not opened the lane a.' in str(result.error)
 
 
-@pytest.fixture
-def lost_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server of a component is lost after it has placed it, and before it is told to start."""
+@pytest.fixture(params=["noticed", "unnoticed"])
+def lost_in_time(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server of a component is lost after it has placed it, and before the start: shortly before, or in the same turn of the
+    event loop."""
     run = ActiveRun._run
 
     async def late(self: ActiveRun) -> None:
         for host in self._hosts:
             if host.server != LOCAL:
                 host.lose(server_lost(host.server, "its connection broke"))
-        await asyncio.sleep(0)
+        if request.param == "noticed":
+            await asyncio.sleep(0)
         await run(self)
 
     monkeypatch.setattr(ActiveRun, "_run", late)
@@ -441,6 +444,30 @@ def test_what_must_not_come_of_a_run_is_found(state: str, values: tuple[str, ...
     found = Outcome(("1.0", "1.1"), state, values, error).fault
     assert fault in found
     assert bool(fault) == bool(found)
+
+
+@pytest.mark.conformance("START-03")
+async def test_a_server_that_is_lost_after_its_end_and_before_that_of_its_lanes_fails_no_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    serve, ended = GrpcReceiver.serve, asyncio.Event()
+
+    async def without_end(self: GrpcReceiver) -> None:
+        await serve(self)
+        if self._edge.id == "chat.text>c.text":
+            ended.set()
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr(GrpcReceiver, "serve", without_end)
+    async with mesh_of("left") as (_, client, servers):
+        running = asyncio.create_task(client.run(line(node("c", "steady", "chat")), input="x").result())
+        left = servers.pop()
+        await ended.wait()
+        await until(lambda: not left.host.runs)
+        await left.grpc.stop(0)
+        await left.stop()
+        result = await running
+        assert (result.state, result.values, result.error) == ("completed", ("x",), None)
 
 
 @pytest.mark.conformance("START-04")
