@@ -119,7 +119,7 @@ class ActiveRun:
         """Created when the first server is lost."""
         self._can_recover = any(component.manifest.restartable for component in graph.components.values())
         self._some_finished = asyncio.Event()
-        """Set when a host has finished."""
+        """Set when a host has finished or is lost."""
         self._steps: Steps | None = None
         if logger.isEnabledFor(logging.DEBUG):
             from lanemesh_orchestrator.runs.steps import Steps
@@ -278,7 +278,7 @@ class ActiveRun:
         if self._can_recover:
             from lanemesh_orchestrator.runs.ended_consumers import report_ended_consumers
 
-            work.append(report_ended_consumers(self.graph, self._hosts, self._some_finished))
+            work.append(report_ended_consumers(self.graph, self._hosts, self._router.going, self._some_finished))
         async with phases.background(*work):
             while going := self._going_on():
                 await self._verdict.until(going, first=True)
@@ -319,6 +319,7 @@ class ActiveRun:
 
     def _on_lost(self, host: HostHandle, fault: Fault) -> None:
         """Handles the loss of a started server: places its components again, unless the run is ending."""
+        self._some_finished.set()
         if self._verdict.stopping.is_set():
             self._verdict.add(fault)
             return

@@ -1,7 +1,7 @@
 """Reports to producers that the consumers of their lanes have ended.
 
-The server of a recoverable consumer may be lost directly after it has reported the end of its part of the run, and before it has
-ended the lanes. Their producers would wait for another consumer.
+The server of a recoverable consumer may be lost directly after it has reported the end of the consumer, and before it has ended the
+lanes. Their producers would wait for another consumer.
 """
 
 from __future__ import annotations
@@ -19,38 +19,39 @@ GRACE_SECONDS = 1.0
 """How long the lanes of an ended consumer may take to end before its end is reported."""
 
 
-async def report_ended_consumers(graph: Graph, hosts: Collection[HostHandle], some_finished: asyncio.Event) -> None:
-    """Reports the consumers on each host that has finished to the active hosts of their producers, 1 s later. Runs until cancelled.
+async def report_ended_consumers(
+    graph: Graph, hosts: Collection[HostHandle], going: Collection[str], some_finished: asyncio.Event
+) -> None:
+    """Reports the components that have ended to the active hosts of their producers, 1 s after a host has finished or is lost. Runs
+    until cancelled.
 
     Args:
         graph: the pipeline of the run.
         hosts: the current hosts of the run.
-        some_finished: is set when a host has finished.
+        going: the components that have not ended.
+        some_finished: is set when a host has finished or is lost.
     """
     reported: set[str] = set()
     while True:
         await some_finished.wait()
         await asyncio.sleep(GRACE_SECONDS)
         some_finished.clear()
-        found = {host: ids - reported for host, ids in _waiting_producers(graph, hosts).items()}
+        found = {host: ids - reported for host, ids in _waiting_producers(graph, hosts, going).items()}
         for host, ids in found.items():
             if ids:
                 reported |= ids
                 await host.send(node_pb2.HostRequest(reroute=node_pb2.Reroute(ended_edges=sorted(ids))))
 
 
-def _waiting_producers(graph: Graph, hosts: Collection[HostHandle]) -> dict[HostHandle, set[str]]:
-    """The edges to consumers on hosts that have finished without a fault, by the active host of their producer."""
-    active: dict[str, HostHandle] = {}
-    ended: set[str] = set()
-    for host in hosts:
-        components = [instance.component for instance in host.place.instances]
-        if not host.finished.done():
-            active.update(dict.fromkeys(components, host))
-        elif not host.finished.result():
-            ended.update(components)
+def _waiting_producers(
+    graph: Graph, hosts: Collection[HostHandle], going: Collection[str]
+) -> dict[HostHandle, set[str]]:
+    """The edges to components that have ended, by the active host of their producer."""
+    active = {
+        instance.component: host for host in hosts if not host.finished.done() for instance in host.place.instances
+    }
     found: dict[HostHandle, set[str]] = defaultdict(set)
     for edge in graph.edges:
-        if edge.consumer in ended and edge.producer in active:
+        if edge.consumer not in going and edge.producer in active:
             found[active[edge.producer]].add(edge.id)
     return found

@@ -14,7 +14,7 @@ from typing import Any
 import grpc.aio
 import psutil
 import pytest
-from lanemesh import Client, Deployed
+from lanemesh import Client, Deployed, Fault
 from lanemesh.features import FEATURES, Feature
 from lanemesh.lanes.transport.grpc_receiver import GrpcReceiver
 from lanemesh.server.host import hosted_run
@@ -447,10 +447,11 @@ def test_what_must_not_come_of_a_run_is_found(state: str, values: tuple[str, ...
 
 
 @pytest.mark.conformance("START-03")
-async def test_a_server_that_is_lost_after_its_end_and_before_that_of_its_lanes_fails_no_run(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("reports", ["the end of its part", "the end of its component"])
+async def test_a_server_that_is_lost_after_its_work_and_before_the_end_of_its_lanes_fails_no_run(
+    reports: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    serve, ended = GrpcReceiver.serve, asyncio.Event()
+    serve, execute, ended = GrpcReceiver.serve, HostedRun.execute, asyncio.Event()
 
     async def without_end(self: GrpcReceiver) -> None:
         await serve(self)
@@ -458,12 +459,22 @@ async def test_a_server_that_is_lost_after_its_end_and_before_that_of_its_lanes_
             ended.set()
             await asyncio.Event().wait()
 
+    async def without_report(self: HostedRun) -> list[Fault]:
+        faults = await execute(self)
+        if "c" in self._instances and reports == "the end of its component":
+            await asyncio.Event().wait()
+        return faults
+
     monkeypatch.setattr(GrpcReceiver, "serve", without_end)
-    async with mesh_of("left") as (_, client, servers):
+    monkeypatch.setattr(HostedRun, "execute", without_report)
+    async with mesh_of("left") as (orchestrator, client, servers):
         running = asyncio.create_task(client.run(line(node("c", "steady", "chat")), input="x").result())
         left = servers.pop()
         await ended.wait()
-        await until(lambda: not left.host.runs)
+        (run,) = orchestrator.runs.known()
+        await until(lambda: not run._router.going)
+        if reports == "the end of its part":
+            await until(lambda: not left.host.runs)
         await left.grpc.stop(0)
         await left.stop()
         result = await running
