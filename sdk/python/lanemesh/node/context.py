@@ -77,7 +77,7 @@ class Context:
         run_id: str,
         component: str,
         provider: str,
-        report: Callable[[update_pb2.Update], Awaitable[None]],
+        report: Callable[[update_pb2.Update], Awaitable[None]] | None = None,
         client: ClientLink | None = None,
         gpu: Callable[[], GpuClient] | None = None,
         channels: Channels | None = None,
@@ -302,22 +302,14 @@ class Context:
         """
         from lanemesh.chat_codec import encode_tool_update
 
-        await self.report(encode_tool_update(event, wave))
-
-    async def report(self, update: update_pb2.ToolUpdate | update_pb2.ProgressUpdate | update_pb2.LogUpdate) -> None:
-        """Reports an update to the run's clients; waits while they are behind."""
-        update.component = self.component
-        whole = update_pb2.Update()
-        stamp(whole.time)
-        match update:
-            case update_pb2.ToolUpdate():
-                whole.tool.CopyFrom(update)
-            case update_pb2.ProgressUpdate():
-                whole.progress.CopyFrom(update)
-            case update_pb2.LogUpdate():
-                whole.log.CopyFrom(update)
-        self.secrets.hide(whole)
-        await self._report(whole)
+        if self._report is None:
+            return
+        tool = encode_tool_update(event, wave)
+        tool.component = self.component
+        update = update_pb2.Update(tool=tool)
+        stamp(update.time)
+        self.secrets.hide(update)
+        await self._report(update)
 
     def _have(self, thing: T | None, otherwise: str) -> T:
         if thing is not None:
