@@ -84,6 +84,7 @@ class IsolatedContext(Context):
             provider=begin.provider,
             on_log=lambda level, line: pipe.send(frames.Logged(level, line)),
             traceparent=begin.traceparent,
+            session=begin.session,
         )
         self._pipe = pipe
 
