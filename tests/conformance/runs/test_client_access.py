@@ -5,9 +5,11 @@ Every node type of every installed service is tried: each text that its settings
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import json
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -29,7 +31,8 @@ from rigs.runs import until
 VARIABLE = "LANEMESH_TEST_SECRET"
 SECRET = "value-of-the-server"
 READS = f"${{{VARIABLE}}}"
-RUN_SECONDS = 20
+RUN_SECONDS = 5
+NUMBERS = itertools.count()
 REFUSALS = ("not under the file roots", "names the module")
 MAX_DEPTH = 20
 OPENS = {"open", "os.listdir", "os.scandir", "os.exec", "os.posix_spawn", "os.system", "subprocess.Popen", "import"}
@@ -139,19 +142,26 @@ Given = tuple[dict[str, Any], dict[str, Any]]
 """A document of a client, and its settings."""
 
 
+def required(node: type[Node]) -> dict[str, Any]:
+    """The least config of a node type. A text is an address at which nothing listens, a path below the root and a name."""
+    schema = node.Config.model_json_schema()
+    values = {"string": "127.0.0.1:9", "integer": 1, "number": 1, "boolean": False, "array": [], "object": {}}
+    return {key: values[schema["properties"][key].get("type", "string")] for key in schema.get("required", ())}
+
+
 def given(node: type[Node], keys: Keys, text: str) -> Iterator[Given]:
     """One text in a config: beside the others, in a profile and in a setting."""
-    config = holding(keys, text)
+    config = {**required(node), **holding(keys, text)}
     for document in documents(node, config):
         yield document, {}
     for document in documents(node, {"profile": "p", "p": config}):
         yield document, {}
     name, value = str(keys[0]), holding(keys[1:], text)
-    for document in documents(node, {}):
+    for document in documents(node, required(node)):
         yield document, {f"x.{name}": value}
 
 
-async def attempts(client: Client, document: dict[str, Any], settings: dict[str, Any]) -> AsyncIterator[str]:
+async def attempts(client: Client, document: dict[str, Any], settings: dict[str, Any]) -> list[str]:
     """What the calls that take a document report about this one; an empty text if it is accepted and runs to its end."""
 
     async def run() -> Any:
@@ -163,15 +173,18 @@ async def attempts(client: Client, document: dict[str, Any], settings: dict[str,
         (await run.result()).raise_for_state()
 
     async def deploy() -> Any:
-        await client.deploy("d", document, settings=settings, timeout=RUN_SECONDS)
-        await client.undeploy("d")
+        name = f"d{next(NUMBERS)}"
+        await client.deploy(name, document, settings=settings, timeout=RUN_SECONDS)
+        await client.undeploy(name)
 
-    for call in (run, start, deploy):
+    async def report(call: Callable[[], Awaitable[Any]]) -> str:
         try:
             await call()
-            yield ""
         except LanemeshError as error:
-            yield str(error)
+            return str(error)
+        return ""
+
+    return list(await asyncio.gather(report(run), report(start), report(deploy)))
 
 
 @pytest.mark.parametrize("service", service_names())
@@ -193,7 +206,7 @@ async def check_unread(
     client: Client, node: type[Node], keys: Keys, document: dict[str, Any], settings: dict[str, Any]
 ) -> None:
     """Fails if a call that gets this document reads the variable. A setting is literal text, so it alone may be accepted."""
-    async for report in attempts(client, document, settings):
+    for report in await attempts(client, document, settings):
         assert SECRET not in report, (node.provider, keys)
         assert settings or VARIABLE in report, (node.provider, keys, report)
     for fault in await client.validate(document, settings=settings):
@@ -264,13 +277,13 @@ async def test_no_text_of_a_document_opens_a_file_outside_the_roots(
     async with mesh_of(root) as client:
         for node in node_types(service):
             for keys, kind in texts_of(node).items():
-                for text in (outside.stem,) if kind == MODULE else (str(outside), outside.as_uri()):
-                    for document, settings in given(node, keys, text):
-                        reports = [report async for report in attempts(client, document, settings)]
-                        assert WATCH.seen == [], (node.provider, keys, text)
-                        if kind in PATH_FORMATS or kind == MODULE:
-                            wrong = [one for one in reports if not any(reason in one for reason in REFUSALS)]
-                            assert wrong == [], (node.provider, keys, text)
+                found = (outside.stem,) if kind == MODULE else (str(outside), outside.as_uri())
+                calls = [attempts(client, *one) for text in found for one in given(node, keys, text)]
+                reports = [report for each in await asyncio.gather(*calls) for report in each]
+                assert WATCH.seen == [], (node.provider, keys)
+                if kind in PATH_FORMATS or kind == MODULE:
+                    wrong = [one for one in reports if not any(reason in one for reason in REFUSALS)]
+                    assert wrong == [], (node.provider, keys)
 
 
 def test_the_watch_notices_what_is_opened(outside: Path) -> None:
