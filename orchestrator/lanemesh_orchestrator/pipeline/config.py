@@ -119,7 +119,7 @@ def resolve_config(
         pointer = f"/{escape(key)}"
         config.values[key] = _substitute(config, key, config.values[key], config.origins[key], pointer, environment)
         if folder and config.origins[key] not in config.brought:
-            config.values[key] = from_folder(config.values[key], config.known.get(key), folder)
+            config.values[key] = from_folder(config.values[key], config.known.get(key), config.schema, folder)
     for path, value in settings.items():
         _set(config, path, value)
     _drop_replaced(config)
