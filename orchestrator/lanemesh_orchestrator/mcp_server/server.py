@@ -1,0 +1,125 @@
+"""The MCP server: lists and calls the tools of a mesh, for clients of both eras of the protocol."""
+
+from __future__ import annotations
+
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from lanemesh.faults import LanemeshError
+from mcp.server import CacheHint, MCPServer, ServerRequestContext
+from mcp.server.mcpserver import Context
+from mcp.shared.exceptions import MCPDeprecationWarning, MCPError
+from mcp_types import (
+    INTERNAL_ERROR,
+    CallToolResult,
+    EmptyResult,
+    InputRequiredResult,
+    SetLevelRequestParams,
+    Tool,
+    ToolAnnotations,
+)
+
+from lanemesh_orchestrator.mcp_server.calls import call, error_result
+from lanemesh_orchestrator.mcp_server.catalog import FRESH_SECONDS, Catalog
+
+if TYPE_CHECKING:
+    from lanemesh.client.run_host import RunHost
+
+NAME = "lanemesh"
+"""Name of the server."""
+MAX_LEVELS = 10_000
+"""Most sessions whose log level is kept."""
+_LEVELS = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
+_DEFAULT_LEVEL = "warning"
+_INSTRUCTIONS = "Each tool is a pipeline that is deployed on a mesh of node servers. A call is one run of it."
+
+
+class MeshServer(MCPServer[Any]):
+    """Offers the deployed pipelines of a mesh, and whatever else is registered on it, as `MCPServer` does."""
+
+    def __init__(self, host: RunHost) -> None:
+        """`host` runs the pipelines: a client of an orchestrator."""
+        hint = CacheHint(ttl_ms=round(FRESH_SECONDS * 1000), scope="private")
+        super().__init__(
+            NAME,
+            version=version("lanemesh"),
+            instructions=_INSTRUCTIONS,
+            cache_hints={"tools/list": hint},
+            log_level="WARNING",
+        )
+        self._host = host
+        self._catalog = Catalog(host)
+        self._levels: OrderedDict[str, int] = OrderedDict()
+        """The index of the lowest level that a session wants, by its id. Only clients before 2026-07-28 set one."""
+        self._lowlevel_server.add_request_handler("logging/setLevel", SetLevelRequestParams, self._set_level)
+
+    async def list_tools(self) -> list[Tool]:
+        """The tools of the mesh, and those that are registered here."""
+        try:
+            offers = await self._catalog.offers()
+        except LanemeshError as error:
+            raise MCPError(INTERNAL_ERROR, str(error)) from None
+        own = [tool for tool in await super().list_tools() if tool.name not in offers]
+        annotations = ToolAnnotations(open_world_hint=True)
+        found = [
+            Tool(name=one.name, description=one.description, input_schema=one.schema, annotations=annotations)
+            for one in offers.values()
+        ]
+        return found + own
+
+    async def call_tool(
+        self, name: str, arguments: dict[str, Any], context: Context[Any, Any] | None = None
+    ) -> CallToolResult | InputRequiredResult:
+        """Calls a tool of the mesh, or one that is registered here."""
+        if context is None:
+            context = Context(mcp_server=self)
+        try:
+            offers = await self._catalog.offers()
+            if name not in offers and self._tool_manager.get_tool(name) is not None:
+                return await super().call_tool(name, arguments, context)
+            offer = await self._catalog.find(name)
+            return await call(self._host, offer, arguments, _ContextReporter(context, self._level_of))
+        except LanemeshError as error:
+            return error_result(error)
+
+    async def _set_level(self, context: ServerRequestContext[Any], params: SetLevelRequestParams) -> EmptyResult:
+        session = _session_of(context)
+        self._levels[session] = _LEVELS.index(params.level)
+        self._levels.move_to_end(session)
+        if len(self._levels) > MAX_LEVELS:
+            self._levels.popitem(last=False)
+        return EmptyResult()
+
+    def _level_of(self, session: str) -> int:
+        return self._levels.get(session, _LEVELS.index(_DEFAULT_LEVEL))
+
+
+class _ContextReporter:
+    """Reports to the client of a request. Progress is sent only if the client asked for it, by a token."""
+
+    def __init__(self, context: Context[Any, Any], level_of: Callable[[str], int]) -> None:
+        self._context = context
+        self._level_of = level_of
+
+    async def progress(self, done: float, message: str) -> None:
+        """Sends `notifications/progress`."""
+        await self._context.report_progress(done, None, message)
+
+    async def log(self, level: str, component: str, message: str) -> None:
+        """Sends `notifications/message`, if its level is one that the client wants. Clients since 2026-07-28 ask for that in each
+        request, which the SDK checks."""
+        request = self._context.request_context
+        if request.protocol_version < "2026" and _LEVELS.index(level) < self._level_of(_session_of(request)):
+            return
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", MCPDeprecationWarning)  # clients of 2025-11-25 have no other way
+            await self._context.log(level, message, logger_name=component)  # type: ignore[arg-type]
+
+
+def _session_of(context: ServerRequestContext[Any]) -> str:
+    """The id of the client's session; empty on stdio, where there is one client, and since 2026-07-28."""
+    headers = getattr(context.request, "headers", None)
+    return str(headers.get("mcp-session-id", "")) if headers is not None else ""
