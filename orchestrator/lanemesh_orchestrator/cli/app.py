@@ -369,6 +369,20 @@ def node(
             help="Let pipelines name this Python module; default: those under the folders of --files.",
         ),
     ] = None,
+    commands: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow-command",
+            metavar="COMMAND",
+            help="Let pipelines start this command with any further arguments, such as 'npx -y SERVER'; default: none.",
+        ),
+    ] = None,
+    hosts: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow-host", metavar="HOST[:PORT]", help="Let pipelines name URLs of this host; default: none."
+        ),
+    ] = None,
     labels: Annotated[
         list[str] | None,
         typer.Option("--label", metavar="KEY=VALUE", help="Label by which pipelines select this server."),
@@ -394,6 +408,8 @@ def node(
         labels=labels or (),
         files=files or (),
         modules=modules or (),
+        commands=commands or (),
+        hosts=hosts or (),
         log_level=Common.log_level.value if Common.log_level is not None else None,
         debug=Common.debug,
     )

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.server.user_code import UserCode, UserCodeFailed
 
-from lanemesh_orchestrator.reasons import Reason
-
 if TYPE_CHECKING:
     from mcp.server import MCPServer
 
@@ -47,4 +45,4 @@ def add_from(file: Path, server: MCPServer[Any]) -> UserCode:
 
 def _bad_file(file: Path, why: str, hint: str) -> LanemeshError:
     message = f"--with {file} cannot be used: {why}. {hint}"
-    return LanemeshError(Fault(code=Code.FAILED_PRECONDITION, reason=Reason.BAD_MCP_FILE, message=message))
+    return LanemeshError(Fault(code=Code.FAILED_PRECONDITION, reason="bad-mcp-file", message=message))

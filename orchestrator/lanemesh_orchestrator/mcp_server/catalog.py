@@ -12,7 +12,6 @@ from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh_orchestrator.mcp_server.offers import Offer, offer_of
 from lanemesh_orchestrator.pipeline.faults import nearest
 from lanemesh_orchestrator.pipeline.source import document_tree, providers_of
-from lanemesh_orchestrator.reasons import Reason
 
 if TYPE_CHECKING:
     from lanemesh.client.run_host import RunHost
@@ -76,4 +75,4 @@ def _unknown(name: str, offers: Mapping[str, Offer]) -> LanemeshError:
     near = nearest(name, list(offers))
     hint = f'Did you mean "{near}"? ' if near else ""
     message = f'there is no tool "{name[:80]}". {hint}tools/list has all of them'
-    return LanemeshError(Fault(code=Code.NOT_FOUND, reason=Reason.UNKNOWN_TOOL, message=message))
+    return LanemeshError(Fault(code=Code.NOT_FOUND, reason="unknown-tool", message=message))

@@ -18,7 +18,6 @@ from lanemesh.values import Audio, Document, Image, Media, Video
 
 from lanemesh_orchestrator.pipeline.json_schema import problems
 from lanemesh_orchestrator.pipeline.source import Source, document_tree, source_of
-from lanemesh_orchestrator.reasons import Reason
 
 if TYPE_CHECKING:
     from lanemesh.client.node_types import NodeTypeInfo
@@ -159,4 +158,4 @@ def _data(value: Any) -> run_pb2.RunInput:
 
 def _bad_arguments(name: str, found: Sequence[str]) -> LanemeshError:
     message = f"the arguments of {name} are invalid: {'; '.join(found)}. tools/list has their schema"
-    return LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason=Reason.BAD_ARGUMENTS, message=message))
+    return LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-arguments", message=message))

@@ -20,8 +20,6 @@ from mcp_types import (
     TextResourceContents,
 )
 
-from lanemesh_orchestrator.reasons import Reason
-
 MAX_RESULT_BYTES = 16 * 1024 * 1024
 """Most bytes of one result."""
 _BLOCK_BYTES = 64
@@ -131,7 +129,7 @@ class Outcome:
                 f"the outputs of run {self._run_id} exceed {MAX_RESULT_BYTES:,} bytes, the limit of an MCP result, so the run was "
                 "cancelled. Deploy a pipeline with smaller outputs, or run it with `lanemesh run`"
             )
-            raise LanemeshError(Fault(code=Code.RESOURCE_EXHAUSTED, reason=Reason.RESULT_TOO_LARGE, message=message))
+            raise LanemeshError(Fault(code=Code.RESOURCE_EXHAUSTED, reason="result-too-large", message=message))
 
 
 class _Text:

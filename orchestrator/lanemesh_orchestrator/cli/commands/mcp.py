@@ -13,7 +13,6 @@ from lanemesh.faults import Code, Fault, LanemeshError
 
 from lanemesh_orchestrator.cli.exits import CommandError, ExitCode
 from lanemesh_orchestrator.cli.input.hosts import check_address
-from lanemesh_orchestrator.reasons import Reason
 
 TOKEN_VARIABLE = "LANEMESH_MCP_TOKEN"  # the name of a variable
 """The environment variable with the token of the HTTP server."""
@@ -85,4 +84,4 @@ def _missing(error: ImportError) -> LanemeshError:
         f"`lanemesh mcp` needs the Python library mcp, which cannot be imported ({error}). "
         "Install it with: pip install 'lanemesh[mcp]'"
     )
-    return LanemeshError(Fault(code=Code.FAILED_PRECONDITION, reason=Reason.MCP_MISSING, message=message))
+    return LanemeshError(Fault(code=Code.FAILED_PRECONDITION, reason="mcp-missing", message=message))

@@ -63,6 +63,20 @@ def main() -> int:
         help='configs may name this Python module and those below it; "*": every module; default: those under the file roots',
     )
     parser.add_argument(
+        "--allow-command",
+        action="append",
+        default=[],
+        metavar="COMMAND",
+        help='configs may start this command with any further arguments; "*": every command; default: none',
+    )
+    parser.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="HOST[:PORT]",
+        help='configs may name URLs of this host; "*": every host; default: none',
+    )
+    parser.add_argument(
         "--log-level", help="lowest level of log messages; default: warning, and info of Lanemesh itself"
     )
     parser.add_argument("--debug", action="store_true", help="show tracebacks of errors")
@@ -111,6 +125,8 @@ async def _run(options: argparse.Namespace) -> int:
         labels=dict(label.partition("=")[::2] for label in options.label),
         files=options.files,
         modules=options.module,
+        commands=options.allow_command,
+        hosts=options.allow_host,
         replace=options.replace,
         reload=options.reload,
         stop=stop,

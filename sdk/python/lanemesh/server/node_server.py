@@ -120,6 +120,8 @@ async def serve(
     labels: Mapping[str, str] | None = None,
     files: Sequence[Path] = (),
     modules: Sequence[str] = (),
+    commands: Sequence[str] = (),
+    hosts: Sequence[str] = (),
     replace: bool = False,
     reload: bool = False,
     stop: asyncio.Event | None = None,
@@ -135,6 +137,8 @@ async def serve(
         labels: pipelines may select it by these.
         files: folders under which configs of pipelines may name files; empty: the working directory and the model cache.
         modules: Python modules that configs may name besides those under these folders; "*": every one.
+        commands: commands that configs may start, with any further arguments; "*": every one.
+        hosts: hosts, as "name" or "name:port", whose URLs configs may name; "*": every one.
         replace: its node types replace those of servers that were started before it.
         reload: the files of `nodes` are watched, and loaded again when they change. Otherwise they are checked when a run is
             placed.
@@ -157,7 +161,9 @@ async def serve(
             name=label,
             max_instances=max_instances,
             labels=labels,
-            files=FileRoots.of(files, modules) if files else FileRoots.standard(modules),
+            files=(
+                FileRoots.of(files, modules, commands, hosts) if files else FileRoots.standard(modules, commands, hosts)
+            ),
             node_files=node_files,
         ),
         bind=host,
