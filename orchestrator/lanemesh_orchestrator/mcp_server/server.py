@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable
@@ -11,19 +13,27 @@ from typing import TYPE_CHECKING, Any
 from lanemesh.faults import LanemeshError
 from mcp.server import CacheHint, MCPServer, ServerRequestContext
 from mcp.server.mcpserver import Context
+from mcp.server.session import ServerSession
+from mcp.server.subscriptions import ResourceUpdated, ServerEvent
 from mcp.shared.exceptions import MCPDeprecationWarning, MCPError
 from mcp_types import (
     INTERNAL_ERROR,
+    INVALID_PARAMS,
     CallToolResult,
     EmptyResult,
+    GetPromptResult,
     InputRequiredResult,
     SetLevelRequestParams,
+    SubscribeRequestParams,
     Tool,
     ToolAnnotations,
+    UnsubscribeRequestParams,
 )
 
 from lanemesh_orchestrator.mcp_server.calls import call, error_result
 from lanemesh_orchestrator.mcp_server.catalog import FRESH_SECONDS, Catalog
+
+log = logging.getLogger("lanemesh.mcp")
 
 if TYPE_CHECKING:
     from lanemesh.client.run_host import RunHost
@@ -32,6 +42,10 @@ NAME = "lanemesh"
 """Name of the server."""
 MAX_LEVELS = 10_000
 """Most sessions whose log level is kept."""
+MAX_FOLLOWED = 10_000
+"""Most resources that all sessions follow."""
+NOTIFY_SECONDS = 10.0
+"""How long a client may take to accept a notification."""
 _LEVELS = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
 _DEFAULT_LEVEL = "warning"
 _INSTRUCTIONS = "Each tool is a pipeline that is deployed on a mesh of node servers. A call is one run of it."
@@ -54,7 +68,14 @@ class MeshServer(MCPServer[Any]):
         self._catalog = Catalog(host)
         self._levels: OrderedDict[str, int] = OrderedDict()
         """The index of the lowest level that a session wants, by its id. Only clients before 2026-07-28 set one."""
-        self._lowlevel_server.add_request_handler("logging/setLevel", SetLevelRequestParams, self._set_level)
+        self._followers: OrderedDict[tuple[str, str], ServerSession] = OrderedDict()
+        """Who follows a resource, by session and URI. Only clients before 2026-07-28 do it this way."""
+        self._changed: set[asyncio.Task[None]] = set()
+        self._subscriptions.subscribe(self._notify_followers)
+        add_request_handler = self._lowlevel_server.add_request_handler
+        add_request_handler("logging/setLevel", SetLevelRequestParams, self._set_level)
+        add_request_handler("resources/subscribe", SubscribeRequestParams, self._follow)
+        add_request_handler("resources/unsubscribe", UnsubscribeRequestParams, self._unfollow)
 
     async def list_tools(self) -> list[Tool]:
         """The tools of the mesh, and those that are registered here."""
@@ -84,6 +105,44 @@ class MeshServer(MCPServer[Any]):
             return await call(self._host, offer, arguments, _ContextReporter(context, self._level_of))
         except LanemeshError as error:
             return error_result(error)
+
+    async def get_prompt(
+        self, name: str, arguments: dict[str, Any] | None = None, context: Context[Any, Any] | None = None
+    ) -> GetPromptResult | InputRequiredResult:
+        """A prompt that is registered here. Raises MCPError if there is none."""
+        known = [prompt.name for prompt in await self.list_prompts()]
+        if name not in known:
+            message = f"there is no prompt {name[:80]!r}; the prompts: {', '.join(known[:20]) or 'none'}"
+            raise MCPError(INVALID_PARAMS, message)
+        return await super().get_prompt(name, arguments, context)
+
+    async def _follow(self, context: ServerRequestContext[Any], params: SubscribeRequestParams) -> EmptyResult:
+        self._followers[_session_of(context), params.uri] = context.session
+        if len(self._followers) > MAX_FOLLOWED:
+            self._followers.popitem(last=False)
+        return EmptyResult()
+
+    async def _unfollow(self, context: ServerRequestContext[Any], params: UnsubscribeRequestParams) -> EmptyResult:
+        self._followers.pop((_session_of(context), params.uri), None)
+        return EmptyResult()
+
+    def _notify_followers(self, event: ServerEvent) -> None:
+        """Notifies those who follow a resource that has changed."""
+        if not isinstance(event, ResourceUpdated):
+            return
+        for key, session in list(self._followers.items()):
+            if key[1] == event.uri:
+                task = asyncio.create_task(self._notify(key, session), name=f"notify of {event.uri}")
+                self._changed.add(task)
+                task.add_done_callback(self._changed.discard)
+
+    async def _notify(self, key: tuple[str, str], session: ServerSession) -> None:
+        try:
+            async with asyncio.timeout(NOTIFY_SECONDS):
+                await session.send_resource_updated(key[1])
+        except Exception:  # the session has ended, or does not read
+            log.debug("a client that follows %s is gone", key[1])
+            self._followers.pop(key, None)
 
     async def _set_level(self, context: ServerRequestContext[Any], params: SetLevelRequestParams) -> EmptyResult:
         session = _session_of(context)
