@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from rigs.mcp_mesh import ADDITIONS, content, mcp_over_http, mesh
+from rigs.mcp_mesh import ADDITIONS, content, job, mcp_over_http, mesh
 from rigs.mcp_suite import judge, npm
 
 pytestmark = pytest.mark.skipif(npm() is None, reason="the suite is an npm package, and there is no npm here")
@@ -40,6 +40,10 @@ PIPELINES = {
         {"log": "Tool execution started"}, {"log": "Tool processing data"}, {"log": "Tool execution completed"}
     ),
     "test_tool_with_progress": content({"progress": 0}, {"progress": 50}, {"progress": 100}, {"text": "done"}),
+    "greet": job({"name": {"type": "string"}}, text="Hello, {name}!"),
+    "slow_compute": job({"seconds": {"type": "number"}, "label": {"type": "string"}}, text="{label} done"),
+    "protocol_error_job": content(*[{"progress": 1}] * 20, *[{"characters": 9_000_000}] * 2),
+    "failing_job": job({}, seconds=1, fails="it always fails"),
     "test_error_handling": content({"fail": "This tool intentionally returns an error for testing"}),
 }
 
@@ -55,3 +59,20 @@ async def url() -> AsyncIterator[str]:
 async def test_all_requirements_of_a_revision_hold(url: str, revision: str, tmp_path: Path) -> None:
     code, printed = await judge(url, tmp_path, f"--requirements={revision}")
     assert code == 0, printed
+
+
+TASKS = (
+    "tasks-lifecycle",
+    "tasks-capability-negotiation",
+    "tasks-wire-fields",
+    "tasks-request-state-removal",
+    "tasks-request-headers",
+    "tasks-dispatch-and-envelope",
+)
+"""The scenarios of the extension for tasks, but for those whose tasks ask the client for input."""
+
+
+async def test_long_pipelines_are_tasks(url: str, tmp_path: Path) -> None:
+    for scenario in TASKS:
+        code, printed = await judge(url, tmp_path, f"--scenario={scenario}", "--spec-version=2026-07-28", "--force")
+        assert code == 0, printed

@@ -84,7 +84,7 @@ def _add_resources(server: MCPServer[Any]) -> None:
         await context.notify_resource_updated("test://watched-resource")
         return "changed"
 
-    @server.completion()
+    @server.completion()  # type: ignore[no-untyped-call, untyped-decorator]
     async def complete(reference: Any, argument: Any, context: Any) -> Completion:
         return Completion(values=[one for one in ("paris", "park", "party") if one.startswith(argument.value)])
 
@@ -280,6 +280,6 @@ def _add_tools_that_need_input(server: MCPServer[Any]) -> None:
         """Needs a client with a model."""
         capabilities = context.client_capabilities
         if capabilities is None or capabilities.sampling is None:
-            data = {"requiredCapabilities": {"sampling": {}}}
+            data: dict[str, Any] = {"requiredCapabilities": {"sampling": {}}}
             raise MCPError(MISSING_REQUIRED_CLIENT_CAPABILITY, "this tool needs a client with sampling", data)
         return "it has one"

@@ -40,6 +40,18 @@ def content(*parts: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def job(properties: dict[str, Any], **config: Any) -> dict[str, Any]:
+    """A pipeline with arguments of its own that takes some time; see `McpJob`."""
+    schema = {"type": "object", "properties": properties}
+    return {
+        "components": [
+            {"id": "form_1", "provider": "mcp_form", "config": {"arguments": schema}},
+            {"id": "job_1", "provider": "mcp_job", "config": config, "input": [{"lane": "data", "from": "form_1"}]},
+            {"id": "out_1", "provider": "response", "input": [{"lane": "text", "from": "job_1"}]},
+        ]
+    }
+
+
 @asynccontextmanager
 async def mesh(**pipelines: dict[str, Any]) -> AsyncIterator[str]:
     """A mesh with these pipelines deployed; its address."""

@@ -7,8 +7,8 @@ import base64
 from collections.abc import AsyncIterator
 from typing import Any
 
-from lanemesh import Audio, Context, Document, Image, Inputs, Json, Node, Out, Outputs, Tags
-from pydantic import BaseModel
+from lanemesh import Audio, Context, Document, Image, In, Inputs, Json, Node, Out, Outputs, Tags
+from pydantic import BaseModel, Field
 
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8DwHwAFBQIAX8jx0gAAAABJRU5ErkJggg=="
@@ -38,6 +38,8 @@ class McpContent(Node):
             match part:
                 case {"text": text}:
                     yield "text", text
+                case {"characters": count}:
+                    yield "text", "x" * count
                 case {"image": _}:
                     yield "image", Image("image/png", PNG)
                 case {"audio": _}:
@@ -72,3 +74,41 @@ class McpBytes(Node):
                 value = given.item.value
                 port = "image" if isinstance(value, Image) else "data"
                 await outputs.emit(port, value)
+
+
+class McpForm(Node):
+    """A source whose input is a JSON object of a schema that its config has."""
+
+    boundary = "source"
+
+    data: Out[Json]
+
+    class Config(BaseModel):
+        """Settings of the form."""
+
+        arguments: dict[str, Any] = Field(json_schema_extra={"format": "arguments-schema"})
+
+    async def run(self, context: Context, inputs: Inputs, outputs: Outputs) -> None:
+        async for given in context.client.inputs(context.component):
+            if given.has_value:
+                await outputs.emit("data", given.item.value)
+
+
+class McpJob(Node):
+    """Takes some time, then returns a text, or fails."""
+
+    given: In[Json]
+    text: Out[str]
+
+    class Config(BaseModel):
+        """Settings of the job."""
+
+        seconds: float = 0
+        text: str = ""
+        fails: str = ""
+
+    async def process(self, context: Context) -> dict[str, str]:
+        await asyncio.sleep(self.given.get("seconds", self.config.seconds))
+        if self.config.fails:
+            raise ValueError(self.config.fails)
+        return {"text": self.config.text.format(**self.given)}

@@ -17,11 +17,13 @@ from lanemesh.v1 import run_pb2
 from lanemesh.values import Audio, Document, Image, Media, Video
 
 from lanemesh_orchestrator.pipeline.json_schema import problems
-from lanemesh_orchestrator.pipeline.source import Source, document_tree, source_of
+from lanemesh_orchestrator.pipeline.source import Source, components_of, document_tree, source_of
 
 if TYPE_CHECKING:
     from lanemesh.client.node_types import NodeTypeInfo
 
+ARGUMENTS_SCHEMA = "arguments-schema"
+"""The `format` of a setting of a source that is the JSON schema of its input."""
 MAX_DESCRIPTION = 4_096
 """Most characters of a tool's description."""
 _MEDIA: Mapping[str, type[Media]] = {"image": Image, "audio": Audio, "video": Video}
@@ -52,10 +54,14 @@ class Offer:
     """What it does."""
     arguments: Sequence[Argument]
     """Its arguments. Several are alternatives that can also be combined: each is one input of the run."""
+    form: Mapping[str, Any] | None = None
+    """The JSON schema of the arguments, if the source defines one. All of them together are then one JSON input."""
 
     @cached_property
     def schema(self) -> dict[str, Any]:
         """The JSON schema of the arguments."""
+        if self.form is not None:
+            return {"type": "object", **self.form}
         schema: dict[str, Any] = {
             "type": "object",
             "properties": {argument.name: dict(argument.schema) for argument in self.arguments},
@@ -83,6 +89,8 @@ class Offer:
         ]
         if found:
             raise _bad_arguments(self.name, found)
+        if self.form is not None:
+            return [_data(dict(given))]
         inputs: list[Any] = []
         for argument in self.arguments:
             if argument.name in given:
@@ -99,7 +107,22 @@ def offer_of(name: str, version: int, document: str, types: Sequence[NodeTypeInf
     """The tool of a deployed pipeline. `types` are the node types of its components, as far as they are known."""
     tree = document_tree(document)
     source = source_of(tree, types)
-    return Offer(name, version, _description(name, tree), tuple(_arguments(source)) if source is not None else ())
+    description = _description(name, tree)
+    if source is None:
+        return Offer(name, version, description, ())
+    form = _form(source, tree)
+    return Offer(name, version, description, () if form is not None else tuple(_arguments(source)), form)
+
+
+def _form(source: Source, tree: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The JSON schema of arguments in the config of a source, whose own schema marks it with the format "arguments-schema"."""
+    rules = source.node_type.config_schema.get("properties") or {}
+    config = next((one.get("config") for one in components_of(dict(tree)) if one.get("id") == source.component), None)
+    for key, rule in rules.items():
+        value = config.get(key) if isinstance(config, dict) else None
+        if isinstance(rule, Mapping) and rule.get("format") == ARGUMENTS_SCHEMA and isinstance(value, dict):
+            return value
+    return None
 
 
 def _description(name: str, tree: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Callable
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from lanemesh.faults import LanemeshError
 from mcp.server import CacheHint, MCPServer, ServerRequestContext
@@ -32,6 +32,7 @@ from mcp_types import (
 
 from lanemesh_orchestrator.mcp_server.calls import call, error_result
 from lanemesh_orchestrator.mcp_server.catalog import FRESH_SECONDS, Catalog
+from lanemesh_orchestrator.mcp_server.tasks import TasksExtension, call_or_task, supports_tasks
 
 log = logging.getLogger("lanemesh.mcp")
 
@@ -63,6 +64,7 @@ class MeshServer(MCPServer[Any]):
             instructions=_INSTRUCTIONS,
             cache_hints={"tools/list": hint},
             log_level="WARNING",
+            extensions=[TasksExtension(host)],
         )
         self._host = host
         self._catalog = Catalog(host)
@@ -102,7 +104,10 @@ class MeshServer(MCPServer[Any]):
             if name not in offers and self._tool_manager.get_tool(name) is not None:
                 return await super().call_tool(name, arguments, context)
             offer = await self._catalog.find(name)
-            return await call(self._host, offer, arguments, _ContextReporter(context, self._level_of))
+            reporter = _ContextReporter(context, self._level_of)
+            if supports_tasks(context.request_context):
+                return cast("CallToolResult", await call_or_task(self._host, offer, arguments, reporter))
+            return await call(self._host, offer, arguments, reporter)
         except LanemeshError as error:
             return error_result(error)
 
