@@ -108,7 +108,8 @@ class McpJob(Node):
         fails: str = ""
 
     async def process(self, context: Context) -> dict[str, str]:
-        await asyncio.sleep(self.given.get("seconds", self.config.seconds))
+        given: Any = self.given
+        await asyncio.sleep(given.get("seconds", self.config.seconds))
         if self.config.fails:
             raise ValueError(self.config.fails)
-        return {"text": self.config.text.format(**self.given)}
+        return {"text": self.config.text.format(**given, traceparent=context.traceparent)}

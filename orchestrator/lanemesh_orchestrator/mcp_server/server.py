@@ -10,6 +10,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, cast
 
+from lanemesh._grpc.traceparent import TRACEPARENT_KEY, in_trace
 from lanemesh.faults import LanemeshError
 from mcp.server import CacheHint, MCPServer, ServerRequestContext
 from mcp.server.mcpserver import Context
@@ -105,9 +106,10 @@ class MeshServer(MCPServer[Any]):
                 return await super().call_tool(name, arguments, context)
             offer = await self._catalog.find(name)
             reporter = _ContextReporter(context, self._level_of)
-            if supports_tasks(context.request_context):
-                return cast("CallToolResult", await call_or_task(self._host, offer, arguments, reporter))
-            return await call(self._host, offer, arguments, reporter)
+            with in_trace(_trace_of(context.request_context)):
+                if supports_tasks(context.request_context):
+                    return cast("CallToolResult", await call_or_task(self._host, offer, arguments, reporter))
+                return await call(self._host, offer, arguments, reporter)
         except LanemeshError as error:
             return error_result(error)
 
@@ -187,3 +189,10 @@ def _session_of(context: ServerRequestContext[Any]) -> str:
     """The id of the client's session; empty on stdio, where there is one client, and since 2026-07-28."""
     headers = getattr(context.request, "headers", None)
     return str(headers.get("mcp-session-id", "")) if headers is not None else ""
+
+
+def _trace_of(context: ServerRequestContext[Any]) -> str:
+    """The trace that a client names in the `_meta` of its request, or else in a header; empty if it names none."""
+    headers = getattr(context.request, "headers", None)
+    named = (context.meta or {}).get(TRACEPARENT_KEY) or (headers.get(TRACEPARENT_KEY) if headers is not None else "")
+    return named if isinstance(named, str) else ""
