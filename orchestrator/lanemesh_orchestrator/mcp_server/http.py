@@ -63,9 +63,11 @@ class HttpServer:
         """Serves until a signal, or `stop`."""
         await self._server.serve(sockets=[self._socket])
 
-    def stop(self) -> None:
-        """Lets `run` end, after its requests or five seconds."""
+    def close(self) -> None:
+        """Lets `run` end, after its requests or five seconds; frees the address if it has not begun."""
         self._server.should_exit = True
+        if not self._server.started:
+            self._socket.close()
 
 
 class _Guard:

@@ -83,6 +83,9 @@ class Offer:
         Raises:
             LanemeshError: "bad-arguments", with every fault.
         """
+        if not given and len(self.arguments) > 1:
+            names = ", ".join(argument.name for argument in self.arguments)
+            raise _bad_arguments(self.name, [f"there are none. Give at least one of {names}"])
         found = [
             f"{'.'.join(map(str, problem.path)) or 'the arguments'}: {problem.message}"
             for problem in problems(self._schema_text, self.schema, given)

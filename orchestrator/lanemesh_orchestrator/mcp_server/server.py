@@ -33,6 +33,7 @@ from mcp_types import (
 
 from lanemesh_orchestrator.mcp_server.calls import call, error_result
 from lanemesh_orchestrator.mcp_server.catalog import FRESH_SECONDS, Catalog
+from lanemesh_orchestrator.mcp_server.insulation import insulated
 from lanemesh_orchestrator.mcp_server.tasks import TasksExtension, call_or_task, supports_tasks
 
 log = logging.getLogger("lanemesh.mcp")
@@ -108,8 +109,9 @@ class MeshServer(MCPServer[Any]):
             reporter = _ContextReporter(context, self._level_of)
             with in_trace(_trace_of(context.request_context)):
                 if supports_tasks(context.request_context):
-                    return cast("CallToolResult", await call_or_task(self._host, offer, arguments, reporter))
-                return await call(self._host, offer, arguments, reporter)
+                    result = await insulated(call_or_task(self._host, offer, arguments, reporter))
+                    return cast("CallToolResult", result)  # or a task, which its client knows
+                return await insulated(call(self._host, offer, arguments, reporter))
         except LanemeshError as error:
             return error_result(error)
 

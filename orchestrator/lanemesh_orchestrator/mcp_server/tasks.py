@@ -24,6 +24,7 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import Field
 
 from lanemesh_orchestrator.mcp_server.calls import Reporter, follow
+from lanemesh_orchestrator.mcp_server.insulation import insulated
 
 if TYPE_CHECKING:
     from lanemesh.client.records import RunRecord
@@ -135,7 +136,7 @@ class TasksExtension(Extension):
         failed task."""
         run = self._host.attach(record.run_id)
         try:
-            result = await follow(run, _Silent())
+            result = await insulated(follow(run, _Silent()))
         except LanemeshError as error:
             return _failed(str(error))
         if run.missed:
