@@ -1,4 +1,4 @@
-"""The conformance suite of the MCP project, from npm, in `build/mcp-suite`."""
+"""The conformance suite of the MCP project, and its example server, from npm, in `build/mcp-suite`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,12 @@ import shutil
 import subprocess
 from pathlib import Path
 
-PACKAGES = ("@modelcontextprotocol/conformance@0.2.0-alpha.12", "node@22.23.3")
-"""The suite, and the runtime that it needs, which systems may have in an older version."""
+PACKAGES = (
+    "@modelcontextprotocol/conformance@0.2.0-alpha.12",
+    "@modelcontextprotocol/server-everything@2026.8.31",
+    "node@22.23.3",
+)
+"""The suite, a server, and the runtime that they need, which systems may have in an older version."""
 FOLDER = Path(__file__).resolve().parents[2] / "build" / "mcp-suite"
 INSTALL_SECONDS = 300.0
 RUN_SECONDS = 300.0
@@ -32,6 +36,13 @@ def installed() -> Path:
             subprocess.run(command, check=True, timeout=INSTALL_SECONDS, stdin=subprocess.DEVNULL)
             mark.write_text(wanted)
     return FOLDER / "node_modules"
+
+
+def everything() -> list[str]:
+    """The command of a server that uses all of the protocol."""
+    modules = installed()
+    program = modules / "@modelcontextprotocol" / "server-everything" / "dist" / "index.js"
+    return [str(modules / ".bin" / "node"), str(program), "stdio"]
 
 
 async def judge(url: str, results: Path, *options: str) -> tuple[int, str]:

@@ -113,8 +113,9 @@ class ServerProcess:
                 self.why = f"it sent a message of more than {MAX_LINE:,} bytes"
             except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
                 pass  # this side ends
-        await self._reap()
-        self.ended.set()
+            if not self.why:
+                await self._reap()  # calls fail when the stream closes, and name the exit code
+            self.ended.set()
 
     async def _reap(self) -> None:
         """Waits shortly for the exit code of a server that has closed its output."""
