@@ -38,7 +38,7 @@ async def test_the_official_client_lists_and_calls(transport: str) -> None:
             reports: list[str | None] = []
 
             async def on_progress(
-                done: float, total: float | None, message: str | None, reports: list[str | None] = reports
+                progress: float, total: float | None, message: str | None, reports: list[str | None] = reports
             ) -> None:
                 reports.append(message)
 

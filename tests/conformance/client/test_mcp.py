@@ -7,7 +7,7 @@ import base64
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from lanemesh import Client
@@ -155,11 +155,11 @@ async def test_a_failed_run_is_an_error_with_its_cause_and_what_it_delivered(pla
 
 @eras
 async def test_progress_and_logs_arrive_during_the_call(place: Place, mode: str) -> None:
-    progress: list[tuple[float, str | None]] = []
+    reports: list[tuple[float, str | None]] = []
     logs: list[LoggingMessageNotificationParams] = []
 
-    async def on_progress(done: float, total: float | None, message: str | None) -> None:
-        progress.append((done, message))
+    async def on_progress(progress: float, total: float | None, message: str | None) -> None:
+        reports.append((progress, message))
 
     async def on_log(params: LoggingMessageNotificationParams) -> None:
         logs.append(params)
@@ -169,8 +169,8 @@ async def test_progress_and_logs_arrive_during_the_call(place: Place, mode: str)
             with pytest.warns(match="logging capability"):
                 await client.set_logging_level("info")
         await client.call_tool("logs", {}, progress_callback=on_progress)
-    assert [message for _, message in progress] == ["content_1: works (50 of 100)", "done"]
-    assert [done for done, _ in progress] == sorted({done for done, _ in progress})
+    assert [message for _, message in reports] == ["content_1: works (50 of 100)", "done"]
+    assert [done for done, _ in reports] == sorted({done for done, _ in reports})
     assert [(line.level, line.logger, line.data) for line in logs] == [("info", "content_1", "it works")]
 
 
@@ -178,7 +178,7 @@ async def test_progress_and_logs_arrive_during_the_call(place: Place, mode: str)
 async def test_a_cancelled_call_cancels_its_run(place: Place, mode: str) -> None:
     begun = asyncio.Event()
 
-    async def on_progress(done: float, total: float | None, message: str | None) -> None:
+    async def on_progress(progress: float, total: float | None, message: str | None) -> None:
         begun.set()
 
     async with place.connect(mode) as client:
@@ -204,7 +204,7 @@ async def test_a_result_beyond_the_limit_is_an_error_and_cancels_the_run(place: 
 @pytest.mark.parametrize(("given", "arrives"), [(GIVEN, True), ("nonsense", False)])
 async def test_a_run_belongs_to_the_trace_of_the_request(place: Place, given: str, arrives: bool) -> None:
     async with place.connect() as client:
-        result = await client.call_tool("traced", {"name": "Ada"}, meta={"traceparent": given})
+        result = await client.call_tool("traced", {"name": "Ada"}, meta=cast("Any", {"traceparent": given}))
     name, traceparent = text_of(result).split(" ")
     assert name == "Ada"
     assert (traceparent == given) is arrives
