@@ -46,6 +46,15 @@ class Reason(StrEnum):
     UNKNOWN_TOOL = "unknown-tool"
     """A file of tools has no tool with this name."""
 
+    # Agents
+
+    AGENT_FAILED = "agent-failed"
+    """The code or the framework of an agent did what its node type cannot pass on."""
+    BAD_AGENT_FILE = "bad-agent-file"
+    """A file of an agent cannot be imported, or has no agent."""
+    FRAMEWORK_MISSING = "framework-missing"
+    """The package of an agent framework is not installed."""
+
     # Text
 
     OBJECT_TOO_LONG = "object-too-long"

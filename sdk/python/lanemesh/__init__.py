@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from lanemesh.faults import Code, Fault, LanemeshError
     from lanemesh.items import Envelope, Group
     from lanemesh.node.context import Context
+    from lanemesh.node.environment import Environment
     from lanemesh.node.function_nodes import node
     from lanemesh.node.helper_clients import LlmClient, ToolClient
     from lanemesh.node.inputs import Inputs
@@ -160,6 +161,7 @@ _HOMES = {
     "lanemesh.node.context": ("Context",),
     "lanemesh.node.helper_clients": ("LlmClient", "ToolClient"),
     "lanemesh.node.inputs": ("Inputs",),
+    "lanemesh.node.environment": ("Environment",),
     "lanemesh.node.node": ("Invokes", "Node", "Service"),
     "lanemesh.node.outputs": ("Outputs",),
     "lanemesh.node.ports": ("In", "Out", "Pieces", "Whole"),
@@ -186,6 +188,7 @@ __all__ = [
     "EdgeShape",
     "EdgeUpdate",
     "Envelope",
+    "Environment",
     "Example",
     "Fault",
     "Group",
