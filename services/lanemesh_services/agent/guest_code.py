@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from lanemesh.extend import Reloadable, UserCode, UserCodeFailed
 from pydantic import BaseModel, Field
@@ -68,7 +68,7 @@ def load_code(config: CodeConfig) -> GuestCode:
     try:
         name, found = _chosen(vars(code.module), code.module.__name__, config.name, where)
         try:
-            call = found() if inspect.isclass(found) else found
+            call = cast("Callable[..., Any]", found() if inspect.isclass(found) else found)
         except Exception as error:
             why = f"{name}() raised {type(error).__name__}: {error}"
             raise bad_agent_file(where, why, "A class is made without arguments.") from error

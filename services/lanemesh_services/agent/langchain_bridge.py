@@ -67,7 +67,9 @@ class MeshChatModel(BaseChatModel):
             message = chunk.message
             assert isinstance(message, AIMessageChunk)
             whole = message if whole is None else whole + message
-        return ChatResult(generations=[ChatGeneration(message=message_chunk_to_message(whole or AIMessageChunk("")))])
+        return ChatResult(
+            generations=[ChatGeneration(message=message_chunk_to_message(whole or AIMessageChunk(content="")))]
+        )
 
     async def _astream(
         self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
@@ -83,17 +85,17 @@ class MeshChatModel(BaseChatModel):
             async for event in events:
                 match event:
                     case ChatText():
-                        message = AIMessageChunk(event.text)
+                        message = AIMessageChunk(content=event.text)
                     case ToolCall():
                         part = tool_call_chunk(
                             name=event.name, args=event.arguments or "{}", id=event.id or _call_id(), index=calls
                         )
-                        message, calls = AIMessageChunk("", tool_call_chunks=[part]), calls + 1
+                        message, calls = AIMessageChunk(content="", tool_call_chunks=[part]), calls + 1
                     case Usage():
-                        message = AIMessageChunk("", usage_metadata=_usage(event))
+                        message = AIMessageChunk(content="", usage_metadata=_usage(event))
                     case ChatFinish():
                         message = AIMessageChunk(
-                            "", response_metadata={"finish_reason": event.reason}, chunk_position="last"
+                            content="", response_metadata={"finish_reason": event.reason}, chunk_position="last"
                         )
                 chunk = ChatGenerationChunk(message=message)
                 if run_manager is not None and isinstance(event, ChatText):
@@ -112,9 +114,12 @@ class MeshChatModel(BaseChatModel):
         if include_raw:
             raise NotImplementedError("include_raw is not supported by the models of a mesh")
         if isinstance(schema, dict):
-            return self.bind(mesh_schema=schema) | JsonOutputParser()
-        parser: Any = PydanticOutputParser(pydantic_object=schema)
-        return self.bind(mesh_schema=schema.model_json_schema()) | parser
+            return self._following(schema, JsonOutputParser())
+        return self._following(schema.model_json_schema(), PydanticOutputParser(pydantic_object=schema))
+
+    def _following(self, schema: dict[str, Any], parser: Any) -> Runnable[Any, Any]:
+        parsed: Runnable[Any, Any] = self.bind(mesh_schema=schema) | parser
+        return parsed
 
 
 def mesh_tools(tools: ToolClient, specs: Iterable[ToolSpec]) -> list[BaseTool]:

@@ -147,7 +147,7 @@ class MeshLlm(BaseLLM):
         specs = [_spec(tool["function"]) for tool in tools or ()]
         schema = response_model.model_json_schema() if response_model is not None else None
         reply = self._calls.call(self._client.chat(turns, tools=specs, schema=schema))
-        if reply.tool_calls:
+        if reply.tool_calls and specs:  # a model may call tools that it was not given
             return [
                 {
                     "id": call.id or _call_id(),

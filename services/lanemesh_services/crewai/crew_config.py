@@ -14,20 +14,24 @@ class CrewAgent(BaseModel):
     """One agent of a crew."""
 
     role: str = Field(min_length=1, description="Its role; unique in the crew.")
-    goal: str = Field("Answer well.", description='What it strives for; "{question}" is the text of the question.')
-    backstory: str = Field("", description="More about it, for the model.")
-    llm: str = Field("", description="Name of its model in `control`; default: the one without a name.")
-    tools: list[str] | None = Field(None, description="Names of the tools that it may call; default: all.")
-    max_turns: int = Field(10, ge=1, le=100, description="Maximum number of turns of its model for one task.")
+    goal: str = Field(
+        default="Answer well.", description='What it strives for; "{question}" is the text of the question.'
+    )
+    backstory: str = Field(default="", description="More about it, for the model.")
+    llm: str = Field(default="", description="Name of its model in `control`; default: the one without a name.")
+    tools: list[str] | None = Field(default=None, description="Names of the tools that it may call; default: all.")
+    max_turns: int = Field(default=10, ge=1, le=100, description="Maximum number of turns of its model for one task.")
 
 
 class CrewTask(BaseModel):
     """One task of a crew."""
 
-    description: str = Field(QUESTION, description='What is to be done; "{question}" is the text of the question.')
-    expected_output: str = Field("The answer, as plain text.", description="What the result shall look like.")
-    agent: str = Field("", description="Role of the agent that does it; default: the first one.")
-    context: list[int] = Field([], description="Numbers of earlier tasks, from 0, whose results it needs.")
+    description: str = Field(
+        default=QUESTION, description='What is to be done; "{question}" is the text of the question.'
+    )
+    expected_output: str = Field(default="The answer, as plain text.", description="What the result shall look like.")
+    agent: str = Field(default="", description="Role of the agent that does it; default: the first one.")
+    context: list[int] = Field(default=[], description="Numbers of earlier tasks, from 0, whose results it needs.")
 
 
 class CrewConfig(BaseModel):
@@ -42,7 +46,7 @@ class CrewConfig(BaseModel):
     process: Literal["sequential", "hierarchical"] = Field(
         "sequential", description="sequential: each task has its agent; hierarchical: a manager assigns the tasks."
     )
-    tool_timeout: float = Field(60.0, gt=0, le=3600, description="Time limit of one tool call, in seconds.")
+    tool_timeout: float = Field(default=60.0, gt=0, le=3600, description="Time limit of one tool call, in seconds.")
 
     @model_validator(mode="after")
     def _check(self) -> CrewConfig:

@@ -29,7 +29,9 @@ class AgentCrewai(Node):
     """
 
     invokes: ClassVar = (Invokes("llm", 1, None), Invokes("tool", 0, None))
-    Config = CrewConfig
+
+    class Config(CrewConfig):
+        """Settings of a crew. The result of the last task is the answer."""
 
     questions: Annotated[In[Question], "What is asked."]
     answers: Annotated[Out[Answer], "The answer, then a piece with finish reason and usage."]

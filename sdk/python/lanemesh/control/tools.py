@@ -23,6 +23,7 @@ from lanemesh.control.ends import Answer, HelperEnds, HelperLink
 from lanemesh.control.instance import HelperInstance
 from lanemesh.control.traced import flat
 from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.node.helper_clients import ToolClient
 from lanemesh.v1 import control_pb2
 from lanemesh.values import ToolCall
 
@@ -74,7 +75,8 @@ class LinkedTools:
 class CallableTool:
     """A tool with its name: `await context.tools["weather"](city="Oslo")`."""
 
-    def __init__(self, tools: ToolSet, name: str) -> None:
+    def __init__(self, tools: ToolClient, name: str) -> None:
+        """`tools`: what has the tool."""
         self._tools = tools
         self._name = name
 
