@@ -68,6 +68,15 @@ class Reason(StrEnum):
     MCP_TOO_MANY_TOOLS = "mcp-too-many-tools"
     """An MCP server lists more tools than a model can use."""
 
+    # Agents
+
+    AGENT_FAILED = "agent-failed"
+    """The code or the framework of an agent did what its node type cannot pass on."""
+    BAD_AGENT_FILE = "bad-agent-file"
+    """A file of an agent cannot be imported, or has no agent."""
+    FRAMEWORK_MISSING = "framework-missing"
+    """The package of an agent framework is not installed."""
+
     # Text
 
     OBJECT_TOO_LONG = "object-too-long"
