@@ -727,7 +727,7 @@ from lanemesh import ToolResult
 from lanemesh.extend import CallableTool, ChatClient
 
 
-class Parrot(ChatClient):
+class Mimic(ChatClient):
     async def turn(self, request):
         yield ChatText(request.messages[-1].content)
 
@@ -738,7 +738,7 @@ class Shouting:
 
 
 async def both():
-    return (await Parrot().chat("hello")).text, await CallableTool(Shouting(), "shout")(word="hi")
+    return (await Mimic().chat("hello")).text, await CallableTool(Shouting(), "shout")(word="hi")
 
 
 print(asyncio.run(both()))
