@@ -109,10 +109,11 @@ async def _end(
     """Kills what is left of the program and its children, and waits for them within a bound."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
+    waits: list[asyncio.Future[Any]] = [ending, *reading]
     try:
-        await asyncio.wait([ending, *reading], timeout=_END_SECONDS)
+        await asyncio.wait(waits, timeout=_END_SECONDS)
     finally:
-        for task in (ending, *reading):
-            task.cancel()
-        await asyncio.wait([ending, *reading], timeout=_END_SECONDS)
+        for wait in waits:
+            wait.cancel()
+        await asyncio.wait(waits, timeout=_END_SECONDS)
         process._transport.close()  # type: ignore[attr-defined]  # its pipes, which a process outside its group may hold open
