@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lanemesh_orchestrator import Mesh, SyncMesh
 
+    from lanemesh.agents import AgentEvent, AgentReply, AgentRequest, AgentThought
     from lanemesh.chat import (
         ChatEvent,
         ChatFinish,
@@ -62,9 +63,10 @@ if TYPE_CHECKING:
     )
     from lanemesh.faults import Code, Fault, LanemeshError
     from lanemesh.items import Envelope, Group
+    from lanemesh.memory import MemoryEntry, MemoryQuery, MemoryScope, MemorySpace
     from lanemesh.node.context import Context
     from lanemesh.node.function_nodes import node
-    from lanemesh.node.helper_clients import LlmClient, ToolClient
+    from lanemesh.node.helper_clients import AgentClient, LlmClient, MemoryClient, ToolClient
     from lanemesh.node.inputs import Inputs
     from lanemesh.node.node import Invokes, Node, Service
     from lanemesh.node.outputs import Outputs
@@ -130,6 +132,7 @@ _HOMES = {
         "TraceUpdate",
         "Update",
     ),
+    "lanemesh.agents": ("AgentEvent", "AgentReply", "AgentRequest", "AgentThought"),
     "lanemesh.chat": (
         "ChatEvent",
         "ChatFinish",
@@ -143,6 +146,7 @@ _HOMES = {
     ),
     "lanemesh.faults": ("Code", "Fault", "LanemeshError"),
     "lanemesh.items": ("Envelope", "Group"),
+    "lanemesh.memory": ("MemoryEntry", "MemoryQuery", "MemoryScope", "MemorySpace"),
     "lanemesh.values": (
         "Answer",
         "Audio",
@@ -161,7 +165,7 @@ _HOMES = {
     ),
     "lanemesh.pipeline_faults": ("PipelineFault", "PipelineInvalid", "Severity"),
     "lanemesh.node.context": ("Context",),
-    "lanemesh.node.helper_clients": ("LlmClient", "ToolClient"),
+    "lanemesh.node.helper_clients": ("AgentClient", "LlmClient", "MemoryClient", "ToolClient"),
     "lanemesh.node.inputs": ("Inputs",),
     "lanemesh.node.node": ("Invokes", "Node", "Service"),
     "lanemesh.node.outputs": ("Outputs",),
@@ -174,6 +178,11 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "AgentClient",
+    "AgentEvent",
+    "AgentReply",
+    "AgentRequest",
+    "AgentThought",
     "Answer",
     "Audio",
     "ChatEvent",
@@ -209,6 +218,11 @@ __all__ = [
     "LogLevel",
     "LogUpdate",
     "Media",
+    "MemoryClient",
+    "MemoryEntry",
+    "MemoryQuery",
+    "MemoryScope",
+    "MemorySpace",
     "Mesh",
     "Message",
     "Node",

@@ -20,6 +20,7 @@ from lanemesh.chat import (
     ToolSpec,
 )
 from lanemesh.codec import (
+    decode_call,
     decode_document,
     decode_media,
     decode_message,
@@ -55,7 +56,7 @@ def decode_request(message: control_pb2.GenerateRequest) -> ChatRequest:
     return ChatRequest(
         messages=tuple(map(decode_message, message.messages)),
         tools=tuple(decode_spec(spec) for spec in message.tools),
-        schema=_object(message.schema_json) if message.schema_json else None,
+        schema=decode_schema(message.schema_json),
         sampling=Sampling(**given, stop=tuple(sampling.stop)),
     )
 
@@ -90,8 +91,7 @@ def decode_events(message: control_pb2.GenerateResponse) -> Iterator[ChatEvent]:
         case "text":
             yield ChatText(message.text)
         case "tool_call":
-            call = message.tool_call
-            yield ToolCall(call.id, call.name, call.arguments_json)
+            yield decode_call(message.tool_call)
         case "done":
             if message.done.HasField("usage"):
                 usage = message.done.usage
@@ -162,6 +162,12 @@ def encode_progress(progress: ToolProgress) -> control_pb2.ToolProgress:
     return control_pb2.ToolProgress(call_id=progress.call_id, message=progress.message, fraction=progress.fraction)
 
 
+def decode_progress(progress: control_pb2.ToolProgress) -> ToolProgress:
+    """The progress of a call in a message."""
+    fraction = progress.fraction if progress.HasField("fraction") else None
+    return ToolProgress(progress.message, fraction, progress.call_id)
+
+
 def encode_tool_event(event: ToolEvent, call: ToolCall) -> control_pb2.CallToolResponse:
     """The message of an event of a call, which need not repeat the call's id and name. Raises TypeError if it is no event."""
     match event:
@@ -176,9 +182,7 @@ def decode_tool_event(message: control_pb2.CallToolResponse) -> ToolEvent:
     """The event in a message."""
     if message.HasField("result"):
         return decode_result(message.result)
-    progress = message.progress
-    fraction = progress.fraction if progress.HasField("fraction") else None
-    return ToolProgress(progress.message, fraction, progress.call_id)
+    return decode_progress(message.progress)
 
 
 def encode_tool_request(call: ToolCall, timeout: float | None = None) -> control_pb2.CallToolRequest:
@@ -209,6 +213,11 @@ def encode_tool_update(event: str | ToolCall | ToolEvent, wave: int) -> update_p
 def encode_arguments(arguments: Mapping[str, Any]) -> str:
     """The arguments of a call as JSON text. Raises TypeError or ValueError if they are no JSON."""
     return json.dumps(dict(arguments), ensure_ascii=False, allow_nan=False)
+
+
+def decode_schema(text: str) -> dict[str, Any] | None:
+    """A JSON schema from its text; None if that is empty. Raises ValueError or TypeError if it is not a JSON object."""
+    return _object(text) if text else None
 
 
 def _object(text: str) -> dict[str, Any]:

@@ -122,13 +122,18 @@ def encode_message(message: Message) -> lane_pb2.Message:
 
 def decode_message(message: lane_pb2.Message) -> Message:
     """The turn of a conversation that a message carries."""
-    calls = tuple(ToolCall(call.id, call.name, call.arguments_json) for call in message.tool_calls)
+    calls = tuple(map(decode_call, message.tool_calls))
     return Message(message.role, message.content, calls, message.tool_call_id)
 
 
 def encode_call(call: ToolCall) -> lane_pb2.ToolCall:
     """The protobuf form of a call."""
     return lane_pb2.ToolCall(id=call.id, name=call.name, arguments_json=call.arguments)
+
+
+def decode_call(message: lane_pb2.ToolCall) -> ToolCall:
+    """The call that a message carries."""
+    return ToolCall(message.id, message.name, message.arguments_json)
 
 
 def _encode_question(item: lane_pb2.Item, question: Question) -> None:
@@ -156,8 +161,8 @@ def _decode_question(item: lane_pb2.Item) -> Question:
     )
 
 
-def _encode_answer(item: lane_pb2.Item, answer: Answer) -> None:
-    message = item.answer
+def encode_answer(message: lane_pb2.Answer, answer: Answer) -> None:
+    """Sets a message to a piece of an answer."""
     message.SetInParent()
     message.text, message.finish_reason = answer.text, answer.finish_reason
     if answer.data is not None:
@@ -165,16 +170,23 @@ def _encode_answer(item: lane_pb2.Item, answer: Answer) -> None:
     if answer.usage is not None:
         message.usage.prompt_tokens = answer.usage.prompt_tokens
         message.usage.completion_tokens = answer.usage.completion_tokens
-        message.usage.SetInParent()
 
 
-def _decode_answer(item: lane_pb2.Item) -> Answer:
-    answer = item.answer
+def decode_answer(answer: lane_pb2.Answer) -> Answer:
+    """The piece of an answer that a message carries. Raises ValueError if its data is not JSON."""
     usage = None
     if answer.HasField("usage"):
         usage = Usage(answer.usage.prompt_tokens, answer.usage.completion_tokens)
     data = _load_json(answer.data_json) if answer.data_json else None
     return Answer(answer.text, data, answer.finish_reason, usage)
+
+
+def _encode_answer(item: lane_pb2.Item, answer: Answer) -> None:
+    encode_answer(item.answer, answer)
+
+
+def _decode_answer(item: lane_pb2.Item) -> Answer:
+    return decode_answer(item.answer)
 
 
 def encode_document(message: lane_pb2.Document, document: Document) -> None:

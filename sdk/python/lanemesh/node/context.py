@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from lanemesh.channels import Channels
     from lanemesh.chat import ToolProgress, ToolResult
     from lanemesh.gpu import GpuClient
-    from lanemesh.node.helper_clients import LlmClient, ToolClient
+    from lanemesh.node.helper_clients import AgentClient, LlmClient, MemoryClient, ToolClient
     from lanemesh.permissions import Permissions
     from lanemesh.values import ToolCall
 
@@ -77,7 +77,7 @@ class Context:
         run_id: str,
         component: str,
         provider: str,
-        report: Callable[[update_pb2.Update], Awaitable[None]],
+        report: Callable[[update_pb2.Update], Awaitable[None]] | None = None,
         client: ClientLink | None = None,
         gpu: Callable[[], GpuClient] | None = None,
         channels: Channels | None = None,
@@ -87,6 +87,7 @@ class Context:
         permissions: Permissions | None = None,
         incarnation: int = 0,
         traceparent: str = "",
+        session: str = "",
     ) -> None:
         self.run_id = run_id
         """The run."""
@@ -99,6 +100,9 @@ class Context:
         self.traceparent = traceparent
         """The trace of the run: `traceparent` of W3C Trace Context, to be passed on in calls to other services. Empty if there is
         no trace."""
+        self.session = session
+        """The session that the run belongs to, such as a conversation; empty if it belongs to none. It gives access to the memory
+        of the session, so treat it as a secret."""
         self._cancelled = False
         self._whole: Context | None = None
         self.secrets = secrets
@@ -185,6 +189,21 @@ class Context:
     def tools(self) -> ToolClient:
         """All connected tools."""
         return cast("ToolClient", self.helper("tool"))
+
+    @property
+    def memory(self) -> MemoryClient:
+        """The connected memory; of several, the one without a name."""
+        return cast("MemoryClient", self.helper("memory"))
+
+    @property
+    def memories(self) -> Helpers[MemoryClient]:
+        """All connected memories: `context.memories["facts"]` by name, `context.memories[0]` in order."""
+        return self.helpers("memory")
+
+    @property
+    def agents(self) -> Helpers[AgentClient]:
+        """All connected agents: `context.agents["researcher"]` by name, `context.agents[0]` in order."""
+        return self.helpers("agent")
 
     def helper(self, kind: str) -> Any:
         """The client for the helpers of a kind: one for all together if the kind has that, as tools do; otherwise the client of the
@@ -283,22 +302,14 @@ class Context:
         """
         from lanemesh.chat_codec import encode_tool_update
 
-        await self.report(encode_tool_update(event, wave))
-
-    async def report(self, update: update_pb2.ToolUpdate | update_pb2.ProgressUpdate | update_pb2.LogUpdate) -> None:
-        """Reports an update to the run's clients; waits while they are behind."""
-        update.component = self.component
-        whole = update_pb2.Update()
-        stamp(whole.time)
-        match update:
-            case update_pb2.ToolUpdate():
-                whole.tool.CopyFrom(update)
-            case update_pb2.ProgressUpdate():
-                whole.progress.CopyFrom(update)
-            case update_pb2.LogUpdate():
-                whole.log.CopyFrom(update)
-        self.secrets.hide(whole)
-        await self._report(whole)
+        if self._report is None:
+            return
+        tool = encode_tool_update(event, wave)
+        tool.component = self.component
+        update = update_pb2.Update(tool=tool)
+        stamp(update.time)
+        self.secrets.hide(update)
+        await self._report(update)
 
     def _have(self, thing: T | None, otherwise: str) -> T:
         if thing is not None:

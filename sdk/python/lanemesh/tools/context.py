@@ -55,7 +55,7 @@ class ToolContext:
     @property
     def session(self) -> str:
         """The session of the run, such as a conversation; empty if it has none."""
-        return str(getattr(self._context, "session_id", ""))
+        return self._context.session
 
     @property
     def node(self) -> Context:

@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from lanemesh.v1 import lane_pb2 as lanemesh_dot_v1_dot_lane__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19lanemesh/v1/control.proto\x12\x0blanemesh.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16lanemesh/v1/lane.proto\"\xc2\x01\n\x08Sampling\x12\x18\n\x0btemperature\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\x05top_p\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x12\n\x05top_k\x18\x03 \x01(\rH\x02\x88\x01\x01\x12\x17\n\nmax_tokens\x18\x04 \x01(\rH\x03\x88\x01\x01\x12\x0c\n\x04stop\x18\x05 \x03(\t\x12\x11\n\x04seed\x18\x06 \x01(\x04H\x04\x88\x01\x01\x42\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x08\n\x06_top_kB\r\n\x0b_max_tokensB\x07\n\x05_seed\"\x9d\x01\n\x0fGenerateRequest\x12&\n\x08messages\x18\x01 \x03(\x0b\x32\x14.lanemesh.v1.Message\x12$\n\x05tools\x18\x02 \x03(\x0b\x32\x15.lanemesh.v1.ToolSpec\x12\'\n\x08sampling\x18\x03 \x01(\x0b\x32\x15.lanemesh.v1.Sampling\x12\x13\n\x0bschema_json\x18\x04 \x01(\t\"\x82\x01\n\x10GenerateResponse\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12*\n\ttool_call\x18\x02 \x01(\x0b\x32\x15.lanemesh.v1.ToolCallH\x00\x12)\n\x04\x64one\x18\x03 \x01(\x0b\x32\x19.lanemesh.v1.GenerateDoneH\x00\x42\x07\n\x05\x65vent\"H\n\x0cGenerateDone\x12\x15\n\rfinish_reason\x18\x01 \x01(\t\x12!\n\x05usage\x18\x02 \x01(\x0b\x32\x12.lanemesh.v1.Usage\"F\n\x08ToolSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x17\n\x0fparameters_json\x18\x03 \x01(\t\"\x12\n\x10ListToolsRequest\"9\n\x11ListToolsResponse\x12$\n\x05tools\x18\x01 \x03(\x0b\x32\x15.lanemesh.v1.ToolSpec\"t\n\x0f\x43\x61llToolRequest\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x16\n\x0e\x61rguments_json\x18\x03 \x01(\t\x12*\n\x07timeout\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"u\n\x10\x43\x61llToolResponse\x12-\n\x08progress\x18\x01 \x01(\x0b\x32\x19.lanemesh.v1.ToolProgressH\x00\x12)\n\x06result\x18\x02 \x01(\x0b\x32\x17.lanemesh.v1.ToolResultH\x00\x42\x07\n\x05\x65vent\"\xa6\x01\n\nToolResult\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x14\n\x0c\x63ontent_json\x18\x03 \x01(\t\x12\x10\n\x08is_error\x18\x04 \x01(\x08\x12+\n\x08\x64uration\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12$\n\x05parts\x18\x06 \x03(\x0b\x32\x15.lanemesh.v1.ToolPart\"\xac\x01\n\x08ToolPart\x12)\n\x08\x64ocument\x18\x01 \x01(\x0b\x32\x15.lanemesh.v1.DocumentH\x00\x12#\n\x05image\x18\x02 \x01(\x0b\x32\x12.lanemesh.v1.MediaH\x00\x12#\n\x05\x61udio\x18\x03 \x01(\x0b\x32\x12.lanemesh.v1.MediaH\x00\x12#\n\x05video\x18\x04 \x01(\x0b\x32\x12.lanemesh.v1.MediaH\x00\x42\x06\n\x04part\"T\n\x0cToolProgress\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x15\n\x08\x66raction\x18\x03 \x01(\x01H\x00\x88\x01\x01\x42\x0b\n\t_fraction\"]\n\x0bMemorySpace\x12\'\n\x05scope\x18\x01 \x01(\x0e\x32\x18.lanemesh.v1.MemoryScope\x12\x12\n\nsession_id\x18\x02 \x01(\t\x12\x11\n\tnamespace\x18\x03 \x01(\t\"\xba\x01\n\x0bMemoryEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x12\n\nvalue_json\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\x12.\n\ncreated_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\x05score\x18\x06 \x01(\x01H\x00\x88\x01\x01\x42\x08\n\x06_score\"\x93\x01\n\x17MemoryServicePutRequest\x12\'\n\x05space\x18\x01 \x01(\x0b\x32\x18.lanemesh.v1.MemorySpace\x12\'\n\x05\x65ntry\x18\x02 \x01(\x0b\x32\x18.lanemesh.v1.MemoryEntry\x12&\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\",\n\x18MemoryServicePutResponse\x12\x10\n\x08replaced\x18\x01 \x01(\x08\"O\n\x17MemoryServiceGetRequest\x12\'\n\x05space\x18\x01 \x01(\x0b\x32\x18.lanemesh.v1.MemorySpace\x12\x0b\n\x03key\x18\x02 \x01(\t\"C\n\x18MemoryServiceGetResponse\x12\'\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x18.lanemesh.v1.MemoryEntry\"f\n\x18MemoryServiceListRequest\x12\'\n\x05space\x18\x01 \x01(\x0b\x32\x18.lanemesh.v1.MemorySpace\x12\x12\n\nkey_prefix\x18\x02 \x01(\t\x12\r\n\x05limit\x18\x03 \x01(\r\"D\n\x19MemoryServiceListResponse\x12\'\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x18.lanemesh.v1.MemoryEntry\"\x8d\x01\n\x1aMemoryServiceSearchRequest\x12\'\n\x05space\x18\x01 \x01(\x0b\x32\x18.lanemesh.v1.MemorySpace\x12\r\n\x05query\x18\x02 \x01(\t\x12\x15\n\tembedding\x18\x03 \x03(\x02\x42\x02\x10\x01\x12\r\n\x05limit\x18\x04 \x01(\r\x12\x11\n\tmin_score\x18\x05 \x01(\x01\"F\n\x1bMemoryServiceSearchResponse\x12\'\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x18.lanemesh.v1.MemoryEntry\"X\n\x19MemoryServiceClearRequest\x12\'\n\x05space\x18\x01 \x01(\x0b\x32\x18.lanemesh.v1.MemorySpace\x12\x12\n\nkey_prefix\x18\x02 \x01(\t\"-\n\x1aMemoryServiceClearResponse\x12\x0f\n\x07removed\x18\x01 \x01(\x04\"w\n\x0fRunAgentRequest\x12&\n\x08messages\x18\x01 \x03(\x0b\x32\x14.lanemesh.v1.Message\x12\x14\n\x0cinstructions\x18\x02 \x01(\t\x12\x13\n\x0bschema_json\x18\x03 \x01(\t\x12\x11\n\tmax_waves\x18\x04 \x01(\r\"\xf3\x01\n\x10RunAgentResponse\x12\x0c\n\x04wave\x18\x01 \x01(\r\x12\x11\n\x07thought\x18\x02 \x01(\tH\x00\x12*\n\ttool_call\x18\x03 \x01(\x0b\x32\x15.lanemesh.v1.ToolCallH\x00\x12\x32\n\rtool_progress\x18\x04 \x01(\x0b\x32\x19.lanemesh.v1.ToolProgressH\x00\x12.\n\x0btool_result\x18\x05 \x01(\x0b\x32\x17.lanemesh.v1.ToolResultH\x00\x12%\n\x06\x61nswer\x18\x06 \x01(\x0b\x32\x13.lanemesh.v1.AnswerH\x00\x42\x07\n\x05\x65vent*s\n\x0bMemoryScope\x12\x1c\n\x18MEMORY_SCOPE_UNSPECIFIED\x10\x00\x12\x14\n\x10MEMORY_SCOPE_RUN\x10\x01\x12\x18\n\x14MEMORY_SCOPE_SESSION\x10\x02\x12\x16\n\x12MEMORY_SCOPE_STORE\x10\x03\x32W\n\nLlmService\x12I\n\x08Generate\x12\x1c.lanemesh.v1.GenerateRequest\x1a\x1d.lanemesh.v1.GenerateResponse0\x01\x32\xa4\x01\n\x0bToolService\x12J\n\tListTools\x12\x1d.lanemesh.v1.ListToolsRequest\x1a\x1e.lanemesh.v1.ListToolsResponse\x12I\n\x08\x43\x61llTool\x12\x1c.lanemesh.v1.CallToolRequest\x1a\x1d.lanemesh.v1.CallToolResponse0\x01\x32\xc9\x03\n\rMemoryService\x12R\n\x03Put\x12$.lanemesh.v1.MemoryServicePutRequest\x1a%.lanemesh.v1.MemoryServicePutResponse\x12R\n\x03Get\x12$.lanemesh.v1.MemoryServiceGetRequest\x1a%.lanemesh.v1.MemoryServiceGetResponse\x12W\n\x04List\x12%.lanemesh.v1.MemoryServiceListRequest\x1a&.lanemesh.v1.MemoryServiceListResponse0\x01\x12]\n\x06Search\x12\'.lanemesh.v1.MemoryServiceSearchRequest\x1a(.lanemesh.v1.MemoryServiceSearchResponse0\x01\x12X\n\x05\x43lear\x12&.lanemesh.v1.MemoryServiceClearRequest\x1a\'.lanemesh.v1.MemoryServiceClearResponse2Y\n\x0c\x41gentService\x12I\n\x08RunAgent\x12\x1c.lanemesh.v1.RunAgentRequest\x1a\x1d.lanemesh.v1.RunAgentResponse0\x01\x42`\n\x0blanemesh.v1B\x0c\x43ontrolProtoP\x01Z\x16lanemesh/v1;lanemeshv1\xaa\x02\x0bLanemesh.V1\xca\x02\x0bLanemesh\\V1\xea\x02\x0cLanemesh::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19lanemesh/v1/control.proto\x12\x0blanemesh.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16lanemesh/v1/lane.proto\"\xc2\x01\n\x08Sampling\x12\x18\n\x0btemperature\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\x05top_p\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x12\n\x05top_k\x18\x03 \x01(\rH\x02\x88\x01\x01\x12\x17\n\nmax_tokens\x18\x04 \x01(\rH\x03\x88\x01\x01\x12\x0c\n\x04stop\x18\x05 \x03(\t\x12\x11\n\x04seed\x18\x06 \x01(\x04H\x04\x88\x01\x01\x42\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x08\n\x06_top_kB\r\n\x0b_max_tokensB\x07\n\x05_seed\"\x9d\x01\n\x0fGenerateRequest\x12&\n\x08messages\x18\x01 \x03(\x0b\x32\x14.lanemesh.v1.Message\x12$\n\x05tools\x18\x02 \x03(\x0b\x32\x15.lanemesh.v1.ToolSpec\x12\'\n\x08sampling\x18\x03 \x01(\x0b\x32\x15.lanemesh.v1.Sampling\x12\x13\n\x0bschema_json\x18\x04 \x01(\t\"\x82\x01\n\x10GenerateResponse\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12*\n\ttool_call\x18\x02 \x01(\x0b\x32\x15.lanemesh.v1.ToolCallH\x00\x12)\n\x04\x64one\x18\x03 \x01(\x0b\x32\x19.lanemesh.v1.GenerateDoneH\x00\x42\x07\n\x05\x65vent\"H\n\x0cGenerateDone\x12\x15\n\rfinish_reason\x18\x01 \x01(\t\x12!\n\x05usage\x18\x02 \x01(\x0b\x32\x12.lanemesh.v1.Usage\"F\n\x08ToolSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x17\n\x0fparameters_json\x18\x03 \x01(\t\"\x12\n\x10ListToolsRequest\"9\n\x11ListToolsResponse\x12$\n\x05tools\x18\x01 \x03(\x0b\x32\x15.lanemesh.v1.ToolSpec\"t\n\x0f\x43\x61llToolRequest\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x16\n\x0e\x61rguments_json\x18\x03 \x01(\t\x12*\n\x07timeout\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"u\n\x10\x43\x61llToolResponse\x12-\n\x08progress\x18\x01 \x01(\x0b\x32\x19.lanemesh.v1.ToolProgressH\x00\x12)\n\x06result\x18\x02 \x01(\x0b\x32\x17.lanemesh.v1.ToolResultH\x00\x42\x07\n\x05\x65vent\"\xa6\x01\n\nToolResult\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x14\n\x0c\x63ontent_json\x18\x03 \x01(\t\x12\x10\n\x08is_error\x18\x04 \x01(\x08\x12+\n\x08\x64uration\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12$\n\x05parts\x18\x06 \x03(\x0b\x32\x15.lanemesh.v1.ToolPart\"\xac\x01\n\x08ToolPart\x12)\n\x08\x64ocument\x18\x01 \x01(\x0b\x32\x15.lanemesh.v1.DocumentH\x00\x12#\n\x05image\x18\x02 \x01(\x0b\x32\x12.lanemesh.v1.MediaH\x00\x12#\n\x05\x61udio\x18\x03 \x01(\x0b\x32\x12.lanemesh.v1.MediaH\x00\x12#\n\x05video\x18\x04 \x01(\x0b\x32\x12.lanemesh.v1.MediaH\x00\x42\x06\n\x04part\"T\n\x0cToolProgress\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x15\n\x08\x66raction\x18\x03 \x01(\x01H\x00\x88\x01\x01\x42\x0b\n\t_fraction\"]\n\x0bMemorySpace\x12\'\n\x05scope\x18\x01 \x01(\x0e\x32\x18.lanemesh.v1.MemoryScope\x12\x12\n\nsession_id\x18\x02 \x01(\t\x12\x11\n\tnamespace\x18\x03 \x01(\t\"\xd1\x01\n\x0bMemoryEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x12\n\nvalue_json\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\x12.\n\ncreated_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\x05score\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12\x15\n\tembedding\x18\x07 \x03(\x02\x42\x02\x10\x01\x42\x08\n\x06_score\"\x93\x01\n\x17MemoryServicePutRequest\x12\'\n\x05space\x18\x01 \x01(\x0b\x32\x18.lanemesh.v1.MemorySpace\x12\'\n\x05\x65ntry\x18\x02 \x01(\x0b\x32\x18.lanemesh.v1.MemoryEntry\x12&\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\",\n\x18MemoryServicePutResponse\x12\x10\n\x08replaced\x18\x01 \x01(\x08\"O\n\x17MemoryServiceGetRequest\x12\'\n\x05space\x18\x01 \x01(\x0b\x32\x18.lanemesh.v1.MemorySpace\x12\x0b\n\x03key\x18\x02 \x01(\t\"C\n\x18MemoryServiceGetResponse\x12\'\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x18.lanemesh.v1.MemoryEntry\"f\n\x18MemoryServiceListRequest\x12\'\n\x05space\x18\x01 \x01(\x0b\x32\x18.lanemesh.v1.MemorySpace\x12\x12\n\nkey_prefix\x18\x02 \x01(\t\x12\r\n\x05limit\x18\x03 \x01(\r\"D\n\x19MemoryServiceListResponse\x12\'\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x18.lanemesh.v1.MemoryEntry\"\x8d\x01\n\x1aMemoryServiceSearchRequest\x12\'\n\x05space\x18\x01 \x01(\x0b\x32\x18.lanemesh.v1.MemorySpace\x12\r\n\x05query\x18\x02 \x01(\t\x12\x15\n\tembedding\x18\x03 \x03(\x02\x42\x02\x10\x01\x12\r\n\x05limit\x18\x04 \x01(\r\x12\x11\n\tmin_score\x18\x05 \x01(\x01\"F\n\x1bMemoryServiceSearchResponse\x12\'\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x18.lanemesh.v1.MemoryEntry\"X\n\x19MemoryServiceClearRequest\x12\'\n\x05space\x18\x01 \x01(\x0b\x32\x18.lanemesh.v1.MemorySpace\x12\x12\n\nkey_prefix\x18\x02 \x01(\t\"-\n\x1aMemoryServiceClearResponse\x12\x0f\n\x07removed\x18\x01 \x01(\x04\"w\n\x0fRunAgentRequest\x12&\n\x08messages\x18\x01 \x03(\x0b\x32\x14.lanemesh.v1.Message\x12\x14\n\x0cinstructions\x18\x02 \x01(\t\x12\x13\n\x0bschema_json\x18\x03 \x01(\t\x12\x11\n\tmax_waves\x18\x04 \x01(\r\"\xf3\x01\n\x10RunAgentResponse\x12\x0c\n\x04wave\x18\x01 \x01(\r\x12\x11\n\x07thought\x18\x02 \x01(\tH\x00\x12*\n\ttool_call\x18\x03 \x01(\x0b\x32\x15.lanemesh.v1.ToolCallH\x00\x12\x32\n\rtool_progress\x18\x04 \x01(\x0b\x32\x19.lanemesh.v1.ToolProgressH\x00\x12.\n\x0btool_result\x18\x05 \x01(\x0b\x32\x17.lanemesh.v1.ToolResultH\x00\x12%\n\x06\x61nswer\x18\x06 \x01(\x0b\x32\x13.lanemesh.v1.AnswerH\x00\x42\x07\n\x05\x65vent*s\n\x0bMemoryScope\x12\x1c\n\x18MEMORY_SCOPE_UNSPECIFIED\x10\x00\x12\x14\n\x10MEMORY_SCOPE_RUN\x10\x01\x12\x18\n\x14MEMORY_SCOPE_SESSION\x10\x02\x12\x16\n\x12MEMORY_SCOPE_STORE\x10\x03\x32W\n\nLlmService\x12I\n\x08Generate\x12\x1c.lanemesh.v1.GenerateRequest\x1a\x1d.lanemesh.v1.GenerateResponse0\x01\x32\xa4\x01\n\x0bToolService\x12J\n\tListTools\x12\x1d.lanemesh.v1.ListToolsRequest\x1a\x1e.lanemesh.v1.ListToolsResponse\x12I\n\x08\x43\x61llTool\x12\x1c.lanemesh.v1.CallToolRequest\x1a\x1d.lanemesh.v1.CallToolResponse0\x01\x32\xc9\x03\n\rMemoryService\x12R\n\x03Put\x12$.lanemesh.v1.MemoryServicePutRequest\x1a%.lanemesh.v1.MemoryServicePutResponse\x12R\n\x03Get\x12$.lanemesh.v1.MemoryServiceGetRequest\x1a%.lanemesh.v1.MemoryServiceGetResponse\x12W\n\x04List\x12%.lanemesh.v1.MemoryServiceListRequest\x1a&.lanemesh.v1.MemoryServiceListResponse0\x01\x12]\n\x06Search\x12\'.lanemesh.v1.MemoryServiceSearchRequest\x1a(.lanemesh.v1.MemoryServiceSearchResponse0\x01\x12X\n\x05\x43lear\x12&.lanemesh.v1.MemoryServiceClearRequest\x1a\'.lanemesh.v1.MemoryServiceClearResponse2Y\n\x0c\x41gentService\x12I\n\x08RunAgent\x12\x1c.lanemesh.v1.RunAgentRequest\x1a\x1d.lanemesh.v1.RunAgentResponse0\x01\x42`\n\x0blanemesh.v1B\x0c\x43ontrolProtoP\x01Z\x16lanemesh/v1;lanemeshv1\xaa\x02\x0bLanemesh.V1\xca\x02\x0bLanemesh\\V1\xea\x02\x0cLanemesh::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,10 +35,12 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lanemesh.v1.control_pb2', _
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\013lanemesh.v1B\014ControlProtoP\001Z\026lanemesh/v1;lanemeshv1\252\002\013Lanemesh.V1\312\002\013Lanemesh\\V1\352\002\014Lanemesh::V1'
+  _globals['_MEMORYENTRY'].fields_by_name['embedding']._loaded_options = None
+  _globals['_MEMORYENTRY'].fields_by_name['embedding']._serialized_options = b'\020\001'
   _globals['_MEMORYSERVICESEARCHREQUEST'].fields_by_name['embedding']._loaded_options = None
   _globals['_MEMORYSERVICESEARCHREQUEST'].fields_by_name['embedding']._serialized_options = b'\020\001'
-  _globals['_MEMORYSCOPE']._serialized_start=3037
-  _globals['_MEMORYSCOPE']._serialized_end=3152
+  _globals['_MEMORYSCOPE']._serialized_start=3060
+  _globals['_MEMORYSCOPE']._serialized_end=3175
   _globals['_SAMPLING']._serialized_start=132
   _globals['_SAMPLING']._serialized_end=326
   _globals['_GENERATEREQUEST']._serialized_start=329
@@ -66,37 +68,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MEMORYSPACE']._serialized_start=1513
   _globals['_MEMORYSPACE']._serialized_end=1606
   _globals['_MEMORYENTRY']._serialized_start=1609
-  _globals['_MEMORYENTRY']._serialized_end=1795
-  _globals['_MEMORYSERVICEPUTREQUEST']._serialized_start=1798
-  _globals['_MEMORYSERVICEPUTREQUEST']._serialized_end=1945
-  _globals['_MEMORYSERVICEPUTRESPONSE']._serialized_start=1947
-  _globals['_MEMORYSERVICEPUTRESPONSE']._serialized_end=1991
-  _globals['_MEMORYSERVICEGETREQUEST']._serialized_start=1993
-  _globals['_MEMORYSERVICEGETREQUEST']._serialized_end=2072
-  _globals['_MEMORYSERVICEGETRESPONSE']._serialized_start=2074
-  _globals['_MEMORYSERVICEGETRESPONSE']._serialized_end=2141
-  _globals['_MEMORYSERVICELISTREQUEST']._serialized_start=2143
-  _globals['_MEMORYSERVICELISTREQUEST']._serialized_end=2245
-  _globals['_MEMORYSERVICELISTRESPONSE']._serialized_start=2247
-  _globals['_MEMORYSERVICELISTRESPONSE']._serialized_end=2315
-  _globals['_MEMORYSERVICESEARCHREQUEST']._serialized_start=2318
-  _globals['_MEMORYSERVICESEARCHREQUEST']._serialized_end=2459
-  _globals['_MEMORYSERVICESEARCHRESPONSE']._serialized_start=2461
-  _globals['_MEMORYSERVICESEARCHRESPONSE']._serialized_end=2531
-  _globals['_MEMORYSERVICECLEARREQUEST']._serialized_start=2533
-  _globals['_MEMORYSERVICECLEARREQUEST']._serialized_end=2621
-  _globals['_MEMORYSERVICECLEARRESPONSE']._serialized_start=2623
-  _globals['_MEMORYSERVICECLEARRESPONSE']._serialized_end=2668
-  _globals['_RUNAGENTREQUEST']._serialized_start=2670
-  _globals['_RUNAGENTREQUEST']._serialized_end=2789
-  _globals['_RUNAGENTRESPONSE']._serialized_start=2792
-  _globals['_RUNAGENTRESPONSE']._serialized_end=3035
-  _globals['_LLMSERVICE']._serialized_start=3154
-  _globals['_LLMSERVICE']._serialized_end=3241
-  _globals['_TOOLSERVICE']._serialized_start=3244
-  _globals['_TOOLSERVICE']._serialized_end=3408
-  _globals['_MEMORYSERVICE']._serialized_start=3411
-  _globals['_MEMORYSERVICE']._serialized_end=3868
-  _globals['_AGENTSERVICE']._serialized_start=3870
-  _globals['_AGENTSERVICE']._serialized_end=3959
+  _globals['_MEMORYENTRY']._serialized_end=1818
+  _globals['_MEMORYSERVICEPUTREQUEST']._serialized_start=1821
+  _globals['_MEMORYSERVICEPUTREQUEST']._serialized_end=1968
+  _globals['_MEMORYSERVICEPUTRESPONSE']._serialized_start=1970
+  _globals['_MEMORYSERVICEPUTRESPONSE']._serialized_end=2014
+  _globals['_MEMORYSERVICEGETREQUEST']._serialized_start=2016
+  _globals['_MEMORYSERVICEGETREQUEST']._serialized_end=2095
+  _globals['_MEMORYSERVICEGETRESPONSE']._serialized_start=2097
+  _globals['_MEMORYSERVICEGETRESPONSE']._serialized_end=2164
+  _globals['_MEMORYSERVICELISTREQUEST']._serialized_start=2166
+  _globals['_MEMORYSERVICELISTREQUEST']._serialized_end=2268
+  _globals['_MEMORYSERVICELISTRESPONSE']._serialized_start=2270
+  _globals['_MEMORYSERVICELISTRESPONSE']._serialized_end=2338
+  _globals['_MEMORYSERVICESEARCHREQUEST']._serialized_start=2341
+  _globals['_MEMORYSERVICESEARCHREQUEST']._serialized_end=2482
+  _globals['_MEMORYSERVICESEARCHRESPONSE']._serialized_start=2484
+  _globals['_MEMORYSERVICESEARCHRESPONSE']._serialized_end=2554
+  _globals['_MEMORYSERVICECLEARREQUEST']._serialized_start=2556
+  _globals['_MEMORYSERVICECLEARREQUEST']._serialized_end=2644
+  _globals['_MEMORYSERVICECLEARRESPONSE']._serialized_start=2646
+  _globals['_MEMORYSERVICECLEARRESPONSE']._serialized_end=2691
+  _globals['_RUNAGENTREQUEST']._serialized_start=2693
+  _globals['_RUNAGENTREQUEST']._serialized_end=2812
+  _globals['_RUNAGENTRESPONSE']._serialized_start=2815
+  _globals['_RUNAGENTRESPONSE']._serialized_end=3058
+  _globals['_LLMSERVICE']._serialized_start=3177
+  _globals['_LLMSERVICE']._serialized_end=3264
+  _globals['_TOOLSERVICE']._serialized_start=3267
+  _globals['_TOOLSERVICE']._serialized_end=3431
+  _globals['_MEMORYSERVICE']._serialized_start=3434
+  _globals['_MEMORYSERVICE']._serialized_end=3891
+  _globals['_AGENTSERVICE']._serialized_start=3893
+  _globals['_AGENTSERVICE']._serialized_end=3982
 # @@protoc_insertion_point(module_scope)

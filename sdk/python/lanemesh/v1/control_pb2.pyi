@@ -495,7 +495,9 @@ class MemorySpace(_message.Message):
     scope: Global___MemoryScope.ValueType
     """Lifetime of the values. The run is that of the call's metadata key "lanemesh-run"."""
     session_id: _builtins.str
-    """With the scope session: the session; 1 to 128 printable characters. Empty otherwise."""
+    """With the scope session: the session, 1 to 128 printable characters; empty: the session of the calling run. A helper rejects any
+    session but that of its run. Empty with the other scopes.
+    """
     namespace: _builtins.str
     """Separates spaces of one scope, such as "facts"; at most 128 printable characters; empty: the default space."""
     def __init__(
@@ -525,12 +527,13 @@ class MemoryEntry(_message.Message):
     CREATED_AT_FIELD_NUMBER: _builtins.int
     EXPIRES_AT_FIELD_NUMBER: _builtins.int
     SCORE_FIELD_NUMBER: _builtins.int
+    EMBEDDING_FIELD_NUMBER: _builtins.int
     key: _builtins.str
-    """Unique in its space: 1 to 512 characters."""
+    """Unique in its space: 1 to 512 characters, none of them a control character."""
     value_json: _builtins.str
     """The value: any JSON, as text; at most 1 MiB of UTF-8."""
     text: _builtins.str
-    """Text that searches match; empty: the value itself."""
+    """Text that searches match, at most 1 MiB of UTF-8; empty: the value itself."""
     score: _builtins.float
     """In the result of a search: how well it matches, from 0 to 1."""
     @_builtins.property
@@ -541,6 +544,10 @@ class MemoryEntry(_message.Message):
     def expires_at(self) -> _timestamp_pb2.Timestamp:
         """When it expires; absent: with its scope."""
 
+    @_builtins.property
+    def embedding(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """To store a value: the embedding of its text, if the caller has one; at most 16,384 numbers. Empty in results."""
+
     def __init__(
         self,
         *,
@@ -550,10 +557,11 @@ class MemoryEntry(_message.Message):
         created_at: _timestamp_pb2.Timestamp | None = ...,
         expires_at: _timestamp_pb2.Timestamp | None = ...,
         score: _builtins.float | None = ...,
+        embedding: _abc.Iterable[_builtins.float] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_score", b"_score", "created_at", b"created_at", "expires_at", b"expires_at", "score", b"score"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_score", b"_score", "created_at", b"created_at", "expires_at", b"expires_at", "key", b"key", "score", b"score", "text", b"text", "value_json", b"value_json"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_score", b"_score", "created_at", b"created_at", "embedding", b"embedding", "expires_at", b"expires_at", "key", b"key", "score", b"score", "text", b"text", "value_json", b"value_json"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__score: _TypeAlias = _typing.Literal["score"]  # noqa: Y015
     _WhichOneofArgType__score: _TypeAlias = _typing.Literal["_score", b"_score"]  # noqa: Y015
@@ -576,7 +584,7 @@ class MemoryServicePutRequest(_message.Message):
 
     @_builtins.property
     def entry(self) -> Global___MemoryEntry:
-        """Key, value and text. The server sets the other fields."""
+        """Key, value, text and embedding. The server sets the other fields."""
 
     @_builtins.property
     def ttl(self) -> _duration_pb2.Duration:
@@ -739,7 +747,7 @@ class MemoryServiceSearchRequest(_message.Message):
     LIMIT_FIELD_NUMBER: _builtins.int
     MIN_SCORE_FIELD_NUMBER: _builtins.int
     query: _builtins.str
-    """The query, in words."""
+    """The query, in words; at most 10,000 characters."""
     limit: _builtins.int
     """The maximum number of values, up to 1,000; 0 means 10."""
     min_score: _builtins.float
@@ -750,7 +758,7 @@ class MemoryServiceSearchRequest(_message.Message):
 
     @_builtins.property
     def embedding(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
-        """The embedding of the query, if the caller has one."""
+        """The embedding of the query, if the caller has one; at most 16,384 numbers."""
 
     def __init__(
         self,

@@ -219,6 +219,7 @@ class InstanceFactory:
             on_progress=self._reporter.try_send,
             incarnation=self._place.incarnation,
             traceparent=self._place.traceparent,
+            session=self._place.session_id,
             secrets=self._secrets,
             permissions=self._host.permissions,
         )
