@@ -46,6 +46,17 @@ class Reason(StrEnum):
     UNKNOWN_TOOL = "unknown-tool"
     """A file of tools has no tool with this name."""
 
+    # Memories
+
+    BAD_DATABASE = "bad-database"
+    """The file or the URL of a memory's database is invalid."""
+    DATABASE_UNUSABLE = "database-unusable"
+    """The database of a memory cannot be opened, read or written."""
+    MEMORY_FULL = "memory-full"
+    """A memory has reached one of its limits."""
+    SCOPE_NOT_KEPT = "scope-not-kept"
+    """A memory in the process of its server was asked to store a value permanently."""
+
     # Text
 
     OBJECT_TOO_LONG = "object-too-long"
