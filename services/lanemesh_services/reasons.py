@@ -99,6 +99,17 @@ class Reason(StrEnum):
     FRAMEWORK_MISSING = "framework-missing"
     """The package of an agent framework is not installed."""
 
+    # Memories
+
+    BAD_DATABASE = "bad-database"
+    """The file or the URL of a memory's database is invalid."""
+    DATABASE_UNUSABLE = "database-unusable"
+    """The database of a memory cannot be opened, read or written."""
+    MEMORY_FULL = "memory-full"
+    """A memory has reached one of its limits."""
+    SCOPE_NOT_KEPT = "scope-not-kept"
+    """A memory in the process of its server was asked to store a value permanently."""
+
     # Text
 
     OBJECT_TOO_LONG = "object-too-long"
