@@ -18,7 +18,7 @@ from lanemesh.chat import (
     ToolResult,
     ToolSpec,
 )
-from lanemesh.codec import decode_message, dump_json, encode_call, encode_message
+from lanemesh.codec import decode_message, decode_usage, dump_json, encode_call, encode_message, encode_usage
 from lanemesh.json_text import read_json
 from lanemesh.times import seconds_of, set_seconds
 from lanemesh.v1 import control_pb2, lane_pb2, update_pb2
@@ -64,9 +64,7 @@ class EventEncoder:
             case ToolCall():
                 return control_pb2.GenerateResponse(tool_call=encode_call(event))
             case Usage():
-                self._usage = lane_pb2.Usage(
-                    prompt_tokens=event.prompt_tokens, completion_tokens=event.completion_tokens
-                )
+                self._usage = encode_usage(event)
                 return None
             case ChatFinish():
                 done = control_pb2.GenerateDone(finish_reason=event.reason, usage=self._usage)
@@ -84,8 +82,7 @@ def decode_events(message: control_pb2.GenerateResponse) -> Iterator[ChatEvent]:
             yield ToolCall(call.id, call.name, call.arguments_json)
         case "done":
             if message.done.HasField("usage"):
-                usage = message.done.usage
-                yield Usage(usage.prompt_tokens, usage.completion_tokens)
+                yield decode_usage(message.done.usage)
             yield ChatFinish(message.done.finish_reason)
 
 
