@@ -6,6 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from lanemesh_services.llm.anthropic import AnthropicEngine
+from lanemesh_services.llm.gemini import GeminiEngine
 from lanemesh_services.llm.hosted import HostedEngine, HostedOptions
 from lanemesh_services.llm.openai import ChatCompletions, Responses
 
@@ -156,5 +158,102 @@ class OpenAiResponses(Dialect):
         return {**base, "status": status, "error": None, "incomplete_details": None, **fields}
 
 
-DIALECTS: list[Dialect] = [Chat(), OpenAiResponses()]
+class Messages(Dialect):
+    """The Messages API of Anthropic."""
+
+    name = "anthropic"
+    path = ""
+    engine_class = AnthropicEngine
+    key_header = "x-api-key"
+    key_prefix = ""
+
+    def begin(self) -> list[bytes]:
+        message = {"id": "msg_1", "type": "message", "role": "assistant", "model": "m-1", "content": []}
+        message |= {"stop_reason": None, "usage": {"input_tokens": 3, "output_tokens": 1}}
+        block = {"type": "text", "text": ""}
+        return [
+            self._event("message_start", message=message),
+            self._event("content_block_start", index=0, content_block=block),
+            self._event("ping"),
+        ]
+
+    def text(self, text: str) -> bytes:
+        return self._event("content_block_delta", index=0, delta={"type": "text_delta", "text": text})
+
+    def calls(self, calls: Sequence[Call]) -> list[bytes]:
+        events = []
+        for index, (id_, name, arguments) in enumerate(calls, 1):
+            block = {"type": "tool_use", "id": id_, "name": name, "input": {}}
+            events.append(self._event("content_block_start", index=index, content_block=block))
+            middle = len(arguments) // 2
+            for part in (arguments[:middle], arguments[middle:]):
+                delta = {"type": "input_json_delta", "partial_json": part}
+                events.append(self._event("content_block_delta", index=index, delta=delta))
+            events.append(self._event("content_block_stop", index=index))
+        return events
+
+    def end(self, reason: str, prompt: int = 7, completion: int = 5, cached: int = 0) -> list[bytes]:
+        stop = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use", "filtered": "refusal"}[reason]
+        usage = {"input_tokens": prompt - cached, "cache_read_input_tokens": cached, "output_tokens": completion}
+        return [
+            self._event("content_block_stop", index=0),
+            self._event("message_delta", delta={"stop_reason": stop, "stop_sequence": None}, usage=usage),
+            self._event("message_stop"),
+        ]
+
+    def error(self, message: str) -> bytes:
+        return self._event("error", error={"type": "overloaded_error", "message": message})
+
+    def error_body(self, message: str) -> Any:
+        return {"type": "error", "error": {"type": "x", "message": message}}
+
+    def _event(self, kind: str, **fields: Any) -> bytes:
+        return sse({"type": kind, **fields}, kind)
+
+
+class Gemini(Dialect):
+    """The Gemini API of Google."""
+
+    name = "gemini"
+    path = ""
+    engine_class = GeminiEngine
+    key_header = "x-goog-api-key"
+    key_prefix = ""
+
+    def begin(self) -> list[bytes]:
+        return [self._chunk([{"text": ""}])]
+
+    def text(self, text: str) -> bytes:
+        return self._chunk([{"text": text}])
+
+    def calls(self, calls: Sequence[Call]) -> list[bytes]:
+        return [
+            self._chunk([{"functionCall": {"name": name, "args": json.loads(arguments)}, "thoughtSignature": "c2ln"}])
+            for _, name, arguments in calls
+        ]
+
+    def end(self, reason: str, prompt: int = 7, completion: int = 5, cached: int = 0) -> list[bytes]:
+        finish = {"length": "MAX_TOKENS", "filtered": "SAFETY"}.get(reason, "STOP")
+        usage = {
+            "promptTokenCount": prompt,
+            "candidatesTokenCount": completion - 1,
+            "thoughtsTokenCount": 1,
+            "cachedContentTokenCount": cached,
+            "totalTokenCount": prompt + completion,
+        }
+        return [self._chunk([{"text": ""}], finish, usageMetadata=usage)]
+
+    def error(self, message: str) -> bytes:
+        return sse({"error": {"code": 503, "message": message, "status": "UNAVAILABLE"}})
+
+    def error_body(self, message: str) -> Any:
+        return {"error": {"code": 0, "message": message, "status": "X"}}
+
+    def _chunk(self, parts: list[Any], finish: str | None = None, **fields: Any) -> bytes:
+        candidate = {"content": {"parts": parts, "role": "model"}, "index": 0}
+        candidate |= {"finishReason": finish} if finish else {}
+        return sse({"candidates": [candidate], "modelVersion": "m-1", "responseId": "r", **fields})
+
+
+DIALECTS: list[Dialect] = [Chat(), OpenAiResponses(), Messages(), Gemini()]
 """All of them."""

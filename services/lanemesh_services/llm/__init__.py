@@ -2,7 +2,7 @@
 
 from lanemesh import Service
 
-from lanemesh_services.llm.hosted_nodes import LlmOpenai
+from lanemesh_services.llm.hosted_nodes import LlmAnthropic, LlmGemini, LlmOpenai
 from lanemesh_services.llm.nodes import LlmLlamacpp, LlmScripted, LlmTransformers
 
-SERVICE = Service("llm", [LlmLlamacpp, LlmTransformers, LlmScripted, LlmOpenai])
+SERVICE = Service("llm", [LlmLlamacpp, LlmTransformers, LlmScripted, LlmOpenai, LlmAnthropic, LlmGemini])

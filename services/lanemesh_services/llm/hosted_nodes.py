@@ -161,3 +161,52 @@ class LlmOpenai(HostedModel):
         from lanemesh_services.llm.openai import ChatCompletions, Responses
 
         return Responses if config.api == "responses" else ChatCompletions
+
+
+class LlmAnthropic(HostedModel):
+    """A model of Anthropic, or of another server that speaks its Messages API."""
+
+    library = "anthropic"
+    own_url = "https://api.anthropic.com"
+    variable = "ANTHROPIC_API_KEY"
+
+    class Config(HostedConfig):
+        """Settings of a component."""
+
+        max_tokens: int | None = Field(4096, ge=1, description="Maximum number of tokens of one answer.")
+        base_url: Annotated[str, Field(json_schema_extra={"format": "server-url"})] = Field(
+            "https://api.anthropic.com", description="Address of the server."
+        )
+
+        _checked = field_validator("base_url")(_checked_url)
+
+    @classmethod
+    def engine_class(cls, config: Any) -> type[Any]:
+        """See `HostedModel.engine_class`."""
+        from lanemesh_services.llm.anthropic import AnthropicEngine
+
+        return AnthropicEngine
+
+
+class LlmGemini(HostedModel):
+    """A model of Google behind the Gemini API."""
+
+    library = "google-genai"
+    own_url = "https://generativelanguage.googleapis.com"
+    variable = "GEMINI_API_KEY"
+
+    class Config(HostedConfig):
+        """Settings of a component."""
+
+        base_url: Annotated[str, Field(json_schema_extra={"format": "server-url"})] = Field(
+            "https://generativelanguage.googleapis.com", description="Address of the server."
+        )
+
+        _checked = field_validator("base_url")(_checked_url)
+
+    @classmethod
+    def engine_class(cls, config: Any) -> type[Any]:
+        """See `HostedModel.engine_class`."""
+        from lanemesh_services.llm.gemini import GeminiEngine
+
+        return GeminiEngine
