@@ -115,6 +115,10 @@ class HelperInstance:
             except BaseException as error:
                 raise failure_of(error)  # noqa: B904 - it is the same error, or has it as its cause
 
+    def count_failure(self) -> None:
+        """Adds a call that returned an error instead of raising it."""
+        self._add(failed=1)
+
     def count_tokens(self, prompt: int, completion: int, cost: float = 0.0) -> None:
         """Adds the tokens of a call, and their price in US dollars."""
         self._add(prompt_tokens=prompt, completion_tokens=completion, cost=cost)
