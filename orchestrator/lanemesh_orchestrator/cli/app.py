@@ -379,7 +379,8 @@ def node(
         typer.Option(
             "--allow",
             metavar="WHAT",
-            help="Let tools do this: shell, write (files), hosts (any host), host:NAME or host:NAME:PORT; default: none of these.",
+            help="Let components do this: shell, write (files), hosts (any host), host:NAME[:PORT], commands (any), or "
+            "'command:npx -y SERVER' with any further arguments; default: none of these.",
         ),
     ] = None,
     allow_shell: Annotated[

@@ -67,7 +67,7 @@ def main() -> int:
         action="append",
         default=[],
         metavar="WHAT",
-        help="components may do this: shell, write, hosts, host:NAME or host:NAME:PORT; default: none of these",
+        help="components may do this: shell, write, hosts, host:NAME[:PORT], commands or command:LINE; default: none of these",
     )
     parser.add_argument(
         "--log-level", help="lowest level of log messages; default: warning, and info of Lanemesh itself"
