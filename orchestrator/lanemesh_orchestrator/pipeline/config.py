@@ -18,7 +18,6 @@ from lanemesh_orchestrator.pipeline.document import DocumentComponent
 from lanemesh_orchestrator.pipeline.entries import EDITOR_CONFIG_KEYS
 from lanemesh_orchestrator.pipeline.faults import MAX_FAULTS, PipelineFault, escape, listed, nearest, quoted
 from lanemesh_orchestrator.pipeline.json_schema import problems
-from lanemesh_orchestrator.pipeline.paths import from_folder
 from lanemesh_orchestrator.pipeline.secrets import from_variables, marked
 from lanemesh_orchestrator.pipeline.variables import Insertions, missing
 
@@ -119,6 +118,8 @@ def resolve_config(
         pointer = f"/{escape(key)}"
         config.values[key] = _substitute(config, key, config.values[key], config.origins[key], pointer, environment)
         if folder and config.origins[key] not in config.brought:
+            from lanemesh_orchestrator.pipeline.paths import from_folder
+
             config.values[key] = from_folder(config.values[key], config.known.get(key), config.schema, folder)
     for path, value in settings.items():
         _set(config, path, value)

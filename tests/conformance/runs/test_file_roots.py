@@ -239,7 +239,7 @@ def test_every_setting_that_takes_a_path_has_its_format() -> None:
                 if formats(rule) & (PATH_FORMATS | {PATH_OR_NAME}):
                     found.setdefault(node.provider, set()).add(name)
                 elif MODULE in formats(rule):
-                    assert (node.provider, name) == ("tool_python", "module")
+                    assert name == "module", node.provider
                 else:
                     assert name not in ("path", "file", "folder", "directory", "module"), (node.provider, name)
     assert found["tool_python"] == {"file"}
