@@ -51,7 +51,7 @@ class RunOptions:
     """The options with which a valid pipeline is run.
 
     Raises:
-        LanemeshError: the timeout is not greater than 0.
+        LanemeshError: the timeout is not greater than 0, or the session is not allowed.
     """
 
     owned: bool = True
@@ -62,6 +62,8 @@ class RunOptions:
     """The name of the required server of a component, where there is one."""
     traceparent: str = ""
     """Its trace, in the format of W3C Trace Context; empty: a new trace."""
+    session: str = ""
+    """The session that it belongs to, 1 to 128 printable characters; empty: none."""
 
     def __post_init__(self) -> None:
         if self.timeout is not None and not self.timeout > 0:
@@ -69,6 +71,15 @@ class RunOptions:
                 f"the timeout of a run must be greater than 0 seconds, not {self.timeout:g}; omit it for no timeout"
             )
             raise LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-timeout", message=message))
+        if self.session:
+            from lanemesh.memory import check_name
+
+            try:
+                check_name(self.session, "the id of a session")
+            except ValueError as error:
+                raise LanemeshError(
+                    Fault(code=Code.INVALID_ARGUMENT, reason="bad-session", message=str(error))
+                ) from None
 
 
 class ActiveRun:
@@ -127,7 +138,14 @@ class ActiveRun:
             self._steps = Steps(run_id)
         self._secrets = graph.secrets()
         self._inputs = RunInputs(run_id, graph.source, graph.source_outputs)
-        self._hosts = RunHosts(run_id, graph, self._open_host, traceparent=self.traceparent, steps=self._steps)
+        self._hosts = RunHosts(
+            run_id,
+            graph,
+            self._open_host,
+            traceparent=self.traceparent,
+            session=options.session,
+            steps=self._steps,
+        )
         self._verdict = Verdict(run_id, self._secrets, self._hosts.probe, self._steps)
         self._deadlocks = DeadlockMonitor(run_id, graph, log.append, self._verdict.add)
         self._router = UpdateRouter(
