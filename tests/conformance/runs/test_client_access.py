@@ -26,7 +26,10 @@ from lanemesh_orchestrator.orchestrator import Orchestrator
 from lanemesh_orchestrator.pipeline.config import resolve_config
 from lanemesh_orchestrator.pipeline.document import parse
 
-from rigs.runs import until
+from rigs.calling_nodes import MayCall
+from rigs.runs import RIGS, until
+
+CALLING = RIGS / "calling_nodes.py"
 
 VARIABLE = "LANEMESH_TEST_SECRET"
 SECRET = "value-of-the-server"
@@ -90,23 +93,16 @@ ALL = {node.provider: node for name in service_names() for node in node_types(na
 """The installed node types."""
 
 
-def invoker_of(kind: str) -> type[Node]:
-    """A node type that calls helpers of a kind."""
-    found = [node for node in ALL.values() if any(item.class_type == kind for item in node.invokes) and node.inputs_]
-    assert found, f"no installed node type calls helpers of the kind {kind}"
-    return found[0]
-
-
 def documents(node: type[Node], config: Any) -> Iterator[dict[str, Any]]:
-    """The pipelines in which a node type can be used: fed by a client, and as a helper of a node type that calls such ones."""
+    """The pipelines in which a node type can be used: fed by a client, and as a helper."""
     if node.boundary == "source":
         yield {"components": [{"id": "x", "provider": node.provider, "config": config}]}
     elif node.inputs_:
         yield {"components": [*fed(node, "x", config), *helpers_of(node, "x")]}
     for kind in node.offers:
-        invoker = invoker_of(kind)
-        itself = helper("x", node.provider, kind, "i", config)
-        yield {"components": [*fed(invoker, "i"), itself, *helpers_of(invoker, "i", besides=kind)]}
+        yield {
+            "components": [*fed(MayCall, "i"), helper("x", node.provider, kind, "i", config), *helpers_of(node, "x")]
+        }
 
 
 def fed(node: type[Node], name: str, config: Any = None) -> list[dict[str, Any]]:
@@ -119,9 +115,9 @@ def fed(node: type[Node], name: str, config: Any = None) -> list[dict[str, Any]]
     return [*({"id": source, "provider": sources[source]} for source in used), component]
 
 
-def helpers_of(node: type[Node], name: str, besides: str = "") -> list[dict[str, Any]]:
+def helpers_of(node: type[Node], name: str) -> list[dict[str, Any]]:
     """The helpers without which a component does not run."""
-    kinds = [item.class_type for item in node.invokes if item.min and item.class_type != besides]
+    kinds = [item.class_type for item in node.invokes if item.min]
     return [helper(f"h_{kind}", simplest(kind), kind, name) for kind in kinds]
 
 
@@ -188,9 +184,12 @@ async def attempts(client: Client, document: dict[str, Any], settings: dict[str,
 
 
 @pytest.mark.parametrize("service", service_names())
-async def test_no_text_of_a_document_reads_the_environment(service: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_text_of_a_document_reads_the_environment(
+    service: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)  # a setting is literal text, and may be the name of a new file
     monkeypatch.setenv(VARIABLE, SECRET)
-    orchestrator = Orchestrator(embedded=True)
+    orchestrator = Orchestrator(embedded=True, nodes=[CALLING])
     await orchestrator.listen()
     try:
         async with Client(orchestrator.address) as client:
@@ -255,10 +254,10 @@ async def mesh_of(root: Path) -> AsyncIterator[Client]:
     """A client of a mesh with one node server, which has one file root and all installed node types."""
     orchestrator = Orchestrator(embedded=False)
     await orchestrator.listen()
-    services = all_services(service_names(), [])
+    services = all_services(service_names(), [CALLING])
     server = NodeServer(NodeHost(services, name="there", files=FileRoots.of([root])), orchestrator=orchestrator.address)
     await server.start()
-    wanted = {node.provider for node in ALL.values() if not node.boundary}
+    wanted = {MayCall.provider, *(node.provider for node in ALL.values() if not node.boundary)}
     try:
         await until(lambda: wanted <= set(orchestrator.registry.manifests()))
         async with Client(orchestrator.address) as client:
@@ -293,7 +292,7 @@ def test_the_watch_notices_what_is_opened(outside: Path) -> None:
 
 
 async def test_every_node_type_is_tried_in_a_pipeline_that_is_wired() -> None:
-    orchestrator = Orchestrator(embedded=True)
+    orchestrator = Orchestrator(embedded=True, nodes=[CALLING])
     await orchestrator.listen()
     async with Client(orchestrator.address) as client:
         for node in ALL.values():
