@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from lanemesh.client.sync import SyncClient
     from lanemesh.client.sync_runs import SyncDetachedRun, SyncRequest, SyncRun
     from lanemesh.client.updates import (
+        ApprovalState,
+        ApprovalUpdate,
         EdgeShape,
         EdgeUpdate,
         HelperUpdate,
@@ -62,6 +64,7 @@ if TYPE_CHECKING:
     )
     from lanemesh.faults import Code, Fault, LanemeshError
     from lanemesh.items import Envelope, Group
+    from lanemesh.node.approvals import Approval
     from lanemesh.node.context import Context
     from lanemesh.node.function_nodes import node
     from lanemesh.node.helper_clients import LlmClient, ToolClient
@@ -107,6 +110,8 @@ _HOMES = {
     "lanemesh.client.sync": ("SyncClient",),
     "lanemesh.client.sync_runs": ("SyncDetachedRun", "SyncRequest", "SyncRun"),
     "lanemesh.client.updates": (
+        "ApprovalState",
+        "ApprovalUpdate",
         "EdgeShape",
         "EdgeUpdate",
         "HelperUpdate",
@@ -157,6 +162,7 @@ _HOMES = {
         "Video",
     ),
     "lanemesh.pipeline_faults": ("PipelineFault", "PipelineInvalid", "Severity"),
+    "lanemesh.node.approvals": ("Approval",),
     "lanemesh.node.context": ("Context",),
     "lanemesh.node.helper_clients": ("LlmClient", "ToolClient"),
     "lanemesh.node.inputs": ("Inputs",),
@@ -169,6 +175,9 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Answer",
+    "Approval",
+    "ApprovalState",
+    "ApprovalUpdate",
     "Audio",
     "ChatEvent",
     "ChatFinish",
