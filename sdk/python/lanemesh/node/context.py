@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from lanemesh.chat import ToolProgress, ToolResult
     from lanemesh.gpu import GpuClient
     from lanemesh.node.approvals import Approval, Approvals
-    from lanemesh.node.helper_clients import LlmClient, ToolClient
+    from lanemesh.node.helper_clients import AgentClient, LlmClient, MemoryClient, ToolClient
+    from lanemesh.permissions import Permissions
     from lanemesh.values import ToolCall
 
 
@@ -77,15 +78,17 @@ class Context:
         run_id: str,
         component: str,
         provider: str,
-        report: Callable[[update_pb2.Update], Awaitable[None]],
+        report: Callable[[update_pb2.Update], Awaitable[None]] | None = None,
         client: ClientLink | None = None,
         gpu: Callable[[], GpuClient] | None = None,
         channels: Channels | None = None,
         on_log: OnLog | None = None,
         on_progress: OnProgress | None = None,
         secrets: Secrets = NO_SECRETS,
+        permissions: Permissions | None = None,
         incarnation: int = 0,
         traceparent: str = "",
+        session: str = "",
     ) -> None:
         self.run_id = run_id
         """The run."""
@@ -98,10 +101,14 @@ class Context:
         self.traceparent = traceparent
         """The trace of the run: `traceparent` of W3C Trace Context, to be passed on in calls to other services. Empty if there is
         no trace."""
+        self.session = session
+        """The session that the run belongs to, such as a conversation; empty if it belongs to none. It gives access to the memory
+        of the session, so treat it as a secret."""
         self._cancelled = False
         self._whole: Context | None = None
         self.secrets = secrets
         """Secrets that are redacted from all reports and logs of the component."""
+        self._permissions = permissions
         self.log = ComponentLog(provider, component, run_id, on_log, secrets)
         """A logger whose lines carry the component and the run, and reach the run's clients; never waits."""
         self.progress_reporter = Progress(component, on_progress)
@@ -143,6 +150,15 @@ class Context:
             return self._whole.latest(port)
         return self._have(self.latest_reader, "`latest` is only for `process` and `gen_process`")(port)
 
+    @property
+    def permissions(self) -> Permissions:
+        """What the operator of the node server lets components do."""
+        if self._permissions is None:
+            from lanemesh.permissions import Permissions
+
+            self._permissions = Permissions.local()
+        return self._permissions
+
     def child(self) -> Context:
         """The same context for some of the firings, which can be stopped while the others continue."""
         child = copy.copy(self)
@@ -175,6 +191,21 @@ class Context:
     def tools(self) -> ToolClient:
         """All connected tools."""
         return cast("ToolClient", self.helper("tool"))
+
+    @property
+    def memory(self) -> MemoryClient:
+        """The connected memory; of several, the one without a name."""
+        return cast("MemoryClient", self.helper("memory"))
+
+    @property
+    def memories(self) -> Helpers[MemoryClient]:
+        """All connected memories: `context.memories["facts"]` by name, `context.memories[0]` in order."""
+        return self.helpers("memory")
+
+    @property
+    def agents(self) -> Helpers[AgentClient]:
+        """All connected agents: `context.agents["researcher"]` by name, `context.agents[0]` in order."""
+        return self.helpers("agent")
 
     def helper(self, kind: str) -> Any:
         """The client for the helpers of a kind: one for all together if the kind has that, as tools do; otherwise the client of the
@@ -272,7 +303,7 @@ class Context:
         if self._approvals is None:
             from lanemesh.node.approvals import Approvals
 
-            self._approvals = Approvals(self.incarnation, self.report, self.waiting_for)
+            self._approvals = Approvals(self.incarnation, self._report_approval, self.waiting_for)
         return self._approvals
 
     async def approval(
@@ -296,6 +327,10 @@ class Context:
         Raises:
             ValueError: the timeout is not above 0, or is too long.
         """
+        if self._report is None:
+            from lanemesh.node.approvals import Approval
+
+            return Approval(False, "no client can decide here")
         return await self.approvals.request(
             description, tool=tool, arguments=arguments, call_id=call_id, timeout=timeout
         )
@@ -309,27 +344,22 @@ class Context:
         """
         from lanemesh.chat_codec import encode_tool_update
 
-        await self.report(encode_tool_update(event, wave))
+        if self._report is None:
+            return
+        tool = encode_tool_update(event, wave)
+        tool.component = self.component
+        update = update_pb2.Update(tool=tool)
+        stamp(update.time)
+        self.secrets.hide(update)
+        await self._report(update)
 
-    async def report(
-        self,
-        update: update_pb2.ToolUpdate | update_pb2.ProgressUpdate | update_pb2.LogUpdate | update_pb2.ApprovalUpdate,
-    ) -> None:
-        """Reports an update to the run's clients; waits while they are behind."""
-        update.component = self.component
-        whole = update_pb2.Update()
-        stamp(whole.time)
-        match update:
-            case update_pb2.ToolUpdate():
-                whole.tool.CopyFrom(update)
-            case update_pb2.ProgressUpdate():
-                whole.progress.CopyFrom(update)
-            case update_pb2.LogUpdate():
-                whole.log.CopyFrom(update)
-            case update_pb2.ApprovalUpdate():
-                whole.approval.CopyFrom(update)
-        self.secrets.hide(whole)
-        await self._report(whole)
+    async def _report_approval(self, approval: update_pb2.ApprovalUpdate) -> None:
+        assert self._report is not None, "approvals are refused without clients"
+        approval.component = self.component
+        update = update_pb2.Update(approval=approval)
+        stamp(update.time)
+        self.secrets.hide(update)
+        await self._report(update)
 
     def _have(self, thing: T | None, otherwise: str) -> T:
         if thing is not None:
