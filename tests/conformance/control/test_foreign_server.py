@@ -38,8 +38,8 @@ class Server:
 @pytest.fixture
 async def server() -> AsyncIterator[Server]:
     """The server, in a process of Node."""
-    pipes = {"stdin": asyncio.subprocess.PIPE, "stdout": asyncio.subprocess.PIPE}
-    process = await asyncio.create_subprocess_exec("node", str(PROGRAM), **pipes)
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec("node", str(PROGRAM), stdin=pipe, stdout=pipe)
     started = Server("", process)
     started.address = f"127.0.0.1:{await started.line()}"
     yield started
