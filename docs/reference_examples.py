@@ -297,6 +297,70 @@ async def steps(request: AgentRequest):
 
 print(asyncio.run(steps(AgentRequest((Message("user", "hello"),))))[0])
 # -> (1, AgentThought(text='I repeat it.'))
+# == Functions as tools: tool, ToolContext, ToolNode
+# The methods below `@tool` are the tools of the node. A parameter with the type `ToolContext` is hidden from models.
+from lanemesh import ToolContext, ToolNode, tool
+
+
+class Weather(ToolNode):
+    """Weather of cities."""
+
+    @classmethod
+    async def load(cls, config):
+        return {"Oslo": 9}
+
+    @tool(timeout=5)
+    async def degrees(self, city: str, context: ToolContext) -> int:
+        """Temperature of a city.
+
+        Args:
+            city: Its name in English.
+        """
+        context.progress(f"looking up {city}", 0.5)
+        return self.resource[city]
+
+
+print(Weather().tools()["degrees"].spec.parameters["properties"])
+# -> {'city': {'type': 'string', 'description': 'Its name in English.'}}
+
+# == What operators permit: not_permitted, matches_host
+# `context.permissions` has what the operator of a node server lets tools do.
+from lanemesh.extend import matches_host, not_permitted
+
+print(matches_host("*.example.com", "api.example.com"))
+print(not_permitted("tool_1", "run shell commands", "shell").fault.reason)
+# -> True
+# -> not-permitted
+
+# == Tools of other servers: RemoteTools
+# Any server of `lanemesh.v1.ToolService`, by its address. `call` yields the events of a call.
+from lanemesh.extend import RemoteTools
+
+
+async def connect():
+    tools = RemoteTools("localhost:7070", timeout=30)  # connects with its first call
+    await tools.close()
+    print("closed")
+
+
+asyncio.run(connect())
+# -> closed
+
+# == Tools of services: ToolFunction, CallFailed, options_of
+# `ToolNode.tools` may be overridden. A failure that a model can mend is a `CallFailed`.
+from lanemesh.extend import CallFailed, ToolFunction, options_of
+
+
+@tool(name="half")
+def divide(number: int) -> int:
+    """Half of an even number."""
+    if number % 2:
+        raise CallFailed("odd", f"{number} is odd; give an even number")
+    return number // 2
+
+
+print(options_of(divide).name, ToolFunction(divide, "this file").spec.description)
+# -> half Half of an even number.
 
 # == Errors: LanemeshError, Fault, Code
 # Each error of Lanemesh has a fault with a reason that programs can rely on.

@@ -28,6 +28,7 @@ _MADE_BY_OTHERS: tuple[type, ...] = (
     *(SyncRun, SyncRequest, SyncDetachedRun),
     *(lanemesh.LlmClient, lanemesh.ToolClient, lanemesh.MemoryClient, lanemesh.AgentClient),
     *(extend.UserCode, extend.UserCodeFailed, extend.Reloadable),
+    *(lanemesh.ToolContext, lanemesh.ToolNode),
 )
 """Classes that callers receive or derive from, and do not construct; their signatures are not part of the interface."""
 PUBLIC = {**dict.fromkeys(lanemesh.__all__, lanemesh), **dict.fromkeys(extend.__all__, extend)}

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from lanemesh._aio.loops import WrongLoop
+from lanemesh._aio.loops import misuse
 from lanemesh.channels import Channels
 from lanemesh.client.runs import Run, to_input
 from lanemesh.client.specs import PipelineDocument, Trace, input_list, one_or_many, run_spec
@@ -369,7 +369,7 @@ class Mesh:
             LanemeshError: the mesh is closed, or a file of node types has changed and cannot be loaded.
         """
         if self._closed:
-            raise WrongLoop.because("closed", "this Mesh is closed: create another one")
+            raise misuse("closed", "this Mesh is closed: create another one")
         self.orchestrator.host.refresh()
         return self.orchestrator.runs.validate(spec, self.orchestrator.host.node_types, folder=folder)
 

@@ -35,16 +35,20 @@ class Reason(StrEnum):
 
     # Tools
 
-    BAD_ARGUMENTS = "bad-arguments"
-    """A tool was called with invalid arguments."""
-    BAD_RESULT = "bad-result"
-    """A tool returned a value that is not JSON."""
+    BAD_TOOL_SETTING = "bad-tool-setting"
+    """A setting of a tool node cannot be used."""
+    HOST_NOT_ALLOWED = "host-not-allowed"
+    """A tool was asked to connect to a host that its settings or its node server do not allow."""
+    HTTP_ERROR = "http-error"
+    """A request of a tool to an HTTP server failed."""
+    LIBRARY_MISSING = "library-missing"
+    """The library that a tool node needs is not installed."""
+    METHOD_NOT_ALLOWED = "method-not-allowed"
+    """A tool was asked for an HTTP method that its settings do not allow."""
+    UNKNOWN_HOST = "unknown-host"
+    """The name of a host cannot be resolved."""
     BAD_TOOL_FILE = "bad-tool-file"
     """A file of tools cannot be imported, or defines none."""
-    BAD_TOOL_FUNCTION = "bad-tool-function"
-    """A function cannot be offered as a tool."""
-    UNKNOWN_TOOL = "unknown-tool"
-    """A file of tools has no tool with this name."""
 
     # Memories
 

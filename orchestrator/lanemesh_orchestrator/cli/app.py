@@ -374,6 +374,17 @@ def node(
             help="Let pipelines name this Python module; default: those under the folders of --files.",
         ),
     ] = None,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow",
+            metavar="WHAT",
+            help="Let tools do this: shell, write (files), hosts (any host), host:NAME or host:NAME:PORT; default: none of these.",
+        ),
+    ] = None,
+    allow_shell: Annotated[
+        bool, typer.Option("--allow-shell", help="Let tools run shell commands; the same as --allow shell.")
+    ] = False,
     labels: Annotated[
         list[str] | None,
         typer.Option("--label", metavar="KEY=VALUE", help="Label by which pipelines select this server."),
@@ -399,6 +410,7 @@ def node(
         labels=labels or (),
         files=files or (),
         modules=modules or (),
+        allow=[*(allow or ()), *(["shell"] if allow_shell else [])],
         log_level=Common.log_level.value if Common.log_level is not None else None,
         debug=Common.debug,
     )

@@ -128,6 +128,9 @@ class ActiveRun:
         self._dial = dial
         self._recovery: Recovery | None = None
         """Created when the first server is lost."""
+        self._can_recover = any(component.manifest.restartable for component in graph.components.values())
+        self._some_finished = asyncio.Event()
+        """Set when a host has finished or is lost."""
         self._steps: Steps | None = None
         if logger.isEnabledFor(logging.DEBUG):
             from lanemesh_orchestrator.runs.steps import Steps
@@ -289,7 +292,12 @@ class ActiveRun:
         self._inputs.summarize(job, self._secrets)
         self._router.report_state(job)
         await phases.start(self._hosts)
-        async with phases.background(self._release_helpers(), self._deadlocks.watch(self._hosts)):
+        work = [self._release_helpers(), self._deadlocks.watch(self._hosts)]
+        if self._can_recover:
+            from lanemesh_orchestrator.runs.ended_consumers import report_ended_consumers
+
+            work.append(report_ended_consumers(self.graph, self._hosts, self._router.going, self._some_finished))
+        async with phases.background(*work):
             while going := self._going_on():
                 await self._verdict.until(going, first=True)
 
@@ -319,8 +327,9 @@ class ActiveRun:
     def _host_finished(self, host: HostHandle, answer: asyncio.Future[list[Fault]]) -> None:
         """Handles a host that has finished or is lost: adds its faults and marks its nodes as ended. Ignores a host that recovery
         has removed from the run."""
-        if not host.started or host not in self._hosts:
-            return
+        if not host.started or host.lost_unstarted or host not in self._hosts:
+            return  # a loss before the start is reported by `phases.start`
+        self._some_finished.set()
         if not self._verdict.stopping.is_set():
             self._verdict.add(*answer.result())
         for instance in host.place.instances:
@@ -328,6 +337,7 @@ class ActiveRun:
 
     def _on_lost(self, host: HostHandle, fault: Fault) -> None:
         """Handles the loss of a started server: places its components again, unless the run is ending."""
+        self._some_finished.set()
         if self._verdict.stopping.is_set():
             self._verdict.add(fault)
             return

@@ -88,6 +88,10 @@ class LocalLauncher:
                 "/",
                 "--module",
                 "*",
+                "--allow",
+                "write",
+                "--allow",
+                "hosts",
             )
         )
         self._processes = [*(one for one in self._processes if one.returncode is None), process]

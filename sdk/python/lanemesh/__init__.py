@@ -72,6 +72,9 @@ if TYPE_CHECKING:
     from lanemesh.node.outputs import Outputs
     from lanemesh.node.ports import In, Out, Pieces, Whole
     from lanemesh.pipeline_faults import PipelineFault, PipelineInvalid, Severity
+    from lanemesh.tools.context import ToolContext
+    from lanemesh.tools.mark import tool
+    from lanemesh.tools.tool_node import ToolNode
     from lanemesh.values import (
         Answer,
         Audio,
@@ -167,6 +170,9 @@ _HOMES = {
     "lanemesh.node.node": ("Invokes", "Node", "Service"),
     "lanemesh.node.outputs": ("Outputs",),
     "lanemesh.node.ports": ("In", "Out", "Pieces", "Whole"),
+    "lanemesh.tools.context": ("ToolContext",),
+    "lanemesh.tools.mark": ("tool",),
+    "lanemesh.tools.tool_node": ("ToolNode",),
     "lanemesh_orchestrator": ("Mesh", "SyncMesh"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -256,6 +262,8 @@ __all__ = [
     "ToolCall",
     "ToolCallUpdate",
     "ToolClient",
+    "ToolContext",
+    "ToolNode",
     "ToolProgress",
     "ToolProgressUpdate",
     "ToolResult",
@@ -268,6 +276,7 @@ __all__ = [
     "Video",
     "Whole",
     "node",
+    "tool",
 ]
 
 

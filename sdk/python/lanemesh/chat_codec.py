@@ -14,15 +14,26 @@ from lanemesh.chat import (
     ChatText,
     Sampling,
     ToolEvent,
+    ToolPart,
     ToolProgress,
     ToolResult,
     ToolSpec,
 )
-from lanemesh.codec import decode_call, decode_message, dump_json, encode_call, encode_message
+from lanemesh.codec import (
+    decode_call,
+    decode_document,
+    decode_media,
+    decode_message,
+    dump_json,
+    encode_call,
+    encode_document,
+    encode_media,
+    encode_message,
+)
 from lanemesh.json_text import read_json
 from lanemesh.times import seconds_of, set_seconds
 from lanemesh.v1 import control_pb2, lane_pb2, update_pb2
-from lanemesh.values import ToolCall, Usage
+from lanemesh.values import Audio, Document, Image, ToolCall, Usage, Video
 
 _OPTIONAL = ("temperature", "top_p", "top_k", "max_tokens", "seed")
 
@@ -106,13 +117,44 @@ def encode_result(result: ToolResult) -> control_pb2.ToolResult:
     )
     if result.seconds is not None:
         set_seconds(message.duration, result.seconds)
+    for part in result.parts:
+        _encode_part(message.parts.add(), part)
     return message
 
 
 def decode_result(result: control_pb2.ToolResult) -> ToolResult:
-    """What a call gave."""
+    """What a call gave. Raises ValueError or TypeError if one of its parts is invalid."""
     seconds = seconds_of(result.duration) if result.HasField("duration") else None
-    return ToolResult(result.content_json, result.call_id, result.name, result.is_error, seconds)
+    parts = tuple(part for part in map(_decode_part, result.parts) if part is not None)
+    return ToolResult(result.content_json, result.call_id, result.name, result.is_error, seconds, parts)
+
+
+def _encode_part(message: control_pb2.ToolPart, part: ToolPart) -> None:
+    match part:
+        case Document():
+            encode_document(message.document, part)
+        case Image():
+            encode_media(message.image, part)
+        case Audio():
+            encode_media(message.audio, part)
+        case Video():
+            encode_media(message.video, part)
+        case _:
+            raise TypeError(f"{type(part).__name__} is not a part of a result; use Document, Image, Audio or Video")
+
+
+def _decode_part(message: control_pb2.ToolPart) -> ToolPart | None:
+    """The part; None if this version does not know its kind."""
+    match message.WhichOneof("part"):
+        case "document":
+            return decode_document(message.document)
+        case "image":
+            return decode_media(Image, message.image)
+        case "audio":
+            return decode_media(Audio, message.audio)
+        case "video":
+            return decode_media(Video, message.video)
+    return None
 
 
 def encode_progress(progress: ToolProgress) -> control_pb2.ToolProgress:

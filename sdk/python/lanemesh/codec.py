@@ -143,7 +143,7 @@ def _encode_question(item: lane_pb2.Item, question: Question) -> None:
     message.history.extend(map(encode_message, question.history))
     message.examples.extend(lane_pb2.Example(question=pair.question, answer=pair.answer) for pair in question.examples)
     for document in question.documents:
-        _encode_document(message.documents.add(), document)
+        encode_document(message.documents.add(), document)
     message.schema_json = "" if question.schema is None else dump_json(question.schema)
     message.embedding.extend(question.embedding)
 
@@ -155,7 +155,7 @@ def _decode_question(item: lane_pb2.Item) -> Question:
         instructions=question.instructions,
         history=tuple(map(decode_message, question.history)),
         examples=tuple(Example(pair.question, pair.answer) for pair in question.examples),
-        documents=tuple(map(_decode_document, question.documents)),
+        documents=tuple(map(decode_document, question.documents)),
         schema=_load_json(question.schema_json) if question.schema_json else None,
         embedding=tuple(question.embedding),
     )
@@ -189,7 +189,8 @@ def _decode_answer(item: lane_pb2.Item) -> Answer:
     return decode_answer(item.answer)
 
 
-def _encode_document(message: lane_pb2.Document, document: Document) -> None:
+def encode_document(message: lane_pb2.Document, document: Document) -> None:
+    """Fills an empty message with a document."""
     message.SetInParent()
     message.content, message.id, message.source = document.content, document.id, document.source
     message.embedding.extend(document.embedding)
@@ -200,7 +201,8 @@ def _encode_document(message: lane_pb2.Document, document: Document) -> None:
     message.metadata_json = dump_json(document.metadata) if document.metadata else ""
 
 
-def _decode_document(document: lane_pb2.Document) -> Document:
+def decode_document(document: lane_pb2.Document) -> Document:
+    """The document in a message. Raises ValueError or TypeError if it is not a valid one."""
     return Document(
         content=document.content,
         id=document.id,
@@ -223,7 +225,8 @@ def _decode_table(item: lane_pb2.Item) -> Table:
     return Table(tuple(item.table.columns), rows)
 
 
-def _encode_media(message: lane_pb2.Media, media: Media) -> None:
+def encode_media(message: lane_pb2.Media, media: Media) -> None:
+    """Fills an empty message with an image, or a piece of audio or video."""
     message.SetInParent()
     message.mime_type, message.content, message.uri = media.mime_type, media.content, media.uri
     if media.timestamp is not None:
@@ -244,7 +247,8 @@ def _encode_data(item: lane_pb2.Item, value: Any) -> None:
     item.data_json = dump_json(value)
 
 
-def _decode_media(kind: type[AnyMedia], media: lane_pb2.Media) -> AnyMedia:
+def decode_media(kind: type[AnyMedia], media: lane_pb2.Media) -> AnyMedia:
+    """The value of a kind in a message. Raises ValueError or TypeError if it is not a valid one."""
     return kind(
         mime_type=media.mime_type,
         content=media.content,
@@ -286,12 +290,12 @@ _ENCODE: dict[LaneType, Callable[[lane_pb2.Item, Any], None]] = {
     LaneType.TEXT: _encode_text,
     LaneType.QUESTIONS: _encode_question,
     LaneType.ANSWERS: _encode_answer,
-    LaneType.DOCUMENTS: lambda item, value: _encode_document(item.document, value),
+    LaneType.DOCUMENTS: lambda item, value: encode_document(item.document, value),
     LaneType.TABLE: _encode_table,
     LaneType.TAGS: _encode_tags,
-    LaneType.IMAGE: lambda item, value: _encode_media(item.image, value),
-    LaneType.AUDIO: lambda item, value: _encode_media(item.audio, value),
-    LaneType.VIDEO: lambda item, value: _encode_media(item.video, value),
+    LaneType.IMAGE: lambda item, value: encode_media(item.image, value),
+    LaneType.AUDIO: lambda item, value: encode_media(item.audio, value),
+    LaneType.VIDEO: lambda item, value: encode_media(item.video, value),
     LaneType.DATA: _encode_data,
 }
 
@@ -299,12 +303,12 @@ _DECODE: dict[LaneType, Callable[[lane_pb2.Item], Any]] = {
     LaneType.TEXT: lambda item: item.text,
     LaneType.QUESTIONS: _decode_question,
     LaneType.ANSWERS: _decode_answer,
-    LaneType.DOCUMENTS: lambda item: _decode_document(item.document),
+    LaneType.DOCUMENTS: lambda item: decode_document(item.document),
     LaneType.TABLE: _decode_table,
     LaneType.TAGS: _decode_tags,
-    LaneType.IMAGE: lambda item: _decode_media(Image, item.image),
-    LaneType.AUDIO: lambda item: _decode_media(Audio, item.audio),
-    LaneType.VIDEO: lambda item: _decode_media(Video, item.video),
+    LaneType.IMAGE: lambda item: decode_media(Image, item.image),
+    LaneType.AUDIO: lambda item: decode_media(Audio, item.audio),
+    LaneType.VIDEO: lambda item: decode_media(Video, item.video),
     LaneType.DATA: lambda item: _load_json(item.data_json),
 }
 

@@ -46,6 +46,11 @@ class Reason(StrEnum):
     WRONG_VALUE = "wrong-value"
     """A value has the right type, but a lane cannot carry it, such as NaN in JSON."""
 
+    BAD_PERMISSION = "bad-permission"
+    """There is no permission with this name."""
+    NOT_PERMITTED = "not-permitted"
+    """A component would do something that the operator of its node server does not permit."""
+
     # Nodes while they run
 
     BAD_RESULT = "bad-result"
@@ -130,7 +135,7 @@ class Reason(StrEnum):
     # Helpers: models, tools, memories and agents
 
     DUPLICATE_TOOL = "duplicate-tool"
-    """Two helpers of one invoker offer tools with the same name."""
+    """A helper offers two tools with the same name."""
     BAD_REQUEST = "bad-request"
     """A helper received a request that it cannot decode, or that is outside its limits."""
     BAD_TOOL = "bad-tool"
@@ -151,6 +156,14 @@ class Reason(StrEnum):
     """A helper does not offer the service that was called."""
     OTHER_SESSION = "other-session"
     """A memory was asked for another session than that of its run."""
+    BAD_ARGUMENTS = "bad-arguments"
+    """A tool was called with invalid arguments."""
+    BAD_TOOL_FUNCTION = "bad-tool-function"
+    """A function cannot be offered as a tool."""
+    INSECURE_TOKEN = "insecure-token"
+    """A token would be sent to another machine without encryption."""
+    TOOL_TIMEOUT = "tool-timeout"
+    """A tool did not end within its own time limit."""
     TOOL_FAILED = "tool-failed"
     """A tool raised an exception, or ended without a result."""
     SEVERAL_HELPERS = "several-helpers"

@@ -60,7 +60,8 @@ class NamedTool(Protocol):
 
 
 class ToolClient(Protocol):
-    """The tools that are connected to a node: `context.tools`. Each tool's name belongs to one helper."""
+    """The tools that are connected to a node: `context.tools`. Each tool's name belongs to one helper: tools of several helpers
+    with the same name are called "<component of the helper>_<name>"."""
 
     def __getitem__(self, name: str) -> NamedTool:
         """A tool to be called with its arguments: `await context.tools["weather"](city="Oslo")`."""
@@ -69,8 +70,8 @@ class ToolClient(Protocol):
         """The tools of all helpers, for use by a model.
 
         Raises:
-            LanemeshError: a helper cannot be asked, two tools have one name ("duplicate-tool"), or the parameters of a tool are no
-                JSON schema ("bad-tool").
+            LanemeshError: a helper cannot be asked, a helper has two tools of one name ("duplicate-tool"), or the parameters of a
+                tool are no JSON schema ("bad-tool").
         """
 
     def stream(self, call: ToolCall, timeout: float | None = None) -> AsyncGenerator[ToolEvent, None]:

@@ -372,6 +372,7 @@ class ToolResult(_message.Message):
     CONTENT_JSON_FIELD_NUMBER: _builtins.int
     IS_ERROR_FIELD_NUMBER: _builtins.int
     DURATION_FIELD_NUMBER: _builtins.int
+    PARTS_FIELD_NUMBER: _builtins.int
     call_id: _builtins.str
     """Id of the call."""
     name: _builtins.str
@@ -384,6 +385,10 @@ class ToolResult(_message.Message):
     def duration(self) -> _duration_pb2.Duration:
         """Duration of the call."""
 
+    @_builtins.property
+    def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___ToolPart]:
+        """Images, audio, video and documents of the result, in order. The content describes each of them, for models that read text only."""
+
     def __init__(
         self,
         *,
@@ -392,14 +397,59 @@ class ToolResult(_message.Message):
         content_json: _builtins.str = ...,
         is_error: _builtins.bool = ...,
         duration: _duration_pb2.Duration | None = ...,
+        parts: _abc.Iterable[Global___ToolPart] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "content_json", b"content_json", "duration", b"duration", "is_error", b"is_error", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "content_json", b"content_json", "duration", b"duration", "is_error", b"is_error", "name", b"name", "parts", b"parts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ToolResult: _TypeAlias = ToolResult  # noqa: Y015
+
+@_typing.final
+class ToolPart(_message.Message):
+    """A part of a tool's result that JSON cannot carry, or that has a type."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    IMAGE_FIELD_NUMBER: _builtins.int
+    AUDIO_FIELD_NUMBER: _builtins.int
+    VIDEO_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def document(self) -> _lane_pb2.Document:
+        """A document."""
+
+    @_builtins.property
+    def image(self) -> _lane_pb2.Media:
+        """An image."""
+
+    @_builtins.property
+    def audio(self) -> _lane_pb2.Media:
+        """A piece of audio."""
+
+    @_builtins.property
+    def video(self) -> _lane_pb2.Media:
+        """A piece of video."""
+
+    def __init__(
+        self,
+        *,
+        document: _lane_pb2.Document | None = ...,
+        image: _lane_pb2.Media | None = ...,
+        audio: _lane_pb2.Media | None = ...,
+        video: _lane_pb2.Media | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["audio", b"audio", "document", b"document", "image", b"image", "part", b"part", "video", b"video"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio", b"audio", "document", b"document", "image", b"image", "part", b"part", "video", b"video"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["document", "image", "audio", "video"]  # noqa: Y015
+    _WhichOneofArgType_part: _TypeAlias = _typing.Literal["part", b"part"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_part) -> _WhichOneofReturnType_part | None: ...
+
+Global___ToolPart: _TypeAlias = ToolPart  # noqa: Y015
 
 @_typing.final
 class ToolProgress(_message.Message):

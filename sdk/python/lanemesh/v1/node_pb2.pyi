@@ -1280,18 +1280,24 @@ class Reroute(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     EDGES_FIELD_NUMBER: _builtins.int
+    ENDED_EDGES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def edges(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReroutedEdge]:
         """The edges whose producers are on this server."""
+
+    @_builtins.property
+    def ended_edges(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The edges whose producers are on this server and whose consumers have ended: their lanes are not opened again."""
 
     def __init__(
         self,
         *,
         edges: _abc.Iterable[Global___ReroutedEdge] | None = ...,
+        ended_edges: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["edges", b"edges"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["edges", b"edges", "ended_edges", b"ended_edges"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
