@@ -16,7 +16,7 @@ async def _no_report(update: object) -> None:
 
 def memory(session: str = "") -> tuple[MemoryInternal, Context]:
     node = MemoryInternal()
-    node.config = node.Config()
+    node.config = node.Config.model_validate({})
     run_id = f"run-{secrets.token_hex(4)}"
     context = Context(run_id=run_id, component="m", provider="memory_internal", report=_no_report, session=session)
     return node, context
