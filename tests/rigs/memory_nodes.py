@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any, ClassVar
 
 from lanemesh import AgentRequest, AgentThought, Answer, Context, In, Invokes, Node, Out
+from pydantic import BaseModel, SecretStr
 
 
 class Swap(Node):
@@ -24,6 +25,18 @@ class Swap(Node):
         await memory.put(key, value)
         listed = [entry.key async for entry in memory.list()]
         return {"out": f"{earlier.value if earlier else None} {listed}"}
+
+
+class Keyed(Node):
+    """Has a key, which is a secret."""
+
+    class Config(BaseModel):
+        key: SecretStr
+
+    text: In[str]
+
+    async def process(self, context: Context) -> None:
+        pass
 
 
 class Loud(Node):

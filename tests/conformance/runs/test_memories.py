@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lanemesh import PipelineInvalid, ThoughtUpdate
+from lanemesh import LogUpdate, PipelineInvalid, ThoughtUpdate, TraceUpdate
 from lanemesh.client.updates import HelperUpdate, OutputUpdate
 from lanemesh_orchestrator import Mesh
+from lanemesh_services.memory import internal
+from lanemesh_services.memory.guarded import Guarded
+from lanemesh_services.memory.in_process import Entries
 from lanemesh_services.memory.internal import MEMORIES
 
 from rigs import memory_nodes
@@ -143,6 +146,47 @@ async def test_cancelling_the_run_cancels_its_agents(mesh: Mesh) -> None:
         message = await asyncio.wait_for(anext(ended), 30)
 
     assert message == "task"
+
+
+async def test_a_session_that_makes_capacity_for_another_is_reported_to_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(internal, "MEMORIES", Guarded(Entries(max_sessions=1)))
+    logged: list[list[str]] = []
+    async with Mesh(nodes=[NODES]) as mesh:
+        for session in ("first", "second", "first"):
+            async with mesh.run(swapping(), input="session a 1", session=session) as run:
+                lines = [update.message async for update in run.updates() if isinstance(update, LogUpdate)]
+            logged.append([line for line in lines if "session" in line])
+
+    assert logged[0] == []
+    assert "least recently used session was removed, with 1 values" in logged[1][0]
+    assert any("earlier values of this session were removed" in line for line in logged[2])
+
+
+async def test_traces_show_values_and_hide_secrets(mesh: Mesh) -> None:
+    document = swapping()
+    document["components"].append(node("other", "keyed", "chat", key="s3cret-value"))
+    async with mesh.run(document, input="run a s3cret-value", trace="full") as run:
+        traces = [
+            update.value
+            async for update in run.updates()
+            if isinstance(update, TraceUpdate) and ":memory" in update.edge
+        ]
+
+    kept = [trace["request"]["entry"] for trace in traces if "entry" in trace.get("request", {})]
+    assert [entry["key"] for entry in kept] == ["a"]
+    assert "s3cret-value" not in str(traces)
+    assert [trace for trace in traces if "entries" in trace.get("response", {})] != []
+
+
+async def test_error_a_database_that_is_not_there_is_reported_without_its_password(mesh: Mesh) -> None:
+    document = swapping("memory_store", url="${MEMORY_URL}")
+    url = "postgresql://user:s3cret-pass@127.0.0.1:1/memories?connect_timeout=5"
+
+    result = await mesh.run(document, input="store a 1", variables={"MEMORY_URL": url}).result()
+
+    assert result.error is not None
+    assert (result.error.reason, result.error.details["component"]) == ("database-unusable", "memory")
+    assert "s3cret-pass" not in str(result.error)
 
 
 @pytest.mark.conformance("CTRL-01")
