@@ -147,7 +147,7 @@ async def test_a_key_appears_in_no_error_of_a_run(
     config = {"model": "m-1", "base_url": f"{server.address}/v1", "api_key": "${MODEL_KEY}"}
     async with Mesh(spread) as mesh:
         run = mesh.run(pipeline(config), input="hello")
-        updates = [str(update) async for update in run]
+        updates = [str(update) async for update in run.updates()]
     assert server.asked[0].headers["authorization"] == f"Bearer {KEY}"
     assert any("is odd" in update for update in updates)
     assert not any(KEY in update for update in updates)
