@@ -18,7 +18,7 @@ from lanemesh_services.llm.engine import Sampling, check_request
 from lanemesh_services.llm.errors import closed, failed, not_followed, refused, template_refuses
 from lanemesh_services.llm.gguf_header import GgufHeader, control_tokens
 from lanemesh_services.llm.llamacpp_server import LlamaCppOptions, LlamaCppProcess
-from lanemesh_services.llm.messages import chat_messages, folded
+from lanemesh_services.llm.messages import chat_messages, folded, without_images
 from lanemesh_services.llm.schemas import AnswerSchema, begins_json
 
 EARLY = 64
@@ -117,6 +117,7 @@ class LlamaCppEngine:
 
     def _body(self, request: ChatRequest, schema: AnswerSchema | None) -> dict[str, Any]:
         sampling = Sampling.of(request)
+        without_images(request, self._options.path.name)
         body: dict[str, Any] = {
             "messages": chat_messages(request.messages),
             "stream": True,

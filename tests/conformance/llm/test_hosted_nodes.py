@@ -15,7 +15,7 @@ from lanemesh_services.llm.errors import EngineMissing
 from lanemesh_services.llm.hosted_nodes import HostedModel, LlmAnthropic, LlmGemini, LlmOpenai
 from pydantic import ValidationError
 
-from rigs.hosted_dialects import DIALECTS, Chat, Dialect
+from rigs.hosted_dialects import DIALECTS, Chat, Dialect, Messages
 from rigs.hosted_server import HostedServer, Reply, failing, hosted_server
 
 from .test_nodes import answer, node
@@ -159,3 +159,22 @@ async def test_the_price_reaches_the_client(server: HostedServer) -> None:
     async with Mesh() as mesh:
         result = await mesh.run(pipeline(config), input="hello").result()
     assert result.values[-1].usage == Usage(1000, 500, 0.006)
+
+
+async def test_the_example_falls_over_to_its_second_model(
+    server: HostedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("ANTHROPIC_API_KEY", KEY + "-2")
+    server.will(failing(503, {"error": {"message": "busy"}}), Reply(Messages().answer("Oslo")))
+    settings = {
+        "openai_1.base_url": f"{server.address}/v1",
+        "openai_1.retries": 0,
+        "anthropic_1.base_url": server.address,
+    }
+    async with Mesh() as mesh:
+        assert await mesh.validate(EXAMPLE) == []
+        result = await mesh.run(EXAMPLE, input="hello", settings=settings).result()
+    assert result.state == "completed"
+    assert "".join(piece.text for piece in result.values) == "Oslo"
+    assert [asked.path for asked in server.asked] == ["/v1/chat/completions", "/v1/messages"]
