@@ -65,6 +65,28 @@ class Reason(StrEnum):
     """The library that a tool node needs is not installed."""
     METHOD_NOT_ALLOWED = "method-not-allowed"
     """A tool was asked for an HTTP method that its settings do not allow."""
+    GIT_FAILED = "git-failed"
+    """A git command failed."""
+    NO_REPOSITORY = "no-repository"
+    """There is no Git repository at a path."""
+    NO_SUCH_PATH = "no-such-file"
+    """There is no file or folder with this name below the root folder of a tool."""
+    NOT_A_FILE = "not-a-file"
+    """A tool was asked for a file, and the path is that of something else."""
+    NOT_A_FOLDER = "not-a-folder"
+    """A tool was asked for a folder, and the path is that of something else."""
+    NOT_STARTED = "not-started"
+    """A program that a tool runs cannot be started."""
+    NOT_TEXT = "not-text"
+    """A tool was asked for a text file, and the file is not one."""
+    NOT_WRITTEN = "not-written"
+    """A tool cannot write a file."""
+    PATH_NOT_ALLOWED = "path-not-allowed"
+    """A path leads out of the root folder of a tool, or is hidden."""
+    SEARCH_FAILED = "search-failed"
+    """A search of the web failed."""
+    TOO_LARGE = "too-large"
+    """A file is too large for a tool."""
     UNKNOWN_HOST = "unknown-host"
     """The name of a host cannot be resolved."""
     BAD_TOOL_FILE = "bad-tool-file"
@@ -87,6 +109,26 @@ class Reason(StrEnum):
     """A call of an MCP tool took too long, and was cancelled."""
     MCP_TOO_MANY_TOOLS = "mcp-too-many-tools"
     """An MCP server lists more tools than a model can use."""
+
+    # Agents
+
+    AGENT_FAILED = "agent-failed"
+    """The code or the framework of an agent did what its node type cannot pass on."""
+    BAD_AGENT_FILE = "bad-agent-file"
+    """A file of an agent cannot be imported, or has no agent."""
+    FRAMEWORK_MISSING = "framework-missing"
+    """The package of an agent framework is not installed."""
+
+    # Memories
+
+    BAD_DATABASE = "bad-database"
+    """The file or the URL of a memory's database is invalid."""
+    DATABASE_UNUSABLE = "database-unusable"
+    """The database of a memory cannot be opened, read or written."""
+    MEMORY_FULL = "memory-full"
+    """A memory has reached one of its limits."""
+    SCOPE_NOT_KEPT = "scope-not-kept"
+    """A memory in the process of its server was asked to store a value permanently."""
 
     # Text
 
