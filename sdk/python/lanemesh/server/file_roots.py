@@ -204,8 +204,14 @@ def _named(
             yield from _named(value, part, schema, setting, depth - 1)
     if isinstance(value, str):
         kind = rule.get("format")
-        if value and (
-            kind in PATH_FORMATS or kind in (MODULE, REMOTE_URL) or (kind == PATH_OR_NAME and _looks_like_a_path(value))
+        if (
+            value
+            and not (kind == REMOTE_URL and value == rule.get("default"))
+            and (
+                kind in PATH_FORMATS
+                or kind in (MODULE, REMOTE_URL)
+                or (kind == PATH_OR_NAME and _looks_like_a_path(value))
+            )
         ):
             yield setting, value, kind
     elif isinstance(value, Mapping) and rule.get("format") == ENVIRONMENT:
