@@ -206,8 +206,14 @@ def _named_by(
     """The same by one rule, without those that it refers to."""
     if isinstance(value, str):
         kind = rule.get("format")
-        if value and (
-            kind in PATH_FORMATS or kind in (MODULE, REMOTE_URL) or (kind == PATH_OR_NAME and _looks_like_a_path(value))
+        if (
+            value
+            and not (kind == REMOTE_URL and value == rule.get("default"))
+            and (
+                kind in PATH_FORMATS
+                or kind in (MODULE, REMOTE_URL)
+                or (kind == PATH_OR_NAME and _looks_like_a_path(value))
+            )
         ):
             yield setting, value, kind
     elif isinstance(value, Mapping) and rule.get("format") == ENVIRONMENT:
