@@ -24,6 +24,8 @@ class Reason(StrEnum):
     """A field has a value that is not allowed."""
     BAD_VARIABLE = "bad-variable"
     """An environment variable holds bytes that are not UTF-8 text."""
+    BAD_SESSION = "bad-session"
+    """The id of a session is too long, or contains a control character."""
     BAD_VARIABLES = "bad-variables"
     """The variables that a client sends are too many, too large, or have an invalid name."""
     CYCLE = "cycle"

@@ -89,10 +89,12 @@ class LocalLauncher:
                 "/",
                 "--module",
                 "*",
-                "--allow-command",
-                "*",
-                "--allow-host",
-                "*",
+                "--allow",
+                "write",
+                "--allow",
+                "hosts",
+                "--allow",
+                "commands",
             )
         )
         self._processes = [*(one for one in self._processes if one.returncode is None), process]

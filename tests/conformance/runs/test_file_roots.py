@@ -235,6 +235,10 @@ def test_every_setting_that_takes_a_path_has_its_format() -> None:
     known = {
         "tool_python": {"file"},
         "tool_mcp": {"folder"},
+        "tool_files": {"root"},
+        "tool_git": {"root"},
+        "tool_grpc": {"ca"},
+        "tool_shell": {"root"},
         "llm_llamacpp": {"model"},
         "llm_transformers": {"model"},
     }

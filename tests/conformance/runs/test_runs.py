@@ -20,6 +20,7 @@ from lanemesh.faults import Fault, LanemeshError
 from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator import Mesh
 
+from rigs import footprint
 from rigs.runs import (
     chat,
     ended,
@@ -188,6 +189,7 @@ async def test_two_hundred_runs_at_once_end_right_and_leave_nothing(mesh: Mesh) 
         results = await asyncio.gather(*(mesh.run(document, inputs=inputs).result() for _ in range(200)))
         assert {(result.state, result.values) for result in results} == {("completed", tuple(inputs))}
         await until(lambda: not any(server.active_instances for server in mesh.orchestrator.registry.servers()))
+        await until(lambda: not footprint.tasks_of_runs())
         gc.collect()  # what is unreachable is no leak, whenever the interpreter would find it
         processes = [own, *own.children()]
         files = sum(process.num_fds() for process in processes)

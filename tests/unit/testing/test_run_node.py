@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any, ClassVar
 
 import pytest
-from lanemesh import Answer, Context, In, Inputs, LanemeshError, Node, Out, Outputs, Question
+from lanemesh import Answer, Context, In, Inputs, Invokes, LanemeshError, Node, Out, Outputs, Question
 from lanemesh.chat import ChatRequest, ChatText
 from lanemesh.faults import ValueRefused
 from lanemesh.node.runtime.actor import State
-from lanemesh.testing import ScriptedModel, run_node, run_node_async
+from lanemesh.testing import DictMemory, ScriptedAgent, ScriptedModel, run_node, run_node_async
 from lanemesh.v1 import update_pb2
 from lanemesh.values import Message
 from pydantic import BaseModel, ValidationError
@@ -244,3 +244,40 @@ def test_nothing_stays_behind() -> None:
         return iter(asyncio.all_tasks() - before)
 
     assert not list(asyncio.run(trial()))
+
+
+class Noting(Node):
+    """Keeps each text, and finds it again."""
+
+    invokes: ClassVar = (Invokes("memory"), Invokes("agent", 0, None, name="checker"))
+    text: In[str]
+    out: Out[str]
+
+    async def process(self, context: Context) -> dict[str, str]:
+        facts = context.memory.space("session", namespace="facts")
+        replaced = await facts.put("a", self.text, ttl=60)
+        await facts.put("b", {"n": 1}, text="two words", embedding=[1.0])
+        listed = [entry.key async for entry in facts.list("a")]
+        found = [(entry.key, entry.score) async for entry in facts.search("two lines")]
+        one = await facts.get("a")
+        assert one is not None
+        assert one.expires_at is not None
+        await facts.clear("b")
+        checked = [str(await agent.run(one.value)) for agent in context.agents]
+        return {"out": f"{replaced} {listed} {found} {one.value} {await facts.get('b')} {checked} {context.session}"}
+
+
+def test_a_node_uses_a_memory_and_agents() -> None:
+    memory, agent = DictMemory({"k": 1}), ScriptedAgent("yes", "no")
+
+    result = run_node(Noting, text=["x", "y"], memory=memory, agents={"checker": agent}, session="s")
+
+    assert result.out == ["False ['a'] [('b', 0.5)] x None ['yes'] s", "True ['a'] [('b', 0.5)] y None ['no'] s"]
+    assert memory.values == {"k": 1}
+    assert memory.space("session", namespace="facts").values == {"a": "y"}
+    assert [request.messages[0].content for request in agent.requests] == ["x", "y"]
+
+
+def test_error_an_agent_without_a_further_reply_fails_the_test() -> None:
+    with pytest.raises(AssertionError, match="called 2 times, but has 1 replies"):
+        run_node(Noting, text=["x", "y"], memory={}, agents={"checker": "yes"})

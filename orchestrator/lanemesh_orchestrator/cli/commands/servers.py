@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -119,8 +118,7 @@ def node(
     labels: Sequence[str],
     files: Sequence[Path],
     modules: Sequence[str],
-    commands: Sequence[str],
-    hosts: Sequence[str],
+    allow: Sequence[str],
     log_level: str | None,
     debug: bool,
 ) -> NoReturn:
@@ -140,7 +138,6 @@ def node(
         )
     check_nodes(nodes)
     check_name(name)
-    _check_commands(commands)
     if reload and not nodes:
         raise CommandError("--reload watches the files of --nodes: give --nodes FILE.py too.")
     arguments = [f"--orchestrator={orchestrator}", f"--host={host}", f"--port={port}", f"--advertise={advertise}"]
@@ -149,8 +146,7 @@ def node(
     arguments += [f"--label={label}" for label in labels]
     arguments += [f"--files={root}" for root in files]
     arguments += [f"--module={name}" for name in modules]
-    arguments += [f"--allow-command={one}" for one in commands]
-    arguments += [f"--allow-host={host}" for host in hosts]
+    arguments += [f"--allow={what}" for what in allow]
     arguments += [f"--max-instances={max_instances}"] if max_instances else []
     arguments += [f"--log-level={log_level}"] if log_level is not None else []
     flags = (("--insecure", insecure), ("--reload", reload), ("--replace", replace), ("--debug", debug))
@@ -160,17 +156,6 @@ def node(
             stream.flush()
     # -P: files of the working directory do not shadow modules.
     os.execv(sys.executable, [sys.executable, "-P", "-m", "lanemesh.server", *arguments, "--", *services])
-
-
-def _check_commands(commands: Sequence[str]) -> None:
-    """Raises `CommandError` unless each can be split into words."""
-    for command in commands:
-        try:
-            words = shlex.split(command)
-        except ValueError as error:
-            raise CommandError(f"--allow-command {command}: {error}. Write it as in a shell.") from None
-        if not words:
-            raise CommandError("--allow-command: it is empty. Give a command, such as --allow-command 'npx -y SERVER'.")
 
 
 def check_name(name: str) -> None:

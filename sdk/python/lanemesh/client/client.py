@@ -67,6 +67,7 @@ class Client:
         timeout: float | None = None,
         trace: Trace | None = None,
         variables: Mapping[str, str] | None = None,
+        session: str = "",
     ) -> Run:
         """A run of a pipeline. It starts when it is entered or first read, and is cancelled
         if this client goes away. The arguments are those of `Mesh.run`.
@@ -75,7 +76,7 @@ class Client:
             PipelineInvalid: when it starts, with every fault of the pipeline.
             LanemeshError: when it starts: the orchestrator cannot be reached, or has no capacity.
         """
-        spec = run_spec(pipeline, settings, timeout, trace, variables)
+        spec = run_spec(pipeline, settings, timeout, trace, variables, session)
         return Run(self._link(spec), input_list(input, inputs), open_input=open_input)
 
     def request(
@@ -87,13 +88,14 @@ class Client:
         timeout: float | None = None,
         trace: Trace | None = None,
         variables: Mapping[str, str] | None = None,
+        session: str = "",
         retries: int = 0,
     ) -> Request:
         """One input to a pipeline, and what it returns: `await client.request("@chat", "hello").text()`. The arguments and errors
         are those of `Mesh.request`."""
         from lanemesh.client.requests import Request, RequestLimit
 
-        spec = run_spec(pipeline, settings, timeout, trace, variables)
+        spec = run_spec(pipeline, settings, timeout, trace, variables, session)
         if self._requests is None:
             self._requests = RequestLimit()
 
@@ -120,6 +122,7 @@ class Client:
         timeout: float | None = None,
         trace: Trace | None = None,
         variables: Mapping[str, str] | None = None,
+        session: str = "",
     ) -> DetachedRun:
         """Starts a run that continues without this client. The arguments are those of `Mesh.start`.
 
@@ -128,7 +131,7 @@ class Client:
             LanemeshError: the inputs are larger than a message (16 MiB), or the orchestrator cannot be reached.
         """
         given = [to_input(value) for value in one_or_many(input, inputs)]
-        spec = run_spec(pipeline, settings, timeout, trace, variables)
+        spec = run_spec(pipeline, settings, timeout, trace, variables, session)
         request = run_pb2.StartRunRequest(spec=spec, inputs=given, open_input=open_input)
         try:
             call = self._runs.StartRun(request, timeout=CALL_SECONDS, metadata=trace_metadata())

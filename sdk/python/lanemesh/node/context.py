@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from lanemesh.channels import Channels
     from lanemesh.chat import ToolProgress, ToolResult
     from lanemesh.gpu import GpuClient
-    from lanemesh.node.helper_clients import LlmClient, ToolClient
+    from lanemesh.node.helper_clients import AgentClient, LlmClient, MemoryClient, ToolClient
+    from lanemesh.permissions import Permissions
     from lanemesh.values import ToolCall
 
 
@@ -83,8 +84,10 @@ class Context:
         on_log: OnLog | None = None,
         on_progress: OnProgress | None = None,
         secrets: Secrets = NO_SECRETS,
+        permissions: Permissions | None = None,
         incarnation: int = 0,
         traceparent: str = "",
+        session: str = "",
     ) -> None:
         self.run_id = run_id
         """The run."""
@@ -97,10 +100,14 @@ class Context:
         self.traceparent = traceparent
         """The trace of the run: `traceparent` of W3C Trace Context, to be passed on in calls to other services. Empty if there is
         no trace."""
+        self.session = session
+        """The session that the run belongs to, such as a conversation; empty if it belongs to none. It gives access to the memory
+        of the session, so treat it as a secret."""
         self._cancelled = False
         self._whole: Context | None = None
         self.secrets = secrets
         """Secrets that are redacted from all reports and logs of the component."""
+        self._permissions = permissions
         self.log = ComponentLog(provider, component, run_id, on_log, secrets)
         """A logger whose lines carry the component and the run, and reach the run's clients; never waits."""
         self.progress_reporter = Progress(component, on_progress)
@@ -141,6 +148,15 @@ class Context:
             return self._whole.latest(port)
         return self._have(self.latest_reader, "`latest` is only for `process` and `gen_process`")(port)
 
+    @property
+    def permissions(self) -> Permissions:
+        """What the operator of the node server lets components do."""
+        if self._permissions is None:
+            from lanemesh.permissions import Permissions
+
+            self._permissions = Permissions.local()
+        return self._permissions
+
     def child(self) -> Context:
         """The same context for some of the firings, which can be stopped while the others continue."""
         child = copy.copy(self)
@@ -173,6 +189,21 @@ class Context:
     def tools(self) -> ToolClient:
         """All connected tools."""
         return cast("ToolClient", self.helper("tool"))
+
+    @property
+    def memory(self) -> MemoryClient:
+        """The connected memory; of several, the one without a name."""
+        return cast("MemoryClient", self.helper("memory"))
+
+    @property
+    def memories(self) -> Helpers[MemoryClient]:
+        """All connected memories: `context.memories["facts"]` by name, `context.memories[0]` in order."""
+        return self.helpers("memory")
+
+    @property
+    def agents(self) -> Helpers[AgentClient]:
+        """All connected agents: `context.agents["researcher"]` by name, `context.agents[0]` in order."""
+        return self.helpers("agent")
 
     def helper(self, kind: str) -> Any:
         """The client for the helpers of a kind: one for all together if the kind has that, as tools do; otherwise the client of the

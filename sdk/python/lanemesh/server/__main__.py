@@ -63,18 +63,12 @@ def main() -> int:
         help='configs may name this Python module and those below it; "*": every module; default: those under the file roots',
     )
     parser.add_argument(
-        "--allow-command",
+        "--allow",
         action="append",
         default=[],
-        metavar="COMMAND",
-        help='configs may start this command with any further arguments; "*": every command; default: none',
-    )
-    parser.add_argument(
-        "--allow-host",
-        action="append",
-        default=[],
-        metavar="HOST[:PORT]",
-        help='configs may name URLs of this host; "*": every host; default: none',
+        metavar="WHAT",
+        help="components may do this: shell, write, hosts, host:NAME, host:NAME:PORT, commands or command:COMMAND; default: "
+        "none of these",
     )
     parser.add_argument(
         "--log-level", help="lowest level of log messages; default: warning, and info of Lanemesh itself"
@@ -125,8 +119,7 @@ async def _run(options: argparse.Namespace) -> int:
         labels=dict(label.partition("=")[::2] for label in options.label),
         files=options.files,
         modules=options.module,
-        commands=options.allow_command,
-        hosts=options.allow_host,
+        allow=options.allow,
         replace=options.replace,
         reload=options.reload,
         stop=stop,

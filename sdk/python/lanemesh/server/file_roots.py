@@ -1,5 +1,5 @@
 """What configs of pipelines may name on a node server: files and modules under its roots, symbolic links resolved, and the commands
-and hosts that it allows."""
+and hosts that it permits."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ import functools
 import importlib.machinery
 import importlib.util
 import os
-import re
 import shlex
 import sysconfig
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,6 +19,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel
 
 from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.permissions import Permissions
 from lanemesh.rendering import rendered
 
 PATH_FORMATS = frozenset({"path", "file-path", "directory-path"})
@@ -36,13 +36,10 @@ ENVIRONMENT = "environment"
 """The `format` of an object with environment variables for a command."""
 REMOTE_URL = "remote-url"
 """The `format` of a URL that a node connects to."""
-ANY = "*"
-"""Allows every command, or every host."""
 
 _PACKAGE_FOLDERS = ("site-packages", "dist-packages")
 """The names of folders of installed packages."""
 _MAX_DEPTH = 64
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -54,51 +51,26 @@ class FileRoots:
     """The folders, resolved."""
     modules: frozenset[str] = frozenset()
     """Modules that may be named in any location, each with its submodules; "*": all."""
-    commands: tuple[tuple[str, ...], ...] = ()
-    """Commands that may be started, with any further arguments; ("*",): all."""
-    variables: frozenset[str] = frozenset()
-    """Environment variables that may be set for commands; "*": all."""
-    hosts: frozenset[str] = frozenset()
-    """Hosts that nodes may connect to, as "name" or "name:port"; "*": all."""
+    permissions: Permissions = field(default_factory=Permissions)
+    """Which commands and hosts may be named."""
 
     @classmethod
     def of(
-        cls,
-        roots: Iterable[Path],
-        modules: Iterable[str] = (),
-        commands: Iterable[str] = (),
-        hosts: Iterable[str] = (),
+        cls, roots: Iterable[Path], modules: Iterable[str] = (), permissions: Permissions | None = None
     ) -> FileRoots:
-        """The file roots of these folders, resolved now, these modules, commands and hosts. A command is written as in a shell;
-        each `NAME=` before it is a variable that may be set for commands."""
-        allowed: list[tuple[str, ...]] = []
-        variables: set[str] = set()
-        for command in commands:
-            words = shlex.split(command)
-            while words and _VARIABLE.fullmatch(words[0]):
-                variables.add(words.pop(0)[:-1])
-            allowed.append(tuple(words))
-        if (ANY,) in allowed:
-            variables.add(ANY)
+        """The file roots of these folders, resolved now, and these modules."""
         return cls(
-            tuple(root.expanduser().resolve() for root in roots),
-            frozenset(modules),
-            tuple(filter(None, allowed)),
-            frozenset(variables),
-            frozenset(host.lower() for host in hosts),
+            tuple(root.expanduser().resolve() for root in roots), frozenset(modules), permissions or Permissions()
         )
 
     @classmethod
-    def standard(
-        cls, modules: Iterable[str] = (), commands: Iterable[str] = (), hosts: Iterable[str] = ()
-    ) -> FileRoots:
-        """The working directory and the cache of prepared models, which a node server allows by default, and these modules,
-        commands and hosts."""
+    def standard(cls, modules: Iterable[str] = (), permissions: Permissions | None = None) -> FileRoots:
+        """The working directory and the cache of prepared models, which a node server allows by default, and these modules."""
         cache = Path(os.environ.get("XDG_CACHE_HOME", ""))
         with contextlib.suppress(RuntimeError):  # there is no home directory
             models = (cache if cache.is_absolute() else Path.home() / ".cache") / "lanemesh" / "models"
-            return cls.of([Path.cwd(), models], modules, commands, hosts)
-        return cls.of([Path.cwd()], modules, commands, hosts)
+            return cls.of([Path.cwd(), models], modules, permissions)
+        return cls.of([Path.cwd()], modules, permissions)
 
     def check(self, config: Mapping[str, Any], schema: Mapping[str, Any], where: str) -> None:
         """Checks each path, module, command and URL in a config, by the JSON schema of that config. Imports nothing.
@@ -112,10 +84,10 @@ class FileRoots:
                 if not self._allows_module(value):
                     raise _not_allowed(where, setting, value, self.roots)
             elif kind == COMMAND_LINE:
-                if not self._allows_command(value):
+                if not self.permissions.allows_command(shlex.split(value)):
                     raise _command_not_allowed(where, setting, value)
             elif kind == ENVIRONMENT:
-                if self.variables.isdisjoint((value, ANY)):
+                if not self.permissions.allows_variable(value):
                     raise _variable_not_allowed(where, setting, value)
             elif kind == REMOTE_URL:
                 if not self._allows_host(value):
@@ -123,13 +95,9 @@ class FileRoots:
             elif not self._allows(value):
                 raise _outside(where, setting, value, self.roots)
 
-    def _allows_command(self, command: str) -> bool:
-        """Whether a command, as `shlex.join` writes it, begins with an allowed one."""
-        words = tuple(shlex.split(command))
-        return any(allowed == (ANY,) or words[: len(allowed)] == allowed for allowed in self.commands)
-
     def _allows_host(self, url: str) -> bool:
-        return ANY in self.hosts or not self.hosts.isdisjoint(_hosts_of(url))
+        host, port = _host_of(url)
+        return bool(host) and self.permissions.allows_host(host, port)
 
     def _allows(self, path: str) -> bool:
         try:
@@ -224,14 +192,13 @@ def _named(
             yield from _named(inner, part, schema, f"{setting}[{index}]", depth - 1)
 
 
-def _hosts_of(url: str) -> set[str]:
-    """The host of a URL, without and with its port; empty if it has none."""
+def _host_of(url: str) -> tuple[str, int]:
+    """The host and the port of a URL; an empty host if it has none."""
     try:
         parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port or _PORTS.get(parts.scheme)
+        return parts.hostname or "", parts.port or _PORTS.get(parts.scheme, 0)
     except ValueError:
-        return set()
-    return {host, f"{host}:{port}"} if host else set()
+        return "", 0
 
 
 def _looks_like_a_path(value: str) -> bool:
@@ -270,30 +237,29 @@ def _not_allowed(where: str, setting: str, module: str, roots: Iterable[Path]) -
 
 
 def _command_not_allowed(where: str, setting: str, command: str) -> LanemeshError:
-    words = shlex.split(command)
+    first = shlex.split(command)[0]
     message = (
-        f"{where}: config.{setting} names the command {rendered(words[0])}, which its node server does not allow. Start the node "
-        f"server with --allow-command '{words[0]} ...', with the words that the command has to begin with"
+        f"{where}: config.{setting} names the command {rendered(first)}, which its node server does not allow. Its operator can: "
+        f"lanemesh node --allow 'command:{first[:80]} ...', with the words that the command has to begin with"
     )
     return LanemeshError(Fault(code=Code.PERMISSION_DENIED, reason="command-not-allowed", message=message))
 
 
 def _variable_not_allowed(where: str, setting: str, name: str) -> LanemeshError:
     message = (
-        f"{where}: config.{setting} sets the environment variable {rendered(name)}, which its node server does not allow. Start "
-        f"the node server with --allow-command '{name[:80]}= COMMAND', with the command that gets it"
+        f"{where}: config.{setting} sets the environment variable {rendered(name)}, which its node server does not allow. Its "
+        f"operator can: lanemesh node --allow 'command:{name[:80]}= COMMAND', with the command that gets it"
     )
     return LanemeshError(Fault(code=Code.PERMISSION_DENIED, reason="variable-not-allowed", message=message))
 
 
 def _host_not_allowed(where: str, setting: str, url: str) -> LanemeshError:
-    hosts = _hosts_of(url)
-    if not hosts:
+    host, _ = _host_of(url)
+    if not host:
         message = f"{where}: config.{setting} is not a URL with a host. Write it as https://host/path"
         return LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="host-not-allowed", message=message))
-    host = min(hosts, key=len)
     message = (
-        f"{where}: config.{setting} names the host {rendered(host)}, which its node server does not allow. Start the node server "
-        f"with --allow-host {host}"
+        f"{where}: config.{setting} names the host {rendered(host)}, which its node server does not allow. Its operator can: "
+        f"lanemesh node --allow host:{host[:200]}"
     )
     return LanemeshError(Fault(code=Code.PERMISSION_DENIED, reason="host-not-allowed", message=message))

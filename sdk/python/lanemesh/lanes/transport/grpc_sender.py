@@ -13,6 +13,7 @@ from lanemesh._aio.eager import EagerCoroutine
 from lanemesh._aio.signal import Signal
 from lanemesh._grpc.connections import ConnectionPool
 from lanemesh._grpc.heartbeat import Heartbeat
+from lanemesh._grpc.writing import half_close
 from lanemesh.faults import Code, Fault, LaneFault
 from lanemesh.items import Envelope, LaneType
 from lanemesh.lanes.transport.frames import MAX_FRAME_ITEMS, Frame, Queued, leading_chunks, next_frame, serialize
@@ -237,7 +238,7 @@ class GrpcSender(SenderState):
             if self._outcome is not None:
                 end.outcome.CopyFrom(self._outcome.to_proto())
             await call.write(lane_pb2.ExchangeRequest(end=end))
-            await call.done_writing()
+            await half_close(call)
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
             pass  # the call has ended: the reader reports how
         except asyncio.CancelledError:

@@ -87,6 +87,7 @@ class IsolatedContext(Context):
             report=report,
             on_log=lambda level, line: pipe.send(frames.Logged(level, line)),
             traceparent=begin.traceparent,
+            session=begin.session,
         )
         self._pipe = pipe
 

@@ -34,6 +34,7 @@ class Begin:
     component: str
     provider: str
     traceparent: str
+    session: str
     log_level: int
 
 

@@ -271,6 +271,7 @@ def _begin(cls: type[Node], config: str, context: Context, secret_pointers: Sequ
         component=context.component,
         provider=context.provider,
         traceparent=context.traceparent,
+        session=context.session,
         log_level=logging.getLogger(f"lanemesh.node.{context.provider}").getEffectiveLevel(),
     )
 
