@@ -30,10 +30,15 @@ def tool_result(name: str, result: CallToolResult) -> ToolResult:
         message = "\n".join(map(_text, result.content)) or "the tool failed without a message"
         raise CallFailed("mcp-tool-failed", message)
     values = [_value(block) for block in result.content]
-    if result.structured_content is not None:
+    if result.structured_content is not None and values != [_wrapped(result.structured_content)]:
         parts = [value for value in values if isinstance(value, Image | Audio | Document)]
         return result_of(name, [result.structured_content, *parts] if parts else result.structured_content)
     return result_of(name, values[0] if len(values) == 1 else values)
+
+
+def _wrapped(structured: Any) -> Any:
+    """The text of an object that only wraps a text, as servers wrap results that are no objects."""
+    return structured.get("result") if isinstance(structured, dict) and len(structured) == 1 else None
 
 
 def _value(block: ContentBlock) -> Any:
