@@ -8,7 +8,6 @@ from typing import Any, Literal
 import pytest
 from lanemesh.client.updates import RunState, ToolProgressUpdate, ToolResultUpdate
 from lanemesh.faults import LanemeshError
-from lanemesh.permissions import Permissions
 from lanemesh.server.file_roots import FileRoots
 from lanemesh.server.host.host import NodeHost
 from lanemesh.server.node_server import NodeServer
@@ -72,9 +71,9 @@ async def test_a_node_server_has_to_allow_the_command() -> None:
     orchestrator = Orchestrator(embedded=False)
     await orchestrator.listen()
     try:
-        for allowed in ((), (f"command:{command[0]} {command[1]}",)):
+        for allowed in ((), (f"{command[0]} {command[1]}",)):
             host = NodeHost(all_services(["agent", "llm", "tools"]), name="tools")
-            host.files = FileRoots.of([], permissions=Permissions.of(allowed))
+            host.files = FileRoots.of([], commands=allowed)
             server = NodeServer(host, orchestrator=orchestrator.address)
             await server.start()
             assert server.registration is not None
@@ -86,7 +85,7 @@ async def test_a_node_server_has_to_allow_the_command() -> None:
                     if allowed:
                         assert await client.request(agent(command), "go").text() == "The sum is 5."
                     else:
-                        with pytest.raises(LanemeshError, match="lanemesh node --allow 'command:"):
+                        with pytest.raises(LanemeshError, match="Start the node server with --allow 'command:"):
                             await client.request(agent(command), "go").text()
             finally:
                 await server.stop()

@@ -6,7 +6,7 @@ import fnmatch
 import os
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from lanemesh.faults import Code, Fault, LanemeshError
@@ -16,15 +16,14 @@ SHELL = "shell"
 WRITE = "write"
 """Tools may write files under the file roots."""
 HOSTS = "hosts"
-"""Tools may connect to any host, also to private addresses."""
+"""Nodes may connect to any host, also to private addresses."""
 COMMANDS = "commands"
-"""Configs may name any command that a node starts, such as an MCP server, with any environment."""
+"""Nodes may start any command, such as an MCP server."""
 VARIABLE = "LANEMESH_ALLOW"
 """The environment variable that grants permissions, separated by commas, besides `lanemesh node --allow`."""
 
 _NAMES = (SHELL, WRITE, HOSTS, COMMANDS)
 _COMMAND = "command:"
-_SETS = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
 _HOST = re.compile(r"host:(?P<host>\[[0-9a-fA-F:.%]+\]|[^:\[\]\s]+)(?::(?P<port>\d{1,5}))?")
 
 
@@ -33,9 +32,8 @@ class Permissions:
     """The permissions of a node server."""
 
     granted: frozenset[str] = frozenset()
-    """Their names, "host:NAME" or "host:NAME:PORT" for each host that tools may connect to besides public ones, and
-    "command:COMMAND" for each command that a config may name, with any further arguments. A command is written as in a shell; each
-    `NAME=` before it is an environment variable that a config may set for commands."""
+    """Their names, "host:NAME" or "host:NAME:PORT" for each host that nodes may connect to, and "command:LINE" for each command
+    that they may start with any further arguments."""
 
     @classmethod
     def of(cls, names: Iterable[str]) -> Permissions:
@@ -46,7 +44,9 @@ class Permissions:
         """
         granted = frozenset(filter(None, map(str.strip, names)))
         for name in granted:
-            if name not in _NAMES and not _HOST.fullmatch(name) and not _is_command(name):
+            if name.startswith(_COMMAND):
+                _check_command(name)
+            elif name not in _NAMES and not _HOST.fullmatch(name):
                 raise _unknown(name)
         return cls(granted)
 
@@ -60,6 +60,20 @@ class Permissions:
         """Those of local runs, whose documents are the user's own: all but the shell, and those of the environment."""
         return cls.of([WRITE, HOSTS, COMMANDS, *_of_environment()])
 
+    @property
+    def commands(self) -> list[str]:
+        """The commands that may be started, written as in a shell; "*": all."""
+        if COMMANDS in self.granted:
+            return ["*"]
+        return sorted(name.removeprefix(_COMMAND) for name in self.granted if name.startswith(_COMMAND))
+
+    @property
+    def hosts(self) -> list[str]:
+        """The hosts that configs may name, as "name" or "name:port"; "*": all."""
+        if HOSTS in self.granted:
+            return ["*"]
+        return sorted(name.removeprefix("host:") for name in self.granted if _HOST.fullmatch(name))
+
     def allows(self, name: str) -> bool:
         """Whether a permission is granted."""
         return name in self.granted
@@ -67,25 +81,6 @@ class Permissions:
     def allows_host(self, host: str, port: int = 0) -> bool:
         """Whether tools may connect to a host even if its address is private."""
         return HOSTS in self.granted or any(_matches(name, host, port) for name in self.granted)
-
-    def allows_command(self, command: Sequence[str]) -> bool:
-        """Whether a config may name a command with these arguments: whether it begins with the words of one that is granted."""
-        words = tuple(command)
-        return COMMANDS in self.granted or any(
-            allowed and words[: len(allowed)] == allowed for _, allowed in self._commands()
-        )
-
-    def allows_variable(self, name: str) -> bool:
-        """Whether a config may set an environment variable for commands."""
-        return COMMANDS in self.granted or any(name in variables for variables, _ in self._commands())
-
-    def _commands(self) -> Iterator[tuple[frozenset[str], tuple[str, ...]]]:
-        """The variables and the words of each granted command."""
-        for name in self.granted:
-            if name.startswith(_COMMAND):
-                words = shlex.split(name.removeprefix(_COMMAND))
-                count = next((n for n, word in enumerate(words) if not _SETS.fullmatch(word)), len(words))
-                yield frozenset(word[:-1] for word in words[:count]), tuple(words[count:])
 
     def check(self, name: str, where: str, what: str) -> None:
         """Checks that a permission is granted.
@@ -128,13 +123,15 @@ def _escaped(pattern: str) -> str:
     return pattern.replace("[", "[[]").replace("?", "[?]")
 
 
-def _is_command(name: str) -> bool:
-    if not name.startswith(_COMMAND):
-        return False
+def _check_command(name: str) -> None:
     try:
-        return bool(shlex.split(name.removeprefix(_COMMAND)))
-    except ValueError:
-        return False
+        words = shlex.split(name.removeprefix(_COMMAND))
+    except ValueError as error:
+        message = f"the permission {name!r:.200} names no command: {error}. Write it as in a shell"
+        raise LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-permission", message=message)) from None
+    if not words:
+        message = "the permission command: names no command. Give one, such as --allow 'command:npx -y SERVER'"
+        raise LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-permission", message=message))
 
 
 def _of_environment() -> list[str]:
@@ -142,6 +139,6 @@ def _of_environment() -> list[str]:
 
 
 def _unknown(name: str) -> LanemeshError:
-    known = ", ".join([*_NAMES, "host:NAME", "host:NAME:PORT", "command:COMMAND"])
+    known = ", ".join([*_NAMES, "host:NAME", "host:NAME:PORT", "command:LINE"])
     message = f'there is no permission "{name:.80}"; use one of: {known}'
     return LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-permission", message=message))

@@ -343,11 +343,11 @@ async def test_a_flood_of_log_lines_is_counted_and_costs_no_output(host: RunHost
     assert len(told) + left_out <= 40_000 + 1  # the lines, and one warning that the body keeps the event loop busy
 
 
-async def test_a_flood_of_progress_waits_for_its_reader(mesh: Mesh) -> None:
-    document = line(node("a", "talk", "chat", lines=0, progress=5_000))
+async def test_a_flood_of_thoughts_waits_for_its_reader(mesh: Mesh) -> None:
+    document = line(node("a", "talk", "chat", lines=0, thoughts=5_000))
     result, updates = await ended(mesh.run(document, input="x"))
-    done = [update.progress.done for update in updates if update.WhichOneof("kind") == "progress"]
-    assert done == list(range(5_000))
+    thoughts = [update.tool.thought for update in updates if update.WhichOneof("kind") == "tool"]
+    assert thoughts == [f"{number}" for number in range(5_000)]
     assert result.values == ("x",)
 
 

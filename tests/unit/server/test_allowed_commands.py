@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from lanemesh.faults import LanemeshError
-from lanemesh.permissions import Permissions
 from lanemesh.server.file_roots import FileRoots, schema_of
 from lanemesh_services.tools.mcp import ToolMcp
 
@@ -16,8 +15,7 @@ SCHEMA = schema_of(ToolMcp.Config)
 def refusal(config: dict[str, Any], *commands: str, hosts: tuple[str, ...] = ()) -> str:
     """The reason and the message of a refused config; empty if it is allowed."""
     try:
-        granted = [*(f"command:{one}" for one in commands), *(f"host:{host}" for host in hosts)]
-        FileRoots.of([], permissions=Permissions.of(granted)).check(config, SCHEMA, "mcp_1")
+        FileRoots.of([], commands=commands, hosts=hosts).check(config, SCHEMA, "mcp_1")
     except LanemeshError as error:
         return f"{error.fault.reason}: {error}"
     return ""
@@ -33,6 +31,7 @@ def refusal(config: dict[str, Any], *commands: str, hosts: tuple[str, ...] = ())
         (["npx"], ["npx -y server"], False),
         (["/usr/bin/npx", "-y", "server"], ["npx -y server"], False),
         (["my server", "a b"], ["'my server'"], True),
+        (["anything"], ["*"], True),
         (["anything"], [], False),
         (["b"], ["a", "b"], True),
     ],
@@ -52,6 +51,7 @@ def test_a_command_has_to_begin_with_an_allowed_one(command: list[str], allowed:
         ("KEY", "OTHER= KEY= server", True),
         ("LD_PRELOAD", "KEY= server", False),
         ("PATH", "server", False),
+        ("PATH", "*", True),
     ],
 )
 def test_variables_have_to_be_allowed(variable: str, allowed: str, is_allowed: bool) -> None:
@@ -73,7 +73,6 @@ def test_variables_have_to_be_allowed(variable: str, allowed: str, is_allowed: b
         ("https://mcp.example@other.example/mcp", ("mcp.example",), False),
         ("https://mcp.example.other.example/", ("mcp.example",), False),
         ("http://127.0.0.1/", ("*",), True),
-        ("http://[::1]:80/", ("[::1]:80",), True),
         ("http://127.0.0.1/", (), False),
         ("nonsense", ("mcp.example",), False),
         ("http://[::1/", ("mcp.example",), False),
@@ -84,14 +83,3 @@ def test_the_host_of_a_url_has_to_be_allowed(url: str, allowed: tuple[str, ...],
     assert (not found) is is_allowed
     if not is_allowed:
         assert found.startswith("host-not-allowed: mcp_1: config.url")
-
-
-def test_local_runs_may_name_everything() -> None:
-    config = {"command": ["anything"], "env": {"PATH": "x"}, "url": "http://127.0.0.1/"}
-    FileRoots.of([], permissions=Permissions.local()).check(config, SCHEMA, "mcp_1")
-
-
-@pytest.mark.parametrize("name", ["command:", "command:'open", "comand:x"])
-def test_a_command_that_cannot_be_read_is_no_permission(name: str) -> None:
-    with pytest.raises(LanemeshError, match="there is no permission"):
-        Permissions.of([name])

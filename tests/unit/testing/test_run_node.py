@@ -7,12 +7,24 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any, ClassVar
 
 import pytest
-from lanemesh import Answer, Context, In, Inputs, Invokes, LanemeshError, Node, Out, Outputs, Question
+from lanemesh import (
+    Answer,
+    Context,
+    In,
+    Inputs,
+    Invokes,
+    LanemeshError,
+    Node,
+    Out,
+    Outputs,
+    ProgressUpdate,
+    Question,
+    ThoughtUpdate,
+)
 from lanemesh.chat import ChatRequest, ChatText
 from lanemesh.faults import ValueRefused
 from lanemesh.node.runtime.actor import State
 from lanemesh.testing import DictMemory, ScriptedAgent, ScriptedModel, run_node, run_node_async
-from lanemesh.v1 import update_pb2
 from lanemesh.values import Message
 from pydantic import BaseModel, ValidationError
 
@@ -115,7 +127,8 @@ class Progress(Node):
     """Tells how far it is."""
 
     async def run(self, context: Context, inputs: Inputs, outputs: Outputs) -> None:
-        await context.report(update_pb2.ProgressUpdate(done=1, total=2))
+        context.progress(1, 2)
+        await context.report_tool("done", wave=2)
 
 
 class Endless(Node):
@@ -227,8 +240,11 @@ def test_an_unconnected_port_is_reported() -> None:
 
 
 def test_reports_are_kept() -> None:
-    (update,) = run_node(Progress).updates
-    assert (update.progress.component, update.progress.done, update.progress.total) == ("progress_1", 1, 2)
+    first, second = run_node(Progress).updates
+    assert isinstance(first, ProgressUpdate)
+    assert isinstance(second, ThoughtUpdate)
+    assert (first.component, first.done, first.total) == ("progress_1", 1, 2)
+    assert (second.component, second.text, second.wave) == ("progress_1", "done", 2)
 
 
 def test_a_node_that_does_not_end_fails_the_test() -> None:

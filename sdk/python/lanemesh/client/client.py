@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc.aio
 
-from lanemesh._aio.loops import WrongLoop
+from lanemesh._aio.loops import misuse
 from lanemesh._grpc.connections import ConnectionPool, check_address
 from lanemesh._grpc.traceparent import trace_metadata
 from lanemesh.channels import Channels
@@ -254,7 +254,7 @@ class Client:
 
     def _check_open(self) -> None:
         if self._closed:
-            raise WrongLoop.because("closed", "this Client is closed: create another one")
+            raise misuse("closed", "this Client is closed: create another one")
 
     @property
     def _channel(self) -> grpc.aio.Channel:

@@ -77,7 +77,7 @@ class Context:
         run_id: str,
         component: str,
         provider: str,
-        report: Callable[[update_pb2.Update], Awaitable[None]],
+        report: Callable[[update_pb2.Update], Awaitable[None]] | None = None,
         client: ClientLink | None = None,
         gpu: Callable[[], GpuClient] | None = None,
         channels: Channels | None = None,
@@ -277,6 +277,14 @@ class Context:
         self._helpers[kind] = Helpers(self.component, HELPER_KINDS[kind], each)
         self._together[kind] = together
 
+    def using(self, kind: str, each: Sequence[tuple[str, Any]], together: Any = None) -> Context:
+        """The same context with other helpers of one kind, for code that shall call the helpers through them. The arguments are
+        those of `wire`."""
+        child = self.child()
+        child._helpers, child._together = dict(self._helpers), dict(self._together)
+        child.wire(kind, each, together)
+        return child
+
     def progress(self, done: float, total: float = 0, message: str = "") -> Awaitable[None]:
         """Reports progress to the run's clients. They get the latest at most ten times a second, and always the last one.
 
@@ -302,22 +310,14 @@ class Context:
         """
         from lanemesh.chat_codec import encode_tool_update
 
-        await self.report(encode_tool_update(event, wave))
-
-    async def report(self, update: update_pb2.ToolUpdate | update_pb2.ProgressUpdate | update_pb2.LogUpdate) -> None:
-        """Reports an update to the run's clients; waits while they are behind."""
-        update.component = self.component
-        whole = update_pb2.Update()
-        stamp(whole.time)
-        match update:
-            case update_pb2.ToolUpdate():
-                whole.tool.CopyFrom(update)
-            case update_pb2.ProgressUpdate():
-                whole.progress.CopyFrom(update)
-            case update_pb2.LogUpdate():
-                whole.log.CopyFrom(update)
-        self.secrets.hide(whole)
-        await self._report(whole)
+        if self._report is None:
+            return
+        tool = encode_tool_update(event, wave)
+        tool.component = self.component
+        update = update_pb2.Update(tool=tool)
+        stamp(update.time)
+        self.secrets.hide(update)
+        await self._report(update)
 
     def _have(self, thing: T | None, otherwise: str) -> T:
         if thing is not None:

@@ -1,5 +1,5 @@
 """What configs of pipelines may name on a node server: files and modules under its roots, symbolic links resolved, and the commands
-and hosts that it permits."""
+and hosts that it allows."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import functools
 import importlib.machinery
 import importlib.util
 import os
+import re
 import shlex
 import sysconfig
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,7 +20,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel
 
 from lanemesh.faults import Code, Fault, LanemeshError
-from lanemesh.permissions import Permissions
+from lanemesh.permissions import matches_host
 from lanemesh.rendering import rendered
 
 PATH_FORMATS = frozenset({"path", "file-path", "directory-path"})
@@ -36,10 +37,13 @@ ENVIRONMENT = "environment"
 """The `format` of an object with environment variables for a command."""
 REMOTE_URL = "remote-url"
 """The `format` of a URL that a node connects to."""
+ANY = "*"
+"""Allows every command, or every host."""
 
 _PACKAGE_FOLDERS = ("site-packages", "dist-packages")
 """The names of folders of installed packages."""
 _MAX_DEPTH = 64
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -51,26 +55,51 @@ class FileRoots:
     """The folders, resolved."""
     modules: frozenset[str] = frozenset()
     """Modules that may be named in any location, each with its submodules; "*": all."""
-    permissions: Permissions = field(default_factory=Permissions)
-    """Which commands and hosts may be named."""
+    commands: tuple[tuple[str, ...], ...] = ()
+    """Commands that may be started, with any further arguments; ("*",): all."""
+    variables: frozenset[str] = frozenset()
+    """Environment variables that may be set for commands; "*": all."""
+    hosts: frozenset[str] = frozenset()
+    """Hosts that nodes may connect to, as "name" or "name:port"; "*": all."""
 
     @classmethod
     def of(
-        cls, roots: Iterable[Path], modules: Iterable[str] = (), permissions: Permissions | None = None
+        cls,
+        roots: Iterable[Path],
+        modules: Iterable[str] = (),
+        commands: Iterable[str] = (),
+        hosts: Iterable[str] = (),
     ) -> FileRoots:
-        """The file roots of these folders, resolved now, and these modules."""
+        """The file roots of these folders, resolved now, these modules, commands and hosts. A command is written as in a shell;
+        each `NAME=` before it is a variable that may be set for commands."""
+        allowed: list[tuple[str, ...]] = []
+        variables: set[str] = set()
+        for command in commands:
+            words = shlex.split(command)
+            while words and _VARIABLE.fullmatch(words[0]):
+                variables.add(words.pop(0)[:-1])
+            allowed.append(tuple(words))
+        if (ANY,) in allowed:
+            variables.add(ANY)
         return cls(
-            tuple(root.expanduser().resolve() for root in roots), frozenset(modules), permissions or Permissions()
+            tuple(root.expanduser().resolve() for root in roots),
+            frozenset(modules),
+            tuple(filter(None, allowed)),
+            frozenset(variables),
+            frozenset(host.lower() for host in hosts),
         )
 
     @classmethod
-    def standard(cls, modules: Iterable[str] = (), permissions: Permissions | None = None) -> FileRoots:
-        """The working directory and the cache of prepared models, which a node server allows by default, and these modules."""
+    def standard(
+        cls, modules: Iterable[str] = (), commands: Iterable[str] = (), hosts: Iterable[str] = ()
+    ) -> FileRoots:
+        """The working directory and the cache of prepared models, which a node server allows by default, and these modules,
+        commands and hosts."""
         cache = Path(os.environ.get("XDG_CACHE_HOME", ""))
         with contextlib.suppress(RuntimeError):  # there is no home directory
             models = (cache if cache.is_absolute() else Path.home() / ".cache") / "lanemesh" / "models"
-            return cls.of([Path.cwd(), models], modules, permissions)
-        return cls.of([Path.cwd()], modules, permissions)
+            return cls.of([Path.cwd(), models], modules, commands, hosts)
+        return cls.of([Path.cwd()], modules, commands, hosts)
 
     def check(self, config: Mapping[str, Any], schema: Mapping[str, Any], where: str) -> None:
         """Checks each path, module, command and URL in a config, by the JSON schema of that config. Imports nothing.
@@ -84,10 +113,10 @@ class FileRoots:
                 if not self._allows_module(value):
                     raise _not_allowed(where, setting, value, self.roots)
             elif kind == COMMAND_LINE:
-                if not self.permissions.allows_command(shlex.split(value)):
+                if not self._allows_command(value):
                     raise _command_not_allowed(where, setting, value)
             elif kind == ENVIRONMENT:
-                if not self.permissions.allows_variable(value):
+                if self.variables.isdisjoint((value, ANY)):
                     raise _variable_not_allowed(where, setting, value)
             elif kind == REMOTE_URL:
                 if not self._allows_host(value):
@@ -95,9 +124,13 @@ class FileRoots:
             elif not self._allows(value):
                 raise _outside(where, setting, value, self.roots)
 
+    def _allows_command(self, command: str) -> bool:
+        """Whether a command, as `shlex.join` writes it, begins with an allowed one."""
+        words = tuple(shlex.split(command))
+        return any(allowed == (ANY,) or words[: len(allowed)] == allowed for allowed in self.commands)
+
     def _allows_host(self, url: str) -> bool:
-        host, port = _host_of(url)
-        return bool(host) and self.permissions.allows_host(host, port)
+        return any(matches_host(allowed, host) for allowed in self.hosts for host in _hosts_of(url))
 
     def _allows(self, path: str) -> bool:
         try:
@@ -192,13 +225,14 @@ def _named(
             yield from _named(inner, part, schema, f"{setting}[{index}]", depth - 1)
 
 
-def _host_of(url: str) -> tuple[str, int]:
-    """The host and the port of a URL; an empty host if it has none."""
+def _hosts_of(url: str) -> set[str]:
+    """The host of a URL, without and with its port; empty if it has none."""
     try:
         parts = urlsplit(url)
-        return parts.hostname or "", parts.port or _PORTS.get(parts.scheme, 0)
+        host, port = parts.hostname or "", parts.port or _PORTS.get(parts.scheme)
     except ValueError:
-        return "", 0
+        return set()
+    return {host, f"{host}:{port}"} if host else set()
 
 
 def _looks_like_a_path(value: str) -> bool:
@@ -237,29 +271,30 @@ def _not_allowed(where: str, setting: str, module: str, roots: Iterable[Path]) -
 
 
 def _command_not_allowed(where: str, setting: str, command: str) -> LanemeshError:
-    first = shlex.split(command)[0]
+    words = shlex.split(command)
     message = (
-        f"{where}: config.{setting} names the command {rendered(first)}, which its node server does not allow. Its operator can: "
-        f"lanemesh node --allow 'command:{first[:80]} ...', with the words that the command has to begin with"
+        f"{where}: config.{setting} names the command {rendered(words[0])}, which its node server does not allow. Start the node "
+        f"server with --allow 'command:{words[0]} ...', with the words that the command has to begin with"
     )
     return LanemeshError(Fault(code=Code.PERMISSION_DENIED, reason="command-not-allowed", message=message))
 
 
 def _variable_not_allowed(where: str, setting: str, name: str) -> LanemeshError:
     message = (
-        f"{where}: config.{setting} sets the environment variable {rendered(name)}, which its node server does not allow. Its "
-        f"operator can: lanemesh node --allow 'command:{name[:80]}= COMMAND', with the command that gets it"
+        f"{where}: config.{setting} sets the environment variable {rendered(name)}, which its node server does not allow. Start "
+        f"the node server with --allow 'command:{name[:80]}= COMMAND', with the command that gets it"
     )
     return LanemeshError(Fault(code=Code.PERMISSION_DENIED, reason="variable-not-allowed", message=message))
 
 
 def _host_not_allowed(where: str, setting: str, url: str) -> LanemeshError:
-    host, _ = _host_of(url)
-    if not host:
+    hosts = _hosts_of(url)
+    if not hosts:
         message = f"{where}: config.{setting} is not a URL with a host. Write it as https://host/path"
         return LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="host-not-allowed", message=message))
+    host = min(hosts, key=len)
     message = (
-        f"{where}: config.{setting} names the host {rendered(host)}, which its node server does not allow. Its operator can: "
-        f"lanemesh node --allow host:{host[:200]}"
+        f"{where}: config.{setting} names the host {rendered(host)}, which its node server does not allow. Start the node server "
+        f"with --allow host:{host}"
     )
     return LanemeshError(Fault(code=Code.PERMISSION_DENIED, reason="host-not-allowed", message=message))

@@ -52,8 +52,7 @@ class NodeServer:
         Args:
             advertise: the "host:port" that peers dial; by default the bound one or, if that is unspecified (0.0.0.0), the address
                 of this machine on the route to the orchestrator.
-            allow: what components may do: "shell", "write", "hosts", "host:NAME", "host:NAME:PORT", "commands", "command:COMMAND"
-                (`lanemesh.permissions`).
+            allow: what components may do: "shell", "write", "hosts", "host:NAME", "host:NAME:PORT" (`lanemesh.permissions`).
         replace: its node types replace those of servers that were started before it.
             reload: the host's files with node types are watched, and loaded again when they change.
 
@@ -139,6 +138,7 @@ async def serve(
         labels: pipelines may select it by these.
         files: folders under which configs of pipelines may name files; empty: the working directory and the model cache.
         modules: Python modules that configs may name besides those under these folders; "*": every one.
+        allow: names of permissions, such as "shell", "host:NAME" or "command:LINE" (`lanemesh.permissions`).
         replace: its node types replace those of servers that were started before it.
         reload: the files of `nodes` are watched, and loaded again when they change. Otherwise they are checked when a run is
             placed.
@@ -151,10 +151,11 @@ async def serve(
         LanemeshError: no such service or permission, a port in use, an address off loopback without `insecure`.
     """
     keep_freed_memory()
-    permissions = Permissions.of_server(allow)
     loaded = all_services(services)
     node_files = NodeFiles(nodes) if nodes else None
     own = node_files.services if node_files is not None else []
+    permissions = Permissions.of_server(allow)
+    named = (modules, permissions.commands, permissions.hosts)
     label = name or "-".join(service.name for service in (*loaded, *own))
     server = NodeServer(
         NodeHost(
@@ -162,7 +163,7 @@ async def serve(
             name=label,
             max_instances=max_instances,
             labels=labels,
-            files=FileRoots.of(files, modules, permissions) if files else FileRoots.standard(modules, permissions),
+            files=FileRoots.of(files, *named) if files else FileRoots.standard(*named),
             permissions=permissions,
             node_files=node_files,
         ),

@@ -12,6 +12,7 @@ from typing import Any
 from lanemesh.agents import AgentStep
 from lanemesh.channels import Channels
 from lanemesh.client.runs import to_input
+from lanemesh.client.updates import Update, from_wire
 from lanemesh.codec import lane_type_of
 from lanemesh.control.ends import wire_optional
 from lanemesh.control.tools import ToolHelper, ToolSet
@@ -61,7 +62,7 @@ class NodeResult:
     """Its exception, with `raises=False`."""
     items: Mapping[str, list[Item]] = field(repr=False)
     """The outputs with their envelopes: group, metadata and the like."""
-    updates: list[update_pb2.Update] = field(repr=False)
+    updates: list[Update] = field(repr=False)
     """Its reports: progress, thoughts, tool calls."""
     published: list[tuple[str, Any]]
     """Channel and message of all that it published, in order."""
@@ -232,7 +233,7 @@ async def run_node_async(
         retried=outcome.retried,
         detail=outcome.detail,
         error=outcome.error,
-        updates=trial.updates,
+        updates=[update for wire in trial.updates if (update := from_wire(wire)) is not None],
         published=trial.channels.published,
     )
 
