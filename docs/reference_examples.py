@@ -363,9 +363,9 @@ async def summary(context: Context, text: str):
 print(Deployed("summary").name)
 # -> summary
 
-# == Tools of services: ToolFunction, CallFailed, options_of
+# == Tools of services: ToolFunction, CallFailed, options_of, result_of
 # `ToolNode.tools` may be overridden. A failure that a model can mend is a `CallFailed`.
-from lanemesh.extend import CallFailed, ToolFunction, options_of
+from lanemesh.extend import CallFailed, ToolFunction, options_of, result_of
 
 
 @tool(name="half")
@@ -377,7 +377,9 @@ def divide(number: int) -> int:
 
 
 print(options_of(divide).name, ToolFunction(divide, "this file").spec.description)
+print(result_of("half", {"half": 2}).content)
 # -> half Half of an even number.
+# -> {"half": 2}
 
 # == Errors: LanemeshError, Fault, Code
 # Each error of Lanemesh has a fault with a reason that programs can rely on.

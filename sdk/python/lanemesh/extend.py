@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from lanemesh.tools.errors import CallFailed
     from lanemesh.tools.function import ToolFunction
     from lanemesh.tools.mark import options_of
+    from lanemesh.tools.results import result_of
     from lanemesh.values import INT_MAX, INT_MIN, MAX_JSON_DEPTH, copy_json
 
 _HOMES = {
@@ -45,6 +46,7 @@ _HOMES = {
     "lanemesh.tools.errors": ("CallFailed",),
     "lanemesh.tools.function": ("ToolFunction",),
     "lanemesh.tools.mark": ("options_of",),
+    "lanemesh.tools.results": ("result_of",),
     "lanemesh.values": ("INT_MAX", "INT_MIN", "MAX_JSON_DEPTH", "copy_json"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -74,6 +76,7 @@ __all__ = [
     "options_of",
     "read_json",
     "rendered",
+    "result_of",
     "to_json",
 ]
 
