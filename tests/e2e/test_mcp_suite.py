@@ -14,7 +14,10 @@ import pytest
 from rigs.mcp_mesh import ADDITIONS, content, job, mcp_over_http, mesh
 from rigs.mcp_suite import judge, npm
 
-pytestmark = pytest.mark.skipif(npm() is None, reason="the suite is an npm package, and there is no npm here")
+pytestmark = [
+    pytest.mark.skipif(npm() is None, reason="the suite is an npm package, and there is no npm here"),
+    pytest.mark.timeout(300),
+]
 
 PIPELINES = {
     "test_simple_text": content({"text": "This is a simple text response for testing."}),

@@ -118,7 +118,12 @@ class ToolMcp(Node):
             fraction = min(max(progress / total, 0.0), 1.0) if total else None
             reports.put_nowait(ToolProgress(message or "", fraction))
 
-        calling = asyncio.create_task(self._call(call.name, arguments, report), name=f"MCP call {call.name}")
+        async def ask(question: str) -> bool:
+            label = f"the MCP server asks during {call.name}: {question}"
+            given = await context.approval(label, tool=call.name, arguments=call.arguments, call_id=call.id)
+            return bool(given)
+
+        calling = asyncio.create_task(self._call(call.name, arguments, report, ask), name=f"MCP call {call.name}")
         calling.add_done_callback(lambda _: reports.put_nowait(None))
         try:
             while (progress := await reports.get()) is not None:
@@ -128,13 +133,13 @@ class ToolMcp(Node):
             calling.cancel()
             await asyncio.wait([calling])
 
-    async def _call(self, name: str, arguments: dict[str, Any], report: Any) -> ToolResult:
+    async def _call(self, name: str, arguments: dict[str, Any], report: Any, ask: Any) -> ToolResult:
         from mcp.shared.exceptions import MCPError
 
         from lanemesh_services.tools.mcp_results import tool_result
 
         try:
-            return tool_result(name, await self.resource.call(name, arguments, report))
+            return tool_result(name, await self.resource.call(name, arguments, report, ask))
         except MCPError as error:
             why = f"the MCP server rejects the call: {error.message} (code {error.code})"
             return CallFailed("mcp-rejected", why).result()
