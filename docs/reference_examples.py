@@ -88,13 +88,14 @@ print(Envelope(group=Group("answer-1", index=0, last=True)).group.last)
 # -> ['a', 'whole', 'text'] [12]
 # -> True
 
-# == Services: Service
-# A package registers its node types as a service, by the entry-point group `lanemesh.services`.
-from lanemesh import Service
+# == Services: Service, Environment
+# A package registers its node types as a service, by the entry-point group `lanemesh.services`. A service whose libraries clash
+# with those of others declares an environment of its own.
+from lanemesh import Environment, Service
 
-SERVICE = Service("arithmetic", [Add, repeat])
-print(SERVICE.name, [node_type.provider for node_type in SERVICE.nodes])
-# -> arithmetic ['add', 'repeat']
+SERVICE = Service("arithmetic", [Add, repeat], Environment(requirements=("pydantic>=2.11",)))
+print(SERVICE.name, [node_type.provider for node_type in SERVICE.nodes], SERVICE.environment.is_here())
+# -> arithmetic ['add', 'repeat'] True
 
 # == Values: Question, Answer, Message, Example, Document, Table, Tags, Usage, Json
 # Values are frozen. `Json` is the type of a value on a data lane.
@@ -739,3 +740,27 @@ print(read_json('{"a": [1, 2.5]}'), to_json({"set": {1}}), copy_json((1, 2)))
 print(json_depth("[[1]]") <= MAX_JSON_DEPTH, INT_MIN <= -1 <= INT_MAX, rendered([1, 2]))
 # -> {'a': [1, 2.5]} {"set": [1]} [1, 2]
 # -> True True [1, 2]
+
+# == Calls through other clients: ChatClient, CallableTool
+# A node may put its own clients between a model or tools and the code that it calls: `ChatClient` makes `chat` and `stream` of one
+# method, `CallableTool` makes a tool callable.
+from lanemesh import ToolResult
+from lanemesh.extend import CallableTool, ChatClient
+
+
+class Mimic(ChatClient):
+    async def turn(self, request):
+        yield ChatText(request.messages[-1].content)
+
+
+class Shouting:
+    async def stream(self, call, timeout=None):
+        yield ToolResult(call.arguments.upper())
+
+
+async def both():
+    return (await Mimic().chat("hello")).text, await CallableTool(Shouting(), "shout")(word="hi")
+
+
+print(asyncio.run(both()))
+# -> ('hello', {'WORD': 'HI'})

@@ -198,6 +198,19 @@ class Reason(StrEnum):
     UNKNOWN_VERSION = "unknown-version"
     """A deployed pipeline has no such version, or no longer."""
 
+    # The MCP server
+
+    BAD_ARGUMENTS = "bad-arguments"
+    """The arguments of a tool break its schema."""
+    BAD_MCP_FILE = "bad-mcp-file"
+    """The file of `lanemesh mcp --with` cannot be used."""
+    MCP_MISSING = "mcp-missing"
+    """The library of MCP is not installed."""
+    RESULT_TOO_LARGE = "result-too-large"
+    """The outputs of a run are larger than a result may be."""
+    UNKNOWN_TOOL = "unknown-tool"
+    """There is no tool with the name."""
+
     # The store
 
     BAD_STORE = "bad-store"

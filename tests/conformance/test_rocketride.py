@@ -19,7 +19,6 @@ FAULTS: dict[str, list[tuple[str, str, str]]] = {
     "agent_team": [
         ("/components/3/provider", UNKNOWN, '"memory_internal"'),
         ("/components/5/control/0/classType", "incapable-helper", "agent_rocketride_2"),
-        ("/components/6/provider", UNKNOWN, "tool_python"),
     ],
     "broken": [
         ("/components/1/id", "duplicate-id", "chat_1"),

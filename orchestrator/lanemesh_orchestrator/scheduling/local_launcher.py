@@ -74,9 +74,11 @@ class LocalLauncher:
         self._echoes: set[asyncio.Task[None]] = set()
 
     async def launch(self, spec: ServerSpec) -> LocalServer:
-        """Starts a node server. It may use every file and module, because the user controls all pipelines of a local mesh."""
+        """Starts a node server. It may use every file, module, command and host, because the user controls all pipelines of a
+        local mesh."""
         what = ["--nodes", str(spec.nodes), "--reload"] if spec.nodes is not None else [spec.service]
         process = await self._spawn(
+            spec.interpreter,
             *(
                 "lanemesh.server",
                 *what,
@@ -92,7 +94,9 @@ class LocalLauncher:
                 "write",
                 "--allow",
                 "hosts",
-            )
+                "--allow",
+                "commands",
+            ),
         )
         self._processes = [*(one for one in self._processes if one.returncode is None), process]
         self._echo(spec.name, process.stdout)
@@ -105,7 +109,7 @@ class LocalLauncher:
 
         if not await asyncio.to_thread(find_devices):
             return ""
-        arbiter = self._arbiter = await self._spawn("lanemesh.gpu")
+        arbiter = self._arbiter = await self._spawn(sys.executable, "lanemesh.gpu")
         self._echo("gpu-arbiter", arbiter.stderr)
         assert arbiter.stdout is not None
         try:
@@ -124,9 +128,9 @@ class LocalLauncher:
             await _end(self._arbiter)
         await cancel_stragglers(KILL_SECONDS, "the end of a node server's log", self._echoes)
 
-    async def _spawn(self, module: str, *arguments: str) -> asyncio.subprocess.Process:
+    async def _spawn(self, interpreter: str, module: str, *arguments: str) -> asyncio.subprocess.Process:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", module),  # -P: files of the working directory do not shadow modules
+            *(interpreter, "-P", "-m", module),  # -P: files of the working directory do not shadow modules
             *(*arguments, "--log-level", self._log_level, "--leash"),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,

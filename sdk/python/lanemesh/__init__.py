@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from lanemesh.memory import MemoryEntry, MemoryQuery, MemoryScope, MemorySpace
     from lanemesh.node.approvals import Approval
     from lanemesh.node.context import Context
+    from lanemesh.node.environment import Environment
     from lanemesh.node.function_nodes import node
     from lanemesh.node.helper_clients import AgentClient, LlmClient, MemoryClient, ToolClient
     from lanemesh.node.inputs import Inputs
@@ -173,6 +174,7 @@ _HOMES = {
     "lanemesh.node.context": ("Context",),
     "lanemesh.node.helper_clients": ("AgentClient", "LlmClient", "MemoryClient", "ToolClient"),
     "lanemesh.node.inputs": ("Inputs",),
+    "lanemesh.node.environment": ("Environment",),
     "lanemesh.node.node": ("Invokes", "Node", "Service"),
     "lanemesh.node.outputs": ("Outputs",),
     "lanemesh.node.ports": ("In", "Out", "Pieces", "Whole"),
@@ -210,6 +212,7 @@ __all__ = [
     "EdgeShape",
     "EdgeUpdate",
     "Envelope",
+    "Environment",
     "Example",
     "Fault",
     "Group",

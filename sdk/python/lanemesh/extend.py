@@ -12,7 +12,9 @@ from lanemesh import lazy_name
 if TYPE_CHECKING:
     from lanemesh._aio.forks import close_in_children
     from lanemesh._aio.shared import SharedCache
+    from lanemesh.control.llm import ChatClient
     from lanemesh.control.remote_tools import RemoteTools
+    from lanemesh.control.tools import CallableTool
     from lanemesh.json_text import json_depth, read_json, to_json
     from lanemesh.node.callables import innermost
     from lanemesh.node.runtime.resources import Reloadable
@@ -29,6 +31,8 @@ _HOMES = {
     "lanemesh._aio.shared": ("SharedCache",),
     "lanemesh._aio.forks": ("close_in_children",),
     "lanemesh.control.remote_tools": ("RemoteTools",),
+    "lanemesh.control.llm": ("ChatClient",),
+    "lanemesh.control.tools": ("CallableTool",),
     "lanemesh.json_text": ("json_depth", "read_json", "to_json"),
     "lanemesh.node.callables": ("innermost",),
     "lanemesh.node.runtime.resources": ("Reloadable",),
@@ -48,6 +52,8 @@ __all__ = [
     "INT_MIN",
     "MAX_JSON_DEPTH",
     "CallFailed",
+    "CallableTool",
+    "ChatClient",
     "Reloadable",
     "RemoteTools",
     "SharedCache",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -15,11 +16,14 @@ SHELL = "shell"
 WRITE = "write"
 """Tools may write files under the file roots."""
 HOSTS = "hosts"
-"""Tools may connect to any host, also to private addresses."""
+"""Nodes may connect to any host, also to private addresses."""
+COMMANDS = "commands"
+"""Nodes may start any command, such as an MCP server."""
 VARIABLE = "LANEMESH_ALLOW"
 """The environment variable that grants permissions, separated by commas, besides `lanemesh node --allow`."""
 
-_NAMES = (SHELL, WRITE, HOSTS)
+_NAMES = (SHELL, WRITE, HOSTS, COMMANDS)
+_COMMAND = "command:"
 _HOST = re.compile(r"host:(?P<host>\[[0-9a-fA-F:.%]+\]|[^:\[\]\s]+)(?::(?P<port>\d{1,5}))?")
 
 
@@ -28,7 +32,8 @@ class Permissions:
     """The permissions of a node server."""
 
     granted: frozenset[str] = frozenset()
-    """Their names, and "host:NAME" or "host:NAME:PORT" for each host that tools may connect to besides public ones."""
+    """Their names, "host:NAME" or "host:NAME:PORT" for each host that nodes may connect to, and "command:LINE" for each command
+    that they may start with any further arguments."""
 
     @classmethod
     def of(cls, names: Iterable[str]) -> Permissions:
@@ -39,7 +44,9 @@ class Permissions:
         """
         granted = frozenset(filter(None, map(str.strip, names)))
         for name in granted:
-            if name not in _NAMES and not _HOST.fullmatch(name):
+            if name.startswith(_COMMAND):
+                _check_command(name)
+            elif name not in _NAMES and not _HOST.fullmatch(name):
                 raise _unknown(name)
         return cls(granted)
 
@@ -51,7 +58,21 @@ class Permissions:
     @classmethod
     def local(cls) -> Permissions:
         """Those of local runs, whose documents are the user's own: all but the shell, and those of the environment."""
-        return cls.of([WRITE, HOSTS, *_of_environment()])
+        return cls.of([WRITE, HOSTS, COMMANDS, *_of_environment()])
+
+    @property
+    def commands(self) -> list[str]:
+        """The commands that may be started, written as in a shell; "*": all."""
+        if COMMANDS in self.granted:
+            return ["*"]
+        return sorted(name.removeprefix(_COMMAND) for name in self.granted if name.startswith(_COMMAND))
+
+    @property
+    def hosts(self) -> list[str]:
+        """The hosts that configs may name, as "name" or "name:port"; "*": all."""
+        if HOSTS in self.granted:
+            return ["*"]
+        return sorted(name.removeprefix("host:") for name in self.granted if _HOST.fullmatch(name))
 
     def allows(self, name: str) -> bool:
         """Whether a permission is granted."""
@@ -102,11 +123,22 @@ def _escaped(pattern: str) -> str:
     return pattern.replace("[", "[[]").replace("?", "[?]")
 
 
+def _check_command(name: str) -> None:
+    try:
+        words = shlex.split(name.removeprefix(_COMMAND))
+    except ValueError as error:
+        message = f"the permission {name!r:.200} names no command: {error}. Write it as in a shell"
+        raise LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-permission", message=message)) from None
+    if not words:
+        message = "the permission command: names no command. Give one, such as --allow 'command:npx -y SERVER'"
+        raise LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-permission", message=message))
+
+
 def _of_environment() -> list[str]:
     return os.environ.get(VARIABLE, "").split(",")
 
 
 def _unknown(name: str) -> LanemeshError:
-    known = ", ".join([*_NAMES, "host:NAME", "host:NAME:PORT"])
+    known = ", ".join([*_NAMES, "host:NAME", "host:NAME:PORT", "command:LINE"])
     message = f'there is no permission "{name:.80}"; use one of: {known}'
     return LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-permission", message=message))

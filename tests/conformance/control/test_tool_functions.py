@@ -120,7 +120,8 @@ class Station(ToolNode):
     @tool
     async def about(self, context: ToolContext) -> dict[str, Any]:
         await context.progress("looking", 0.5)
-        return {"call": context.call_id, "tool": context.tool, "key": context.secrets["key"], "run": context.run_id}
+        where = [context.run_id, context.component, context.session]
+        return {"call": context.call_id, "tool": context.tool, "key": context.secrets["key"], "where": where}
 
     @tool
     def in_thread(self, context: ToolContext, node: Context) -> str:
@@ -296,7 +297,8 @@ async def test_happy_the_context_is_hidden_and_reports_progress(tools: ToolSet) 
     progress, result = await events_of(tools, "about")
     assert progress == ToolProgress("looking", 0.5, "c1")
     assert isinstance(result, ToolResult)
-    assert result.value == {"call": "c1", "tool": "about", "key": "s3cr3t-key", "run": "run-1"}
+    where = ["run-1", "station_1", ""]
+    assert result.value == {"call": "c1", "tool": "about", "key": "s3cr3t-key", "where": where}
     progress, result = await events_of(tools, "in_thread")
     assert progress == ToolProgress("from a thread", None, "c1")
     assert isinstance(result, ToolResult)

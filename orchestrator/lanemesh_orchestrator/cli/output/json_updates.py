@@ -10,7 +10,7 @@ Every object has `sequence` (from 1, without gaps), `time` (RFC 3339, UTC) and `
 | `output` | `component`, `port`, `lane`, `value`; of a piece of a whole `group`, `index`, `last`, and `outcome` if it ended badly; `metadata`, `created_at` |
 | `progress` | `component`, `done`, `total`, `message` |
 | `tool` | `component`, `wave`, `event`: thought (`text`), call (`call_id`, `tool`, `arguments`), result (`call_id`, `tool`, `content`, `is_error`, `seconds`) or progress (`call_id`, `message`, `fraction`) |
-| `helper` | `component`, `calls`, `active_calls`, `failed_calls`, `prompt_tokens`, `completion_tokens` |
+| `helper` | `component`, `calls`, `active_calls`, `failed_calls`, `prompt_tokens`, `completion_tokens`, `cost` |
 | `log` | `component`, `level`: debug, info, warning or error; `message` |
 | `trace` | `edge`, `number`, `lane`, `size`; of a piece of a whole `group`, `index`, `last`; `summary`, `value`, by the level; `left_out` |
 
@@ -108,6 +108,7 @@ def helper_json(helper: update_pb2.HelperUpdate) -> Flat:
             failed_calls=helper.failed_calls or None,
             prompt_tokens=usage.prompt_tokens if usage else None,
             completion_tokens=usage.completion_tokens if usage else None,
+            cost=usage.cost if usage and usage.HasField("cost") else None,
         ),
     }
 
@@ -230,6 +231,7 @@ def _answer(answer: lane_pb2.Answer) -> Flat:
         flat["usage"] = {
             "prompt_tokens": answer.usage.prompt_tokens,
             "completion_tokens": answer.usage.completion_tokens,
+            **_present(cost=answer.usage.cost if answer.usage.HasField("cost") else None),
         }
     return flat
 
@@ -258,6 +260,7 @@ def _question(question: lane_pb2.Question) -> Flat:
             documents=list(map(_document, question.documents)),
             schema=json.loads(question.schema_json) if question.schema_json else None,
             embedding=list(question.embedding),
+            images=[_media(image, "") for image in question.images],
         ),
     }
 

@@ -117,6 +117,8 @@ def helper_activity(helper: update_pb2.HelperUpdate) -> str:
     parts += [f"{helper.failed_calls:,} failed"] if helper.failed_calls else []
     if helper.HasField("usage"):
         parts += [f"{helper.usage.prompt_tokens:,} tokens in", f"{helper.usage.completion_tokens:,} tokens out"]
+    if helper.usage.HasField("cost"):
+        parts.append(f"{helper.usage.cost:.4f} USD")
     return ", ".join(parts)
 
 

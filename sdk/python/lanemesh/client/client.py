@@ -10,6 +10,7 @@ import grpc.aio
 
 from lanemesh._aio.loops import misuse
 from lanemesh._grpc.connections import ConnectionPool, check_address
+from lanemesh._grpc.traceparent import trace_metadata
 from lanemesh.channels import Channels
 from lanemesh.channels.remote import RemoteChannels
 from lanemesh.client.calls import CALL_SECONDS, call_fault, with_faults
@@ -133,7 +134,8 @@ class Client:
         spec = run_spec(pipeline, settings, timeout, trace, variables, session)
         request = run_pb2.StartRunRequest(spec=spec, inputs=given, open_input=open_input)
         try:
-            response: run_pb2.StartRunResponse = await self._call(self._runs.StartRun(request, timeout=CALL_SECONDS))
+            call = self._runs.StartRun(request, timeout=CALL_SECONDS, metadata=trace_metadata())
+            response: run_pb2.StartRunResponse = await self._call(call)
         except LanemeshError as error:
             raise await with_faults(error, self._runs, spec) from None
         return self.attach(response.run_id)

@@ -12,6 +12,7 @@ import grpc.aio
 
 from lanemesh._aio.signal import Signal
 from lanemesh._aio.tasks import shielded
+from lanemesh._grpc.traceparent import trace_metadata
 from lanemesh._grpc.writing import half_close
 from lanemesh.channels import Channels
 from lanemesh.client.calls import call_fault, cancel_run, decide_approval, push_input, with_faults
@@ -84,7 +85,7 @@ class GrpcRunLink:
 
     async def start(self) -> None:
         """Starts the call, and waits for the run's first update."""
-        self._call = self._stub().Run()
+        self._call = self._stub().Run(metadata=trace_metadata())
         try:
             with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # the read reports why
                 await self._call.write(run_pb2.RunRequest(spec=self._spec, text_outputs=True))

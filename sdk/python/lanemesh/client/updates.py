@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from lanemesh.codec import decode, lane_type_of
+from lanemesh.codec import decode, decode_usage, lane_type_of
 from lanemesh.faults import Fault
 from lanemesh.items import Group, LaneType
 from lanemesh.text_outputs import Entry, TextOutputs
@@ -422,7 +422,7 @@ def _node(update: update_pb2.Update, base: dict[str, Any]) -> NodeUpdate:
 
 def _helper(update: update_pb2.Update, base: dict[str, Any]) -> HelperUpdate:
     helper = update.helper
-    usage = Usage(helper.usage.prompt_tokens, helper.usage.completion_tokens) if helper.HasField("usage") else None
+    usage = decode_usage(helper.usage) if helper.HasField("usage") else None
     return HelperUpdate(
         **base,
         component=helper.component,

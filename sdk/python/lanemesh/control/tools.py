@@ -26,6 +26,7 @@ from lanemesh.control.tool_names import OwnedTool, owned_tools
 from lanemesh.control.tool_results import bounded, error_text
 from lanemesh.control.traced import flat
 from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.node.helper_clients import ToolClient
 from lanemesh.v1 import control_pb2
 from lanemesh.values import ToolCall
 
@@ -81,7 +82,8 @@ class LinkedTools:
 class CallableTool:
     """A tool with its name: `await context.tools["weather"](city="Oslo")`."""
 
-    def __init__(self, tools: ToolSet, name: str) -> None:
+    def __init__(self, tools: ToolClient, name: str) -> None:
+        """`tools`: what has the tool."""
         self._tools = tools
         self._name = name
 

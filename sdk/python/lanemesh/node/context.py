@@ -279,6 +279,14 @@ class Context:
         self._helpers[kind] = Helpers(self.component, HELPER_KINDS[kind], each)
         self._together[kind] = together
 
+    def using(self, kind: str, each: Sequence[tuple[str, Any]], together: Any = None) -> Context:
+        """The same context with other helpers of one kind, for code that shall call the helpers through them. The arguments are
+        those of `wire`."""
+        child = self.child()
+        child._helpers, child._together = dict(self._helpers), dict(self._together)
+        child.wire(kind, each, together)
+        return child
+
     def progress(self, done: float, total: float = 0, message: str = "") -> Awaitable[None]:
         """Reports progress to the run's clients. They get the latest at most ten times a second, and always the last one.
 

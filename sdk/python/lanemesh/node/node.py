@@ -19,6 +19,7 @@ from lanemesh.v1 import node_pb2
 
 if TYPE_CHECKING:
     from lanemesh.node.context import Context
+    from lanemesh.node.environment import Environment
 
 
 class Kind(Enum):
@@ -190,6 +191,9 @@ class Service:
     """Name of the service, such as "llm"."""
     nodes: Sequence[type[Node]]
     """Its node types."""
+    environment: Environment | None = None
+    """The Python environment that its node servers need; None: the one in which Lanemesh is installed. Its module imports without
+    it."""
 
     def __post_init__(self) -> None:
         for node in self.nodes:

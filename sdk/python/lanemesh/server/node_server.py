@@ -138,6 +138,7 @@ async def serve(
         labels: pipelines may select it by these.
         files: folders under which configs of pipelines may name files; empty: the working directory and the model cache.
         modules: Python modules that configs may name besides those under these folders; "*": every one.
+        allow: names of permissions, such as "shell", "host:NAME" or "command:LINE" (`lanemesh.permissions`).
         replace: its node types replace those of servers that were started before it.
         reload: the files of `nodes` are watched, and loaded again when they change. Otherwise they are checked when a run is
             placed.
@@ -153,6 +154,8 @@ async def serve(
     loaded = all_services(services)
     node_files = NodeFiles(nodes) if nodes else None
     own = node_files.services if node_files is not None else []
+    permissions = Permissions.of_server(allow)
+    named = (modules, permissions.commands, permissions.hosts)
     label = name or "-".join(service.name for service in (*loaded, *own))
     server = NodeServer(
         NodeHost(
@@ -160,8 +163,8 @@ async def serve(
             name=label,
             max_instances=max_instances,
             labels=labels,
-            files=FileRoots.of(files, modules) if files else FileRoots.standard(modules),
-            permissions=Permissions.of_server(allow),
+            files=FileRoots.of(files, *named) if files else FileRoots.standard(*named),
+            permissions=permissions,
             node_files=node_files,
         ),
         bind=host,
