@@ -176,6 +176,7 @@ async def decide(run: Run, request: ApprovalUpdate, act: str) -> None:
             raise
 
 
+@pytest.mark.timeout(120 + COUNT)
 @pytest.mark.conformance("CTRL-03", "CTRL-05")
 async def test_every_agent_ends_once_with_every_call_accounted_for() -> None:
     states: Counter[str] = Counter()
