@@ -130,8 +130,8 @@ class HostHandle:
 
     async def stop(self, reason: str) -> None:
         """Cancels what still runs on the host, waits up to 10 s for its end, and closes the connection."""
-        if self._reader is None:
-            await self._connection.close()
+        if self._reader is None:  # nothing was sent
+            await self._connection.close(finished=True)
             return
         if self.started and not self.finished.done():
             with contextlib.suppress(TimeoutError):

@@ -11,10 +11,10 @@ from lanemesh import Answer, Context, In, Invokes, Node, Out, Pieces, Question
 from lanemesh.extend import call_function, copy_json, in_thread, rendered
 from pydantic import Field
 
-from lanemesh_services.agent.answering import Answering
-from lanemesh_services.agent.guest_code import CodeConfig, GuestCode, load_code
-from lanemesh_services.agent.guest_errors import bad_agent_file, framework_missing
-from lanemesh_services.agent.reported import GuestReport
+from lanemesh_services.guests.answering import Answering
+from lanemesh_services.guests.code import CodeConfig, GuestCode, load_code
+from lanemesh_services.guests.errors import bad_agent_file, framework_missing
+from lanemesh_services.guests.reported import GuestReport
 from lanemesh_services.instructions import Instructions
 
 Pair = tuple[str, Any]

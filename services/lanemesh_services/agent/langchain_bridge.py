@@ -38,7 +38,7 @@ from langchain_core.tools import BaseTool, StructuredTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import ConfigDict
 
-from lanemesh_services.agent.reported import called_for_model
+from lanemesh_services.guests.reported import called_for_model
 from lanemesh_services.llm.messages import to_request
 
 

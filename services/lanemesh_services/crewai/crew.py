@@ -16,8 +16,8 @@ from lanemesh import Context, LlmClient, Message, Question, ToolCall, ToolSpec
 from lanemesh.extend import copy_json, in_thread
 from pydantic import PrivateAttr
 
-from lanemesh_services.agent.reported import called_for_model
 from lanemesh_services.crewai.crew_config import CrewAgent, CrewConfig
+from lanemesh_services.guests.reported import called_for_model
 from lanemesh_services.llm.messages import to_request
 
 T = TypeVar("T")

@@ -10,10 +10,10 @@ from typing import Annotated, Any, ClassVar
 from lanemesh import Answer, Context, In, Invokes, Node, Out, Pieces, Question
 from lanemesh.extend import in_thread
 
-from lanemesh_services.agent.answering import Answering
-from lanemesh_services.agent.guest_errors import framework_missing
-from lanemesh_services.agent.reported import GuestReport
 from lanemesh_services.crewai.crew_config import CrewConfig
+from lanemesh_services.guests.answering import Answering
+from lanemesh_services.guests.errors import framework_missing
+from lanemesh_services.guests.reported import GuestReport
 
 Pair = tuple[str, Any]
 

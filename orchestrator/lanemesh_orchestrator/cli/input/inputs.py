@@ -17,7 +17,7 @@ from lanemesh_orchestrator.cli.input.encoding import BYTE_ORDER_MARK
 from lanemesh_orchestrator.cli.output.streams import is_terminal
 
 if TYPE_CHECKING:
-    from lanemesh_orchestrator.cli.input.documents import Source
+    from lanemesh_orchestrator.pipeline.source import Source
 
 _READ_BYTES = 64 * 1024
 

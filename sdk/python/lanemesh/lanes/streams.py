@@ -173,9 +173,13 @@ def batch_stream(
     """
     ports = list(inbox.ports.values())
     many = frozenset(texts) if on_taken is None else frozenset()
+    pending: list[tuple[str, Item]] = []
+    """An item that was taken and not returned, because `on_taken` was cancelled."""
 
     async def read(renew: Renew) -> AsyncGenerator[tuple[str, Item | list[str]], None]:
         try:
+            while pending:
+                yield pending.pop()
             while True:
                 if inbox.first_waiting() is None:
                     for other in ports:
@@ -198,10 +202,12 @@ def batch_stream(
                     if taken:
                         yield port.name, taken
                         continue
-                item = port.take()
+                one = port.name, port.take()
                 if on_taken is not None:
-                    await on_taken(port.name, item)
-                yield port.name, item
+                    pending.append(one)
+                    await on_taken(*one)
+                    pending.clear()
+                yield one
         except BaseException:
             renew()
             raise

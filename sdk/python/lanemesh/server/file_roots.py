@@ -20,7 +20,6 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel
 
 from lanemesh.faults import Code, Fault, LanemeshError
-from lanemesh.permissions import matches_host
 from lanemesh.rendering import rendered
 
 PATH_FORMATS = frozenset({"path", "file-path", "directory-path"})
@@ -130,6 +129,8 @@ class FileRoots:
         return any(allowed == (ANY,) or words[: len(allowed)] == allowed for allowed in self.commands)
 
     def _allows_host(self, url: str) -> bool:
+        from lanemesh.permissions import matches_host
+
         return any(matches_host(allowed, host) for allowed in self.hosts for host in _hosts_of(url))
 
     def _allows(self, path: str) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, cast
 from lanemesh.extend import Reloadable, UserCode, UserCodeFailed
 from pydantic import BaseModel, Field
 
-from lanemesh_services.agent.guest_errors import bad_agent_file
+from lanemesh_services.guests.errors import bad_agent_file
 
 
 class CodeConfig(BaseModel):
