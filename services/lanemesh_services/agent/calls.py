@@ -148,8 +148,7 @@ class AgentCalls:
             return await self._ended(call, self._built_in(call))
         if not self.repeats.admit(call.name, planned.arguments):
             outcome.repeated += 1
-            most = self._config.max_repeats
-            why = f"not called: this call was made {most} times already. Use its results, or do something else"
+            why = f"not called: this call was made {self._config.max_repeats} times already. Use its results, or do something else"
             return await self._ended(call, failure(call, why))
         if not self._spending.take_call():
             return await self._ended(call, failure(call, f"not called: the {self._spending.exhausted()} is used up"))

@@ -54,7 +54,7 @@ class AgentConfig(BaseModel):
         le=100_000,
         description="Characters of a turn that are held back in case they are a thought; more text is the answer.",
     )
-    budget: Budget = Field(Budget(), description="Most that one question may use.")
+    budget: Budget = Field(Budget.model_validate({}), description="Most that one question may use.")
     tool_calling: Literal["auto", "native", "json"] = Field(
         "auto",
         description="How the model calls tools: by its own tool calls, or by JSON that follows a schema; auto: by JSON if the "
