@@ -32,7 +32,7 @@ def resolved_arguments(value: Any, store: ResultStore) -> Any:
         return value
     whole = _REFERENCE.fullmatch(value.strip())
     if whole and not whole[3]:
-        return store.value(whole[1], whole[2])
+        return store.value(whole[1], whole[2].strip())
     return _resolved(value, store)
 
 
@@ -47,7 +47,7 @@ def _resolved(text: str, store: ResultStore, *, strict: bool = True) -> str:
     def written(match: re.Match[str]) -> str:
         nonlocal inserted
         try:
-            found = render(store.value(match[1], match[2]), match[3] or "text")
+            found = render(store.value(match[1], match[2].strip()), match[3] or "text")
             if inserted + len(found) > MAX_INSERTED:
                 raise ValueError(f"the references of one text insert more than {MAX_INSERTED:,} characters")
         except ValueError:

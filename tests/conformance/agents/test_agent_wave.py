@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -226,3 +227,32 @@ async def test_twenty_calls_at_once_are_bounded(embedded_agents: Mesh) -> None:
     answer, found = await steps(embedded_agents, asking([{"tool_calls": twenty}, "Done."], max_calls=4))
     assert answer == "Done."
     assert sum(one.is_error for one in results(found)) == 16
+
+
+KEEPS = '''
+from lanemesh import Context, In, Invokes, Node, Out
+
+
+class Recall(Node):
+    """Reads what an agent has stored in the memory of the run."""
+
+    invokes = (Invokes("memory"),)
+    text: In[str]
+    recalled: Out[str]
+
+    async def process(self, context: Context) -> str:
+        space = context.memory.space("run", namespace="agent")
+        found = [(entry.key.partition("/")[2], entry.value) async for entry in space.list()]
+        return f"{self.text} {found}"
+'''
+
+
+async def test_results_are_stored_in_a_connected_memory(tmp_path: Path) -> None:
+    (tmp_path / "keeps.py").write_text(KEEPS)
+    document = asking([ADD, "Done."], helper("memory", "memory_internal", "memory", "agent", "recall"))
+    recall = {"id": "recall", "provider": "recall", "input": [{"lane": "text", "from": "agent"}]}
+    last = {**document["components"].pop(), "input": [{"lane": "text", "from": "recall"}]}
+    document["components"] += [recall, last]
+    async with Mesh(nodes=tmp_path / "keeps.py") as mesh:
+        answer, _ = await steps(mesh, document)
+    assert answer == "Done. [('wave-1.r1', 3)]"
