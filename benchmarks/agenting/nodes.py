@@ -77,7 +77,7 @@ class MeasureCalls(Node):
         await context.tools.specs()
         tool_us, bare_us = [], []
         async with grpc.aio.insecure_channel(self.config.address) as channel:
-            bare = channel.unary_unary(METHOD)
+            bare: Any = channel.unary_unary(METHOD)
             for _ in range(self.config.calls):
                 began = time.perf_counter()
                 await bare(b"1")
