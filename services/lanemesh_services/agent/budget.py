@@ -17,8 +17,8 @@ class Spending:
         """`clock` returns seconds."""
         self.calls = 0
         """Calls that were made."""
-        self.cost = 0.0
-        """Money, as far as the model has reported it."""
+        self.cost: float | None = None
+        """Money, as far as the model has reported it; None: it has not."""
         self._budget = budget
         self._clock = clock
         self._began = clock()
@@ -28,7 +28,8 @@ class Spending:
         """Adds the usage of a turn."""
         self._prompt_tokens += usage.prompt_tokens
         self._completion_tokens += usage.completion_tokens
-        self.cost += getattr(usage, "cost", None) or 0.0
+        if usage.cost is not None:
+            self.cost = (self.cost or 0.0) + usage.cost
 
     def take_call(self) -> bool:
         """Counts a call, if the budget has one left."""
@@ -46,8 +47,8 @@ class Spending:
 
     @property
     def usage(self) -> Usage:
-        """The tokens of all turns."""
-        return Usage(self._prompt_tokens, self._completion_tokens)
+        """The tokens of all turns, and their cost."""
+        return Usage(self._prompt_tokens, self._completion_tokens, self.cost)
 
     def exhausted(self) -> str:
         """Which budget is used up, in words; empty if none is."""
@@ -58,6 +59,6 @@ class Spending:
             return f"budget of {budget.tokens} tokens"
         if self.seconds_left == 0.0:
             return f"budget of {budget.seconds:g} s"
-        if budget.cost is not None and self.cost >= budget.cost:
+        if budget.cost is not None and (self.cost or 0.0) >= budget.cost:
             return f"budget of {budget.cost:g} for the model"
         return ""

@@ -26,6 +26,16 @@ ReportEvent = Callable[[ToolProgress | ToolResult], Awaitable[None]]
 """Reports the progress or the result of a call to the clients of the run."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """A call in the background."""
+
+    work: asyncio.Task[ToolResult]
+    """Makes the call. It is cancelled alone, so that the call gets its result in every case."""
+    reporting: asyncio.Task[None]
+    """Reports its result."""
+
+
 @dataclass(slots=True)
 class WaveOutcome:
     """What came of the calls of one wave."""
@@ -75,7 +85,7 @@ class AgentCalls:
         self._report = report
         self._schemas = ArgumentSchemas()
         self._slots = asyncio.Semaphore(config.max_parallel)
-        self._background: dict[str, asyncio.Task[None]] = {}
+        self._background: dict[str, _Running] = {}
         self._changed = asyncio.Event()
         self.peek = built_in.free_name(built_in.PEEK, toolbox.by_name)
         """Name of the tool that reads stored results."""
@@ -113,11 +123,15 @@ class AgentCalls:
 
     async def close(self) -> None:
         """Cancels the calls in the background, and reports that."""
-        await asyncio.sleep(0)
-        tasks = list(self._background.values())
-        for task in tasks:
-            task.cancel("the agent has answered")
-        await asyncio.gather(*tasks, return_exceptions=True)
+        running = list(self._background.values())
+        for one in running:
+            one.work.cancel()
+        try:
+            await asyncio.gather(*(one.reporting for one in running), return_exceptions=True)
+        except asyncio.CancelledError:
+            for one in running:
+                one.reporting.cancel()
+            raise
 
     async def _one(self, call: ToolCall, outcome: WaveOutcome, *, within_limit: bool) -> ToolResult:
         if not within_limit:
@@ -134,16 +148,14 @@ class AgentCalls:
             return await self._ended(call, self._built_in(call))
         if not self.repeats.admit(call.name, planned.arguments):
             outcome.repeated += 1
-            most = self._config.max_repeats
-            why = f"not called: this call was made {most} times already. Use its results, or do something else"
+            why = f"not called: this call was made {self._config.max_repeats} times already. Use its results, or do something else"
             return await self._ended(call, failure(call, why))
         if not self._spending.take_call():
             return await self._ended(call, failure(call, f"not called: the {self._spending.exhausted()} is used up"))
         schedule: Schedule = first_match(planned.names, self._config.schedules, "wait")
         if schedule == "wait":
-            return await self._made(planned)
+            return await self._ended(call, await self._made(planned))
         self._start(planned, schedule)
-        await asyncio.sleep(0)  # a task that is cancelled before its start would report nothing
         note = {"status": "running", "call_id": call.id, "note": "its result comes in a later message"}
         return ToolResult(json.dumps(note), call.id, call.name)
 
@@ -175,33 +187,39 @@ class AgentCalls:
             return failure(call, what)
 
     def _cancelled(self, call: ToolCall, call_id: str) -> ToolResult:
-        task = self._background.get(call_id)
-        if task is None:
+        found = self._background.get(call_id)
+        if found is None:
             running = ", ".join(self._background) or "none"
             return failure(call, f'no call "{call_id:.100}" runs; running: {running}')
-        task.cancel("cancelled by the model")
+        found.work.cancel()
         return ToolResult(json.dumps({"cancelled": call_id}), call.id, call.name)
 
     def _start(self, planned: Planned, schedule: Schedule) -> None:
-        async def run() -> None:
-            try:
-                result = await self._made(planned)
-            except asyncio.CancelledError as error:
-                why = str(error) or "cancelled"
-                result = await self._ended(planned.call, failure(planned.call, f"the call was cancelled: {why}"))
-            self.arrived.append(result)
+        call = planned.call
+        work = asyncio.create_task(self._made(planned), name=f"call {call.id}")
+
+        async def report() -> None:
+            await asyncio.wait([work])
+            if work.cancelled():
+                result = failure(call, "the call was cancelled")
+            elif (error := work.exception()) is not None:
+                result = failure(call, f"the call failed: {type(error).__name__}: {error}")
+            else:
+                result = work.result()
+            self.arrived.append(await self._ended(call, result))
             if schedule == "interrupt":
                 self.interrupted.set()
 
-        task = asyncio.create_task(run(), name=f"call {planned.call.id}")
-        self._background[planned.call.id] = task
-        task.add_done_callback(lambda _: self._forget(planned.call.id))
+        reporting = asyncio.create_task(report(), name=f"result {call.id}")
+        self._background[call.id] = _Running(work, reporting)
+        reporting.add_done_callback(lambda _: self._forget(call.id))
 
     def _forget(self, call_id: str) -> None:
         self._background.pop(call_id, None)
         self._changed.set()
 
     async def _made(self, planned: Planned) -> ToolResult:
+        """The result of a call, after its approval. It is not reported yet."""
         call = planned.call
         if matches(planned.names, self._config.approve):
             decision = await self._context.approval(
@@ -212,11 +230,11 @@ class AgentCalls:
                 timeout=self._config.approval_timeout,
             )
             if not decision:
-                return await self._ended(call, failure(call, f"not called: it was refused: {decision.reason}"))
+                return replace(failure(call, f"not called: it was refused: {decision.reason}"), seconds=0.0)
         async with self._slots:
             began = time.monotonic()
             result = await self._executed(planned)
-            return await self._ended(call, result, time.monotonic() - began)
+            return result if result.seconds is not None else replace(result, seconds=time.monotonic() - began)
 
     async def _executed(self, planned: Planned) -> ToolResult:
         call, seconds = planned.call, self._config.tool_timeout
@@ -234,10 +252,9 @@ class AgentCalls:
             return failure(call, error.fault.message)
         return failure(call, "the tool ended without a result")
 
-    async def _ended(self, call: ToolCall, result: ToolResult, seconds: float = 0.0) -> ToolResult:
+    async def _ended(self, call: ToolCall, result: ToolResult) -> ToolResult:
         """Reports the result of a call, and returns it with the id and name of the call."""
-        took = seconds if result.seconds is None else result.seconds
-        result = replace(result, call_id=call.id, name=call.name, seconds=took)
+        result = replace(result, call_id=call.id, name=call.name, seconds=result.seconds or 0.0)
         await self._report(result)
         return result
 

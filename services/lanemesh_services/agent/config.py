@@ -18,9 +18,7 @@ class Budget(BaseModel):
     calls: int | None = Field(None, ge=1, le=100_000, description="Tool calls.")
     tokens: int | None = Field(None, ge=1, description="Tokens of all turns of the model.")
     seconds: float | None = Field(None, gt=0, le=86_400, description="Seconds; calls that run then are cancelled.")
-    cost: float | None = Field(
-        None, gt=0, description="Money, in the currency of the model's usage, if it reports cost."
-    )
+    cost: float | None = Field(None, gt=0, description="US dollars, if the model reports its cost.")
 
 
 class AgentConfig(BaseModel):
@@ -56,7 +54,7 @@ class AgentConfig(BaseModel):
         le=100_000,
         description="Characters of a turn that are held back in case they are a thought; more text is the answer.",
     )
-    budget: Budget = Field(default_factory=Budget, description="Most that one question may use.")
+    budget: Budget = Field(Budget.model_validate({}), description="Most that one question may use.")
     tool_calling: Literal["auto", "native", "json"] = Field(
         "auto",
         description="How the model calls tools: by its own tool calls, or by JSON that follows a schema; auto: by JSON if the "

@@ -32,27 +32,29 @@ def resolved_arguments(value: Any, store: ResultStore) -> Any:
         return value
     whole = _REFERENCE.fullmatch(value.strip())
     if whole and not whole[3]:
-        return store.value(whole[1], whole[2])
+        return store.value(whole[1], whole[2].strip())
     return _resolved(value, store)
 
 
 def resolved_text(text: str, store: ResultStore) -> str:
     """A text of the answer with the results of its references. A reference that names no result stays as it is."""
-    try:
-        return _resolved(text, store)
-    except ValueError:
-        return text
+    return _resolved(text, store, strict=False)
 
 
-def _resolved(text: str, store: ResultStore) -> str:
+def _resolved(text: str, store: ResultStore, *, strict: bool = True) -> str:
     inserted = 0
 
     def written(match: re.Match[str]) -> str:
         nonlocal inserted
-        found = render(store.value(match[1], match[2]), match[3] or "text")
+        try:
+            found = render(store.value(match[1], match[2].strip()), match[3] or "text")
+            if inserted + len(found) > MAX_INSERTED:
+                raise ValueError(f"the references of one text insert more than {MAX_INSERTED:,} characters")
+        except ValueError:
+            if strict:
+                raise
+            return match[0]
         inserted += len(found)
-        if inserted > MAX_INSERTED:
-            raise ValueError(f"the references of one text insert more than {MAX_INSERTED:,} characters")
         return found
 
     return _REFERENCE.sub(written, text)

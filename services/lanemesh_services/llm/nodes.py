@@ -245,7 +245,9 @@ class Call(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(min_length=1, description="Name of the tool.")
-    arguments: dict[str, Any] = Field(default={}, description="Its arguments.")
+    arguments: dict[str, Any] | str = Field(
+        default={}, description="Its arguments: an object, or a text that is sent as it is, such as broken JSON."
+    )
 
 
 class Turn(BaseModel):
@@ -255,6 +257,7 @@ class Turn(BaseModel):
 
     text: str = Field("", description="Text of the model before its tool calls.")
     tool_calls: list[Call] = Field(default=[], description="Tool calls of the turn.")
+    fail: str = Field("", description="If set, the model fails with this message after the text and the calls.")
 
 
 class LlmScripted(LanguageModel):
@@ -267,6 +270,7 @@ class LlmScripted(LanguageModel):
             default=[], description="Its turns, in order; the last one is repeated. A text, or text and tool_calls."
         )
         delay: float = Field(0.0, ge=0, le=60, description="Seconds before each word.")
+        tools: bool = Field(True, description="Whether it takes tools; if not, it rejects requests with tools.")
 
     @classmethod
     async def load(cls, config: Any) -> Loaded:
@@ -275,10 +279,12 @@ class LlmScripted(LanguageModel):
 
         turns = [Turn(text=turn) if isinstance(turn, str) else turn for turn in config.script]
         script = [
-            ScriptedTurn(turn.text, tuple(ScriptedCall(call.name, call.arguments) for call in turn.tool_calls))
+            ScriptedTurn(
+                turn.text, tuple(ScriptedCall(call.name, call.arguments) for call in turn.tool_calls), turn.fail
+            )
             for turn in turns
         ]
-        return Loaded(ScriptedEngine(script, config.delay), None)
+        return Loaded(ScriptedEngine(script, config.delay, tools=config.tools), None)
 
     @classmethod
     async def unload(cls, resource: Loaded) -> None:

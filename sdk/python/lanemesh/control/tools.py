@@ -108,7 +108,7 @@ class ToolSet:
         self._owners: dict[str, OwnedTool[ToolHelper]] = {}
 
     def __getitem__(self, name: str) -> CallableTool:
-        """A tool to be called with its arguments: `await context.tools["weather"](city="Oslo")`."""
+        """A tool to be called with its arguments: `tool = context.tools["weather"]`, then `await tool(city="Oslo")`."""
         return CallableTool(self, name)
 
     async def specs(self) -> tuple[ToolSpec, ...]:

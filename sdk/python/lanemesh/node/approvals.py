@@ -86,8 +86,9 @@ class Approvals:
             pending.set_result(Approval(decision.approved, decision.reason))
 
     async def _wait(self, update: update_pb2.ApprovalUpdate, seconds: float) -> Approval:
-        pending = self._pending[update.call_id] = asyncio.get_running_loop().create_future()
         call_id = update.call_id
+        pending: asyncio.Future[Approval] = asyncio.get_running_loop().create_future()
+        self._pending[call_id] = pending
         try:
             await self._report(update)
             async with self._waiting_for(f"the approval {call_id}"), asyncio.timeout(seconds + GRACE_SECONDS):

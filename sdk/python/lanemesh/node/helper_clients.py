@@ -64,7 +64,7 @@ class ToolClient(Protocol):
     with the same name are called "<component of the helper>_<name>"."""
 
     def __getitem__(self, name: str) -> NamedTool:
-        """A tool to be called with its arguments: `await context.tools["weather"](city="Oslo")`."""
+        """A tool to be called with its arguments: `tool = context.tools["weather"]`, then `await tool(city="Oslo")`."""
 
     async def specs(self) -> tuple[ToolSpec, ...]:
         """The tools of all helpers, for use by a model.
