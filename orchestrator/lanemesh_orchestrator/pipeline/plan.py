@@ -45,7 +45,7 @@ def plan(
     `servers` has the server of each component. `timeout`, in seconds, overrides the pipeline's own. Addresses are omitted if both
     ends are on one server, in the same part of the run. With `again` only these components, whose servers were lost, are placed,
     without their `done` edges. Only features that a server supports are used there: an edge is replayable or reopenable only if
-    both its ends can recover, and items are traced where the server can. If all servers support it, lanes are opened at the start.
+    both its ends can recover, and items are traced where the server can. If all servers support it, lanes are opened at the start, and frames are merged.
     `traceparent` is the trace that the run belongs to. Raises
     ValueError for a component without a server, for two servers of one name and for a server that a lane must dial and that has no
     address.
@@ -55,6 +55,7 @@ def plan(
         raise ValueError(f"No node server is assigned to: {', '.join(homeless)}.")
     limit = timeout if timeout is not None else graph.timeout
     at_start = again is None and all(Feature.QUICK_STARTS in server.features for server in servers.values())
+    merging = at_start and all(Feature.MERGED_FRAMES in server.features for server in servers.values())
     places: dict[str, node_pb2.Place] = {}
     addresses: dict[str, str] = {}
     for component in graph.components.values():
@@ -71,6 +72,7 @@ def plan(
                 traceparent=traceparent,
                 server=server.name,
                 opens_lanes_at_start=at_start,
+                merges_frames=merging,
             )
             if Feature.TRACES in server.features:
                 places[server.name].trace = TRACE_LEVELS[graph.trace]
@@ -129,6 +131,8 @@ def _features(place: node_pb2.Place, needed: Mapping[str, frozenset[Feature]]) -
         features.add(Feature.TRACES)
     if place.opens_lanes_at_start:
         features.add(Feature.QUICK_STARTS)
+    if place.merges_frames:
+        features.add(Feature.MERGED_FRAMES)
     return sorted(features)
 
 

@@ -65,6 +65,8 @@ class LocalConnection:
         """The responses of the host."""
         async for response in self._session.responses():
             yield response
+            for further in response.more:
+                yield further
 
     async def close(self, *, finished: bool = False) -> None:
         """Ends the session."""
@@ -113,9 +115,10 @@ class GrpcConnection:
             if not isinstance(response, node_pb2.HostResponse):  # gRPC has logged why
                 stream.call.cancel()
                 raise LanemeshError(bad_server(self._server, "it sent a frame that cannot be read"))
-            if self._place is not None and response.WhichOneof("frame") is not None:
-                self._place = None
-            yield response
+            for each in (response, *response.more):
+                if self._place is not None and each.WhichOneof("frame") is not None:
+                    self._place = None
+                yield each
         if await self._stream.call.code() is not grpc.StatusCode.OK:
             raise LanemeshError(await self._lost())
 

@@ -76,6 +76,8 @@ class HostedRun:
         self._opened = asyncio.Event()
         """Set when no lane is awaited any more."""
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._going: set[str] = set()
+        """Components that have not ended cleanly, with all their lanes closed."""
         self._faults: list[Fault] = []
         self._work: asyncio.Future[Any] | None = None
         self._stalls = BlockedEmitWatch(
@@ -87,6 +89,8 @@ class HostedRun:
         self._started = False
         self._released = asyncio.Event()
         self._opens_at_start = place.opens_lanes_at_start
+        self.is_finishing = False
+        """Every node has ended, and nothing more is awaited: `finished` follows at once."""
         self.gone = asyncio.Event()
         """Set once all of its parts here have ended."""
 
@@ -186,6 +190,7 @@ class HostedRun:
                 if not placed.instance.helper:
                     task = asyncio.create_task(self._supervise(placed), name=f"{self.run_id} {component}")
                     self._tasks[component] = task
+        self._going.update(self._tasks)
         reporter = self._reporter.report_periodically(self._host.edge_update_seconds)
         beside = [asyncio.create_task(reporter, name=f"{self.run_id} edges")]
         if timeout is not None:
@@ -240,6 +245,12 @@ class HostedRun:
             if not edge.ended and not edge.stopped and not awaits_producer:
                 self._faults.append(fault)
                 edge.end(fault)
+
+    @property
+    def _awaits_others(self) -> bool:
+        """Whether `finished` may have to wait when all nodes have ended: for lanes, helpers, processes or traces."""
+        placed = self._instances.values()
+        return bool(self._unopened or self.helpers or self._traces or any(one.isolated is not None for one in placed))
 
     async def _expire(self, seconds: float) -> None:
         """Ends a run after its time limit if it was not cancelled."""
@@ -429,7 +440,8 @@ class HostedRun:
         )
         self._stalls.add(instance.component, placed.context.waits)
         try:
-            await self._reporter.node(instance.component, State.RUNNING)
+            if not self._place.merges_frames:
+                await self._reporter.node(instance.component, State.RUNNING)
             self._reporter.firing[instance.component] = actor
             outcome = await actor.run()
             if placed.commits is not None:  # until then it may be placed again
@@ -437,6 +449,8 @@ class HostedRun:
             await self._ended(placed, outcome)
             await outputs.closed()
             self._check_lanes(placed, outputs, outcome)
+            self._going.discard(instance.component)
+            self.is_finishing = not (self._going or self._awaits_others)
         except asyncio.CancelledError:
             if not self.cancelling:
                 await self._broken(placed, outputs, NoException(asyncio.CancelledError()))
