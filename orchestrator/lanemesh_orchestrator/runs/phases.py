@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable
 from typing import Any
 
+from lanemesh._aio.eager import EagerCoroutine
 from lanemesh.faults import Code, Fault
 from lanemesh.v1 import node_pb2
 
@@ -105,7 +106,8 @@ async def send_to_all(
 ) -> None:
     """Sends a request to every host concurrently. The host of this process is the last, since it keeps the event loop busy."""
     in_order = sorted(hosts, key=lambda host: host.server == LOCAL)
-    await asyncio.gather(*(host.send(make_request(host)) for host in in_order))
+    for begun in [EagerCoroutine(host.send(make_request(host))) for host in in_order]:
+        await begun
 
 
 @contextlib.asynccontextmanager

@@ -506,6 +506,7 @@ class HostSession:
         await self.send(node_pb2.HostResponse(finished=finished), self._outlet)
         self._forget()
         if not self._reusable:
+            self._run = None
             await self._queue.put(None)
         elif self._run is not None:
             self._await_place()

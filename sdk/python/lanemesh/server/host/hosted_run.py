@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from lanemesh._aio.tasks import abandon
@@ -84,7 +85,7 @@ class HostedRun:
             lambda component: try_send(node_pb2.HostResponse(stalled=node_pb2.Stalled(component=component)))
         )
         self._left = asyncio.Event()
-        """Set when a node was abandoned."""
+        """Set when a node has ended or was abandoned."""
         self._abandoning: set[asyncio.Task[None]] = set()
         self._started = False
         self._released = asyncio.Event()
@@ -190,33 +191,42 @@ class HostedRun:
                 if not placed.instance.helper:
                     task = asyncio.create_task(self._supervise(placed), name=f"{self.run_id} {component}")
                     self._tasks[component] = task
+                    task.add_done_callback(lambda _: self._left.set())
         self._going.update(self._tasks)
-        reporter = self._reporter.report_periodically(self._host.edge_update_seconds)
-        beside = [asyncio.create_task(reporter, name=f"{self.run_id} edges")]
+        beside: list[asyncio.Task[None]] = []
         if timeout is not None:
             beside.append(asyncio.create_task(self._expire(timeout), name=f"{self.run_id} timeout"))
         if self._traces is not None:
             beside.append(asyncio.create_task(self._traces.pass_on(), name=f"{self.run_id} traces"))
-        awaiting_lanes: asyncio.TimerHandle | None = None
+        loop = asyncio.get_running_loop()
+        timers: list[asyncio.TimerHandle] = []
+        seconds = self._host.edge_update_seconds
+        if seconds < inf:
+            timers.append(loop.call_later(seconds, lambda: beside.append(self._report_edges(seconds))))
         if self._opens_at_start:
-            awaiting_lanes = asyncio.get_running_loop().call_later(OPEN_SECONDS, self._check_opened)
+            timers.append(loop.call_later(OPEN_SECONDS, self._check_opened))
         try:
             await self._all_ended()
             if self._opens_at_start:
                 await self._all_opened()
         finally:
-            if awaiting_lanes is not None:
-                awaiting_lanes.cancel()
+            for timer in timers:
+                timer.cancel()
             self._stalls.close()
             for task in beside:
                 task.cancel()
-            await asyncio.gather(*beside, return_exceptions=True)
+            if beside:
+                await asyncio.gather(*beside, return_exceptions=True)
         if self._traces is not None:
             await self._traces.end()
         await self._reporter.edges()
         await self._reporter.helpers_ended()
         await self._release()
         return [self._secrets.fault(fault) for fault in self._faults]
+
+    def _report_edges(self, seconds: float) -> asyncio.Task[None]:
+        """Starts to report the edges at this interval. Most short runs end before."""
+        return asyncio.create_task(self._reporter.report_periodically(seconds), name=f"{self.run_id} edges")
 
     def _not_opened(self) -> list[Fault]:
         """Faults of incoming lanes from other servers that were not opened, although every server has connected or started."""
@@ -385,15 +395,9 @@ class HostedRun:
 
     async def _all_ended(self) -> None:
         """Waits until every instance has ended or was abandoned, and helpers are no longer needed."""
-        while going := [task for task in self._tasks.values() if not task.done()]:
+        while any(not task.done() for task in self._tasks.values()):
             self._left.clear()
-            left = asyncio.create_task(self._left.wait())
-            ended = asyncio.ensure_future(asyncio.wait(going))
-            try:
-                await asyncio.wait([ended, left], return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                left.cancel()
-                ended.cancel()
+            await self._left.wait()
         await asyncio.gather(*self._abandoning)
         if self.helpers:
             await self._released.wait()
