@@ -17,8 +17,10 @@ JOBS ?= 3
 GRAPHS ?= 2000
 SEED ?=
 TRANSPORT ?=
-# How long `make chaos` does harm to a mesh under load; SEED is that of its dice.
+# How long `make chaos` does harm to a mesh under load, and how often it then runs a deployed pipeline while node servers are
+# killed; SEED is that of its dice.
 SECONDS ?= 600
+DEPLOYED ?= 1000
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -80,7 +82,7 @@ fuzz: $(HAS_DEV) ## run GRAPHS=2000 random pipelines against a reference; SEED=.
 
 chaos: $(HAS_DEV) ## kill, freeze and drain the servers of a mesh under load at random for SECONDS=600
 	$(SAY) "Running chaos"
-	@PYTHONPATH=tests $(RUN) -m chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+	@PYTHONPATH=tests $(RUN) -m chaos --seconds $(SECONDS) --deployed $(DEPLOYED) $(if $(SEED),--seed $(SEED))
 
 lint: $(HAS_DEV) ## ruff, mypy and the import rules
 	$(SAY) "ruff"

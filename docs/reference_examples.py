@@ -172,6 +172,52 @@ class Forecast(Node):
 print(run_node(Forecast, city=["Oslo"], tools={"station": lambda city: f"rain in {city}"}).weather)
 # -> ['rain in Oslo (asked station)']
 
+# == Using a memory: MemoryClient, MemoryEntry, MemoryScope, MemorySpace
+# `context.memory` stores JSON values under keys: of the run, or with `space` of its session or permanently.
+from lanemesh import MemoryClient, MemoryEntry, MemoryScope, MemorySpace
+
+
+class Counter(Node):
+    """Counts the questions of a session."""
+
+    invokes = (Invokes("memory"),)
+    text: In[str]
+    count: Out[int]
+
+    async def process(self, context: Context):
+        memory: MemoryClient = context.memory.space(MemoryScope.SESSION, namespace="counts")
+        entry: MemoryEntry | None = await memory.get("questions")
+        count = entry.value + 1 if entry else 1
+        await memory.put("questions", count, ttl=3600)
+        return count
+
+
+print(run_node(Counter, text=["a", "b"], memory={}, session="chat-7").count)
+print(MemorySpace("session", "counts").scope is MemoryScope.SESSION)
+# -> [1, 2]
+# -> True
+
+# == Calling an agent: AgentClient, AgentReply
+# `context.agents` has the connected agents by name. `run` returns the whole answer, `stream` yields the events.
+from lanemesh import AgentClient, AgentReply
+
+
+class Editor(Node):
+    """Lets a researcher look things up."""
+
+    invokes = (Invokes("agent", name="researcher"),)
+    text: In[str]
+    article: Out[str]
+
+    async def process(self, context: Context):
+        researcher: AgentClient = context.agents["researcher"]
+        reply: AgentReply = await researcher.run(f"Find three facts about {self.text}.", max_waves=3)
+        return f"{self.text}: {reply.text}"
+
+
+print(run_node(Editor, text=["Oslo"], agents={"researcher": "It rains."}).article)
+# -> ['Oslo: It rains.']
+
 # == Being a model: ChatRequest, ChatEvent, ChatText, ToolCall, ChatFinish
 # A node that offers "llm" implements `chat`, a generator of the events of one turn.
 import asyncio
@@ -208,6 +254,113 @@ print(spec.name, list(spec.parameters["properties"]), ToolResult('{"degrees": 9}
 print(ToolProgress("asking the station", 0.5))
 # -> weather ['city'] {'degrees': 9}
 # -> ToolProgress(message='asking the station', fraction=0.5, call_id='')
+
+# == Being a memory: MemoryQuery
+# A node that offers "memory" implements `put`, `get`, `list`, `search` and `clear`. The run and its session are in `context`.
+from lanemesh import MemoryQuery
+
+
+class Quotes(Node):
+    """A memory that only finds quotes."""
+
+    offers = ("memory",)
+
+    async def search(self, context: Context, space: MemorySpace, query: MemoryQuery) -> AsyncIterator[MemoryEntry]:
+        yield MemoryEntry("quote-1", f"{query.text}!", score=1.0)
+
+
+async def found(query: MemoryQuery):
+    return [entry.value async for entry in Quotes().search(None, MemorySpace(), query)]
+
+
+print(asyncio.run(found(MemoryQuery("rain", limit=1))))
+# -> ['rain!']
+
+# == Being an agent: AgentRequest, AgentThought, AgentEvent
+# A node that offers "agent" implements `run_agent`, a generator of thoughts, calls, results and pieces of the answer.
+from lanemesh import AgentEvent, AgentRequest, AgentThought, Answer
+
+
+class Parrot(Node):
+    """Answers with the task."""
+
+    offers = ("agent",)
+
+    async def run_agent(self, context: Context, request: AgentRequest) -> AsyncIterator[AgentEvent]:
+        yield AgentEvent(AgentThought("I repeat it."), wave=1)
+        yield AgentEvent(Answer(request.messages[-1].content, finish_reason="stop"), wave=2)
+
+
+async def steps(request: AgentRequest):
+    return [(event.wave, event.step) async for event in Parrot().run_agent(None, request)]
+
+
+print(asyncio.run(steps(AgentRequest((Message("user", "hello"),))))[0])
+# -> (1, AgentThought(text='I repeat it.'))
+# == Functions as tools: tool, ToolContext, ToolNode
+# The methods below `@tool` are the tools of the node. A parameter with the type `ToolContext` is hidden from models.
+from lanemesh import ToolContext, ToolNode, tool
+
+
+class Weather(ToolNode):
+    """Weather of cities."""
+
+    @classmethod
+    async def load(cls, config):
+        return {"Oslo": 9}
+
+    @tool(timeout=5)
+    async def degrees(self, city: str, context: ToolContext) -> int:
+        """Temperature of a city.
+
+        Args:
+            city: Its name in English.
+        """
+        context.progress(f"looking up {city}", 0.5)
+        return self.resource[city]
+
+
+print(Weather().tools()["degrees"].spec.parameters["properties"])
+# -> {'city': {'type': 'string', 'description': 'Its name in English.'}}
+
+# == What operators permit: not_permitted, matches_host
+# `context.permissions` has what the operator of a node server lets tools do.
+from lanemesh.extend import matches_host, not_permitted
+
+print(matches_host("*.example.com", "api.example.com"))
+print(not_permitted("tool_1", "run shell commands", "shell").fault.reason)
+# -> True
+# -> not-permitted
+
+# == Tools of other servers: RemoteTools
+# Any server of `lanemesh.v1.ToolService`, by its address. `call` yields the events of a call.
+from lanemesh.extend import RemoteTools
+
+
+async def connect():
+    tools = RemoteTools("localhost:7070", timeout=30)  # connects with its first call
+    await tools.close()
+    print("closed")
+
+
+asyncio.run(connect())
+# -> closed
+
+# == Tools of services: ToolFunction, CallFailed, options_of
+# `ToolNode.tools` may be overridden. A failure that a model can mend is a `CallFailed`.
+from lanemesh.extend import CallFailed, ToolFunction, options_of
+
+
+@tool(name="half")
+def divide(number: int) -> int:
+    """Half of an even number."""
+    if number % 2:
+        raise CallFailed("odd", f"{number} is odd; give an even number")
+    return number // 2
+
+
+print(options_of(divide).name, ToolFunction(divide, "this file").spec.description)
+# -> half Half of an even number.
 
 # == Errors: LanemeshError, Fault, Code
 # Each error of Lanemesh has a fault with a reason that programs can rely on.

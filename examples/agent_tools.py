@@ -1,14 +1,13 @@
-"""Tools for agent.pipe: every public function with type hints is one. The model gets its docstring as the description."""
+"""Tools for agent.pipe: the functions below `@tool`. The model gets their docstrings as descriptions."""
 
 from __future__ import annotations
 
 import ast
 import asyncio
 import operator
-from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
-from lanemesh_services.tools import Progress
+from lanemesh import ToolContext, tool
 from pydantic import Field
 
 _WEATHER = {"oslo": ("rain", 9), "lisbon": ("sunny", 24), "nairobi": ("cloudy", 21)}
@@ -20,16 +19,22 @@ _OPERATORS: dict[type[ast.operator], Any] = {
 }
 
 
-async def weather(city: Annotated[str, Field(description="Name of the city, in English.")]) -> AsyncIterator[Any]:
-    """Today's weather in a city: the sky, and the temperature in degrees Celsius."""
-    yield Progress(f"asking the station in {city}", fraction=0.5)
+@tool(timeout=10)
+async def weather(city: str, context: ToolContext) -> dict[str, Any]:
+    """Today's weather in a city: the sky, and the temperature in degrees Celsius.
+
+    Args:
+        city: Name of the city, in English.
+    """
+    context.progress(f"asking the station in {city}", 0.5)
     await asyncio.sleep(0.2)  # a real tool would call a service here
     if city.lower() not in _WEATHER:
         raise LookupError(f"no station in {city}; there are some in {', '.join(_WEATHER)}")
     sky, degrees = _WEATHER[city.lower()]
-    yield {"city": city, "sky": sky, "degrees": degrees}
+    return {"city": city, "sky": sky, "degrees": degrees}
 
 
+@tool
 def calculate(expression: Annotated[str, Field(description='Such as "2 * (3 + 4)".', max_length=200)]) -> float:
     """The value of an arithmetic expression with + - * / and parentheses."""
     return _value(ast.parse(expression, mode="eval").body)

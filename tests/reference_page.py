@@ -26,7 +26,9 @@ _HEADING = re.compile(r"^# == (?P<title>[^:\n]+): (?P<names>.+)\n", re.MULTILINE
 _MADE_BY_OTHERS: tuple[type, ...] = (
     *(lanemesh.Run, lanemesh.Request, lanemesh.DetachedRun, lanemesh.Context, lanemesh.Inputs),
     *(SyncRun, SyncRequest, SyncDetachedRun),
-    *(lanemesh.LlmClient, lanemesh.ToolClient, extend.UserCode, extend.UserCodeFailed, extend.Reloadable),
+    *(lanemesh.LlmClient, lanemesh.ToolClient, lanemesh.MemoryClient, lanemesh.AgentClient),
+    *(extend.UserCode, extend.UserCodeFailed, extend.Reloadable),
+    *(lanemesh.ToolContext, lanemesh.ToolNode),
 )
 """Classes that callers receive or derive from, and do not construct; their signatures are not part of the interface."""
 PUBLIC = {**dict.fromkeys(lanemesh.__all__, lanemesh), **dict.fromkeys(extend.__all__, extend)}

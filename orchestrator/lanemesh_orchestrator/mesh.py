@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from lanemesh._aio.loops import WrongLoop
+from lanemesh._aio.loops import misuse
 from lanemesh.channels import Channels
 from lanemesh.client.runs import Run, to_input
 from lanemesh.client.specs import PipelineDocument, Trace, input_list, one_or_many, run_spec
@@ -102,6 +102,7 @@ class Mesh:
         timeout: float | None = None,
         trace: Trace | None = None,
         variables: Mapping[str, str] | None = None,
+        session: str = "",
     ) -> Run:
         """Creates a run of a pipeline. It starts when its context is entered or its updates are first read.
 
@@ -118,13 +119,15 @@ class Mesh:
                 None: the setting of the pipeline.
             variables: values of `${NAME}` in the pipeline, treated as secrets. They take precedence over the environment of this
                 process, or on a remote orchestrator over the variables that it allows.
+            session: the session that the run belongs to, such as a conversation: 1 to 128 printable characters; empty: none. Runs
+                of one session share its memory, so use an id that others cannot guess.
 
         Raises:
             PipelineInvalid: when it starts, with every fault of the pipeline.
-            LanemeshError: when it starts: a server or a deployment is missing, or the variables are too many, too large or
-                misnamed ("bad-variables").
+            LanemeshError: when it starts: a server or a deployment is missing, the variables are too many, too large or misnamed
+                ("bad-variables"), or the session is not allowed ("bad-session").
         """
-        link = self._link(pipeline, settings, trace, variables)
+        link = self._link(pipeline, settings, trace, variables, session)
         return Run(link(timeout), input_list(input, inputs), open_input=open_input)
 
     def request(
@@ -136,6 +139,7 @@ class Mesh:
         timeout: float | None = None,
         trace: Trace | None = None,
         variables: Mapping[str, str] | None = None,
+        session: str = "",
         retries: int = 0,
     ) -> Request:
         """One input to a pipeline, and what it returns: `await mesh.request("@chat", "hello").text()`.
@@ -158,7 +162,7 @@ class Mesh:
 
         if self._requests is None:
             self._requests = RequestLimit()
-        link = self._link(pipeline, settings, trace, variables)
+        link = self._link(pipeline, settings, trace, variables, session)
         return Request(link, input, self._requests, timeout=timeout, retries=retries)
 
     def _link(
@@ -167,9 +171,10 @@ class Mesh:
         settings: Mapping[str, Any] | None,
         trace: Trace | None,
         variables: Mapping[str, str] | None,
+        session: str,
     ) -> Callable[[float | None], LocalRunLink]:
         """Returns the links of runs with these options, by the timeout of the run."""
-        spec = run_spec(pipeline, settings, trace=trace, variables=variables)
+        spec = run_spec(pipeline, settings, trace=trace, variables=variables, session=session)
         folder = self._folder_of(pipeline)
 
         async def begin(timeout: float | None) -> ActiveRun:
@@ -193,6 +198,7 @@ class Mesh:
         timeout: float | None = None,
         trace: Trace | None = None,
         variables: Mapping[str, str] | None = None,
+        session: str = "",
     ) -> DetachedRun:
         """Starts a detached run, which ends with the mesh at the latest. The arguments are those of `run`, except:
 
@@ -204,7 +210,7 @@ class Mesh:
             PipelineInvalid: with every fault of the pipeline.
         """
         given = [to_input(value) for value in one_or_many(input, inputs)]
-        spec = run_spec(pipeline, settings, trace=trace, variables=variables)
+        spec = run_spec(pipeline, settings, trace=trace, variables=variables, session=session)
         graph, options = await self._prepare(spec, self._folder_of(pipeline), timeout)
         run = self.orchestrator.runs.start_detached(graph, given, options, open_input=open_input)
         await run.log.begun()
@@ -363,7 +369,7 @@ class Mesh:
             LanemeshError: the mesh is closed, or a file of node types has changed and cannot be loaded.
         """
         if self._closed:
-            raise WrongLoop.because("closed", "this Mesh is closed: create another one")
+            raise misuse("closed", "this Mesh is closed: create another one")
         self.orchestrator.host.refresh()
         return self.orchestrator.runs.validate(spec, self.orchestrator.host.node_types, folder=folder)
 
@@ -374,7 +380,7 @@ class Mesh:
     async def _prepare(self, spec: run_pb2.RunSpec, folder: str, timeout: float | None) -> tuple[Graph, RunOptions]:
         """The graph and the options of a run. A spread mesh starts the missing servers and assigns the components to them."""
         graph = self._graph(spec, folder)
-        options = RunOptions(timeout=timeout)
+        options = RunOptions(timeout=timeout, session=spec.session_id)
         if self._spread is not None:
             options = replace(options, homes=await self._spread.prepare(graph))
         return graph, options

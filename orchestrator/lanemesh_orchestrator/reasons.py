@@ -24,6 +24,8 @@ class Reason(StrEnum):
     """A field has a value that is not allowed."""
     BAD_VARIABLE = "bad-variable"
     """An environment variable holds bytes that are not UTF-8 text."""
+    BAD_SESSION = "bad-session"
+    """The id of a session is too long, or contains a control character."""
     BAD_VARIABLES = "bad-variables"
     """The variables that a client sends are too many, too large, or have an invalid name."""
     CYCLE = "cycle"
@@ -188,6 +190,19 @@ class Reason(StrEnum):
     """There is no deployed pipeline with this name."""
     UNKNOWN_VERSION = "unknown-version"
     """A deployed pipeline has no such version, or no longer."""
+
+    # The MCP server
+
+    BAD_ARGUMENTS = "bad-arguments"
+    """The arguments of a tool break its schema."""
+    BAD_MCP_FILE = "bad-mcp-file"
+    """The file of `lanemesh mcp --with` cannot be used."""
+    MCP_MISSING = "mcp-missing"
+    """The library of MCP is not installed."""
+    RESULT_TOO_LARGE = "result-too-large"
+    """The outputs of a run are larger than a result may be."""
+    UNKNOWN_TOOL = "unknown-tool"
+    """There is no tool with the name."""
 
     # The store
 

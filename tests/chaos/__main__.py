@@ -1,6 +1,8 @@
 """`python -m chaos`: a mesh under load whose servers are killed, frozen, drained and started again at random.
 
 Afterwards every run has to have ended, for its client and in history, and history has to have every output that a client saw.
+
+Then a deployed pipeline is run 1,000 times while node servers are killed: every run has to end right, without an item of another.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from lanemesh.faults import LanemeshError
 from chaos.load import Load, remembered
 from chaos.seen import HANG_SECONDS, Remembered, Seen, faults_of
 from rigs.cluster import Cluster, Process
+from rigs.killed_servers import hunt
 
 CLIENTS = 6
 """Clients at once."""
@@ -136,6 +139,14 @@ async def play(seconds: float, seed: int, folder: Path) -> list[str]:
     return faults_of(load.seen, history)
 
 
+async def play_deployed(runs: int, seed: int) -> list[str]:
+    """Runs a deployed pipeline so many times while node servers are killed. Returns what must not have been."""
+    found = await hunt(runs, random.Random(seed))
+    states = Counter(outcome.state or "without an end" for outcome in found.outcomes)
+    say(f"    {len(found.outcomes)} runs of a deployed pipeline, {found.kills} servers killed: {told(states)}")
+    return found.faults
+
+
 def told(counted: Counter[str]) -> str:
     """Counts in words."""
     return ", ".join(f"{count} {what}" for what, count in counted.most_common()) or "nothing"
@@ -150,13 +161,18 @@ def main() -> int:
     """Plays what the command line asks for."""
     parser = argparse.ArgumentParser(prog="python -m chaos", description=__doc__)
     parser.add_argument("--seconds", type=float, default=600.0, help="how long harm is done (%(default)g)")
+    parser.add_argument(
+        "--deployed", type=int, default=1_000, help="how often a deployed pipeline is run (%(default)d)"
+    )
     parser.add_argument("--seed", type=int, help="of all that is random; unless given: any")
     options = parser.parse_args()
     logging.basicConfig(level=logging.ERROR)
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(10**9)
     say(f"    seed {seed}, {options.seconds:g} s, {CLIENTS} clients")
     with tempfile.TemporaryDirectory() as folder:
-        faults = asyncio.run(play(options.seconds, seed, Path(folder)))
+        faults = asyncio.run(play(options.seconds, seed, Path(folder))) if options.seconds > 0 else []
+    if options.deployed > 0:
+        faults += asyncio.run(play_deployed(options.deployed, seed))
     for fault in faults[:SHOWN]:
         say(f"FAILED {fault}")
     if len(faults) > SHOWN:

@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc.aio
 import pytest
+from grpc.aio._call import StreamStreamCall
 from lanemesh._aio.signal import Signal
 from lanemesh._grpc.connections import SERVER_OPTIONS, ConnectionPool
 from lanemesh.faults import Code, Fault, LaneFault
@@ -158,6 +159,42 @@ async def test_what_was_not_processed_is_sent_again_in_order() -> None:
             (1, 2, False)
         ]
         assert on.sender.sent == 7
+
+
+async def test_a_call_that_ends_while_it_is_half_closed_is_a_lost_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    failed = asyncio.Event()
+
+    async def fail(call: Any) -> None:
+        monkeypatch.undo()
+        failed.set()
+        raise grpc.aio.InternalError('Failed "execute_batch"')
+
+    async with stage() as on:
+        await on.emit("a")
+        await on.first.got("a")
+        monkeypatch.setattr(StreamStreamCall, "done_writing", fail)
+        on.outputs.end()
+        await failed.wait()
+        await on.first.lose()
+        assert not on.sender.detach().HasField("fault")
+        on.reroute()
+        await on.second.until(lambda: on.second.ended is not None)
+        assert on.second.came == ["a"]
+
+
+@pytest.mark.parametrize("reported", ["before its loss", "after its loss"])
+async def test_a_lane_to_a_lost_consumer_that_had_ended_is_complete(reported: str) -> None:
+    async with stage() as on:
+        await on.emit("a", "b")
+        await on.first.got("a", "b")
+        on.outputs.end()
+        if reported == "before its loss":
+            on.sender.end_consumer()
+        await on.first.lose()
+        if reported == "after its loss":
+            on.sender.end_consumer()
+        await on.sender.closed()
+        assert (on.sender.stopped, on.sender.fault) == (True, None)
 
 
 async def test_a_detach_cuts_a_lane_that_is_still_there() -> None:

@@ -1,4 +1,4 @@
-"""What stands between two ends of a lane: a wire that can be cut, and Envoy with a limit on idle streams."""
+"""What stands between two ends of a connection: a wire that can be cut, a long one, and Envoy with a limit on idle streams."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import envoy
+
+MAX_UNDER_WAY = 256
+"""Most pieces of at most 64 KiB that are on a long wire in one direction; further ones wait outside."""
 
 
 class Cable:
@@ -74,6 +77,70 @@ class Cable:
         finally:
             if not self._cut:
                 sink.close()
+
+
+class LongWire:
+    """Carries TCP connections to an address. Every byte arrives `delay` seconds later than it would, in either direction."""
+
+    def __init__(self, address: str, delay: float = 0.0) -> None:
+        self.delay = delay
+        """Seconds, which may change at any time; no byte overtakes an earlier one."""
+        self._host, _, port = address.rpartition(":")
+        self._port = int(port)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+
+    async def __aenter__(self) -> LongWire:
+        self._server = await asyncio.start_server(self._carry, "127.0.0.1", 0)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._server is not None
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._server.wait_closed()
+
+    @property
+    def address(self) -> str:
+        """Where to dial instead."""
+        assert self._server is not None
+        return f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_connection(self._host, self._port)
+        for source, sink in ((reader, far_writer), (far_reader, writer)):
+            under_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(MAX_UNDER_WAY)
+            for work in (self._read(source, under_way), self._write(under_way, sink)):
+                task = asyncio.create_task(work, name="long wire")
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+
+    async def _read(self, source: asyncio.StreamReader, under_way: asyncio.Queue[tuple[float, bytes]]) -> None:
+        loop = asyncio.get_running_loop()
+        data = b"?"
+        while data:
+            try:
+                data = await source.read(65_536)
+            except ConnectionError:
+                data = b""
+            await under_way.put((loop.time() + self.delay, data))
+
+    async def _write(self, under_way: asyncio.Queue[tuple[float, bytes]], sink: asyncio.StreamWriter) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            while True:
+                due, data = await under_way.get()
+                await asyncio.sleep(due - loop.time())
+                if not data:
+                    break
+                sink.write(data)
+                await sink.drain()
+        except ConnectionError:
+            pass
+        finally:
+            sink.transport.abort()
 
 
 def free_port() -> int:

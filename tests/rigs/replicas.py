@@ -30,6 +30,8 @@ class Replicas:
     def __init__(self, orchestrator: Orchestrator) -> None:
         self.orchestrator = orchestrator
         self.processes: dict[str, asyncio.subprocess.Process] = {}
+        self.kills = 0
+        """How often a node server was sent a signal by `kill`."""
         self._hurt: set[str] = set()
         """Those that were killed or frozen."""
 
@@ -38,6 +40,7 @@ class Replicas:
         for name in names:
             self.processes[name] = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "lanemesh.server", "--nodes", str(RECOVERY_NODES), "--name", name),
+                *("--label", f"name={name}"),
                 *("--orchestrator", self.orchestrator.address, "--log-level", "warning", "--leash"),
                 stdin=asyncio.subprocess.PIPE,
             )
@@ -74,6 +77,7 @@ class Replicas:
 
     def kill(self, name: str, number: signal.Signals = signal.SIGKILL) -> None:
         """Sends a node server a signal, by which it is lost."""
+        self.kills += 1
         self._hurt.add(name)
         os.kill(self.processes[name].pid, number)
 

@@ -13,7 +13,6 @@ from typing import Any, ClassVar, Literal
 from lanemesh import Context, In, Inputs, Invokes, Node, Out, Outputs
 from lanemesh.chat import ChatEvent, ChatFinish, ChatRequest, ChatText
 from lanemesh.faults import Code, Fault, LaneFault, LanemeshError
-from lanemesh.v1 import update_pb2
 from lanemesh.values import Usage
 from pydantic import BaseModel
 
@@ -354,7 +353,7 @@ class Talk(Node):
 
     class Config(BaseModel):
         lines: int = 3
-        progress: int = 0
+        thoughts: int = 0
 
     text: In[str]
     said: Out[str]
@@ -363,8 +362,8 @@ class Talk(Node):
         async for piece in inputs.stream("text"):
             for number in range(self.config.lines):
                 context.log.info("line %d", number)
-            for number in range(self.config.progress):
-                await context.report(update_pb2.ProgressUpdate(done=number))
+            for number in range(self.config.thoughts):
+                await context.report_tool(f"{number}")
             await outputs.emit("said", piece)
 
 

@@ -46,6 +46,11 @@ def node(name: str, provider: str, *origins: str | dict[str, Any], **config: Any
     return {"id": name, "provider": provider, "config": config, **({"input": inputs} if inputs else {})}
 
 
+def at(server: str, component: Component) -> Component:
+    """The component, on the server with this name as its label "name"."""
+    return {**component, "placement": {"labels": {"name": server}}}
+
+
 def chat(name: str = "chat") -> Component:
     """What the client feeds."""
     return {"id": name, "provider": "chat"}

@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 from lanemesh import Context, In, Inputs, Invokes, LanemeshError, Node, Out, Outputs
 from lanemesh.chat import ToolResult, ToolSpec
 from lanemesh.faults import Code, Fault
-from lanemesh.v1 import control_pb2, lane_pb2, update_pb2
 from lanemesh.values import ToolCall
 from pydantic import BaseModel, SecretStr, field_validator
 
@@ -135,9 +134,7 @@ class Asking(Node):
         except LanemeshError as error:
             content = f"{error} {error.fault.traceback}"
             context.log.error("no answer: %s", content)
-        result = control_pb2.ToolResult(call_id="1", name="ask", content_json=content, is_error=True)
-        await context.report(update_pb2.ToolUpdate(result=result))
-        call = lane_pb2.ToolCall(id="2", name="ask", arguments_json=content)
-        await context.report(update_pb2.ToolUpdate(call=call))
-        await context.report(update_pb2.ToolUpdate(thought=self.config.gossip))
+        await context.report_tool(ToolResult(content, call_id="1", name="ask", is_error=True))
+        await context.report_tool(ToolCall("2", "ask", content))
+        await context.report_tool(self.config.gossip)
         raise RuntimeError(f"{content} {self.config.gossip}")

@@ -26,6 +26,7 @@ from lanemesh_orchestrator.cli.options import (
     Output,
     Pipe,
     Port,
+    SessionId,
     Settings,
     Spread,
     SpreadTo,
@@ -125,6 +126,7 @@ def run(
     trace: Annotated[
         Trace | None, typer.Option("--trace", help="Report each item that reaches a node, at this level of detail.")
     ] = None,
+    session: SessionId = "",
     detach: Annotated[
         bool, typer.Option("--detach", help="Start the run on the mesh, print its id, and exit.")
     ] = False,
@@ -151,6 +153,7 @@ def run(
         watch=watch,
         timeout=timeout,
         trace=trace.value if trace is not None else None,
+        session=session,
         log_level=Common.level(),
     )
     if detach:
@@ -186,6 +189,7 @@ def chat(
     mesh: Mesh = None,
     nodes: Nodes = None,
     history: Annotated[int, typer.Option("--history", metavar="TURNS", min=0, help="Earlier turns sent along.")] = 20,
+    session: SessionId = "",
     debug: Debug = False,
     log_level: Log = None,
 ) -> ExitCode:
@@ -198,6 +202,7 @@ def chat(
         host=host_options(spread, mesh, nodes, pipe),
         settings=settings or (),
         turns=history,
+        session=session,
         debug=Common.debug,
         log_level=Common.level(),
     )
@@ -369,6 +374,18 @@ def node(
             help="Let pipelines name this Python module; default: those under the folders of --files.",
         ),
     ] = None,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow",
+            metavar="WHAT",
+            help="Let components do this: shell, write (files), hosts (any host), host:NAME[:PORT], commands (any), or "
+            "'command:npx -y SERVER' with any further arguments; default: none of these.",
+        ),
+    ] = None,
+    allow_shell: Annotated[
+        bool, typer.Option("--allow-shell", help="Let tools run shell commands; the same as --allow shell.")
+    ] = False,
     labels: Annotated[
         list[str] | None,
         typer.Option("--label", metavar="KEY=VALUE", help="Label by which pipelines select this server."),
@@ -394,6 +411,7 @@ def node(
         labels=labels or (),
         files=files or (),
         modules=modules or (),
+        allow=[*(allow or ()), *(["shell"] if allow_shell else [])],
         log_level=Common.log_level.value if Common.log_level is not None else None,
         debug=Common.debug,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -10,6 +11,7 @@ from lanemesh_orchestrator.cli.exits import ExitCode
 from lanemesh_orchestrator.cli.options import (
     Common,
     Debug,
+    Host,
     Json,
     Log,
     Mesh,
@@ -236,3 +238,50 @@ def bench(
         json=json,
     )
     return measure(options)
+
+
+@mesh_app.command(name="mcp")
+@command
+def serve_mcp(
+    mesh: Mesh = None,
+    http: Annotated[
+        int | None,
+        typer.Option(
+            "--http",
+            metavar="PORT",
+            min=0,
+            max=65_535,
+            help="Serve streamable HTTP on this port, 0: any free one; default: standard input and output.",
+        ),
+    ] = None,
+    host: Host = "127.0.0.1",
+    token_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--token-file",
+            metavar="FILE",
+            help="Require the token in this file of HTTP clients; default: that of LANEMESH_MCP_TOKEN, if it is set.",
+        ),
+    ] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Allow an address other than loopback without a token.")
+    ] = False,
+    additions: Annotated[
+        Path | None,
+        typer.Option("--with", metavar="FILE.py", help="Add the tools, resources and prompts of a Python file."),
+    ] = None,
+    debug: Debug = False,
+    log_level: Log = None,
+) -> ExitCode:
+    """Offer the deployed pipelines of a mesh as tools to MCP clients."""
+    from lanemesh_orchestrator.cli.commands.mcp import McpOptions, mcp
+
+    options = McpOptions(
+        mesh=mesh_address(mesh),
+        port=http,
+        host=host,
+        token_file=token_file,
+        insecure=insecure,
+        additions=additions,
+    )
+    return mcp(options)

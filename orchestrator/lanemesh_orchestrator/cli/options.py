@@ -122,6 +122,15 @@ Settings = Annotated[
         "--set", metavar="COMPONENT.KEY=VALUE", help="Set a config value, such as llm_1.temperature=0. Can be repeated."
     ),
 ]
+SessionId = Annotated[
+    str,
+    typer.Option(
+        "--session",
+        metavar="ID",
+        help="The session of the runs: they share its memory. Use an id that others cannot guess.",
+        show_default=False,
+    ),
+]
 SpreadTo = Annotated[
     Spread | None,
     typer.Option("--spread", help="Run one local process per service, or per component, connected by gRPC."),

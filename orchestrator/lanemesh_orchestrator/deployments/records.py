@@ -91,10 +91,11 @@ def check_spec(spec: run_pb2.RunSpec) -> None:
 
 
 def without_variables(spec: run_pb2.RunSpec) -> run_pb2.RunSpec:
-    """The stored spec of a deployed pipeline, without its variables, which are secrets."""
+    """The stored spec of a deployed pipeline, without its variables, which are secrets, and without a session."""
     stored = run_pb2.RunSpec()
     stored.CopyFrom(spec)
     stored.variables.clear()
+    stored.session_id = ""
     return stored
 
 

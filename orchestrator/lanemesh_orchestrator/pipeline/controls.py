@@ -111,8 +111,8 @@ def _incapable(pointer: str, entry: ControlEntry, helper: Node) -> PipelineFault
 
 
 def _unserved(pointer: str, kind: str, helper: Node) -> PipelineFault:
-    served = " and ".join(quoted(one) for one in HELPER_KINDS)
-    message = f"Helpers of the class {quoted(kind)} cannot be called. {served} are offered."
+    served = ", ".join(quoted(one) for one in HELPER_KINDS)
+    message = f"Helpers of the class {quoted(kind)} cannot be called. Those that can be called: {served}."
     offers = [offer for offer in (helper.manifest.offers if helper.manifest else ()) if offer in HELPER_KINDS]
     hint = f'Write "classType": "{offers[0]}".' if offers else "Remove this control connection."
     return PipelineFault(f"{pointer}/classType", "unserved-class-type", message, hint)
@@ -149,8 +149,9 @@ def _missing(
         kind = invocation.class_type
         have = counts.get((invoker.id, kind, invocation.name), 0) + astray.get((invoker.id, kind), 0)
         if invocation.min and kind not in HELPER_KINDS:
-            served = " and ".join(quoted(one) for one in HELPER_KINDS)
-            message = f"{invoker.label} needs a helper of the class {quoted(kind)}, which cannot be called. {served} are offered."
+            served = ", ".join(quoted(one) for one in HELPER_KINDS)
+            what = f"{invoker.label} needs a helper of the class {quoted(kind)}"
+            message = f"{what}, which cannot be called. Those that can be called: {served}."
             yield PipelineFault(invoker.component.pointer, "unserved-class-type", message, "Use another node type.")
         elif have < invocation.min:
             message = f"{invoker.label} needs {_bounds(invocation)} {_shown(invocation)} and has {have}."

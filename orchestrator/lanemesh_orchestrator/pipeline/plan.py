@@ -37,6 +37,7 @@ def plan(
     timeout: float | None = None,
     protocol_version: int = PROTOCOL_VERSION,
     traceparent: str = "",
+    session: str = "",
     again: Collection[str] | None = None,
     done: Collection[str] = (),
 ) -> dict[str, node_pb2.Place]:
@@ -45,10 +46,11 @@ def plan(
     `servers` has the server of each component. `timeout`, in seconds, overrides the pipeline's own. Addresses are omitted if both
     ends are on one server, in the same part of the run. With `again` only these components, whose servers were lost, are placed,
     without their `done` edges. Only features that a server supports are used there: an edge is replayable or reopenable only if
-    both its ends can recover, and items are traced where the server can. If all servers support it, lanes are opened at the start, and frames are merged.
-    `traceparent` is the trace that the run belongs to. Raises
-    ValueError for a component without a server, for two servers of one name and for a server that a lane must dial and that has no
-    address.
+    both its ends can recover, and items are traced where the server can. If all servers support it, lanes are opened at the start,
+    and frames are merged. `traceparent` is the trace that the run belongs to, `session` its session.
+
+    Raises:
+        ValueError: a component has no server, two servers have one name, or a server that a lane must dial has no address.
     """
     homeless = [name for name in graph.components if name not in servers]
     if homeless:
@@ -70,6 +72,7 @@ def plan(
                 protocol_version=protocol_version,
                 incarnation=server.incarnation,
                 traceparent=traceparent,
+                session_id=session,
                 server=server.name,
                 opens_lanes_at_start=at_start,
                 merges_frames=merging,

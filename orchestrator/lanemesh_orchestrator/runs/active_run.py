@@ -51,7 +51,7 @@ class RunOptions:
     """The options with which a valid pipeline is run.
 
     Raises:
-        LanemeshError: the timeout is not greater than 0.
+        LanemeshError: the timeout is not greater than 0, or the session is not allowed.
     """
 
     owned: bool = True
@@ -62,6 +62,8 @@ class RunOptions:
     """The name of the required server of a component, where there is one."""
     traceparent: str = ""
     """Its trace, in the format of W3C Trace Context; empty: a new trace."""
+    session: str = ""
+    """The session that it belongs to, 1 to 128 printable characters; empty: none."""
 
     def __post_init__(self) -> None:
         if self.timeout is not None and not self.timeout > 0:
@@ -69,6 +71,15 @@ class RunOptions:
                 f"the timeout of a run must be greater than 0 seconds, not {self.timeout:g}; omit it for no timeout"
             )
             raise LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-timeout", message=message))
+        if self.session:
+            from lanemesh.memory import check_name
+
+            try:
+                check_name(self.session, "the id of a session")
+            except ValueError as error:
+                raise LanemeshError(
+                    Fault(code=Code.INVALID_ARGUMENT, reason="bad-session", message=str(error))
+                ) from None
 
 
 class ActiveRun:
@@ -117,6 +128,9 @@ class ActiveRun:
         self._dial = dial
         self._recovery: Recovery | None = None
         """Created when the first server is lost."""
+        self._can_recover = any(component.manifest.restartable for component in graph.components.values())
+        self._some_finished = asyncio.Event()
+        """Set when a host has finished or is lost."""
         self._steps: Steps | None = None
         if logger.isEnabledFor(logging.DEBUG):
             from lanemesh_orchestrator.runs.steps import Steps
@@ -124,7 +138,14 @@ class ActiveRun:
             self._steps = Steps(run_id)
         self._secrets = graph.secrets()
         self._inputs = RunInputs(run_id, graph.source, graph.source_outputs)
-        self._hosts = RunHosts(run_id, graph, self._open_host, traceparent=self.traceparent, steps=self._steps)
+        self._hosts = RunHosts(
+            run_id,
+            graph,
+            self._open_host,
+            traceparent=self.traceparent,
+            session=options.session,
+            steps=self._steps,
+        )
         self._verdict = Verdict(run_id, self._secrets, self._hosts.probe, self._steps)
         self._deadlocks = DeadlockMonitor(run_id, graph, log.append, self._verdict.add)
         self._router = UpdateRouter(
@@ -274,7 +295,12 @@ class ActiveRun:
             if host.place.merges_frames:
                 self._router.report_running(one.component for one in host.place.instances if not one.helper)
         await phases.start(self._hosts)
-        async with phases.background(self._release_helpers(), self._deadlocks.watch(self._hosts)):
+        work = [self._release_helpers(), self._deadlocks.watch(self._hosts)]
+        if self._can_recover:
+            from lanemesh_orchestrator.runs.ended_consumers import report_ended_consumers
+
+            work.append(report_ended_consumers(self.graph, self._hosts, self._router.going, self._some_finished))
+        async with phases.background(*work):
             while going := self._going_on():
                 await self._verdict.until(going, first=True)
 
@@ -304,8 +330,9 @@ class ActiveRun:
     def _host_finished(self, host: HostHandle, answer: asyncio.Future[list[Fault]]) -> None:
         """Handles a host that has finished or is lost: adds its faults and marks its nodes as ended. Ignores a host that recovery
         has removed from the run."""
-        if not host.started or host not in self._hosts:
-            return
+        if not host.started or host.lost_unstarted or host not in self._hosts:
+            return  # a loss before the start is reported by `phases.start`
+        self._some_finished.set()
         if not self._verdict.stopping.is_set():
             self._verdict.add(*answer.result())
         for instance in host.place.instances:
@@ -313,6 +340,7 @@ class ActiveRun:
 
     def _on_lost(self, host: HostHandle, fault: Fault) -> None:
         """Handles the loss of a started server: places its components again, unless the run is ending."""
+        self._some_finished.set()
         if self._verdict.stopping.is_set():
             self._verdict.add(fault)
             return

@@ -66,6 +66,8 @@ class HostHandle:
         self.connected: asyncio.Future[list[Fault]] = loop.create_future()
         self.finished: asyncio.Future[list[Fault]] = loop.create_future()
         self.started = False
+        self.lost_unstarted = False
+        """Whether the host was lost before the start."""
         self.heard_at = loop.time()
         """Time of the last frame of the host, by the clock of the event loop."""
         self._validator = UpdateValidator(place)
@@ -206,8 +208,10 @@ class HostHandle:
         did = "kept warm" if self.place.keep_warm else "ran"
         message = f"{fault.message}; it {did} {components}" if components else fault.message
         fault = replace(fault.located(components=components, server=self.server), message=message)
-        if self.started and not self.finished.done():
-            self._on_lost(self, fault)
+        if not self.finished.done():
+            self.lost_unstarted = not self.started
+            if self.started:
+                self._on_lost(self, fault)
         for answer in (self.placed, self.connected, self.finished):
             if not answer.done():
                 answer.set_result([fault])

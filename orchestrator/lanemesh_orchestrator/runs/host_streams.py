@@ -53,12 +53,13 @@ class HostStream:
     async def close(self) -> None:
         """Half-closes the stream, and cancels it if the server does not end it within 2 s."""
         import grpc.aio
+        from lanemesh._grpc.writing import half_close
 
         reading, self._reading = self._reading, None
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
                 async with self._writing:
-                    await self.call.done_writing()
+                    await half_close(self.call)
                 await self.call.code()
         except (TimeoutError, grpc.aio.AioRpcError, asyncio.InvalidStateError):
             self.call.cancel()

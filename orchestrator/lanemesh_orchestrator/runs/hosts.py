@@ -30,6 +30,7 @@ class RunHosts(Collection[HostHandle]):
         open_host: Callable[[node_pb2.Place, str], HostHandle],
         *,
         traceparent: str,
+        session: str = "",
         steps: Steps | None = None,
     ) -> None:
         """Creates an empty collection.
@@ -39,6 +40,7 @@ class RunHosts(Collection[HostHandle]):
             graph: its pipeline.
             open_host: opens a host on the server of this name. Raises LanemeshError if the server has left.
             traceparent: the trace of the run.
+            session: the session of the run; empty: none.
             steps: logs the components that each server places.
         """
         self.by_name: dict[str, HostHandle] = {}
@@ -47,6 +49,7 @@ class RunHosts(Collection[HostHandle]):
         self._graph = graph
         self._open_host = open_host
         self._traceparent = traceparent
+        self._session = session
         self._steps = steps
 
     def __iter__(self) -> Iterator[HostHandle]:
@@ -83,6 +86,7 @@ class RunHosts(Collection[HostHandle]):
             run_id=self._run_id,
             timeout=timeout,
             traceparent=self._traceparent,
+            session=self._session,
             again=again,
             done=done,
         )

@@ -29,12 +29,16 @@ class RecentGraphs:
         """The graph of a spec. Variables of a client may be secret: a spec with some is always read.
 
         Args:
-            spec: a spec of a client; its hash is taken over all of it.
+            spec: a spec of a client; its hash is taken over all of it but the session.
             version: changes whenever node types may have changed.
             read: reads the graph; its errors are raised and not kept.
         """
         if spec.variables or spec.ByteSize() > MAX_SPEC_BYTES:
             return read()
+        if spec.session_id:
+            whole, spec = spec, run_pb2.RunSpec()
+            spec.CopyFrom(whole)
+            spec.session_id = ""
         key = hashlib.sha256(spec.SerializeToString(deterministic=True)).digest()
         with self._lock:
             if version != self._version:

@@ -144,7 +144,8 @@ class RunService(run_pb2_grpc.RunServiceServicer):
         try:
             graph = await self._runs.validate_for_client(spec)
             timeout = seconds_of(spec.timeout) if spec.HasField("timeout") else None
-            return start(graph, RunOptions(timeout=timeout, traceparent=traceparent_of(context.invocation_metadata())))
+            trace = traceparent_of(context.invocation_metadata())
+            return start(graph, RunOptions(timeout=timeout, traceparent=trace, session=spec.session_id))
         except PipelineInvalid as error:
             await context.abort_with_status(rpc_status.to_status(error.to_status()))
         except LanemeshError as error:

@@ -74,7 +74,8 @@ class LocalLauncher:
         self._echoes: set[asyncio.Task[None]] = set()
 
     async def launch(self, spec: ServerSpec) -> LocalServer:
-        """Starts a node server. It may use every file and module, because the user controls all pipelines of a local mesh."""
+        """Starts a node server. It may use every file, module, command and host, because the user controls all pipelines of a
+        local mesh."""
         what = ["--nodes", str(spec.nodes), "--reload"] if spec.nodes is not None else [spec.service]
         process = await self._spawn(
             *(
@@ -88,6 +89,12 @@ class LocalLauncher:
                 "/",
                 "--module",
                 "*",
+                "--allow",
+                "write",
+                "--allow",
+                "hosts",
+                "--allow",
+                "commands",
             )
         )
         self._processes = [*(one for one in self._processes if one.returncode is None), process]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lanemesh_orchestrator import Mesh, SyncMesh
 
+    from lanemesh.agents import AgentEvent, AgentReply, AgentRequest, AgentThought
     from lanemesh.chat import (
         ChatEvent,
         ChatFinish,
@@ -62,14 +63,18 @@ if TYPE_CHECKING:
     )
     from lanemesh.faults import Code, Fault, LanemeshError
     from lanemesh.items import Envelope, Group
+    from lanemesh.memory import MemoryEntry, MemoryQuery, MemoryScope, MemorySpace
     from lanemesh.node.context import Context
     from lanemesh.node.function_nodes import node
-    from lanemesh.node.helper_clients import LlmClient, ToolClient
+    from lanemesh.node.helper_clients import AgentClient, LlmClient, MemoryClient, ToolClient
     from lanemesh.node.inputs import Inputs
     from lanemesh.node.node import Invokes, Node, Service
     from lanemesh.node.outputs import Outputs
     from lanemesh.node.ports import In, Out, Pieces, Whole
     from lanemesh.pipeline_faults import PipelineFault, PipelineInvalid, Severity
+    from lanemesh.tools.context import ToolContext
+    from lanemesh.tools.mark import tool
+    from lanemesh.tools.tool_node import ToolNode
     from lanemesh.values import (
         Answer,
         Audio,
@@ -127,6 +132,7 @@ _HOMES = {
         "TraceUpdate",
         "Update",
     ),
+    "lanemesh.agents": ("AgentEvent", "AgentReply", "AgentRequest", "AgentThought"),
     "lanemesh.chat": (
         "ChatEvent",
         "ChatFinish",
@@ -140,6 +146,7 @@ _HOMES = {
     ),
     "lanemesh.faults": ("Code", "Fault", "LanemeshError"),
     "lanemesh.items": ("Envelope", "Group"),
+    "lanemesh.memory": ("MemoryEntry", "MemoryQuery", "MemoryScope", "MemorySpace"),
     "lanemesh.values": (
         "Answer",
         "Audio",
@@ -158,16 +165,24 @@ _HOMES = {
     ),
     "lanemesh.pipeline_faults": ("PipelineFault", "PipelineInvalid", "Severity"),
     "lanemesh.node.context": ("Context",),
-    "lanemesh.node.helper_clients": ("LlmClient", "ToolClient"),
+    "lanemesh.node.helper_clients": ("AgentClient", "LlmClient", "MemoryClient", "ToolClient"),
     "lanemesh.node.inputs": ("Inputs",),
     "lanemesh.node.node": ("Invokes", "Node", "Service"),
     "lanemesh.node.outputs": ("Outputs",),
     "lanemesh.node.ports": ("In", "Out", "Pieces", "Whole"),
+    "lanemesh.tools.context": ("ToolContext",),
+    "lanemesh.tools.mark": ("tool",),
+    "lanemesh.tools.tool_node": ("ToolNode",),
     "lanemesh_orchestrator": ("Mesh", "SyncMesh"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "AgentClient",
+    "AgentEvent",
+    "AgentReply",
+    "AgentRequest",
+    "AgentThought",
     "Answer",
     "Audio",
     "ChatEvent",
@@ -203,6 +218,11 @@ __all__ = [
     "LogLevel",
     "LogUpdate",
     "Media",
+    "MemoryClient",
+    "MemoryEntry",
+    "MemoryQuery",
+    "MemoryScope",
+    "MemorySpace",
     "Mesh",
     "Message",
     "Node",
@@ -242,6 +262,8 @@ __all__ = [
     "ToolCall",
     "ToolCallUpdate",
     "ToolClient",
+    "ToolContext",
+    "ToolNode",
     "ToolProgress",
     "ToolProgressUpdate",
     "ToolResult",
@@ -254,6 +276,7 @@ __all__ = [
     "Video",
     "Whole",
     "node",
+    "tool",
 ]
 
 

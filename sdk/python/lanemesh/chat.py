@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from lanemesh.json_text import read_json
-from lanemesh.values import FrozenDict, Message, ToolCall, Usage, freeze_json
+from lanemesh.values import Audio, Document, FrozenDict, Image, Message, ToolCall, Usage, Video, freeze_json
+
+ToolPart: TypeAlias = Document | Image | Audio | Video
+"""A part of a tool's result that JSON cannot carry, or that has a type."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +63,12 @@ class ToolResult:
     """Whether the call failed."""
     seconds: float | None = None
     """How long the call took; None if it was not measured."""
+    parts: tuple[ToolPart, ...] = ()
+    """Images, audio, video and documents of the result, in order. The content describes each of them, for models that read text
+    only."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "parts", tuple(self.parts))
 
     @property
     def value(self) -> Any:

@@ -14,15 +14,26 @@ from lanemesh.chat import (
     ChatText,
     Sampling,
     ToolEvent,
+    ToolPart,
     ToolProgress,
     ToolResult,
     ToolSpec,
 )
-from lanemesh.codec import decode_message, dump_json, encode_call, encode_message
+from lanemesh.codec import (
+    decode_call,
+    decode_document,
+    decode_media,
+    decode_message,
+    dump_json,
+    encode_call,
+    encode_document,
+    encode_media,
+    encode_message,
+)
 from lanemesh.json_text import read_json
 from lanemesh.times import seconds_of, set_seconds
 from lanemesh.v1 import control_pb2, lane_pb2, update_pb2
-from lanemesh.values import ToolCall, Usage
+from lanemesh.values import Audio, Document, Image, ToolCall, Usage, Video
 
 _OPTIONAL = ("temperature", "top_p", "top_k", "max_tokens", "seed")
 
@@ -45,7 +56,7 @@ def decode_request(message: control_pb2.GenerateRequest) -> ChatRequest:
     return ChatRequest(
         messages=tuple(map(decode_message, message.messages)),
         tools=tuple(decode_spec(spec) for spec in message.tools),
-        schema=_object(message.schema_json) if message.schema_json else None,
+        schema=decode_schema(message.schema_json),
         sampling=Sampling(**given, stop=tuple(sampling.stop)),
     )
 
@@ -80,8 +91,7 @@ def decode_events(message: control_pb2.GenerateResponse) -> Iterator[ChatEvent]:
         case "text":
             yield ChatText(message.text)
         case "tool_call":
-            call = message.tool_call
-            yield ToolCall(call.id, call.name, call.arguments_json)
+            yield decode_call(message.tool_call)
         case "done":
             if message.done.HasField("usage"):
                 usage = message.done.usage
@@ -107,18 +117,55 @@ def encode_result(result: ToolResult) -> control_pb2.ToolResult:
     )
     if result.seconds is not None:
         set_seconds(message.duration, result.seconds)
+    for part in result.parts:
+        _encode_part(message.parts.add(), part)
     return message
 
 
 def decode_result(result: control_pb2.ToolResult) -> ToolResult:
-    """What a call gave."""
+    """What a call gave. Raises ValueError or TypeError if one of its parts is invalid."""
     seconds = seconds_of(result.duration) if result.HasField("duration") else None
-    return ToolResult(result.content_json, result.call_id, result.name, result.is_error, seconds)
+    parts = tuple(part for part in map(_decode_part, result.parts) if part is not None)
+    return ToolResult(result.content_json, result.call_id, result.name, result.is_error, seconds, parts)
+
+
+def _encode_part(message: control_pb2.ToolPart, part: ToolPart) -> None:
+    match part:
+        case Document():
+            encode_document(message.document, part)
+        case Image():
+            encode_media(message.image, part)
+        case Audio():
+            encode_media(message.audio, part)
+        case Video():
+            encode_media(message.video, part)
+        case _:
+            raise TypeError(f"{type(part).__name__} is not a part of a result; use Document, Image, Audio or Video")
+
+
+def _decode_part(message: control_pb2.ToolPart) -> ToolPart | None:
+    """The part; None if this version does not know its kind."""
+    match message.WhichOneof("part"):
+        case "document":
+            return decode_document(message.document)
+        case "image":
+            return decode_media(Image, message.image)
+        case "audio":
+            return decode_media(Audio, message.audio)
+        case "video":
+            return decode_media(Video, message.video)
+    return None
 
 
 def encode_progress(progress: ToolProgress) -> control_pb2.ToolProgress:
     """The protobuf form of a call's progress."""
     return control_pb2.ToolProgress(call_id=progress.call_id, message=progress.message, fraction=progress.fraction)
+
+
+def decode_progress(progress: control_pb2.ToolProgress) -> ToolProgress:
+    """The progress of a call in a message."""
+    fraction = progress.fraction if progress.HasField("fraction") else None
+    return ToolProgress(progress.message, fraction, progress.call_id)
 
 
 def encode_tool_event(event: ToolEvent, call: ToolCall) -> control_pb2.CallToolResponse:
@@ -135,9 +182,7 @@ def decode_tool_event(message: control_pb2.CallToolResponse) -> ToolEvent:
     """The event in a message."""
     if message.HasField("result"):
         return decode_result(message.result)
-    progress = message.progress
-    fraction = progress.fraction if progress.HasField("fraction") else None
-    return ToolProgress(progress.message, fraction, progress.call_id)
+    return decode_progress(message.progress)
 
 
 def encode_tool_request(call: ToolCall, timeout: float | None = None) -> control_pb2.CallToolRequest:
@@ -168,6 +213,11 @@ def encode_tool_update(event: str | ToolCall | ToolEvent, wave: int) -> update_p
 def encode_arguments(arguments: Mapping[str, Any]) -> str:
     """The arguments of a call as JSON text. Raises TypeError or ValueError if they are no JSON."""
     return json.dumps(dict(arguments), ensure_ascii=False, allow_nan=False)
+
+
+def decode_schema(text: str) -> dict[str, Any] | None:
+    """A JSON schema from its text; None if that is empty. Raises ValueError or TypeError if it is not a JSON object."""
+    return _object(text) if text else None
 
 
 def _object(text: str) -> dict[str, Any]:

@@ -122,13 +122,18 @@ def encode_message(message: Message) -> lane_pb2.Message:
 
 def decode_message(message: lane_pb2.Message) -> Message:
     """The turn of a conversation that a message carries."""
-    calls = tuple(ToolCall(call.id, call.name, call.arguments_json) for call in message.tool_calls)
+    calls = tuple(map(decode_call, message.tool_calls))
     return Message(message.role, message.content, calls, message.tool_call_id)
 
 
 def encode_call(call: ToolCall) -> lane_pb2.ToolCall:
     """The protobuf form of a call."""
     return lane_pb2.ToolCall(id=call.id, name=call.name, arguments_json=call.arguments)
+
+
+def decode_call(message: lane_pb2.ToolCall) -> ToolCall:
+    """The call that a message carries."""
+    return ToolCall(message.id, message.name, message.arguments_json)
 
 
 def _encode_question(item: lane_pb2.Item, question: Question) -> None:
@@ -138,7 +143,7 @@ def _encode_question(item: lane_pb2.Item, question: Question) -> None:
     message.history.extend(map(encode_message, question.history))
     message.examples.extend(lane_pb2.Example(question=pair.question, answer=pair.answer) for pair in question.examples)
     for document in question.documents:
-        _encode_document(message.documents.add(), document)
+        encode_document(message.documents.add(), document)
     message.schema_json = "" if question.schema is None else dump_json(question.schema)
     message.embedding.extend(question.embedding)
 
@@ -150,14 +155,14 @@ def _decode_question(item: lane_pb2.Item) -> Question:
         instructions=question.instructions,
         history=tuple(map(decode_message, question.history)),
         examples=tuple(Example(pair.question, pair.answer) for pair in question.examples),
-        documents=tuple(map(_decode_document, question.documents)),
+        documents=tuple(map(decode_document, question.documents)),
         schema=_load_json(question.schema_json) if question.schema_json else None,
         embedding=tuple(question.embedding),
     )
 
 
-def _encode_answer(item: lane_pb2.Item, answer: Answer) -> None:
-    message = item.answer
+def encode_answer(message: lane_pb2.Answer, answer: Answer) -> None:
+    """Sets a message to a piece of an answer."""
     message.SetInParent()
     message.text, message.finish_reason = answer.text, answer.finish_reason
     if answer.data is not None:
@@ -165,11 +170,10 @@ def _encode_answer(item: lane_pb2.Item, answer: Answer) -> None:
     if answer.usage is not None:
         message.usage.prompt_tokens = answer.usage.prompt_tokens
         message.usage.completion_tokens = answer.usage.completion_tokens
-        message.usage.SetInParent()
 
 
-def _decode_answer(item: lane_pb2.Item) -> Answer:
-    answer = item.answer
+def decode_answer(answer: lane_pb2.Answer) -> Answer:
+    """The piece of an answer that a message carries. Raises ValueError if its data is not JSON."""
     usage = None
     if answer.HasField("usage"):
         usage = Usage(answer.usage.prompt_tokens, answer.usage.completion_tokens)
@@ -177,7 +181,16 @@ def _decode_answer(item: lane_pb2.Item) -> Answer:
     return Answer(answer.text, data, answer.finish_reason, usage)
 
 
-def _encode_document(message: lane_pb2.Document, document: Document) -> None:
+def _encode_answer(item: lane_pb2.Item, answer: Answer) -> None:
+    encode_answer(item.answer, answer)
+
+
+def _decode_answer(item: lane_pb2.Item) -> Answer:
+    return decode_answer(item.answer)
+
+
+def encode_document(message: lane_pb2.Document, document: Document) -> None:
+    """Fills an empty message with a document."""
     message.SetInParent()
     message.content, message.id, message.source = document.content, document.id, document.source
     message.embedding.extend(document.embedding)
@@ -188,7 +201,8 @@ def _encode_document(message: lane_pb2.Document, document: Document) -> None:
     message.metadata_json = dump_json(document.metadata) if document.metadata else ""
 
 
-def _decode_document(document: lane_pb2.Document) -> Document:
+def decode_document(document: lane_pb2.Document) -> Document:
+    """The document in a message. Raises ValueError or TypeError if it is not a valid one."""
     return Document(
         content=document.content,
         id=document.id,
@@ -211,7 +225,8 @@ def _decode_table(item: lane_pb2.Item) -> Table:
     return Table(tuple(item.table.columns), rows)
 
 
-def _encode_media(message: lane_pb2.Media, media: Media) -> None:
+def encode_media(message: lane_pb2.Media, media: Media) -> None:
+    """Fills an empty message with an image, or a piece of audio or video."""
     message.SetInParent()
     message.mime_type, message.content, message.uri = media.mime_type, media.content, media.uri
     if media.timestamp is not None:
@@ -232,7 +247,8 @@ def _encode_data(item: lane_pb2.Item, value: Any) -> None:
     item.data_json = dump_json(value)
 
 
-def _decode_media(kind: type[AnyMedia], media: lane_pb2.Media) -> AnyMedia:
+def decode_media(kind: type[AnyMedia], media: lane_pb2.Media) -> AnyMedia:
+    """The value of a kind in a message. Raises ValueError or TypeError if it is not a valid one."""
     return kind(
         mime_type=media.mime_type,
         content=media.content,
@@ -274,12 +290,12 @@ _ENCODE: dict[LaneType, Callable[[lane_pb2.Item, Any], None]] = {
     LaneType.TEXT: _encode_text,
     LaneType.QUESTIONS: _encode_question,
     LaneType.ANSWERS: _encode_answer,
-    LaneType.DOCUMENTS: lambda item, value: _encode_document(item.document, value),
+    LaneType.DOCUMENTS: lambda item, value: encode_document(item.document, value),
     LaneType.TABLE: _encode_table,
     LaneType.TAGS: _encode_tags,
-    LaneType.IMAGE: lambda item, value: _encode_media(item.image, value),
-    LaneType.AUDIO: lambda item, value: _encode_media(item.audio, value),
-    LaneType.VIDEO: lambda item, value: _encode_media(item.video, value),
+    LaneType.IMAGE: lambda item, value: encode_media(item.image, value),
+    LaneType.AUDIO: lambda item, value: encode_media(item.audio, value),
+    LaneType.VIDEO: lambda item, value: encode_media(item.video, value),
     LaneType.DATA: _encode_data,
 }
 
@@ -287,12 +303,12 @@ _DECODE: dict[LaneType, Callable[[lane_pb2.Item], Any]] = {
     LaneType.TEXT: lambda item: item.text,
     LaneType.QUESTIONS: _decode_question,
     LaneType.ANSWERS: _decode_answer,
-    LaneType.DOCUMENTS: lambda item: _decode_document(item.document),
+    LaneType.DOCUMENTS: lambda item: decode_document(item.document),
     LaneType.TABLE: _decode_table,
     LaneType.TAGS: _decode_tags,
-    LaneType.IMAGE: lambda item: _decode_media(Image, item.image),
-    LaneType.AUDIO: lambda item: _decode_media(Audio, item.audio),
-    LaneType.VIDEO: lambda item: _decode_media(Video, item.video),
+    LaneType.IMAGE: lambda item: decode_media(Image, item.image),
+    LaneType.AUDIO: lambda item: decode_media(Audio, item.audio),
+    LaneType.VIDEO: lambda item: decode_media(Video, item.video),
     LaneType.DATA: lambda item: _load_json(item.data_json),
 }
 

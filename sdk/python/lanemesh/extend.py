@@ -12,23 +12,33 @@ from lanemesh import lazy_name
 if TYPE_CHECKING:
     from lanemesh._aio.forks import close_in_children
     from lanemesh._aio.shared import SharedCache
+    from lanemesh.control.remote_tools import RemoteTools
     from lanemesh.json_text import json_depth, read_json, to_json
     from lanemesh.node.callables import innermost
     from lanemesh.node.runtime.resources import Reloadable
     from lanemesh.node.user_functions import call_function, in_thread
+    from lanemesh.permissions import matches_host, not_permitted
     from lanemesh.rendering import rendered
     from lanemesh.server.user_code import UserCode, UserCodeFailed
+    from lanemesh.tools.errors import CallFailed
+    from lanemesh.tools.function import ToolFunction
+    from lanemesh.tools.mark import options_of
     from lanemesh.values import INT_MAX, INT_MIN, MAX_JSON_DEPTH, copy_json
 
 _HOMES = {
     "lanemesh._aio.shared": ("SharedCache",),
     "lanemesh._aio.forks": ("close_in_children",),
+    "lanemesh.control.remote_tools": ("RemoteTools",),
     "lanemesh.json_text": ("json_depth", "read_json", "to_json"),
     "lanemesh.node.callables": ("innermost",),
     "lanemesh.node.runtime.resources": ("Reloadable",),
     "lanemesh.node.user_functions": ("call_function", "in_thread"),
+    "lanemesh.permissions": ("matches_host", "not_permitted"),
     "lanemesh.rendering": ("rendered",),
     "lanemesh.server.user_code": ("UserCode", "UserCodeFailed"),
+    "lanemesh.tools.errors": ("CallFailed",),
+    "lanemesh.tools.function": ("ToolFunction",),
+    "lanemesh.tools.mark": ("options_of",),
     "lanemesh.values": ("INT_MAX", "INT_MIN", "MAX_JSON_DEPTH", "copy_json"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -37,8 +47,11 @@ __all__ = [
     "INT_MAX",
     "INT_MIN",
     "MAX_JSON_DEPTH",
+    "CallFailed",
     "Reloadable",
+    "RemoteTools",
     "SharedCache",
+    "ToolFunction",
     "UserCode",
     "UserCodeFailed",
     "call_function",
@@ -47,6 +60,9 @@ __all__ = [
     "in_thread",
     "innermost",
     "json_depth",
+    "matches_host",
+    "not_permitted",
+    "options_of",
     "read_json",
     "rendered",
     "to_json",

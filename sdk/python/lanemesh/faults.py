@@ -213,6 +213,8 @@ def user_frames(error: BaseException) -> str:
         error = error.raised
     own = (
         "/lanemesh/node/",
+        "/lanemesh/tools/",
+        "/lanemesh/_aio/",
         "/lanemesh/lanes/",
         "/lanemesh/control/",
         "/lanemesh/server/",

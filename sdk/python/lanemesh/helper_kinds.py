@@ -61,6 +61,30 @@ _TOOL = HelperKind(
         "call_tool": HelperMethod("`async def call_tool(self, context, call)` with `yield`", 2, streams=True),
     },
 )
+_MEMORY = HelperKind(
+    name="memory",
+    service="lanemesh.v1.MemoryService",
+    module="lanemesh.control.memory",
+    noun="memory",
+    several="memories",
+    methods={
+        "put": HelperMethod("`async def put(self, context, space, entry, ttl)`", 4),
+        "get": HelperMethod("`async def get(self, context, space, key)`", 3),
+        "list": HelperMethod("`async def list(self, context, space, prefix, limit)` with `yield`", 4, streams=True),
+        "search": HelperMethod("`async def search(self, context, space, query)` with `yield`", 3, streams=True),
+        "clear": HelperMethod("`async def clear(self, context, space, prefix)`", 3),
+    },
+)
+_AGENT = HelperKind(
+    name="agent",
+    service="lanemesh.v1.AgentService",
+    module="lanemesh.control.agent",
+    noun="agent",
+    several="agents",
+    methods={
+        "run_agent": HelperMethod("`async def run_agent(self, context, request)` with `yield`", 2, streams=True),
+    },
+)
 
-HELPER_KINDS: dict[str, HelperKind] = {kind.name: kind for kind in (_LLM, _TOOL)}
+HELPER_KINDS: dict[str, HelperKind] = {kind.name: kind for kind in (_LLM, _TOOL, _MEMORY, _AGENT)}
 """The kinds by name."""

@@ -46,6 +46,11 @@ class Reason(StrEnum):
     WRONG_VALUE = "wrong-value"
     """A value has the right type, but a lane cannot carry it, such as NaN in JSON."""
 
+    BAD_PERMISSION = "bad-permission"
+    """There is no permission with this name."""
+    NOT_PERMITTED = "not-permitted"
+    """A component would do something that the operator of its node server does not permit."""
+
     # Nodes while they run
 
     BAD_RESULT = "bad-result"
@@ -127,12 +132,12 @@ class Reason(StrEnum):
     UNKNOWN_CLASS_TYPE = "unknown-class-type"
     """This version does not know the class of a control connection."""
 
-    # Helpers: models and tools
+    # Helpers: models, tools, memories and agents
 
     DUPLICATE_TOOL = "duplicate-tool"
-    """Two helpers of one invoker offer tools with the same name."""
+    """A helper offers two tools with the same name."""
     BAD_REQUEST = "bad-request"
-    """A language model received a chat request that it cannot decode."""
+    """A helper received a request that it cannot decode, or that is outside its limits."""
     BAD_TOOL = "bad-tool"
     """The parameters of a tool are not a JSON schema."""
     HELPER_CLOSED = "helper-closed"
@@ -144,9 +149,21 @@ class Reason(StrEnum):
     HELPER_UNREACHABLE = "helper-unreachable"
     """A helper cannot be reached, or its connection broke."""
     NO_RESULT = "no-result"
-    """A tool ended without a result."""
+    """A tool ended without a result, or an agent without an answer."""
+    NO_SESSION = "no-session"
+    """A node used the memory of a session in a run that belongs to none."""
     NOT_OFFERED = "not-offered"
     """A helper does not offer the service that was called."""
+    OTHER_SESSION = "other-session"
+    """A memory was asked for another session than that of its run."""
+    BAD_ARGUMENTS = "bad-arguments"
+    """A tool was called with invalid arguments."""
+    BAD_TOOL_FUNCTION = "bad-tool-function"
+    """A function cannot be offered as a tool."""
+    INSECURE_TOKEN = "insecure-token"
+    """A token would be sent to another machine without encryption."""
+    TOOL_TIMEOUT = "tool-timeout"
+    """A tool did not end within its own time limit."""
     TOOL_FAILED = "tool-failed"
     """A tool raised an exception, or ended without a result."""
     SEVERAL_HELPERS = "several-helpers"
@@ -216,6 +233,12 @@ class Reason(StrEnum):
     """A mesh or a client was used after it was closed."""
     MODULE_NOT_ALLOWED = "module-not-allowed"
     """A config names a Python module that its node server does not allow."""
+    COMMAND_NOT_ALLOWED = "command-not-allowed"
+    """A config names a command that its node server does not allow."""
+    VARIABLE_NOT_ALLOWED = "variable-not-allowed"
+    """A config sets an environment variable that its node server does not allow."""
+    HOST_NOT_ALLOWED = "host-not-allowed"
+    """A config names a URL of a host that its node server does not allow."""
     FILE_OUTSIDE_ROOTS = "file-outside-roots"
     """A config names a file that is not under the roots of its node server."""
     FORKED = "forked"

@@ -1,10 +1,15 @@
-"""The tools service: plain Python functions as tools."""
+"""The tools service: nodes whose tools models can call."""
 
 from lanemesh import Service
 
+from lanemesh_services.tools.files import ToolFiles
+from lanemesh_services.tools.git import ToolGit
+from lanemesh_services.tools.grpc_tools import ToolGrpc
+from lanemesh_services.tools.http import ToolHttp
+from lanemesh_services.tools.mcp import ToolMcp
 from lanemesh_services.tools.python import ToolPython
-from lanemesh_services.tools.steps import Progress
+from lanemesh_services.tools.shell import ToolShell
 
-__all__ = ["SERVICE", "Progress"]
+__all__ = ["SERVICE"]
 
-SERVICE = Service("tools", [ToolPython])
+SERVICE = Service("tools", [ToolPython, ToolHttp, ToolFiles, ToolGit, ToolShell, ToolGrpc, ToolMcp])

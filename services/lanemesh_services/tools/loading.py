@@ -11,18 +11,17 @@ from types import ModuleType
 from typing import Any
 
 from lanemesh import LanemeshError
-from lanemesh.extend import Reloadable, UserCode, UserCodeFailed
+from lanemesh.extend import Reloadable, ToolFunction, UserCode, UserCodeFailed, options_of
 
 from lanemesh_services.tools.errors import bad_file
-from lanemesh_services.tools.functions import Function
 
 log = logging.getLogger("lanemesh.tools")
 
 
-class Functions(dict[str, Function], Reloadable):
+class Functions(dict[str, ToolFunction], Reloadable):
     """Functions by name, with the code that they came from."""
 
-    def __init__(self, functions: dict[str, Function], code: UserCode) -> None:
+    def __init__(self, functions: dict[str, ToolFunction], code: UserCode) -> None:
         super().__init__(functions)
         self._code = code
 
@@ -41,7 +40,8 @@ def load_functions(file: str, module: str, names: Sequence[str]) -> Functions:
     Args:
         file: path of a Python file, relative to the working directory; or empty.
         module: dotted name of a module; or empty.
-        names: the requested functions; none: every public function that the file itself defines.
+        names: the requested functions; none: those that are marked with `@tool`, or if there are none, every public function that
+            the file itself defines.
 
     Raises:
         LanemeshError: "bad-tool-file" or "bad-tool-function".
@@ -55,7 +55,13 @@ def load_functions(file: str, module: str, names: Sequence[str]) -> Functions:
     except UserCodeFailed as error:
         raise bad_file(where, f"it cannot be imported: {error}", "Run it with Python to see the error.") from error
     try:
-        functions = {name: Function(call, where, name) for name, call in _chosen(code.module, names, where).items()}
+        functions: dict[str, ToolFunction] = {}
+        for name, call in _chosen(code.module, names, where).items():
+            function = ToolFunction(call, where, name)
+            if function.name in functions:
+                hint = "Give one of them another name, with @tool(name=...)."
+                raise bad_file(where, f'two of its functions are the tool "{function.name}"', hint)
+            functions[function.name] = function
     except BaseException:
         code.close()
         raise
@@ -85,8 +91,12 @@ def _path(file: str) -> Path:
 
 
 def public_functions(module: ModuleType, where: str) -> dict[str, Callable[..., Any]]:
-    """The functions that a module offers by default: its own public functions, decorated or not, partial applications, and objects
-    and methods of its own classes. A warning is logged for each of the latter three that models cannot call."""
+    """The functions that a module offers by default: those that it marks with `@tool`; if it marks none, its own public functions,
+    decorated or not, partial applications, and objects and methods of its own classes. A warning is logged for each of the latter
+    three that models cannot call."""
+    marked = {name: value for name, value in vars(module).items() if _is_marked(value, module)}
+    if marked:
+        return marked
     public: dict[str, Callable[..., Any]] = {}
     for name, value in vars(module).items():
         if name.startswith("_") or not callable(value) or inspect.isclass(value):
@@ -97,12 +107,20 @@ def public_functions(module: ModuleType, where: str) -> dict[str, Callable[..., 
             continue
         if not inspect.isfunction(value) and not hasattr(value, "__wrapped__"):
             try:
-                Function(value, where, name)
+                ToolFunction(value, where, name)
             except LanemeshError as error:
                 log.warning("%s is callable, but is not offered as a tool: %s", name, error)
                 continue
         public[name] = value
     return public
+
+
+def _is_marked(value: Any, module: ModuleType) -> bool:
+    """It is a function of the module itself below `@tool`."""
+    if not callable(value) or inspect.isclass(value) or options_of(value) is None:
+        return False
+    home: str | None = getattr(value, "__module__", None)
+    return home in (module.__name__, "functools", None)
 
 
 def _chosen(module: ModuleType, names: Sequence[str], where: str) -> dict[str, Callable[..., Any]]:

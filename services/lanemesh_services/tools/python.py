@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import Any
 
-from lanemesh import Context, Node, ToolCall, ToolProgress, ToolResult, ToolSpec
-from lanemesh.extend import in_thread
+from lanemesh import ToolNode
+from lanemesh.extend import ToolFunction, in_thread
 from pydantic import BaseModel, Field
 
-from lanemesh_services.tools.errors import unknown_tool
-from lanemesh_services.tools.steps import Progress
 
-
-class ToolPython(Node):
+class ToolPython(ToolNode):
     """Offers the functions of a Python file as tools.
 
-    Every public function with type hints becomes one: its docstring is the description for the model, its type hints are the
-    parameters. Plain functions run in worker threads, `async` ones on the event loop; generators may yield `Progress` before their
-    result.
+    If the file marks functions with `@tool`, these are its tools. Otherwise every public function with type hints is one. The
+    docstring is the description for the model, and the type hints are the parameters. Plain functions run in worker threads,
+    `async` ones on the event loop; generators yield their progress.
     """
-
-    offers: ClassVar = ("tool",)
 
     class Config(BaseModel):
         """Settings of the tools. Either `file` or `module` is set."""
@@ -39,7 +33,14 @@ class ToolPython(Node):
             json_schema_extra={"format": "python-module"},
         )
         functions: list[str] = Field(
-            default=[], description="The functions to offer; default: every public one of the file."
+            default=[],
+            description="The functions to offer; default: those that the file marks with `@tool`; if it marks none, every "
+            "public one.",
+        )
+        secrets: dict[str, str] = Field(
+            default={},
+            description="Secrets for the functions, as `context.secrets`: from environment variables of the node server, such as "
+            '{"key": "${WEATHER_KEY}"}.',
         )
 
     @classmethod
@@ -55,18 +56,7 @@ class ToolPython(Node):
         """Removes the modules of the file."""
         resource.close()
 
-    async def list_tools(self, context: Context) -> list[ToolSpec]:
-        """The functions."""
-        return [function.spec for function in self.resource.values()]
-
-    async def call_tool(self, context: Context, call: ToolCall) -> AsyncGenerator[ToolProgress | ToolResult, None]:
-        """Calls a function. An exception ends the call."""
-        function = self.resource.get(call.name)
-        if function is None:
-            raise unknown_tool(call.name, self.resource)
-        async with aclosing(function.run(function.parse(call.arguments))) as steps:
-            async for step in steps:
-                if isinstance(step, Progress):
-                    yield ToolProgress(step.message, step.fraction)
-                else:
-                    yield ToolResult(step.content)
+    def tools(self) -> Mapping[str, ToolFunction]:
+        """The functions by the names of the tools."""
+        functions: Mapping[str, ToolFunction] = self.resource
+        return functions

@@ -310,7 +310,7 @@ def test_without_await_it_is_read_in_every_way() -> None:
             assert host.attach(request.id).result().state == "cancelled"
             with pytest.raises(RunFailed, match=r"timeout of 0\.1 s"):
                 host.request(HANGS, "x", timeout=0.1).all()
-    with pytest.raises(RuntimeError, match="closed"):
+    with pytest.raises(LanemeshError, match="closed"):
         client.request(ECHO, "x")
     loop.call(orchestrator.close())
     loop.stop()

@@ -199,7 +199,7 @@ def test_closing_ends_its_runs_and_its_thread() -> None:
     mesh.close()
     assert started_since(before) == set()
     for call in (lambda: mesh.validate(upper()), lambda: run.push("x"), lambda: next(outputs)):
-        with pytest.raises(RuntimeError, match="closed"):
+        with pytest.raises(LanemeshError, match="closed"):
             call()
 
 
@@ -220,7 +220,7 @@ def test_a_call_from_its_own_loop_is_refused_instead_of_waiting_for_ever() -> No
     async def calls_itself() -> None:
         loop.call(nothing())
 
-    with pytest.raises(RuntimeError, match="its own event loop"):
+    with pytest.raises(LanemeshError, match="its own event loop"):
         loop.call(calls_itself())
     loop.stop()
 

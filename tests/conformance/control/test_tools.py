@@ -37,12 +37,27 @@ async def test_happy_no_helper_no_tools() -> None:
     assert await tools.specs() == ()
 
 
-async def test_error_two_tools_of_one_name_name_both_helpers(reach: Reach) -> None:
-    one = await reach.tools(helper_of(Kit, "tool_1"))
-    two = await reach.tools(helper_of(Kit, "tool_2", names=("hang",)))
-    with pytest.raises(LanemeshError, match=r'tool_1.* and .*tool_2.* both have a tool "hang".*Rename') as caught:
-        await ToolSet([one, two]).reach()
-    assert caught.value.fault.details["helpers"] == "tool_1, tool_2"
+async def test_happy_two_tools_of_one_name_are_both_reachable(reach: Reach) -> None:
+    helpers = [
+        helper_of(Kit, name, names=names) for name, names in (("one", ("echo", "hang")), ("two", ("echo", "fail")))
+    ]
+    tools = ToolSet([await reach.tools(helper) for helper in helpers])
+    await tools.reach()
+    assert [spec.name for spec in await tools.specs()] == ["one_echo", "hang", "two_echo", "fail"]
+    for number, name in enumerate(("one_echo", "two_echo")):
+        events = [event async for event in tools.stream(ToolCall("c1", name, '{"x": 1}'))]
+        assert isinstance(events[-1], ToolResult)
+        assert events[-1].name == name
+        assert [helper.activity.calls for helper in helpers] == [1, number]
+    with pytest.raises(LanemeshError, match='several helpers have a tool "echo"; call one of them: one_echo, two_echo'):
+        await collect(tools, "echo")
+
+
+async def test_error_a_helper_with_two_tools_of_one_name(reach: Reach) -> None:
+    one = await reach.tools(helper_of(Kit, "tool_1", names=("hang", "hang")))
+    with pytest.raises(LanemeshError, match=r'tool_1.* has a tool "hang" twice.*Rename') as caught:
+        await ToolSet([one]).reach()
+    assert caught.value.fault.details["helpers"] == "tool_1"
 
 
 async def test_error_an_unknown_tool_is_reported_with_the_known_ones(reach: Reach) -> None:

@@ -232,7 +232,12 @@ def formats(rule: Any) -> set[str]:
 
 
 def test_every_setting_that_takes_a_path_has_its_format() -> None:
-    known = {"tool_python": {"file"}, "llm_llamacpp": {"model"}, "llm_transformers": {"model"}}
+    known = {
+        "tool_python": {"file"},
+        "tool_mcp": {"folder"},
+        "llm_llamacpp": {"model"},
+        "llm_transformers": {"model"},
+    }
     found: dict[str, set[str]] = {}
     for service in all_services(service_names(), []):
         for node in service.nodes:

@@ -20,6 +20,7 @@ from lanemesh.faults import Fault, LanemeshError
 from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator import Mesh
 
+from rigs import footprint
 from rigs.runs import (
     chat,
     ended,
@@ -188,6 +189,7 @@ async def test_two_hundred_runs_at_once_end_right_and_leave_nothing(mesh: Mesh) 
         results = await asyncio.gather(*(mesh.run(document, inputs=inputs).result() for _ in range(200)))
         assert {(result.state, result.values) for result in results} == {("completed", tuple(inputs))}
         await until(lambda: not any(server.active_instances for server in mesh.orchestrator.registry.servers()))
+        await until(lambda: not footprint.tasks_of_runs())
         gc.collect()  # what is unreachable is no leak, whenever the interpreter would find it
         processes = [own, *own.children()]
         files = sum(process.num_fds() for process in processes)
@@ -341,11 +343,11 @@ async def test_a_flood_of_log_lines_is_counted_and_costs_no_output(host: RunHost
     assert len(told) + left_out <= 40_000 + 1  # the lines, and one warning that the body keeps the event loop busy
 
 
-async def test_a_flood_of_progress_waits_for_its_reader(mesh: Mesh) -> None:
-    document = line(node("a", "talk", "chat", lines=0, progress=5_000))
+async def test_a_flood_of_thoughts_waits_for_its_reader(mesh: Mesh) -> None:
+    document = line(node("a", "talk", "chat", lines=0, thoughts=5_000))
     result, updates = await ended(mesh.run(document, input="x"))
-    done = [update.progress.done for update in updates if update.WhichOneof("kind") == "progress"]
-    assert done == list(range(5_000))
+    thoughts = [update.tool.thought for update in updates if update.WhichOneof("kind") == "tool"]
+    assert thoughts == [f"{number}" for number in range(5_000)]
     assert result.values == ("x",)
 
 

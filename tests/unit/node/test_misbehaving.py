@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
-from lanemesh import Context, In, Inputs, Node, Out, Outputs
+from lanemesh import Context, In, Inputs, Node, Out, Outputs, ProgressUpdate
 from lanemesh.faults import Fault
 from lanemesh.node.runtime.actor import State
 from lanemesh.testing import run_node
@@ -204,7 +204,9 @@ def test_what_cannot_be_shown_does_not_fail_the_body(case: str, caplog: pytest.L
     with caplog.at_level(logging.INFO, "lanemesh.node"):
         result = run_node(Logging, case=case)
     assert result.out == [case]
-    told = [record.getMessage() for record in caplog.records] + [update.progress.message for update in result.updates]
+    told = [record.getMessage() for record in caplog.records] + [
+        update.message for update in result.updates if isinstance(update, ProgressUpdate)
+    ]
     assert len(told) == 1
     if "surrogate" in case:
         assert "\\udc80" in told[0]

@@ -38,7 +38,7 @@ RESERVED = (
         "sends_one",
         "manifest",
     ),
-    *("process", "gen_process", "run", "chat", "list_tools", "call_tool", "__class__", "__dict__", "_Odd__mangled"),
+    *("process", "gen_process", "run", "__class__", "__dict__", "_Odd__mangled"),
 )
 
 
@@ -47,6 +47,18 @@ RESERVED = (
 def test_a_port_called_like_an_attribute_of_every_node_is_refused(port: str, kind: Any) -> None:
     with pytest.raises(NodeDefinitionError, match=f'reserved name "{port}"'):
         type("Odd", (Node,), {"__annotations__": {port: kind[str]}})
+
+
+@pytest.mark.parametrize(
+    ("kind", "method"),
+    [("llm", "chat"), ("tool", "list_tools"), ("tool", "call_tool"), ("memory", "search"), ("agent", "run_agent")],
+)
+def test_a_port_called_like_a_method_of_helpers_is_refused_only_in_nodes_of_that_kind(kind: str, method: str) -> None:
+    with pytest.raises(NodeDefinitionError, match=f'reserved name "{method}"'):
+        type("Odd", (Node,), {"offers": (kind,), "__annotations__": {method: In[str]}})
+
+    plain = type("Plain", (Node,), {"__annotations__": {method: In[str]}, "process": lambda self, context: {}})
+    assert list(plain.inputs_) == [method]  # type: ignore[attr-defined]
 
 
 def test_a_port_called_like_a_method_of_a_base_is_refused_and_a_redeclared_one_is_not() -> None:

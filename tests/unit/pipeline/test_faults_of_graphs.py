@@ -456,18 +456,18 @@ def test_an_edge_whose_port_cannot_be_read_has_no_faults_that_follow_from_it() -
 def test_a_helper_of_a_class_that_is_not_served_is_a_fault_that_names_those_that_are() -> None:
     types = {
         **manifests(),
-        "remembering": node_pb2.Manifest(provider="remembering", offers=["memory", "tool"]),
+        "remembering": node_pb2.Manifest(provider="remembering", offers=["oracle", "tool"]),
         "forgetful": node_pb2.Manifest(
             provider="forgetful",
             inputs=[takes("text", "text")],
             outputs=[sends("out", "text")],
-            invokes=[node_pb2.Invocation(class_type="memory", min=1)],
+            invokes=[node_pb2.Invocation(class_type="oracle", min=1)],
         ),
     }
     document = write(
         component("chat", "chat"),
         component("f", "forgetful", "text chat"),
-        component("m", "remembering", control=helps("f", "memory")),
+        component("m", "remembering", control=helps("f", "oracle")),
         component("out", "response", "text f"),
     )
     with pytest.raises(PipelineInvalid) as caught:
@@ -477,7 +477,7 @@ def test_a_helper_of_a_class_that_is_not_served_is_a_fault_that_names_those_that
         ("/components/2/control/0/classType", "unserved-class-type"),
     ]
     asked, offering = caught.value.faults
-    served = 'cannot be called. "llm" and "tool" are offered.'
-    assert asked.message == f'f (forgetful) needs a helper of the class "memory", which {served}'
-    assert offering.message == 'Helpers of the class "memory" cannot be called. "llm" and "tool" are offered.'
+    served = 'cannot be called. Those that can be called: "llm", "tool", "memory", "agent".'
+    assert asked.message == f'f (forgetful) needs a helper of the class "oracle", which {served}'
+    assert offering.message == f'Helpers of the class "oracle" {served}'
     assert offering.hint == 'Write "classType": "tool".'

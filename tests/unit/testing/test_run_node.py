@@ -7,12 +7,24 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any, ClassVar
 
 import pytest
-from lanemesh import Answer, Context, In, Inputs, LanemeshError, Node, Out, Outputs, Question
+from lanemesh import (
+    Answer,
+    Context,
+    In,
+    Inputs,
+    Invokes,
+    LanemeshError,
+    Node,
+    Out,
+    Outputs,
+    ProgressUpdate,
+    Question,
+    ThoughtUpdate,
+)
 from lanemesh.chat import ChatRequest, ChatText
 from lanemesh.faults import ValueRefused
 from lanemesh.node.runtime.actor import State
-from lanemesh.testing import ScriptedModel, run_node, run_node_async
-from lanemesh.v1 import update_pb2
+from lanemesh.testing import DictMemory, ScriptedAgent, ScriptedModel, run_node, run_node_async
 from lanemesh.values import Message
 from pydantic import BaseModel, ValidationError
 
@@ -115,7 +127,8 @@ class Progress(Node):
     """Tells how far it is."""
 
     async def run(self, context: Context, inputs: Inputs, outputs: Outputs) -> None:
-        await context.report(update_pb2.ProgressUpdate(done=1, total=2))
+        context.progress(1, 2)
+        await context.report_tool("done", wave=2)
 
 
 class Endless(Node):
@@ -227,8 +240,11 @@ def test_an_unconnected_port_is_reported() -> None:
 
 
 def test_reports_are_kept() -> None:
-    (update,) = run_node(Progress).updates
-    assert (update.progress.component, update.progress.done, update.progress.total) == ("progress_1", 1, 2)
+    first, second = run_node(Progress).updates
+    assert isinstance(first, ProgressUpdate)
+    assert isinstance(second, ThoughtUpdate)
+    assert (first.component, first.done, first.total) == ("progress_1", 1, 2)
+    assert (second.component, second.text, second.wave) == ("progress_1", "done", 2)
 
 
 def test_a_node_that_does_not_end_fails_the_test() -> None:
@@ -244,3 +260,40 @@ def test_nothing_stays_behind() -> None:
         return iter(asyncio.all_tasks() - before)
 
     assert not list(asyncio.run(trial()))
+
+
+class Noting(Node):
+    """Keeps each text, and finds it again."""
+
+    invokes: ClassVar = (Invokes("memory"), Invokes("agent", 0, None, name="checker"))
+    text: In[str]
+    out: Out[str]
+
+    async def process(self, context: Context) -> dict[str, str]:
+        facts = context.memory.space("session", namespace="facts")
+        replaced = await facts.put("a", self.text, ttl=60)
+        await facts.put("b", {"n": 1}, text="two words", embedding=[1.0])
+        listed = [entry.key async for entry in facts.list("a")]
+        found = [(entry.key, entry.score) async for entry in facts.search("two lines")]
+        one = await facts.get("a")
+        assert one is not None
+        assert one.expires_at is not None
+        await facts.clear("b")
+        checked = [str(await agent.run(one.value)) for agent in context.agents]
+        return {"out": f"{replaced} {listed} {found} {one.value} {await facts.get('b')} {checked} {context.session}"}
+
+
+def test_a_node_uses_a_memory_and_agents() -> None:
+    memory, agent = DictMemory({"k": 1}), ScriptedAgent("yes", "no")
+
+    result = run_node(Noting, text=["x", "y"], memory=memory, agents={"checker": agent}, session="s")
+
+    assert result.out == ["False ['a'] [('b', 0.5)] x None ['yes'] s", "True ['a'] [('b', 0.5)] y None ['no'] s"]
+    assert memory.values == {"k": 1}
+    assert memory.space("session", namespace="facts").values == {"a": "y"}
+    assert [request.messages[0].content for request in agent.requests] == ["x", "y"]
+
+
+def test_error_an_agent_without_a_further_reply_fails_the_test() -> None:
+    with pytest.raises(AssertionError, match="called 2 times, but has 1 replies"):
+        run_node(Noting, text=["x", "y"], memory={}, agents={"checker": "yes"})

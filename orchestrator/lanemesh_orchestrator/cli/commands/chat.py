@@ -7,6 +7,7 @@ import concurrent.futures
 import contextlib
 import logging
 import queue
+import secrets
 import signal
 import sys
 import threading
@@ -70,6 +71,8 @@ class ChatOptions:
     """`--set`."""
     turns: int = 20
     """`--history`: maximum number of earlier turns that are sent with a question."""
+    session: str = ""
+    """`--session`; empty: a new one."""
     debug: bool = False
     """`--debug`."""
     log_level: int = logging.WARNING
@@ -229,6 +232,10 @@ def _answer(loop: LoopThread, session: Session, text: str) -> None:
             raise
 
 
+def _new_session() -> str:
+    return f"chat-{secrets.token_hex(16)}"
+
+
 class Session:
     """A conversation: its mesh and its turns. It is used in the thread of the loop."""
 
@@ -244,6 +251,8 @@ class Session:
         self._takes_questions = False
         self._run: Run | None = None
         self._first = True
+        self._id = options.session or _new_session()
+        """The session of its runs: they share its memory."""
 
     @property
     def _host(self) -> RunHost:
@@ -279,9 +288,10 @@ class Session:
             await self._run.cancel("interrupted by the user")
 
     async def reset(self) -> None:
-        """Forgets the turns so far."""
+        """Forgets the turns so far, and begins a new session."""
         self._history.clear()
         self._transcript.clear()
+        self._id = _new_session()
 
     async def transcript(self) -> str:
         """The conversation as text: each question after "> ", and its answer."""
@@ -292,7 +302,11 @@ class Session:
         history = tuple(message for turn in self._history for message in turn)
         given = Question(text, history=history) if self._takes_questions else text
         self._run = self._host.run(
-            self._pipeline.document, input=given, settings=self._settings, variables=self._pipeline.variables
+            self._pipeline.document,
+            input=given,
+            settings=self._settings,
+            variables=self._pipeline.variables,
+            session=self._id,
         )
         try:
             answer = await self._show(self._run)

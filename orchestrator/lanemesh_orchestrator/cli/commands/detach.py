@@ -46,6 +46,7 @@ async def _main(options: RunOptions) -> str:
                     timeout=options.timeout,
                     trace=options.trace,
                     variables=pipeline.variables,
+                    session=options.session,
                 )
             except PipelineInvalid as error:
                 raise InvalidPipeline(pipeline.name, pipeline.text, error.faults) from None

@@ -64,6 +64,8 @@ class RunOptions:
     """`--timeout`, in seconds."""
     trace: Trace | None = None
     """`--trace`."""
+    session: str = ""
+    """`--session`."""
     log_level: int = logging.WARNING
     """The lowest level of shown log lines of nodes."""
 
@@ -96,6 +98,7 @@ async def _main(options: RunOptions) -> ExitCode:
                     timeout=options.timeout,
                     trace=options.trace,
                     variables=pipeline.variables,
+                    session=options.session,
                 )
                 async with StartedRun(started, pipeline) as updates:
                     interrupts.cancel = lambda: started.cancel("interrupted by the user")

@@ -118,6 +118,7 @@ def node(
     labels: Sequence[str],
     files: Sequence[Path],
     modules: Sequence[str],
+    allow: Sequence[str],
     log_level: str | None,
     debug: bool,
 ) -> NoReturn:
@@ -145,6 +146,7 @@ def node(
     arguments += [f"--label={label}" for label in labels]
     arguments += [f"--files={root}" for root in files]
     arguments += [f"--module={name}" for name in modules]
+    arguments += [f"--allow={what}" for what in allow]
     arguments += [f"--max-instances={max_instances}"] if max_instances else []
     arguments += [f"--log-level={log_level}"] if log_level is not None else []
     flags = (("--insecure", insecure), ("--reload", reload), ("--replace", replace), ("--debug", debug))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from lanemesh.client.specs import Deployed, NamedText
 from lanemesh.client.variables import variables_from_environment
 from lanemesh.faults import LanemeshError
-from lanemesh.node.names import by_names
 
 from lanemesh_orchestrator.cli.exits import CommandError, ExitCode
 from lanemesh_orchestrator.cli.input.encoding import printable, require_json_text
+from lanemesh_orchestrator.pipeline.source import Source, components_of, document_tree, providers_of, source_of
 
 if TYPE_CHECKING:
     from lanemesh.client.node_types import NodeTypeInfo
@@ -49,50 +49,15 @@ class PipelineFile:
 
     def components(self) -> list[dict[str, Any]]:
         """Its components that are objects; validation reports the others."""
-        try:
-            tree = json.loads(self.text.removeprefix("\ufeff"))
-        except (ValueError, RecursionError):
-            return []
-        listed = tree.get("components") if isinstance(tree, dict) else None
-        return [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
+        return components_of(document_tree(self.text))
 
     def providers(self) -> set[str]:
         """The names of the node types of its components."""
-        return {str(entry.get("provider")) for entry in self.components()}
+        return providers_of(document_tree(self.text))
 
     def source(self, types: Sequence[NodeTypeInfo]) -> Source | None:
         """The component that the client feeds; None if there is none, or it is unknown."""
-        named_types = by_names(self.providers(), {node_type.provider: node_type for node_type in types})
-        components = self.components()
-        named = _named_source(self.text)
-        fed = []
-        for entry in components:
-            node_type = named_types.get(str(entry.get("provider")))
-            if node_type is not None and node_type.boundary == "source" and isinstance(entry.get("id"), str):
-                fed.append(Source(entry["id"], node_type, _lanes_from(entry["id"], components)))
-        chosen = [source for source in fed if source.component == named] if named is not None else fed
-        return chosen[0] if len(chosen) == 1 else None
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """The component that the client feeds."""
-
-    component: str
-    """Its id."""
-    node_type: NodeTypeInfo
-    """Its node type."""
-    lanes: frozenset[str]
-    """Lane types that other components take from it."""
-
-    @property
-    def label(self) -> str:
-        """The component as messages name it."""
-        return f"{self.component} ({self.node_type.provider})"
-
-    def sends(self, lane: str) -> bool:
-        """Whether it has an output of this lane type."""
-        return any(port.lane == lane for port in self.node_type.outputs)
+        return source_of(document_tree(self.text), types)
 
 
 async def pipeline_of(pipe: str, options: HostOptions) -> PipelineFile:
@@ -150,21 +115,6 @@ def _nearest_file(file: Path) -> str:
     if near:
         return f" Did you mean {folder / stems[near[0]]}?"
     return f" Pipelines there: {', '.join(pipes[:8])}." if pipes else " Give the path of a .pipe file."
-
-
-def _named_source(text: str) -> str | None:
-    try:
-        tree = json.loads(text.removeprefix("\ufeff"))
-    except (ValueError, RecursionError):
-        return None
-    named = tree.get("source") if isinstance(tree, dict) else None
-    return named if isinstance(named, str) else None
-
-
-def _lanes_from(component: str, components: Iterable[dict[str, Any]]) -> frozenset[str]:
-    entries = (entry for other in components if isinstance(other.get("input"), list) for entry in other["input"])
-    taken = (entry for entry in entries if isinstance(entry, dict) and entry.get("from") == component)
-    return frozenset(str(entry.get("lane")) for entry in taken)
 
 
 def parse_settings(given: Sequence[str]) -> dict[str, Any]:

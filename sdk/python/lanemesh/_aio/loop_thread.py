@@ -8,7 +8,8 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, TypeVar
 
-from lanemesh._aio.loops import WrongLoop
+from lanemesh._aio.loops import misuse
+from lanemesh.faults import LanemeshError
 
 T = TypeVar("T")
 
@@ -53,8 +54,8 @@ class LoopThread:
         coroutine of `on_interrupt` runs first.
 
         Raises:
-            WrongLoop: it is closed, this process was forked from its process, or it is called from its own thread, which would wait
-            for itself.
+            LanemeshError: it is closed, this process was forked from its process, or it is called from its own thread, which
+                would wait for itself.
             BaseException: the exception of the coroutine.
         """
         if self.closed or threading.current_thread() is self._thread:
@@ -77,14 +78,14 @@ class LoopThread:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(STOP_SECONDS)
 
-    def _refused(self) -> WrongLoop:
+    def _refused(self) -> LanemeshError:
         if self.forked:
             why = 'does not work in a forked child: start the child by multiprocessing\'s "spawn" or "forkserver"'
-            return WrongLoop.because("forked", f"this {self._name} {why}")
+            return misuse("forked", f"this {self._name} {why}")
         if self.closed:
-            return WrongLoop.because("closed", f"this {self._name} is closed: create another one")
+            return misuse("closed", f"this {self._name} is closed: create another one")
         why = "is called from its own event loop: use `await` with the asynchronous one there"
-        return WrongLoop.because("other-loop", f"this {self._name} {why}")
+        return misuse("other-loop", f"this {self._name} {why}")
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)

@@ -13,7 +13,7 @@ import grpc
 import grpc.aio
 
 from lanemesh._aio.forks import keep_in_children
-from lanemesh._aio.loops import WrongLoop
+from lanemesh._aio.loops import misuse
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.items import MAX_MESSAGE_BYTES
 from lanemesh.rendering import rendered
@@ -90,7 +90,7 @@ def dial(address: str, *, proxy: bool = False) -> grpc.aio.Channel:
     """A channel to "host:port", without encryption. `proxy`: one of the environment is taken, unless the address is loopback.
 
     Raises:
-        WrongLoop: this process was forked from one that had used gRPC.
+        LanemeshError: this process was forked from one that had used gRPC.
     """
     check_not_forked()
     direct = not proxy or address.startswith("unix") or is_loopback(host_of(address))
@@ -117,7 +117,7 @@ _users: list[int] = []
 
 
 def check_not_forked() -> None:
-    """Notes that this process uses gRPC. Raises `WrongLoop` if the process from which it was forked has used it: its threads are
+    """Notes that this process uses gRPC. Raises LanemeshError if the process from which it was forked has used it: its threads are
     missing here, so that calls would hang."""
     if not _users:
         _users.append(os.getpid())
@@ -129,7 +129,7 @@ def check_not_forked() -> None:
             "gRPC does not work in a process that was forked from one that has used it. Start the process by multiprocessing's "
             '"spawn" or "forkserver", or fork before the first client, mesh or server is used'
         )
-        raise WrongLoop.because("forked", message)
+        raise misuse("forked", message)
 
 
 class ConnectionPool:
@@ -190,7 +190,7 @@ class ConnectionPool:
         return peer
 
     def _enter_loop(self) -> None:
-        """Starts anew in another event loop if the one before is closed. Raises `WrongLoop` if that one still works."""
+        """Starts anew in another event loop if the one before is closed. Raises LanemeshError if that one still works."""
         loop = asyncio.get_running_loop()
         if loop is self._loop:
             return
@@ -198,7 +198,7 @@ class ConnectionPool:
             message = (
                 "this client belongs to another event loop, which still exists: make one client for each event loop"
             )
-            raise WrongLoop.because("other-loop", message)
+            raise misuse("other-loop", message)
         self._forget()
         self._loop = loop
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 TRACEPARENT_KEY = "traceparent"
 """Metadata key of a gRPC call."""
@@ -36,3 +38,22 @@ def traceparent_of(metadata: Iterable[tuple[str, str | bytes]] | None) -> str:
     if len(found) == 1 and isinstance(found[0], str) and is_traceparent(found[0]):
         return found[0]
     return fresh_traceparent()
+
+
+_CALLERS: ContextVar[str] = ContextVar("lanemesh-traceparent", default="")
+
+
+@contextmanager
+def in_trace(traceparent: str) -> Iterator[None]:
+    """Runs that clients start in this block belong to a trace. An invalid `traceparent` has no effect, as W3C demands."""
+    token = _CALLERS.set(traceparent if is_traceparent(traceparent) else "")
+    try:
+        yield
+    finally:
+        _CALLERS.reset(token)
+
+
+def trace_metadata() -> tuple[tuple[str, str], ...]:
+    """The metadata of a call that belongs to the trace of its caller; empty if that has none."""
+    traceparent = _CALLERS.get()
+    return ((TRACEPARENT_KEY, traceparent),) if traceparent else ()

@@ -1,8 +1,9 @@
-"""Writing the frames of a gRPC call that is served."""
+"""Writing on gRPC calls that may have ended."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
 import grpc.aio
@@ -19,3 +20,10 @@ async def write(context: grpc.aio.ServicerContext[Any, Any], frame: Any) -> None
         await context.write(frame)
     except grpc.aio.InternalError as error:
         raise asyncio.CancelledError("the call has ended") from error
+
+
+async def half_close(call: Any) -> None:
+    """Ends the requests of a call to a server, after those before. Does nothing if the call has ended: who reads its responses sees
+    how. gRPC raises `InternalError` if it ends in the same moment."""
+    with contextlib.suppress(grpc.aio.AioRpcError, grpc.aio.InternalError, asyncio.InvalidStateError):
+        await call.done_writing()

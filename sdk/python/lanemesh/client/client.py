@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import grpc.aio
 
-from lanemesh._aio.loops import WrongLoop
+from lanemesh._aio.loops import misuse
 from lanemesh._grpc.connections import ConnectionPool, check_address
+from lanemesh._grpc.traceparent import trace_metadata
 from lanemesh.channels import Channels
 from lanemesh.channels.remote import RemoteChannels
 from lanemesh.client.calls import CALL_SECONDS, call_fault, with_faults
@@ -66,6 +67,7 @@ class Client:
         timeout: float | None = None,
         trace: Trace | None = None,
         variables: Mapping[str, str] | None = None,
+        session: str = "",
     ) -> Run:
         """A run of a pipeline. It starts when it is entered or first read, and is cancelled
         if this client goes away. The arguments are those of `Mesh.run`.
@@ -74,7 +76,7 @@ class Client:
             PipelineInvalid: when it starts, with every fault of the pipeline.
             LanemeshError: when it starts: the orchestrator cannot be reached, or has no capacity.
         """
-        spec = run_spec(pipeline, settings, timeout, trace, variables)
+        spec = run_spec(pipeline, settings, timeout, trace, variables, session)
         return Run(self._link(spec), input_list(input, inputs), open_input=open_input)
 
     def request(
@@ -86,13 +88,14 @@ class Client:
         timeout: float | None = None,
         trace: Trace | None = None,
         variables: Mapping[str, str] | None = None,
+        session: str = "",
         retries: int = 0,
     ) -> Request:
         """One input to a pipeline, and what it returns: `await client.request("@chat", "hello").text()`. The arguments and errors
         are those of `Mesh.request`."""
         from lanemesh.client.requests import Request, RequestLimit
 
-        spec = run_spec(pipeline, settings, timeout, trace, variables)
+        spec = run_spec(pipeline, settings, timeout, trace, variables, session)
         if self._requests is None:
             self._requests = RequestLimit()
 
@@ -119,6 +122,7 @@ class Client:
         timeout: float | None = None,
         trace: Trace | None = None,
         variables: Mapping[str, str] | None = None,
+        session: str = "",
     ) -> DetachedRun:
         """Starts a run that continues without this client. The arguments are those of `Mesh.start`.
 
@@ -127,10 +131,11 @@ class Client:
             LanemeshError: the inputs are larger than a message (16 MiB), or the orchestrator cannot be reached.
         """
         given = [to_input(value) for value in one_or_many(input, inputs)]
-        spec = run_spec(pipeline, settings, timeout, trace, variables)
+        spec = run_spec(pipeline, settings, timeout, trace, variables, session)
         request = run_pb2.StartRunRequest(spec=spec, inputs=given, open_input=open_input)
         try:
-            response: run_pb2.StartRunResponse = await self._call(self._runs.StartRun(request, timeout=CALL_SECONDS))
+            call = self._runs.StartRun(request, timeout=CALL_SECONDS, metadata=trace_metadata())
+            response: run_pb2.StartRunResponse = await self._call(call)
         except LanemeshError as error:
             raise await with_faults(error, self._runs, spec) from None
         return self.attach(response.run_id)
@@ -249,7 +254,7 @@ class Client:
 
     def _check_open(self) -> None:
         if self._closed:
-            raise WrongLoop.because("closed", "this Client is closed: create another one")
+            raise misuse("closed", "this Client is closed: create another one")
 
     @property
     def _channel(self) -> grpc.aio.Channel:

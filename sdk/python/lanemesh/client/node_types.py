@@ -50,7 +50,7 @@ class InvokesInfo:
     """A kind of helper that a node type calls, and how many of them."""
 
     class_type: str
-    """The kind of helper: "llm" or "tool"."""
+    """The kind of helper: "llm", "tool", "memory" or "agent"."""
     min: int = 0
     """Least number of helpers."""
     max: int | None = None
@@ -88,7 +88,7 @@ class NodeTypeInfo:
     invokes: tuple[InvokesInfo, ...] = ()
     """Helpers that it calls."""
     offers: tuple[str, ...] = ()
-    """The kind of helper that it offers: "llm" or "tool"."""
+    """The kinds of helper that it offers: "llm", "tool", "memory" or "agent"."""
     boundary: Literal["source", "target"] | None = None
     """"source" if clients feed it, "target" if it delivers to clients; None: neither."""
     restartable: bool = False

@@ -12,6 +12,8 @@ import grpc.aio
 
 from lanemesh._aio.signal import Signal
 from lanemesh._aio.tasks import shielded
+from lanemesh._grpc.traceparent import trace_metadata
+from lanemesh._grpc.writing import half_close
 from lanemesh.channels import Channels
 from lanemesh.client.calls import call_fault, cancel_run, push_input, with_faults
 from lanemesh.client.runs import TERMINAL
@@ -83,7 +85,7 @@ class GrpcRunLink:
 
     async def start(self) -> None:
         """Starts the call, and waits for the run's first update."""
-        self._call = self._stub().Run()
+        self._call = self._stub().Run(metadata=trace_metadata())
         try:
             with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # the read reports why
                 await self._call.write(run_pb2.RunRequest(spec=self._spec, text_outputs=True))
@@ -175,9 +177,8 @@ class GrpcRunLink:
         self._changed.fire()
         last = batch[-1] if batch else None
         if last is not None and not isinstance(last, TextOutputs) and last.job.state in TERMINAL:
-            with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # the call has ended
-                async with self._writing:
-                    await self._call.done_writing()
+            async with self._writing:
+                await half_close(self._call)
 
     def _violation(self) -> Fault:
         message = (

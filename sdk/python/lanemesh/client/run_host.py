@@ -34,6 +34,7 @@ class RunHost(Protocol):
         timeout: float | None = None,
         trace: Trace | None = None,
         variables: Mapping[str, str] | None = None,
+        session: str = "",
     ) -> Run:
         """A run of a pipeline. It starts when it is entered or first read."""
 
@@ -46,6 +47,7 @@ class RunHost(Protocol):
         timeout: float | None = None,
         trace: Trace | None = None,
         variables: Mapping[str, str] | None = None,
+        session: str = "",
         retries: int = 0,
     ) -> Request:
         """One input to a pipeline, and what it returns."""
@@ -61,6 +63,7 @@ class RunHost(Protocol):
         timeout: float | None = None,
         trace: Trace | None = None,
         variables: Mapping[str, str] | None = None,
+        session: str = "",
     ) -> DetachedRun:
         """Starts a detached run, which continues without its caller."""
 

@@ -95,6 +95,7 @@ def run_spec(
     timeout: float | None = None,
     trace: Trace | None = None,
     variables: Mapping[str, str] | None = None,
+    session: str = "",
 ) -> run_pb2.RunSpec:
     """A pipeline, with config overrides and run options, as a `RunSpec`.
 
@@ -132,6 +133,7 @@ def run_spec(
     spec = run_pb2.RunSpec(settings_json=named)
     for key, value in (variables or {}).items():
         spec.variables[wire_text(key, "the name of a variable")] = wire_text(value, f"the variable {rendered(key)}")
+    spec.session_id = wire_text(session, "the id of a session")
     spec.name = "".join(c for c in name if c.isprintable())[:MAX_NAME]
     if isinstance(pipeline, Deployed):
         spec.deployment.name = wire_text(pipeline.name, "the name of a deployed pipeline")

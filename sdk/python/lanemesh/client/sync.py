@@ -61,6 +61,7 @@ class SyncHost:
         timeout: float | None = None,
         trace: Trace | None = None,
         variables: Mapping[str, str] | None = None,
+        session: str = "",
     ) -> SyncRun:
         """A run of a pipeline. It starts when it is entered or first read. The arguments are those of `Mesh.run`; `inputs` may be
         an iterator that waits for its values."""
@@ -78,6 +79,7 @@ class SyncHost:
                 timeout=timeout,
                 trace=trace,
                 variables=variables,
+                session=session,
             )
 
         return SyncRun(self._loop, self._loop.call(make()), self)
@@ -91,6 +93,7 @@ class SyncHost:
         timeout: float | None = None,
         trace: Trace | None = None,
         variables: Mapping[str, str] | None = None,
+        session: str = "",
         retries: int = 0,
     ) -> SyncRequest:
         """One input to a pipeline, and what it returns: `client.request("@chat", "hello").all().text`. The arguments and errors are
@@ -104,6 +107,7 @@ class SyncHost:
                 timeout=timeout,
                 trace=trace,
                 variables=variables,
+                session=session,
                 retries=retries,
             )
 
@@ -120,6 +124,7 @@ class SyncHost:
         timeout: float | None = None,
         trace: Trace | None = None,
         variables: Mapping[str, str] | None = None,
+        session: str = "",
     ) -> SyncDetachedRun:
         """Starts a detached run, which continues without its caller. The arguments are those of `Mesh.start`."""
         starting = self._host.start(
@@ -131,6 +136,7 @@ class SyncHost:
             timeout=timeout,
             trace=trace,
             variables=variables,
+            session=session,
         )
         return SyncDetachedRun(self._loop, self._loop.call(starting), self)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -43,6 +43,7 @@ class GrpcLink:
         waiting: Waiting | None = None,
         reach_seconds: float = REACH_SECONDS,
         traceparent: str = "",
+        metadata: Sequence[tuple[str, str]] = (),
     ) -> None:
         """A link to one helper.
 
@@ -58,12 +59,13 @@ class GrpcLink:
             waiting: entered around each wait on the helper.
             reach_seconds: longest wait of `reach`.
             traceparent: the trace that the calls belong to; empty: none.
+            metadata: further metadata of each call.
         """
         self.connection = Connection(class_type=kind.name, helper=component, invoker=invoker, address=address)
         self._methods = methods_of(kind)
         self._channel = channel
         trace = ((TRACEPARENT_KEY, traceparent),) if traceparent else ()
-        self._metadata = ((RUN_KEY, run_id), (COMPONENT_KEY, component), *trace)
+        self._metadata = ((RUN_KEY, run_id), (COMPONENT_KEY, component), *trace, *metadata)
         self._timeout = timeout
         self._waiting = waiting
         self._reach_seconds = reach_seconds

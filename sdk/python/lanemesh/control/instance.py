@@ -113,6 +113,10 @@ class HelperInstance:
             except BaseException as error:
                 raise failure_of(error)  # noqa: B904 - it is the same error, or has it as its cause
 
+    def count_failure(self) -> None:
+        """Adds a call that returned an error instead of raising it."""
+        self._add(failed=1)
+
     def count_tokens(self, prompt: int, completion: int) -> None:
         """Adds the tokens of a call."""
         self._add(prompt_tokens=prompt, completion_tokens=completion)

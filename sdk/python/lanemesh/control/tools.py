@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, Coroutine, Iterable, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Iterable, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
 from lanemesh.chat import ToolEvent, ToolProgress, ToolResult, ToolSpec
@@ -21,6 +22,8 @@ from lanemesh.chat_codec import (
 from lanemesh.control.connection import REACH_SECONDS, Connection
 from lanemesh.control.ends import Answer, HelperEnds, HelperLink
 from lanemesh.control.instance import HelperInstance
+from lanemesh.control.tool_names import OwnedTool, owned_tools
+from lanemesh.control.tool_results import bounded, error_text
 from lanemesh.control.traced import flat
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.v1 import control_pb2
@@ -67,8 +70,12 @@ class LinkedTools:
 
     async def reach(self) -> None:
         """Lists its tools, so that a failure is detected before the run starts."""
-        await self._link.reach()
+        await self.reach_server()
         await self.list()
+
+    async def reach_server(self) -> None:
+        """Checks that the helper can be called."""
+        await self._link.reach()
 
 
 class CallableTool:
@@ -91,34 +98,29 @@ class CallableTool:
 
 
 class ToolSet:
-    """All tools that are connected to a node. Each tool's name belongs to one helper."""
+    """All tools that are connected to a node. Each tool's name belongs to one helper: tools of several helpers with the same name
+    are named after their helpers as well."""
 
     def __init__(self, helpers: Sequence[ToolHelper] = ()) -> None:
         self._helpers = tuple(helpers)
-        self._owners: dict[str, ToolHelper] = {}
+        self._owners: dict[str, OwnedTool[ToolHelper]] = {}
 
     def __getitem__(self, name: str) -> CallableTool:
         """A tool to be called with its arguments: `await context.tools["weather"](city="Oslo")`."""
         return CallableTool(self, name)
 
     async def specs(self) -> tuple[ToolSpec, ...]:
-        """The tools of all helpers, in the order of their connections, for use by a model.
+        """The tools of all helpers, in the order of their connections, for use by a model. Where several helpers have a tool of one
+        name, each of these tools is named "<component of the helper>_<name>".
 
         Raises:
-            LanemeshError: a helper cannot be asked, two tools have one name ("duplicate-tool"), or the parameters of a tool are no
-                JSON schema ("bad-tool").
+            LanemeshError: a helper cannot be asked, a helper has two tools of one name ("duplicate-tool"), or the parameters of a
+                tool are no JSON schema ("bad-tool").
         """
-        owners: dict[str, ToolHelper] = {}
-        specs: list[ToolSpec] = []
         found = await _all(helper.list() for helper in self._helpers)
-        for helper, its_specs in zip(self._helpers, found, strict=True):
-            for spec in its_specs:
-                if spec.name in owners:
-                    raise _duplicate(spec.name, owners[spec.name].connection, helper.connection)
-                owners[spec.name] = helper
-                specs.append(spec)
-        self._owners = owners
-        return tuple(specs)
+        owned = owned_tools(list(zip(self._helpers, found, strict=True)))
+        self._owners = {tool.spec.name: tool for tool in owned}
+        return tuple(tool.spec for tool in owned)
 
     async def stream(self, call: ToolCall, timeout: float | None = None) -> AsyncGenerator[ToolEvent, None]:
         """Calls a tool for a model: any `ToolProgress`, then one `ToolResult`. Leaving the iteration cancels the call.
@@ -133,22 +135,25 @@ class ToolSet:
         """
         if call.name not in self._owners:
             await self.specs()
-        helper = self._owners.get(call.name)
-        if helper is None:
+        tool = self._owners.get(call.name)
+        if tool is None:
             raise _unknown(call.name, self._owners)
+        helper, renamed = tool.helper, tool.name != call.name
         answered = False
-        async with aclosing(helper.call(call, timeout)) as events:
+        asked = replace(call, name=tool.name) if renamed else call
+        async with aclosing(helper.call(asked, timeout)) as events:
             async for event in events:
-                yield event
                 if isinstance(event, ToolResult):
+                    yield replace(event, name=call.name) if renamed else event
                     answered = True
                     break
+                yield event
         if not answered:
             what = f"its tool {call.name} ended without a result"
             raise LanemeshError(helper.connection.fault(Code.INTERNAL, "no-result", what))
 
     async def reach(self) -> None:
-        """Reaches every helper, and checks that the names of their tools differ."""
+        """Reaches every helper, and checks that the names of its tools differ."""
         await _all(helper.reach() for helper in self._helpers)
         await self.specs()
 
@@ -175,31 +180,17 @@ def _decoded(spec: control_pb2.ToolSpec) -> ToolSpec:
         ) from None
 
 
-def _duplicate(name: str, first: Connection, second: Connection) -> LanemeshError:
-    where = f"{first} and {second} both have" if first.helper != second.helper else f"{first} has twice"
-    return LanemeshError(
-        Fault(
-            code=Code.FAILED_PRECONDITION,
-            reason="duplicate-tool",
-            message=f'{where} a tool "{name}", so {first.invoker or "a client"} cannot distinguish them. '
-            "Rename one of them, or remove it from its component's config",
-            details={"component": first.invoker, "tool": name, "helpers": f"{first.helper}, {second.helper}"},
-        )
-    )
+def _unknown(name: str, known: Mapping[str, OwnedTool[ToolHelper]]) -> LanemeshError:
+    several = [full for full, tool in known.items() if tool.name == name]
+    if several:
+        message = f'several helpers have a tool "{name}"; call one of them: {", ".join(several)}'
+    else:
+        message = f'there is no tool "{name}"; the tools: {", ".join(known) or "none"}'
+    return LanemeshError(Fault(code=Code.NOT_FOUND, reason="unknown-tool", message=message, details={"tool": name}))
 
 
-def _unknown(name: str, known: dict[str, ToolHelper]) -> LanemeshError:
-    return LanemeshError(
-        Fault(
-            code=Code.NOT_FOUND,
-            reason="unknown-tool",
-            message=f'there is no tool "{name}"; the tools: {", ".join(known) or "none"}',
-            details={"tool": name},
-        )
-    )
-
-
-def _failed(name: str, why: str) -> LanemeshError:
+def _failed(name: str, content: str) -> LanemeshError:
+    why = error_text(content)
     return LanemeshError(
         Fault(
             code=Code.INTERNAL,
@@ -231,9 +222,22 @@ def _call_tool(
     def encode(event: Any) -> control_pb2.CallToolResponse:
         if not isinstance(event, ToolProgress | ToolResult):
             raise TypeError("ToolProgress or ToolResult")
+        if isinstance(event, ToolResult):
+            event = _presentable(helper, call.name, event)
+        elif hidden := helper.context.secrets:
+            event = replace(event, message=hidden.hidden(event.message))
         return encode_tool_event(event, call)
 
     return helper.stream("tool", "call_tool", lambda: (helper.context, call), encode)
+
+
+def _presentable(helper: HelperInstance, tool: str, result: ToolResult) -> ToolResult:
+    """The result within its bounds and without the secrets of the helper's config. A failed call is counted."""
+    result = bounded(tool, result)
+    if result.is_error:
+        helper.count_failure()
+    secrets = helper.context.secrets
+    return replace(result, content=secrets.hidden(result.content)) if secrets else result
 
 
 class _ResultTrace:

@@ -7,6 +7,7 @@ import asyncio
 import grpc
 
 from lanemesh._grpc.connections import ConnectionPool
+from lanemesh._grpc.writing import half_close
 from lanemesh.gpu.arbiter import OnFrame
 from lanemesh.gpu.errors import lease_error
 from lanemesh.gpu.outbox import Outbox
@@ -100,7 +101,7 @@ class _GrpcStream:
         try:
             async for frame in self._outbox:
                 await self._call.write(frame)
-            await self._call.done_writing()
+            await half_close(self._call)
         except (grpc.RpcError, asyncio.InvalidStateError, asyncio.CancelledError):
             # The call has ended; the reading side reports the reason.
             self._outbox.finish()

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from lanemesh.channels import Channels
     from lanemesh.chat import ToolProgress, ToolResult
     from lanemesh.gpu import GpuClient
-    from lanemesh.node.helper_clients import LlmClient, ToolClient
+    from lanemesh.node.helper_clients import AgentClient, LlmClient, MemoryClient, ToolClient
+    from lanemesh.permissions import Permissions
     from lanemesh.values import ToolCall
 
 
@@ -76,15 +77,17 @@ class Context:
         run_id: str,
         component: str,
         provider: str,
-        report: Callable[[update_pb2.Update], Awaitable[None]],
+        report: Callable[[update_pb2.Update], Awaitable[None]] | None = None,
         client: ClientLink | None = None,
         gpu: Callable[[], GpuClient] | None = None,
         channels: Channels | None = None,
         on_log: OnLog | None = None,
         on_progress: OnProgress | None = None,
         secrets: Secrets = NO_SECRETS,
+        permissions: Permissions | None = None,
         incarnation: int = 0,
         traceparent: str = "",
+        session: str = "",
     ) -> None:
         self.run_id = run_id
         """The run."""
@@ -97,10 +100,14 @@ class Context:
         self.traceparent = traceparent
         """The trace of the run: `traceparent` of W3C Trace Context, to be passed on in calls to other services. Empty if there is
         no trace."""
+        self.session = session
+        """The session that the run belongs to, such as a conversation; empty if it belongs to none. It gives access to the memory
+        of the session, so treat it as a secret."""
         self._cancelled = False
         self._whole: Context | None = None
         self.secrets = secrets
         """Secrets that are redacted from all reports and logs of the component."""
+        self._permissions = permissions
         self.log = ComponentLog(provider, component, run_id, on_log, secrets)
         """A logger whose lines carry the component and the run, and reach the run's clients; never waits."""
         self.progress_reporter = Progress(component, on_progress)
@@ -141,6 +148,15 @@ class Context:
             return self._whole.latest(port)
         return self._have(self.latest_reader, "`latest` is only for `process` and `gen_process`")(port)
 
+    @property
+    def permissions(self) -> Permissions:
+        """What the operator of the node server lets components do."""
+        if self._permissions is None:
+            from lanemesh.permissions import Permissions
+
+            self._permissions = Permissions.local()
+        return self._permissions
+
     def child(self) -> Context:
         """The same context for some of the firings, which can be stopped while the others continue."""
         child = copy.copy(self)
@@ -173,6 +189,21 @@ class Context:
     def tools(self) -> ToolClient:
         """All connected tools."""
         return cast("ToolClient", self.helper("tool"))
+
+    @property
+    def memory(self) -> MemoryClient:
+        """The connected memory; of several, the one without a name."""
+        return cast("MemoryClient", self.helper("memory"))
+
+    @property
+    def memories(self) -> Helpers[MemoryClient]:
+        """All connected memories: `context.memories["facts"]` by name, `context.memories[0]` in order."""
+        return self.helpers("memory")
+
+    @property
+    def agents(self) -> Helpers[AgentClient]:
+        """All connected agents: `context.agents["researcher"]` by name, `context.agents[0]` in order."""
+        return self.helpers("agent")
 
     def helper(self, kind: str) -> Any:
         """The client for the helpers of a kind: one for all together if the kind has that, as tools do; otherwise the client of the
@@ -271,22 +302,14 @@ class Context:
         """
         from lanemesh.chat_codec import encode_tool_update
 
-        await self.report(encode_tool_update(event, wave))
-
-    async def report(self, update: update_pb2.ToolUpdate | update_pb2.ProgressUpdate | update_pb2.LogUpdate) -> None:
-        """Reports an update to the run's clients; waits while they are behind."""
-        update.component = self.component
-        whole = update_pb2.Update()
-        stamp(whole.time)
-        match update:
-            case update_pb2.ToolUpdate():
-                whole.tool.CopyFrom(update)
-            case update_pb2.ProgressUpdate():
-                whole.progress.CopyFrom(update)
-            case update_pb2.LogUpdate():
-                whole.log.CopyFrom(update)
-        self.secrets.hide(whole)
-        await self._report(whole)
+        if self._report is None:
+            return
+        tool = encode_tool_update(event, wave)
+        tool.component = self.component
+        update = update_pb2.Update(tool=tool)
+        stamp(update.time)
+        self.secrets.hide(update)
+        await self._report(update)
 
     def _have(self, thing: T | None, otherwise: str) -> T:
         if thing is not None:

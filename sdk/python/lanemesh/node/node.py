@@ -83,7 +83,8 @@ class Node:
     invokes: ClassVar[Sequence[Invokes]] = ()
     """Helpers that it calls."""
     offers: ClassVar[Sequence[str]] = ()
-    """The kinds of helper that it offers: "llm" (it has `chat`), "tool" (it has `list_tools` and `call_tool`)."""
+    """The kinds of helper that it offers: "llm" (it has `chat`), "tool" (`list_tools` and `call_tool`), "memory" (`put`, `get`,
+    `list`, `search` and `clear`), "agent" (`run_agent`)."""
     boundary: ClassVar[str | None] = None
     """ "source" if clients feed it, "target" if it delivers to clients."""
     runs_to_end: ClassVar[bool] = False
@@ -113,7 +114,7 @@ class Node:
         super().__init_subclass__(**kwargs)
         if "provider" not in cls.__dict__:
             cls.provider = snake_case(cls.__name__)
-        cls.inputs_, cls.outputs_ = ports_of(cls, _reserved_names())
+        cls.inputs_, cls.outputs_ = ports_of(cls, _reserved_names(tuple(cls.offers)))
         cls.kind_ = _kind(cls)
         _check_methods(cls)
         if "Config" in cls.__dict__ and not cls.Config.model_config.get("hide_input_in_errors"):
@@ -204,9 +205,9 @@ def snake_case(name: str) -> str:
 
 
 @cache
-def _reserved_names() -> frozenset[str]:
-    """Names that no port may have, because every node has an attribute or a method with that name."""
-    return frozenset({*dir(Node), *Node.__annotations__, *sdk_methods()})
+def _reserved_names(offers: tuple[str, ...]) -> frozenset[str]:
+    """Names that no port may have, because every node that offers these kinds has an attribute or a method with that name."""
+    return frozenset({*dir(Node), *Node.__annotations__, *sdk_methods(offers)})
 
 
 def _kind(cls: type[Node]) -> Kind:

@@ -39,9 +39,10 @@ _HOOKS = {
 }
 
 
-def sdk_methods() -> frozenset[str]:
-    """Names of the methods that the SDK calls."""
-    return frozenset({*_BODIES, *_HOOKS, *(name for kind in HELPER_KINDS.values() for name in kind.methods)})
+def sdk_methods(offers: Collection[str] | None = None) -> frozenset[str]:
+    """Names of the methods that the SDK calls in nodes that offer these kinds of helper; None: in any node."""
+    kinds = [kind for kind in HELPER_KINDS.values() if offers is None or kind.name in offers]
+    return frozenset({*_BODIES, *_HOOKS, *(name for kind in kinds for name in kind.methods)})
 
 
 _GENERATORS = (CallKind.GENERATOR, CallKind.ASYNC_GENERATOR)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import nullcontext
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
@@ -58,10 +59,53 @@ async def call_function(function: Callable[..., Any], /, *arguments: Any, **name
             yield value
 
 
-async def _called(call: partial[Any]) -> Any:
-    """The result of a call: a value, or an asynchronous iterator of values."""
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """The last value of `call_steps`."""
+
+    value: Any
+    """What the function returned; of an asynchronous generator, None."""
+    of_generator: bool
+    """It is a generator."""
+
+
+async def call_steps(call: Callable[[], Any]) -> AsyncGenerator[Any, None]:
+    """Calls a user function as `call_function` does, and yields all values of a generator, and then what the function returned, as
+    `Returned`.
+
+    Raises:
+        Exception: raised by the function.
+    """
+    made = await _called(partial(call), _with_return)
+    if not hasattr(made, "__aiter__"):
+        yield Returned(made, of_generator=False)
+        return
+    returned = Returned(None, of_generator=True)
+    async with Closing(made, log.warning) if hasattr(made, "aclose") else nullcontext():
+        async for value in made:
+            if isinstance(value, Returned):
+                returned = value
+            else:
+                yield value
+    yield returned
+
+
+def _with_return(generator: Generator[Any, Any, Any]) -> Generator[Any, Any, None]:
+    """The values of a generator, and then what it returned."""
+    yield Returned((yield from generator), of_generator=True)
+
+
+def _as_it_is(generator: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
+    return generator
+
+
+async def _called(
+    call: partial[Any], steps: Callable[[Generator[Any, Any, Any]], Generator[Any, Any, Any]] = _as_it_is
+) -> Any:
+    """The result of a call: a value, or an asynchronous iterator of values. `steps` makes the generator that is iterated of that of
+    a plain function."""
     if kind_of(call) is CallKind.GENERATOR:
-        return in_threads(call())
+        return in_threads(steps(call()))
     if is_asynchronous(call):
         made = call()
     else:
@@ -72,6 +116,6 @@ async def _called(call: partial[Any]) -> Any:
             session.end()
             raise
         if inspect.isgenerator(made):  # of a function below a decorator
-            return in_threads(made, session=session)
+            return in_threads(steps(made), session=session)
         session.end()
     return await made if inspect.isawaitable(made) else made

@@ -63,6 +63,13 @@ def main() -> int:
         help='configs may name this Python module and those below it; "*": every module; default: those under the file roots',
     )
     parser.add_argument(
+        "--allow",
+        action="append",
+        default=[],
+        metavar="WHAT",
+        help="components may do this: shell, write, hosts, host:NAME[:PORT], commands or command:LINE; default: none of these",
+    )
+    parser.add_argument(
         "--log-level", help="lowest level of log messages; default: warning, and info of Lanemesh itself"
     )
     parser.add_argument("--debug", action="store_true", help="show tracebacks of errors")
@@ -111,6 +118,7 @@ async def _run(options: argparse.Namespace) -> int:
         labels=dict(label.partition("=")[::2] for label in options.label),
         files=options.files,
         modules=options.module,
+        allow=options.allow,
         replace=options.replace,
         reload=options.reload,
         stop=stop,

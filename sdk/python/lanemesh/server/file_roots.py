@@ -1,4 +1,5 @@
-"""The files and modules of a node server that configs of pipelines may name: those under its roots, symbolic links resolved."""
+"""What configs of pipelines may name on a node server: files and modules under its roots, symbolic links resolved, and the commands
+and hosts that it allows."""
 
 from __future__ import annotations
 
@@ -7,15 +8,19 @@ import functools
 import importlib.machinery
 import importlib.util
 import os
+import re
+import shlex
 import sysconfig
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel
 
 from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.permissions import matches_host
 from lanemesh.rendering import rendered
 
 PATH_FORMATS = frozenset({"path", "file-path", "directory-path"})
@@ -26,10 +31,20 @@ MODULE = "python-module"
 """The `format` of the dotted name of a Python module that is imported."""
 ANY_MODULE = "*"
 """Allows every module."""
+COMMAND_LINE = "command-line"
+"""The `format` of a list of texts: a command that is started, and its arguments."""
+ENVIRONMENT = "environment"
+"""The `format` of an object with environment variables for a command."""
+REMOTE_URL = "remote-url"
+"""The `format` of a URL that a node connects to."""
+ANY = "*"
+"""Allows every command, or every host."""
 
 _PACKAGE_FOLDERS = ("site-packages", "dist-packages")
 """The names of folders of installed packages."""
 _MAX_DEPTH = 64
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
+_PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,33 +55,82 @@ class FileRoots:
     """The folders, resolved."""
     modules: frozenset[str] = frozenset()
     """Modules that may be named in any location, each with its submodules; "*": all."""
+    commands: tuple[tuple[str, ...], ...] = ()
+    """Commands that may be started, with any further arguments; ("*",): all."""
+    variables: frozenset[str] = frozenset()
+    """Environment variables that may be set for commands; "*": all."""
+    hosts: frozenset[str] = frozenset()
+    """Hosts that nodes may connect to, as "name" or "name:port"; "*": all."""
 
     @classmethod
-    def of(cls, roots: Iterable[Path], modules: Iterable[str] = ()) -> FileRoots:
-        """The file roots of these folders, resolved now, and these modules."""
-        return cls(tuple(root.expanduser().resolve() for root in roots), frozenset(modules))
+    def of(
+        cls,
+        roots: Iterable[Path],
+        modules: Iterable[str] = (),
+        commands: Iterable[str] = (),
+        hosts: Iterable[str] = (),
+    ) -> FileRoots:
+        """The file roots of these folders, resolved now, these modules, commands and hosts. A command is written as in a shell;
+        each `NAME=` before it is a variable that may be set for commands."""
+        allowed: list[tuple[str, ...]] = []
+        variables: set[str] = set()
+        for command in commands:
+            words = shlex.split(command)
+            while words and _VARIABLE.fullmatch(words[0]):
+                variables.add(words.pop(0)[:-1])
+            allowed.append(tuple(words))
+        if (ANY,) in allowed:
+            variables.add(ANY)
+        return cls(
+            tuple(root.expanduser().resolve() for root in roots),
+            frozenset(modules),
+            tuple(filter(None, allowed)),
+            frozenset(variables),
+            frozenset(host.lower() for host in hosts),
+        )
 
     @classmethod
-    def standard(cls, modules: Iterable[str] = ()) -> FileRoots:
-        """The working directory and the cache of prepared models, which a node server allows by default, and these modules."""
+    def standard(
+        cls, modules: Iterable[str] = (), commands: Iterable[str] = (), hosts: Iterable[str] = ()
+    ) -> FileRoots:
+        """The working directory and the cache of prepared models, which a node server allows by default, and these modules,
+        commands and hosts."""
         cache = Path(os.environ.get("XDG_CACHE_HOME", ""))
         with contextlib.suppress(RuntimeError):  # there is no home directory
             models = (cache if cache.is_absolute() else Path.home() / ".cache") / "lanemesh" / "models"
-            return cls.of([Path.cwd(), models], modules)
-        return cls.of([Path.cwd()], modules)
+            return cls.of([Path.cwd(), models], modules, commands, hosts)
+        return cls.of([Path.cwd()], modules, commands, hosts)
 
     def check(self, config: Mapping[str, Any], schema: Mapping[str, Any], where: str) -> None:
-        """Checks each path and each module's name in a config, by the JSON schema of that config. Imports nothing.
+        """Checks each path, module, command and URL in a config, by the JSON schema of that config. Imports nothing.
 
         Raises:
-            LanemeshError: "file-outside-roots" or "module-not-allowed", with the setting and the remedy.
+            LanemeshError: "file-outside-roots", "module-not-allowed", "command-not-allowed" or "host-not-allowed", with the setting
+                and the remedy.
         """
         for setting, value, kind in _named(config, schema, schema, "", _MAX_DEPTH):
             if kind == MODULE:
                 if not self._allows_module(value):
                     raise _not_allowed(where, setting, value, self.roots)
+            elif kind == COMMAND_LINE:
+                if not self._allows_command(value):
+                    raise _command_not_allowed(where, setting, value)
+            elif kind == ENVIRONMENT:
+                if self.variables.isdisjoint((value, ANY)):
+                    raise _variable_not_allowed(where, setting, value)
+            elif kind == REMOTE_URL:
+                if not self._allows_host(value):
+                    raise _host_not_allowed(where, setting, value)
             elif not self._allows(value):
                 raise _outside(where, setting, value, self.roots)
+
+    def _allows_command(self, command: str) -> bool:
+        """Whether a command, as `shlex.join` writes it, begins with an allowed one."""
+        words = tuple(shlex.split(command))
+        return any(allowed == (ANY,) or words[: len(allowed)] == allowed for allowed in self.commands)
+
+    def _allows_host(self, url: str) -> bool:
+        return any(matches_host(allowed, host) for allowed in self.hosts for host in _hosts_of(url))
 
     def _allows(self, path: str) -> bool:
         try:
@@ -139,18 +203,36 @@ def _named(
             yield from _named(value, part, schema, setting, depth - 1)
     if isinstance(value, str):
         kind = rule.get("format")
-        if value and (kind in PATH_FORMATS or kind == MODULE or (kind == PATH_OR_NAME and _looks_like_a_path(value))):
+        if value and (
+            kind in PATH_FORMATS or kind in (MODULE, REMOTE_URL) or (kind == PATH_OR_NAME and _looks_like_a_path(value))
+        ):
             yield setting, value, kind
+    elif isinstance(value, Mapping) and rule.get("format") == ENVIRONMENT:
+        for name in value:
+            yield setting, str(name), ENVIRONMENT
     elif isinstance(value, Mapping):
         known = rule.get("properties") or {}
         for key, inner in value.items():
             part = known.get(key, rule.get("additionalProperties"))
             yield from _named(inner, part, schema, f"{setting}.{key}" if setting else str(key), depth - 1)
+    elif isinstance(value, (list, tuple)) and rule.get("format") == COMMAND_LINE:
+        if value and all(isinstance(word, str) for word in value):
+            yield setting, shlex.join(value), COMMAND_LINE
     elif isinstance(value, (list, tuple)):
         first = rule.get("prefixItems") or ()
         for index, inner in enumerate(value):
             part = first[index] if index < len(first) else rule.get("items")
             yield from _named(inner, part, schema, f"{setting}[{index}]", depth - 1)
+
+
+def _hosts_of(url: str) -> set[str]:
+    """The host of a URL, without and with its port; empty if it has none."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port or _PORTS.get(parts.scheme)
+    except ValueError:
+        return set()
+    return {host, f"{host}:{port}"} if host else set()
 
 
 def _looks_like_a_path(value: str) -> bool:
@@ -186,3 +268,33 @@ def _not_allowed(where: str, setting: str, module: str, roots: Iterable[Path]) -
         f"of its node server ({known}) has this name, or it is installed. Start the node server with --module NAME to allow it"
     )
     return LanemeshError(Fault(code=Code.PERMISSION_DENIED, reason="module-not-allowed", message=message))
+
+
+def _command_not_allowed(where: str, setting: str, command: str) -> LanemeshError:
+    words = shlex.split(command)
+    message = (
+        f"{where}: config.{setting} names the command {rendered(words[0])}, which its node server does not allow. Start the node "
+        f"server with --allow 'command:{words[0]} ...', with the words that the command has to begin with"
+    )
+    return LanemeshError(Fault(code=Code.PERMISSION_DENIED, reason="command-not-allowed", message=message))
+
+
+def _variable_not_allowed(where: str, setting: str, name: str) -> LanemeshError:
+    message = (
+        f"{where}: config.{setting} sets the environment variable {rendered(name)}, which its node server does not allow. Start "
+        f"the node server with --allow 'command:{name[:80]}= COMMAND', with the command that gets it"
+    )
+    return LanemeshError(Fault(code=Code.PERMISSION_DENIED, reason="variable-not-allowed", message=message))
+
+
+def _host_not_allowed(where: str, setting: str, url: str) -> LanemeshError:
+    hosts = _hosts_of(url)
+    if not hosts:
+        message = f"{where}: config.{setting} is not a URL with a host. Write it as https://host/path"
+        return LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="host-not-allowed", message=message))
+    host = min(hosts, key=len)
+    message = (
+        f"{where}: config.{setting} names the host {rendered(host)}, which its node server does not allow. Start the node server "
+        f"with --allow host:{host}"
+    )
+    return LanemeshError(Fault(code=Code.PERMISSION_DENIED, reason="host-not-allowed", message=message))

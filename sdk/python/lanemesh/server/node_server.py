@@ -13,6 +13,7 @@ from lanemesh._aio.signals import StopSignals
 from lanemesh._grpc.own_address import own_address
 from lanemesh._grpc.server import GrpcServer
 from lanemesh.helper_kinds import HELPER_KINDS
+from lanemesh.permissions import Permissions
 from lanemesh.server.file_roots import FileRoots
 from lanemesh.server.host.host import NodeHost
 from lanemesh.server.memory import keep_freed_memory
@@ -51,7 +52,8 @@ class NodeServer:
         Args:
             advertise: the "host:port" that peers dial; by default the bound one or, if that is unspecified (0.0.0.0), the address
                 of this machine on the route to the orchestrator.
-            replace: its node types replace those of servers that were started before it.
+            allow: what components may do: "shell", "write", "hosts", "host:NAME", "host:NAME:PORT" (`lanemesh.permissions`).
+        replace: its node types replace those of servers that were started before it.
             reload: the host's files with node types are watched, and loaded again when they change.
 
         Raises:
@@ -120,6 +122,7 @@ async def serve(
     labels: Mapping[str, str] | None = None,
     files: Sequence[Path] = (),
     modules: Sequence[str] = (),
+    allow: Sequence[str] = (),
     replace: bool = False,
     reload: bool = False,
     stop: asyncio.Event | None = None,
@@ -135,6 +138,7 @@ async def serve(
         labels: pipelines may select it by these.
         files: folders under which configs of pipelines may name files; empty: the working directory and the model cache.
         modules: Python modules that configs may name besides those under these folders; "*": every one.
+        allow: names of permissions, such as "shell", "host:NAME" or "command:LINE" (`lanemesh.permissions`).
         replace: its node types replace those of servers that were started before it.
         reload: the files of `nodes` are watched, and loaded again when they change. Otherwise they are checked when a run is
             placed.
@@ -144,12 +148,14 @@ async def serve(
         The exit code: 0 after draining, 1 after a second signal.
 
     Raises:
-        LanemeshError: no such service, a port in use, an address off loopback without `insecure`.
+        LanemeshError: no such service or permission, a port in use, an address off loopback without `insecure`.
     """
     keep_freed_memory()
     loaded = all_services(services)
     node_files = NodeFiles(nodes) if nodes else None
     own = node_files.services if node_files is not None else []
+    permissions = Permissions.of_server(allow)
+    named = (modules, permissions.commands, permissions.hosts)
     label = name or "-".join(service.name for service in (*loaded, *own))
     server = NodeServer(
         NodeHost(
@@ -157,7 +163,8 @@ async def serve(
             name=label,
             max_instances=max_instances,
             labels=labels,
-            files=FileRoots.of(files, modules) if files else FileRoots.standard(modules),
+            files=FileRoots.of(files, *named) if files else FileRoots.standard(*named),
+            permissions=permissions,
             node_files=node_files,
         ),
         bind=host,

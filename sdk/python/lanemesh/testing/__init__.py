@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from lanemesh.testing.standins import FunctionTools, ScriptedModel
+from lanemesh.testing.memories import DictMemory
+from lanemesh.testing.standins import FunctionTools, ScriptedAgent, ScriptedModel
 from lanemesh.testing.trial import NodeResult, run_node, run_node_async
 
-__all__ = ["FunctionTools", "NodeResult", "ScriptedModel", "run_node", "run_node_async"]
+__all__ = ["DictMemory", "FunctionTools", "NodeResult", "ScriptedAgent", "ScriptedModel", "run_node", "run_node_async"]

@@ -1,16 +1,18 @@
-"""Replacements for the helpers of a node in a pipeline: a model with given answers, tools that are functions."""
+"""Replacements for the helpers of a node in a pipeline: a model and an agent with given answers, tools that are functions."""
 
 from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from lanemesh.agents import AgentEvent, AgentRequest, AgentStep
 from lanemesh.chat import ChatEvent, ChatFinish, ChatRequest, ChatText, ToolEvent, ToolResult, ToolSpec
+from lanemesh.control.agent import AgentCaller
 from lanemesh.control.connection import Connection
 from lanemesh.control.llm import ChatClient
-from lanemesh.values import ToolCall, Usage
+from lanemesh.values import Answer, ToolCall, Usage
 
 Turn = str | ToolCall | Iterable[str | ToolCall]
 """One turn of a model: a text, a call, or pieces of both in order."""
@@ -40,6 +42,31 @@ class ScriptedModel(ChatClient):
             yield ChatText(piece) if isinstance(piece, str) else piece
         yield Usage(len(request.messages), len(pieces))
         yield ChatFinish("tool_calls" if any(isinstance(piece, ToolCall) for piece in pieces) else "stop")
+
+
+class ScriptedAgent(AgentCaller):
+    """An agent for tests. Each task gets the next of its replies; it fails the test if there are none left."""
+
+    def __init__(self, *replies: str | Sequence[AgentStep]) -> None:
+        """`replies`: one per task: the text of the answer, or the steps, of which the last is an `Answer` with a finish reason."""
+        self.requests: list[AgentRequest] = []
+        """Its tasks, in order."""
+        self._replies = replies
+
+    async def events(self, request: AgentRequest, timeout: float | None = None) -> AsyncGenerator[AgentEvent, None]:
+        """The next reply, step by step. It has no time limit.
+
+        Raises:
+            AssertionError: the agent was called more often than it has replies.
+        """
+        self.requests.append(request)
+        if len(self.requests) > len(self._replies):
+            raise AssertionError(
+                f"the agent was called {len(self.requests)} times, but has {len(self._replies)} replies"
+            )
+        reply = self._replies[len(self.requests) - 1]
+        for step in [Answer(reply, finish_reason="stop")] if isinstance(reply, str) else reply:
+            yield AgentEvent(step)
 
 
 class FunctionTools:

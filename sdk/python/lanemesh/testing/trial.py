@@ -9,8 +9,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from lanemesh.agents import AgentStep
 from lanemesh.channels import Channels
 from lanemesh.client.runs import to_input
+from lanemesh.client.updates import Update, from_wire
 from lanemesh.codec import lane_type_of
 from lanemesh.control.ends import wire_optional
 from lanemesh.control.tools import ToolHelper, ToolSet
@@ -22,7 +24,7 @@ from lanemesh.node.context import Context
 from lanemesh.node.firing.bodies import Body
 from lanemesh.node.firing.loop import FiringRules
 from lanemesh.node.firing.on_error import OnError, OnErrorPolicy
-from lanemesh.node.helper_clients import LlmClient
+from lanemesh.node.helper_clients import AgentClient, LlmClient, MemoryClient
 from lanemesh.node.inputs import inbox_of
 from lanemesh.node.node import Node
 from lanemesh.node.outputs import OutputLanes, Outputs
@@ -30,7 +32,8 @@ from lanemesh.node.runtime.actor import Actor, Outcome, State
 from lanemesh.node.runtime.resources import Resources
 from lanemesh.server.isolation.parent import IsolatedBody
 from lanemesh.testing.channels import TrialChannels
-from lanemesh.testing.standins import FunctionTools, ScriptedModel, Turn
+from lanemesh.testing.memories import DictMemory
+from lanemesh.testing.standins import FunctionTools, ScriptedAgent, ScriptedModel, Turn
 from lanemesh.v1 import gpu_pb2, update_pb2
 
 SECONDS = 10.0
@@ -59,7 +62,7 @@ class NodeResult:
     """Its exception, with `raises=False`."""
     items: Mapping[str, list[Item]] = field(repr=False)
     """The outputs with their envelopes: group, metadata and the like."""
-    updates: list[update_pb2.Update] = field(repr=False)
+    updates: list[Update] = field(repr=False)
     """Its reports: progress, thoughts, tool calls."""
     published: list[tuple[str, Any]]
     """Channel and message of all that it published, in order."""
@@ -89,6 +92,9 @@ def run_node(
     arrivals: Iterable[tuple[str, Any]] = (),
     llm: Models = None,
     tools: Mapping[str, Callable[..., Any]] | ToolHelper | None = None,
+    memory: MemoryClient | Mapping[str, Any] | None = None,
+    agents: Mapping[str, AgentClient | str | Sequence[AgentStep]] | None = None,
+    session: str = "",
     messages: Iterable[tuple[str, Any]] = (),
     component: str = "",
     timeout: float = SECONDS,
@@ -112,6 +118,10 @@ def run_node(
         llm: the model that is connected to it: its answers, one per request, as in `ScriptedModel`; or anything with `generate`; or
         several of these by name, if it calls several.
         tools: the tools that are connected to it: functions by name, or anything with `list` and `call`.
+        memory: the memory that is connected to it: the values that it has by their keys, or a `DictMemory` or the like.
+        agents: the agents that are connected to it by name: the answer to one task, as in `ScriptedAgent`, or anything with `run`
+            and `stream`.
+        session: the session of the run.
         messages: pairs of channel and message that it gets when it subscribes to that channel.
         component: the component's id, in errors and logs; the provider's name with "_1" unless given.
         timeout: seconds after which the test has failed.
@@ -144,6 +154,9 @@ def run_node(
             arrivals=arrivals,
             llm=llm,
             tools=tools,
+            memory=memory,
+            agents=agents,
+            session=session,
             messages=messages,
             component=component,
             timeout=timeout,
@@ -166,6 +179,9 @@ async def run_node_async(
     arrivals: Iterable[tuple[str, Any]] = (),
     llm: Models = None,
     tools: Mapping[str, Callable[..., Any]] | ToolHelper | None = None,
+    memory: MemoryClient | Mapping[str, Any] | None = None,
+    agents: Mapping[str, AgentClient | str | Sequence[AgentStep]] | None = None,
+    session: str = "",
     messages: Iterable[tuple[str, Any]] = (),
     component: str = "",
     timeout: float = SECONDS,
@@ -184,15 +200,21 @@ async def run_node_async(
         "reused": reused,
         "llm": llm,
         "tools": tools,
+        "memory": memory is not None,
+        "agents": agents,
+        "session": session,
         "messages": messages,
     }
     _check_inputs(node, named, {name for name, value in options.items() if value})
-    trial = _Trial(node, config or {}, component or f"{node.provider}_1", messages)
+    trial = _Trial(node, config or {}, component or f"{node.provider}_1", messages, session)
     wire_optional(node, trial.context)
     trial.context.wire("llm", _models(llm))
     if tools is not None:
         helper = FunctionTools(tools) if isinstance(tools, Mapping) else tools
         trial.context.wire("tool", [("", ToolSet([helper]))], ToolSet([helper]))
+    if memory is not None:
+        trial.context.wire("memory", [("", DictMemory(memory) if isinstance(memory, Mapping) else memory)])
+    trial.context.wire("agent", [(name, _agent(agent)) for name, agent in (agents or {}).items()])
     rules = FiringRules(
         sync_mode=sync_mode or node.sync_mode,
         single_item_inputs=frozenset(reused),
@@ -211,7 +233,7 @@ async def run_node_async(
         retried=outcome.retried,
         detail=outcome.detail,
         error=outcome.error,
-        updates=trial.updates,
+        updates=[update for wire in trial.updates if (update := from_wire(wire)) is not None],
         published=trial.channels.published,
     )
 
@@ -220,7 +242,12 @@ class _Trial:
     """The node and its environment."""
 
     def __init__(
-        self, node: type[Node], config: Mapping[str, Any], component: str, messages: Iterable[tuple[str, Any]]
+        self,
+        node: type[Node],
+        config: Mapping[str, Any],
+        component: str,
+        messages: Iterable[tuple[str, Any]],
+        session: str,
     ) -> None:
         self.channels = TrialChannels("trial", messages)
         self.updates: list[update_pb2.Update] = []
@@ -238,6 +265,7 @@ class _Trial:
             ),
             channels=Channels(lambda: self.channels, run_id="trial", name=component),
             on_progress=self._on_progress,
+            session=session,
         )
 
     async def run(
@@ -359,3 +387,7 @@ def _model(given: LlmClient | str | Sequence[Turn]) -> LlmClient:
     if isinstance(given, str):
         return ScriptedModel(given)
     return ScriptedModel(*given) if isinstance(given, Sequence) else given
+
+
+def _agent(given: AgentClient | str | Sequence[AgentStep]) -> AgentClient:
+    return ScriptedAgent(given) if isinstance(given, str | Sequence) else given

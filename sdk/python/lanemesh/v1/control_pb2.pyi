@@ -372,6 +372,7 @@ class ToolResult(_message.Message):
     CONTENT_JSON_FIELD_NUMBER: _builtins.int
     IS_ERROR_FIELD_NUMBER: _builtins.int
     DURATION_FIELD_NUMBER: _builtins.int
+    PARTS_FIELD_NUMBER: _builtins.int
     call_id: _builtins.str
     """Id of the call."""
     name: _builtins.str
@@ -384,6 +385,10 @@ class ToolResult(_message.Message):
     def duration(self) -> _duration_pb2.Duration:
         """Duration of the call."""
 
+    @_builtins.property
+    def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___ToolPart]:
+        """Images, audio, video and documents of the result, in order. The content describes each of them, for models that read text only."""
+
     def __init__(
         self,
         *,
@@ -392,14 +397,59 @@ class ToolResult(_message.Message):
         content_json: _builtins.str = ...,
         is_error: _builtins.bool = ...,
         duration: _duration_pb2.Duration | None = ...,
+        parts: _abc.Iterable[Global___ToolPart] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "content_json", b"content_json", "duration", b"duration", "is_error", b"is_error", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "content_json", b"content_json", "duration", b"duration", "is_error", b"is_error", "name", b"name", "parts", b"parts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ToolResult: _TypeAlias = ToolResult  # noqa: Y015
+
+@_typing.final
+class ToolPart(_message.Message):
+    """A part of a tool's result that JSON cannot carry, or that has a type."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    IMAGE_FIELD_NUMBER: _builtins.int
+    AUDIO_FIELD_NUMBER: _builtins.int
+    VIDEO_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def document(self) -> _lane_pb2.Document:
+        """A document."""
+
+    @_builtins.property
+    def image(self) -> _lane_pb2.Media:
+        """An image."""
+
+    @_builtins.property
+    def audio(self) -> _lane_pb2.Media:
+        """A piece of audio."""
+
+    @_builtins.property
+    def video(self) -> _lane_pb2.Media:
+        """A piece of video."""
+
+    def __init__(
+        self,
+        *,
+        document: _lane_pb2.Document | None = ...,
+        image: _lane_pb2.Media | None = ...,
+        audio: _lane_pb2.Media | None = ...,
+        video: _lane_pb2.Media | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["audio", b"audio", "document", b"document", "image", b"image", "part", b"part", "video", b"video"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio", b"audio", "document", b"document", "image", b"image", "part", b"part", "video", b"video"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["document", "image", "audio", "video"]  # noqa: Y015
+    _WhichOneofArgType_part: _TypeAlias = _typing.Literal["part", b"part"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_part) -> _WhichOneofReturnType_part | None: ...
+
+Global___ToolPart: _TypeAlias = ToolPart  # noqa: Y015
 
 @_typing.final
 class ToolProgress(_message.Message):
@@ -445,7 +495,9 @@ class MemorySpace(_message.Message):
     scope: Global___MemoryScope.ValueType
     """Lifetime of the values. The run is that of the call's metadata key "lanemesh-run"."""
     session_id: _builtins.str
-    """With the scope session: the session; 1 to 128 printable characters. Empty otherwise."""
+    """With the scope session: the session, 1 to 128 printable characters; empty: the session of the calling run. A helper rejects any
+    session but that of its run. Empty with the other scopes.
+    """
     namespace: _builtins.str
     """Separates spaces of one scope, such as "facts"; at most 128 printable characters; empty: the default space."""
     def __init__(
@@ -475,12 +527,13 @@ class MemoryEntry(_message.Message):
     CREATED_AT_FIELD_NUMBER: _builtins.int
     EXPIRES_AT_FIELD_NUMBER: _builtins.int
     SCORE_FIELD_NUMBER: _builtins.int
+    EMBEDDING_FIELD_NUMBER: _builtins.int
     key: _builtins.str
-    """Unique in its space: 1 to 512 characters."""
+    """Unique in its space: 1 to 512 characters, none of them a control character."""
     value_json: _builtins.str
     """The value: any JSON, as text; at most 1 MiB of UTF-8."""
     text: _builtins.str
-    """Text that searches match; empty: the value itself."""
+    """Text that searches match, at most 1 MiB of UTF-8; empty: the value itself."""
     score: _builtins.float
     """In the result of a search: how well it matches, from 0 to 1."""
     @_builtins.property
@@ -491,6 +544,10 @@ class MemoryEntry(_message.Message):
     def expires_at(self) -> _timestamp_pb2.Timestamp:
         """When it expires; absent: with its scope."""
 
+    @_builtins.property
+    def embedding(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """To store a value: the embedding of its text, if the caller has one; at most 16,384 numbers. Empty in results."""
+
     def __init__(
         self,
         *,
@@ -500,10 +557,11 @@ class MemoryEntry(_message.Message):
         created_at: _timestamp_pb2.Timestamp | None = ...,
         expires_at: _timestamp_pb2.Timestamp | None = ...,
         score: _builtins.float | None = ...,
+        embedding: _abc.Iterable[_builtins.float] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_score", b"_score", "created_at", b"created_at", "expires_at", b"expires_at", "score", b"score"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_score", b"_score", "created_at", b"created_at", "expires_at", b"expires_at", "key", b"key", "score", b"score", "text", b"text", "value_json", b"value_json"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_score", b"_score", "created_at", b"created_at", "embedding", b"embedding", "expires_at", b"expires_at", "key", b"key", "score", b"score", "text", b"text", "value_json", b"value_json"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__score: _TypeAlias = _typing.Literal["score"]  # noqa: Y015
     _WhichOneofArgType__score: _TypeAlias = _typing.Literal["_score", b"_score"]  # noqa: Y015
@@ -526,7 +584,7 @@ class MemoryServicePutRequest(_message.Message):
 
     @_builtins.property
     def entry(self) -> Global___MemoryEntry:
-        """Key, value and text. The server sets the other fields."""
+        """Key, value, text and embedding. The server sets the other fields."""
 
     @_builtins.property
     def ttl(self) -> _duration_pb2.Duration:
@@ -689,7 +747,7 @@ class MemoryServiceSearchRequest(_message.Message):
     LIMIT_FIELD_NUMBER: _builtins.int
     MIN_SCORE_FIELD_NUMBER: _builtins.int
     query: _builtins.str
-    """The query, in words."""
+    """The query, in words; at most 10,000 characters."""
     limit: _builtins.int
     """The maximum number of values, up to 1,000; 0 means 10."""
     min_score: _builtins.float
@@ -700,7 +758,7 @@ class MemoryServiceSearchRequest(_message.Message):
 
     @_builtins.property
     def embedding(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
-        """The embedding of the query, if the caller has one."""
+        """The embedding of the query, if the caller has one; at most 16,384 numbers."""
 
     def __init__(
         self,

@@ -284,7 +284,7 @@ class MemoryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Search(self, request, context):
-        """Searches values by meaning. Returns the best match first.
+        """Searches values by words, or by meaning if query and values have embeddings. Returns the best match first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -117,7 +117,7 @@ class MemoryServiceStub:
     List: _grpc.UnaryStreamMultiCallable[_control_pb2.MemoryServiceListRequest, _control_pb2.MemoryServiceListResponse]
     """Lists values, in alphabetical order of their keys."""
     Search: _grpc.UnaryStreamMultiCallable[_control_pb2.MemoryServiceSearchRequest, _control_pb2.MemoryServiceSearchResponse]
-    """Searches values by meaning. Returns the best match first."""
+    """Searches values by words, or by meaning if query and values have embeddings. Returns the best match first."""
     Clear: _grpc.UnaryUnaryMultiCallable[_control_pb2.MemoryServiceClearRequest, _control_pb2.MemoryServiceClearResponse]
     """Removes values."""
 
@@ -133,7 +133,7 @@ class MemoryServiceAsyncStub(MemoryServiceStub):
     List: _aio.UnaryStreamMultiCallable[_control_pb2.MemoryServiceListRequest, _control_pb2.MemoryServiceListResponse]  # type: ignore[assignment]
     """Lists values, in alphabetical order of their keys."""
     Search: _aio.UnaryStreamMultiCallable[_control_pb2.MemoryServiceSearchRequest, _control_pb2.MemoryServiceSearchResponse]  # type: ignore[assignment]
-    """Searches values by meaning. Returns the best match first."""
+    """Searches values by words, or by meaning if query and values have embeddings. Returns the best match first."""
     Clear: _aio.UnaryUnaryMultiCallable[_control_pb2.MemoryServiceClearRequest, _control_pb2.MemoryServiceClearResponse]  # type: ignore[assignment]
     """Removes values."""
 
@@ -170,7 +170,7 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _control_pb2.MemoryServiceSearchRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_control_pb2.MemoryServiceSearchResponse], _abc.AsyncIterator[_control_pb2.MemoryServiceSearchResponse]]:
-        """Searches values by meaning. Returns the best match first."""
+        """Searches values by words, or by meaning if query and values have embeddings. Returns the best match first."""
 
     @_abc_1.abstractmethod
     def Clear(

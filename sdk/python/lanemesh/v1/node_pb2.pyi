@@ -248,7 +248,7 @@ class Manifest(_message.Message):
     @_builtins.property
     def offers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The services that it offers to invokers: "llm" (LlmService), "tool" (ToolService), "memory" (MemoryService), "agent"
-        (AgentService). At present pipelines can use "llm" and "tool".
+        (AgentService).
         """
 
     @_builtins.property
@@ -557,6 +557,7 @@ class Place(_message.Message):
     TRACEPARENT_FIELD_NUMBER: _builtins.int
     SERVER_FIELD_NUMBER: _builtins.int
     OPENS_LANES_AT_START_FIELD_NUMBER: _builtins.int
+    SESSION_ID_FIELD_NUMBER: _builtins.int
     MERGES_FRAMES_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """The run."""
@@ -583,6 +584,8 @@ class Place(_message.Message):
     no lane then, and is sent only to servers with control connections to other servers. Set only if every server of the run has
     the feature "quick-starts".
     """
+    session_id: _builtins.str
+    """The session that the run belongs to, as in `RunSpec`; empty: none."""
     merges_frames: _builtins.bool
     """The server may send several responses in one frame (`HostResponse.more`), does not report that its nodes are running, because
     that follows from `start`, and sends the first items and the end of a lane in the frame with `open` or with the last items. Set
@@ -626,11 +629,12 @@ class Place(_message.Message):
         traceparent: _builtins.str = ...,
         server: _builtins.str = ...,
         opens_lanes_at_start: _builtins.bool = ...,
+        session_id: _builtins.str = ...,
         merges_frames: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["controls", b"controls", "edges", b"edges", "features", b"features", "incarnation", b"incarnation", "instances", b"instances", "keep_warm", b"keep_warm", "merges_frames", b"merges_frames", "opens_lanes_at_start", b"opens_lanes_at_start", "protocol_version", b"protocol_version", "run_id", b"run_id", "server", b"server", "timeout", b"timeout", "trace", b"trace", "traceparent", b"traceparent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["controls", b"controls", "edges", b"edges", "features", b"features", "incarnation", b"incarnation", "instances", b"instances", "keep_warm", b"keep_warm", "merges_frames", b"merges_frames", "opens_lanes_at_start", b"opens_lanes_at_start", "protocol_version", b"protocol_version", "run_id", b"run_id", "server", b"server", "session_id", b"session_id", "timeout", b"timeout", "trace", b"trace", "traceparent", b"traceparent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1292,18 +1296,24 @@ class Reroute(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     EDGES_FIELD_NUMBER: _builtins.int
+    ENDED_EDGES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def edges(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReroutedEdge]:
         """The edges whose producers are on this server."""
+
+    @_builtins.property
+    def ended_edges(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The edges whose producers are on this server and whose consumers have ended: their lanes are not opened again."""
 
     def __init__(
         self,
         *,
         edges: _abc.Iterable[Global___ReroutedEdge] | None = ...,
+        ended_edges: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["edges", b"edges"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["edges", b"edges", "ended_edges", b"ended_edges"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

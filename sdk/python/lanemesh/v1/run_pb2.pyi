@@ -101,12 +101,17 @@ class RunSpec(_message.Message):
     TRACE_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     VARIABLES_FIELD_NUMBER: _builtins.int
+    SESSION_ID_FIELD_NUMBER: _builtins.int
     pipeline_json: _builtins.str
     """A pipeline: a JSON document, as text."""
     trace: _update_pb2.TraceLevel.ValueType
     """What is reported of the items; unspecified: the level of the pipeline."""
     name: _builtins.str
     """Name of the run, for people, if the document has none, such as the name of its file."""
+    session_id: _builtins.str
+    """The session that the run belongs to, such as a conversation: 1 to 128 printable characters; empty: none. Its runs share the
+    session's memory, so an id that others cannot guess keeps them out. It is in no update, log or store.
+    """
     @_builtins.property
     def deployment(self) -> Global___DeploymentReference:
         """A deployed pipeline, by its name."""
@@ -135,10 +140,11 @@ class RunSpec(_message.Message):
         trace: _update_pb2.TraceLevel.ValueType = ...,
         name: _builtins.str = ...,
         variables: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        session_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment", "pipeline_json", b"pipeline_json", "source", b"source", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment", "name", b"name", "pipeline_json", b"pipeline_json", "settings_json", b"settings_json", "source", b"source", "timeout", b"timeout", "trace", b"trace", "variables", b"variables"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment", "name", b"name", "pipeline_json", b"pipeline_json", "session_id", b"session_id", "settings_json", b"settings_json", "source", b"source", "timeout", b"timeout", "trace", b"trace", "variables", b"variables"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_source: _TypeAlias = _typing.Literal["pipeline_json", "deployment"]  # noqa: Y015
     _WhichOneofArgType_source: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015

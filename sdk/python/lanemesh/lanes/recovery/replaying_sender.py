@@ -68,6 +68,7 @@ class ReplayingSender(SenderState):
         self._ended = False
         self._outcome: Fault | None = None
         self._aborted = False
+        self._consumer_ended = False
 
     async def open(self) -> None:
         """Dials the consumer and waits until it accepts the lane.
@@ -169,6 +170,11 @@ class ReplayingSender(SenderState):
         self._route = route
         self._routed.fire()
 
+    def end_consumer(self) -> None:
+        """The consumer has ended: a lane that breaks, or has broken, is complete. Unsent items are dropped."""
+        self._consumer_ended = True
+        self._routed.fire()
+
     def _call_to(self, edge: node_pb2.Edge) -> GrpcSender:
         return GrpcSender(
             edge,
@@ -184,6 +190,8 @@ class ReplayingSender(SenderState):
         """The call accepts no more items: it was stopped, has ended, or broke."""
         if self._aborted or not self._is_lost():
             self._stop_with(self._lane.fault)
+        elif self._consumer_ended:
+            self._stop_with(None)
         else:
             self._begin_again()
 
@@ -222,6 +230,9 @@ class ReplayingSender(SenderState):
             self._stop_with(self._beyond_bound())
             return True
         while self._route is None:
+            if self._consumer_ended:
+                self._stop_with(None)
+                return True
             left = self._deadline - asyncio.get_running_loop().time()
             if left <= 0:
                 self._stop_with(lost.fault)

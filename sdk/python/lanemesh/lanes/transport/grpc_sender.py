@@ -13,9 +13,18 @@ from lanemesh._aio.eager import EagerCoroutine
 from lanemesh._aio.signal import Signal
 from lanemesh._grpc.connections import ConnectionPool
 from lanemesh._grpc.heartbeat import Heartbeat
+from lanemesh._grpc.writing import half_close
 from lanemesh.faults import Code, Fault, LaneFault
 from lanemesh.items import Envelope, LaneType
-from lanemesh.lanes.transport.frames import MAX_FRAME_ITEMS, Frame, Queued, leading_chunks, next_frame, parsed, serialize
+from lanemesh.lanes.transport.frames import (
+    MAX_FRAME_ITEMS,
+    Frame,
+    Queued,
+    leading_chunks,
+    next_frame,
+    parsed,
+    serialize,
+)
 from lanemesh.lanes.transport.sender import SenderState, SenderStatistics
 from lanemesh.protocol import PROTOCOL_VERSION
 from lanemesh.v1 import lane_pb2, node_pb2
@@ -23,6 +32,8 @@ from lanemesh.values import Media
 
 OPEN_SECONDS = 10.0
 """Time limit from `open` to `accepted`: a stream beyond a server's stream limit hangs without an error."""
+ACCEPT_SECONDS = 30.0
+"""The same for a lane that carries items at once, so that nothing waits for `accepted`."""
 DIAL_SECONDS = 1.0
 """How long a lane that merges frames waits for its first item, or for its end, before it is dialled without one."""
 PASSES = 3
@@ -151,6 +162,8 @@ class GrpcSender(SenderState):
             self._dial()
 
     def _dial(self) -> None:
+        if self._merges:
+            self._open_seconds = max(self._open_seconds, ACCEPT_SECONDS)
         timer = asyncio.get_running_loop().call_later(self._open_seconds, self._give_up)
         self._start_call().add_done_callback(lambda _: timer.cancel())
 
@@ -266,7 +279,7 @@ class GrpcSender(SenderState):
                     await self._work.wait()
             if not self._end_sent:
                 await call.write(lane_pb2.ExchangeRequest(end=self._end()))
-            await call.done_writing()
+            await half_close(call)
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
             pass  # the call has ended: the reader reports how
         except asyncio.CancelledError:

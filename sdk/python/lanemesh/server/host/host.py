@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from lanemesh.channels import ChannelLink
     from lanemesh.control.instance import HelperInstance
     from lanemesh.gpu import ArbiterLink
+    from lanemesh.permissions import Permissions
     from lanemesh.server.host.preload import Preload
     from lanemesh.server.node_files import NodeFiles
 
@@ -62,6 +63,7 @@ class NodeHost:
         max_instances: int = 0,
         labels: Mapping[str, str] | None = None,
         files: FileRoots | None = None,
+        permissions: Permissions | None = None,
         node_files: NodeFiles | None = None,
     ) -> None:
         """A host without runs.
@@ -74,6 +76,7 @@ class NodeHost:
             max_instances: the most components that it runs at once, over all runs and orchestrators; 0: no limit.
             labels: pipelines may select it by these.
             files: the files that configs may name; None: any, as in local runs.
+            permissions: what components may do; None: what they may in local runs.
             node_files: files with further node types, which take precedence; they are loaded again when they have changed.
         """
         self.name = name
@@ -81,6 +84,8 @@ class NodeHost:
         """Identifies this host among hosts that may have the same address."""
         self.files = files
         """The files that configs may name; None: any."""
+        self.permissions = permissions
+        """What components may do; None: what they may in local runs."""
         self.max_instances = max_instances
         self.labels = dict(labels or {})
         self._services = list(services)

@@ -350,10 +350,10 @@ class HostedRun:
         return node_pb2.Detached(id=detach.id, edges=edges)
 
     def reroute(self, reroute: node_pb2.Reroute) -> None:
-        """Reconnects lanes to the new addresses of their consumers."""
+        """Reconnects lanes to the new addresses of their consumers; those whose consumers have ended are not opened again."""
         from lanemesh.server.host.recovery import reroute as reroute_lanes
 
-        reroute_lanes(reroute.edges, self._senders)
+        reroute_lanes(reroute.edges, reroute.ended_edges, self._senders)
 
     def accept(self, opening: lane_pb2.LaneOpen, refuse: Refuse) -> Edge:
         """The consumer end of an edge. Raises the error that `refuse` makes if there is none or it has a lane already."""

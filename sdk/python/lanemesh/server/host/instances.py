@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from lanemesh._grpc.connections import ConnectionPool
     from lanemesh.channels import ChannelLink
     from lanemesh.gpu import ArbiterLink
+    from lanemesh.permissions import Permissions
     from lanemesh.server.host.recovery import CommitTracker
     from lanemesh.server.host.taps import Traces
     from lanemesh.server.isolation.parent import IsolatedBody
@@ -49,6 +50,10 @@ class InstanceHost(Protocol):
     @property
     def node_files(self) -> NodeFiles | None:
         """Files with node types, which are loaded again when they change; None: there are none."""
+
+    @property
+    def permissions(self) -> Permissions | None:
+        """What components may do; None: what they may in local runs."""
 
     @property
     def resources(self) -> Resources:
@@ -218,7 +223,9 @@ class InstanceFactory:
             on_progress=self._reporter.try_send,
             incarnation=self._place.incarnation,
             traceparent=self._place.traceparent,
+            session=self._place.session_id,
             secrets=self._secrets,
+            permissions=self._host.permissions,
         )
 
     def _gpu_client(self, component: str, loop: asyncio.AbstractEventLoop) -> Any:

@@ -58,14 +58,20 @@ def detached(
     return answers
 
 
-def reroute(routes: Iterable[node_pb2.ReroutedEdge], senders: Mapping[str, LaneSender]) -> None:
-    """Sends producers the new addresses of the consumers of detached edges."""
+def reroute(
+    routes: Iterable[node_pb2.ReroutedEdge], ended_edges: Iterable[str], senders: Mapping[str, LaneSender]
+) -> None:
+    """Sends producers the new addresses of the consumers of detached edges, and reports the edges whose consumers have ended."""
     from lanemesh.lanes.recovery.replaying_sender import ReplayingSender
 
     for route in routes:
         sender = senders.get(route.edge_id)
         if isinstance(sender, ReplayingSender):
             sender.reroute(route)
+    for edge_id in ended_edges:
+        sender = senders.get(edge_id)
+        if isinstance(sender, ReplayingSender):
+            sender.end_consumer()
 
 
 def _without_producer(edge: Edge) -> node_pb2.DetachedEdge:

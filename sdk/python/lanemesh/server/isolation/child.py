@@ -27,6 +27,7 @@ from lanemesh._aio.exits import end_within, run
 from lanemesh._aio.forks import close_in_children, end_children_with_us
 from lanemesh._aio.generators import MAX_AHEAD
 from lanemesh._aio.parent import take_standard_input
+from lanemesh.chat import ToolProgress, ToolResult
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.node.callables import call_hook
 from lanemesh.node.context import Context
@@ -38,7 +39,7 @@ from lanemesh.rendering import text_of
 from lanemesh.server.isolation import frames as frames
 from lanemesh.server.log_format import quiet_libraries
 from lanemesh.server.user_modules import PREFIX, USER_MODULES
-from lanemesh.v1 import update_pb2
+from lanemesh.values import ToolCall
 
 T = TypeVar("T")
 
@@ -77,16 +78,13 @@ class IsolatedContext(Context):
     """The context of a body in a separate process."""
 
     def __init__(self, begin: frames.Begin, pipe: Pipe) -> None:
-        async def report(update: update_pb2.Update) -> None:
-            pipe.send(frames.Reported(update.SerializeToString()))
-
         super().__init__(
             run_id=begin.run_id,
             component=begin.component,
             provider=begin.provider,
-            report=report,
             on_log=lambda level, line: pipe.send(frames.Logged(level, line)),
             traceparent=begin.traceparent,
+            session=begin.session,
         )
         self._pipe = pipe
 
@@ -94,6 +92,10 @@ class IsolatedContext(Context):
         """Reports progress to the run's clients, like `Context.progress`."""
         self._pipe.send(frames.Progressed(done, total, text_of(message)))
         return REPORTED
+
+    async def report_tool(self, event: str | ToolCall | ToolProgress | ToolResult, *, wave: int = 1) -> None:
+        """Reports an event of an agent to the run's clients, like `Context.report_tool`."""
+        self._pipe.send(frames.Reported(event, wave))
 
     def _have(self, thing: T | None, otherwise: str) -> T:
         what = "its body is isolated: its process has no models, tools, GPU leases, channels or other inputs"

@@ -10,7 +10,9 @@ import struct
 from dataclasses import dataclass
 from typing import Any
 
+from lanemesh.chat import ToolProgress, ToolResult
 from lanemesh.faults import Fault
+from lanemesh.values import ToolCall
 
 LENGTH = struct.Struct(">I")
 """Four bytes, the most significant first: pickles of up to 4 GiB."""
@@ -34,6 +36,7 @@ class Begin:
     component: str
     provider: str
     traceparent: str
+    session: str
     log_level: int
 
 
@@ -80,9 +83,10 @@ class Progressed:
 
 @dataclass(frozen=True, slots=True)
 class Reported:
-    """From the process: an update for the run's clients, as `lanemesh.v1.Update` on the wire."""
+    """From the process: an event of an agent, for the run's clients."""
 
-    update: bytes
+    event: str | ToolCall | ToolProgress | ToolResult
+    wave: int
 
 
 @dataclass(frozen=True, slots=True)

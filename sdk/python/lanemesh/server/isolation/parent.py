@@ -17,7 +17,6 @@ from lanemesh.faults import Code, Fault, LanemeshError, NodeDefinitionError
 from lanemesh.node.context import Context
 from lanemesh.node.node import Kind, Node
 from lanemesh.server.isolation import frames as frames
-from lanemesh.v1 import update_pb2
 
 CLOSE_SECONDS = 2.0
 """How long a process may take to unload its resources before it is killed."""
@@ -220,8 +219,7 @@ class ChildProcess:
                 case frames.Progressed():
                     self._context.progress(frame.done, frame.total, frame.message)
                 case frames.Reported():
-                    update = update_pb2.Update.FromString(frame.update)
-                    await self._context.report(getattr(update, update.WhichOneof("kind") or ""))
+                    await self._context.report_tool(frame.event, wave=frame.wave)
                 case _:
                     return frame
 
@@ -271,6 +269,7 @@ def _begin(cls: type[Node], config: str, context: Context, secret_pointers: Sequ
         component=context.component,
         provider=context.provider,
         traceparent=context.traceparent,
+        session=context.session,
         log_level=logging.getLogger(f"lanemesh.node.{context.provider}").getEffectiveLevel(),
     )
 

@@ -1,0 +1,74 @@
+"""The component of a pipeline document that clients feed, and the lanes that the pipeline takes from it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lanemesh.node.names import by_names
+
+if TYPE_CHECKING:
+    from lanemesh.client.node_types import NodeTypeInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The component that the client feeds."""
+
+    component: str
+    """Its id."""
+    node_type: NodeTypeInfo
+    """Its node type."""
+    lanes: frozenset[str]
+    """Lane types that other components take from it."""
+
+    @property
+    def label(self) -> str:
+        """The component as messages name it."""
+        return f"{self.component} ({self.node_type.provider})"
+
+    def sends(self, lane: str) -> bool:
+        """Whether it has an output of this lane type."""
+        return any(port.lane == lane for port in self.node_type.outputs)
+
+
+def document_tree(text: str) -> dict[str, Any]:
+    """The document as JSON; empty if it is not a JSON object, which validation reports."""
+    try:
+        tree = json.loads(text.removeprefix("\ufeff"))
+    except (ValueError, RecursionError):
+        return {}
+    return tree if isinstance(tree, dict) else {}
+
+
+def components_of(tree: dict[str, Any]) -> list[dict[str, Any]]:
+    """The components of a document that are objects."""
+    listed = tree.get("components")
+    return [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
+
+
+def providers_of(tree: dict[str, Any]) -> set[str]:
+    """The names of the node types of a document's components."""
+    return {str(entry.get("provider")) for entry in components_of(tree)}
+
+
+def source_of(tree: dict[str, Any], types: Sequence[NodeTypeInfo]) -> Source | None:
+    """The component that the client feeds; None if there is none, or it is unknown."""
+    named_types = by_names(providers_of(tree), {node_type.provider: node_type for node_type in types})
+    components = components_of(tree)
+    named = tree.get("source")
+    fed = []
+    for entry in components:
+        node_type = named_types.get(str(entry.get("provider")))
+        if node_type is not None and node_type.boundary == "source" and isinstance(entry.get("id"), str):
+            fed.append(Source(entry["id"], node_type, _lanes_from(entry["id"], components)))
+    chosen = [source for source in fed if source.component == named] if isinstance(named, str) else fed
+    return chosen[0] if len(chosen) == 1 else None
+
+
+def _lanes_from(component: str, components: Iterable[dict[str, Any]]) -> frozenset[str]:
+    entries = (entry for other in components if isinstance(other.get("input"), list) for entry in other["input"])
+    taken = (entry for entry in entries if isinstance(entry, dict) and entry.get("from") == component)
+    return frozenset(str(entry.get("lane")) for entry in taken)

@@ -1,0 +1,50 @@
+"""The HTTP client for MCP servers that are reached by a URL."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+
+import httpx2
+
+MAX_RESPONSE = 64 * 1024 * 1024
+"""Most bytes of one response, an event stream included."""
+CONNECT_SECONDS = 10.0
+
+
+def http_client(headers: Mapping[str, str], read_seconds: float) -> httpx2.AsyncClient:
+    """A client with these headers. `read_seconds` is the longest time without a byte of a response."""
+    timeout = httpx2.Timeout(CONNECT_SECONDS, read=read_seconds)
+    transport = _Limited(httpx2.AsyncHTTPTransport(retries=1))
+    return httpx2.AsyncClient(headers=dict(headers), timeout=timeout, transport=transport)
+
+
+class _Limited(httpx2.AsyncBaseTransport):
+    """Ends a response to a POST that is too large. The response to a GET is the server's own stream, which lasts."""
+
+    def __init__(self, inner: httpx2.AsyncBaseTransport) -> None:
+        self._inner = inner
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        response = await self._inner.handle_async_request(request)
+        if request.method == "POST" and isinstance(response.stream, httpx2.AsyncByteStream):
+            response.stream = _LimitedStream(response.stream)
+        return response
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+class _LimitedStream(httpx2.AsyncByteStream):
+    def __init__(self, inner: httpx2.AsyncByteStream) -> None:
+        self._inner = inner
+        self._left = MAX_RESPONSE
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for chunk in self._inner:
+            self._left -= len(chunk)
+            if self._left < 0:
+                raise httpx2.ReadError(f"the response has more than {MAX_RESPONSE:,} bytes")
+            yield chunk
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()

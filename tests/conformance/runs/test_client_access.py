@@ -1,0 +1,294 @@
+"""No text of a client's document opens a file outside the roots of a node server, or reads the environment of a server.
+
+Every node type of every installed service is tried: each text that its settings take, at any depth, is found from its schema.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lanemesh import Client, LanemeshError, Node
+from lanemesh.pipeline_faults import Severity
+from lanemesh.server.file_roots import MODULE, PATH_FORMATS, FileRoots, referenced
+from lanemesh.server.host.host import NodeHost
+from lanemesh.server.node_server import NodeServer
+from lanemesh.server.services import all_services, service_names
+from lanemesh_orchestrator.orchestrator import Orchestrator
+from lanemesh_orchestrator.pipeline.config import resolve_config
+from lanemesh_orchestrator.pipeline.document import parse
+
+from rigs.runs import until
+
+VARIABLE = "LANEMESH_TEST_SECRET"
+SECRET = "value-of-the-server"
+READS = f"${{{VARIABLE}}}"
+RUN_SECONDS = 20
+REFUSALS = ("not under the file roots", "names the module")
+MAX_DEPTH = 20
+OPENS = {"open", "os.listdir", "os.scandir", "os.exec", "os.posix_spawn", "os.system", "subprocess.Popen", "import"}
+"""The events of the interpreter that show that a file is read, listed, imported or executed."""
+
+Keys = tuple[str | int, ...]
+
+
+def texts(rule: Any, schema: Mapping[str, Any], keys: Keys = (), depth: int = MAX_DEPTH) -> Iterator[tuple[Keys, str]]:
+    """Where a config with this JSON schema takes a text, and the format of that text; 0 is the first item of a list."""
+    if not isinstance(rule, Mapping) or not depth:
+        return
+    if "$ref" in rule:
+        yield from texts(referenced(schema, rule["$ref"]), schema, keys, depth - 1)
+    for key in ("anyOf", "oneOf", "allOf"):
+        for part in rule.get(key, ()):
+            yield from texts(part, schema, keys, depth - 1)
+    if rule.get("type") == "string" and "enum" not in rule and "const" not in rule:
+        yield keys, rule.get("format", "")
+    for name, part in rule.get("properties", {}).items():
+        yield from texts(part, schema, (*keys, name), depth - 1)
+    if rule.get("type") == "object" and rule.get("additionalProperties", not rule.get("properties")) is not False:
+        other = rule.get("additionalProperties")
+        yield from texts(
+            other if isinstance(other, Mapping) and other else {"type": "string"}, schema, (*keys, "k"), depth - 1
+        )
+    if rule.get("type") == "array":
+        yield from texts(rule.get("items") or {"type": "string"}, schema, (*keys, 0), depth - 1)
+
+
+def texts_of(node: type[Node]) -> dict[Keys, str]:
+    """The texts of a node type's settings, with their formats."""
+    schema = node.Config.model_json_schema()
+    return dict(texts(schema, schema))
+
+
+def holding(keys: Keys, text: str) -> Any:
+    """A config with one text."""
+    if not keys:
+        return text
+    inner = holding(keys[1:], text)
+    return [inner] if keys[0] == 0 else {str(keys[0]): inner}
+
+
+def pointer(keys: Keys) -> str:
+    return "".join(f"/{key}" for key in keys)
+
+
+def node_types(service: str) -> tuple[type[Node], ...]:
+    (found,) = all_services([service])
+    return tuple(found.nodes)
+
+
+ALL = {node.provider: node for name in service_names() for node in node_types(name)}
+"""The installed node types."""
+
+
+def invoker_of(kind: str) -> type[Node]:
+    """A node type that calls helpers of a kind."""
+    found = [node for node in ALL.values() if any(item.class_type == kind for item in node.invokes) and node.inputs_]
+    assert found, f"no installed node type calls helpers of the kind {kind}"
+    return found[0]
+
+
+def documents(node: type[Node], config: Any) -> Iterator[dict[str, Any]]:
+    """The pipelines in which a node type can be used: fed by a client, and as a helper of a node type that calls such ones."""
+    if node.boundary == "source":
+        yield {"components": [{"id": "x", "provider": node.provider, "config": config}]}
+    elif node.inputs_:
+        yield {"components": [*fed(node, "x", config), *helpers_of(node, "x")]}
+    for kind in node.offers:
+        invoker = invoker_of(kind)
+        itself = helper("x", node.provider, kind, "i", config)
+        yield {"components": [*fed(invoker, "i"), itself, *helpers_of(invoker, "i", besides=kind)]}
+
+
+def fed(node: type[Node], name: str, config: Any = None) -> list[dict[str, Any]]:
+    """A component whose inputs are fed by `c`, a chat, or `f`, a file source, and these."""
+    lanes = [spec.lane_type.value for spec in node.inputs_.values() if spec.required and spec.lane_type] or ["text"]
+    inputs = [{"lane": lane, "from": "c" if lane in ("text", "questions") else "f"} for lane in sorted(set(lanes))]
+    sources = {"c": "chat", "f": "file"}
+    used = sorted({entry["from"] for entry in inputs})
+    component = {"id": name, "provider": node.provider, "config": config or {}, "input": inputs}
+    return [*({"id": source, "provider": sources[source]} for source in used), component]
+
+
+def helpers_of(node: type[Node], name: str, besides: str = "") -> list[dict[str, Any]]:
+    """The helpers without which a component does not run."""
+    kinds = [item.class_type for item in node.invokes if item.min and item.class_type != besides]
+    return [helper(f"h_{kind}", simplest(kind), kind, name) for kind in kinds]
+
+
+def simplest(kind: str) -> str:
+    """A provider of helpers of a kind that works without settings; one that follows a script rather than others."""
+    offering = [node for node in ALL.values() if kind in node.offers]
+    found = [node.provider for node in offering if not node.Config.model_json_schema().get("required")]
+    assert found, f"no installed node type offers helpers of the kind {kind} without settings"
+    return min(found, key=lambda provider: (not provider.endswith("_scripted"), provider))
+
+
+def helper(name: str, provider: str, kind: str, invoker: str, config: Any = None) -> dict[str, Any]:
+    control = [{"classType": kind, "from": invoker}]
+    return {"id": name, "provider": provider, "config": config or {}, "control": control}
+
+
+Given = tuple[dict[str, Any], dict[str, Any]]
+"""A document of a client, and its settings."""
+
+
+def given(node: type[Node], keys: Keys, text: str) -> Iterator[Given]:
+    """One text in a config: beside the others, in a profile and in a setting."""
+    config = holding(keys, text)
+    for document in documents(node, config):
+        yield document, {}
+    for document in documents(node, {"profile": "p", "p": config}):
+        yield document, {}
+    name, value = str(keys[0]), holding(keys[1:], text)
+    for document in documents(node, {}):
+        yield document, {f"x.{name}": value}
+
+
+async def attempts(client: Client, document: dict[str, Any], settings: dict[str, Any]) -> AsyncIterator[str]:
+    """What the calls that take a document report about this one; an empty text if it is accepted and runs to its end."""
+
+    async def run() -> Any:
+        result = await client.run(document, input="x", settings=settings, timeout=RUN_SECONDS).result()
+        result.raise_for_state()
+
+    async def start() -> Any:
+        run = await client.start(document, input="x", settings=settings, timeout=RUN_SECONDS)
+        (await run.result()).raise_for_state()
+
+    async def deploy() -> Any:
+        await client.deploy("d", document, settings=settings, timeout=RUN_SECONDS)
+        await client.undeploy("d")
+
+    for call in (run, start, deploy):
+        try:
+            await call()
+            yield ""
+        except LanemeshError as error:
+            yield str(error)
+
+
+@pytest.mark.parametrize("service", service_names())
+async def test_no_text_of_a_document_reads_the_environment(service: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, SECRET)
+    orchestrator = Orchestrator(embedded=True)
+    await orchestrator.listen()
+    try:
+        async with Client(orchestrator.address) as client:
+            for node in node_types(service):
+                for keys in texts_of(node):
+                    for document, settings in given(node, keys, READS):
+                        await check_unread(client, node, keys, document, settings)
+    finally:
+        await orchestrator.close()
+
+
+async def check_unread(
+    client: Client, node: type[Node], keys: Keys, document: dict[str, Any], settings: dict[str, Any]
+) -> None:
+    """Fails if a call that gets this document reads the variable. A setting is literal text, so it alone may be accepted."""
+    async for report in attempts(client, document, settings):
+        assert SECRET not in report, (node.provider, keys)
+        assert settings or VARIABLE in report, (node.provider, keys, report)
+    for fault in await client.validate(document, settings=settings):
+        assert SECRET not in f"{fault}", (node.provider, keys)
+    if settings:
+        (component,) = [one for one in parse(json.dumps(document)).components if one.entry.id == "x"]
+        its = {path.removeprefix("x."): value for path, value in settings.items()}
+        resolved = resolve_config(component, node.manifest(), environment={VARIABLE: SECRET}, settings=its)
+        assert READS in json.dumps(resolved.values)
+        assert SECRET not in json.dumps(resolved.values)
+
+
+class Watch:
+    """Reports what the interpreter reads, imports or executes of some files. It cannot be removed, only stopped."""
+
+    def __init__(self) -> None:
+        self.names: tuple[str, ...] = ()
+        self.seen: list[str] = []
+
+    def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if self.names and event in OPENS and any(name in repr(arguments) for name in self.names):
+            self.seen.append(f"{event}{arguments!r:.300}")
+
+
+WATCH = Watch()
+sys.addaudithook(WATCH)
+
+
+@pytest.fixture
+def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A Python module outside the roots, which is watched. It can be imported, and is executable."""
+    folder = tmp_path / "outside"
+    folder.mkdir()
+    file = folder / "watched_outside.py"
+    file.write_text("#!/bin/sh\n")
+    file.chmod(0o755)
+    monkeypatch.syspath_prepend(str(folder))
+    WATCH.seen.clear()
+    WATCH.names = (str(file), file.stem)
+    yield file
+    WATCH.names = ()
+
+
+@asynccontextmanager
+async def mesh_of(root: Path) -> AsyncIterator[Client]:
+    """A client of a mesh with one node server, which has one file root and all installed node types."""
+    orchestrator = Orchestrator(embedded=False)
+    await orchestrator.listen()
+    services = all_services(service_names(), [])
+    server = NodeServer(NodeHost(services, name="there", files=FileRoots.of([root])), orchestrator=orchestrator.address)
+    await server.start()
+    wanted = {node.provider for node in ALL.values() if not node.boundary}
+    try:
+        await until(lambda: wanted <= set(orchestrator.registry.manifests()))
+        async with Client(orchestrator.address) as client:
+            yield client
+    finally:
+        await server.stop()
+        await orchestrator.close()
+
+
+@pytest.mark.parametrize("service", service_names())
+async def test_no_text_of_a_document_opens_a_file_outside_the_roots(
+    service: str, tmp_path: Path, outside: Path
+) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    async with mesh_of(root) as client:
+        for node in node_types(service):
+            for keys, kind in texts_of(node).items():
+                for text in (outside.stem,) if kind == MODULE else (str(outside), outside.as_uri()):
+                    for document, settings in given(node, keys, text):
+                        reports = [report async for report in attempts(client, document, settings)]
+                        assert WATCH.seen == [], (node.provider, keys, text)
+                        if kind in PATH_FORMATS or kind == MODULE:
+                            wrong = [one for one in reports if not any(reason in one for reason in REFUSALS)]
+                            assert wrong == [], (node.provider, keys, text)
+
+
+def test_the_watch_notices_what_is_opened(outside: Path) -> None:
+    outside.read_text()
+
+    assert [event.partition("(")[0] for event in WATCH.seen] == ["open"]
+
+
+async def test_every_node_type_is_tried_in_a_pipeline_that_is_wired() -> None:
+    orchestrator = Orchestrator(embedded=True)
+    await orchestrator.listen()
+    async with Client(orchestrator.address) as client:
+        for node in ALL.values():
+            found = list(documents(node, {}))
+            assert found, f"extend `documents` so that {node.provider} is used"
+            for document in found:
+                faults = await client.validate(document)
+                wrong = [
+                    fault for fault in faults if fault.severity is Severity.ERROR and "/config" not in fault.pointer
+                ]
+                assert wrong == [], f"extend `documents`: {node.provider} is not wired"
+    await orchestrator.close()
