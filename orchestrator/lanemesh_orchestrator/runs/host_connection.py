@@ -123,12 +123,14 @@ class GrpcConnection:
             raise LanemeshError(await self._lost())
 
     async def close(self, *, finished: bool = False) -> None:
-        """Gives the stream to later runs if the run has `finished`. Otherwise half-closes it, and cancels it if the server does not
-        end it within 2 s."""
+        """Gives the stream back if the run has `finished`. Otherwise half-closes it, and cancels it if the server does not end it
+        within 2 s."""
         if self._closed:
             return
         self._closed = True
-        if not (finished and self._streams.give_back(self._address, self._stream)):
+        if finished:
+            self._streams.give_back(self._address, self._stream)
+        else:
             await self._stream.close()
 
     async def _replace(self, ended: HostStream) -> bool:
