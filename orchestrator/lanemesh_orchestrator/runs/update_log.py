@@ -231,6 +231,10 @@ class UpdateLog:
         """Handles the end of the run, after the terminal update: its memory may be needed for other runs."""
         self._account.end()
 
+    def discard(self) -> None:
+        """Frees the memory of a run that could not be started."""
+        self._account.remove()
+
     async def read(
         self, from_sequence: int = 1, *, paces: bool = True
     ) -> AsyncGenerator[update_pb2.Update | run_pb2.Gap, None]:
