@@ -2,12 +2,15 @@
 #
 #   docker build --tag lanemesh .                                                        orchestrator, arbiter, light services
 #   docker build --tag lanemesh-llm --build-arg EXTRAS=llm --build-arg MODELS=smollm2 .  with a language model
+#   docker build --tag lanemesh-crewai --build-arg ENVIRONMENTS=crewai .                 with the environment of a service
 #
 # It has no feature of BuildKit, so that every builder builds it.
 FROM python:3.11-slim
 
 # Extras of the package, separated by commas, such as "llm" or "transformers".
 ARG EXTRAS=""
+# Services with a Python environment of their own to put in, separated by spaces, such as "crewai".
+ARG ENVIRONMENTS=""
 # Models to put in, separated by spaces, as `lanemesh models` names them.
 ARG MODELS=""
 
@@ -20,6 +23,7 @@ COPY sdk sdk
 COPY orchestrator orchestrator
 COPY services services
 RUN python -m pip install --constraint constraints.txt ".${EXTRAS:+[$EXTRAS]}"
+RUN for service in $ENVIRONMENTS; do lanemesh env create "$service" || exit 1; done
 RUN for model in $MODELS; do lanemesh models get "$model" || exit 1; done
 
 # Pipelines name files beside them, such as agent_tools.py of agent.pipe; node servers read relative paths from where they run.

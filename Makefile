@@ -52,7 +52,7 @@ PROTOC := PATH="$(CURDIR)/$(BIN):$$PATH" $(RUN) -m grpc_tools.protoc -Iprotos
 BASELINE := protos/baseline.binpb
 PROTO_FILES := $(PROTOS:protos/%=%)
 
-.PHONY: help venv demo test postgres conformance fuzz chaos lint format proto proto-baseline proto-check schema reasons reference bench clean
+.PHONY: help venv demo test environments postgres conformance fuzz chaos lint format proto proto-baseline proto-check schema reasons reference bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -66,6 +66,10 @@ demo: $(HAS_LLM) ## stream an answer of a real language model through a mesh of 
 test: $(HAS_DEV) $(HAS_LLM) $(HAS_TRANSFORMERS) ## run the tests on JOBS=3 processes; ARGS="..." goes to pytest
 	$(SAY) "Running the tests"
 	@$(RUN) tests/suite.py $(JOBS) $(ARGS)
+
+environments: $(HAS_DEV) ## make the Python environments of services that have one of their own, for their tests
+	$(SAY) "lanemesh env create crewai"
+	@$(BIN)/lanemesh env create crewai
 
 postgres: ## install Debian's PostgreSQL, for the tests of the store, unless there is one; wants root
 	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || { \

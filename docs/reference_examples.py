@@ -88,13 +88,14 @@ print(Envelope(group=Group("answer-1", index=0, last=True)).group.last)
 # -> ['a', 'whole', 'text'] [12]
 # -> True
 
-# == Services: Service
-# A package registers its node types as a service, by the entry-point group `lanemesh.services`.
-from lanemesh import Service
+# == Services: Service, Environment
+# A package registers its node types as a service, by the entry-point group `lanemesh.services`. A service whose libraries clash
+# with those of others declares an environment of its own.
+from lanemesh import Environment, Service
 
-SERVICE = Service("arithmetic", [Add, repeat])
-print(SERVICE.name, [node_type.provider for node_type in SERVICE.nodes])
-# -> arithmetic ['add', 'repeat']
+SERVICE = Service("arithmetic", [Add, repeat], Environment(requirements=("pydantic>=2.11",)))
+print(SERVICE.name, [node_type.provider for node_type in SERVICE.nodes], SERVICE.environment.is_here())
+# -> arithmetic ['add', 'repeat'] True
 
 # == Values: Question, Answer, Message, Example, Document, Table, Tags, Usage, Json
 # Values are frozen. `Json` is the type of a value on a data lane.
@@ -345,6 +346,22 @@ async def connect():
 
 asyncio.run(connect())
 # -> closed
+
+# == Runs from within a node: mesh_of
+# `mesh_of(context)` is the mesh that a node runs in, with the interface of `Mesh` and `Client`.
+from lanemesh import Deployed
+from lanemesh.extend import mesh_of
+
+
+async def summary(context: Context, text: str):
+    async with mesh_of(context) as mesh:
+        result = await mesh.run(Deployed("summary"), input=text, timeout=60).result()
+        result.raise_for_state()
+        return result.text
+
+
+print(Deployed("summary").name)
+# -> summary
 
 # == Tools of services: ToolFunction, CallFailed, options_of
 # `ToolNode.tools` may be overridden. A failure that a model can mend is a `CallFailed`.
@@ -631,6 +648,27 @@ print(line(LogUpdate(sequence=3, time=now, component="darts_1", level=LogLevel.W
 # -> llm_1: 3 calls
 # -> darts_1 warns: few darts
 
+# == Approvals: Approval, ApprovalUpdate, ApprovalState
+# A node asks the clients of its run by `context.approval`; they answer by `run.approve(call_id)` or `run.refuse(call_id, reason)`.
+from lanemesh import Approval, ApprovalState, ApprovalUpdate
+
+
+def question(update: Update):
+    match update:
+        case ApprovalUpdate(state=ApprovalState.REQUESTED, call_id=call_id, tool=tool):
+            return f"{call_id}: may {tool} be called?"
+
+
+def outcome(decision: Approval):
+    return "sent" if decision else f"not sent: {decision.reason}"
+
+
+requested = ApprovalState.REQUESTED
+print(question(ApprovalUpdate(sequence=4, time=now, component="a", call_id="c1", state=requested, tool="mail.send")))
+print(outcome(Approval(approved=False, reason="not on Sundays")))
+# -> c1: may mail.send be called?
+# -> not sent: not on Sundays
+
 # == For authors of services: in_thread, call_function, innermost
 # `lanemesh.extend` has what node types need that run code of users. `call_function` calls a function of any kind.
 from functools import wraps
@@ -718,3 +756,27 @@ print(read_json('{"a": [1, 2.5]}'), to_json({"set": {1}}), copy_json((1, 2)))
 print(json_depth("[[1]]") <= MAX_JSON_DEPTH, INT_MIN <= -1 <= INT_MAX, rendered([1, 2]))
 # -> {'a': [1, 2.5]} {"set": [1]} [1, 2]
 # -> True True [1, 2]
+
+# == Calls through other clients: ChatClient, CallableTool
+# A node may put its own clients between a model or tools and the code that it calls: `ChatClient` makes `chat` and `stream` of one
+# method, `CallableTool` makes a tool callable.
+from lanemesh import ToolResult
+from lanemesh.extend import CallableTool, ChatClient
+
+
+class Mimic(ChatClient):
+    async def turn(self, request):
+        yield ChatText(request.messages[-1].content)
+
+
+class Shouting:
+    async def stream(self, call, timeout=None):
+        yield ToolResult(call.arguments.upper())
+
+
+async def both():
+    return (await Mimic().chat("hello")).text, await CallableTool(Shouting(), "shout")(word="hi")
+
+
+print(asyncio.run(both()))
+# -> ('hello', {'WORD': 'HI'})

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterable, Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -61,8 +61,9 @@ class Mesh:
             nodes: Python files with further node types, or one such file.
             folder: the base of relative paths in the configs of pipelines without a file; None: the working directory. The base
                 for a `pathlib.Path` is the folder of that file.
-        self.orchestrator = Orchestrator(embedded=spread is None, nodes=files, store=options, run_memory=run_memory)
-        self.orchestrator.on_deployments = self._prepare_deployments
+            store: where runs and deployed pipelines are stored: the path of an SQLite file, the URL of a database, or the options
+                of a store; None: they are not stored.
+            run_memory: most bytes of runs and their updates that are kept in memory, at least 1 MiB.
             log_level: of the started processes. Their logs are forwarded to standard error, each line with the server's name.
 
         Raises:
@@ -80,16 +81,16 @@ class Mesh:
             options = store if isinstance(store, StoreOptions) else StoreOptions(location=str(store))
         self.orchestrator = Orchestrator(embedded=spread is None, nodes=files, store=options, run_memory=run_memory)
         self.orchestrator.on_deployments = self._prepare_deployments
+        self.orchestrator.host.mesh = self
         self._folder = str(folder.absolute()) if folder is not None else ""
         self._closed = False
         self._requests: RequestLimit | None = None
         self._spread: Spread | None = None
+        self._embedded = spread is None
+        self._log_level = log_level
+        self._listening = asyncio.Lock()
         if spread is not None:
-            from lanemesh_orchestrator.scheduling.local_launcher import LocalLauncher
-            from lanemesh_orchestrator.scheduling.spread import Spread
-
-            self._spread = Spread(self.orchestrator, LocalLauncher(log_level), by_component=spread == "component")
-            self.orchestrator.runs.exit_reason = self._spread.exit_reason
+            self._start_spread(by_component=spread == "component")
 
     def run(
         self,
@@ -228,6 +229,14 @@ class Mesh:
         link = LocalDetachedLink(self.orchestrator.runs, self.orchestrator.history, run_id)
         return DetachedRun(run_id, link, self.channels(run_id), from_sequence)
 
+    async def approve(self, run_id: str, call_id: str, *, component: str = "") -> None:
+        """Approves a call for which a component of a run waits. The arguments and errors are those of `Run.approve`."""
+        await self.attach(run_id).approve(call_id, component=component)
+
+    async def refuse(self, run_id: str, call_id: str, reason: str = "", *, component: str = "") -> None:
+        """Refuses a call for which a component of a run waits. The arguments and errors are those of `Run.refuse`."""
+        await self.attach(run_id).refuse(call_id, reason, component=component)
+
     async def runs(
         self, *, limit: int = 100, states: Iterable[RunState | str] = (), deployment: str = ""
     ) -> list[RunRecord]:
@@ -358,8 +367,7 @@ class Mesh:
     def _prepare_deployments(self, deployments: Deployments) -> None:
         """Lets deployments use the node types of this mesh, and the servers that it starts."""
         deployments.read, deployments.manifests = self._graph, lambda: self.orchestrator.host.node_types
-        if self._spread is not None:
-            deployments.start_servers_by(self._spread.prepare)
+        deployments.start_servers_by(self._homes)
 
     def _graph(self, spec: run_pb2.RunSpec, folder: str) -> Graph:
         """Validates a spec and returns its graph, after a reload of changed files of node types.
@@ -377,13 +385,38 @@ class Mesh:
         """The folder from which relative paths in a document count. A deployment keeps the folder of its document."""
         return str(pipeline.absolute().parent) if isinstance(pipeline, Path) else self._folder
 
+    def _start_spread(self, *, by_component: bool) -> None:
+        """Lets node servers be started: those of all services, in a mesh in this process only those that need another Python
+        environment than this one."""
+        from lanemesh_orchestrator.scheduling.local_launcher import LocalLauncher
+        from lanemesh_orchestrator.scheduling.spread import Spread
+
+        apart = self.orchestrator.host.node_types.apart
+        self._spread = Spread(
+            *(self.orchestrator, LocalLauncher(self._log_level)),
+            by_component=by_component,
+            is_spread=apart.__contains__ if self._embedded else lambda service: True,
+        )
+        self.orchestrator.runs.exit_reason = self._spread.exit_reason
+
+    async def _spread_services_apart(self) -> None:
+        """In a mesh in this process: begins to start node servers when the first service needs another Python environment."""
+        if not self._embedded or not self.orchestrator.host.node_types.apart:
+            return
+        async with self._listening:
+            if self._spread is None:
+                await self.orchestrator.listen()
+                self._start_spread(by_component=False)
+
+    async def _homes(self, graph: Graph) -> dict[str, str]:
+        """Starts the missing node servers of a pipeline. Returns the server of each component that does not run in this process."""
+        await self._spread_services_apart()
+        return await self._spread.prepare(graph) if self._spread is not None else {}
+
     async def _prepare(self, spec: run_pb2.RunSpec, folder: str, timeout: float | None) -> tuple[Graph, RunOptions]:
         """The graph and the options of a run. A spread mesh starts the missing servers and assigns the components to them."""
         graph = self._graph(spec, folder)
-        options = RunOptions(timeout=timeout, session=spec.session_id)
-        if self._spread is not None:
-            options = replace(options, homes=await self._spread.prepare(graph))
-        return graph, options
+        return graph, RunOptions(timeout=timeout, session=spec.session_id, homes=await self._homes(graph))
 
 
 def _file(given: object) -> Path:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from lanemesh._aio.signals import StopSignals
 from lanemesh.channels import LocalChannels
+from lanemesh.helper_kinds import HELPER_KINDS
 from lanemesh.server.host.host import NodeHost
 from lanemesh.server.services import InstalledServices
 
@@ -97,6 +98,7 @@ class Orchestrator:
         self._embedded = embedded
         self._deployment_store = deployment_store
         self._deployments: Deployments | None = None
+        self._restored = False
         self.on_deployments: Callable[[Deployments], None] = lambda created: None
         """Called with the deployments when they are created, before the first is restored."""
         self._store = store
@@ -171,12 +173,13 @@ class Orchestrator:
                 self._deployment_store = self._deployment_store or StoredDeployments(self._journal)
 
     async def restore_deployments(self) -> None:
-        """Loads the deployed pipelines of the open store, if there is one. `listen` does so.
+        """Loads the deployed pipelines of the open store, if there is one and they are not loaded yet. `listen` does so.
 
         Raises:
             LanemeshError: the store cannot be used.
         """
-        if self._deployment_store is not None:
+        if self._deployment_store is not None and not self._restored:
+            self._restored = True
             await self.deployments.restore()
 
     async def listen(
@@ -196,6 +199,7 @@ class Orchestrator:
         """
         from lanemesh._grpc.own_address import own_address
         from lanemesh._grpc.server import GrpcServer
+        from lanemesh.control.grpc_service import helper_service
         from lanemesh.server.node_service import NodeService
         from lanemesh.v1 import channel_pb2_grpc, deployment_pb2_grpc, node_pb2_grpc, registry_pb2_grpc, run_pb2_grpc
 
@@ -215,6 +219,8 @@ class Orchestrator:
         channel_pb2_grpc.add_ChannelServiceServicer_to_server(ChannelService(self.channels), server)
         deployments = DeploymentService(lambda: self.deployments)
         deployment_pb2_grpc.add_DeploymentServiceServicer_to_server(deployments, server)
+        if self._embedded:  # node servers of other Python environments call the helpers of this process
+            server.add_generic_rpc_handlers([helper_service(kind, self.host) for kind in HELPER_KINDS.values()])
         await self.restore_deployments()
         names = ("RunService", "RegistryService", "NodeService", "ChannelService", "DeploymentService")
         await self.grpc.start([f"lanemesh.v1.{name}" for name in names])

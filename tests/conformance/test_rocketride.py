@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lanemesh.node.node import manifest_of
 from lanemesh.server.services import all_services, service_names
 from lanemesh.v1 import node_pb2
 from lanemesh_orchestrator import Mesh
@@ -19,7 +20,6 @@ FAULTS: dict[str, list[tuple[str, str, str]]] = {
     "agent_team": [
         ("/components/3/provider", UNKNOWN, '"memory_internal"'),
         ("/components/5/control/0/classType", "incapable-helper", "agent_rocketride_2"),
-        ("/components/6/provider", UNKNOWN, "tool_python"),
     ],
     "broken": [
         ("/components/1/id", "duplicate-id", "chat_1"),
@@ -67,7 +67,7 @@ pytestmark = pytest.mark.conformance("PIPE-05")
 @pytest.fixture(scope="module")
 def types() -> dict[str, node_pb2.Manifest]:
     services = all_services(service_names())
-    return {node.provider: node.manifest(service.name) for service in services for node in service.nodes}
+    return {node.provider: manifest_of(node, service.name) for service in services for node in service.nodes}
 
 
 def text(name: str) -> str:

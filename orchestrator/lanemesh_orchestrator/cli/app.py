@@ -45,10 +45,12 @@ typer_app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+env_app = typer.Typer(help="Manage the Python environments of services.", no_args_is_help=True)
 models_app = typer.Typer(help="Manage named language models.", no_args_is_help=True)
 gpu_app = typer.Typer(help="Run and inspect the GPU arbiter, which leases GPUs to components.", no_args_is_help=True)
 typer_app.add_typer(mesh_app)
 typer_app.add_typer(models_app, name="models")
+typer_app.add_typer(env_app, name="env")
 typer_app.add_typer(gpu_app, name="gpu")
 
 
@@ -430,6 +432,44 @@ def new(
     from lanemesh_orchestrator.cli.commands.new import new as write_new
 
     return write_new(kind.value, name, folder)
+
+
+@env_app.callback()
+def env() -> None:
+    """Manage the Python environments of services."""
+
+
+@env_app.command(name="create")
+@command
+def env_create(
+    service: Annotated[str, typer.Argument(metavar="SERVICE", help="Name of the service, such as crewai.")],
+    debug: Debug = False,
+) -> ExitCode:
+    """Make the Python environment of a service whose packages clash with those of others."""
+    from lanemesh_orchestrator.cli.commands.environments import create
+
+    return create(service)
+
+
+@env_app.command(name="list")
+@command
+def env_list(json: Json = False, debug: Debug = False) -> ExitCode:
+    """Show the services that have a Python environment of their own."""
+    from lanemesh_orchestrator.cli.commands.environments import show
+
+    return show(as_json=json)
+
+
+@env_app.command(name="remove")
+@command
+def env_remove(
+    service: Annotated[str, typer.Argument(metavar="SERVICE", help="Name of the service.")],
+    debug: Debug = False,
+) -> ExitCode:
+    """Remove the Python environment of a service."""
+    from lanemesh_orchestrator.cli.commands.environments import remove
+
+    return remove(service)
 
 
 @models_app.callback()

@@ -47,8 +47,8 @@ class HostConnection(Protocol):
         """The responses of the host, until the stream ends. Raises LanemeshError if the connection breaks."""
 
     async def close(self, *, finished: bool = False) -> None:
-        """Closes the connection; the host cancels what still runs. `finished`: the run has finished there, and nothing more will be
-        sent. Further calls have no effect."""
+        """Closes the connection; the host cancels what still runs. `finished`: the run has finished there, or was never placed
+        there, and nothing more will be sent. Further calls have no effect."""
 
 
 class LocalConnection:
@@ -85,13 +85,14 @@ class GrpcConnection:
         self._stream = streams.take(address)
         self._place: node_pb2.HostRequest | None = None
         """The first frame, as long as it may have to be sent again: an earlier stream may have ended unnoticed."""
+        self._has_sent = False
         self._closed = False
 
     async def send(self, request: node_pb2.HostRequest) -> None:
         """Writes the frame. The write continues if the caller is cancelled, because cancelling a write would end the call."""
         import grpc.aio
 
-        stream = self._stream
+        stream, self._has_sent = self._stream, True
         if stream.used and self._place is None and request.HasField("place"):
             self._place = request
         try:
@@ -128,7 +129,8 @@ class GrpcConnection:
         if self._closed:
             return
         self._closed = True
-        if finished:
+        has_served = self._has_sent or self._stream.used  # else its server does not know that it can carry a run
+        if finished and has_served:
             self._streams.give_back(self._address, self._stream)
         else:
             await self._stream.close()

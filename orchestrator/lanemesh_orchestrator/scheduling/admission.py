@@ -90,7 +90,9 @@ class AdmissionQueue:
             if len(self._queue) >= MAX_WAITING:
                 message = f"{len(self._queue):,} runs already wait for capacity: {lack}"
                 raise LanemeshError(
-                    Fault(code=Code.RESOURCE_EXHAUSTED, reason="no-capacity", message=message)
+                    Fault(
+                        code=Code.RESOURCE_EXHAUSTED, reason="no-capacity", message=message, retry_after=PAUSE_SECONDS
+                    )
                 ) from None
             self._enter(claim, lack)
         return claim

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ class ServerSpec:
     """The service whose node types it runs."""
     nodes: Path | None = None
     """The Python file of that service; None: the service is installed."""
+    interpreter: str = sys.executable
+    """The Python interpreter that runs it."""
     orchestrator: str
     """The address of the orchestrator with which it registers: "host:port"."""
 

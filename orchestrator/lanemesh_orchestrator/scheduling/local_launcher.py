@@ -78,6 +78,7 @@ class LocalLauncher:
         local mesh."""
         what = ["--nodes", str(spec.nodes), "--reload"] if spec.nodes is not None else [spec.service]
         process = await self._spawn(
+            spec.interpreter,
             *(
                 "lanemesh.server",
                 *what,
@@ -95,7 +96,7 @@ class LocalLauncher:
                 "hosts",
                 "--allow",
                 "commands",
-            )
+            ),
         )
         self._processes = [*(one for one in self._processes if one.returncode is None), process]
         self._echo(spec.name, process.stdout)
@@ -108,7 +109,7 @@ class LocalLauncher:
 
         if not await asyncio.to_thread(find_devices):
             return ""
-        arbiter = self._arbiter = await self._spawn("lanemesh.gpu")
+        arbiter = self._arbiter = await self._spawn(sys.executable, "lanemesh.gpu")
         self._echo("gpu-arbiter", arbiter.stderr)
         assert arbiter.stdout is not None
         try:
@@ -127,10 +128,10 @@ class LocalLauncher:
             await _end(self._arbiter)
         await cancel_stragglers(KILL_SECONDS, "the end of a node server's log", self._echoes)
 
-    async def _spawn(self, module: str, *arguments: str) -> asyncio.subprocess.Process:
+    async def _spawn(self, interpreter: str, module: str, *arguments: str) -> asyncio.subprocess.Process:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", module),  # -P: files of the working directory do not shadow modules
-            *(*arguments, "--log-level", self._log_level, "--leash"),
+            *(interpreter, "-P", "-m", module),  # -P: files of the working directory do not shadow modules
+            *(*arguments, "--log-level", self._log_level, "--exit-with-parent"),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
+
+from lanemesh.server.environments import interpreter_of
 
 from lanemesh_orchestrator.orchestrator import Orchestrator
 from lanemesh_orchestrator.pipeline import Graph
@@ -19,11 +22,20 @@ RELOAD_SECONDS = 30.0
 class Spread:
     """The node servers that a mesh has started, and its GPU arbiter where there are devices."""
 
-    def __init__(self, orchestrator: Orchestrator, launcher: Launcher, *, by_component: bool) -> None:
-        """`launcher` starts the node servers, one per component or one per service."""
+    def __init__(
+        self,
+        orchestrator: Orchestrator,
+        launcher: Launcher,
+        *,
+        by_component: bool,
+        is_spread: Callable[[str], bool] = lambda service: True,
+    ) -> None:
+        """`launcher` starts the node servers, one per component or one per service; only those of services for which `is_spread`
+        is true."""
         self._orchestrator = orchestrator
         self._launcher = launcher
         self._by_component = by_component
+        self._is_spread = is_spread
         self._launched: dict[str, Launched] = {}
         self._servers: dict[str, Launched] = {}
         """The launched servers by the names that the registry assigned."""
@@ -32,7 +44,7 @@ class Spread:
         self._starting = asyncio.Lock()
 
     async def prepare(self, graph: Graph) -> dict[str, str]:
-        """Starts the missing node servers of a pipeline. Returns the server of each component that is not a boundary component.
+        """Starts the missing node servers of a pipeline. Returns the server of each component that runs on one.
 
         Raises:
             LanemeshError: a process ended, or did not join within 60 s.
@@ -42,8 +54,8 @@ class Spread:
         needed: dict[str, set[str]] = {}
         """The node types that each server must offer."""
         for component in graph.components.values():
-            if not component.manifest.boundary:
-                service = component.manifest.service
+            service = component.manifest.service
+            if not component.manifest.boundary and self._is_spread(service):
                 name = self._name(component.id, service) if self._by_component else service
                 homes[component.id], services[name] = name, service
                 if service in self._orchestrator.node_files:
@@ -78,10 +90,12 @@ class Spread:
         return name in self._launched and not self._launched[name].has_ended
 
     async def _start(self, name: str, service: str) -> None:
+        nodes = self._orchestrator.node_files.get(service)
         spec = ServerSpec(
             name=name,
             service=service,
-            nodes=self._orchestrator.node_files.get(service),
+            nodes=nodes,
+            interpreter=sys.executable if nodes is not None else await asyncio.to_thread(interpreter_of, service),
             orchestrator=self._orchestrator.address,
         )
         self._launched[name] = await self._launcher.launch(spec)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing
 
 from lanemesh._aio.threads import Threads
 from lanemesh.faults import Code, Fault, LanemeshError
-from lanemesh.v1 import run_pb2
+from lanemesh.v1 import run_pb2, update_pb2
 
 from lanemesh_orchestrator.runs.active_run import ActiveRun
 from lanemesh_orchestrator.runs.records import SequenceTag, Wanted, document_of, record_of
@@ -70,7 +70,7 @@ class StoredHistory:
                 if last is not None:
                     yield run_pb2.Gap(from_sequence=wanted, to_sequence=last)
                 return
-            for batch in in_batches(page if last is None else [update for update in page if update.sequence <= last]):
+            for batch in _with_gaps(page if last is None else [one for one in page if one.sequence <= last], wanted):
                 yield batch
             wanted = page[-1].sequence + 1
 
@@ -80,6 +80,19 @@ class StoredHistory:
         if run is None:
             return record
         return record_of(run)
+
+
+def _with_gaps(updates: Sequence[update_pb2.Update], wanted: int) -> Iterator[Batch]:
+    """Batches of updates from the number `wanted` on, and a gap in place of those that are missing between them."""
+    consecutive: list[update_pb2.Update] = []
+    for update in updates:
+        if update.sequence > wanted:
+            yield from in_batches(consecutive)
+            consecutive = []
+            yield run_pb2.Gap(from_sequence=wanted, to_sequence=update.sequence - 1)
+        consecutive.append(update)
+        wanted = update.sequence + 1
+    yield from in_batches(consecutive)
 
 
 def _unknown(run_id: str) -> LanemeshError:

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from lanemesh.client.sync import SyncClient
     from lanemesh.client.sync_runs import SyncDetachedRun, SyncRequest, SyncRun
     from lanemesh.client.updates import (
+        ApprovalState,
+        ApprovalUpdate,
         EdgeShape,
         EdgeUpdate,
         HelperUpdate,
@@ -64,7 +66,9 @@ if TYPE_CHECKING:
     from lanemesh.faults import Code, Fault, LanemeshError
     from lanemesh.items import Envelope, Group
     from lanemesh.memory import MemoryEntry, MemoryQuery, MemoryScope, MemorySpace
+    from lanemesh.node.approvals import Approval
     from lanemesh.node.context import Context
+    from lanemesh.node.environment import Environment
     from lanemesh.node.function_nodes import node
     from lanemesh.node.helper_clients import AgentClient, LlmClient, MemoryClient, ToolClient
     from lanemesh.node.inputs import Inputs
@@ -112,6 +116,8 @@ _HOMES = {
     "lanemesh.client.sync": ("SyncClient",),
     "lanemesh.client.sync_runs": ("SyncDetachedRun", "SyncRequest", "SyncRun"),
     "lanemesh.client.updates": (
+        "ApprovalState",
+        "ApprovalUpdate",
         "EdgeShape",
         "EdgeUpdate",
         "HelperUpdate",
@@ -164,9 +170,11 @@ _HOMES = {
         "Video",
     ),
     "lanemesh.pipeline_faults": ("PipelineFault", "PipelineInvalid", "Severity"),
+    "lanemesh.node.approvals": ("Approval",),
     "lanemesh.node.context": ("Context",),
     "lanemesh.node.helper_clients": ("AgentClient", "LlmClient", "MemoryClient", "ToolClient"),
     "lanemesh.node.inputs": ("Inputs",),
+    "lanemesh.node.environment": ("Environment",),
     "lanemesh.node.node": ("Invokes", "Node", "Service"),
     "lanemesh.node.outputs": ("Outputs",),
     "lanemesh.node.ports": ("In", "Out", "Pieces", "Whole"),
@@ -184,6 +192,9 @@ __all__ = [
     "AgentRequest",
     "AgentThought",
     "Answer",
+    "Approval",
+    "ApprovalState",
+    "ApprovalUpdate",
     "Audio",
     "ChatEvent",
     "ChatFinish",
@@ -201,6 +212,7 @@ __all__ = [
     "EdgeShape",
     "EdgeUpdate",
     "Envelope",
+    "Environment",
     "Example",
     "Fault",
     "Group",

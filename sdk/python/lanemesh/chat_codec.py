@@ -24,11 +24,13 @@ from lanemesh.codec import (
     decode_document,
     decode_media,
     decode_message,
+    decode_usage,
     dump_json,
     encode_call,
     encode_document,
     encode_media,
     encode_message,
+    encode_usage,
 )
 from lanemesh.json_text import read_json
 from lanemesh.times import seconds_of, set_seconds
@@ -75,9 +77,7 @@ class EventEncoder:
             case ToolCall():
                 return control_pb2.GenerateResponse(tool_call=encode_call(event))
             case Usage():
-                self._usage = lane_pb2.Usage(
-                    prompt_tokens=event.prompt_tokens, completion_tokens=event.completion_tokens
-                )
+                self._usage = encode_usage(event)
                 return None
             case ChatFinish():
                 done = control_pb2.GenerateDone(finish_reason=event.reason, usage=self._usage)
@@ -94,8 +94,7 @@ def decode_events(message: control_pb2.GenerateResponse) -> Iterator[ChatEvent]:
             yield decode_call(message.tool_call)
         case "done":
             if message.done.HasField("usage"):
-                usage = message.done.usage
-                yield Usage(usage.prompt_tokens, usage.completion_tokens)
+                yield decode_usage(message.done.usage)
             yield ChatFinish(message.done.finish_reason)
 
 

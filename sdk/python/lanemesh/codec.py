@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC
 from typing import Any, TypeVar
@@ -115,15 +115,18 @@ def lane_type_of(message: lane_pb2.Item) -> LaneType:
 def encode_message(message: Message) -> lane_pb2.Message:
     """The protobuf form of a turn of a conversation."""
     calls = map(encode_call, message.tool_calls)
-    return lane_pb2.Message(
+    encoded = lane_pb2.Message(
         role=message.role, content=message.content, tool_calls=calls, tool_call_id=message.tool_call_id
     )
+    for image in message.images:
+        encode_media(encoded.images.add(), image)
+    return encoded
 
 
 def decode_message(message: lane_pb2.Message) -> Message:
     """The turn of a conversation that a message carries."""
     calls = tuple(map(decode_call, message.tool_calls))
-    return Message(message.role, message.content, calls, message.tool_call_id)
+    return Message(message.role, message.content, calls, message.tool_call_id, _decode_images(message.images))
 
 
 def encode_call(call: ToolCall) -> lane_pb2.ToolCall:
@@ -136,6 +139,21 @@ def decode_call(message: lane_pb2.ToolCall) -> ToolCall:
     return ToolCall(message.id, message.name, message.arguments_json)
 
 
+def encode_usage(usage: Usage) -> lane_pb2.Usage:
+    """The protobuf form of what a generation used."""
+    return lane_pb2.Usage(prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens, cost=usage.cost)
+
+
+def decode_usage(usage: lane_pb2.Usage) -> Usage:
+    """What a generation used."""
+    cost = usage.cost if usage.HasField("cost") else None
+    return Usage(usage.prompt_tokens, usage.completion_tokens, cost)
+
+
+def _decode_images(images: Iterable[lane_pb2.Media]) -> tuple[Image, ...]:
+    return tuple(decode_media(Image, image) for image in images)
+
+
 def _encode_question(item: lane_pb2.Item, question: Question) -> None:
     message = item.question
     message.SetInParent()
@@ -146,6 +164,8 @@ def _encode_question(item: lane_pb2.Item, question: Question) -> None:
         encode_document(message.documents.add(), document)
     message.schema_json = "" if question.schema is None else dump_json(question.schema)
     message.embedding.extend(question.embedding)
+    for image in question.images:
+        encode_media(message.images.add(), image)
 
 
 def _decode_question(item: lane_pb2.Item) -> Question:
@@ -158,6 +178,7 @@ def _decode_question(item: lane_pb2.Item) -> Question:
         documents=tuple(map(decode_document, question.documents)),
         schema=_load_json(question.schema_json) if question.schema_json else None,
         embedding=tuple(question.embedding),
+        images=_decode_images(question.images),
     )
 
 
@@ -168,15 +189,12 @@ def encode_answer(message: lane_pb2.Answer, answer: Answer) -> None:
     if answer.data is not None:
         message.data_json = dump_json(answer.data)
     if answer.usage is not None:
-        message.usage.prompt_tokens = answer.usage.prompt_tokens
-        message.usage.completion_tokens = answer.usage.completion_tokens
+        message.usage.CopyFrom(encode_usage(answer.usage))
 
 
 def decode_answer(answer: lane_pb2.Answer) -> Answer:
     """The piece of an answer that a message carries. Raises ValueError if its data is not JSON."""
-    usage = None
-    if answer.HasField("usage"):
-        usage = Usage(answer.usage.prompt_tokens, answer.usage.completion_tokens)
+    usage = decode_usage(answer.usage) if answer.HasField("usage") else None
     data = _load_json(answer.data_json) if answer.data_json else None
     return Answer(answer.text, data, answer.finish_reason, usage)
 

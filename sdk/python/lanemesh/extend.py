@@ -12,8 +12,11 @@ from lanemesh import lazy_name
 if TYPE_CHECKING:
     from lanemesh._aio.forks import close_in_children
     from lanemesh._aio.shared import SharedCache
+    from lanemesh.control.llm import ChatClient
     from lanemesh.control.remote_tools import RemoteTools
+    from lanemesh.control.tools import CallableTool
     from lanemesh.json_text import json_depth, read_json, to_json
+    from lanemesh.mesh_of import mesh_of
     from lanemesh.node.callables import innermost
     from lanemesh.node.runtime.resources import Reloadable
     from lanemesh.node.user_functions import call_function, in_thread
@@ -29,7 +32,10 @@ _HOMES = {
     "lanemesh._aio.shared": ("SharedCache",),
     "lanemesh._aio.forks": ("close_in_children",),
     "lanemesh.control.remote_tools": ("RemoteTools",),
+    "lanemesh.control.llm": ("ChatClient",),
+    "lanemesh.control.tools": ("CallableTool",),
     "lanemesh.json_text": ("json_depth", "read_json", "to_json"),
+    "lanemesh.mesh_of": ("mesh_of",),
     "lanemesh.node.callables": ("innermost",),
     "lanemesh.node.runtime.resources": ("Reloadable",),
     "lanemesh.node.user_functions": ("call_function", "in_thread"),
@@ -48,6 +54,8 @@ __all__ = [
     "INT_MIN",
     "MAX_JSON_DEPTH",
     "CallFailed",
+    "CallableTool",
+    "ChatClient",
     "Reloadable",
     "RemoteTools",
     "SharedCache",
@@ -61,6 +69,7 @@ __all__ = [
     "innermost",
     "json_depth",
     "matches_host",
+    "mesh_of",
     "not_permitted",
     "options_of",
     "read_json",

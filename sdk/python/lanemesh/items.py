@@ -208,7 +208,7 @@ def admit_metadata(metadata: Mapping[str, str]) -> FrozenDict:
 
 
 def refusal(lane_type: LaneType, error: Exception, where: str) -> ValueRefused:
-    """The error that tells why a lane may not carry a value."""
+    """The error that reports why a lane may not carry a value."""
     return ValueRefused(
         Fault(
             code=Code.INVALID_ARGUMENT,
@@ -230,6 +230,8 @@ def _measure(value: Any) -> int:
     """About how many bytes a value takes on the wire; never less than an eighth of them."""
     if isinstance(value, str):
         return check_text(value) + 4
+    if isinstance(value, bytes):
+        return len(value) + 4
     if isinstance(value, Mapping):
         return 4 + sum(len(key) + 4 + _measure(item) for key, item in value.items())
     if isinstance(value, (list, tuple)):
@@ -237,7 +239,15 @@ def _measure(value: Any) -> int:
             return 4 + 8 * len(value)
         return 4 + sum(map(_measure, value))
     if isinstance(value, Question):
-        parts = (value.text, value.instructions, value.history, value.examples, value.documents, value.schema or {})
+        parts = (
+            value.text,
+            value.instructions,
+            value.history,
+            value.examples,
+            value.documents,
+            value.images,
+            value.schema or {},
+        )
         return _measure(parts) + 4 * len(value.embedding)
     if isinstance(value, Answer):
         return (

@@ -231,6 +231,48 @@ class ToolCall:
 
 
 @dataclass(frozen=True, slots=True)
+class Media:
+    """An image, or a piece of audio or video: its bytes, or where they are."""
+
+    mime_type: str
+    """IANA media type, such as "image/png"."""
+    content: bytes = field(default=b"", repr=False)
+    """The bytes, unless `uri` is set. At most 256 MiB. Not in the repr, which would be four times as long."""
+    uri: str = ""
+    """Where the bytes are, unless `content` is set."""
+    timestamp: float | None = None
+    """Place in time of a piece of a stream, in seconds from its start."""
+    width: int = 0
+    """Width in pixels of an image or a video; 0 if unknown."""
+    height: int = 0
+    """Height in pixels of an image or a video; 0 if unknown."""
+    rate: float = 0.0
+    """Sample rate in Hz of audio, frame rate in Hz of video; 0 if unknown."""
+    channels: int = 0
+    """Number of audio channels; 0 if unknown."""
+
+    def __post_init__(self) -> None:
+        _text_fields(self, "mime_type", "uri")
+        if not isinstance(self.content, bytes):
+            object.__setattr__(self, "content", bytes(self.content))
+        if self.content and self.uri:
+            raise ValueError(f"{type(self).__name__} has both content and a URI; pass one")
+        if len(self.mime_type) > MAX_MIME_TYPE:
+            raise ValueError(
+                f"{type(self).__name__}.mime_type has {len(self.mime_type):,} characters; the limit is {MAX_MIME_TYPE}"
+            )
+        if self.timestamp is not None:
+            _number(self, "timestamp")
+        _number(self, "rate")
+        _count(self, "width", "height", "channels", most=2**32 - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Image(Media):
+    """An image."""
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """One turn of a conversation."""
 
@@ -242,10 +284,13 @@ class Message:
     """Calls of tools that an assistant's turn asks for."""
     tool_call_id: str = ""
     """In a tool's turn: the id of the call that it answers."""
+    images: tuple[Image, ...] = ()
+    """Images that belong to the turn, after its text."""
 
     def __post_init__(self) -> None:
         _text_fields(self, "role", "content", "tool_call_id")
         _frozen(self, "tool_calls", self.tool_calls, ToolCall)
+        _frozen(self, "images", self.images, Image)
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,12 +353,15 @@ class Question:
     """The JSON schema that the answer shall follow; None if any text will do."""
     embedding: tuple[float, ...] = ()
     """The embedding of the text (32-bit floats on the wire); empty if none was made."""
+    images: tuple[Image, ...] = ()
+    """Images that the text is about."""
 
     def __post_init__(self) -> None:
         _text_fields(self, "text", "instructions")
         _frozen(self, "history", self.history, Message)
         _frozen(self, "examples", self.examples, Example)
         _frozen(self, "documents", self.documents, Document)
+        _frozen(self, "images", self.images, Image)
         _floats(self, "embedding")
         if self.schema is not None:
             _object(self, "schema")
@@ -327,9 +375,13 @@ class Usage:
     """Tokens read."""
     completion_tokens: int
     """Tokens written."""
+    cost: float | None = None
+    """The price of these tokens in US dollars; None if it is unknown."""
 
     def __post_init__(self) -> None:
         _count(self, "prompt_tokens", "completion_tokens")
+        if self.cost is not None:
+            _number(self, "cost")
 
 
 @dataclass(frozen=True, slots=True)
@@ -379,48 +431,6 @@ class Tags(FrozenDict):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (Tags, (dict(self),))
-
-
-@dataclass(frozen=True, slots=True)
-class Media:
-    """An image, or a piece of audio or video: its bytes, or where they are."""
-
-    mime_type: str
-    """IANA media type, such as "image/png"."""
-    content: bytes = field(default=b"", repr=False)
-    """The bytes, unless `uri` is set. At most 256 MiB. Not in the repr, which would be four times as long."""
-    uri: str = ""
-    """Where the bytes are, unless `content` is set."""
-    timestamp: float | None = None
-    """Place in time of a piece of a stream, in seconds from its start."""
-    width: int = 0
-    """Width in pixels of an image or a video; 0 if unknown."""
-    height: int = 0
-    """Height in pixels of an image or a video; 0 if unknown."""
-    rate: float = 0.0
-    """Sample rate in Hz of audio, frame rate in Hz of video; 0 if unknown."""
-    channels: int = 0
-    """Number of audio channels; 0 if unknown."""
-
-    def __post_init__(self) -> None:
-        _text_fields(self, "mime_type", "uri")
-        if not isinstance(self.content, bytes):
-            object.__setattr__(self, "content", bytes(self.content))
-        if self.content and self.uri:
-            raise ValueError(f"{type(self).__name__} has both content and a URI; pass one")
-        if len(self.mime_type) > MAX_MIME_TYPE:
-            raise ValueError(
-                f"{type(self).__name__}.mime_type has {len(self.mime_type):,} characters; the limit is {MAX_MIME_TYPE}"
-            )
-        if self.timestamp is not None:
-            _number(self, "timestamp")
-        _number(self, "rate")
-        _count(self, "width", "height", "channels", most=2**32 - 1)
-
-
-@dataclass(frozen=True, slots=True)
-class Image(Media):
-    """An image."""
 
 
 @dataclass(frozen=True, slots=True)

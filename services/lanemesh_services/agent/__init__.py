@@ -2,6 +2,8 @@
 
 from lanemesh import Service
 
+from lanemesh_services.agent.langchain import AgentLangchain
+from lanemesh_services.agent.python import AgentPython
 from lanemesh_services.agent.wave import AgentWave
 
-SERVICE = Service("agent", [AgentWave])
+SERVICE = Service("agent", [AgentWave, AgentPython, AgentLangchain])

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from base64 import b64decode, b64encode
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from lanemesh import ChatRequest, Document, Message, Question
+from lanemesh import ChatRequest, Document, Image, Message, Question
+
+from lanemesh_services.llm.errors import refused
 
 
 def to_request(question: Question) -> ChatRequest:
@@ -23,7 +26,7 @@ def to_request(question: Question) -> ChatRequest:
         messages.append(Message("user", example.question))
         messages.append(Message("assistant", example.answer))
     messages += [message for message in question.history if message.role != "system"]
-    messages.append(Message("user", question.text))
+    messages.append(Message("user", question.text, images=question.images))
     return ChatRequest(tuple(messages), schema=question.schema)
 
 
@@ -72,15 +75,80 @@ def folded(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         if message["role"] == "system":
             continue
         if system and message["role"] == "user":
-            message = {**message, "content": "\n\n".join([*system, message["content"]])}
+            message = {**message, "content": _joined("\n\n".join(system), message["content"])}
             system = []
         if made and _mergeable(made[-1], message):
-            made[-1] = {**message, "content": f"{made[-1]['content']}\n\n{message['content']}"}
+            made[-1] = {**message, "content": _joined(made[-1]["content"], message["content"])}
         else:
             made.append(message)
     return [{"role": "user", "content": "\n\n".join(system)}, *made] if system else made
 
 
+def _joined(before: Any, content: Any) -> Any:
+    """Two contents as one: texts, or lists of parts."""
+    if isinstance(before, str) and isinstance(content, str):
+        return f"{before}\n\n{content}"
+    parts = [[{"type": "text", "text": part}] if isinstance(part, str) else part for part in (before, content)]
+    return [*parts[0], *parts[1]]
+
+
 def _mergeable(before: dict[str, Any], message: dict[str, Any]) -> bool:
     plain = before.keys() == message.keys() == {"role", "content"}
     return plain and before["role"] == message["role"] and message["role"] != "tool"
+
+
+def image_address(image: Image) -> str:
+    """The address of an image: its own, or a data URL with its bytes. Raises `GenerationRefused` if models cannot read it."""
+    if not image.uri:
+        return f"data:{_image_type(image)};base64,{b64encode(image.content).decode()}"
+    if not image.uri.startswith(("https://", "http://", "data:image/")):
+        raise refused("messages", f'has an image at "{image.uri:.80}"; a model reads https addresses, or the bytes')
+    return image.uri
+
+
+def image_bytes(image: Image) -> tuple[str, bytes] | None:
+    """The media type and the bytes of an image; None if it has an address. Raises `GenerationRefused` if models cannot read it."""
+    if not image.uri:
+        return _image_type(image), image.content
+    address = image_address(image)
+    if not address.startswith("data:"):
+        return None
+    kind, _, text = address.removeprefix("data:").partition(";base64,")
+    try:
+        return kind, b64decode(text, validate=True)
+    except ValueError:
+        raise refused("messages", "has an image with a data URL that is not base64") from None
+
+
+def with_images(messages: Iterable[Message]) -> list[dict[str, Any]]:
+    """The same as `chat_messages`, with the bytes of images after the text of their turn.
+
+    Raises `GenerationRefused` for an image with an address: the engine would fetch it in the network of its server.
+    """
+    made = []
+    for message in messages:
+        turn = _chat_message(message)
+        if message.images:
+            turn["content"] = [{"type": "text", "text": message.content}, *map(_held_image, message.images)]
+        made.append(turn)
+    return made
+
+
+def _held_image(image: Image) -> dict[str, Any]:
+    if image_bytes(image) is None:
+        raise refused("messages", f'has an image at "{image.uri:.80}"; this engine reads only the bytes of images')
+    return {"type": "image_url", "image_url": {"url": image_address(image)}}
+
+
+def without_images(request: ChatRequest, model: object) -> None:
+    """Raises `GenerationRefused` if a conversation has images, for a model that reads only text."""
+    for index, message in enumerate(request.messages):
+        if message.images:
+            why = f"has {len(message.images)} image{'s' * (len(message.images) > 1)}, and {model} reads only text"
+            raise refused(f"messages[{index}]", f"{why}; use a model that reads images, or remove them")
+
+
+def _image_type(image: Image) -> str:
+    if not image.mime_type.startswith("image/") or not image.content:
+        raise refused("messages", f'has an image of the type "{image.mime_type:.80}" with {len(image.content)} bytes')
+    return image.mime_type

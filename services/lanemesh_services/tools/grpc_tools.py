@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from lanemesh import Context, Node, ToolCall, ToolProgress, ToolResult, ToolSpec
 from lanemesh.extend import RemoteTools, in_thread, not_permitted
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, SecretStr
 
 from lanemesh_services.tools.errors import bad_setting
 
@@ -38,8 +38,8 @@ class ToolGrpc(Node):
             json_schema_extra={"format": "path"},
         )
         server_name: str = Field("", description="Name in the server's certificate; default: the host of the address.")
-        token: str = Field(
-            "",
+        token: SecretStr = Field(
+            SecretStr(""),
             description='Token that is sent as "authorization: Bearer TOKEN", such as "${TOOL_TOKEN}"; it requires TLS unless the '
             "server is on this machine.",
         )
@@ -62,7 +62,7 @@ class ToolGrpc(Node):
             tls=config.tls,
             ca=ca,
             server_name=config.server_name,
-            token=config.token,
+            token=config.token.get_secret_value(),
             component=config.component,
             timeout=config.timeout,
             invoker=cls.provider,

@@ -7,7 +7,7 @@ import json
 import ssl
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from lanemesh import Context, Image, ToolNode, ToolSpec, tool
 from lanemesh.extend import CallFailed, in_thread, read_json
@@ -40,6 +40,9 @@ class ToolHttp(ToolNode):
     """
 
     aliases = ("tool_http_request",)
+    profiles: ClassVar = {
+        "tool_http_request": {"hosts": ["*"], "methods": ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]}
+    }
 
     class Config(BaseModel):
         """Settings of the requests."""

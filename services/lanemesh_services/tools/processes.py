@@ -6,14 +6,13 @@ import asyncio
 import contextlib
 import os
 import signal
+import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from lanemesh.extend import CallFailed
 
-_READ = 64 * 1024
 _END_SECONDS = 1.0
 """How long to wait for a killed process and for the rest of its output."""
 
@@ -52,67 +51,75 @@ async def run_program(
     Raises:
         CallFailed: "tool-timeout", or "not-started".
     """
+    loop = asyncio.get_running_loop()
     try:
-        process = await asyncio.create_subprocess_exec(
+        transport, program = await loop.subprocess_exec(
+            lambda: _Program(limit),
             *arguments,
             cwd=folder,
             env=dict(environment),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             start_new_session=True,
         )
     except (OSError, ValueError) as error:
         raise CallFailed("not-started", f"{arguments[0]} cannot be started: {error}") from None
-    assert process.stdout is not None
-    assert process.stderr is not None
-    reading = [asyncio.ensure_future(_read(stream, limit)) for stream in (process.stdout, process.stderr)]
-    ending = asyncio.ensure_future(process.wait())
     try:
         async with asyncio.timeout(timeout):
-            await _ended_or_cut(ending, reading)
+            await program.ended.wait()
     except TimeoutError:
         name = Path(arguments[0]).name
         raise CallFailed("tool-timeout", f"{name} did not end within {timeout:g} s, and was killed") from None
     finally:
-        await _end(process, ending, reading)
-    (output, more_output), (errors, more_errors) = (task.result() for task in reading)
-    return Finished(process.returncode or 0, output, errors, more_output or more_errors)
+        await _end(transport, program)
+    output, errors = (bytes(program.written[stream][:limit]) for stream in (1, 2))
+    return Finished(transport.get_returncode() or 0, output, errors, program.cut)
 
 
-async def _ended_or_cut(ending: asyncio.Future[int], reading: Sequence[asyncio.Future[tuple[bytes, bool]]]) -> None:
-    """Waits until the program has ended, or has written more than its limit."""
-    waiting: set[asyncio.Future[Any]] = {ending, *reading}
-    while not ending.done():
-        done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        if any(task.result()[1] for task in done if task is not ending):
+class _Program(asyncio.SubprocessProtocol):
+    """A program that runs, and what it has written.
+
+    The end of the process is its own event here: `asyncio.subprocess.Process.wait` also waits for the end of its output, which a
+    process that the program has started may hold open.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.written = {1: bytearray(), 2: bytearray()}
+        """Its standard output and standard error."""
+        self.cut = False
+        """It has written more than the limit."""
+        self.ended = asyncio.Event()
+        """It has ended, or has written more than the limit."""
+        self.closed = asyncio.Event()
+        """It has ended, and so has its output."""
+        self._limit = limit
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
+        """Adds what it has written."""
+        if self.cut:
             return
+        self.written[fd] += data
+        if len(self.written[fd]) > self._limit:
+            self.cut = True
+            self.ended.set()
+
+    def process_exited(self) -> None:
+        """It has ended."""
+        self.ended.set()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Its output has ended as well."""
+        self.closed.set()
 
 
-async def _read(stream: asyncio.StreamReader, limit: int) -> tuple[bytes, bool]:
-    pieces = bytearray()
-    try:
-        while piece := await stream.read(_READ):
-            pieces += piece
-            if len(pieces) > limit:
-                return bytes(pieces[:limit]), True
-    except asyncio.CancelledError:
-        pass  # the rest comes from a process that has outlived the program
-    return bytes(pieces), False
-
-
-async def _end(
-    process: asyncio.subprocess.Process,
-    ending: asyncio.Future[int],
-    reading: Sequence[asyncio.Future[tuple[bytes, bool]]],
-) -> None:
-    """Kills what is left of the program and its children, and waits for them within a bound."""
+async def _end(transport: asyncio.SubprocessTransport, program: _Program) -> None:
+    """Kills what is left of the program and its children, and waits for the rest of the output within a bound."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
+        os.killpg(transport.get_pid(), signal.SIGKILL)
     try:
-        await asyncio.wait([ending, *reading], timeout=_END_SECONDS)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_END_SECONDS):
+                await program.closed.wait()
     finally:
-        for task in (ending, *reading):
-            task.cancel()
-        await asyncio.wait([ending, *reading], timeout=_END_SECONDS)
-        process._transport.close()  # type: ignore[attr-defined]  # its pipes, which a process outside its group may hold open
+        transport.close()  # its pipes, which a process outside its group may hold open

@@ -7,7 +7,7 @@ from typing import Any
 
 from lanemesh import ToolNode
 from lanemesh.extend import ToolFunction, in_thread
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, SecretStr
 
 
 class ToolPython(ToolNode):
@@ -37,7 +37,7 @@ class ToolPython(ToolNode):
             description="The functions to offer; default: those that the file marks with `@tool`; if it marks none, every "
             "public one.",
         )
-        secrets: dict[str, str] = Field(
+        secrets: dict[str, SecretStr] = Field(
             default={},
             description="Secrets for the functions, as `context.secrets`: from environment variables of the node server, such as "
             '{"key": "${WEATHER_KEY}"}.',

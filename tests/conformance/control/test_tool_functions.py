@@ -30,6 +30,7 @@ from lanemesh.chat import ToolEvent
 from lanemesh.control.tools import ToolSet
 from lanemesh.faults import NodeDefinitionError
 from lanemesh.redaction import Secrets
+from lanemesh.values import Media
 from pydantic import BaseModel, Field
 
 from .conftest import Reach, Seen, helper_of, seen_by
@@ -97,6 +98,21 @@ class Station(ToolNode):
         return [x, y]
 
     @tool
+    @staticmethod
+    def static(x: int) -> int:
+        return x + 1
+
+    @staticmethod
+    @tool
+    def static_below(x: int) -> int:
+        return x + 2
+
+    @tool
+    @classmethod
+    def of_class(cls, x: int) -> str:
+        return f"{cls.__name__} {x}"
+
+    @tool
     def measure(self) -> list[Reading]:
         return [Reading(1.5, date(2020, 1, 2))]
 
@@ -120,7 +136,8 @@ class Station(ToolNode):
     @tool
     async def about(self, context: ToolContext) -> dict[str, Any]:
         await context.progress("looking", 0.5)
-        return {"call": context.call_id, "tool": context.tool, "key": context.secrets["key"], "run": context.run_id}
+        where = [context.run_id, context.component, context.session]
+        return {"call": context.call_id, "tool": context.tool, "key": context.secrets["key"], "where": where}
 
     @tool
     def in_thread(self, context: ToolContext, node: Context) -> str:
@@ -201,6 +218,10 @@ class Station(ToolNode):
                 made: list[Any] = []
                 made.append(made)
                 return made
+            case "no text":
+                return ToolResult({"a": 1})  # type: ignore[arg-type]
+            case "media":
+                return Media("image/png", b"x")
             case "surrogate":
                 return "\ud800"
         return None
@@ -256,6 +277,8 @@ async def test_happy_arguments_and_results_are_typed(tools: ToolSet) -> None:
     assert (await result_of(tools, "sum-up", {"numbers": [1, 2, 3], "kind": "odd"})).value == 4
     assert (await result_of(tools, "untyped", {"x": {"a": 1}})).value == [{"a": 1}, 2]
     assert (await result_of(tools, "measure")).value == [{"degrees": 1.5, "on": "2020-01-02"}]
+    called = [(await result_of(tools, name, {"x": 1})).value for name in ("static", "static_below", "of_class")]
+    assert called == [2, 3, "Station 1"]
 
 
 async def test_happy_images_and_documents_are_parts_and_described_in_the_text(tools: ToolSet) -> None:
@@ -296,7 +319,8 @@ async def test_happy_the_context_is_hidden_and_reports_progress(tools: ToolSet) 
     progress, result = await events_of(tools, "about")
     assert progress == ToolProgress("looking", 0.5, "c1")
     assert isinstance(result, ToolResult)
-    assert result.value == {"call": "c1", "tool": "about", "key": "s3cr3t-key", "run": "run-1"}
+    where = ["run-1", "station_1", ""]
+    assert result.value == {"call": "c1", "tool": "about", "key": "s3cr3t-key", "where": where}
     progress, result = await events_of(tools, "in_thread")
     assert progress == ToolProgress("from a thread", None, "c1")
     assert isinstance(result, ToolResult)
@@ -344,6 +368,8 @@ async def test_error_arguments_are_checked_before_the_call(tools: ToolSet, argum
         ("object", "which is not JSON"),
         ("cycle", "which is not JSON"),
         ("surrogate", "which is not JSON"),
+        ("no text", "the content of its result is {'a': 1}, which is no text"),
+        ("media", "it is a Media of no kind; use Image, Audio or Video"),
     ],
 )
 async def test_error_misbehaviour_is_a_result_that_a_model_can_read(

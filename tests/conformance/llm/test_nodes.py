@@ -190,7 +190,18 @@ async def test_the_shelf_forgets_what_failed_to_load() -> None:
 
 def test_the_service_imports_nothing_heavy() -> None:
     program = "import lanemesh_services.llm, sys; print([m for m in sys.modules if m in sys.argv[1:]])"
-    heavy = ["torch", "transformers", "xllamacpp", "numpy", "gguf", "tokenizers"]
+    heavy = [
+        "torch",
+        "transformers",
+        "xllamacpp",
+        "numpy",
+        "gguf",
+        "tokenizers",
+        "openai",
+        "anthropic",
+        "google.genai",
+        "httpx2",
+    ]
     env_path = ":".join(sys.path)
     done = subprocess.run(
         [sys.executable, "-c", program, *heavy],
@@ -201,7 +212,15 @@ def test_the_service_imports_nothing_heavy() -> None:
     )
 
     assert done.stdout.strip() == "[]"
-    assert [kind.provider for kind in SERVICE.nodes] == ["llm_llamacpp", "llm_transformers", "llm_scripted"]
+    assert [kind.provider for kind in SERVICE.nodes] == [
+        "llm_llamacpp",
+        "llm_transformers",
+        "llm_scripted",
+        "llm_openai",
+        "llm_anthropic",
+        "llm_gemini",
+        "llm_router",
+    ]
 
 
 async def test_a_structured_answer_that_cannot_be_held_is_text_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:

@@ -14,12 +14,13 @@ from typing import Any
 import grpc.aio
 import psutil
 import pytest
-from lanemesh import Client, Deployed, Fault
+from lanemesh import Client, Deployed, Fault, LanemeshError
 from lanemesh.client.specs import run_spec
 from lanemesh.features import FEATURES, Feature
 from lanemesh.lanes.transport import grpc_sender
 from lanemesh.lanes.transport.frames import Frame, parsed, serialize
 from lanemesh.lanes.transport.grpc_receiver import GrpcReceiver
+from lanemesh.node.context import ClientLink
 from lanemesh.server.host import hosted_run
 from lanemesh.server.host.host import HostSession, NodeHost
 from lanemesh.server.host.hosted_run import HostedRun
@@ -29,7 +30,7 @@ from lanemesh.v1 import lane_pb2, node_pb2, update_pb2
 from lanemesh_orchestrator.orchestrator import Orchestrator
 from lanemesh_orchestrator.runs import host_streams
 from lanemesh_orchestrator.runs.active_run import ActiveRun, RunOptions
-from lanemesh_orchestrator.runs.host_connection import server_lost
+from lanemesh_orchestrator.runs.host_connection import HostConnection, server_lost
 from lanemesh_orchestrator.scheduling import admission
 from lanemesh_orchestrator.scheduling.assignment import LOCAL
 
@@ -382,6 +383,29 @@ async def test_a_run_over_a_stream_that_has_ended_unnoticed_gets_a_new_one() -> 
         await servers.pop().stop()
         servers.append(await serve(orchestrator, "left", port=int(address.rpartition(":")[2])))
         assert (await ends(client, Deployed("tags")))[0] == "completed"
+
+
+@pytest.mark.conformance("START-02")
+async def test_streams_that_a_run_has_not_used_are_kept_if_another_server_has_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with mesh_of("left", "right") as (orchestrator, client, _servers):
+        await client.deploy("tags", APART)
+        assert (await ends(client, Deployed("tags")))[0] == "completed"
+        streams, dial, left = orchestrator.runs._streams, orchestrator.runs.dial, asyncio.Event()
+        assert streams is not None
+        spare = {stream for kept in streams._spare.values() for stream in kept}
+
+        def once(server: str, client: ClientLink | None = None) -> HostConnection:
+            if server == "right" and not left.is_set():
+                left.set()
+                raise LanemeshError(server_lost(server, "it has left"))
+            return dial(server, client)
+
+        monkeypatch.setattr(orchestrator.runs, "dial", once)
+        assert (await ends(client, Deployed("tags")))[0] == "failed"
+        assert left.is_set()
+        assert {stream for kept in streams._spare.values() for stream in kept} == spare
 
 
 class RawStream:

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from lanemesh.faults import Fault, LanemeshError
-from lanemesh.text_outputs import Entry
+from lanemesh.text_outputs import Entry, each_update
 from lanemesh.v1 import run_pb2, update_pb2
 from lanemesh_orchestrator.runs.records import Wanted
+from lanemesh_orchestrator.store.history import StoredHistory
 from lanemesh_orchestrator.store.location import default_store, locate
 from lanemesh_orchestrator.store.migrate import migrate
 from lanemesh_orchestrator.store.options import StoreOptions
@@ -66,6 +67,24 @@ def texts(store: RunStore, run_id: str, first: int = 1) -> list[str]:
 def count(store: RunStore, table: sa.Table) -> int:
     with store._engine.connect() as connection:
         return int(connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one())
+
+
+async def test_updates_that_are_missing_in_a_store_are_reported_as_gaps(place: str) -> None:
+    store = opened(place)
+    for first in range(1, 13, 3):  # each in a row of its own
+        begun = (record("run-1"), "the document") if first == 1 else None
+        updates: list[Entry] = [output(number, f"{number}") for number in range(first, first + 3)]
+        store.write({"run-1": Writing(begun=begun, updates=updates)})
+    with store._engine.begin() as connection:
+        connection.execute(UPDATES.delete().where(UPDATES.c.first.in_([1, 7])))
+    found = [
+        (batch.from_sequence, batch.to_sequence)
+        if isinstance(batch, run_pb2.Gap)
+        else [update.sequence for update in each_update(batch)]
+        async for batch in StoredHistory(store, lambda _: None).batches("run-1", 2)
+    ]
+    assert found == [(2, 3), [4, 5, 6], (7, 9), [10, 11, 12]]
+    store.close()
 
 
 def test_what_is_written_comes_back(place: str) -> None:

@@ -9,10 +9,11 @@ from lanemesh.client.node_types import NodeTypeInfo, OutputInfo
 from lanemesh.values import Document, Image
 from lanemesh_orchestrator.cli.app import with_spread_value
 from lanemesh_orchestrator.cli.exits import CommandError
-from lanemesh_orchestrator.cli.input.documents import PipelineFile, Source, parse_settings, read_pipeline
+from lanemesh_orchestrator.cli.input.documents import PipelineFile, parse_settings, read_pipeline
 from lanemesh_orchestrator.cli.input.hosts import HostOptions
 from lanemesh_orchestrator.cli.input.inputs import InputOptions, Inputs, read_lines, read_value, read_whole
 from lanemesh_orchestrator.cli.output.files import parse_outputs
+from lanemesh_orchestrator.pipeline.source import Source
 
 
 def node_type(provider: str, *lanes: str) -> NodeTypeInfo:

@@ -16,6 +16,11 @@ from lanemesh.node.inputs import Inputs as Reading
 from lanemesh.testing import run_node
 
 
+async def capacity() -> tuple[int, int]:
+    """That of who reads in batches."""
+    return 100, 1_000
+
+
 class Reads(Node):
     """Declares the inputs of the tests."""
 
@@ -33,6 +38,7 @@ WAYS: dict[str, Callable[[Reading], Any]] = {
     "checked": lambda inputs: inputs.stream("data"),
     "iter_any": lambda inputs: inputs.iter_any(),
     "iter_items": lambda inputs: inputs.iter_items(),
+    "batches": lambda inputs: inputs.batches(capacity),
 }
 
 

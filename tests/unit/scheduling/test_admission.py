@@ -127,7 +127,7 @@ async def test_the_line_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
         mesh.claim("x")
     with pytest.raises(LanemeshError, match="2 runs already wait for capacity: no node server has capacity") as caught:
         mesh.claim("x")
-    assert caught.value.fault.reason == "no-capacity"
+    assert (caught.value.fault.reason, caught.value.retry_after) == ("no-capacity", rooms.PAUSE_SECONDS)
     await mesh.admission.close()
 
 

@@ -110,12 +110,13 @@ async def test_error_a_private_address_unless_settings_and_node_server_permit_it
     web.at("/", "ok")
     closed = Permissions.of([])
     named = Permissions.of([f"host:localhost:{web.port}"])
-    for config, permissions, allowed in (
+    cases: list[tuple[dict[str, Any], Permissions, bool]] = [
         ({}, Permissions.of(["hosts"]), False),
         ({"private": True}, closed, False),
         ({"private": True}, Permissions.of(["host:localhost:1"]), False),
         ({"private": True}, named, True),
-    ):
+    ]
+    for config, permissions, allowed in cases:
         tools = await loaded(ToolHttp, permissions=permissions, hosts=["*"], **config)
         result = await result_of(tools, "http_request", url=web.url())
         assert result.is_error is not allowed

@@ -373,3 +373,36 @@ async def test_happy_numpy_and_other_values_are_results(write: Write) -> None:
     tools = await tools_of(file=write(DECORATED))
     assert await call(tools, "numbers") == [3, 0.5, True, [1, 2], 4, "x", [1]]
     assert await call(tools, "values") == ["1.5", "2020-01-02", "00000000-0000-0000-0000-000000000007", [1]]
+
+
+MARKED = '''
+from lanemesh import ToolContext, tool
+
+@tool
+def marked(x, context: ToolContext):
+    """Has no types."""
+    return [x, context.secrets["key"]]
+
+@tool(name="renamed")
+def other() -> str:
+    return "other"
+
+def helper(x: int) -> int:
+    return x
+'''
+
+
+async def test_happy_marked_functions_are_the_tools_of_a_file_with_some(write: Write) -> None:
+    tools = await tools_of(file=write(MARKED), secrets={"key": "s3cret"})
+    assert [spec.name for spec in await tools.specs()] == ["marked", "renamed"]
+    assert await call(tools, "marked", x=1) == [1, "s3cret"]
+    assert await call(tools, "renamed") == "other"
+    assert [spec.name for spec in await (await tools_of(file=write(MARKED), functions=["helper"])).specs()] == [
+        "helper"
+    ]
+
+
+async def test_error_two_functions_of_a_file_with_one_name(write: Write) -> None:
+    text = MARKED + "\n@tool(name='renamed')\ndef more(): ..."
+    with pytest.raises(LanemeshError, match=r'two of its functions are the tool "renamed". Give one of them another'):
+        await tools_of(file=write(text))

@@ -10,7 +10,7 @@ Every object has `sequence` (from 1, without gaps), `time` (RFC 3339, UTC) and `
 | `output` | `component`, `port`, `lane`, `value`; of a piece of a whole `group`, `index`, `last`, and `outcome` if it ended badly; `metadata`, `created_at` |
 | `progress` | `component`, `done`, `total`, `message` |
 | `tool` | `component`, `wave`, `event`: thought (`text`), call (`call_id`, `tool`, `arguments`), result (`call_id`, `tool`, `content`, `is_error`, `seconds`) or progress (`call_id`, `message`, `fraction`) |
-| `helper` | `component`, `calls`, `active_calls`, `failed_calls`, `prompt_tokens`, `completion_tokens` |
+| `helper` | `component`, `calls`, `active_calls`, `failed_calls`, `prompt_tokens`, `completion_tokens`, `cost` |
 | `log` | `component`, `level`: debug, info, warning or error; `message` |
 | `trace` | `edge`, `number`, `lane`, `size`; of a piece of a whole `group`, `index`, `last`; `summary`, `value`, by the level; `left_out` |
 
@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Never
 
 from google.protobuf.duration_pb2 import Duration
@@ -108,6 +108,7 @@ def helper_json(helper: update_pb2.HelperUpdate) -> Flat:
             failed_calls=helper.failed_calls or None,
             prompt_tokens=usage.prompt_tokens if usage else None,
             completion_tokens=usage.completion_tokens if usage else None,
+            cost=usage.cost if usage and usage.HasField("cost") else None,
         ),
     }
 
@@ -230,6 +231,7 @@ def _answer(answer: lane_pb2.Answer) -> Flat:
         flat["usage"] = {
             "prompt_tokens": answer.usage.prompt_tokens,
             "completion_tokens": answer.usage.completion_tokens,
+            **_present(cost=answer.usage.cost if answer.usage.HasField("cost") else None),
         }
     return flat
 
@@ -258,6 +260,7 @@ def _question(question: lane_pb2.Question) -> Flat:
             documents=list(map(_document, question.documents)),
             schema=json.loads(question.schema_json) if question.schema_json else None,
             embedding=list(question.embedding),
+            images=[_media(image, "") for image in question.images],
         ),
     }
 
@@ -322,6 +325,21 @@ def _no_constant(name: str) -> Never:
     raise ValueError(f"{name} is not a JSON number")
 
 
+def approval_json(approval: update_pb2.ApprovalUpdate) -> Flat:
+    """A requested or decided approval."""
+    flat: Flat = {
+        "component": approval.component,
+        "call_id": approval.call_id,
+        "state": _word(update_pb2.ApprovalState.Name(approval.state), "APPROVAL_STATE_"),
+        **_present(tool=approval.tool, description=approval.description, reason=approval.reason),
+    }
+    if approval.arguments_json:
+        flat["arguments"] = loads_or_text(approval.arguments_json)
+    if approval.HasField("deadline"):
+        flat["deadline"] = time_json(approval.deadline.ToDatetime(UTC))
+    return flat
+
+
 def _log(log: update_pb2.LogUpdate) -> Flat:
     level = _word(update_pb2.LogLevel.Name(log.level), "LOG_LEVEL_")
     return {"component": log.component, "level": level, "message": log.message}
@@ -347,6 +365,7 @@ _KINDS: dict[str, Callable[[Any], Flat]] = {
     "edge": edge_json,
     "progress": _progress,
     "tool": _tool,
+    "approval": approval_json,
     "log": _log,
     "trace": trace_json,
     "helper": helper_json,

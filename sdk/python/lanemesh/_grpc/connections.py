@@ -54,6 +54,10 @@ SERVER_OPTIONS: list[tuple[str, int]] = [
     *_COMMON,
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),  # or clients that keep alive are cut off: "Too many pings"
     ("grpc.so_reuseport", 0),  # a port in use is an error, not a second listener
+    # How many calls may have arrived that Python has not taken. By default gRPC drops some of more than 1,000 at random and all of
+    # more than 3,000, without a word about why. A refusal of our own says what to do next.
+    ("grpc.server.max_pending_requests", 16_000),
+    ("grpc.server.max_pending_requests_hard_limit", 20_000),
 ]
 """Options of every server."""
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from lanemesh.codec import decode, lane_type_of
+from lanemesh.codec import decode, decode_usage, lane_type_of
 from lanemesh.faults import Fault
 from lanemesh.items import Group, LaneType
 from lanemesh.text_outputs import Entry, TextOutputs
@@ -65,6 +65,18 @@ class NodeState(StrEnum):
     """It never fired, because a required input ended without an item."""
     FAILED = "failed"
     CANCELLED = "cancelled"
+
+
+class ApprovalState(StrEnum):
+    """The state of an approval."""
+
+    REQUESTED = "requested"
+    """A component waits for the decision of a client."""
+    APPROVED = "approved"
+    REFUSED = "refused"
+    """A client has refused it, or its deadline has passed."""
+    WITHDRAWN = "withdrawn"
+    """The component waits no longer: it, its server or the run has ended, or it has abandoned the call."""
 
 
 class LogLevel(StrEnum):
@@ -276,6 +288,27 @@ class ToolResultUpdate(ToolUpdate):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalUpdate(Update):
+    """An approval was requested, or decided. Answer a requested one by `run.approve(call_id)` or `run.refuse(call_id, reason)`."""
+
+    component: str
+    """The component that waits."""
+    call_id: str
+    """Identifies the approval within the component and the run."""
+    state: ApprovalState
+    tool: str = ""
+    """The tool that is to be called; empty if the approval is for something else."""
+    description: str = ""
+    """What is to be approved, in words."""
+    arguments: str = ""
+    """With `requested`: the arguments of the call as JSON text, without secrets; at most 4,000 characters."""
+    deadline: datetime | None = None
+    """With `requested`: when it is refused without a decision, in UTC."""
+    reason: str = ""
+    """With `refused`: why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LogUpdate(Update):
     """A node logged a line."""
 
@@ -389,7 +422,7 @@ def _node(update: update_pb2.Update, base: dict[str, Any]) -> NodeUpdate:
 
 def _helper(update: update_pb2.Update, base: dict[str, Any]) -> HelperUpdate:
     helper = update.helper
-    usage = Usage(helper.usage.prompt_tokens, helper.usage.completion_tokens) if helper.HasField("usage") else None
+    usage = decode_usage(helper.usage) if helper.HasField("usage") else None
     return HelperUpdate(
         **base,
         component=helper.component,
@@ -471,6 +504,26 @@ def _tool(update: update_pb2.Update, base: dict[str, Any]) -> ToolUpdate | None:
     return None
 
 
+def approval_from_wire(approval: update_pb2.ApprovalUpdate, **base: Any) -> ApprovalUpdate:
+    """The value of an approval. Raises ValueError for an unknown state."""
+    state = update_pb2.ApprovalState.Name(approval.state).removeprefix("APPROVAL_STATE_")
+    return ApprovalUpdate(
+        **base,
+        component=approval.component,
+        call_id=approval.call_id,
+        state=ApprovalState[state] if approval.state else ApprovalState.REQUESTED,
+        tool=approval.tool,
+        description=approval.description,
+        arguments=approval.arguments_json,
+        deadline=approval.deadline.ToDatetime(UTC) if approval.HasField("deadline") else None,
+        reason=approval.reason,
+    )
+
+
+def _approval(update: update_pb2.Update, base: dict[str, Any]) -> ApprovalUpdate:
+    return approval_from_wire(update.approval, **base)
+
+
 def _log(update: update_pb2.Update, base: dict[str, Any]) -> LogUpdate:
     line = update.log
     level = update_pb2.LogLevel.Name(line.level).removeprefix("LOG_LEVEL_")
@@ -514,6 +567,7 @@ _READ: dict[str, Callable[[update_pb2.Update, dict[str, Any]], Update | None]] =
     "output": _output,
     "progress": _progress,
     "tool": _tool,
+    "approval": _approval,
     "log": _log,
     "trace": _trace,
     "helper": _helper,

@@ -37,6 +37,8 @@ class HelperActivity:
     """Tokens of all prompts, where its model reports them."""
     completion_tokens: int = 0
     """Tokens of all answers, likewise."""
+    cost: float = 0.0
+    """Price of these tokens in US dollars, where its model reports it."""
 
 
 class HelperInstance:
@@ -117,9 +119,9 @@ class HelperInstance:
         """Adds a call that returned an error instead of raising it."""
         self._add(failed=1)
 
-    def count_tokens(self, prompt: int, completion: int) -> None:
-        """Adds the tokens of a call."""
-        self._add(prompt_tokens=prompt, completion_tokens=completion)
+    def count_tokens(self, prompt: int, completion: int, cost: float = 0.0) -> None:
+        """Adds the tokens of a call, and their price in US dollars."""
+        self._add(prompt_tokens=prompt, completion_tokens=completion, cost=cost)
 
     @contextmanager
     def serving(self) -> Iterator[None]:
@@ -179,7 +181,7 @@ class HelperInstance:
             fault = self.context.secrets.fault(Fault.from_exception(error, **where))
             raise LanemeshError(fault.bounded()) from error
 
-    def _add(self, **counts: int) -> None:
+    def _add(self, **counts: float) -> None:
         self.activity = replace(
             self.activity, **{name: getattr(self.activity, name) + count for name, count in counts.items()}
         )

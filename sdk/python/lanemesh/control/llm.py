@@ -98,7 +98,8 @@ def _generate(
         except TypeError:
             raise TypeError("ChatText, ToolCall, Usage or ChatFinish") from None
         if piece is not None and piece.HasField("done") and piece.done.HasField("usage"):
-            helper.count_tokens(piece.done.usage.prompt_tokens, piece.done.usage.completion_tokens)
+            usage = piece.done.usage
+            helper.count_tokens(usage.prompt_tokens, usage.completion_tokens, usage.cost)
         return piece
 
     return helper.stream("llm", "chat", lambda: (helper.context, _decoded(helper, request)), encode)
@@ -135,7 +136,7 @@ class _TurnTrace:
                 if piece.done.HasField("usage"):
                     usage = piece.done.usage
                     tokens = {"prompt_tokens": usage.prompt_tokens, "completion_tokens": usage.completion_tokens}
-                    self._end["usage"] = tokens
+                    self._end["usage"] = {**tokens, "cost": usage.cost} if usage.HasField("cost") else tokens
                 return self.rest()
         return None
 

@@ -26,6 +26,7 @@ from lanemesh.control.tool_names import OwnedTool, owned_tools
 from lanemesh.control.tool_results import bounded, error_text
 from lanemesh.control.traced import flat
 from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.node.helper_clients import ToolClient
 from lanemesh.v1 import control_pb2
 from lanemesh.values import ToolCall
 
@@ -81,7 +82,8 @@ class LinkedTools:
 class CallableTool:
     """A tool with its name: `await context.tools["weather"](city="Oslo")`."""
 
-    def __init__(self, tools: ToolSet, name: str) -> None:
+    def __init__(self, tools: ToolClient, name: str) -> None:
+        """`tools`: what has the tool."""
         self._tools = tools
         self._name = name
 
@@ -121,6 +123,11 @@ class ToolSet:
         owned = owned_tools(list(zip(self._helpers, found, strict=True)))
         self._owners = {tool.spec.name: tool for tool in owned}
         return tuple(tool.spec for tool in owned)
+
+    def helper_of(self, name: str) -> str:
+        """The component of the helper that has a tool, by the last `specs`; empty if there is none, or it is not known."""
+        tool = self._owners.get(name)
+        return tool.helper.connection.helper if tool is not None else ""
 
     async def stream(self, call: ToolCall, timeout: float | None = None) -> AsyncGenerator[ToolEvent, None]:
         """Calls a tool for a model: any `ToolProgress`, then one `ToolResult`. Leaving the iteration cancels the call.

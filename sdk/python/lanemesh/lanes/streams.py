@@ -144,11 +144,7 @@ def item_stream(
                         pending.clear()
                     yield taken
                     continue
-                for other in ports:
-                    if raising or other.failure is not None:
-                        other.raise_fault()
-                if all(other.ended for other in ports):
-                    raise_if_withdrawn(ports)
+                if _have_ended(ports, raising=raising):
                     return
                 await inbox.turn(ports)
         except BaseException:
@@ -156,6 +152,18 @@ def item_stream(
             raise
 
     return Stream(read)
+
+
+def _have_ended(ports: list[Port], *, raising: bool) -> bool:
+    """Whether these ports, at which nothing waits, have ended. Raises the fault of one that failed, and with `raising` those of
+    their lanes."""
+    for port in ports:
+        if raising or port.failure is not None:
+            port.raise_fault()
+    if not all(port.ended for port in ports):
+        return False
+    raise_if_withdrawn(ports)
+    return True
 
 
 def batch_stream(
@@ -173,16 +181,16 @@ def batch_stream(
     """
     ports = list(inbox.ports.values())
     many = frozenset(texts) if on_taken is None else frozenset()
+    pending: list[tuple[str, Item]] = []
+    """An item that was taken and not returned, because `on_taken` was cancelled."""
 
     async def read(renew: Renew) -> AsyncGenerator[tuple[str, Item | list[str]], None]:
         try:
+            while pending:
+                yield pending.pop()
             while True:
                 if inbox.first_waiting() is None:
-                    for other in ports:
-                        if raising or other.failure is not None:
-                            other.raise_fault()
-                    if all(other.ended for other in ports):
-                        raise_if_withdrawn(ports)
+                    if _have_ended(ports, raising=raising):
                         return
                     await inbox.turn(ports)
                     continue
@@ -198,10 +206,12 @@ def batch_stream(
                     if taken:
                         yield port.name, taken
                         continue
-                item = port.take()
+                one = port.name, port.take()
                 if on_taken is not None:
-                    await on_taken(port.name, item)
-                yield port.name, item
+                    pending.append(one)
+                    await on_taken(*one)
+                    pending.clear()
+                yield one
         except BaseException:
             renew()
             raise

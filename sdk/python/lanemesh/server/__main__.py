@@ -10,6 +10,7 @@ import asyncio
 import logging
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from lanemesh._aio.exits import end_within, run
@@ -17,7 +18,7 @@ from lanemesh._aio.forks import end_children_with_us
 from lanemesh._aio.parent import empty_standard_input, take_standard_input, when_parent_ends
 from lanemesh._aio.signals import end_at_signals
 from lanemesh._aio.tasks import abandoned
-from lanemesh.faults import Code, LanemeshError
+from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.server.log_format import LineFormatter, quiet_libraries
 from lanemesh.server.node_server import serve
 
@@ -73,9 +74,18 @@ def main() -> int:
         "--log-level", help="lowest level of log messages; default: warning, and info of Lanemesh itself"
     )
     parser.add_argument("--debug", action="store_true", help="show tracebacks of errors")
-    parser.add_argument("--leash", action="store_true", help="end when standard input closes")
+    parser.add_argument(
+        "--exit-with-parent",
+        action="store_true",
+        help="exit when standard input closes, as it does when the parent ends",
+    )
     options = parser.parse_args()
-    options.parent = take_standard_input() if options.leash else None
+    try:
+        _use_environment(options.services)
+    except LanemeshError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    options.parent = take_standard_input() if options.exit_with_parent else None
     if options.parent is None:
         empty_standard_input()
     end_children_with_us()
@@ -90,6 +100,28 @@ def main() -> int:
         return 2 if error.fault.code in (Code.INVALID_ARGUMENT, Code.NOT_FOUND) else 1
     except KeyboardInterrupt:  # before the server handles signals
         return INTERRUPTED
+
+
+def _use_environment(services: Sequence[str]) -> None:
+    """Replaces this process by one of the Python environment that the services need. No effect if they need none, or are in it.
+
+    Raises:
+        LanemeshError: the environment has not been made, services need different ones, or one of them is unknown or broken.
+    """
+    from lanemesh.server.environments import interpreter_of
+
+    needed = {service: interpreter_of(service) for service in services}
+    others = {service: python for service, python in needed.items() if python != sys.executable}
+    if not others:
+        return
+    if len(services) > 1:
+        apart = ", ".join(others)
+        message = (
+            f"{apart} runs in a Python environment of its own: start a node server for it alone, lanemesh node {apart}"
+        )
+        raise LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-service", message=message))
+    python = next(iter(others.values()))
+    os.execv(python, [python, "-P", "-m", "lanemesh.server", *sys.argv[1:]])
 
 
 def _set_up_logs(level: str | None) -> None:

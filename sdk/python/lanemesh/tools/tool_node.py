@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, ClassVar
+
+from pydantic import SecretStr
 
 from lanemesh.chat import ToolEvent, ToolSpec
 from lanemesh.node.context import Context
@@ -17,12 +19,12 @@ from lanemesh.values import ToolCall
 
 class ToolNode(Node):
     """Base of nodes whose methods below `@tool` are tools. They have the resource of `load` as `self.resource`, and the settings as
-    `self.config`. If the settings have a field `secrets`, an object of texts, the context of a call has them.
+    `self.config`. If the settings have a field `secrets`, an object of texts or of `SecretStr`, the context of a call has them.
 
     A subclass that has other tools than its methods overrides `tools`.
     """
 
-    offers: ClassVar = ("tool",)
+    offers: ClassVar[Sequence[str]] = ("tool",)
 
     def tools(self) -> Mapping[str, ToolFunction]:
         """The tools by name. Raises LanemeshError ("bad-tool-function") if a method cannot be one."""
@@ -43,7 +45,7 @@ class ToolNode(Node):
         function = tools.get(call.name)
         if function is None:
             raise unknown_tool(call.name, tools)
-        secrets = getattr(getattr(self, "config", None), "secrets", NO_SECRETS)
+        secrets = _plain(getattr(getattr(self, "config", None), "secrets", NO_SECRETS))
         async with aclosing(function.events(context, call, secrets)) as events:
             async for event in events:
                 yield event
@@ -62,3 +64,11 @@ def _described(node: Any) -> dict[str, tuple[str, ToolFunction]]:
             raise bad_function(cls.__qualname__, attribute, why, "Give one of them another name.")
         found[function.name] = (attribute, function)
     return found
+
+
+def _plain(secrets: Mapping[str, Any]) -> Mapping[str, str]:
+    """Secrets as texts."""
+    return {
+        name: value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+        for name, value in secrets.items()
+    }

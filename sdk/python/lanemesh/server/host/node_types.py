@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from lanemesh.node.node import Node, Service
+from lanemesh.node.node import Node, Service, manifest_of
 from lanemesh.server.services import InstalledServices
 from lanemesh.v1 import node_pb2
 
@@ -21,6 +21,8 @@ class NodeTypes(Mapping[str, node_pb2.Manifest]):
         self._installed = installed
         self._known: dict[str, tuple[type[Node], str]] = {}
         """Classes and the names of their services, by provider."""
+        self.apart: set[str] = set()
+        """Services of known node types that need a Python environment other than the running one."""
         self.replace(services)
 
     def replace(self, services: Iterable[Service]) -> None:
@@ -33,7 +35,7 @@ class NodeTypes(Mapping[str, node_pb2.Manifest]):
 
     def __getitem__(self, provider: str) -> node_pb2.Manifest:
         node, service = self._find(provider)
-        return node.manifest(service)
+        return manifest_of(node, service)
 
     def __iter__(self) -> Iterator[str]:
         installed = self._installed.nearest_first("") if self._installed is not None else ()
@@ -48,5 +50,7 @@ class NodeTypes(Mapping[str, node_pb2.Manifest]):
                 found = next((node for node in service.nodes if node.provider == provider), None)
                 if found is not None:
                     self._known[provider] = found, service.name
+                    if service.environment is not None and not service.environment.is_here():
+                        self.apart.add(service.name)
                     break
         return self._known[provider]

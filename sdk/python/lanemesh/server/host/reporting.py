@@ -147,5 +147,7 @@ def _helper_update(component: str, activity: HelperActivity) -> update_pb2.Updat
     if activity.prompt_tokens or activity.completion_tokens:
         helper.usage.prompt_tokens = activity.prompt_tokens
         helper.usage.completion_tokens = activity.completion_tokens
+        if activity.cost:
+            helper.usage.cost = activity.cost
     stamp(update.time)
     return update

@@ -1,0 +1,23 @@
+"""The errors of guests: of agents that are users' code or run in a framework."""
+
+from __future__ import annotations
+
+from lanemesh import Code, Fault, LanemeshError
+
+
+def bad_agent_file(where: str, why: str, hint: str) -> LanemeshError:
+    """The code of an agent cannot be used."""
+    message = f"the agent in {where} cannot be used: {why}. {hint}"
+    return LanemeshError(Fault(code=Code.FAILED_PRECONDITION, reason="bad-agent-file", message=message))
+
+
+def bad_answer(where: str, why: str) -> LanemeshError:
+    """An agent returned or yielded what is no answer."""
+    message = f"{where}: {why}. Return or yield text, an Answer or a JSON value"
+    return LanemeshError(Fault(code=Code.INTERNAL, reason="agent-failed", message=message))
+
+
+def framework_missing(package: str, install: str, why: str) -> LanemeshError:
+    """The package of a framework cannot be imported."""
+    message = f"the package {package} cannot be imported: {why}. Install it with: {install}"
+    return LanemeshError(Fault(code=Code.FAILED_PRECONDITION, reason="framework-missing", message=message))

@@ -1,0 +1,107 @@
+"""The HTTP client of models behind HTTP. It alone holds the key, and adds it to requests to the configured server."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextvars import ContextVar
+from typing import Any
+
+from lanemesh_services.llm.hosted_errors import Server, too_long
+
+CONNECT_SECONDS = 10.0
+"""How long a connection may take."""
+MAX_RESPONSE_BYTES = 64 * 1024 * 1024
+"""Most bytes of one response that are read."""
+
+OPENED: ContextVar[list[Any] | None] = ContextVar("responses that the current request has opened", default=None)
+"""A list to which the client adds each response of the current context, for libraries that do not close them on time."""
+
+_KEPT = frozenset(
+    {
+        *("host", "accept", "accept-encoding", "connection", "content-type", "content-length", "user-agent"),
+        *("transfer-encoding", "anthropic-version"),
+    }
+)
+"""The headers that are sent. Client libraries add others from the environment of the process, whose values may be secret."""
+
+
+def http_client(
+    server: Server, auth: tuple[str, str] | None, *, silence: float, connections: int, comments: bool = True
+) -> Any:
+    """An `httpx2.AsyncClient` for one server.
+
+    It follows no redirect, reads at most 64 MiB of a response, and sends no credential of the environment.
+
+    Args:
+        server: the server.
+        auth: name and value of the header with the key; None: there is no key.
+        silence: how many seconds may pass without a byte.
+        connections: most connections at once.
+        comments: pass on the comments of event streams, which some client libraries take for data.
+    """
+    import httpx2
+
+    base = httpx2.URL(server.address)
+
+    async def only_ours(request: Any) -> None:
+        if (request.url.scheme, request.url.host, request.url.port) != (base.scheme, base.host, base.port):
+            raise httpx2.UnsupportedProtocol(f"a request to {request.url.host} was not sent")
+        for name in list(request.headers):
+            if name.lower() not in _KEPT:
+                del request.headers[name]
+        if auth is not None:
+            request.headers[auth[0]] = auth[1]
+
+    async def bounded(response: Any) -> None:
+        if (opened := OPENED.get()) is not None:
+            opened.append(response)
+        response.stream = _bounded_stream(server, response.stream, comments)
+
+    return httpx2.AsyncClient(
+        timeout=httpx2.Timeout(silence, connect=min(CONNECT_SECONDS, silence), pool=None),
+        limits=httpx2.Limits(max_connections=connections, max_keepalive_connections=min(connections, 8)),
+        follow_redirects=False,
+        event_hooks={"request": [only_ours], "response": [bounded]},
+    )
+
+
+def _bounded_stream(server: Server, stream: Any, comments: bool) -> Any:
+    import httpx2
+
+    class Bounded(httpx2.AsyncByteStream):
+        """The bytes of a response up to the limit."""
+
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            left = MAX_RESPONSE_BYTES
+            keep = _all if comments else _WithoutComments()
+            async for piece in stream:
+                left -= len(piece)
+                if left < 0:
+                    raise too_long(server, MAX_RESPONSE_BYTES)
+                yield keep(piece)
+
+        async def aclose(self) -> None:
+            await stream.aclose()
+
+    return Bounded()
+
+
+def _all(piece: bytes) -> bytes:
+    return piece
+
+
+class _WithoutComments:
+    """Removes the lines of a stream that begin with ":"."""
+
+    def __init__(self) -> None:
+        self._begins, self._comment = True, False
+
+    def __call__(self, piece: bytes) -> bytes:
+        kept = []
+        for part in piece.splitlines(keepends=True):
+            if self._begins:
+                self._comment = part.startswith(b":")
+            if not self._comment:
+                kept.append(part)
+            self._begins = part.endswith((b"\n", b"\r"))
+        return b"".join(kept)
