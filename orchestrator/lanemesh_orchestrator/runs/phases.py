@@ -9,7 +9,6 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable
 from typing import Any
 
-from lanemesh._aio.eager import EagerCoroutine
 from lanemesh.faults import Code, Fault
 from lanemesh.v1 import node_pb2
 
@@ -106,6 +105,12 @@ async def send_to_all(
 ) -> None:
     """Sends a request to every host concurrently. The host of this process is the last, since it keeps the event loop busy."""
     in_order = sorted(hosts, key=lambda host: host.server == LOCAL)
+    if len(in_order) <= 1:
+        for host in in_order:
+            await host.send(make_request(host))
+        return
+    from lanemesh._aio.eager import EagerCoroutine  # an embedded run has one host
+
     for begun in [EagerCoroutine(host.send(make_request(host))) for host in in_order]:
         await begun
 
