@@ -328,6 +328,9 @@ class ActiveRun:
         job = update_pb2.JobUpdate(state=self.state, placements=self._placements, edges=edges)
         self._inputs.summarize(job, self._secrets)
         self._router.report_state(job)
+        for host in self._hosts:
+            if host.place.merges_frames:
+                self._router.report_running(one.component for one in host.place.instances if not one.helper)
         await phases.start(self._hosts)
         work = [self._release_helpers(), self._deadlocks.watch(self._hosts)]
         if self._can_recover:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from lanemesh.codec import encode_into
@@ -135,6 +135,13 @@ class UpdateRouter:
         """Appends an update of the state of the run."""
         job.run_id = self._run_id
         self._append(update_pb2.Update(job=job))
+
+    def report_running(self, components: Iterable[str]) -> None:
+        """Appends that components are running, which their servers do not report."""
+        for component in components:
+            update = update_pb2.Update()
+            update.node.component, update.node.state = component, update_pb2.NODE_STATE_RUNNING
+            self._append(update)
 
     def warn_of_untraced(self, servers: Mapping[str, ServerAddress]) -> None:
         """Logs a warning for each component on a server without the feature "traces", if the run requests traces."""

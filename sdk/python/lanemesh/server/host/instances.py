@@ -206,7 +206,11 @@ class InstanceFactory:
             return ReplayingSender(edge, self._place.run_id, self._host.pool, traceparent=self._place.traceparent)
         from lanemesh.lanes.transport.grpc_sender import GrpcSender
 
-        return GrpcSender(edge, self._place.run_id, self._host.pool, traceparent=self._place.traceparent)
+        return GrpcSender(
+            *(edge, self._place.run_id, self._host.pool),
+            traceparent=self._place.traceparent,
+            merges=self._place.merges_frames,
+        )
 
     def _context(self, instance: node_pb2.Instance) -> Context:
         component, run_id = instance.component, self._place.run_id
