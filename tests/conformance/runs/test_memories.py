@@ -121,6 +121,7 @@ async def test_a_component_has_lanes_and_is_a_helper_at_once(mesh: Mesh) -> None
     assert sorted(values) == ["agent LANE A", "agent LANE B", "lane A", "lane B"]
 
 
+@pytest.mark.conformance("CTRL-05")
 async def test_agents_nest_and_are_counted(mesh: Mesh) -> None:
     outer: Component = helper("outer", "nesting", "agent", "asker")
     inner: Component = helper("inner", "loud", "agent", "outer")

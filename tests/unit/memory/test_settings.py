@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 
 def test_happy_a_store_has_a_file_or_a_url() -> None:
-    assert MemoryStore.Config.model_validate({"file": "m.sqlite"}).file == "m.sqlite"  # type: ignore[attr-defined]
+    assert MemoryStore.Config.model_validate({"file": "m.sqlite"}).file == "m.sqlite"
     config: Any = MemoryStore.Config.model_validate({"url": "postgresql://u:s3cret@h/d"})
 
     assert "s3cret" not in repr(config)
