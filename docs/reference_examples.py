@@ -648,6 +648,27 @@ print(line(LogUpdate(sequence=3, time=now, component="darts_1", level=LogLevel.W
 # -> llm_1: 3 calls
 # -> darts_1 warns: few darts
 
+# == Approvals: Approval, ApprovalUpdate, ApprovalState
+# A node asks the clients of its run by `context.approval`; they answer by `run.approve(call_id)` or `run.refuse(call_id, reason)`.
+from lanemesh import Approval, ApprovalState, ApprovalUpdate
+
+
+def question(update: Update):
+    match update:
+        case ApprovalUpdate(state=ApprovalState.REQUESTED, call_id=call_id, tool=tool):
+            return f"{call_id}: may {tool} be called?"
+
+
+def outcome(decision: Approval):
+    return "sent" if decision else f"not sent: {decision.reason}"
+
+
+requested = ApprovalState.REQUESTED
+print(question(ApprovalUpdate(sequence=4, time=now, component="a", call_id="c1", state=requested, tool="mail.send")))
+print(outcome(Approval(approved=False, reason="not on Sundays")))
+# -> c1: may mail.send be called?
+# -> not sent: not on Sundays
+
 # == For authors of services: in_thread, call_function, innermost
 # `lanemesh.extend` has what node types need that run code of users. `call_function` calls a function of any kind.
 from functools import wraps

@@ -115,6 +115,13 @@ class Reason(StrEnum):
 
     # Runs
 
+    APPROVAL_DECIDED = "approval-decided"
+    """An approval was decided or withdrawn before."""
+    SEVERAL_APPROVALS = "several-approvals"
+    """Several components of a run wait for approvals of one id."""
+    UNKNOWN_APPROVAL = "unknown-approval"
+    """No component of the run waits for an approval of this id."""
+
     BAD_INPUT = "bad-input"
     """An input is not a valid item."""
     ADDRESS_TAKEN = "address-taken"

@@ -24,6 +24,9 @@ ENDED = frozenset(
 )
 """States in which a node has ended."""
 
+FROM_COMPONENTS = frozenset({update_pb2.APPROVAL_STATE_REQUESTED, update_pb2.APPROVAL_STATE_WITHDRAWN})
+"""States of an approval that a node server reports. The orchestrator decides."""
+
 FINISH_SECONDS = 10.0
 """Time limit for a node server to finish after its run was cancelled or has failed."""
 
@@ -240,7 +243,9 @@ class UpdateValidator:
             case "edge" | "trace":
                 edge = update.edge.edge_id if kind == "edge" else update.trace.edge_id
                 return "" if edge in self._incoming else f'the edge "{edge}", which does not end there'
-            case "progress" | "tool" | "log" | "helper":
+            case "approval" if update.approval.state not in FROM_COMPONENTS:
+                return "the decision of an approval, which is not for it to send"
+            case "progress" | "tool" | "log" | "helper" | "approval":
                 return self._component_violation(getattr(update, kind).component)
             case _:
                 return f"an update of the kind {kind or 'unknown'}, which it must not send"

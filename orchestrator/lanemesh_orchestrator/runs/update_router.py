@@ -66,6 +66,8 @@ class UpdateRouter:
         """Components whose end is not reported yet, helpers aside."""
         self.all_ended = asyncio.Event()
         """Set when `going` is empty."""
+        self.on_approval: Callable[[update_pb2.Update], None] | None = None
+        """Takes the requests and withdrawals of approvals, and appends them to the log."""
         self._run_id = run_id
         self._log = log
         self._verdict = verdict
@@ -97,8 +99,12 @@ class UpdateRouter:
         if self._offsets is not None:
             self._offsets.apply(update)
         self._observe(update)
-        if kind in ("progress", "tool"):
+        if kind in ("progress", "tool", "approval"):
             await self._log.wait_for_capacity()
+        if kind == "approval":
+            if self.on_approval is not None:
+                self.on_approval(update)
+            return
         self._append(update)
         if kind == "node" and update.node.state in ENDED:
             self._judge(update.node)
@@ -155,6 +161,10 @@ class UpdateRouter:
             self._log.append(rest)
         self.report_state(job)
         self._log.close()
+
+    def append(self, update: update_pb2.Update) -> None:
+        """Appends an update of the orchestrator itself."""
+        self._append(update)
 
     def _append(self, update: update_pb2.Update) -> None:
         if self._steps is not None:

@@ -265,6 +265,8 @@ class Reason(StrEnum):
     """A port of another pipeline was connected."""
     RUN_ENDED = "run-ended"
     """An input arrived after the end of the run."""
+    RUN_NOT_STARTED = "run-not-started"
+    """An approval of a run was decided before the run has started."""
     TOO_MANY_REQUESTS = "too-many-requests"
     """A mesh or a client has the maximum number of requests that wait for their turn."""
     UNREACHABLE = "unreachable"

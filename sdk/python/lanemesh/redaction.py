@@ -72,6 +72,9 @@ class Secrets:
                 self._hide(update.log, "message")
             case "tool":
                 self._hide_tool(update.tool)
+            case "approval":
+                for field in ("description", "arguments_json", "reason"):
+                    self._hide(update.approval, field)
 
     def hide_call(self, trace: update_pb2.TraceUpdate) -> None:
         """Takes secrets out of a request or an answer of a control connection."""

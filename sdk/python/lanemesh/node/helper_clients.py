@@ -74,6 +74,9 @@ class ToolClient(Protocol):
                 tool are no JSON schema ("bad-tool").
         """
 
+    def helper_of(self, name: str) -> str:
+        """The component of the helper that has a tool, by the last `specs`; empty if there is none, or it is not known."""
+
     def stream(self, call: ToolCall, timeout: float | None = None) -> AsyncGenerator[ToolEvent, None]:
         """Calls a tool for a model: any `ToolProgress`, then one `ToolResult`. Leaving the iteration cancels the call.
 
@@ -145,6 +148,10 @@ class MemoryClient(Protocol):
 
 class AgentClient(Protocol):
     """An agent that is connected to a node: `context.agents["researcher"]`."""
+
+    @property
+    def component(self) -> str:
+        """Its component; empty if it is not known."""
 
     def stream(
         self,

@@ -408,6 +408,7 @@ class HostRequest(_message.Message):
     PROBE_FIELD_NUMBER: _builtins.int
     DETACH_FIELD_NUMBER: _builtins.int
     REROUTE_FIELD_NUMBER: _builtins.int
+    DECIDE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def place(self) -> Global___Place:
         """First: the components to host."""
@@ -444,6 +445,10 @@ class HostRequest(_message.Message):
     def reroute(self) -> Global___Reroute:
         """The consumers of these edges have been placed again: send the unprocessed items there."""
 
+    @_builtins.property
+    def decide(self) -> Global___ApprovalDecision:
+        """A client has decided an approval, or its deadline has passed."""
+
     def __init__(
         self,
         *,
@@ -456,12 +461,13 @@ class HostRequest(_message.Message):
         probe: Global___Probe | None = ...,
         detach: Global___Detach | None = ...,
         reroute: Global___Reroute | None = ...,
+        decide: Global___ApprovalDecision | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "connect", b"connect", "detach", b"detach", "frame", b"frame", "grow", b"grow", "place", b"place", "probe", b"probe", "release_helpers", b"release_helpers", "reroute", b"reroute", "start", b"start"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "connect", b"connect", "decide", b"decide", "detach", b"detach", "frame", b"frame", "grow", b"grow", "place", b"place", "probe", b"probe", "release_helpers", b"release_helpers", "reroute", b"reroute", "start", b"start"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "connect", b"connect", "detach", b"detach", "frame", b"frame", "grow", b"grow", "place", b"place", "probe", b"probe", "release_helpers", b"release_helpers", "reroute", b"reroute", "start", b"start"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "connect", b"connect", "decide", b"decide", "detach", b"detach", "frame", b"frame", "grow", b"grow", "place", b"place", "probe", b"probe", "release_helpers", b"release_helpers", "reroute", b"reroute", "start", b"start"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["place", "connect", "start", "grow", "cancel", "release_helpers", "probe", "detach", "reroute"]  # noqa: Y015
+    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["place", "connect", "start", "grow", "cancel", "release_helpers", "probe", "detach", "reroute", "decide"]  # noqa: Y015
     _WhichOneofArgType_frame: _TypeAlias = _typing.Literal["frame", b"frame"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_frame) -> _WhichOneofReturnType_frame | None: ...
 
@@ -1332,6 +1338,40 @@ class ReroutedEdge(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReroutedEdge: _TypeAlias = ReroutedEdge  # noqa: Y015
+
+@_typing.final
+class ApprovalDecision(_message.Message):
+    """The decision about an approval that a component has requested."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMPONENT_FIELD_NUMBER: _builtins.int
+    CALL_ID_FIELD_NUMBER: _builtins.int
+    APPROVED_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    component: _builtins.str
+    """The component."""
+    call_id: _builtins.str
+    """The approval, as in its ApprovalUpdate. A decision about one that waits no longer is ignored."""
+    approved: _builtins.bool
+    """True: approved. False: refused."""
+    reason: _builtins.str
+    """Of a refusal: why, in words."""
+    def __init__(
+        self,
+        *,
+        component: _builtins.str = ...,
+        call_id: _builtins.str = ...,
+        approved: _builtins.bool = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approved", b"approved", "call_id", b"call_id", "component", b"component", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApprovalDecision: _TypeAlias = ApprovalDecision  # noqa: Y015
 
 @_typing.final
 class ReleaseHelpers(_message.Message):

@@ -361,6 +361,8 @@ class HostSession:
                 self._begin(self._outlet.send(node_pb2.HostResponse(detached=self._run.detach(request.detach))))
             case "reroute" if self._run is not None:
                 self._run.reroute(request.reroute)
+            case "decide" if self._run is not None:
+                self._run.decide(request.decide)
 
     async def close(self, reason: str = "the orchestrator disconnected") -> None:
         """Cancels unfinished work and waits for its end. It may be called several times, and a caller may be cancelled."""

@@ -368,6 +368,12 @@ class HostedRun:
         """The type of an edge's items."""
         return self._types[edge.id]
 
+    def decide(self, decision: node_pb2.ApprovalDecision) -> None:
+        """Ends the wait of a component for an approval."""
+        placed = self._instances.get(decision.component)
+        if placed is not None:
+            placed.context.approvals.decide(decision)
+
     def release_helpers(self) -> None:
         """Every node of the run has ended on all servers: helpers are no longer needed."""
         self._released.set()
