@@ -66,6 +66,8 @@ class Reason(StrEnum):
     """A component has fewer helpers than it requires."""
     MISSING_VARIABLE = "missing-variable"
     """A variable that a config names is not set."""
+    OPERATOR_VARIABLE = "operator-variable"
+    """A component of a client's document would send a variable of the operator to an address that the document chooses."""
     NO_COMPONENTS = "no-components"
     """The document has no components."""
     NO_EFFECT = "no-effect"

@@ -48,6 +48,8 @@ class Reason(StrEnum):
     """The file of a model cannot be used."""
     CACHE_UNUSABLE = "cache-unusable"
     """The folder for prepared models cannot be created or written."""
+    NO_MODEL_ANSWERED = "no-model-answered"
+    """Every model of a router failed before the first piece of its answer."""
     NO_TEMP_FOLDER = "no-temp-folder"
     """An engine cannot make its socket in the folder for temporary files."""
 

@@ -149,7 +149,7 @@ class LlmOpenai(HostedModel):
         api: Literal["chat", "responses"] = Field(
             "chat", description='"chat": Chat Completions; "responses": Responses.'
         )
-        base_url: Annotated[str, Field(json_schema_extra={"format": "server-url"})] = Field(
+        base_url: Annotated[str, Field(json_schema_extra={"format": "remote-url"})] = Field(
             "https://api.openai.com/v1", description="Address of the server, with the version in its path."
         )
 
@@ -174,7 +174,7 @@ class LlmAnthropic(HostedModel):
         """Settings of a component."""
 
         max_tokens: int | None = Field(4096, ge=1, description="Maximum number of tokens of one answer.")
-        base_url: Annotated[str, Field(json_schema_extra={"format": "server-url"})] = Field(
+        base_url: Annotated[str, Field(json_schema_extra={"format": "remote-url"})] = Field(
             "https://api.anthropic.com", description="Address of the server."
         )
 
@@ -198,7 +198,7 @@ class LlmGemini(HostedModel):
     class Config(HostedConfig):
         """Settings of a component."""
 
-        base_url: Annotated[str, Field(json_schema_extra={"format": "server-url"})] = Field(
+        base_url: Annotated[str, Field(json_schema_extra={"format": "remote-url"})] = Field(
             "https://generativelanguage.googleapis.com", description="Address of the server."
         )
 

@@ -159,11 +159,17 @@ class LlmLlamacpp(LanguageModel):
         )
         threads: int | None = Field(None, ge=1, description="Number of threads; null: half of the CPUs.")
         gpu_layers: int = Field(-1, ge=-1, description="Layers on the GPU, if there is one; -1: as many as fit.")
+        projector: str | None = Field(
+            None,
+            description='Path of the GGUF file with the model\'s projector of images ("mmproj"); null: it reads only text.',
+            json_schema_extra={"format": "path"},
+        )
 
     @classmethod
     def plan(cls, config: Any) -> tuple[Hashable, Callable[[], Engine]]:
         """See `LanguageModel.plan`."""
-        settings = config.model_dump(include={"model", "context_length", "slots", "threads", "gpu_layers"})
+        names = {"model", "context_length", "slots", "threads", "gpu_layers", "projector"}
+        settings = config.model_dump(include=names)
         return tuple(settings.values()), lambda: _llamacpp(settings)
 
 
@@ -174,8 +180,9 @@ def _llamacpp(settings: dict[str, Any]) -> Engine:
 
     model = settings["model"]
     path = tiny_gguf() if model == models.TINY_RANDOM else models.resolve(model)
-    others = {name: value for name, value in settings.items() if name != "model"}
-    return LlamaCppEngine.load(LlamaCppOptions(path=path, **others))
+    projector = models.resolve(settings["projector"]) if settings["projector"] is not None else None
+    others = {name: value for name, value in settings.items() if name not in ("model", "projector")}
+    return LlamaCppEngine.load(LlamaCppOptions(path=path, projector=projector, **others))
 
 
 class LlmTransformers(LanguageModel):
