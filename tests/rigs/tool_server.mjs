@@ -64,7 +64,7 @@ const methods = {
     send(stream, message(1, text(1, id), text(2, `working on ${given}`)));
     if (name === "hang") return stream.once("close", () => console.log("cancelled hang"));
     const { word } = JSON.parse(given);
-    const known = typeof word === "string";
+    const known = word !== "";
     const content = known ? [...word].reverse().join("") : { error: "give a word" };
     send(stream, message(2, text(1, id), text(2, name), text(3, JSON.stringify(content)), ...(known ? [] : [flag(4)])));
     end(stream);

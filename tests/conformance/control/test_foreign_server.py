@@ -103,7 +103,7 @@ async def test_a_server_in_another_language_serves_an_agent(server: Server, mesh
 
 @pytest.mark.conformance("CTRL-07")
 async def test_error_its_failed_result_reaches_the_agent(server: Server, mesh: RunHost) -> None:
-    async with mesh.run(agent(server.address, "reverse", word=3), input="go") as run:
+    async with mesh.run(agent(server.address, "reverse", word=""), input="go") as run:
         updates = [update async for update in run.updates()]
         run.raise_unless_completed()
     (result,) = [update for update in updates if isinstance(update, ToolResultUpdate)]
