@@ -347,6 +347,22 @@ async def connect():
 asyncio.run(connect())
 # -> closed
 
+# == Runs from within a node: mesh_of
+# `mesh_of(context)` is the mesh that a node runs in, with the interface of `Mesh` and `Client`.
+from lanemesh import Deployed
+from lanemesh.extend import mesh_of
+
+
+async def summary(context: Context, text: str):
+    async with mesh_of(context) as mesh:
+        result = await mesh.run(Deployed("summary"), input=text, timeout=60).result()
+        result.raise_for_state()
+        return result.text
+
+
+print(Deployed("summary").name)
+# -> summary
+
 # == Tools of services: ToolFunction, CallFailed, options_of
 # `ToolNode.tools` may be overridden. A failure that a model can mend is a `CallFailed`.
 from lanemesh.extend import CallFailed, ToolFunction, options_of

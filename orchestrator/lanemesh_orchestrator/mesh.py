@@ -81,6 +81,7 @@ class Mesh:
             options = store if isinstance(store, StoreOptions) else StoreOptions(location=str(store))
         self.orchestrator = Orchestrator(embedded=spread is None, nodes=files, store=options, run_memory=run_memory)
         self.orchestrator.on_deployments = self._prepare_deployments
+        self.orchestrator.host.mesh = self
         self._folder = str(folder.absolute()) if folder is not None else ""
         self._closed = False
         self._requests: RequestLimit | None = None

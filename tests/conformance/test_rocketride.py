@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lanemesh.node.node import manifest_of
 from lanemesh.server.services import all_services, service_names
 from lanemesh.v1 import node_pb2
 from lanemesh_orchestrator import Mesh
@@ -66,7 +67,7 @@ pytestmark = pytest.mark.conformance("PIPE-05")
 @pytest.fixture(scope="module")
 def types() -> dict[str, node_pb2.Manifest]:
     services = all_services(service_names())
-    return {node.provider: node.manifest(service.name) for service in services for node in service.nodes}
+    return {node.provider: manifest_of(node, service.name) for service in services for node in service.nodes}
 
 
 def text(name: str) -> str:

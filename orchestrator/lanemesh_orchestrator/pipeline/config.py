@@ -18,7 +18,6 @@ from lanemesh_orchestrator.pipeline.document import DocumentComponent
 from lanemesh_orchestrator.pipeline.entries import EDITOR_CONFIG_KEYS
 from lanemesh_orchestrator.pipeline.faults import MAX_FAULTS, PipelineFault, escape, listed, nearest, quoted
 from lanemesh_orchestrator.pipeline.json_schema import problems
-from lanemesh_orchestrator.pipeline.paths import from_folder
 from lanemesh_orchestrator.pipeline.secrets import from_variables, marked
 from lanemesh_orchestrator.pipeline.variables import Insertions, is_of_operator, missing
 
@@ -123,7 +122,9 @@ def resolve_config(
         pointer = f"/{escape(key)}"
         config.values[key] = _substitute(config, key, config.values[key], config.origins[key], pointer, environment)
         if folder and config.origins[key] not in config.brought:
-            config.values[key] = from_folder(config.values[key], config.known.get(key), folder)
+            from lanemesh_orchestrator.pipeline.paths import from_folder
+
+            config.values[key] = from_folder(config.values[key], config.known.get(key), config.schema, folder)
     for path, value in settings.items():
         _set(config, path, value)
     _drop_replaced(config)
@@ -333,7 +334,7 @@ def _check(config: _Config, manifest: node_pb2.Manifest) -> None:
     if not config.schema:  # without a schema every config is valid
         if manifest.config_schema_json.strip() not in ("", "{}"):
             message = f"The manifest of {manifest.provider} has a config schema that is not a JSON object."
-            config.fault(f"{config.component.pointer}/provider", "bad-manifest", message, "Tell its author.")
+            config.fault(f"{config.component.pointer}/provider", "bad-manifest", message, "Report it to its author.")
         return
     who = f"{config.component.entry.id or 'this component'} ({manifest.provider})"
     for problem in problems(manifest.config_schema_json, config.schema, config.values):

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from lanemesh.control.remote_tools import RemoteTools
     from lanemesh.control.tools import CallableTool
     from lanemesh.json_text import json_depth, read_json, to_json
+    from lanemesh.mesh_of import mesh_of
     from lanemesh.node.callables import innermost
     from lanemesh.node.runtime.resources import Reloadable
     from lanemesh.node.user_functions import call_function, in_thread
@@ -34,6 +35,7 @@ _HOMES = {
     "lanemesh.control.llm": ("ChatClient",),
     "lanemesh.control.tools": ("CallableTool",),
     "lanemesh.json_text": ("json_depth", "read_json", "to_json"),
+    "lanemesh.mesh_of": ("mesh_of",),
     "lanemesh.node.callables": ("innermost",),
     "lanemesh.node.runtime.resources": ("Reloadable",),
     "lanemesh.node.user_functions": ("call_function", "in_thread"),
@@ -67,6 +69,7 @@ __all__ = [
     "innermost",
     "json_depth",
     "matches_host",
+    "mesh_of",
     "not_permitted",
     "options_of",
     "read_json",

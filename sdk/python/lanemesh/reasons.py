@@ -201,7 +201,7 @@ class Reason(StrEnum):
     """The orchestrator stops, and its channels with it."""
     SUBSCRIBE_TIMEOUT = "subscribe-timeout"
     """A subscription was not registered in time."""
-    SUBSCRIBER_GIVEN_UP = "subscriber-given-up"
+    SUBSCRIBER_TOO_SLOW = "subscriber-too-slow"
     """A subscriber was too slow, so its subscription was ended."""
     TOO_MANY_CHANNELS = "too-many-channels"
     """The maximum number of channels exists."""

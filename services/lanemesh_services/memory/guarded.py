@@ -16,6 +16,11 @@ class Guarded:
         self._entries = entries
         self._lock = threading.Lock()
 
+    @property
+    def size(self) -> int:
+        """Bytes of all entries."""
+        return self._entries.size
+
     def put(
         self, owner: Owner, namespace: str, entry: MemoryEntry, ttl: float | None, limits: Limits
     ) -> tuple[bool, list[int]]:

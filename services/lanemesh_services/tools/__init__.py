@@ -7,6 +7,7 @@ from lanemesh_services.tools.git import ToolGit
 from lanemesh_services.tools.grpc_tools import ToolGrpc
 from lanemesh_services.tools.http import ToolHttp
 from lanemesh_services.tools.mcp import ToolMcp
+from lanemesh_services.tools.pipeline import ToolPipeline
 from lanemesh_services.tools.python import ToolPython
 from lanemesh_services.tools.search import SearchExa, ToolSearch
 from lanemesh_services.tools.shell import ToolShell
@@ -15,5 +16,5 @@ __all__ = ["SERVICE"]
 
 SERVICE = Service(
     "tools",
-    [ToolPython, ToolHttp, ToolFiles, ToolGit, ToolShell, ToolGrpc, ToolMcp, ToolSearch, SearchExa],
+    [ToolPython, ToolHttp, ToolFiles, ToolGit, ToolShell, ToolGrpc, ToolMcp, ToolPipeline, ToolSearch, SearchExa],
 )

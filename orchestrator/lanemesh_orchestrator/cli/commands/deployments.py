@@ -40,14 +40,14 @@ def deploy(pipe: str, name: str, settings: Sequence[str], *, mesh: str, timeout:
         except PipelineInvalid as error:
             raise InvalidPipeline(pipeline.name, pipeline.text, error.faults) from None
 
-    deployed = _on(mesh, work)
-    print(f"{name} version {deployed.version} is {deployed.state}: {where(deployed)}")
+    deployed = _call(mesh, work)
+    print(f"{name} version {deployed.version} is {deployed.state}: {placements_text(deployed)}")
     return ExitCode.COMPLETED
 
 
 def deployments(*, mesh: str, as_json: bool) -> ExitCode:
     """Prints the deployed pipelines."""
-    found = _on(mesh, lambda client: client.deployments())
+    found = _call(mesh, lambda client: client.deployments())
     if as_json:
         print(json_text([to_json(deployment) for deployment in found], indent=2))
     elif not found:
@@ -73,11 +73,11 @@ def undeploy(names: Sequence[str], *, mesh: str) -> ExitCode:
                 print(f"{name} is no longer deployed.")
         return code
 
-    return _on(mesh, work)
+    return _call(mesh, work)
 
 
-def where(deployment: DeploymentInfo) -> str:
-    """Where components are warm: `llm_1 on llm, llm-2`."""
+def placements_text(deployment: DeploymentInfo) -> str:
+    """The servers on which components are kept ready: `llm_1 on llm, llm-2`."""
     servers: dict[str, list[str]] = {}
     for placement in deployment.placements:
         servers.setdefault(placement.component, []).append(placement.server)
@@ -102,15 +102,15 @@ def _print_table(found: Sequence[DeploymentInfo]) -> None:
     table.columns[6].ratio, table.columns[6].no_wrap, table.columns[6].overflow = 1, True, "ellipsis"
     for one in found:
         old = age((datetime.now(UTC) - one.created_at).total_seconds())
-        place = where(one) if one.placements or not one.detail else ""
+        place = placements_text(one) if one.placements or not one.detail else ""
         detail = " ".join(one.detail.split())
         cells = (one.name, str(one.version), one.state, place, str(one.active_runs), old)
         table.add_row(*(Text(cell, overflow="fold") for cell in cells), Text(detail))
     print_rich(table)
 
 
-def _on(mesh: str, work: Callable[[Client], Awaitable[_T]]) -> _T:
-    """Calls the orchestrator at an address."""
+def _call(mesh: str, work: Callable[[Client], Awaitable[_T]]) -> _T:
+    """Does `work` with a client of the orchestrator at an address."""
     check_address("--mesh", mesh)
 
     async def ask() -> _T:

@@ -86,6 +86,7 @@ class Context:
         on_progress: OnProgress | None = None,
         secrets: Secrets = NO_SECRETS,
         permissions: Permissions | None = None,
+        mesh_link: Callable[[], object] = lambda: "",
         incarnation: int = 0,
         traceparent: str = "",
         session: str = "",
@@ -109,6 +110,8 @@ class Context:
         self.secrets = secrets
         """Secrets that are redacted from all reports and logs of the component."""
         self._permissions = permissions
+        self.mesh_link = mesh_link
+        """Returns the mesh that the component runs in, for `lanemesh.extend.mesh_of`."""
         self.log = ComponentLog(provider, component, run_id, on_log, secrets)
         """A logger whose lines carry the component and the run, and reach the run's clients; never waits."""
         self.progress_reporter = Progress(component, on_progress)

@@ -194,14 +194,16 @@ def _named(
     value: Any, rule: Any, schema: Mapping[str, Any], setting: str, depth: int
 ) -> Iterator[tuple[str, str, str]]:
     """The paths and module names in a value with the schema `rule`: the setting of each, the text itself, and its format."""
-    if not isinstance(rule, Mapping) or value is None or not depth:
+    if value is None or not depth:
         return
-    reference = rule.get("$ref")
-    if isinstance(reference, str):
-        yield from _named(value, referenced(schema, reference), schema, setting, depth - 1)
-    for key in ("anyOf", "oneOf", "allOf"):
-        for part in rule.get(key) or ():
-            yield from _named(value, part, schema, setting, depth - 1)
+    for part in alternatives(rule, schema, depth):
+        yield from _named_by(value, part, schema, setting, depth)
+
+
+def _named_by(
+    value: Any, rule: Mapping[str, Any], schema: Mapping[str, Any], setting: str, depth: int
+) -> Iterator[tuple[str, str, str]]:
+    """The same by one rule, without those that it refers to."""
     if isinstance(value, str):
         kind = rule.get("format")
         if (
@@ -230,6 +232,19 @@ def _named(
         for index, inner in enumerate(value):
             part = first[index] if index < len(first) else rule.get("items")
             yield from _named(inner, part, schema, f"{setting}[{index}]", depth - 1)
+
+
+def alternatives(rule: Any, schema: Mapping[str, Any], depth: int = _MAX_DEPTH) -> Iterator[Mapping[str, Any]]:
+    """A rule of a JSON schema, and all rules that it refers to for the same value: by `$ref`, `anyOf`, `oneOf` and `allOf`."""
+    if not isinstance(rule, Mapping) or not depth:
+        return
+    yield rule
+    reference = rule.get("$ref")
+    if isinstance(reference, str):
+        yield from alternatives(referenced(schema, reference), schema, depth - 1)
+    for key in ("anyOf", "oneOf", "allOf"):
+        for part in rule.get(key) or ():
+            yield from alternatives(part, schema, depth - 1)
 
 
 def _hosts_of(url: str) -> set[str]:

@@ -167,11 +167,6 @@ class GrpcSender(SenderState):
         """There is no credit, or the buffered bytes are at their limit."""
         return self.sent >= self._ceiling or self._held_bytes >= self._limit_bytes
 
-    async def wait_for_capacity(self) -> None:
-        """Waits for credit, or for the lane's end."""
-        while self.full and not self.stopped:
-            await self._freed.wait()
-
     def end(self, fault: Fault | None = None) -> None:
         """Lets the writer send queued items, `end` and the half-close."""
         if not self._ending:

@@ -102,6 +102,8 @@ class NodeHost:
         """Address of the GPU arbiter; empty: the one of this process."""
         self.orchestrator = ""
         """Address of the orchestrator that it has joined; empty: no remote one."""
+        self.mesh: object = None
+        """The mesh of this process, if it runs all nodes here."""
         self.resources = Resources()
         self.draining = False
         self.edge_update_seconds = EDGE_UPDATE_SECONDS
@@ -118,6 +120,11 @@ class NodeHost:
         self._pool: ConnectionPool | None = None
         self._gpu: ArbiterLink | None = None
         self._channels: ChannelLink | None = None
+
+    def mesh_link(self) -> object:
+        """The mesh that components run in: that of this process, or the address of the orchestrator that it has joined, or an empty
+        text."""
+        return self.mesh if self.mesh is not None else self.orchestrator
 
     def manifests(self) -> list[node_pb2.Manifest]:
         """The manifests of all node types, in alphabetical order. The first call logs a warning about ambiguous names."""

@@ -51,6 +51,9 @@ class InstanceHost(Protocol):
     def node_files(self) -> NodeFiles | None:
         """Files with node types, which are loaded again when they change; None: there are none."""
 
+    def mesh_link(self) -> object:
+        """The mesh that components run in: an object of this process, or the address of an orchestrator; empty: none."""
+
     @property
     def permissions(self) -> Permissions | None:
         """What components may do; None: what they may in local runs."""
@@ -222,6 +225,7 @@ class InstanceFactory:
             session=self._place.session_id,
             secrets=self._secrets,
             permissions=self._host.permissions,
+            mesh_link=self._host.mesh_link,
         )
 
     def _gpu_client(self, component: str, loop: asyncio.AbstractEventLoop) -> Any:
