@@ -14,7 +14,6 @@ from lanemesh.client.variables import VARIABLE_PATTERN
 from lanemesh.v1 import node_pb2
 from pydantic import JsonValue
 
-from lanemesh_orchestrator.pipeline.addresses import chosen_address
 from lanemesh_orchestrator.pipeline.document import DocumentComponent
 from lanemesh_orchestrator.pipeline.entries import EDITOR_CONFIG_KEYS
 from lanemesh_orchestrator.pipeline.faults import MAX_FAULTS, PipelineFault, escape, listed, nearest, quoted
@@ -304,7 +303,11 @@ def _drop_replaced(config: _Config) -> None:
 
 def _check_addresses(config: _Config) -> None:
     """A client's document must not send the operator's variables to an address that it chooses."""
-    key = chosen_address(config.values, config.known, config.whole) if config.of_operator else None
+    if not config.of_operator:
+        return
+    from lanemesh_orchestrator.pipeline.addresses import chosen_address
+
+    key = chosen_address(config.values, config.known, config.whole)
     if key is None:
         return
     name = next(iter(config.of_operator.values()))
