@@ -255,9 +255,9 @@ class Turn(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    text: str = Field("", description="Text of the model before its tool calls.")
+    text: str = Field(default="", description="Text of the model before its tool calls.")
     tool_calls: list[Call] = Field(default=[], description="Tool calls of the turn.")
-    fail: str = Field("", description="If set, the model fails with this message after the text and the calls.")
+    fail: str = Field(default="", description="If set, the model fails with this message after the text and the calls.")
 
 
 class LlmScripted(LanguageModel):
