@@ -243,7 +243,8 @@ def test_every_setting_that_takes_a_path_has_its_format() -> None:
                 else:
                     assert name not in ("path", "file", "folder", "directory", "module"), (node.provider, name)
     assert found["tool_python"] == {"file"}
-    assert found["llm_llamacpp"] == found["llm_transformers"] == {"model"}
+    assert found["llm_llamacpp"] == {"model", "projector"}
+    assert found["llm_transformers"] == {"model"}
 
 
 @pytest.mark.parametrize("path", ["a\0b", "~nobody-of-this-name/x", "/", "..", "x/../../y"])
