@@ -82,16 +82,12 @@ def main() -> int:
     options = parser.parse_args()
     try:
         _use_environment(options.services)
-    except LanemeshError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    options.parent = take_standard_input() if options.exit_with_parent else None
-    if options.parent is None:
-        empty_standard_input()
-    end_children_with_us()
-    end_at_signals()
-    _set_up_logs(options.log_level)
-    try:
+        options.parent = take_standard_input() if options.exit_with_parent else None
+        if options.parent is None:
+            empty_standard_input()
+        end_children_with_us()
+        end_at_signals()
+        _set_up_logs(options.log_level)
         return INTERRUPTED if run(_run(options)) else 0
     except LanemeshError as error:
         if options.debug:

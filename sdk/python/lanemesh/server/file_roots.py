@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 import importlib.machinery
 import importlib.util
 import os
@@ -143,6 +144,7 @@ class FileRoots:
     def _allows_module(self, name: str) -> bool:
         parts = name.split(".")
         packages = [".".join(parts[: count + 1]) for count in range(len(parts))]
+        importlib.invalidate_caches()  # a module that was written just now
         if ANY_MODULE in self.modules or not self.modules.isdisjoint(packages):
             return True
         if not all(part.isidentifier() for part in parts):
