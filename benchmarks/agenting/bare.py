@@ -13,7 +13,7 @@ async def _echo(request: bytes, context: object) -> bytes:
 async def main() -> None:
     """Serves."""
     server = grpc.aio.server()
-    handler = grpc.unary_unary_rpc_method_handler(_echo)
+    handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(_echo)
     server.add_generic_rpc_handlers(
         (grpc.method_handlers_generic_handler("lanemesh.benchmark.Echo", {"Call": handler}),)
     )

@@ -22,7 +22,15 @@ _READ_BYTES = 4096
 class Approver:
     """Shows the approvals of a run. On a terminal whose input the run does not use, asks for each of them: y or n."""
 
-    def __init__(self, decide: Decide, note: Callable[[str], None], *, run_id: Callable[[], str], asks: bool) -> None:
+    def __init__(
+        self,
+        decide: Decide,
+        note: Callable[[str], None],
+        *,
+        run_id: Callable[[], str],
+        asks: bool,
+        mesh: str | None,
+    ) -> None:
         """Creates an approver.
 
         Args:
@@ -30,10 +38,12 @@ class Approver:
             note: shows a line.
             run_id: the id of the run, for the commands that decide from elsewhere.
             asks: whether standard input is free for answers.
+            mesh: the address of the run's mesh; None if no other command reaches it.
         """
         self._decide = decide
         self._note = note
         self._run_id = run_id
+        self._mesh = mesh
         self._asks = asks and is_terminal(sys.stdin)
         self._pending: dict[tuple[str, str], update_pb2.ApprovalUpdate] = {}
         self._changed = asyncio.Event()
@@ -55,7 +65,7 @@ class Approver:
             if self._task is None:
                 self._task = asyncio.create_task(self._ask_all(), name="approvals")
             return
-        self._note(f"{approval_line(approval)}\n{approval_hint(approval, self._run_id())}")
+        self._note(f"{approval_line(approval)}\n{approval_hint(approval, self._run_id(), self._mesh)}")
 
     async def close(self) -> None:
         """Stops asking."""

@@ -165,7 +165,7 @@ async def _show(
     quit_quietly = asyncio.create_task(_cancel_when(closing, started), name="closed standard output")
     stats, job = RunStats(), update_pb2.JobUpdate()
     view = _view(options, streams, files, host, stats, typed=inputs.typed)
-    approver = _Approvals(started, view, asks=not options.json and inputs.leaves_terminal)
+    approver = _Approvals(started, view, asks=not options.json and inputs.leaves_terminal, mesh=options.host.mesh)
     try:
         with written_by(view.note, ids):
             async for update in updates:
@@ -191,10 +191,11 @@ async def _show(
 class _Approvals:
     """Asks for the approvals of a run on the terminal, unless its input comes from there. Created on the first one."""
 
-    def __init__(self, started: Run, view: View, *, asks: bool) -> None:
+    def __init__(self, started: Run, view: View, *, asks: bool, mesh: str | None) -> None:
         self._started = started
         self._view = view
         self._asks = asks
+        self._mesh = mesh
         self._approver: Approver | None = None
 
     def take(self, update: update_pb2.Update) -> None:
@@ -204,7 +205,12 @@ class _Approvals:
         if self._approver is None:
             from lanemesh_orchestrator.cli.approver import Approver
 
-            self._approver = Approver(self._decide, self._view.note, run_id=lambda: self._started.id, asks=self._asks)
+            self._approver = Approver(
+                *(self._decide, self._view.note),
+                run_id=lambda: self._started.id,
+                asks=self._asks,
+                mesh=self._mesh,
+            )
         self._approver.take(update)
 
     async def close(self) -> None:

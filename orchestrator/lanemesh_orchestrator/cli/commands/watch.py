@@ -74,7 +74,7 @@ async def _main(options: WatchOptions) -> ExitCode:
                             stats.take(update)
                             view.show(update)
                             if update.WhichOneof("kind") == "approval":
-                                _show_approval(update.approval, view, record.run_id)
+                                _show_approval(update.approval, view, record.run_id, options.host.mesh)
                             if update.WhichOneof("kind") == "job":
                                 job = update.job
                             if streams.closed:
@@ -95,10 +95,10 @@ async def _main(options: WatchOptions) -> ExitCode:
             raise
 
 
-def _show_approval(approval: update_pb2.ApprovalUpdate, view: View, run_id: str) -> None:
+def _show_approval(approval: update_pb2.ApprovalUpdate, view: View, run_id: str, mesh: str | None) -> None:
     """Shows an approval that is requested; the view shows its decision."""
     if approval.state == update_pb2.APPROVAL_STATE_REQUESTED:
-        view.note(f"{approval_line(approval)}\n{approval_hint(approval, run_id)}")
+        view.note(f"{approval_line(approval)}\n{approval_hint(approval, run_id, mesh)}")
 
 
 def _view(options: WatchOptions, streams: Streams, stats: RunStats, record: RunRecord) -> View:

@@ -66,11 +66,12 @@ def approval_line(approval: update_pb2.ApprovalUpdate) -> str:
     return f"{who} {word}{f': {approval.reason}' if approval.reason else ''}"
 
 
-def approval_hint(approval: update_pb2.ApprovalUpdate, run_id: str) -> str:
-    """How to decide an approval from another terminal."""
-    return (
-        f"Decide with `lanemesh approve {run_id} {approval.call_id}` or `lanemesh refuse {run_id} {approval.call_id}`."
-    )
+def approval_hint(approval: update_pb2.ApprovalUpdate, run_id: str, mesh: str | None) -> str:
+    """How to decide an approval from another terminal, if the run is one of the mesh at an address."""
+    if mesh is None:
+        return "Standard input is not a terminal, so nobody is asked. Without a decision the request is refused at its deadline."
+    which = f"{run_id} {approval.call_id} --mesh {mesh}"
+    return f"Decide with `lanemesh approve {which}` or `lanemesh refuse {which}`."
 
 
 def approval_question(approval: update_pb2.ApprovalUpdate) -> str:
