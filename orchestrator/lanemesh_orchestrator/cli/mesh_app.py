@@ -31,6 +31,7 @@ from lanemesh_orchestrator.cli.options import (
 )
 
 mesh_app = typer.Typer()
+tools_app = typer.Typer(help="List and call the tools of the deployed pipelines of a mesh.", no_args_is_help=True)
 
 
 def _history(mesh: str | None, store: str | None) -> Any:
@@ -285,3 +286,52 @@ def serve_mcp(
         additions=additions,
     )
     return mcp(options)
+
+
+@tools_app.callback()
+def tools() -> None:
+    """List and call the tools of the deployed pipelines of a mesh."""
+
+
+@tools_app.command(name="list")
+@command
+def tools_list(
+    deployment: Annotated[
+        str, typer.Option("--deployment", metavar="NAME", help="List only the tools of this deployment.")
+    ] = "",
+    mesh: Mesh = None,
+    json: Json = False,
+    debug: Debug = False,
+    log_level: Log = None,
+) -> ExitCode:
+    """List the tools of the deployed pipelines of a mesh."""
+    from lanemesh_orchestrator.cli.commands.tools import list_tools
+
+    return list_tools(deployment, mesh=mesh_address(mesh), as_json=json)
+
+
+@tools_app.command(name="call")
+@command
+def tools_call(
+    name: Annotated[str, typer.Argument(metavar="TOOL", help="Name of the tool.")],
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE...]", help="Its arguments, or one JSON object.", show_default=False),
+    ] = None,
+    deployment: Annotated[
+        str, typer.Option("--deployment", metavar="NAME", help="Call the tool of this deployment.")
+    ] = "",
+    timeout: Annotated[
+        float | None, typer.Option("--timeout", metavar="SECONDS", min=0.0, help="Time limit of the call.")
+    ] = None,
+    mesh: Mesh = None,
+    json: Json = False,
+    debug: Debug = False,
+    log_level: Log = None,
+) -> ExitCode:
+    """Call a tool of a mesh. The result goes to standard output, progress to standard error."""
+    from lanemesh_orchestrator.cli.commands.tools import call_tool
+
+    return call_tool(
+        name, arguments or (), deployment=deployment, timeout=timeout, mesh=mesh_address(mesh), as_json=json
+    )
