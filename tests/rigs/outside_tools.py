@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 from lanemesh import ToolContext, ToolNode, tool
-from lanemesh.channels import Channels
 
 
 class Weather(ToolNode):
-    """Tools that report what happens to them on the channel `mesh:weather`."""
+    """Tools that answer, fail and wait."""
 
     @tool
     async def forecast(self, city: str, context: ToolContext, days: int = 1) -> dict[str, Any]:
@@ -24,14 +24,14 @@ class Weather(ToolNode):
         raise ValueError("no sky")
 
     @tool
-    async def endless(self, context: ToolContext) -> str:
-        """Waits until it is cancelled."""
-        channels: Channels = context.node.channels
-        await channels.publish("mesh:weather", "begun")
+    async def endless(self, context: ToolContext, file: str = "") -> str:
+        """Waits until it is cancelled, and then writes that to a file."""
+        context.progress("begun")
         try:
             await asyncio.Event().wait()
         finally:
-            await channels.publish("mesh:weather", "cancelled")
+            if file:
+                Path(file).write_text("cancelled")
         return ""
 
 

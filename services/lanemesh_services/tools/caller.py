@@ -25,9 +25,9 @@ class _Request(BaseModel):
 class ToolCaller(Node):
     """Calls the connected tools for a client.
 
-    Each input is a call: `{"name": "search", "arguments": "{...}"}`, with the arguments as JSON text, and optionally a `call_id` and
-    a `timeout` in seconds. Calls, progress and results are updates of the run. An input without a name lists the tools of each helper
-    on `data`.
+    Each input is a call: `{"name": "search", "arguments": "{...}"}`, with the arguments as JSON text, and optionally a `call_id`
+    and a `timeout` in seconds. Calls, progress and results are updates of the run. An input without a name lists the tools of each
+    helper on `data`.
     """
 
     boundary = "source"
