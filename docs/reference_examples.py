@@ -347,6 +347,24 @@ async def connect():
 asyncio.run(connect())
 # -> closed
 
+# == Tools outside runs: MeshTool
+# The tools of deployed pipelines are listed and called without a pipeline. Each call is a run of the component that has the tool.
+TOOLBOX = {"components": [{"id": "files_1", "provider": "tool_files", "config": {"root": "."}}]}
+
+
+async def outside():
+    async with Mesh() as mesh:
+        await mesh.deploy("files", TOOLBOX)
+        tools: list[MeshTool] = await mesh.tools()
+        print(tools[0].deployment, tools[0].component)
+        result = await mesh.call_tool("nothing_like_it") if not tools else await mesh.call_tool(tools[0].name)
+        print(result.is_error)
+
+
+asyncio.run(outside())
+# -> files files_1
+# -> False
+
 # == Tools of services: ToolFunction, CallFailed, options_of
 # `ToolNode.tools` may be overridden. A failure that a model can mend is a `CallFailed`.
 from lanemesh.extend import CallFailed, ToolFunction, options_of

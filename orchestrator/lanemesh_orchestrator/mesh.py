@@ -355,7 +355,8 @@ class Mesh:
             The result. One with `is_error` is that of a tool that failed.
 
         Raises:
-            LanemeshError: there is no such tool ("unknown-tool"), several have the name ("several-tools"), or the call cannot be made.
+            LanemeshError: there is no such tool ("unknown-tool"), several have the name ("several-tools"), or the call cannot be
+                made.
             TypeError: the arguments are no JSON.
             ValueError: the timeout is not greater than 0.
         """

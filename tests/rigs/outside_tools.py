@@ -31,8 +31,12 @@ class Weather(ToolNode):
             await asyncio.Event().wait()
         finally:
             if file:
-                Path(file).write_text("cancelled")
+                _note(file)
         return ""
+
+
+def _note(file: str) -> None:
+    Path(file).write_text("cancelled")
 
 
 class Archive(ToolNode):

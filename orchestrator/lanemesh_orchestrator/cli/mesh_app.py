@@ -288,6 +288,41 @@ def serve_mcp(
     return mcp(options)
 
 
+@mesh_app.command(name="a2a")
+@command
+def serve_a2a(
+    mesh: Mesh = None,
+    http: Annotated[
+        int, typer.Option("--http", metavar="PORT", min=0, max=65_535, help="Port of JSON-RPC, 0: any free one.")
+    ] = 8080,
+    grpc: Annotated[
+        int | None,
+        typer.Option("--grpc", metavar="PORT", min=0, max=65_535, help="Port of gRPC, 0: any free one; default: none."),
+    ] = None,
+    host: Host = "127.0.0.1",
+    token_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--token-file",
+            metavar="FILE",
+            help="Require the token in this file of clients; default: that of LANEMESH_A2A_TOKEN, if it is set.",
+        ),
+    ] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Allow an address other than loopback without a token.")
+    ] = False,
+    debug: Debug = False,
+    log_level: Log = None,
+) -> ExitCode:
+    """Offer the deployed pipelines of a mesh as agents to A2A clients."""
+    from lanemesh_orchestrator.cli.commands.a2a import A2aOptions, a2a
+
+    options = A2aOptions(
+        mesh=mesh_address(mesh), port=http, grpc_port=grpc, host=host, token_file=token_file, insecure=insecure
+    )
+    return a2a(options)
+
+
 @tools_app.callback()
 def tools() -> None:
     """List and call the tools of the deployed pipelines of a mesh."""

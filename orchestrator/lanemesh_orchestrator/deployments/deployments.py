@@ -190,8 +190,8 @@ class Deployments:
         return stamped(current.graph_cache.graph(), current.record, current.spec)
 
     def variant(self, name: str, change: Callable[[run_pb2.RunSpec], run_pb2.RunSpec]) -> Graph:
-        """The graph of a changed copy of the current version, with its name and version. `change` returns the spec to read, and does
-        not change the given one.
+        """The graph of a changed copy of the current version, with its name and version. `change` returns the spec to read, and
+        does not change the given one.
 
         Raises:
             PipelineInvalid: the changed pipeline is invalid.

@@ -1,4 +1,4 @@
-"""The document of a run that calls tools of a deployed pipeline: the tools, their helpers and the component that calls them. Pure."""
+"""The document of a run that calls tools of a deployed pipeline: the tools, their helpers and what calls them. Pure."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def tool_components(graph: Graph) -> list[str]:
 
 
 def calling_spec(spec: run_pb2.RunSpec, tools: Collection[str]) -> run_pb2.RunSpec:
-    """The spec of a run that calls these components of a deployed pipeline. The name of each connection is that of the component."""
+    """The spec of a run that calls these components of a deployed pipeline. Each connection has the name of its component."""
     tree = document_tree(spec.pipeline_json)
     components = components_of(tree)
     kept = _with_helpers(components, tools)

@@ -39,9 +39,12 @@ class FoundTool:
 
 
 def named_tools(tools: Sequence[FoundTool], *, within_one: bool) -> list[tuple[str, FoundTool]]:
-    """The tools, each with a name of its own, in order. A name that several have is preceded by the deployment, or by deployment and
-    component where a deployment has it twice, as in "weather_search" and "weather_files_search"; and followed by a number if that is
-    taken as well. `within_one`: all are of one deployment, whose name is left out."""
+    """The tools, each with a name of its own, in order.
+
+    A name that several have is preceded by the deployment, or by deployment and component where a deployment has it twice, as in
+    "weather_search" and "weather_files_search"; and followed by a number if that is taken as well. `within_one`: all are of one
+    deployment, whose name is left out.
+    """
     counts = Counter(tool.name for tool in tools)
     taken = set(counts)
     named = []

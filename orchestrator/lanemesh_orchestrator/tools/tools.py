@@ -70,8 +70,8 @@ class MeshTools:
         """The tools of a deployed pipeline, or of all. `fresh`: their components are asked in any case.
 
         Raises:
-            LanemeshError: the deployed pipeline is unknown, or its tools cannot be listed. Of all pipelines, those whose tools cannot
-                be listed are in the response.
+            LanemeshError: the deployed pipeline is unknown, or its tools cannot be listed. Of all pipelines, those whose tools
+                cannot be listed are in the response.
         """
         response = control_pb2.ListToolsResponse()
         tools = await self._found(deployment, FRESH_SECONDS if not fresh else 0.0, response)

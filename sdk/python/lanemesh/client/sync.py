@@ -211,8 +211,8 @@ class SyncHost:
         timeout: float | None = None,
         on_progress: OnProgress | None = None,
     ) -> ToolResult:
-        """Calls a tool of a deployed pipeline. The arguments and errors are those of `Mesh.call_tool`; `on_progress` is called in the
-        thread of the event loop."""
+        """Calls a tool of a deployed pipeline. The arguments and errors are those of `Mesh.call_tool`; `on_progress` is called in
+        the thread of the event loop."""
         return self._loop.call(
             self._host.call_tool(name, arguments, deployment=deployment, timeout=timeout, on_progress=on_progress)
         )
