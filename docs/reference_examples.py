@@ -349,6 +349,8 @@ asyncio.run(connect())
 
 # == Tools outside runs: MeshTool
 # The tools of deployed pipelines are listed and called without a pipeline. Each call is a run of the component that has the tool.
+from lanemesh import Mesh, MeshTool
+
 TOOLBOX = {"components": [{"id": "files_1", "provider": "tool_files", "config": {"root": "."}}]}
 
 
@@ -357,7 +359,7 @@ async def outside():
         await mesh.deploy("files", TOOLBOX)
         tools: list[MeshTool] = await mesh.tools()
         print(tools[0].deployment, tools[0].component)
-        result = await mesh.call_tool("nothing_like_it") if not tools else await mesh.call_tool(tools[0].name)
+        result = await mesh.call_tool(tools[0].name)
         print(result.is_error)
 
 
@@ -394,7 +396,7 @@ except LanemeshError as error:
 
 # == A pipeline and a mesh: Pipeline, Mesh, Run, RunResult, RunState
 # A run is read by its views, or to its end by `result()`.
-from lanemesh import Mesh, Run, RunResult, RunState
+from lanemesh import Run, RunResult, RunState
 
 pipeline = Pipeline()
 chat = pipeline.add("chat")
