@@ -137,7 +137,7 @@ reference: $(HAS_DEV) ## write docs/reference.md anew, after a change of public 
 
 bench: $(HAS_DEV) $(HAS_LLM) $(HAS_TRANSFORMERS) ## run the benchmarks and compare them with their targets; ARGS=--quick: shortly
 	$(COMPILE)
-	@missed=""; for name in lanes clients kinds footprint pipelines batching runs; do \
+	@missed=""; for name in lanes clients kinds footprint pipelines agents mcp_calls batching runs; do \
 		printf '==> benchmarks/%s.py\n' "$$name"; \
 		$(RUN) "benchmarks/$$name.py" $(ARGS) || missed="$$missed $$name"; \
 	done; [ -z "$$missed" ] || { echo "Targets were missed by:$$missed"; exit 1; }

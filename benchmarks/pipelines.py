@@ -14,6 +14,7 @@ from dataclasses import asdict
 from statistics import median
 from typing import Any
 
+from lanemesh.node.node import manifest_of
 from lanemesh.server.services import all_services, service_names
 from lanemesh.v1 import node_pb2
 from lanemesh_orchestrator.pipeline import PipelineInvalid, validate
@@ -71,7 +72,7 @@ def validated_ms(text: str, types: Mapping[str, node_pb2.Manifest], faults: int)
 def measure(rounds: int) -> list[Verdict]:
     """All values, each with its target."""
     types = {
-        node.provider: node.manifest(service.name)
+        node.provider: manifest_of(node, service.name)
         for service in all_services(service_names())
         for node in service.nodes
     }

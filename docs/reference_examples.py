@@ -367,9 +367,25 @@ asyncio.run(outside())
 # -> files files_1
 # -> False
 
-# == Tools of services: ToolFunction, CallFailed, options_of
+# == Runs from within a node: mesh_of
+# `mesh_of(context)` is the mesh that a node runs in, with the interface of `Mesh` and `Client`.
+from lanemesh import Deployed
+from lanemesh.extend import mesh_of
+
+
+async def summary(context: Context, text: str):
+    async with mesh_of(context) as mesh:
+        result = await mesh.run(Deployed("summary"), input=text, timeout=60).result()
+        result.raise_for_state()
+        return result.text
+
+
+print(Deployed("summary").name)
+# -> summary
+
+# == Tools of services: ToolFunction, CallFailed, options_of, result_of
 # `ToolNode.tools` may be overridden. A failure that a model can mend is a `CallFailed`.
-from lanemesh.extend import CallFailed, ToolFunction, options_of
+from lanemesh.extend import CallFailed, ToolFunction, options_of, result_of
 
 
 @tool(name="half")
@@ -381,7 +397,9 @@ def divide(number: int) -> int:
 
 
 print(options_of(divide).name, ToolFunction(divide, "this file").spec.description)
+print(result_of("half", {"half": 2}).content)
 # -> half Half of an even number.
+# -> {"half": 2}
 
 # == Errors: LanemeshError, Fault, Code
 # Each error of Lanemesh has a fault with a reason that programs can rely on.
@@ -651,6 +669,27 @@ print(line(LogUpdate(sequence=3, time=now, component="darts_1", level=LogLevel.W
 # -> darts_1: 3 of 10
 # -> llm_1: 3 calls
 # -> darts_1 warns: few darts
+
+# == Approvals: Approval, ApprovalUpdate, ApprovalState
+# A node asks the clients of its run by `context.approval`; they answer by `run.approve(call_id)` or `run.refuse(call_id, reason)`.
+from lanemesh import Approval, ApprovalState, ApprovalUpdate
+
+
+def question(update: Update):
+    match update:
+        case ApprovalUpdate(state=ApprovalState.REQUESTED, call_id=call_id, tool=tool):
+            return f"{call_id}: may {tool} be called?"
+
+
+def outcome(decision: Approval):
+    return "sent" if decision else f"not sent: {decision.reason}"
+
+
+requested = ApprovalState.REQUESTED
+print(question(ApprovalUpdate(sequence=4, time=now, component="a", call_id="c1", state=requested, tool="mail.send")))
+print(outcome(Approval(approved=False, reason="not on Sundays")))
+# -> c1: may mail.send be called?
+# -> not sent: not on Sundays
 
 # == For authors of services: in_thread, call_function, innermost
 # `lanemesh.extend` has what node types need that run code of users. `call_function` calls a function of any kind.

@@ -83,6 +83,7 @@ class Mesh:
             options = store if isinstance(store, StoreOptions) else StoreOptions(location=str(store))
         self.orchestrator = Orchestrator(embedded=spread is None, nodes=files, store=options, run_memory=run_memory)
         self.orchestrator.on_deployments = self._prepare_deployments
+        self.orchestrator.host.mesh = self
         self._folder = str(folder.absolute()) if folder is not None else ""
         self._closed = False
         self._requests: RequestLimit | None = None
@@ -230,6 +231,14 @@ class Mesh:
 
         link = LocalDetachedLink(self.orchestrator.runs, self.orchestrator.history, run_id)
         return DetachedRun(run_id, link, self.channels(run_id), from_sequence)
+
+    async def approve(self, run_id: str, call_id: str, *, component: str = "") -> None:
+        """Approves a call for which a component of a run waits. The arguments and errors are those of `Run.approve`."""
+        await self.attach(run_id).approve(call_id, component=component)
+
+    async def refuse(self, run_id: str, call_id: str, reason: str = "", *, component: str = "") -> None:
+        """Refuses a call for which a component of a run waits. The arguments and errors are those of `Run.refuse`."""
+        await self.attach(run_id).refuse(call_id, reason, component=component)
 
     async def runs(
         self, *, limit: int = 100, states: Iterable[RunState | str] = (), deployment: str = ""

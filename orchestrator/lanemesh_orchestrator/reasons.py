@@ -66,6 +66,8 @@ class Reason(StrEnum):
     """A component has fewer helpers than it requires."""
     MISSING_VARIABLE = "missing-variable"
     """A variable that a config names is not set."""
+    OPERATOR_VARIABLE = "operator-variable"
+    """A component of a client's document would send a variable of the operator to an address that the document chooses."""
     NO_COMPONENTS = "no-components"
     """The document has no components."""
     NO_EFFECT = "no-effect"
@@ -114,6 +116,13 @@ class Reason(StrEnum):
     """A field has a value of the wrong JSON type."""
 
     # Runs
+
+    APPROVAL_DECIDED = "approval-decided"
+    """An approval was decided or withdrawn before."""
+    SEVERAL_APPROVALS = "several-approvals"
+    """Several components of a run wait for approvals of one id."""
+    UNKNOWN_APPROVAL = "unknown-approval"
+    """No component of the run waits for an approval of this id."""
 
     BAD_INPUT = "bad-input"
     """An input is not a valid item."""

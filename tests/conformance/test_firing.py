@@ -14,6 +14,7 @@ from lanemesh.items import LaneType
 from lanemesh.lanes.inbox.inbox import Inbox
 from lanemesh.lanes.transport.memory import MemorySender
 from lanemesh.node.firing.loop import FiringRules
+from lanemesh.node.node import manifest_of
 from lanemesh.node.outputs import OutputLanes
 from lanemesh.node.runtime.actor import Actor, State
 from lanemesh.testing import run_node, run_node_async
@@ -427,7 +428,7 @@ def test_consistent_flags_may_be_given() -> None:
         isolation = "process"
         process = _process
 
-    once, joins = Once.manifest(), Joins.manifest()
+    once, joins = manifest_of(Once), manifest_of(Joins)
     assert (once.is_streaming_input, once.is_streaming_output) == (True, False)
     assert once.outputs[0].multiplicity == node_pb2.MULTIPLICITY_ONE
     assert (joins.is_streaming_input, joins.is_streaming_output) == (False, False)

@@ -655,8 +655,8 @@ async def test_the_arbiter_process_serves_its_devices_and_stops_on_sigterm() -> 
             await process.wait()
 
 
-async def test_the_arbiter_process_ends_when_its_leash_is_let_go() -> None:
-    command = (sys.executable, "-m", "lanemesh.gpu", "--leash")
+async def test_the_arbiter_process_exits_with_its_parent() -> None:
+    command = (sys.executable, "-m", "lanemesh.gpu", "--exit-with-parent")
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe)
     try:

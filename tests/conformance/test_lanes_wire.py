@@ -446,6 +446,32 @@ async def test_items_after_the_end_fail_the_call_and_not_the_lane(target: Target
     await target.sibling_works()
 
 
+@pytest.mark.conformance("LANE-05")
+@pytest.mark.parametrize("with_open", [0, 2, 3])
+async def test_items_may_come_with_the_opening_and_the_end_with_the_last_items(target: Target, with_open: int) -> None:
+    values = ["a", "b", "c"]
+    first, rest = texts(*values[:with_open]).items, texts(*values[with_open:])
+    (first if with_open == len(values) else rest.items).end.item_count = len(values)
+    lane = target.lane()
+    await lane.send(target.opening(items=first), *([rest] if with_open < len(values) else []))
+    await lane.half_close()
+    assert await target.seen() == (values, None)
+    assert (await lane.status())[0] is grpc.StatusCode.OK
+
+
+@pytest.mark.conformance("LANE-16")
+async def test_items_of_the_opening_are_within_the_limit(target: Target) -> None:
+    lane = target.lane()
+    await lane.send(target.opening(items=texts(*["x"] * 11).items))
+    await lane.half_close()
+    assert (await lane.status())[0] is grpc.StatusCode.INVALID_ARGUMENT
+    taken, fault = await target.seen()
+    assert taken == []
+    assert fault is not None
+    assert "the limit is 10" in fault.message
+    await target.sibling_works()
+
+
 @pytest.mark.conformance("LANE-16")
 async def test_credit_is_the_bound_not_the_limit_alone(target: Target) -> None:
     lane = await target.opened()

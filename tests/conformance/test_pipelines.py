@@ -18,6 +18,7 @@ import pytest_asyncio
 from google.rpc import error_details_pb2, status_pb2
 from lanemesh._grpc.status import DETAILS_KEY
 from lanemesh.client.specs import run_spec
+from lanemesh.node.node import manifest_of
 from lanemesh.server.services import all_services, service_names
 from lanemesh.v1 import node_pb2, run_pb2, run_pb2_grpc
 from lanemesh_orchestrator.orchestrator import Orchestrator
@@ -224,7 +225,7 @@ CIRCUIT = [
 def types() -> dict[str, node_pb2.Manifest]:
     """The node types of the installed services, and of a file."""
     services = all_services(service_names(), [NODES])
-    return {node.provider: node.manifest(service.name) for service in services for node in service.nodes}
+    return {node.provider: manifest_of(node, service.name) for service in services for node in service.nodes}
 
 
 @pytest_asyncio.fixture

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lanemesh.node.node import manifest_of
 from lanemesh.server.services import all_services, service_names
 from lanemesh.v1 import node_pb2
 from lanemesh_orchestrator import Mesh
@@ -16,10 +17,7 @@ FOLDER = Path(__file__).parents[1] / "data" / "rocketride"
 UNKNOWN = "unknown-provider"
 
 FAULTS: dict[str, list[tuple[str, str, str]]] = {
-    "agent_team": [
-        ("/components/3/provider", UNKNOWN, '"memory_internal"'),
-        ("/components/5/control/0/classType", "incapable-helper", "agent_rocketride_2"),
-    ],
+    "agent_team": [],
     "broken": [
         ("/components/1/id", "duplicate-id", "chat_1"),
         ("/components/2/config/max_waves", "bad-config", "at least 1"),
@@ -35,7 +33,7 @@ FAULTS: dict[str, list[tuple[str, str, str]]] = {
         ("/components/7/provider", UNKNOWN, "Nearest: response_answers"),
         ("/source", "dangling-reference", "Nearest: chat_1"),
     ],
-    "chat_with_memory": [("/components/3/provider", UNKNOWN, '"memory_internal"')],
+    "chat_with_memory": [],
     "extraction": [],
     "ingest": [
         ("/components/0/provider", UNKNOWN, '"webhook"'),
@@ -47,7 +45,7 @@ FAULTS: dict[str, list[tuple[str, str, str]]] = {
     "question_answering": [
         ("/components/1/provider", UNKNOWN, '"embedding_transformer"'),
         ("/components/2/provider", UNKNOWN, '"qdrant"'),
-        ("/components/4/provider", UNKNOWN, "llm_llamacpp, llm_scripted, llm_transformers"),
+        ("/components/4/config/openai-4o/apikey", "missing-variable", "Set ROCKETRIDE_OPENAI_KEY"),
     ],
     "speech": [
         ("/components/0/provider", UNKNOWN, '"dropper"'),
@@ -66,7 +64,7 @@ pytestmark = pytest.mark.conformance("PIPE-05")
 @pytest.fixture(scope="module")
 def types() -> dict[str, node_pb2.Manifest]:
     services = all_services(service_names())
-    return {node.provider: node.manifest(service.name) for service in services for node in service.nodes}
+    return {node.provider: manifest_of(node, service.name) for service in services for node in service.nodes}
 
 
 def text(name: str) -> str:

@@ -72,6 +72,16 @@ class Recall(Node):
         return {"answers": Answer(" / ".join(turn.content for turn in self.questions.history) or "nothing")}
 
 
+class Teller(Node):
+    """Says which session its run belongs to."""
+
+    questions: In[Question]
+    answers: Out[Answer]
+
+    def process(self, context: Context):
+        return {"answers": Answer(context.session or "none")}
+
+
 class Picture(Node):
     """Paints."""
 
@@ -429,6 +439,24 @@ def test_a_chat_has_commands_for_help_a_new_start_and_saving(folder: Path) -> No
         assert told in done.stderr
     assert (folder / "one.txt").read_text() == "> one\n\nnothing\n"
     assert (folder / "two.txt").read_text() == "> two\n\nnothing\n\n>  /reset\n\ntwo / nothing\n"
+
+
+def test_runs_and_chats_belong_to_sessions(folder: Path) -> None:
+    (folder / "teller.pipe").write_text(json.dumps(CHAT).replace("llm_scripted", "teller"))
+    lines = ["a", "b", "/reset", "c", ""]
+
+    chat = lanemesh(folder, "chat", "teller.pipe", "--nodes", "more.py", stdin="\n".join(lines))
+    given = lanemesh(folder, "chat", "teller.pipe", "--nodes", "more.py", "--session", "s-1", stdin="a\n")
+    run = lanemesh(folder, "run", "teller.pipe", "--nodes", "more.py", "--session", "s-2", "--input", "x")
+    plain = lanemesh(folder, "run", "teller.pipe", "--nodes", "more.py", "--input", "x")
+    wrong = lanemesh(folder, "run", "teller.pipe", "--nodes", "more.py", "--session", "s" * 129, "--input", "x")
+
+    first, second, third = chat.stdout.split()
+    assert first == second != third
+    assert len(first) > 32
+    assert [done.stdout.strip() for done in (given, run, plain)] == ["s-1", "s-2", "none"]
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert "1 to 128 characters, not 129" in wrong.stderr
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from lanemesh import Client
 from lanemesh.client.deployment_info import DeploymentInfo, DeploymentState
 from lanemesh.client.updates import Placement
 from lanemesh.times import age
-from lanemesh_orchestrator.cli.commands.deployments import deploy, to_json, where
+from lanemesh_orchestrator.cli.commands.deployments import deploy, placements_text, to_json
 from lanemesh_orchestrator.cli.exits import CommandError
 from lanemesh_orchestrator.cli.input.documents import pipeline_of
 from lanemesh_orchestrator.cli.input.hosts import HostOptions
@@ -31,9 +31,9 @@ def test_a_deployed_pipeline_is_shown_in_words() -> None:
     deployed = DeploymentInfo(
         name="chat", version=2, state=DeploymentState.READY, created_at=datetime(2026, 11, 29, 10, 30, tzinfo=UTC)
     )
-    assert where(deployed) == "in the orchestrator"
+    assert placements_text(deployed) == "in the orchestrator"
     deployed = replace(deployed, placements=(placement("llm_1", "s"), placement("llm_1", "s-2"), placement("b", "s")))
-    assert where(deployed) == "llm_1 on s, s-2; b on s"
+    assert placements_text(deployed) == "llm_1 on s, s-2; b on s"
     flat = to_json(deployed)
     placements = flat.pop("placements")
     assert flat == {

@@ -17,6 +17,7 @@ from mcp.client.streamable_http import streamable_http_client
 
 from rigs.commands import run as run_command
 from rigs.mcp_mesh import ADDITIONS, ECHO, SCRIPT, content, mcp_over_http, mesh
+from rigs.runs import until
 
 PIPELINES = {"echo": ECHO, "fails": content({"text": "before"}, {"fail": "it is broken"})}
 
@@ -48,6 +49,7 @@ async def test_the_official_client_lists_and_calls(transport: str) -> None:
                 result = await client.call_tool("echo", {"text": "hello"}, progress_callback=on_progress)
                 failed = await client.call_tool("fails", {})
                 resource = await client.read_resource("test://static-text")
+                await until(lambda reports=reports: bool(reports))  # type: ignore[misc]
             assert [getattr(block, "text", "") for block in result.content] == ["hello"]
             assert reports == ["hello"]
             assert failed.is_error

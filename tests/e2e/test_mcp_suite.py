@@ -14,7 +14,10 @@ import pytest
 from rigs.mcp_mesh import ADDITIONS, content, job, mcp_over_http, mesh
 from rigs.mcp_suite import judge, npm
 
-pytestmark = pytest.mark.skipif(npm() is None, reason="the suite is an npm package, and there is no npm here")
+pytestmark = [
+    pytest.mark.skipif(npm() is None, reason="the suite is an npm package, and there is no npm here"),
+    pytest.mark.timeout(300),
+]
 
 PIPELINES = {
     "test_simple_text": content({"text": "This is a simple text response for testing."}),
@@ -43,6 +46,8 @@ PIPELINES = {
     "greet": job({"name": {"type": "string"}}, text="Hello, {name}!"),
     "slow_compute": job({"seconds": {"type": "number"}, "label": {"type": "string"}}, text="{label} done"),
     "protocol_error_job": content(*[{"progress": 1}] * 20, *[{"characters": 9_000_000}] * 2),
+    "confirm_delete": job({"filename": {"type": "string"}}, approvals=1, text="{decisions}"),
+    "multi_input": job({}, approvals=2, text="{decisions}"),
     "failing_job": job({}, seconds=1, fails="it always fails"),
     "test_error_handling": content({"fail": "This tool intentionally returns an error for testing"}),
 }
@@ -68,8 +73,9 @@ TASKS = (
     "tasks-request-state-removal",
     "tasks-request-headers",
     "tasks-dispatch-and-envelope",
+    "tasks-mrtr-input",
 )
-"""The scenarios of the extension for tasks, but for those whose tasks ask the client for input."""
+"""The scenarios of the extension for tasks, but for those of tools that refuse clients without it."""
 
 
 async def test_long_pipelines_are_tasks(url: str, tmp_path: Path) -> None:

@@ -31,6 +31,17 @@ class Tick(Node):
             await asyncio.sleep(0.01)
 
 
+class Careful(Node):
+    """Asks for an approval."""
+
+    text: In[str]
+    decision: Out[str]
+
+    async def process(self, context: Context):
+        decision = await context.approval(f"send {self.text}", tool="mail.send", call_id="c1")
+        return "approved" if decision else f"refused: {decision.reason}"
+
+
 class Fail(Node):
     """Fails."""
 
@@ -77,7 +88,7 @@ def lanemesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
     """The commands, with an orchestrator and a node server."""
     folder = tmp_path_factory.mktemp("mesh")
     (folder / "nodes.py").write_text(NODES)
-    for provider in ("tick", "fail"):
+    for provider in ("tick", "fail", "careful"):
         (folder / f"{provider}.pipe").write_text(pipe(provider))
     unnamed = json.loads(pipe("tick"))
     del unnamed["name"]
@@ -106,6 +117,33 @@ def _told(process: Command, word: str) -> str:
         if word in line:
             return line.partition(word)[2].split()[0].rstrip(",")
     raise AssertionError(f"it ended before it said {word!r}")
+
+
+def awaited(lanemesh: Commands, run: str) -> str:
+    """What `show` prints of a run that waits for an approval."""
+    updates = commands.Command("watch", run, "--json", "--mesh", lanemesh.address, stdout=subprocess.PIPE)
+    try:
+        assert updates.stdout is not None
+        assert any('"approval"' in line for line in updates.stdout)
+    finally:
+        updates.terminate()
+        updates.communicate(timeout=TIMEOUT)
+    return lanemesh("show", run)
+
+
+def test_a_run_that_waits_for_an_approval_is_shown_and_decided(lanemesh: Commands) -> None:
+    run = lanemesh.detached("careful", "a letter")
+
+    shown = awaited(lanemesh, run)
+    assert "m · c1 waits for an approval: send a letter" in shown
+    assert "`lanemesh approve RUN CALL`" in shown
+    assert lanemesh("refuse", run, "--reason", "not today") == f"{run}: c1 refused\n"
+    assert lanemesh("watch", run) == "refused: not today\n"
+    late = lanemesh.run("approve", run, "c1")
+    assert late.returncode != 0
+    assert "has ended" in late.stderr
+    nothing = lanemesh.run("approve", run)
+    assert "waits for no approval" in nothing.stderr
 
 
 def test_a_detached_run_is_listed_shown_and_watched(lanemesh: Commands) -> None:

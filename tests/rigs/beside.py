@@ -40,16 +40,16 @@ class Beside:
 
 def tell(main: Callable[[], Coroutine[Any, Any, Any]]) -> None:
     """Runs such a process: tells what `main` returns, or why it failed."""
-    threading.Thread(target=_leash, daemon=True).start()
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
     try:
         told = {"told": asyncio.run(main())}
     except BaseException:
         told = {"error": traceback.format_exc()}
     print(json.dumps(told), flush=True)
-    os._exit(0)  # the leash still holds standard input
+    os._exit(0)  # the other thread still reads standard input
 
 
-def _leash() -> None:
+def _exit_with_parent() -> None:
     """Ends the process with its standard input."""
     sys.stdin.buffer.read()
     os._exit(1)

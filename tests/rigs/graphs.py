@@ -181,7 +181,7 @@ async def _nothing_left(orchestrator: Orchestrator) -> None:
 
 
 async def _server(number: int, address: str) -> asyncio.subprocess.Process:
-    arguments = ["--nodes", str(NODES), "--name", f"fuzz-{number}", "--orchestrator", address, "--leash"]
+    arguments = ["--nodes", str(NODES), "--name", f"fuzz-{number}", "--orchestrator", address, "--exit-with-parent"]
     return await asyncio.create_subprocess_exec(
         *(sys.executable, "-P", "-m", "lanemesh.server", *arguments, "--log-level", "error"),
         stdin=asyncio.subprocess.PIPE,

@@ -168,7 +168,7 @@ class Messages(Dialect):
     key_prefix = ""
 
     def begin(self) -> list[bytes]:
-        message = {"id": "msg_1", "type": "message", "role": "assistant", "model": "m-1", "content": []}
+        message: dict[str, Any] = {"id": "msg_1", "type": "message", "role": "assistant", "model": "m-1", "content": []}
         message |= {"stop_reason": None, "usage": {"input_tokens": 3, "output_tokens": 1}}
         block = {"type": "text", "text": ""}
         return [

@@ -115,8 +115,8 @@ class Control:
 async def main() -> None:
     """Serves until standard input ends."""
     loop = asyncio.get_running_loop()
-    leash = asyncio.StreamReader()
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(leash), sys.stdin)
+    parent_pipe = asyncio.StreamReader()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(parent_pipe), sys.stdin)
     host = NodeHost([SERVICE], name="child")
     server = NodeServer(host)
     await server.start()
@@ -125,7 +125,7 @@ async def main() -> None:
         control = Control(host)
         listening = await asyncio.start_unix_server(control.serve, path, backlog=1000)
         print(json.dumps({"address": server.address, "control": path, "pid": os.getpid()}), flush=True)
-        await leash.read()
+        await parent_pipe.read()
         listening.close()
         await server.stop()
 

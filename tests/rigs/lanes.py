@@ -65,7 +65,7 @@ class Child:
         self.process.send_signal(number)
 
     def close(self) -> None:
-        """Ends the process: by the leash if it can still see that."""
+        """Ends the process: by its standard input if it still reads that."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.send_signal(signal.SIGCONT)

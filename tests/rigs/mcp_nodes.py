@@ -104,12 +104,15 @@ class McpJob(Node):
         """Settings of the job."""
 
         seconds: float = 0
+        approvals: int = 0
         text: str = ""
         fails: str = ""
 
     async def process(self, context: Context) -> dict[str, str]:
         given: Any = self.given
+        asked = [context.approval(f"delete file {n}", tool="delete", call_id="c") for n in range(self.config.approvals)]
+        decisions = " ".join("yes" if one else f"no ({one.reason})" for one in await asyncio.gather(*asked))
         await asyncio.sleep(given.get("seconds", self.config.seconds))
         if self.config.fails:
             raise ValueError(self.config.fails)
-        return {"text": self.config.text.format(**given, traceparent=context.traceparent)}
+        return {"text": self.config.text.format(**given, traceparent=context.traceparent, decisions=decisions)}

@@ -82,12 +82,14 @@ def call(number: Any, params: dict[str, Any]) -> None:
             answer(number, text("no such city", isError=True))
         case "rejects":
             send({"id": number, "error": {"code": -32602, "message": "the city is missing"}})
-        case "elicits":
-            schema = {"type": "object", "properties": {}}
+        case "elicits" | "elicits-name":
+            kind = "boolean" if MODE == "elicits" else "string"
+            schema = {"type": "object", "properties": {"it": {"type": kind}}, "required": ["it"]}
             send(
                 {"id": "e1", "method": "elicitation/create", "params": {"message": "Sure?", "requestedSchema": schema}}
             )
-            answer(number, text(f"the user: {read()['result']['action']}"))
+            reply = read()["result"]
+            answer(number, text(f"the user: {reply['action']} {reply.get('content')}"))
         case "variables":
             answer(number, text(" ".join(sorted(os.environ))))
         case "progress":

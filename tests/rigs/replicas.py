@@ -41,7 +41,7 @@ class Replicas:
             self.processes[name] = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "lanemesh.server", "--nodes", str(RECOVERY_NODES), "--name", name),
                 *("--label", f"name={name}"),
-                *("--orchestrator", self.orchestrator.address, "--log-level", "warning", "--leash"),
+                *("--orchestrator", self.orchestrator.address, "--log-level", "warning", "--exit-with-parent"),
                 stdin=asyncio.subprocess.PIPE,
             )
         await until(lambda: all(self._has_joined(name) for name in names), 30)

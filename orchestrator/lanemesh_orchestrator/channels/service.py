@@ -66,7 +66,7 @@ class ChannelService(channel_pb2_grpc.ChannelServiceServicer):
         while True:
             while (message := subscription.take()) is not None:
                 wire = channel_pb2.ChannelMessage(value_json=message.value, publisher=message.publisher)
-                await write(context, channel_pb2.SubscribeResponse(message=wire, lost=subscription.dropped))
+                await write(context, channel_pb2.SubscribeResponse(message=wire, dropped=subscription.dropped))
             try:
                 if subscription.is_over():
                     break
@@ -77,8 +77,8 @@ class ChannelService(channel_pb2_grpc.ChannelServiceServicer):
                 async with asyncio.timeout(IDLE_FRAME_SECONDS):
                     await subscription.changed()
                 continue
-            await write(context, channel_pb2.SubscribeResponse(lost=subscription.dropped))
-        await write(context, channel_pb2.SubscribeResponse(closed=closed, lost=subscription.dropped))
+            await write(context, channel_pb2.SubscribeResponse(dropped=subscription.dropped))
+        await write(context, channel_pb2.SubscribeResponse(closed=closed, dropped=subscription.dropped))
 
     async def Acknowledge(
         self, request: channel_pb2.AcknowledgeRequest, context: Context

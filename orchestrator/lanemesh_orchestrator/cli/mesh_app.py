@@ -168,6 +168,48 @@ def cancel(
     return cancel_runs(runs, host_options(None, mesh_address(mesh), None), reason)
 
 
+_Call = Annotated[
+    str,
+    typer.Argument(metavar="[CALL]", help="Id of the approval; default: the only pending one.", show_default=False),
+]
+_Component = Annotated[str, typer.Option("--component", metavar="NAME", help="Component that waits.")]
+
+
+@mesh_app.command()
+@command
+def approve(
+    run: RunId,
+    call: _Call = "",
+    component: _Component = "",
+    mesh: Mesh = None,
+    debug: Debug = False,
+    log_level: Log = None,
+) -> ExitCode:
+    """Approve a call for which a run waits. `show` lists what it waits for."""
+    from lanemesh_orchestrator.cli.commands.approvals import decide
+
+    host = host_options(None, mesh_address(mesh), None)
+    return decide(run, call, host, approved=True, component=component)
+
+
+@mesh_app.command()
+@command
+def refuse(
+    run: RunId,
+    call: _Call = "",
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Reason, which an agent's model reads.")] = "",
+    component: _Component = "",
+    mesh: Mesh = None,
+    debug: Debug = False,
+    log_level: Log = None,
+) -> ExitCode:
+    """Refuse a call for which a run waits."""
+    from lanemesh_orchestrator.cli.commands.approvals import decide
+
+    host = host_options(None, mesh_address(mesh), None)
+    return decide(run, call, host, approved=False, component=component, reason=reason)
+
+
 @mesh_app.command()
 @command
 def bench(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from lanemesh.client.results import RunFailed, failure_of
 from lanemesh.client.specs import Deployed
 from lanemesh.client.updates import (
+    ApprovalUpdate,
     LogUpdate,
     OutputUpdate,
     ProgressUpdate,
@@ -46,6 +47,9 @@ class Reporter(Protocol):
     async def log(self, level: str, component: str, message: str) -> None:
         """Passes on a log line of a node. `level` is "debug", "info", "warning" or "error"."""
 
+    async def approval(self, run: RunReader, update: ApprovalUpdate) -> bool:
+        """Handles an approval that was requested or decided. Returns whether the reading of the run has to end for it."""
+
 
 async def call(host: RunHost, offer: Offer, arguments: Mapping[str, Any], reporter: Reporter) -> CallToolResult:
     """Runs a deployed pipeline. Cancelling this cancels the run.
@@ -57,15 +61,22 @@ async def call(host: RunHost, offer: Offer, arguments: Mapping[str, Any], report
     """
     inputs = offer.inputs(arguments)
     async with host.run(Deployed(offer.name), inputs=inputs) as run:
-        return await follow(run, reporter)
+        result = await follow(run, reporter)
+        assert result is not None, "such a call asks its user during the run"
+        return result
 
 
-async def follow(run: RunReader, reporter: Reporter) -> CallToolResult:
-    """Reads a run to its end; returns its outputs as a result. A result that is too large ends this, with an error result."""
+async def follow(run: RunReader, reporter: Reporter) -> CallToolResult | None:
+    """Reads a run to its end; returns its outputs as a result. A result that is too large ends this, with an error result. Returns
+    None if the reporter has ended the reading, because of an approval."""
     outcome, reports = Outcome(run.id), _Reports(reporter)
     fault = None
     async with aclosing(run.updates()) as updates:
         async for update in updates:
+            if isinstance(update, ApprovalUpdate):
+                if await reporter.approval(run, update):
+                    return None
+                continue
             try:
                 text = outcome.add(update) if isinstance(update, OutputUpdate) else ""
             except LanemeshError as error:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable
+from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, cast
 
 from lanemesh._grpc.traceparent import TRACEPARENT_KEY, in_trace
+from lanemesh.client.updates import ApprovalState, ApprovalUpdate
 from lanemesh.faults import LanemeshError
 from mcp.server import CacheHint, MCPServer, ServerRequestContext
 from mcp.server.mcpserver import Context
+from mcp.server.request_state import RequestStateSecurity
 from mcp.server.session import ServerSession
 from mcp.server.subscriptions import ResourceUpdated, ServerEvent
 from mcp.shared.exceptions import MCPDeprecationWarning, MCPError
@@ -31,15 +35,18 @@ from mcp_types import (
     UnsubscribeRequestParams,
 )
 
+from lanemesh_orchestrator.mcp_server.approvals import SCHEMA, answer, question
 from lanemesh_orchestrator.mcp_server.calls import call, error_result
 from lanemesh_orchestrator.mcp_server.catalog import FRESH_SECONDS, Catalog
 from lanemesh_orchestrator.mcp_server.insulation import insulated
+from lanemesh_orchestrator.mcp_server.questions import call_with_questions
 from lanemesh_orchestrator.mcp_server.tasks import TasksExtension, call_or_task, supports_tasks
 
 log = logging.getLogger("lanemesh.mcp")
 
 if TYPE_CHECKING:
     from lanemesh.client.run_host import RunHost
+    from lanemesh.client.runs import RunReader
 
 NAME = "lanemesh"
 """Name of the server."""
@@ -57,8 +64,14 @@ _INSTRUCTIONS = "Each tool is a pipeline that is deployed on a mesh of node serv
 class MeshServer(MCPServer[Any]):
     """Offers the deployed pipelines of a mesh, and whatever else is registered on it, as `MCPServer` does."""
 
-    def __init__(self, host: RunHost) -> None:
-        """`host` runs the pipelines: a client of an orchestrator."""
+    def __init__(self, host: RunHost, secret: str = "") -> None:
+        """Creates the server.
+
+        Args:
+            host: runs the pipelines: a client of an orchestrator.
+            secret: servers with the same one accept each other's states of calls that wait for their user; empty: a random one.
+        """
+        key = hashlib.sha256(f"lanemesh mcp state {secret}".encode()).digest()
         hint = CacheHint(ttl_ms=round(FRESH_SECONDS * 1000), scope="private")
         super().__init__(
             NAME,
@@ -67,6 +80,7 @@ class MeshServer(MCPServer[Any]):
             cache_hints={"tools/list": hint},
             log_level="WARNING",
             extensions=[TasksExtension(host)],
+            request_state_security=RequestStateSecurity(keys=[key]) if secret else None,
         )
         self._host = host
         self._catalog = Catalog(host)
@@ -111,6 +125,9 @@ class MeshServer(MCPServer[Any]):
                 if supports_tasks(context.request_context):
                     result = await insulated(call_or_task(self._host, offer, arguments, reporter))
                     return cast("CallToolResult", result)  # or a task, which its client knows
+                if _asks_by_results(context.request_context):
+                    state, answers = context.request_state, context.input_responses or {}
+                    return await insulated(call_with_questions(self._host, offer, arguments, reporter, state, answers))
                 return await insulated(call(self._host, offer, arguments, reporter))
         except LanemeshError as error:
             return error_result(error)
@@ -185,6 +202,30 @@ class _ContextReporter:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", MCPDeprecationWarning)  # clients of 2025-11-25 have no other way
             await self._context.log(level, message, logger_name=component)  # type: ignore[arg-type]
+
+    async def approval(self, run: RunReader, update: ApprovalUpdate) -> bool:
+        """Asks the user of a client before 2026-07-28, if it can ask. Otherwise another client of the mesh may decide."""
+        if update.state is not ApprovalState.REQUESTED:
+            return False
+        request = self._context.request_context
+        capabilities = request.session.client_capabilities
+        if request.protocol_version >= "2026" or capabilities is None or capabilities.elicitation is None:
+            return False
+        seconds = (update.deadline - datetime.now(UTC)).total_seconds() if update.deadline is not None else None
+        try:
+            async with asyncio.timeout(seconds):
+                reply = await request.session.elicit_form(question(update), SCHEMA, self._context.request_id)
+        except (TimeoutError, MCPError) as error:
+            log.warning("the user of an MCP client was not asked about %s: %s", update.call_id, error)
+            return False
+        await answer(run, f"{update.component}:{update.call_id}", reply)
+        return False
+
+
+def _asks_by_results(context: ServerRequestContext[Any]) -> bool:
+    """Whether the user of a client is asked by results that require input."""
+    capabilities = context.session.client_capabilities
+    return context.protocol_version >= "2026" and capabilities is not None and capabilities.elicitation is not None
 
 
 def _session_of(context: ServerRequestContext[Any]) -> str:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from lanemesh.client.specs import Deployed
-from lanemesh.client.updates import RunState
+from lanemesh.client.updates import ApprovalState, ApprovalUpdate, RunState
 from lanemesh.faults import Code, LanemeshError
 from mcp.server import ServerRequestContext
 from mcp.server.extension import Extension, MethodBinding
@@ -23,12 +23,14 @@ from mcp_types import HEADER_MISMATCH, INTERNAL_ERROR, INVALID_PARAMS, CallToolR
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import Field
 
+from lanemesh_orchestrator.mcp_server.approvals import SILENT, answer, approvals_of
 from lanemesh_orchestrator.mcp_server.calls import Reporter, follow
 from lanemesh_orchestrator.mcp_server.insulation import insulated
 
 if TYPE_CHECKING:
     from lanemesh.client.records import RunRecord
     from lanemesh.client.run_host import RunHost
+    from lanemesh.client.runs import RunReader
 
     from lanemesh_orchestrator.mcp_server.offers import Offer
 
@@ -77,24 +79,26 @@ def supports_tasks(context: ServerRequestContext[Any, Any]) -> bool:
 async def call_or_task(
     host: RunHost, offer: Offer, arguments: Mapping[str, Any], reporter: Reporter
 ) -> CallToolResult | TaskCreated:
-    """Runs a deployed pipeline. A run that has not ended within `TASK_SECONDS` becomes a task. Cancelling this cancels the run.
+    """Runs a deployed pipeline. A run that has not ended within `TASK_SECONDS`, or needs an approval, becomes a task. Cancelling
+    this cancels the run.
 
     Raises:
         LanemeshError: the arguments are invalid, or the run cannot be started.
     """
     run = await host.start(Deployed(offer.name), inputs=offer.inputs(arguments))
     created_at = _stamp(datetime.now(UTC))
+    created = TaskCreated(task_id=run.id, created_at=created_at, last_updated_at=created_at)
     try:
         async with asyncio.timeout(TASK_SECONDS):
-            result = await follow(run, reporter)
+            result = await follow(run, _EndingAtApprovals(reporter))
     except TimeoutError:
-        return TaskCreated(task_id=run.id, created_at=created_at, last_updated_at=created_at)
+        return created
     except BaseException:
         await run.cancel("cancelled by an MCP client")
         raise
-    if not run.state.is_terminal:
+    if result is not None and not run.state.is_terminal:
         await run.cancel("its outputs are too large for an MCP result")
-    return result
+    return result or created
 
 
 class TasksExtension(Extension):
@@ -129,20 +133,27 @@ class TasksExtension(Extension):
         }
         if record.state is RunState.CANCELLED:
             return task | {"status": "cancelled", "statusMessage": record.reason or "the run was cancelled"}
-        return task | await self._end(record) if record.state.is_terminal else task
+        if record.state.is_terminal:
+            return task | await self._end(record)
+        approvals = await insulated(approvals_of(self._host, record))
+        if not approvals.pending:
+            return task
+        requests = {key: one.model_dump(by_alias=True, mode="json") for key, one in approvals.requests().items()}
+        return task | {"status": "input_required", "inputRequests": requests}
 
     async def _end(self, record: RunRecord) -> dict[str, Any]:
         """The fields of a task whose run has ended. A failed run is a result with `isError`; a result that cannot be delivered is a
         failed task."""
         run = self._host.attach(record.run_id)
         try:
-            result = await insulated(follow(run, _Silent()))
+            result = await insulated(follow(run, SILENT))
         except LanemeshError as error:
             return _failed(str(error))
         if run.missed:
             return _failed(f"{run.missed:,} updates of run {run.id} are no longer kept. Give the mesh a store")
         if not run.state.is_terminal:  # the reading ended early
             return _failed(f"the outputs of run {run.id} are too large for a result. `lanemesh show {run.id}` has them")
+        assert result is not None, "the run has ended"
         return {"status": "completed", "result": result.model_dump(by_alias=True, mode="json", exclude_none=True)}
 
     async def _cancel(self, context: ServerRequestContext[Any, Any], params: TaskParams) -> dict[str, Any]:
@@ -153,8 +164,13 @@ class TasksExtension(Extension):
         return {"resultType": "complete"}
 
     async def _update(self, context: ServerRequestContext[Any, Any], params: TaskUpdateParams) -> dict[str, Any]:
-        """Takes answers. No task asks for input, so they have no effect."""
-        await self._record(context, params)
+        """Decides approvals. An answer to a question that is not pending has no effect."""
+        record = await self._record(context, params)
+        approvals = await insulated(approvals_of(self._host, record))
+        run = self._host.attach(record.run_id)
+        for key, response in params.input_responses.items():
+            if key in approvals.pending:
+                await answer(run, key, response)
         return {"resultType": "complete"}
 
     async def _record(self, context: ServerRequestContext[Any, Any], params: TaskParams) -> RunRecord:
@@ -171,14 +187,16 @@ class TasksExtension(Extension):
         return record
 
 
-class _Silent:
-    """Reports nothing."""
+class _EndingAtApprovals:
+    """Reports as another reporter does, and ends the reading when an approval is requested."""
 
-    async def progress(self, done: float, message: str) -> None:
-        """Does nothing."""
+    def __init__(self, inner: Reporter) -> None:
+        self.progress = inner.progress
+        self.log = inner.log
 
-    async def log(self, level: str, component: str, message: str) -> None:
-        """Does nothing."""
+    async def approval(self, run: RunReader, update: ApprovalUpdate) -> bool:
+        """Ends the reading for a request."""
+        return update.state is ApprovalState.REQUESTED
 
 
 def _failed(message: str) -> dict[str, Any]:

@@ -18,9 +18,8 @@ from lanemesh_orchestrator.pipeline.document import DocumentComponent
 from lanemesh_orchestrator.pipeline.entries import EDITOR_CONFIG_KEYS
 from lanemesh_orchestrator.pipeline.faults import MAX_FAULTS, PipelineFault, escape, listed, nearest, quoted
 from lanemesh_orchestrator.pipeline.json_schema import problems
-from lanemesh_orchestrator.pipeline.paths import from_folder
 from lanemesh_orchestrator.pipeline.secrets import from_variables, marked
-from lanemesh_orchestrator.pipeline.variables import Insertions, missing
+from lanemesh_orchestrator.pipeline.variables import Insertions, is_of_operator, missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +53,10 @@ class _Config:
     """Keys whose value is unknown because a variable is missing."""
     from_variables: dict[tuple[str, str], None] = field(default_factory=dict)
     """JSON pointers into the config, each with a text that a variable has put in there; each pair once."""
+    of_operator: dict[str, str] = field(default_factory=dict)
+    """The variables with the operator's value in a client's document: JSON pointers into the config, each with the name."""
+    whole: set[str] = field(default_factory=set)
+    """JSON pointers to strings that are one such variable and nothing else."""
     faults: list[PipelineFault] = field(default_factory=list)
     own: dict[int, dict[str, JsonValue]] = field(default_factory=dict)
     """Objects that were copied so that settings can change them, by their `id`."""
@@ -119,10 +122,13 @@ def resolve_config(
         pointer = f"/{escape(key)}"
         config.values[key] = _substitute(config, key, config.values[key], config.origins[key], pointer, environment)
         if folder and config.origins[key] not in config.brought:
-            config.values[key] = from_folder(config.values[key], config.known.get(key), folder)
+            from lanemesh_orchestrator.pipeline.paths import from_folder
+
+            config.values[key] = from_folder(config.values[key], config.known.get(key), config.schema, folder)
     for path, value in settings.items():
         _set(config, path, value)
     _drop_replaced(config)
+    _check_addresses(config)
     _check(config, manifest)
     secrets = [
         *marked(manifest.config_schema_json, config.schema, config.values),
@@ -240,6 +246,10 @@ def _substitute(
             return match.group()
         config.insertions.add(value, origin)
         config.from_variables[pointer, value] = None
+        if is_of_operator(name, environment):
+            config.of_operator[pointer] = name
+            if match.group() == match.string:
+                config.whole.add(pointer)
         return value
 
     return VARIABLE_PATTERN.sub(replacement, value)
@@ -287,6 +297,28 @@ def _drop_replaced(config: _Config) -> None:
         return not any(pointer[:end] in replaced for end in _ends(pointer))
 
     config.from_variables = {one: None for one in config.from_variables if stays(one[0])}
+    config.of_operator = {pointer: name for pointer, name in config.of_operator.items() if stays(pointer)}
+    config.whole = set(filter(stays, config.whole))
+
+
+def _check_addresses(config: _Config) -> None:
+    """A client's document must not send the operator's variables to an address that it chooses."""
+    if not config.of_operator:
+        return
+    from lanemesh_orchestrator.pipeline.addresses import chosen_address
+
+    key = chosen_address(config.values, config.known, config.whole)
+    if key is None:
+        return
+    name = next(iter(config.of_operator.values()))
+    message = (
+        f"The component would send the operator's variable {name} to an address that the document chooses ({key})."
+    )
+    hint = (
+        f"Send {name} with the run, remove {key}, or have the operator allow a variable with the address as well, and write "
+        f"only that into {key}."
+    )
+    config.fault(config.origins.get(key, config.pointer), "operator-variable", message, hint)
 
 
 def _ends(pointer: str) -> Iterator[int]:
@@ -302,7 +334,7 @@ def _check(config: _Config, manifest: node_pb2.Manifest) -> None:
     if not config.schema:  # without a schema every config is valid
         if manifest.config_schema_json.strip() not in ("", "{}"):
             message = f"The manifest of {manifest.provider} has a config schema that is not a JSON object."
-            config.fault(f"{config.component.pointer}/provider", "bad-manifest", message, "Tell its author.")
+            config.fault(f"{config.component.pointer}/provider", "bad-manifest", message, "Report it to its author.")
         return
     who = f"{config.component.entry.id or 'this component'} ({manifest.provider})"
     for problem in problems(manifest.config_schema_json, config.schema, config.values):

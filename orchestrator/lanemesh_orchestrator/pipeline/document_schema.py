@@ -66,15 +66,20 @@ def _when(manifest: node_pb2.Manifest) -> Schema:
     """The schema of components of a node type."""
     names = [manifest.provider, *sorted(manifest.aliases)]
     then: Schema = {"properties": {"config": {"$ref": f"#/$defs/config.{manifest.provider}"}}}
-    brought = {name for name, values in json_object(manifest.profiles_json).items() if isinstance(values, dict)}
-    if _required(manifest) and not brought.intersection(manifest.aliases):
+    if _required(manifest):
         then["required"] = ["config"]
     return {"if": {"properties": {"provider": {"enum": names}}, "required": ["provider"]}, "then": then}
 
 
 def _required(manifest: node_pb2.Manifest) -> list[str]:
+    """The keys that every config has to have. Those that an alias of the node type brings are not required with the others either,
+    because one schema describes both."""
     required = json_object(manifest.config_schema_json).get("required", [])
-    return list(required) if isinstance(required, list) else []
+    profiles = json_object(manifest.profiles_json)
+    brought = [values for alias in manifest.aliases if isinstance(values := profiles.get(alias), dict)]
+    return (
+        [key for key in required if not any(key in values for values in brought)] if isinstance(required, list) else []
+    )
 
 
 def _config(manifest: node_pb2.Manifest) -> Schema:
@@ -96,7 +101,7 @@ def _config(manifest: node_pb2.Manifest) -> Schema:
     named = {"type": "string", "description": "Named set of values.", "examples": profiles}
     properties = {**dict.fromkeys(profiles, some), **_editor_keys(manifest, some), "profile": named, **known}
     closed: Schema = {"additionalProperties": False, "properties": dict.fromkeys(properties, True)}
-    required = own.get("required")
+    required = _required(manifest)
     if required:
         closed |= {"required": required} if "parameters" in known else {"anyOf": [{"required": required}, _PARAMETERS]}
     schema |= {"properties": properties, "$defs": definitions}

@@ -75,11 +75,11 @@ def problems(schema_text: str, schema: Mapping[str, Any], values: Mapping[str, A
 
     try:
         errors = _validator(schema_text).iter_errors(values)
-        found = itertools.chain.from_iterable(_told(error, schema) for error in errors)
+        found = itertools.chain.from_iterable(_problems_of(error, schema) for error in errors)
         return list(itertools.islice(found, MAX_PROBLEMS))
     except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError):
         message = "it cannot be checked: the node type's schema is faulty"
-        return [Problem([], "bad-manifest", message, "Tell its author.")]
+        return [Problem([], "bad-manifest", message, "Report it to its author.")]
 
 
 def _plainly_valid(schema: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
@@ -142,7 +142,7 @@ class _Pattern:
             raise ValueError(self._pattern)
 
 
-def _told(error: jsonschema_rs.ValidationError, schema: Mapping[str, Any]) -> Iterator[Problem]:
+def _problems_of(error: jsonschema_rs.ValidationError, schema: Mapping[str, Any]) -> Iterator[Problem]:
     path: list[str | int] = list(error.instance_path)
     keyword = error.kind.name
     rule = _rule(schema, error.schema_path)
@@ -193,7 +193,7 @@ def _best_of(error: jsonschema_rs.ValidationError, schema: Mapping[str, Any], pa
     inner = [one for branch in getattr(error.kind, "context", ()) for one in branch]
     others = [one for one in inner if one.kind.name != "type" or len(one.instance_path) > len(path)]
     if others:
-        first = next(_told(others[0], schema), None)
+        first = next(_problems_of(others[0], schema), None)
         if first is not None:
             return first
     types = [name for one in inner for name in one.kind.value]

@@ -46,8 +46,8 @@ def plan(
     `servers` has the server of each component. `timeout`, in seconds, overrides the pipeline's own. Addresses are omitted if both
     ends are on one server, in the same part of the run. With `again` only these components, whose servers were lost, are placed,
     without their `done` edges. Only features that a server supports are used there: an edge is replayable or reopenable only if
-    both its ends can recover, and items are traced where the server can. If all servers support it, lanes are opened at the start.
-    `traceparent` is the trace that the run belongs to, `session` its session.
+    both its ends can recover, and items are traced where the server can. If all servers support it, lanes are opened at the start,
+    and frames are merged. `traceparent` is the trace that the run belongs to, `session` its session.
 
     Raises:
         ValueError: a component has no server, two servers have one name, or a server that a lane must dial has no address.
@@ -57,6 +57,7 @@ def plan(
         raise ValueError(f"No node server is assigned to: {', '.join(homeless)}.")
     limit = timeout if timeout is not None else graph.timeout
     at_start = again is None and all(Feature.QUICK_STARTS in server.features for server in servers.values())
+    merging = at_start and all(Feature.MERGED_FRAMES in server.features for server in servers.values())
     places: dict[str, node_pb2.Place] = {}
     addresses: dict[str, str] = {}
     for component in graph.components.values():
@@ -74,6 +75,7 @@ def plan(
                 session_id=session,
                 server=server.name,
                 opens_lanes_at_start=at_start,
+                merges_frames=merging,
             )
             if Feature.TRACES in server.features:
                 places[server.name].trace = TRACE_LEVELS[graph.trace]
@@ -132,6 +134,8 @@ def _features(place: node_pb2.Place, needed: Mapping[str, frozenset[Feature]]) -
         features.add(Feature.TRACES)
     if place.opens_lanes_at_start:
         features.add(Feature.QUICK_STARTS)
+    if place.merges_frames:
+        features.add(Feature.MERGED_FRAMES)
     return sorted(features)
 
 

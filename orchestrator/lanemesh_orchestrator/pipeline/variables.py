@@ -26,6 +26,9 @@ _NAME = re.compile(VARIABLE_NAME)
 class ClientVariables(dict[str, str]):
     """The variables that a client's document may use: those that the operator allows, and those sent with the run."""
 
+    of_operator: frozenset[str] = frozenset()
+    """The names of those whose value is the operator's."""
+
 
 class Insertions:
     """Counts what variables insert into the configs of one document."""
@@ -63,7 +66,14 @@ def check_sent(sent: Mapping[str, str]) -> None:
 
 def client_variables(allowed: Mapping[str, str], sent: Mapping[str, str]) -> ClientVariables:
     """The variables for a client's document. Those sent win."""
-    return ClientVariables({**allowed, **sent})
+    variables = ClientVariables({**allowed, **sent})
+    variables.of_operator = frozenset(allowed.keys() - sent.keys())
+    return variables
+
+
+def is_of_operator(name: str, environment: Mapping[str, str]) -> bool:
+    """Whether a client's document gets the operator's value of a variable."""
+    return isinstance(environment, ClientVariables) and name in environment.of_operator
 
 
 def missing(name: str, environment: Mapping[str, str]) -> tuple[str, str]:

@@ -31,6 +31,7 @@ from lanemesh_orchestrator.scheduling.admission import Ticket
 from lanemesh_orchestrator.scheduling.assignment import Assignment
 
 if TYPE_CHECKING:
+    from lanemesh_orchestrator.runs.approvals import RunApprovals
     from lanemesh_orchestrator.runs.recovery import Recovery
     from lanemesh_orchestrator.runs.steps import Steps
 
@@ -155,6 +156,9 @@ class ActiveRun:
             is_local=assignment.is_local,
             steps=self._steps,
         )
+        self._approvals: RunApprovals | None = None
+        """Created when the first approval is requested."""
+        self._router.on_approval = self._take_approval
         # The ClientLink of the boundary nodes
         self.inputs = self._inputs.take
         self.capacity = self._router.capacity
@@ -181,6 +185,11 @@ class ActiveRun:
         """The server of each component, with its earlier lost servers; empty until the nodes are started."""
         return self._placements if self._recovery is None else self._recovery.placements.values()
 
+    @property
+    def approvals(self) -> Sequence[update_pb2.ApprovalUpdate]:
+        """The approvals for which its components wait, the oldest first."""
+        return self._approvals.pending if self._approvals is not None else ()
+
     # Operations of clients
 
     def begin(self, given: Iterable[run_pb2.RunInput | ClientInput], *, end: bool) -> None:
@@ -204,6 +213,32 @@ class ActiveRun:
         """Cancels the run, unless it is already ending."""
         if self._verdict.cancel(reason):
             self._inputs.stop()
+
+    async def decide(self, request: run_pb2.DecideApprovalRequest) -> None:
+        """Decides an approval for which a component waits.
+
+        Raises:
+            LanemeshError: no such approval is pending, or the run is ending.
+        """
+        from lanemesh_orchestrator.runs.approvals import ended_error, unknown_error
+
+        if self._verdict.stopping.is_set():
+            raise ended_error(self.id)
+        if self._approvals is None:
+            raise unknown_error(self.id, request.call_id)
+        await self._approvals.decide(request)
+
+    def _take_approval(self, update: update_pb2.Update) -> None:
+        if self._approvals is None:
+            from lanemesh_orchestrator.runs.approvals import RunApprovals
+
+            self._approvals = RunApprovals(self.id, self._router.append, self._send_decision)
+        self._approvals.take(update)
+
+    async def _send_decision(self, decision: node_pb2.ApprovalDecision) -> None:
+        for host in list(self._hosts):
+            if any(instance.component == decision.component for instance in host.place.instances):
+                await host.send(node_pb2.HostRequest(decide=decision))
 
     def fail(self, fault: Fault) -> None:
         """Fails the run with an external fault, unless it has ended."""
@@ -239,6 +274,8 @@ class ActiveRun:
             self._inputs.stop()
             self.log.end_pacing()
             await self._hosts.end(verdict.reason or "the run has failed", deliver=not verdict.reason)
+            if self._approvals is not None:
+                await self._approvals.close()
             if self.on_stopped is not None:
                 self.on_stopped()
                 self.on_stopped = None
@@ -291,6 +328,9 @@ class ActiveRun:
         job = update_pb2.JobUpdate(state=self.state, placements=self._placements, edges=edges)
         self._inputs.summarize(job, self._secrets)
         self._router.report_state(job)
+        for host in self._hosts:
+            if host.place.merges_frames:
+                self._router.report_running(one.component for one in host.place.instances if not one.helper)
         await phases.start(self._hosts)
         work = [self._release_helpers(), self._deadlocks.watch(self._hosts)]
         if self._can_recover:
@@ -332,11 +372,17 @@ class ActiveRun:
         self._some_finished.set()
         if not self._verdict.stopping.is_set():
             self._verdict.add(*answer.result())
+        self._withdraw_approvals(host)
         for instance in host.place.instances:
             self._router.node_ended(instance.component)
 
+    def _withdraw_approvals(self, host: HostHandle) -> None:
+        if self._approvals is not None:
+            self._approvals.withdraw({instance.component for instance in host.place.instances})
+
     def _on_lost(self, host: HostHandle, fault: Fault) -> None:
         """Handles the loss of a started server: places its components again, unless the run is ending."""
+        self._withdraw_approvals(host)
         self._some_finished.set()
         if self._verdict.stopping.is_set():
             self._verdict.add(fault)

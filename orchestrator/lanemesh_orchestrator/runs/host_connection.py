@@ -65,6 +65,8 @@ class LocalConnection:
         """The responses of the host."""
         async for response in self._session.responses():
             yield response
+            for further in response.more:
+                yield further
 
     async def close(self, *, finished: bool = False) -> None:
         """Ends the session."""
@@ -114,20 +116,23 @@ class GrpcConnection:
             if not isinstance(response, node_pb2.HostResponse):  # gRPC has logged why
                 stream.call.cancel()
                 raise LanemeshError(bad_server(self._server, "it sent a frame that cannot be read"))
-            if self._place is not None and response.WhichOneof("frame") is not None:
-                self._place = None
-            yield response
+            for each in (response, *response.more):
+                if self._place is not None and each.WhichOneof("frame") is not None:
+                    self._place = None
+                yield each
         if await self._stream.call.code() is not grpc.StatusCode.OK:
             raise LanemeshError(await self._lost())
 
     async def close(self, *, finished: bool = False) -> None:
-        """Gives the stream to later runs if the run has `finished`. Otherwise half-closes it, and cancels it if the server does not
-        end it within 2 s."""
+        """Gives the stream back if the run has `finished`. Otherwise half-closes it, and cancels it if the server does not end it
+        within 2 s."""
         if self._closed:
             return
         self._closed = True
         has_served = self._has_sent or self._stream.used  # else its server does not know that it can carry a run
-        if not (finished and has_served and self._streams.give_back(self._address, self._stream)):
+        if finished and has_served:
+            self._streams.give_back(self._address, self._stream)
+        else:
             await self._stream.close()
 
     async def _replace(self, ended: HostStream) -> bool:

@@ -24,6 +24,9 @@ ENDED = frozenset(
 )
 """States in which a node has ended."""
 
+FROM_COMPONENTS = frozenset({update_pb2.APPROVAL_STATE_REQUESTED, update_pb2.APPROVAL_STATE_WITHDRAWN})
+"""States of an approval that a node server reports. The orchestrator decides."""
+
 FINISH_SECONDS = 10.0
 """Time limit for a node server to finish after its run was cancelled or has failed."""
 
@@ -79,6 +82,8 @@ class HostHandle:
         self._last_number = 0
         self._answers: dict[int, asyncio.Future[Answer | None]] = {}
         self._reader: asyncio.Task[None] | None = None
+        self._closed = False
+        """The host has finished, and the connection was closed."""
 
     def start_listening(self) -> None:
         """Starts to read the responses of the host."""
@@ -125,6 +130,11 @@ class HostHandle:
         """Reports the loss of a host that was lost before its start, as a later loss is reported."""
         self._on_lost(self, self.finished.result()[0])
 
+    @property
+    def is_done(self) -> bool:
+        """Whether the host has finished and its connection is closed, so that there is nothing to stop."""
+        return self.finished.done() and self._reader is not None and self._reader.done() and self._closed
+
     async def stop(self, reason: str) -> None:
         """Cancels what still runs on the host, waits up to 10 s for its end, and closes the connection."""
         if self._reader is None:  # nothing was sent
@@ -162,6 +172,7 @@ class HostHandle:
                         _settle(self.finished, response.finished.faults or self._unended())
                         self._answered()
                         await self._connection.close(finished=True)
+                        self._closed = True
                         return
             self.lose(server_lost(self.server, f"it left {'what it kept warm' if self.place.keep_warm else 'the run'}"))
         except LanemeshError as error:
@@ -240,7 +251,9 @@ class UpdateValidator:
             case "edge" | "trace":
                 edge = update.edge.edge_id if kind == "edge" else update.trace.edge_id
                 return "" if edge in self._incoming else f'the edge "{edge}", which does not end there'
-            case "progress" | "tool" | "log" | "helper":
+            case "approval" if update.approval.state not in FROM_COMPONENTS:
+                return "the decision of an approval, which is not for it to send"
+            case "progress" | "tool" | "log" | "helper" | "approval":
                 return self._component_violation(getattr(update, kind).component)
             case _:
                 return f"an update of the kind {kind or 'unknown'}, which it must not send"

@@ -80,6 +80,11 @@ class HostStreams:
         self._closed = False
 
     @property
+    def closing(self) -> int:
+        """Number of streams that are being closed."""
+        return len(self._closing)
+
+    @property
     def spare(self) -> int:
         """Number of streams that wait for a run."""
         return sum(len(streams) for streams in self._spare.values())
@@ -99,16 +104,16 @@ class HostStreams:
         self._timers.pop(stream).cancel()
         return stream
 
-    def give_back(self, address: str, stream: HostStream) -> bool:
-        """Keeps the stream of a finished run. Returns False if it is not kept: the caller has to close it."""
+    def give_back(self, address: str, stream: HostStream) -> None:
+        """Keeps the stream of a finished run, or closes it in the background if it is not needed or of no use."""
         spare = self._spare.get(address, ())
         if self._closed or len(spare) >= MAX_SPARE or not self._can_reuse(address) or stream.call.done():
-            return False
+            self._close(address, stream)
+            return
         stream.used = True
         self._spare.setdefault(address, deque()).append(stream)
         self._timers[stream] = asyncio.get_running_loop().call_later(SPARE_SECONDS, self._discard, address, stream)
         self._watch(address, stream)
-        return True
 
     async def close(self) -> None:
         """Closes the streams that wait for a run, and the connections."""
@@ -138,6 +143,9 @@ class HostStreams:
         self._spare[address].remove(stream)
         if not self._spare[address]:
             del self._spare[address]
-        task = asyncio.create_task(stream.close(), name=f"close a spare stream to {address}")
+        self._close(address, stream)
+
+    def _close(self, address: str, stream: HostStream) -> None:
+        task = asyncio.create_task(stream.close(), name=f"close a stream to {address}")
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)

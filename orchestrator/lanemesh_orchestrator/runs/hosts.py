@@ -121,15 +121,20 @@ class RunHosts(Collection[HostHandle]):
     async def end(self, reason: str, *, deliver: bool) -> None:
         """Stops and removes every host at the end of the run. `deliver`: stops the hosts of this process up to a second later, so
         that their targets deliver the items that were sent before a failure."""
-        remote = asyncio.gather(*(host.stop(reason) for host in self if host.server != LOCAL))
+        going = [host for host in self if not host.is_done]
+        if going:
+            await self._stop(going, reason, deliver=deliver)
+        self.by_name.clear()  # an ended run is kept for its log; the calls of its hosts would use more memory
+
+    async def _stop(self, hosts: Iterable[HostHandle], reason: str, *, deliver: bool) -> None:
+        remote = asyncio.gather(*(host.stop(reason) for host in hosts if host.server != LOCAL))
         try:
             if deliver:
                 await asyncio.wait([remote], timeout=DELIVERY_SECONDS)
         except asyncio.CancelledError:
             remote.cancel()
             raise
-        await asyncio.gather(remote, *(host.stop(reason) for host in self if host.server == LOCAL))
-        self.by_name.clear()  # an ended run is kept for its log; the calls of its hosts would use more memory
+        await asyncio.gather(remote, *(host.stop(reason) for host in hosts if host.server == LOCAL))
 
 
 async def stop_all(hosts: Collection[HostHandle], reason: str) -> None:

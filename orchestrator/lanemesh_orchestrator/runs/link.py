@@ -72,6 +72,10 @@ class LocalRunLink:
         if self._run is not None:
             self._run.cancel(reason)
 
+    async def decide(self, decision: run_pb2.DecideApprovalRequest) -> None:
+        """Decides an approval."""
+        await self.run.decide(decision)
+
     async def close(self) -> None:
         """Cancels the run unless it has ended, and waits for its terminal update."""
         if self._run is None:
@@ -106,3 +110,23 @@ class LocalDetachedLink:
             run.cancel(reason)
         else:
             await self._history.record(self._run_id)  # raises if there is no such run
+
+    async def decide(self, decision: run_pb2.DecideApprovalRequest) -> None:
+        """Decides an approval."""
+        await decide(self._runs, self._history, decision)
+
+
+async def decide(runs: Runs, history: History, decision: run_pb2.DecideApprovalRequest) -> None:
+    """Decides an approval of a run for a client.
+
+    Raises:
+        LanemeshError: the run is not known or has ended, or no such approval is pending.
+    """
+    run = runs.find(decision.run_id)
+    if run is not None:
+        await run.decide(decision)
+        return
+    await history.record(decision.run_id)
+    from lanemesh_orchestrator.runs.approvals import ended_error
+
+    raise ended_error(decision.run_id)

@@ -105,7 +105,14 @@ async def send_to_all(
 ) -> None:
     """Sends a request to every host concurrently. The host of this process is the last, since it keeps the event loop busy."""
     in_order = sorted(hosts, key=lambda host: host.server == LOCAL)
-    await asyncio.gather(*(host.send(make_request(host)) for host in in_order))
+    if len(in_order) <= 1:
+        for host in in_order:
+            await host.send(make_request(host))
+        return
+    from lanemesh._aio.eager import EagerCoroutine  # an embedded run has one host
+
+    for begun in [EagerCoroutine(host.send(make_request(host))) for host in in_order]:
+        await begun
 
 
 @contextlib.asynccontextmanager

@@ -114,6 +114,7 @@ def record_of(run: ActiveRun) -> run_pb2.RunRecord:
     if run.error is not None:
         record.error.CopyFrom(run.error.to_proto())
     record.placements.extend(run.placements)
+    record.approvals.extend(run.approvals)
     return record
 
 
@@ -147,5 +148,8 @@ async def page(history: History, request: run_pb2.ListRunsRequest) -> run_pb2.Li
     found = await history.records(wanted)
     token = str(found[-1][0]) if len(found) == wanted.most else ""
     for _, record in found:
-        del record.placements[:]  # a page of large pipelines would exceed the size limit of a message
+        del (
+            record.placements[:],
+            record.approvals[:],
+        )  # a page of large pipelines would exceed the size limit of a message
     return run_pb2.ListRunsResponse(runs=[record for _, record in found], next_page_token=token)

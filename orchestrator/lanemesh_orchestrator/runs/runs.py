@@ -7,6 +7,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -177,18 +178,23 @@ class Runs:
         self._gate.check()
         homes = options.homes
         assignment = Assignment(self._admission, graph, address=self.address, embedded=self._embedded, homes=homes)
-        ticket = self._gate.enter()
         run_id = f"run-{os.urandom(6).hex()}"
         stored, weight = self.journal is not None, _weight_of(graph)
-        updates = UpdateLog(owned=options.owned, stored=stored, memory=self.memory, weight=weight)
+        with ExitStack() as undo:  # until the task of the run exists, which frees all of this at its end
+            undo.callback(assignment.end)
+            ticket = self._gate.enter()
+            undo.callback(ticket.leave)
+            updates = UpdateLog(owned=options.owned, stored=stored, memory=self.memory, weight=weight)
+            undo.callback(updates.discard)
+            run = ActiveRun(run_id, graph, updates, assignment, ticket, self.dial, options)
+            if self.journal is not None:
+                updates.sink = self.journal.begin(run)
+            task = asyncio.create_task(run.execute(), name=run_id)
+            undo.pop_all()
         updates.on_forgotten = partial(self._forget, run_id)
-        run = ActiveRun(run_id, graph, updates, assignment, ticket, self.dial, options)
-        if self.journal is not None:
-            run.log.sink = self.journal.begin(run)
         self._broker.begin(run_id)
         run.on_stopped = partial(self._broker.end, run_id)
         self._runs[run_id] = run
-        task = asyncio.create_task(run.execute(), name=run_id)
         self._tasks[run_id] = task
         task.add_done_callback(lambda _: self._ended(run_id, assignment, ticket))
         return run

@@ -22,6 +22,7 @@ from lanemesh_orchestrator.pipeline import Graph, PipelineFault, PipelineInvalid
 from lanemesh_orchestrator.runs.active_run import ActiveRun, RunOptions
 from lanemesh_orchestrator.runs.frames import Frames, fill
 from lanemesh_orchestrator.runs.inputs import decode_all, is_large
+from lanemesh_orchestrator.runs.link import decide
 from lanemesh_orchestrator.runs.owner_call import OwnerCall
 from lanemesh_orchestrator.runs.records import History, page
 from lanemesh_orchestrator.runs.runs import Runs
@@ -124,6 +125,16 @@ class RunService(run_pb2_grpc.RunServiceServicer):
         state = run.state
         run.cancel(request.reason or "cancelled by a client")
         return run_pb2.CancelRunResponse(state=state)
+
+    async def DecideApproval(
+        self, request: run_pb2.DecideApprovalRequest, context: Context
+    ) -> run_pb2.DecideApprovalResponse:
+        """Approves or refuses a call for which a component waits."""
+        try:
+            await decide(self._runs, self._history, request)
+        except LanemeshError as error:
+            await abort(context, error.fault)
+        return run_pb2.DecideApprovalResponse()
 
     async def ValidatePipeline(
         self, request: run_pb2.ValidatePipelineRequest, context: Context

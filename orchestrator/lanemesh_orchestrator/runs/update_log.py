@@ -5,6 +5,7 @@ Node servers coalesce updates before they send them: see `lanemesh.server.host.r
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
@@ -33,6 +34,8 @@ ALONE_BYTES = 256 * 1024
 OFFERED_TIMES = 4
 """Factor of the owner's permitted lag in updates above which optional updates are dropped."""
 
+PASSES = 4
+"""How often a reader that was woken by no output lets other work of the event loop run, which may append more."""
 MAX_BATCH_UPDATES = 256
 """Most updates that are sent in one frame."""
 MAX_BATCH_BYTES = 256 * 1024
@@ -91,6 +94,8 @@ class UpdateLog:
         """Number of the latest update that was stored, or sent without being stored because the store failed."""
         self._in_store: float = 0 if stored else inf
         """Number of the latest update that the store has; infinite without a store."""
+        self._last_output = 0
+        """Number of the latest output."""
         self._offered = 0
         """Number of optional updates since the last read."""
         self._offered_bytes = 0
@@ -123,6 +128,8 @@ class UpdateLog:
         update.sequence = self.last
         if not update.HasField("time"):
             stamp(update.time)
+        if update.HasField("output"):
+            self._last_output = self.last
         self._append(update, update.ByteSize())
 
     def append_texts(self, component: str, port: str, texts: list[str]) -> None:
@@ -130,7 +137,7 @@ class UpdateLog:
         if self.closed:
             return
         outputs = TextOutputs(component, port, texts, first=self.last + 1, time=time.time_ns())
-        self.last += len(texts)
+        self._last_output = self.last = self.last + len(texts)
         self._append(outputs, outputs.size)
 
     def _append(self, entry: Entry, size: int) -> None:
@@ -224,6 +231,10 @@ class UpdateLog:
         """Handles the end of the run, after the terminal update: its memory may be needed for other runs."""
         self._account.end()
 
+    def discard(self) -> None:
+        """Frees the memory of a run that could not be started."""
+        self._account.remove()
+
     async def read(
         self, from_sequence: int = 1, *, paces: bool = True
     ) -> AsyncGenerator[update_pb2.Update | run_pb2.Gap, None]:
@@ -268,6 +279,7 @@ class UpdateLog:
                 return
             else:
                 await self._appended.wait()
+                await self._gather(wanted)
 
     # The owner, which acknowledges what it has taken
 
@@ -296,6 +308,14 @@ class UpdateLog:
                 raise _half_closed(self._sent_to)
             else:
                 await self._appended.wait()
+                await self._gather(wanted)
+
+    async def _gather(self, wanted: int) -> None:
+        """Returns when an output has to be sent, or when what was appended together is there."""
+        for _ in range(PASSES):
+            if self.closed or self._last_output >= wanted:
+                return
+            await asyncio.sleep(0)
 
     def _next_for_owner(self, wanted: int) -> Portion | None:
         """The next updates within the window; None if there is none now."""

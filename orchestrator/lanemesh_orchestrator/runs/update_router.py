@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from lanemesh.codec import encode_into
@@ -66,6 +66,8 @@ class UpdateRouter:
         """Components whose end is not reported yet, helpers aside."""
         self.all_ended = asyncio.Event()
         """Set when `going` is empty."""
+        self.on_approval: Callable[[update_pb2.Update], None] | None = None
+        """Takes the requests and withdrawals of approvals, and appends them to the log."""
         self._run_id = run_id
         self._log = log
         self._verdict = verdict
@@ -97,8 +99,12 @@ class UpdateRouter:
         if self._offsets is not None:
             self._offsets.apply(update)
         self._observe(update)
-        if kind in ("progress", "tool"):
+        if kind in ("progress", "tool", "approval"):
             await self._log.wait_for_capacity()
+        if kind == "approval":
+            if self.on_approval is not None:
+                self.on_approval(update)
+            return
         self._append(update)
         if kind == "node" and update.node.state in ENDED:
             self._judge(update.node)
@@ -130,6 +136,13 @@ class UpdateRouter:
         job.run_id = self._run_id
         self._append(update_pb2.Update(job=job))
 
+    def report_running(self, components: Iterable[str]) -> None:
+        """Appends that components are running, which their servers do not report."""
+        for component in components:
+            update = update_pb2.Update()
+            update.node.component, update.node.state = component, update_pb2.NODE_STATE_RUNNING
+            self._append(update)
+
     def warn_of_untraced(self, servers: Mapping[str, ServerAddress]) -> None:
         """Logs a warning for each component on a server without the feature "traces", if the run requests traces."""
         if self._is_traced:
@@ -155,6 +168,10 @@ class UpdateRouter:
             self._log.append(rest)
         self.report_state(job)
         self._log.close()
+
+    def append(self, update: update_pb2.Update) -> None:
+        """Appends an update of the orchestrator itself."""
+        self._append(update)
 
     def _append(self, update: update_pb2.Update) -> None:
         if self._steps is not None:

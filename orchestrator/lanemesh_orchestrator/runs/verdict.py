@@ -55,13 +55,15 @@ class Verdict:
         self._steps = steps
         self._faults: list[Fault] = []
         self._awaiting_primary: asyncio.Task[None] | None = None
+        self._until: set[asyncio.Future[None]] = set()
+        """Are done when the run has to end: those of the present calls of `until`."""
 
     def cancel(self, reason: str) -> bool:
         """Cancels the run unless it is already ending. Returns whether it was cancelled."""
         if self.stopping.is_set():
             return False
         self.reason = self._secrets.hidden(valid_unicode(reason)) or "cancelled"
-        self.stopping.set()
+        self._stop()
         return True
 
     def add(self, *faults: Fault) -> None:
@@ -74,7 +76,7 @@ class Verdict:
                 self._steps.fault(shown)
             self._faults.append(shown)
             if not fault.secondary:
-                self.stopping.set()
+                self._stop()
             elif self._awaiting_primary is None and not self.stopping.is_set():
                 self._awaiting_primary = asyncio.create_task(
                     self._await_primary(), name=f"{self._run_id} primary fault"
@@ -109,20 +111,22 @@ class Verdict:
 
     async def conclude(self) -> None:
         """Ends the verdict: the run stops, and no primary fault is awaited any more."""
-        self.stopping.set()
+        self._stop()
         if self._awaiting_primary is not None:
             self._awaiting_primary.cancel()
             await asyncio.gather(self._awaiting_primary, return_exceptions=True)
 
     async def until(self, answers: Iterable[asyncio.Future[Any]], *, first: bool = False) -> None:
         """Waits until all of the futures are done, or if `first` one of them, or until the run has to end."""
-        stopping = asyncio.create_task(self.stopping.wait())
+        stopping: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         waiting: set[asyncio.Future[Any]] = {answer for answer in answers if not answer.done()}
+        self._until.add(stopping)
         try:
-            while waiting and not stopping.done():
+            while waiting and not self.stopping.is_set():
                 done, _ = await asyncio.wait([*waiting, stopping], return_when=asyncio.FIRST_COMPLETED)
                 waiting = set() if first else waiting - done
         finally:
+            self._until.discard(stopping)
             stopping.cancel()
 
     async def unless_stopping(self, work: Coroutine[Any, Any, T]) -> T | None:
@@ -138,6 +142,13 @@ class Verdict:
             await asyncio.gather(task, return_exceptions=True)
         return None if task.cancelled() else task.result()
 
+    def _stop(self) -> None:
+        """Makes the run end."""
+        self.stopping.set()
+        for waiter in self._until:
+            if not waiter.done():
+                waiter.set_result(None)
+
     async def _await_primary(self) -> None:
         """Waits for the primary fault that has caused a secondary one, for a limited time."""
         try:
@@ -146,4 +157,4 @@ class Verdict:
         except Exception:
             log.exception("run %s: its node servers could not be asked for the primary fault", self._run_id)
         finally:
-            self.stopping.set()
+            self._stop()

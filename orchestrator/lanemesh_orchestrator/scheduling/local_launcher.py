@@ -131,7 +131,7 @@ class LocalLauncher:
     async def _spawn(self, interpreter: str, module: str, *arguments: str) -> asyncio.subprocess.Process:
         process = await asyncio.create_subprocess_exec(
             *(interpreter, "-P", "-m", module),  # -P: files of the working directory do not shadow modules
-            *(*arguments, "--log-level", self._log_level, "--leash"),
+            *(*arguments, "--log-level", self._log_level, "--exit-with-parent"),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,

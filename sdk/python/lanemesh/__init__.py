@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from lanemesh.client.sync_runs import SyncDetachedRun, SyncRequest, SyncRun
     from lanemesh.client.tools import MeshTool
     from lanemesh.client.updates import (
+        ApprovalState,
+        ApprovalUpdate,
         EdgeShape,
         EdgeUpdate,
         HelperUpdate,
@@ -65,6 +67,7 @@ if TYPE_CHECKING:
     from lanemesh.faults import Code, Fault, LanemeshError
     from lanemesh.items import Envelope, Group
     from lanemesh.memory import MemoryEntry, MemoryQuery, MemoryScope, MemorySpace
+    from lanemesh.node.approvals import Approval
     from lanemesh.node.context import Context
     from lanemesh.node.environment import Environment
     from lanemesh.node.function_nodes import node
@@ -115,6 +118,8 @@ _HOMES = {
     "lanemesh.client.sync_runs": ("SyncDetachedRun", "SyncRequest", "SyncRun"),
     "lanemesh.client.tools": ("MeshTool",),
     "lanemesh.client.updates": (
+        "ApprovalState",
+        "ApprovalUpdate",
         "EdgeShape",
         "EdgeUpdate",
         "HelperUpdate",
@@ -167,6 +172,7 @@ _HOMES = {
         "Video",
     ),
     "lanemesh.pipeline_faults": ("PipelineFault", "PipelineInvalid", "Severity"),
+    "lanemesh.node.approvals": ("Approval",),
     "lanemesh.node.context": ("Context",),
     "lanemesh.node.helper_clients": ("AgentClient", "LlmClient", "MemoryClient", "ToolClient"),
     "lanemesh.node.inputs": ("Inputs",),
@@ -188,6 +194,9 @@ __all__ = [
     "AgentRequest",
     "AgentThought",
     "Answer",
+    "Approval",
+    "ApprovalState",
+    "ApprovalUpdate",
     "Audio",
     "ChatEvent",
     "ChatFinish",

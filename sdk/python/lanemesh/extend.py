@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from lanemesh.control.remote_tools import RemoteTools
     from lanemesh.control.tools import CallableTool
     from lanemesh.json_text import json_depth, read_json, to_json
+    from lanemesh.mesh_of import mesh_of
     from lanemesh.node.callables import innermost
     from lanemesh.node.runtime.resources import Reloadable
     from lanemesh.node.user_functions import call_function, in_thread
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from lanemesh.tools.errors import CallFailed
     from lanemesh.tools.function import ToolFunction
     from lanemesh.tools.mark import options_of
+    from lanemesh.tools.results import result_of
     from lanemesh.values import INT_MAX, INT_MIN, MAX_JSON_DEPTH, copy_json
 
 _HOMES = {
@@ -34,6 +36,7 @@ _HOMES = {
     "lanemesh.control.llm": ("ChatClient",),
     "lanemesh.control.tools": ("CallableTool",),
     "lanemesh.json_text": ("json_depth", "read_json", "to_json"),
+    "lanemesh.mesh_of": ("mesh_of",),
     "lanemesh.node.callables": ("innermost",),
     "lanemesh.node.runtime.resources": ("Reloadable",),
     "lanemesh.node.user_functions": ("call_function", "in_thread"),
@@ -43,6 +46,7 @@ _HOMES = {
     "lanemesh.tools.errors": ("CallFailed",),
     "lanemesh.tools.function": ("ToolFunction",),
     "lanemesh.tools.mark": ("options_of",),
+    "lanemesh.tools.results": ("result_of",),
     "lanemesh.values": ("INT_MAX", "INT_MIN", "MAX_JSON_DEPTH", "copy_json"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -67,10 +71,12 @@ __all__ = [
     "innermost",
     "json_depth",
     "matches_host",
+    "mesh_of",
     "not_permitted",
     "options_of",
     "read_json",
     "rendered",
+    "result_of",
     "to_json",
 ]
 

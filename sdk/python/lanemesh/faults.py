@@ -72,7 +72,7 @@ class Fault:
     calls carry it, frames and updates do not."""
 
     def as_secondary(self, **details: str) -> Fault:
-        """The same fault as its consequences tell it, with further details."""
+        """The same fault as its consequences report it, with further details."""
         return replace(self, secondary=True, details={**self.details, **details})
 
     def located(self, **details: str) -> Fault:
@@ -168,7 +168,7 @@ class Fault:
 
     @classmethod
     def from_exception(cls, error: BaseException, **details: str) -> Fault:
-        """The fault that an exception tells of: its own if it is ours, else "node-error" with type, message, traceback.
+        """The fault of an exception: its own if it is ours, else "node-error" with type, message, traceback.
 
         One that was raised from, or while handling, a secondary fault is secondary too. Never raises, whatever the exception does.
         """

@@ -25,6 +25,9 @@ class Feature(StrEnum):
     """`Place.trace` and `TraceUpdate`."""
     QUICK_STARTS = "quick-starts"
     """`Place.opens_lanes_at_start`, and several runs, one after the other, on one `Host` stream."""
+    MERGED_FRAMES = "merged-frames"
+    """`Place.merges_frames`: several responses in one frame, and lanes whose first frame carries items, and whose last items carry
+    the end."""
 
 
 FEATURES = frozenset(Feature)

@@ -208,7 +208,7 @@ def admit_metadata(metadata: Mapping[str, str]) -> FrozenDict:
 
 
 def refusal(lane_type: LaneType, error: Exception, where: str) -> ValueRefused:
-    """The error that tells why a lane may not carry a value."""
+    """The error that reports why a lane may not carry a value."""
     return ValueRefused(
         Fault(
             code=Code.INVALID_ARGUMENT,

@@ -7,10 +7,10 @@ PROTOCOL_VERSION = 1
 IDLE_FRAME_SECONDS = 20.0
 """Idleness after which a long-lived stream carries an empty frame, since proxies cut silent streams."""
 UNSAID_SECONDS = 25.0
-"""How long the end of a lane that broke waits to be told that the server of the other end is lost: a frozen one is noticed within
-20 s. For the lanes of recoverable components only."""
+"""How long the end of a lane that broke waits for the report that the server of the other end is lost: a frozen server is detected
+within 20 s. For the lanes of recoverable components only."""
 DETACHED_SECONDS = 660.0
-"""How long it waits, once it was told, for the component to be placed again; models may load in this time."""
+"""How long it waits after that report for the component to be placed again; models may load in this time."""
 
 
 def control_edge_id(invoker: str, helper: str, class_type: str, name: str) -> str:

@@ -1,4 +1,4 @@
-"""Secret values of configs: found in a config, and left out of what is told and logged.
+"""Secret values of configs: found in a config, and left out of what is reported and logged.
 
 Data is not looked at: a node that sends its secret as an item has sent it.
 """
@@ -52,7 +52,7 @@ class Secrets:
         """The fault without secrets in its message, its traceback and its details."""
         if self._pattern is None:
             return fault
-        details = {key: told if key in _PLACES else self.hidden(told) for key, told in fault.details.items()}
+        details = {key: text if key in _PLACES else self.hidden(text) for key, text in fault.details.items()}
         return replace(
             fault, message=self.hidden(fault.message), traceback=self.hidden(fault.traceback), details=details
         )
@@ -72,6 +72,9 @@ class Secrets:
                 self._hide(update.log, "message")
             case "tool":
                 self._hide_tool(update.tool)
+            case "approval":
+                for field in ("description", "arguments_json", "reason"):
+                    self._hide(update.approval, field)
 
     def hide_call(self, trace: update_pb2.TraceUpdate) -> None:
         """Takes secrets out of a request or an answer of a control connection."""

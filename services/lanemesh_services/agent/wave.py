@@ -2,69 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+import asyncio
+import json
+import secrets
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
 from typing import Annotated, Any, ClassVar
 
 from lanemesh import (
+    AgentEvent,
+    AgentRequest,
+    AgentThought,
     Answer,
-    ChatFinish,
-    ChatText,
     Context,
     In,
     Invokes,
+    LanemeshError,
     Node,
     Out,
     Pieces,
     Question,
     ToolCall,
-    ToolClient,
     ToolProgress,
     ToolResult,
     ToolSpec,
-    Usage,
 )
-from pydantic import BaseModel, Field
+from lanemesh.extend import to_json
 
-from lanemesh_services.agent.answer_gate import AnswerGate
-from lanemesh_services.agent.calls import CallLimits, call_tools
-from lanemesh_services.agent.conversation import Conversation
-from lanemesh_services.instructions import Instructions
-from lanemesh_services.llm.schemas import answer_data
+from lanemesh_services.agent.config import AgentConfig
+from lanemesh_services.agent.loop import AgentLoop, KeepResult, ReportStep, Step
+from lanemesh_services.agent.toolbox import TASK_PARAMETERS, Toolbox
 
 Pair = tuple[str, Any]
+MAX_STEPS = 64
+"""Most steps of an agent that wait for its caller."""
 
 
 class AgentWave(Node):
     """An agent that answers questions with a model and tools.
 
     In each wave the model may think and call tools; all calls of a wave run at the same time. A turn without calls is the answer.
-    Thoughts, calls, progress and results are reported as they happen; the answer streams.
+    Thoughts, calls, progress and results are reported as they happen; the answer streams. It may be a helper of other agents: as
+    an agent, or as a tool with the name of its component.
     """
 
     aliases = ("agent_rocketride",)
-    invokes: ClassVar = (Invokes("llm", 1, 1), Invokes("tool", 0, None))
+    invokes: ClassVar = (
+        Invokes("llm", 1, 1),
+        Invokes("tool", 0, None),
+        Invokes("agent", 0, None),
+        Invokes("memory", 0, 1),
+    )
+    offers: ClassVar = ("agent", "tool")
 
-    class Config(BaseModel):
+    class Config(AgentConfig):
         """Settings of an agent."""
-
-        instructions: Instructions = Field(
-            "", description="Instructions for the agent; they precede those of the question."
-        )
-        max_waves: int = Field(
-            8, ge=1, le=100, description="Maximum number of waves of tool calls; then the agent must answer."
-        )
-        tool_timeout: float = Field(60.0, gt=0, le=3600, description="Time limit of one tool call, in seconds.")
-        max_calls: int = Field(16, ge=1, le=256, description="Maximum number of tool calls of one wave.")
-        max_result: int = Field(
-            20_000, ge=100, le=1_000_000, description="Maximum length of a tool's result, in characters."
-        )
-        holdback: int = Field(
-            80,
-            ge=1,
-            le=100_000,
-            description="Characters of a turn that are held back in case they are a thought; more text is the answer.",
-        )
 
     questions: Annotated[In[Question], "What is asked."]
     answers: Annotated[
@@ -74,130 +66,105 @@ class AgentWave(Node):
 
     async def gen_process(self, context: Context) -> AsyncGenerator[Pair, None]:
         """Answers one question."""
-        tools = context.tools  # it can do without: then there are none
-        work = _Work(self.config, context, self.questions, tools, await tools.specs())
-        async with aclosing(work.answer()) as pairs:
-            async for pair in pairs:
-                yield pair
+        loop = await self._loop(context, self.questions, _reporting(context))
+        async with aclosing(loop.answer()) as pieces:
+            async for piece in pieces:
+                if isinstance(piece, Answer):
+                    yield "answers", piece
+                else:
+                    yield "text", piece
+                    yield "answers", Answer(text=piece)
+
+    async def run_agent(self, context: Context, request: AgentRequest) -> AsyncGenerator[AgentEvent, None]:
+        """Answers a task of another node."""
+        question = _question(request)
+        steps: asyncio.Queue[AgentEvent | None] = asyncio.Queue(MAX_STEPS)
+        reported = _reporting(context)
+
+        async def report(step: Step, wave: int) -> None:
+            await reported(step, wave)
+            await steps.put(AgentEvent(AgentThought(step) if isinstance(step, str) else step, max(1, wave)))
+
+        loop = await self._loop(context, question, report, max_waves=request.max_waves)
+        work = asyncio.create_task(_queue(loop, steps), name=f"{context.component} task")
+        try:
+            while (event := await steps.get()) is not None:
+                yield event
+            await work
+        finally:
+            work.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await work
+
+    async def list_tools(self, context: Context) -> list[ToolSpec]:
+        """The agent as one tool, with the name of its component."""
+        return [ToolSpec(context.component, self.config.description or "Answers a task.", TASK_PARAMETERS)]
+
+    async def call_tool(self, context: Context, call: ToolCall) -> AsyncGenerator[ToolProgress | ToolResult, None]:
+        """Answers a task that a model gives to the agent as a tool."""
+        try:
+            task = json.loads(call.arguments or "{}")["task"]
+            question = Question(str(task))
+        except (ValueError, KeyError, TypeError, RecursionError):
+            yield ToolResult('{"error": "the arguments must be {\\"task\\": \\"...\\"}"}', is_error=True)
+            return
+        loop = await self._loop(context, question, _reporting(context))
+        texts: list[str] = []
+        wave = 0
+        async with aclosing(loop.answer()) as pieces:
+            async for piece in pieces:
+                if loop.wave != wave:
+                    wave = loop.wave
+                    yield ToolProgress(f"wave {wave}")
+                if isinstance(piece, str):
+                    texts.append(piece)
+        yield ToolResult(to_json("".join(texts)))
+
+    async def _loop(self, context: Context, question: Question, report: ReportStep, *, max_waves: int = 0) -> AgentLoop:
+        toolbox = await Toolbox.of(context)
+        return AgentLoop(self.config, context, question, toolbox, report, max_waves=max_waves, keep=_keeping(context))
 
 
-class _Work:
-    """The processing of one question."""
+async def _queue(loop: AgentLoop, steps: asyncio.Queue[AgentEvent | None]) -> None:
+    """Queues the pieces of the answer among the other steps, then None. Only the caller cancels it, and reads no further then."""
+    try:
+        async with aclosing(loop.answer()) as pieces:
+            async for piece in pieces:
+                answer = Answer(text=piece) if isinstance(piece, str) else piece
+                await steps.put(AgentEvent(answer, max(1, loop.wave)))
+    except Exception:
+        await steps.put(None)
+        raise
+    await steps.put(None)
 
-    def __init__(
-        self,
-        config: Any,
-        context: Context,
-        question: Question,
-        tools: ToolClient,
-        specs: Sequence[ToolSpec],
-    ) -> None:
-        self._config = config
-        self._context = context
-        self._structured = question.schema is not None
-        self._tools = tools
-        self._specs = specs
-        self._conversation = Conversation(question, config.instructions)
-        self._limits = CallLimits(
-            timeout_seconds=config.tool_timeout,
-            max_calls=config.max_calls,
-            max_result_characters=config.max_result,
-        )
-        self._wave = 0
-        self._said = ""
-        self._calls: list[ToolCall] = []
-        self._finish_reason = ""
-        self._paragraph = False
 
-    async def answer(self) -> AsyncGenerator[Pair, None]:
-        """Runs all waves, then ends the answer."""
-        exhausted = False
-        while True:
-            self._wave += 1
-            exhausted = bool(self._specs) and self._wave > self._config.max_waves
-            if exhausted:
-                await self._report_exhausted()
-            offered: Sequence[ToolSpec] = () if exhausted else self._specs
-            async with aclosing(self._turn(offered)) as pairs:
-                async for pair in pairs:
-                    yield pair
-            if not offered:
-                break
-            if self._calls:
-                results = await call_tools(self._tools, self._calls, self._limits, self._report)
-                self._conversation.add_results(results)
-            elif self._structured:
-                self._specs = ()  # one more turn, which can follow the schema because it has no tools
-                self._conversation.add_request("Give the answer now, in the requested form.")
-            else:
-                break
-        if exhausted and not self._structured:
-            note = f"[Stopped after {self._config.max_waves} waves of tool calls, the limit of max_waves.]"
-            self._paragraph = bool(self._said)
-            for pair in self._emit_text(note):
-                yield pair
-        yield "answers", self._last(exhausted)
+def _question(request: AgentRequest) -> Question:
+    *history, last = request.messages
+    return Question(last.content, request.instructions, tuple(history), schema=request.schema)
 
-    async def _turn(self, offered: Sequence[ToolSpec]) -> AsyncGenerator[Pair, None]:
-        """Runs one turn of the model: sends text as the answer, reports thoughts and calls."""
-        holdback = 0 if not offered else None if self._structured else self._config.holdback
-        gate = AnswerGate(holdback)
-        self._calls = []
-        self._finish_reason = "stop"
-        request = self._conversation.request(offered)
-        turn = self._context.llm.stream(request.messages, tools=request.tools, schema=request.schema)
-        async with aclosing(turn) as events:
-            async for event in events:
-                match event:
-                    case ChatText():
-                        for pair in self._emit_text(gate.push(event.text)):
-                            yield pair
-                    case ToolCall() if offered:
-                        await self._think(gate.tool_call())
-                        call = self._conversation.identified(event, self._wave)
-                        self._calls.append(call)
-                        await self._report(call)
-                    case ToolCall():
-                        self._context.log.warning("the model calls %s, which is not one of its tools", event.name)
-                    case Usage():
-                        self._conversation.count(event)
-                    case ChatFinish():
-                        self._finish_reason = event.reason
-        rest, thought = gate.finish()
-        for pair in self._emit_text(rest):
-            yield pair
-        await self._think(thought)
-        self._conversation.add_turn(gate.text, self._calls)
-        self._paragraph = self._paragraph or (bool(self._calls) and gate.answered)
 
-    def _emit_text(self, text: str) -> list[Pair]:
-        if not text:
-            return []
-        if self._paragraph:  # text of an earlier turn was sent before a call: the next text is a new paragraph
-            text, self._paragraph = "\n\n" + text, False
-        self._said += text
-        return [("text", text), ("answers", Answer(text=text))]
+def _reporting(context: Context) -> ReportStep:
+    async def report(step: Step, wave: int) -> None:
+        await context.report_tool(step, wave=wave)
 
-    async def _think(self, thought: str) -> None:
-        if thought:
-            await self._report(thought)
+    return report
 
-    async def _report(self, event: str | ToolCall | ToolProgress | ToolResult) -> None:
-        await self._context.report_tool(event, wave=self._wave)
 
-    async def _report_exhausted(self) -> None:
-        most = self._config.max_waves
-        self._context.log.warning("max_waves reached: %d waves of tool calls without an answer", most)
-        await self._think(f"max_waves reached: {most} waves of tool calls. I must answer now, without tools.")
-        self._conversation.add_request(
-            f"You have used all {most} waves of tool calls. Answer the question now from what you know, without tools."
-        )
+def _keeping(context: Context) -> KeepResult | None:
+    """Keeps results in the connected memory, if there is one. A failure is logged once."""
+    if not len(context.memories):
+        return None
+    memory = context.memory.space("run", namespace=context.component)
+    prefix = secrets.token_hex(4)  # several questions of a run share the space
+    failed = False
 
-    def _last(self, exhausted: bool) -> Answer:
-        reason = "length" if exhausted or self._finish_reason == "length" else "stop"
-        data = None
-        if self._conversation.schema is not None and self._finish_reason != "length":
-            data, problem = answer_data(self._said, self._conversation.schema)
-            if problem:
-                self._context.log.warning("the answer has only text and no data: %s", problem)
-        return Answer(data=data, finish_reason=reason, usage=self._conversation.usage)
+    async def keep(key: str, content: str) -> None:
+        nonlocal failed
+        try:
+            await memory.put(f"{prefix}/{key}", json.loads(content))
+        except (LanemeshError, ValueError, TypeError) as error:
+            if not failed:
+                failed = True
+                context.log.warning("results are not kept in the memory: %s", error)
+
+    return keep

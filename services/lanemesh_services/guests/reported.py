@@ -107,6 +107,10 @@ class ReportedTools:
         """The tools of all helpers."""
         return await self._tools.specs()
 
+    def helper_of(self, name: str) -> str:
+        """The component of the helper that has a tool, by the last `specs`; empty if it is not known."""
+        return self._tools.helper_of(name)
+
     async def stream(
         self, call: ToolCall, timeout: float | None = None
     ) -> AsyncGenerator[ToolProgress | ToolResult, None]:

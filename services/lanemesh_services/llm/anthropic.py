@@ -88,7 +88,10 @@ class AnthropicEngine(HostedEngine):
         names = ToolNames(request.tools)
         turn = _Turn(self, names)
         body = self._body(request, schema, names)
-        async with await self._client.messages.create(**body, extra_body=self.options.extra or None) as events:
+        sampling = request.sampling  # the library no longer names these fields, which only older models accept
+        given = {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": sampling.top_k}
+        extra = {key: value for key, value in given.items() if value is not None} | dict(self.options.extra or {})
+        async with await self._client.messages.create(**body, extra_body=extra) as events:
             async for event in events:
                 for piece in turn.take(event):
                     yield piece
@@ -105,8 +108,6 @@ class AnthropicEngine(HostedEngine):
         }
         if system := "\n\n".join(turn.content for turn in request.messages if turn.role == "system" and turn.content):
             body["system"] = system
-        given = {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": sampling.top_k}
-        body |= {key: value for key, value in given.items() if value is not None}
         if sampling.stop:
             body["stop_sequences"] = list(sampling.stop)
         if request.tools:

@@ -51,6 +51,7 @@ class GeminiEngine(HostedEngine):
         """Makes the client. Imports the library, so it may block."""
         super().__init__(options)
         from google import genai
+        from google.genai.types import HttpOptions
 
         auth = ("x-goog-api-key", options.api_key) if options.api_key else None
         self._http = http_client(
@@ -60,13 +61,13 @@ class GeminiEngine(HostedEngine):
         self._client = genai.Client(
             vertexai=False,
             api_key="unused",
-            http_options={
-                "base_url": options.base_url,
-                "api_version": API_VERSION,
-                "httpx_async_client": self._http,
-                "timeout": max(1, int(options.timeout * 1000)),
-                "extra_body": dict(options.extra or {}),
-            },
+            http_options=HttpOptions(
+                base_url=options.base_url,
+                api_version=API_VERSION,
+                httpx_async_client=self._http,
+                timeout=max(1, int(options.timeout * 1000)),
+                extra_body=dict(options.extra or {}),
+            ),
         )
         self.signatures: OrderedDict[str, bytes] = OrderedDict()
         """The signatures of the calls of models that think, by the id of the call. The API wants them back."""

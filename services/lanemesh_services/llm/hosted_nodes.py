@@ -38,6 +38,7 @@ class HostedConfig(BaseModel):
     api_key: SecretStr | None = Field(
         None, description='Key of the server, from a variable: "${OPENAI_API_KEY}". Null: none is sent.'
     )
+    apikey: SecretStr | None = Field(None, description="The same as api_key; documents of RocketRide call it so.")
     temperature: float | None = Field(
         None, ge=0, le=2, description="0: the most probable tokens; null: as the server does."
     )
@@ -63,7 +64,7 @@ class HostedConfig(BaseModel):
         default={}, description="Further fields of each request, as the server's API defines them."
     )
 
-    @field_validator("api_key")
+    @field_validator("api_key", "apikey")
     @classmethod
     def _fits_in_a_header(cls, key: SecretStr | None) -> SecretStr | None:
         text = key.get_secret_value().strip() if key is not None else ""
@@ -110,7 +111,8 @@ class HostedModel(LanguageModel):
     @classmethod
     def plan(cls, config: Any) -> tuple[Hashable, Callable[[], Engine]]:
         """See `LanguageModel.plan`."""
-        key = config.api_key.get_secret_value() if config.api_key is not None else ""
+        given = config.api_key or config.apikey
+        key = given.get_secret_value() if given is not None else ""
         of_requests = {*_SETTINGS, "stop"}
         return (config.model_dump_json(exclude=of_requests), key), lambda: cls._engine(config, key)
 
@@ -142,6 +144,7 @@ class LlmOpenai(HostedModel):
     library = "openai"
     own_url = "https://api.openai.com/v1"
     variable = "OPENAI_API_KEY"
+    profiles: ClassVar = {"openai-4o": {"model": "gpt-4o"}, "openai-4o-mini": {"model": "gpt-4o-mini"}}
 
     class Config(HostedConfig):
         """Settings of a component."""
@@ -149,7 +152,7 @@ class LlmOpenai(HostedModel):
         api: Literal["chat", "responses"] = Field(
             "chat", description='"chat": Chat Completions; "responses": Responses.'
         )
-        base_url: Annotated[str, Field(json_schema_extra={"format": "server-url"})] = Field(
+        base_url: Annotated[str, Field(json_schema_extra={"format": "remote-url"})] = Field(
             "https://api.openai.com/v1", description="Address of the server, with the version in its path."
         )
 
@@ -174,7 +177,7 @@ class LlmAnthropic(HostedModel):
         """Settings of a component."""
 
         max_tokens: int | None = Field(4096, ge=1, description="Maximum number of tokens of one answer.")
-        base_url: Annotated[str, Field(json_schema_extra={"format": "server-url"})] = Field(
+        base_url: Annotated[str, Field(json_schema_extra={"format": "remote-url"})] = Field(
             "https://api.anthropic.com", description="Address of the server."
         )
 
@@ -198,7 +201,7 @@ class LlmGemini(HostedModel):
     class Config(HostedConfig):
         """Settings of a component."""
 
-        base_url: Annotated[str, Field(json_schema_extra={"format": "server-url"})] = Field(
+        base_url: Annotated[str, Field(json_schema_extra={"format": "remote-url"})] = Field(
             "https://generativelanguage.googleapis.com", description="Address of the server."
         )
 

@@ -18,7 +18,7 @@ from lanemesh_services.llm.engine import Sampling, check_request
 from lanemesh_services.llm.errors import closed, failed, not_followed, refused, template_refuses
 from lanemesh_services.llm.gguf_header import GgufHeader, control_tokens
 from lanemesh_services.llm.llamacpp_server import LlamaCppOptions, LlamaCppProcess
-from lanemesh_services.llm.messages import chat_messages, folded
+from lanemesh_services.llm.messages import folded, with_images, without_images
 from lanemesh_services.llm.schemas import AnswerSchema, begins_json
 
 EARLY = 64
@@ -117,8 +117,10 @@ class LlamaCppEngine:
 
     def _body(self, request: ChatRequest, schema: AnswerSchema | None) -> dict[str, Any]:
         sampling = Sampling.of(request)
+        if self._options.projector is None:
+            without_images(request, f"{self._options.path.name} without a projector")
         body: dict[str, Any] = {
-            "messages": chat_messages(request.messages),
+            "messages": with_images(request.messages),
             "stream": True,
             "stream_options": {"include_usage": True},
             "return_progress": True,  # so that the callback is also called between the batches of a long prompt

@@ -124,6 +124,8 @@ def loaded(xllamacpp: Any, options: dict[str, Any], output: Output) -> Any:
     """The server object with the loaded model."""
     parameters = xllamacpp.CommonParams()
     parameters.model.path = options["path"]
+    if options["projector"]:
+        parameters.mmproj.path = options["projector"]
     parameters.n_ctx = options["context_length"] * options["slots"]  # the server divides it among its slots
     parameters.n_parallel = options["slots"]
     parameters.n_batch = parameters.n_ubatch = PROMPT_BATCH

@@ -51,6 +51,8 @@ class LlamaCppOptions:
     """Number of threads; None: half of the CPUs, because more threads are far slower beside other work."""
     gpu_layers: int = -1
     """Layers on the GPU, if xllamacpp was built for one; -1: as many as fit."""
+    projector: Path | None = None
+    """The GGUF file with the model's projector of images ("mmproj"); None: it reads only text."""
 
 
 class LlamaCppProcess:
@@ -93,6 +95,8 @@ class LlamaCppProcess:
         header = read_header(options.path)
         check_chat_model(header)
         _check_context(header, options)
+        if options.projector is not None:
+            check_projector(options.projector)
         process = cls(options, header)
         try:
             process._load()
@@ -156,13 +160,15 @@ class LlamaCppProcess:
         self.guided = hello["guided"]
         if not hello["gpu"]:
             tokens = options.context_length * options.slots
-            memory.check_fits(options.path, self._header.file_bytes, self._header.cache_bytes(tokens))
+            projector = options.projector.stat().st_size if options.projector is not None else 0
+            memory.check_fits(options.path, self._header.file_bytes + projector, self._header.cache_bytes(tokens))
         settings = {
             "path": str(options.path.absolute()),
             "context_length": options.context_length,
             "slots": options.slots,
             "threads": options.threads or max(1, (os.cpu_count() or 1) // 2),
             "gpu_layers": options.gpu_layers,
+            "projector": str(options.projector.absolute()) if options.projector is not None else "",
         }
         assert self._process.stdin is not None
         with suppress(BrokenPipeError):  # it has ended: the next read gets the reason
@@ -261,6 +267,13 @@ class LlamaCppProcess:
 def _message(line: str) -> str:
     """A line of llama.cpp's log without time and level."""
     return line.split(": ", 1)[-1].strip()
+
+
+def check_projector(path: Path) -> None:
+    """Raises `ModelUnusable` if a file is no projector of images."""
+    if (architecture := read_header(path).architecture) != "clip":
+        hint = 'Give the file that the model\'s maker calls "mmproj".'
+        raise unusable(path, f'it is no projector of images: its architecture is "{architecture}"', hint)
 
 
 def _check_context(header: GgufHeader, options: LlamaCppOptions) -> None:

@@ -75,13 +75,21 @@ def folded(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         if message["role"] == "system":
             continue
         if system and message["role"] == "user":
-            message = {**message, "content": "\n\n".join([*system, message["content"]])}
+            message = {**message, "content": _joined("\n\n".join(system), message["content"])}
             system = []
         if made and _mergeable(made[-1], message):
-            made[-1] = {**message, "content": f"{made[-1]['content']}\n\n{message['content']}"}
+            made[-1] = {**message, "content": _joined(made[-1]["content"], message["content"])}
         else:
             made.append(message)
     return [{"role": "user", "content": "\n\n".join(system)}, *made] if system else made
+
+
+def _joined(before: Any, content: Any) -> Any:
+    """Two contents as one: texts, or lists of parts."""
+    if isinstance(before, str) and isinstance(content, str):
+        return f"{before}\n\n{content}"
+    parts = [[{"type": "text", "text": part}] if isinstance(part, str) else part for part in (before, content)]
+    return [*parts[0], *parts[1]]
 
 
 def _mergeable(before: dict[str, Any], message: dict[str, Any]) -> bool:
@@ -110,6 +118,26 @@ def image_bytes(image: Image) -> tuple[str, bytes] | None:
         return kind, b64decode(text, validate=True)
     except ValueError:
         raise refused("messages", "has an image with a data URL that is not base64") from None
+
+
+def with_images(messages: Iterable[Message]) -> list[dict[str, Any]]:
+    """The same as `chat_messages`, with the bytes of images after the text of their turn.
+
+    Raises `GenerationRefused` for an image with an address: the engine would fetch it in the network of its server.
+    """
+    made = []
+    for message in messages:
+        turn = _chat_message(message)
+        if message.images:
+            turn["content"] = [{"type": "text", "text": message.content}, *map(_held_image, message.images)]
+        made.append(turn)
+    return made
+
+
+def _held_image(image: Image) -> dict[str, Any]:
+    if image_bytes(image) is None:
+        raise refused("messages", f'has an image at "{image.uri:.80}"; this engine reads only the bytes of images')
+    return {"type": "image_url", "image_url": {"url": image_address(image)}}
 
 
 def without_images(request: ChatRequest, model: object) -> None:

@@ -159,11 +159,17 @@ class LlmLlamacpp(LanguageModel):
         )
         threads: int | None = Field(None, ge=1, description="Number of threads; null: half of the CPUs.")
         gpu_layers: int = Field(-1, ge=-1, description="Layers on the GPU, if there is one; -1: as many as fit.")
+        projector: str | None = Field(
+            None,
+            description='Path of the GGUF file with the model\'s projector of images ("mmproj"); null: it reads only text.',
+            json_schema_extra={"format": "path"},
+        )
 
     @classmethod
     def plan(cls, config: Any) -> tuple[Hashable, Callable[[], Engine]]:
         """See `LanguageModel.plan`."""
-        settings = config.model_dump(include={"model", "context_length", "slots", "threads", "gpu_layers"})
+        names = {"model", "context_length", "slots", "threads", "gpu_layers", "projector"}
+        settings = config.model_dump(include=names)
         return tuple(settings.values()), lambda: _llamacpp(settings)
 
 
@@ -174,8 +180,9 @@ def _llamacpp(settings: dict[str, Any]) -> Engine:
 
     model = settings["model"]
     path = tiny_gguf() if model == models.TINY_RANDOM else models.resolve(model)
-    others = {name: value for name, value in settings.items() if name != "model"}
-    return LlamaCppEngine.load(LlamaCppOptions(path=path, **others))
+    projector = models.resolve(settings["projector"]) if settings["projector"] is not None else None
+    others = {name: value for name, value in settings.items() if name not in ("model", "projector")}
+    return LlamaCppEngine.load(LlamaCppOptions(path=path, projector=projector, **others))
 
 
 class LlmTransformers(LanguageModel):
@@ -238,7 +245,9 @@ class Call(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(min_length=1, description="Name of the tool.")
-    arguments: dict[str, Any] = Field(default={}, description="Its arguments.")
+    arguments: dict[str, Any] | str = Field(
+        default={}, description="Its arguments: an object, or a text that is sent as it is, such as broken JSON."
+    )
 
 
 class Turn(BaseModel):
@@ -246,8 +255,9 @@ class Turn(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    text: str = Field("", description="Text of the model before its tool calls.")
+    text: str = Field(default="", description="Text of the model before its tool calls.")
     tool_calls: list[Call] = Field(default=[], description="Tool calls of the turn.")
+    fail: str = Field(default="", description="If set, the model fails with this message after the text and the calls.")
 
 
 class LlmScripted(LanguageModel):
@@ -260,6 +270,7 @@ class LlmScripted(LanguageModel):
             default=[], description="Its turns, in order; the last one is repeated. A text, or text and tool_calls."
         )
         delay: float = Field(0.0, ge=0, le=60, description="Seconds before each word.")
+        tools: bool = Field(True, description="Whether it takes tools; if not, it rejects requests with tools.")
 
     @classmethod
     async def load(cls, config: Any) -> Loaded:
@@ -268,10 +279,12 @@ class LlmScripted(LanguageModel):
 
         turns = [Turn(text=turn) if isinstance(turn, str) else turn for turn in config.script]
         script = [
-            ScriptedTurn(turn.text, tuple(ScriptedCall(call.name, call.arguments) for call in turn.tool_calls))
+            ScriptedTurn(
+                turn.text, tuple(ScriptedCall(call.name, call.arguments) for call in turn.tool_calls), turn.fail
+            )
             for turn in turns
         ]
-        return Loaded(ScriptedEngine(script, config.delay), None)
+        return Loaded(ScriptedEngine(script, config.delay, tools=config.tools), None)
 
     @classmethod
     async def unload(cls, resource: Loaded) -> None:

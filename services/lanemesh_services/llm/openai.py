@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterator, Mapping
-from typing import Any
+from typing import Any, get_args
 
 from lanemesh import ChatFinish, ChatRequest, ChatText, LanemeshError, Message, ToolCall
 
@@ -79,6 +79,11 @@ class OpenAiEngine(HostedEngine):
 class ChatCompletions(OpenAiEngine):
     """Speaks Chat Completions."""
 
+    def __init__(self, options: HostedOptions) -> None:
+        """See `OpenAiEngine`. The library imports the API when it is first used, which is here."""
+        super().__init__(options)
+        self._api = self._client.chat.completions
+
     def scanned_stops(self, request: ChatRequest) -> tuple[str, ...]:
         """See `HostedEngine.scanned_stops`."""
         stops = request.sampling.stop
@@ -89,7 +94,7 @@ class ChatCompletions(OpenAiEngine):
         names = ToolNames(request.tools)
         turn = _ChatTurn(self, names)
         body, extra = self._body(request, schema, names)
-        async with await self._client.chat.completions.create(**body, extra_body=extra) as chunks:
+        async with await self._api.create(**body, extra_body=extra) as chunks:
             async for chunk in chunks:
                 for piece in turn.take(chunk):
                     yield piece
@@ -132,6 +137,16 @@ class ChatCompletions(OpenAiEngine):
 class Responses(OpenAiEngine):
     """Speaks Responses. The server stores nothing: each request has the whole conversation."""
 
+    def __init__(self, options: HostedOptions) -> None:
+        """See `OpenAiEngine`. The library imports the API and its many types when they are first used, which is here."""
+        super().__init__(options)
+        from openai.types.responses import ResponseOutputItem, ResponseStreamEvent
+
+        for union in (ResponseStreamEvent, ResponseOutputItem):
+            for kind in get_args(get_args(union)[0]):
+                kind.model_rebuild()  # otherwise the first answer would, for a second in the event loop
+        self._api = self._client.responses
+
     def scanned_stops(self, request: ChatRequest) -> tuple[str, ...]:
         """See `HostedEngine.scanned_stops`."""
         return request.sampling.stop
@@ -141,7 +156,7 @@ class Responses(OpenAiEngine):
         names = ToolNames(request.tools)
         turn = _ResponsesTurn(self, names)
         body, extra = self._body(request, schema, names)
-        async with await self._client.responses.create(**body, extra_body=extra) as events:
+        async with await self._api.create(**body, extra_body=extra) as events:
             async for event in events:
                 for piece in turn.take(event):
                     yield piece

@@ -12,7 +12,7 @@ from typing import Any
 from lanemesh import ChatEvent, ChatFinish, ChatRequest, ChatText, ToolCall, Usage
 
 from lanemesh_services.llm.engine import Sampling, check_request
-from lanemesh_services.llm.errors import closed
+from lanemesh_services.llm.errors import closed, failed, refused
 from lanemesh_services.llm.text import StopScanner
 
 _WORD = re.compile(r"\s*\S+\s*?(?=\s|$)|\s+")
@@ -24,8 +24,8 @@ class ScriptedCall:
 
     name: str
     """Name of the tool."""
-    arguments: dict[str, Any]
-    """Its arguments."""
+    arguments: dict[str, Any] | str
+    """Its arguments; a text is sent as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,8 @@ class ScriptedTurn:
     """Its text."""
     tool_calls: Sequence[ScriptedCall] = ()
     """Tool calls of the turn."""
+    fail: str = ""
+    """The message with which the turn fails after its text and calls; empty: it does not."""
 
 
 class ScriptedEngine:
@@ -46,8 +48,9 @@ class ScriptedEngine:
     effect.
     """
 
-    def __init__(self, script: Sequence[ScriptedTurn], delay: float = 0.0) -> None:
-        """`delay`: seconds before each word, at least 0."""
+    def __init__(self, script: Sequence[ScriptedTurn], delay: float = 0.0, *, tools: bool = True) -> None:
+        """`delay`: seconds before each word, at least 0. `tools`: whether it takes requests with tools."""
+        self._takes_tools = tools
         self._script = tuple(script)
         self._delay = delay
         self._active = 0
@@ -61,6 +64,8 @@ class ScriptedEngine:
     async def chat(self, request: ChatRequest) -> AsyncGenerator[ChatEvent, None]:
         """Generates one turn, word by word; see `Engine.chat`."""
         check_request(request)
+        if request.tools and not self._takes_tools:
+            raise refused("tools", "are not taken by this scripted model; set its config `tools` to true")
         sampling = Sampling.of(request)
         number = sum(message.role == "assistant" for message in request.messages)
         turn = self._turn(request, number)
@@ -84,9 +89,12 @@ class ScriptedEngine:
         reason = "stop" if stops.stopped or written == len(words) else "length"
         if turn.tool_calls and reason == "stop" and not stops.stopped:
             for place, call in enumerate(turn.tool_calls):
-                arguments = json.dumps(call.arguments, ensure_ascii=False)
+                given = call.arguments
+                arguments = given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)
                 yield ToolCall(f"call_{number}_{place}", call.name, arguments)
             reason = "tool_calls"
+        if turn.fail:
+            raise failed(turn.fail)
         prompt = sum(len(message.content.split()) for message in request.messages)
         yield Usage(prompt, written)
         yield ChatFinish(reason)

@@ -20,7 +20,7 @@ from lanemesh.extend import in_thread
 
 from lanemesh_services.llm.engine import Sampling, check_request
 from lanemesh_services.llm.errors import closed, failed, refused, template_refuses
-from lanemesh_services.llm.messages import chat_messages, folded
+from lanemesh_services.llm.messages import chat_messages, folded, without_images
 from lanemesh_services.llm.text import Detokenizer, StopScanner
 from lanemesh_services.llm.transformers_model import TransformersOptions, end_tokens, load_batch
 
@@ -105,6 +105,7 @@ class TransformersEngine:
             raise refused("json_schema", "is not supported by llm_transformers; use llm_llamacpp")
         if request.tools:
             raise refused("tools", "are not supported by llm_transformers; use llm_llamacpp")
+        without_images(request, "llm_transformers")
         text = self._written(chat_messages(request.messages))
         prompt = list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
         if len(prompt) >= self._options.context_length:

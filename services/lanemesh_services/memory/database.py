@@ -29,7 +29,11 @@ from lanemesh_services.memory.tables import ENTRIES, SPACES, VERSION, create
 from lanemesh_services.memory.words import PostgresWords, SqliteWords, WordIndex
 
 BUSY_SECONDS = 10.0
-"""How long another process may delay a write to an SQLite file."""
+"""How long another process may delay a write."""
+CONNECT_SECONDS = 10.0
+"""Longest wait for a connection to PostgreSQL, unless its URL has another."""
+STATEMENT_SECONDS = 60.0
+"""Longest that PostgreSQL may work on one statement."""
 PAGE_ROWS = 16
 """Rows that are read at once; each has at most about 2 MiB."""
 EMBEDDINGS_AT_ONCE = 500
@@ -313,7 +317,17 @@ def _numbers(packed: bytes) -> Sequence[float]:
 
 
 def _postgres_engine(location: Location) -> sa.Engine:
-    return sa.create_engine(location.url, pool_pre_ping=True, hide_parameters=True)
+    url = location.url.update_query_dict({"connect_timeout": f"{CONNECT_SECONDS:g}"} | dict(location.url.query))
+    engine = sa.create_engine(url, pool_pre_ping=True, hide_parameters=True)
+
+    @sa.event.listens_for(engine, "connect")
+    def configure(connection: Any, _: object) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET lock_timeout = '{BUSY_SECONDS:g}s'")
+            cursor.execute(f"SET statement_timeout = '{STATEMENT_SECONDS:g}s'")
+        connection.commit()
+
+    return engine
 
 
 def _sqlite_engine(location: Location) -> sa.Engine:

@@ -20,16 +20,6 @@ def scope_not_kept(component: str) -> LanemeshError:
     return _error(Code.INVALID_ARGUMENT, "scope-not-kept", message, component=component)
 
 
-def bad_arguments(tool: str, why: str) -> LanemeshError:
-    """The arguments of a call of a tool are invalid."""
-    return _error(Code.INVALID_ARGUMENT, "bad-arguments", f"the arguments of {tool} are invalid: {why}", tool=tool)
-
-
-def unknown_tool(name: str, known: str) -> LanemeshError:
-    """There is no tool with this name."""
-    return _error(Code.NOT_FOUND, "unknown-tool", f'there is no tool "{name}" here; the tools: {known}', tool=name)
-
-
 def bad_database(shown: str, why: str, hint: str) -> LanemeshError:
     """The location of a memory store is invalid."""
     message = f"memory_store cannot use {shown}: {why}. {hint}"

@@ -6,7 +6,7 @@ import threading
 
 from lanemesh import MemoryEntry, MemoryQuery
 
-from lanemesh_services.memory.in_process import Entries, Limits, Owner, listed, matches
+from lanemesh_services.memory.in_process import Entries, Limits, Owner, Prepared, listed, matches
 
 
 class Guarded:
@@ -16,14 +16,19 @@ class Guarded:
         self._entries = entries
         self._lock = threading.Lock()
 
+    @property
+    def size(self) -> int:
+        """Bytes of all entries."""
+        return self._entries.size
+
     def put(
-        self, owner: Owner, namespace: str, entry: MemoryEntry, ttl: float | None, limits: Limits
+        self, owner: Owner, namespace: str, prepared: Prepared, ttl: float | None, limits: Limits
     ) -> tuple[bool, list[int]]:
         """Stores an entry. Returns whether it replaced one, and the numbers of entries of sessions that were removed for it."""
         removed: list[int] = []
         with self._lock:
             self._entries.on_removed = lambda _, count: removed.append(count)
-            return self._entries.put(owner, namespace, entry, ttl, limits), removed
+            return self._entries.put(owner, namespace, prepared, ttl, limits), removed
 
     def get(self, owner: Owner, namespace: str, key: str) -> MemoryEntry | None:
         """The entry with a key."""

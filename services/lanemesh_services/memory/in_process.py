@@ -45,6 +45,24 @@ class Limits:
     """Most bytes, as `MAX_BYTES` counts them."""
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """An entry to be stored."""
+
+    entry: MemoryEntry
+    folded: str
+    """The text that searches match, without case."""
+    size: int
+    """Its bytes."""
+
+
+def prepare(entry: MemoryEntry) -> Prepared:
+    """Measures an entry, which takes some milliseconds if it is large."""
+    folded = searched_text(entry).casefold()
+    size = OVERHEAD + len(entry.key.encode()) + len(json_of(entry).encode()) + 8 * len(entry.embedding)
+    return Prepared(entry, folded, size + len(entry.text.encode()) + len(folded.encode()))
+
+
 class Full(Exception):
     """A limit is reached; the text names it."""
 
@@ -100,12 +118,10 @@ class Entries:
         """Whether a session was removed for lack of capacity since it was last asked. It is reported once."""
         return self._removed.pop(owner, 0) is None
 
-    def put(self, owner: Owner, namespace: str, entry: MemoryEntry, ttl: float | None, limits: Limits) -> bool:
+    def put(self, owner: Owner, namespace: str, prepared: Prepared, ttl: float | None, limits: Limits) -> bool:
         """Stores an entry. Returns whether it replaced one. Raises Full if a limit is reached."""
         now = self._now()
-        folded = searched_text(entry).casefold()
-        size = OVERHEAD + len(entry.key.encode()) + len(json_of(entry).encode()) + 8 * len(entry.embedding)
-        size += len(entry.text.encode()) + len(folded.encode())
+        entry, size = prepared.entry, prepared.size
         owned = self._owned(owner) or _Owned()
         old = owned.spaces.get(namespace, {}).get(entry.key)
         if old is not None and old.expires_at <= now:
@@ -123,7 +139,7 @@ class Entries:
             self._drop(owned, namespace, entry.key)
         expires_at = now + ttl if ttl is not None else float("inf")
         kept = replace(entry, created_at=_utc(now), expires_at=None if ttl is None else _utc(expires_at), score=None)
-        owned.spaces.setdefault(namespace, {})[entry.key] = Stored(kept, folded, size, expires_at)
+        owned.spaces.setdefault(namespace, {})[entry.key] = Stored(kept, prepared.folded, size, expires_at)
         owned.count += 1
         owned.size += size
         self._size += size

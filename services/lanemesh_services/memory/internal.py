@@ -11,11 +11,11 @@ from pydantic import BaseModel, Field
 
 from lanemesh_services.memory.errors import memory_full, scope_not_kept
 from lanemesh_services.memory.guarded import Guarded
-from lanemesh_services.memory.in_process import Entries, Full, Limits, Owner
+from lanemesh_services.memory.in_process import Entries, Full, Limits, Owner, Prepared, prepare
 from lanemesh_services.memory.memory_tools import MemoryTools
 
 LARGE_CHARACTERS = 32 * 1024
-"""Values and texts with more characters are stored in a worker thread."""
+"""Values and texts with more characters are measured in a worker thread."""
 
 MEMORIES = Guarded(Entries())
 """The entries of this process."""
@@ -51,12 +51,10 @@ class MemoryInternal(MemoryTools):
         """Stores a value. Raises LanemeshError ("memory-full") if a limit is reached."""
         owner = self._owner(context, space)
         limits = Limits(self.config.max_entries, self.config.max_bytes)
-        arguments = (owner, space.namespace, entry, self.config.ttl if ttl is None else ttl, limits)
+        prepared = await prepared_entry(entry)
         try:
-            if len(entry.text) + _characters(entry.value) > LARGE_CHARACTERS:
-                replaced, removed = await in_thread(MEMORIES.put, *arguments)
-            else:
-                replaced, removed = MEMORIES.put(*arguments)
+            ttl = self.config.ttl if ttl is None else ttl
+            replaced, removed = MEMORIES.put(owner, space.namespace, prepared, ttl, limits)
         except Full as full:
             hint = "Clear values, let them expire (ttl), or raise the limit"
             raise memory_full(context.component, str(full), hint) from None
@@ -109,6 +107,13 @@ class MemoryInternal(MemoryTools):
 
     def _run(self, context: Context) -> Owner:
         return Owner(context.component, run=context.run_id)
+
+
+async def prepared_entry(entry: MemoryEntry) -> Prepared:
+    """An entry to be stored. Only its measuring is left to a thread, so that a cancelled call stores nothing later."""
+    if len(entry.text) + _characters(entry.value) > LARGE_CHARACTERS:
+        return await in_thread(prepare, entry)
+    return prepare(entry)
 
 
 def _characters(value: Any) -> int:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field, SecretStr, model_validator
 
 from lanemesh_services.memory.errors import memory_full
 from lanemesh_services.memory.in_process import Full, Limits, Owner
-from lanemesh_services.memory.internal import MEMORIES
+from lanemesh_services.memory.internal import MEMORIES, prepared_entry
 from lanemesh_services.memory.memory_tools import MemoryTools
 
 
@@ -71,8 +71,8 @@ class MemoryStore(MemoryTools):
         ttl = self.config.ttl if ttl is None else ttl
         try:
             if space.scope is MemoryScope.RUN:
-                replaced, _ = await in_thread(MEMORIES.put, _run(context), space.namespace, entry, ttl, limits)
-                return bool(replaced)
+                prepared = await prepared_entry(entry)
+                return MEMORIES.put(_run(context), space.namespace, prepared, ttl, limits)[0]
             return bool(await in_thread(self.resource.put, _key(context, space), entry, ttl, limits))
         except Full as full:
             hint = "Clear values, let them expire (ttl), or raise the limit"

@@ -8,6 +8,7 @@ from lanemesh_services.tools.git import ToolGit
 from lanemesh_services.tools.grpc_tools import ToolGrpc
 from lanemesh_services.tools.http import ToolHttp
 from lanemesh_services.tools.mcp import ToolMcp
+from lanemesh_services.tools.pipeline import ToolPipeline
 from lanemesh_services.tools.python import ToolPython
 from lanemesh_services.tools.search import SearchExa, ToolSearch
 from lanemesh_services.tools.shell import ToolShell
@@ -16,5 +17,8 @@ __all__ = ["SERVICE"]
 
 SERVICE = Service(
     "tools",
-    [ToolPython, ToolHttp, ToolFiles, ToolGit, ToolShell, ToolGrpc, ToolMcp, ToolSearch, SearchExa, ToolCaller],
+    [
+        *(ToolPython, ToolHttp, ToolFiles, ToolGit, ToolShell, ToolGrpc, ToolMcp, ToolPipeline, ToolSearch, SearchExa),
+        ToolCaller,
+    ],
 )

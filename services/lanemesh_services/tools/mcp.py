@@ -7,10 +7,10 @@ from collections.abc import AsyncGenerator
 from typing import Any, ClassVar, Literal
 
 from lanemesh import Context, Node, ToolCall, ToolProgress, ToolResult, ToolSpec
-from lanemesh.extend import read_json, to_json
+from lanemesh.extend import CallFailed, read_json
 from pydantic import BaseModel, Field, SecretStr
 
-from lanemesh_services.tools.mcp_errors import bad_arguments, bad_config, library_missing
+from lanemesh_services.tools.mcp_errors import bad_config, library_missing
 
 MAX_REPORTS = 64
 """Most progress reports of a call that wait; older ones are dropped."""
@@ -105,7 +105,11 @@ class ToolMcp(Node):
 
     async def call_tool(self, context: Context, call: ToolCall) -> AsyncGenerator[ToolProgress | ToolResult, None]:
         """Calls a tool of the server. An error of the tool is a result; one of the server ends the call."""
-        arguments = _arguments(call)
+        try:
+            arguments = _arguments(call)
+        except CallFailed as error:
+            yield error.result()
+            return
         reports: asyncio.Queue[ToolProgress | None] = asyncio.Queue(MAX_REPORTS + 1)
 
         async def report(progress: float, total: float | None, message: str | None) -> None:
@@ -114,7 +118,12 @@ class ToolMcp(Node):
             fraction = min(max(progress / total, 0.0), 1.0) if total else None
             reports.put_nowait(ToolProgress(message or "", fraction))
 
-        calling = asyncio.create_task(self._call(call.name, arguments, report), name=f"MCP call {call.name}")
+        async def ask(question: str) -> bool:
+            label = f"the MCP server asks during {call.name}: {question}"
+            given = await context.approval(label, tool=call.name, arguments=call.arguments, call_id=call.id)
+            return bool(given)
+
+        calling = asyncio.create_task(self._call(call.name, arguments, report, ask), name=f"MCP call {call.name}")
         calling.add_done_callback(lambda _: reports.put_nowait(None))
         try:
             while (progress := await reports.get()) is not None:
@@ -124,24 +133,26 @@ class ToolMcp(Node):
             calling.cancel()
             await asyncio.wait([calling])
 
-    async def _call(self, name: str, arguments: dict[str, Any], report: Any) -> ToolResult:
+    async def _call(self, name: str, arguments: dict[str, Any], report: Any, ask: Any) -> ToolResult:
         from mcp.shared.exceptions import MCPError
 
         from lanemesh_services.tools.mcp_results import tool_result
 
         try:
-            return tool_result(await self.resource.call(name, arguments, report))
+            return tool_result(name, await self.resource.call(name, arguments, report, ask))
         except MCPError as error:
-            message = f"the MCP server rejects the call: {error.message} (code {error.code})"
-            return ToolResult(to_json({"error": message}), is_error=True)
+            why = f"the MCP server rejects the call: {error.message} (code {error.code})"
+            return CallFailed("mcp-rejected", why).result()
+        except CallFailed as error:
+            return error.result()
 
 
 def _arguments(call: ToolCall) -> dict[str, Any]:
-    """The arguments of a call; none and null are an empty object. Raises LanemeshError if they are no JSON object."""
+    """The arguments of a call; none and null are an empty object. Raises CallFailed if they are no JSON object."""
     try:
         value = read_json(call.arguments) if call.arguments.strip() else {}
     except ValueError as error:
-        raise bad_arguments(call.name, f"they are not JSON: {error}") from None
+        raise CallFailed("bad-arguments", f"the arguments of {call.name} are not JSON: {error}") from None
     if value is not None and not isinstance(value, dict):
-        raise bad_arguments(call.name, "they are not a JSON object")
+        raise CallFailed("bad-arguments", f"the arguments of {call.name} are not a JSON object")
     return value or {}

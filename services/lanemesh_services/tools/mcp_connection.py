@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,7 +17,14 @@ from mcp.client import Client
 from mcp.client.context import ClientRequestContext
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
-from mcp_types import CONNECTION_CLOSED, CallToolResult, ElicitRequestParams, ElicitResult, Tool
+from mcp_types import (
+    CONNECTION_CLOSED,
+    CallToolResult,
+    ElicitRequestFormParams,
+    ElicitRequestParams,
+    ElicitResult,
+    Tool,
+)
 from pydantic import ValidationError
 
 from lanemesh_services.tools import mcp_errors as errors
@@ -39,6 +47,11 @@ class ReportProgress(Protocol):
     """Receives the progress of a call."""
 
     async def __call__(self, progress: float, total: float | None, message: str | None) -> None: ...
+
+
+Ask = Callable[[str], Awaitable[bool]]
+"""Asks the clients of the run whether they approve something, in words."""
+_ASK: ContextVar[Ask | None] = ContextVar("lanemesh-mcp-ask", default=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +94,8 @@ class McpConnection(Reloadable):
         self._process: ServerProcess | None = None
         self._closing = asyncio.Event()
         self._closed = False
+        self._asks: list[Ask] = []
+        """How to ask about each call that is under way."""
 
     def is_current(self) -> bool:
         """A connection that has ended is opened again by the next call."""
@@ -124,8 +139,8 @@ class McpConnection(Reloadable):
             raise errors.too_many_tools(self._options.label, MAX_TOOLS)
         return [ToolSpec(tool.name, (tool.description or "")[:MAX_DESCRIPTION], tool.input_schema) for tool in chosen]
 
-    async def call(self, name: str, arguments: dict[str, Any], report: ReportProgress) -> CallToolResult:
-        """Calls a tool. Cancelling this cancels the call at the server.
+    async def call(self, name: str, arguments: dict[str, Any], report: ReportProgress, ask: Ask) -> CallToolResult:
+        """Calls a tool. Cancelling this cancels the call at the server. `ask` decides what the server asks its user.
 
         Raises:
             LanemeshError: the server ended, did not answer in time, or answered with something that is not MCP.
@@ -134,6 +149,8 @@ class McpConnection(Reloadable):
         if self._options.tools and name not in self._options.tools:
             raise errors.tools_missing(self._options.label, [name], list(self._options.tools))
         client = await self.open()
+        self._asks.append(ask)
+        token = _ASK.set(ask)
         try:
             async with asyncio.timeout(self._options.call_timeout):
                 return await client.call_tool(name, arguments, progress_callback=report)
@@ -145,6 +162,19 @@ class McpConnection(Reloadable):
             raise
         except (ValidationError, httpx2.HTTPError) as error:
             raise self._fault(error, name) from None
+        finally:
+            _ASK.reset(token)
+            self._asks.remove(ask)
+
+    async def _elicit(self, context: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult:
+        """Answers a question of the server by an approval, if it is clear which call it belongs to, and a yes is an answer."""
+        ask = _ASK.get() or (self._asks[0] if len(self._asks) == 1 else None)
+        content = _consent(params)
+        if ask is None or content is None:
+            return ElicitResult(action="decline")
+        if await ask(params.message):
+            return ElicitResult(action="accept", content=content)
+        return ElicitResult(action="decline")
 
     async def _listed(self, client: Client) -> list[Tool]:
         """All tools of the list, as far as the limits allow."""
@@ -181,7 +211,7 @@ class McpConnection(Reloadable):
             async with AsyncExitStack() as stack:
                 transport: Any = await self._transport(stack)
                 mode = "legacy" if self._options.legacy else "auto"
-                client = Client(transport, mode=mode, elicitation_callback=_decline, cache=None)
+                client = Client(transport, mode=mode, elicitation_callback=self._elicit, cache=None)
                 await stack.enter_async_context(client)
                 if not ready.done():
                     ready.set_result(client)
@@ -248,9 +278,16 @@ class McpConnection(Reloadable):
         return self._process.last_words() if self._process is not None else ""
 
 
-async def _decline(context: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult:
-    """Nobody is there to be asked."""
-    return ElicitResult(action="decline")
+def _consent(params: ElicitRequestParams) -> dict[str, str | int | float | bool | list[str] | None] | None:
+    """The content of a yes: each required yes-or-no field is yes. None if other content is required, or a visit to a URL."""
+    if not isinstance(params, ElicitRequestFormParams):
+        return None
+    schema = params.requested_schema
+    properties = schema.get("properties") or {}
+    required = schema.get("required") or []
+    if any((properties.get(name) or {}).get("type") != "boolean" for name in required):
+        return None
+    return dict.fromkeys(required, True)
 
 
 def _innermost(error: BaseException) -> BaseException:

@@ -79,11 +79,3 @@ def bad_answer(server: str, what: str, why: str) -> LanemeshError:
 
 def _error(code: Code, reason: str, message: str) -> LanemeshError:
     return LanemeshError(Fault(code=code, reason=reason, message=message))
-
-
-def bad_arguments(tool: str, why: str) -> LanemeshError:
-    """The arguments of a call are no JSON object."""
-    message = f"the arguments of {tool} are invalid: {why}"
-    return LanemeshError(
-        Fault(code=Code.INVALID_ARGUMENT, reason="bad-arguments", message=message, details={"tool": tool})
-    )

@@ -58,6 +58,9 @@ class Link:
     async def cancel(self, reason: str) -> None:
         self.calls.append(f"cancel {reason}")
 
+    async def decide(self, decision: run_pb2.DecideApprovalRequest) -> None:
+        raise NotImplementedError
+
     async def close(self) -> None:
         self.calls.append("close")
 

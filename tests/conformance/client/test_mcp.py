@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import pytest
 from lanemesh import Client
-from lanemesh.client.updates import RunState
+from lanemesh.client.updates import ApprovalUpdate, RunState
 from lanemesh.faults import LanemeshError
 from lanemesh_orchestrator.mcp_server.additions import add_from
 from lanemesh_orchestrator.mcp_server.http import HttpServer
@@ -21,6 +21,7 @@ from mcp.shared.exceptions import MCPError
 from mcp_types import (
     AudioContent,
     CallToolResult,
+    ElicitResult,
     EmbeddedResource,
     ImageContent,
     LoggingMessageNotificationParams,
@@ -29,6 +30,7 @@ from mcp_types import (
 
 from rigs.mcp_mesh import ADDITIONS, ECHO, content, job, mesh
 from rigs.mcp_nodes import PNG
+from rigs.runs import until
 
 GIVEN = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 BYTES: dict[str, Any] = {
@@ -50,6 +52,8 @@ PIPELINES = {
     "logs": content({"log": "it works"}, {"progress": 50}, {"text": "done"}),
     "waits": content({"progress": 1}, {"wait": 1}),
     "traced": job({"name": {"type": "string"}}, text="{name} {traceparent}"),
+    "careful": job({}, approvals=1, text="{decisions}"),
+    "careful-twice": job({}, approvals=2, text="{decisions}"),
     "large": content({"characters": 9_000_000}, {"characters": 9_000_000}),
 }
 
@@ -169,8 +173,8 @@ async def test_progress_and_logs_arrive_during_the_call(place: Place, mode: str)
             with pytest.warns(match="logging capability"):
                 await client.set_logging_level("info")
         await client.call_tool("logs", {}, progress_callback=on_progress)
-    assert [message for _, message in reports] == ["content_1: works (50 of 100)", "done"]
-    assert [done for done, _ in reports] == sorted({done for done, _ in reports})
+        await until(lambda: bool(reports) and len(logs) == 1)  # the client handles each in a task of its own
+    assert min(reports) == (1, "content_1: works (50 of 100)")  # an output soon after it is in the result alone
     assert [(line.level, line.logger, line.data) for line in logs] == [("info", "content_1", "it works")]
 
 
@@ -208,6 +212,43 @@ async def test_a_run_belongs_to_the_trace_of_the_request(place: Place, given: st
     name, traceparent = text_of(result).split(" ")
     assert name == "Ada"
     assert (traceparent == given) is arrives
+
+
+@eras
+@pytest.mark.parametrize(
+    ("name", "reply", "text"),
+    [
+        ("careful", ElicitResult(action="accept", content={}), "yes"),
+        ("careful", ElicitResult(action="accept", content={"approve": False, "reason": "too early"}), "no (too early)"),
+        ("careful", ElicitResult(action="decline"), "no (the user refused it)"),
+        ("careful-twice", ElicitResult(action="accept", content={"approve": True}), "yes yes"),
+    ],
+)
+async def test_the_user_of_a_client_decides_approvals(
+    place: Place, mode: str, name: str, reply: ElicitResult, text: str
+) -> None:
+    asked: list[str] = []
+
+    async def decide(context: Any, params: Any) -> ElicitResult:
+        asked.append(params.message)
+        return reply
+
+    async with place.connect(mode, elicitation_callback=decide) as client:
+        result = await client.call_tool(name, {})
+    assert text_of(result) == text
+    assert sorted(asked)[0] == "job_1 asks for an approval: delete file 0 (delete)"
+
+
+async def test_another_client_decides_where_the_user_cannot_be_asked(place: Place) -> None:
+    async with place.connect() as client:
+        calling = asyncio.create_task(client.call_tool("careful", {}))
+        async with asyncio.timeout(30):
+            while not (records := await place.client.runs(deployment="careful")):  # noqa: ASYNC110 - nothing reports it
+                await asyncio.sleep(0.01)
+            updates = place.client.attach(records[0].run_id).updates()
+            call_id = await anext(one.call_id async for one in updates if isinstance(one, ApprovalUpdate))
+        await place.client.approve(records[0].run_id, call_id)
+        assert text_of(await calling) == "yes"
 
 
 async def test_the_list_follows_deployments(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,6 +30,7 @@ from lanemesh.chat import ToolEvent
 from lanemesh.control.tools import ToolSet
 from lanemesh.faults import NodeDefinitionError
 from lanemesh.redaction import Secrets
+from lanemesh.values import Media
 from pydantic import BaseModel, Field
 
 from .conftest import Reach, Seen, helper_of, seen_by
@@ -95,6 +96,21 @@ class Station(ToolNode):
         :param int y: the second
         """
         return [x, y]
+
+    @tool
+    @staticmethod
+    def static(x: int) -> int:
+        return x + 1
+
+    @staticmethod
+    @tool
+    def static_below(x: int) -> int:
+        return x + 2
+
+    @tool
+    @classmethod
+    def of_class(cls, x: int) -> str:
+        return f"{cls.__name__} {x}"
 
     @tool
     def measure(self) -> list[Reading]:
@@ -202,6 +218,10 @@ class Station(ToolNode):
                 made: list[Any] = []
                 made.append(made)
                 return made
+            case "no text":
+                return ToolResult({"a": 1})  # type: ignore[arg-type]
+            case "media":
+                return Media("image/png", b"x")
             case "surrogate":
                 return "\ud800"
         return None
@@ -257,6 +277,8 @@ async def test_happy_arguments_and_results_are_typed(tools: ToolSet) -> None:
     assert (await result_of(tools, "sum-up", {"numbers": [1, 2, 3], "kind": "odd"})).value == 4
     assert (await result_of(tools, "untyped", {"x": {"a": 1}})).value == [{"a": 1}, 2]
     assert (await result_of(tools, "measure")).value == [{"degrees": 1.5, "on": "2020-01-02"}]
+    called = [(await result_of(tools, name, {"x": 1})).value for name in ("static", "static_below", "of_class")]
+    assert called == [2, 3, "Station 1"]
 
 
 async def test_happy_images_and_documents_are_parts_and_described_in_the_text(tools: ToolSet) -> None:
@@ -346,6 +368,8 @@ async def test_error_arguments_are_checked_before_the_call(tools: ToolSet, argum
         ("object", "which is not JSON"),
         ("cycle", "which is not JSON"),
         ("surrogate", "which is not JSON"),
+        ("no text", "the content of its result is {'a': 1}, which is no text"),
+        ("media", "it is a Media of no kind; use Image, Audio or Video"),
     ],
 )
 async def test_error_misbehaviour_is_a_result_that_a_model_can_read(

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from lanemesh.client.results import RunResult
-from lanemesh.client.updates import RunState, ToolProgressUpdate, ToolResultUpdate
+from lanemesh.client.updates import ApprovalState, ApprovalUpdate, RunState, ToolProgressUpdate, ToolResultUpdate
 from lanemesh_orchestrator.mcp_server.http import HttpServer
 from lanemesh_orchestrator.mesh import Mesh
 from mcp.server import MCPServer
@@ -171,9 +171,10 @@ async def test_happy_runs_share_a_server_that_ends_with_the_mesh(tmp_path: Path)
         os.kill(int(start.split()[1]), 0)
 
 
-async def test_happy_a_changed_list_is_read_again(mesh: Mesh) -> None:
-    _, results, _ = await calls(mesh, rogue("changes"), [("tool_0", {})], [("tool_1", {})])
-    assert [one.is_error for one in results] == [False, False]
+async def test_happy_a_changed_list_is_read_again_by_the_next_run(mesh: Mesh) -> None:
+    for number in range(2):
+        _, results, _ = await calls(mesh, rogue("changes"), [(f"tool_{number}", {})])
+        assert [one.is_error for one in results] == [False], results
 
 
 async def test_happy_a_server_that_died_is_started_again(mesh: Mesh, tmp_path: Path) -> None:
@@ -183,9 +184,24 @@ async def test_happy_a_server_that_died_is_started_again(mesh: Mesh, tmp_path: P
     assert "The next call starts it again" in results[0].content
 
 
-async def test_happy_a_question_of_the_server_is_declined(mesh: Mesh) -> None:
-    _, results, _ = await calls(mesh, rogue("elicits"), [("tool_0", {})])
-    assert [json.loads(one.content) for one in results] == ["the user: decline"]
+@pytest.mark.parametrize(
+    ("approves", "reply"), [(True, "the user: accept {'it': True}"), (False, "the user: decline None")]
+)
+async def test_happy_a_question_of_the_server_is_an_approval(mesh: Mesh, approves: bool, reply: str) -> None:
+    results: list[str] = []
+    async with mesh.run(agent(rogue("elicits"), [("tool_0", {})]), input="go") as run:
+        async for update in run.updates():
+            if isinstance(update, ApprovalUpdate) and update.state is ApprovalState.REQUESTED:
+                assert update.description == "the MCP server asks during tool_0: Sure?"
+                await (run.approve(update.call_id) if approves else run.refuse(update.call_id))
+            elif isinstance(update, ToolResultUpdate):
+                results.append(json.loads(update.content))
+    assert results == [reply]
+
+
+async def test_happy_a_question_that_a_yes_does_not_answer_is_declined(mesh: Mesh) -> None:
+    _, results, _ = await calls(mesh, rogue("elicits-name"), [("tool_0", {})])
+    assert [json.loads(one.content) for one in results] == ["the user: decline None"]
 
 
 async def test_happy_a_server_gets_its_variables_and_no_others(mesh: Mesh, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lanemesh import ChatRequest, Message
+from lanemesh import ChatRequest, Image, Message
 from lanemesh_services.llm.engine import Engine
 from lanemesh_services.llm.errors import EngineMissing, GenerationRefused, ModelUnusable
 from lanemesh_services.llm.gguf_header import check_chat_model, read_header
@@ -246,3 +246,11 @@ async def test_a_special_token_within_a_stop_text_is_found_by_transformers_and_r
     async with llamacpp(gguf_file(tmp_path / "model.gguf", says=says)) as engine:
         with pytest.raises(GenerationRefused, match="use only the token"):
             await ask(engine, "q", temperature=0, max_tokens=12, stop=stop)
+
+
+@ENGINES
+async def test_an_image_for_a_model_of_text_is_refused(tmp_path: Path, make: Make, serve: Serve) -> None:
+    message = Message("user", "What is it?", images=(Image("image/png", b"png"),))
+    async with serve(make(tmp_path / "model")) as engine:
+        with pytest.raises(GenerationRefused, match=r"has 1 image, and .* reads only text"):
+            await read_turn(engine.chat(ChatRequest((message,))))

@@ -219,6 +219,7 @@ def test_the_service_imports_nothing_heavy() -> None:
         "llm_openai",
         "llm_anthropic",
         "llm_gemini",
+        "llm_router",
     ]
 
 

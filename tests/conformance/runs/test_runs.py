@@ -190,10 +190,11 @@ async def test_two_hundred_runs_at_once_end_right_and_leave_nothing(mesh: Mesh) 
         assert {(result.state, result.values) for result in results} == {("completed", tuple(inputs))}
         await until(lambda: not any(server.active_instances for server in mesh.orchestrator.registry.servers()))
         await until(lambda: not footprint.tasks_of_runs())
+        streams = mesh.orchestrator.runs._streams
+        await until(lambda: streams is None or not streams.closing)
         gc.collect()  # what is unreachable is no leak, whenever the interpreter would find it
         processes = [own, *own.children()]
         files = sum(process.num_fds() for process in processes)
-        streams = mesh.orchestrator.runs._streams
         tasks = len(asyncio.all_tasks()) - 2 * (streams.spare if streams is not None else 0)
         return Round(tasks, files, [process.memory_info().rss for process in processes])
 

@@ -10,7 +10,7 @@ import pytest
 from lanemesh import Context
 from lanemesh.client.pipeline import Pipeline
 from lanemesh.faults import LanemeshError
-from lanemesh.node.node import Node
+from lanemesh.node.node import Node, manifest_of
 from lanemesh.node.ports import In, Out
 from lanemesh_orchestrator.pipeline import validate
 from pydantic import BaseModel, SecretStr
@@ -98,8 +98,8 @@ def test_ports_of_a_class_have_their_lanes_and_the_document_is_valid() -> None:
         {"lane": "data", "from": "say_1", "output": "number", "input": "a"},
         {"lane": "data", "from": "say_1", "output": "number", "input": "b", "buffer_limit": 3},
     ]
-    manifests = {node.provider: node.manifest() for node in (Say, Add)}
-    manifests["take"] = Take.manifest()
+    manifests = {node.provider: manifest_of(node) for node in (Say, Add)}
+    manifests["take"] = manifest_of(Take)
     assert len(validate(pipeline.to_json(), manifests).edges) == 3
 
 

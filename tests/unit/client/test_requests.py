@@ -87,6 +87,9 @@ class Link:
         self.cancelled = reason
         self.input.put_nowait("")
 
+    async def decide(self, decision: run_pb2.DecideApprovalRequest) -> None:
+        raise NotImplementedError
+
     async def close(self) -> None:
         self.closed.set()
 

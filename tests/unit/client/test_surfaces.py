@@ -6,9 +6,11 @@ import inspect
 from dataclasses import fields, is_dataclass
 
 import lanemesh
+import lanemesh_orchestrator.sync
 import pytest
 from lanemesh.channels import Channels
 from lanemesh.channels.channels import Subscription
+from lanemesh.client import sync, sync_channels, sync_runs
 from lanemesh.client.run_host import RunHost
 from lanemesh.client.sync_channels import SyncChannels, SyncSubscription
 from lanemesh.client.sync_runs import SyncView
@@ -55,6 +57,14 @@ def test_a_twin_has_every_method_and_every_argument(asynchronous: type, synchron
     assert {name: arguments(synchronous, name) for name in methods} == {
         name: arguments(asynchronous, name) for name in methods
     }
+
+
+def test_every_synchronous_class_is_compared() -> None:
+    modules = [sync, sync_channels, sync_runs, lanemesh_orchestrator.sync]
+    values = (value for module in modules for name, value in vars(module).items() if name.startswith("Sync"))
+    found = {value for value in values if isinstance(value, type)}
+    assert found - {sync.SyncHost} == {synchronous for _, synchronous, _ in TWINS}
+    assert {getattr(lanemesh, name) for name in lanemesh.__all__ if name.startswith("Sync")} <= found
 
 
 def test_a_mesh_and_a_client_have_one_surface() -> None:

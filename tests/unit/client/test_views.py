@@ -77,6 +77,9 @@ class Link:
     async def cancel(self, reason: str) -> None:
         pass
 
+    async def decide(self, decision: run_pb2.DecideApprovalRequest) -> None:
+        raise NotImplementedError
+
     async def close(self) -> None:
         self.closed.set()
 

@@ -1,7 +1,7 @@
 """How a question becomes a conversation."""
 
-from lanemesh.values import Document, Example, Message, Question, ToolCall
-from lanemesh_services.llm.messages import chat_messages, to_request
+from lanemesh.values import Document, Example, Image, Message, Question, ToolCall
+from lanemesh_services.llm.messages import chat_messages, folded, to_request, with_images
 
 
 def turns(question: Question) -> list[tuple[str, str]]:
@@ -68,3 +68,24 @@ def test_tool_calls_and_results_keep_their_ids() -> None:
         {"id": "c1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
     ]
     assert result == {"role": "tool", "content": "1", "tool_call_id": "c1"}
+
+
+def test_a_turn_with_an_image_is_folded_with_its_neighbours() -> None:
+    picture = Message("user", "What is it?", images=(Image("image/png", b"\x89PNG"),))
+    turns = folded(with_images([Message("system", "Be brief."), picture, Message("user", "Well?")]))
+    assert turns == [
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "Be brief."},
+                {"type": "text", "text": "What is it?"},
+                {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw=="}},
+                {"type": "text", "text": "Well?"},
+            ],
+        }
+    ]
+
+
+def test_the_images_of_a_question_belong_to_its_turn() -> None:
+    image = Image("image/png", b"\x89PNG")
+    assert to_request(Question("What is it?", images=(image,))).messages[-1].images == (image,)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from lanemesh import MemoryEntry, MemoryQuery
-from lanemesh_services.memory.in_process import OVERHEAD, Entries, Full, Limits, Owner, listed, matches
+from lanemesh_services.memory.in_process import OVERHEAD, Entries, Full, Limits, Owner, listed, matches, prepare
 
 LIMITS = Limits(max_entries=100, max_bytes=1_000_000)
 RUN = Owner("m", run="run-1")
@@ -32,7 +32,7 @@ def entries(clock: Clock) -> Entries:
 
 
 def put(entries: Entries, owner: Owner, key: str, value: object = 1, ttl: float | None = None) -> bool:
-    return entries.put(owner, "", MemoryEntry(key, value), ttl, LIMITS)
+    return entries.put(owner, "", prepare(MemoryEntry(key, value)), ttl, LIMITS)
 
 
 def keys(entries: Entries, owner: Owner, namespace: str = "", prefix: str = "", limit: int = 100) -> list[str]:
@@ -42,7 +42,7 @@ def keys(entries: Entries, owner: Owner, namespace: str = "", prefix: str = "", 
 def test_happy_entries_of_owners_and_namespaces_are_separate(entries: Entries) -> None:
     assert put(entries, RUN, "k", 1) is False
     assert put(entries, session("a"), "k", 2) is False
-    assert entries.put(session("a"), "facts", MemoryEntry("k", 3), None, LIMITS) is False
+    assert entries.put(session("a"), "facts", prepare(MemoryEntry("k", 3)), None, LIMITS) is False
     assert put(entries, session("a"), "k", 4) is True
 
     found = [entries.get(RUN, "", "k"), entries.get(session("a"), "", "k"), entries.get(session("a"), "facts", "k")]
@@ -81,7 +81,7 @@ def test_an_expired_entry_is_gone_and_frees_its_capacity(entries: Entries, clock
     clock.now += 20
     one = Limits(max_entries=1, max_bytes=1_000_000)
     entries.clear(RUN, "", "short")
-    assert entries.put(RUN, "", MemoryEntry("new", 1), None, one) is False
+    assert entries.put(RUN, "", prepare(MemoryEntry("new", 1)), None, one) is False
 
 
 def test_a_search_ranks_by_words_then_by_age(entries: Entries, clock: Clock) -> None:
@@ -107,7 +107,7 @@ def test_a_search_with_an_embedding_ranks_by_it_those_that_have_one(entries: Ent
         "far": (-1.0, 0.0),
         "other": (1.0, 0.0, 0.0),
     }.items():
-        entries.put(RUN, "", MemoryEntry(key, "rain", embedding=embedding), None, LIMITS)
+        entries.put(RUN, "", prepare(MemoryEntry(key, "rain", embedding=embedding)), None, LIMITS)
 
     found = matches(entries.alive(RUN, ""), MemoryQuery("rain snow", embedding=(2.0, 0.0)))
 
@@ -121,16 +121,16 @@ def test_a_search_with_an_embedding_ranks_by_it_those_that_have_one(entries: Ent
 
 def test_error_limits_of_one_owner(entries: Entries) -> None:
     small = Limits(max_entries=2, max_bytes=OVERHEAD * 2 + 3_000)
-    entries.put(RUN, "", MemoryEntry("a", 1), None, small)
-    entries.put(RUN, "x", MemoryEntry("b", 1), None, small)
+    entries.put(RUN, "", prepare(MemoryEntry("a", 1)), None, small)
+    entries.put(RUN, "x", prepare(MemoryEntry("b", 1)), None, small)
 
     with pytest.raises(Full, match="has 2 entries"):
-        entries.put(RUN, "", MemoryEntry("c", 1), None, small)
+        entries.put(RUN, "", prepare(MemoryEntry("c", 1)), None, small)
     with pytest.raises(Full, match="more than 4,024 bytes"):
-        entries.put(RUN, "", MemoryEntry("a", "x" * 4_000), None, small)
+        entries.put(RUN, "", prepare(MemoryEntry("a", "x" * 4_000)), None, small)
 
-    assert entries.put(RUN, "", MemoryEntry("a", 2), None, small) is True
-    assert entries.put(RUN, "y", MemoryEntry("d", 1), None, LIMITS) is False
+    assert entries.put(RUN, "", prepare(MemoryEntry("a", 2)), None, small) is True
+    assert entries.put(RUN, "y", prepare(MemoryEntry("d", 1)), None, LIMITS) is False
 
 
 def test_the_least_recently_used_session_goes_first(entries: Entries) -> None:

@@ -10,6 +10,7 @@ import lanemesh
 import pytest
 from lanemesh import Answer, Context, Node, Whole, node
 from lanemesh.faults import NodeDefinitionError
+from lanemesh.node.node import manifest_of
 from lanemesh.testing import run_node
 from pydantic import Field, ValidationError
 
@@ -91,7 +92,7 @@ def test_the_kinds_of_functions() -> None:
 
 
 def test_a_function_is_described_by_itself() -> None:
-    manifest = shout.manifest()
+    manifest = manifest_of(shout)
     assert (manifest.provider, manifest.description) == ("shout", "Says it louder.")
     assert [port.name for port in manifest.inputs] == ["text"]
     assert [port.name for port in manifest.outputs] == ["out"]

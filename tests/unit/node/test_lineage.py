@@ -53,13 +53,13 @@ def test_forks_that_are_not_handed_on_are_no_matter() -> None:
     tracker.took(lineage(3, "g.y", fork="g.y"))
     tracker.finished(lineage(3, fork="g.y"))
     assert tracker.take_completed() == []
-    assert tracker.numbers([lineage(3, fork="g.y")]) == {}
+    assert tracker.sequence_tags([lineage(3, fork="g.y")]) == {}
 
 
 def test_numbers_on_which_items_disagree_are_erased() -> None:
     tracker = LineageTracker({"f.x": 2, "g.y": 1})
-    assert tracker.numbers([lineage(3), None, Lineage({"f.x": 3, "g.y": 1})]) == {"f.x": 3, "g.y": 1}
-    assert tracker.numbers([lineage(3), Lineage({"f.x": 4, "g.y": 1}), lineage(3)]) == {"g.y": 1}
+    assert tracker.sequence_tags([lineage(3), None, Lineage({"f.x": 3, "g.y": 1})]) == {"f.x": 3, "g.y": 1}
+    assert tracker.sequence_tags([lineage(3), Lineage({"f.x": 4, "g.y": 1}), lineage(3)]) == {"g.y": 1}
 
 
 def test_what_is_never_done_with_is_forgotten_past_a_bound() -> None:

@@ -36,7 +36,6 @@ RESERVED = (
         "Config",
         "runs_to_end",
         "sends_one",
-        "manifest",
     ),
     *("process", "gen_process", "run", "__class__", "__dict__", "_Odd__mangled"),
 )

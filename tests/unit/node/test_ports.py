@@ -10,7 +10,7 @@ import pytest
 from lanemesh import Answer, Context, Image, In, Invokes, Json, Node, Out, Question, Table, Tags
 from lanemesh.faults import LanemeshError, NodeDefinitionError
 from lanemesh.items import LaneType
-from lanemesh.node.node import Kind, Service, snake_case
+from lanemesh.node.node import Kind, Service, manifest_of, snake_case
 from lanemesh.v1 import node_pb2
 from pydantic import BaseModel, Field
 
@@ -75,7 +75,7 @@ def test_a_default_makes_an_input_optional_and_a_list_collects() -> None:
 
 
 def test_the_manifest_describes_every_port() -> None:
-    manifest = Everything.manifest("service")
+    manifest = manifest_of(Everything, "service")
     assert (manifest.provider, manifest.version, manifest.service) == ("everything", "2", "service")
     assert manifest.description == "Has a port of every sort."
     assert list(manifest.aliases) == ["all"]

@@ -10,6 +10,7 @@ from lanemesh.faults import Code, EndOfInput, Fault, LaneFault, NodeDefinitionEr
 from lanemesh.items import Envelope, Group, LaneType
 from lanemesh.lanes.inbox.inbox import Inbox
 from lanemesh.node.inputs import inbox_of
+from lanemesh.node.node import manifest_of
 from lanemesh.testing import run_node
 
 
@@ -57,7 +58,7 @@ def test_a_whole_has_the_lane_of_its_type_in_the_manifest_too() -> None:
     assert specs["text"].description == "What is read."
     assert specs["text"].annotation is str
     assert (specs["documents"].is_list, specs["documents"].annotation) == (True, Document)
-    assembled = {port.name: port.assembled for port in Reader.manifest().inputs}
+    assembled = {port.name: port.assembled for port in manifest_of(Reader).inputs}
     assert assembled == {"text": True, "answer": True, "documents": True, "image": True, "plain": False}
 
 

@@ -108,6 +108,32 @@ def test_relative_paths_count_from_the_folder_of_the_document() -> None:
     assert config_in("", file="a.py") == {"file": "a.py"}
 
 
+def test_relative_paths_inside_objects_and_references_count_from_the_folder_too() -> None:
+    types = manifests()
+    whole = json.loads(schema(sets={"type": "array", "items": {"$ref": "#/$defs/set"}}, pair={"$ref": "#/$defs/pair"}))
+    path = {"type": "string", "format": "path"}
+    either = {"anyOf": [{"type": "null"}, {"$ref": "#/$defs/path"}]}
+    whole["$defs"] = {
+        "path": path,
+        "set": {"type": "object", "properties": {"root": either, "name": {"type": "string"}}},
+        "pair": {"type": "array", "prefixItems": [path, {"type": "string"}]},
+    }
+    types["tool_python"].config_schema_json = json.dumps(whole)
+    tool = component(
+        "tool_1",
+        "tool_python",
+        config={"sets": [{"root": "a", "name": "n"}], "pair": ["b", "c"]},
+        control=helps("agent_1", "tool"),
+    )
+    llm = component("llm_1", "llm_llamacpp", control=helps("agent_1", "llm"))
+    document = write(CHAT, component("agent_1", "agent_wave", "questions chat_1"), llm, tool)
+
+    graph = validate(document, types, environment={}, folder="/at")
+
+    expected = {"sets": [{"root": "/at/a", "name": "n"}], "pair": ["/at/b", "c"]}
+    assert json.loads(graph.components["tool_1"].config) == expected
+
+
 def test_missing_variables_are_faults_where_they_count() -> None:
     assert faults_with({"key": "${KEY}", "model": "${MODEL}"}) == [
         ("/key", "missing-variable"),

@@ -7,6 +7,7 @@ from typing import Any
 
 import jsonschema_rs
 import pytest
+from lanemesh.node.node import manifest_of
 from lanemesh.server.services import all_services, service_names
 from lanemesh.v1 import node_pb2
 from lanemesh_orchestrator.pipeline.document_schema import document_schema
@@ -30,7 +31,7 @@ class Settings(BaseModel):
 
 
 def installed() -> list[node_pb2.Manifest]:
-    return [node.manifest(service.name) for service in all_services(service_names()) for node in service.nodes]
+    return [manifest_of(node, service.name) for service in all_services(service_names()) for node in service.nodes]
 
 
 def made(**fields: Any) -> node_pb2.Manifest:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from lanemesh.node.context import Context
+from lanemesh.node.node import manifest_of
 from lanemesh.v1 import update_pb2
 from lanemesh.values import Document, Message, Question
 from lanemesh_services.prompt import SERVICE
@@ -63,7 +64,7 @@ def test_error_a_template_without_a_question_is_refused() -> None:
 
 
 def test_happy_the_documents_input_is_optional_and_collects() -> None:
-    manifest = SERVICE.nodes[0].manifest("prompt")
+    manifest = manifest_of(SERVICE.nodes[0], "prompt")
     assert [(port.name, port.required, port.list) for port in manifest.inputs] == [
         ("questions", True, False),
         ("documents", False, True),

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from lanemesh.faults import LanemeshError
+from lanemesh.node.node import manifest_of
 from lanemesh.testing import run_node
 from lanemesh_services.text import SERVICE
 from lanemesh_services.text.count import Count
@@ -18,7 +19,7 @@ from .conftest import Feed, context_of, drive
 
 
 def test_happy_the_service_has_its_nodes() -> None:
-    providers = [node.manifest("text").provider for node in SERVICE.nodes]
+    providers = [manifest_of(node, "text").provider for node in SERVICE.nodes]
     assert providers == ["upper_case", "split_text", "join_text", "json_objects", "count"]
 
 

@@ -173,14 +173,21 @@ async def test_error_a_repository_that_reads_outside_its_root(repository: Path, 
     assert await value_of(tools, "git_grep", pattern="key", repository="mine") == ""
 
 
-async def test_error_much_output_is_cut_and_a_slow_command_killed(repository: Path) -> None:
+async def test_error_much_output_is_cut_and_a_slow_command_killed(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (repository / "large.txt").write_text("x" * 200 + "\n" * 100_000)
     git(repository, "add", ".")
     tools = await loaded(ToolGit, root=str(repository), max_bytes=1000)
     found = await value_of(tools, "git_grep", pattern="x*", regex=True)
     assert found.endswith("[only the first 1,000 bytes]")
-    slow = await loaded(ToolGit, root=str(repository), timeout=0.001)
-    assert (await error_of(slow, "git_log"))["reason"] == "tool-timeout"
+    slow = tmp_path / "bin" / "git"
+    slow.parent.mkdir()
+    slow.write_text("#!/bin/sh\nexec sleep 100\n")
+    slow.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{slow.parent}:{os.environ['PATH']}")
+    tools = await loaded(ToolGit, root=str(repository), timeout=0.2)
+    assert (await error_of(tools, "git_log"))["reason"] == "tool-timeout"
 
 
 async def test_shutdown_a_cancelled_call_ends(repository: Path) -> None:

@@ -41,7 +41,7 @@ def deploy(pipe: str, name: str, settings: Sequence[str], *, mesh: str, timeout:
             raise InvalidPipeline(pipeline.name, pipeline.text, error.faults) from None
 
     deployed = on_mesh(mesh, work)
-    print(f"{name} version {deployed.version} is {deployed.state}: {where(deployed)}")
+    print(f"{name} version {deployed.version} is {deployed.state}: {placements_text(deployed)}")
     return ExitCode.COMPLETED
 
 
@@ -76,8 +76,8 @@ def undeploy(names: Sequence[str], *, mesh: str) -> ExitCode:
     return on_mesh(mesh, work)
 
 
-def where(deployment: DeploymentInfo) -> str:
-    """Where components are warm: `llm_1 on llm, llm-2`."""
+def placements_text(deployment: DeploymentInfo) -> str:
+    """The servers on which components are kept ready: `llm_1 on llm, llm-2`."""
     servers: dict[str, list[str]] = {}
     for placement in deployment.placements:
         servers.setdefault(placement.component, []).append(placement.server)
@@ -102,7 +102,7 @@ def _print_table(found: Sequence[DeploymentInfo]) -> None:
     table.columns[6].ratio, table.columns[6].no_wrap, table.columns[6].overflow = 1, True, "ellipsis"
     for one in found:
         old = age((datetime.now(UTC) - one.created_at).total_seconds())
-        place = where(one) if one.placements or not one.detail else ""
+        place = placements_text(one) if one.placements or not one.detail else ""
         detail = " ".join(one.detail.split())
         cells = (one.name, str(one.version), one.state, place, str(one.active_runs), old)
         table.add_row(*(Text(cell, overflow="fold") for cell in cells), Text(detail))
@@ -110,7 +110,7 @@ def _print_table(found: Sequence[DeploymentInfo]) -> None:
 
 
 def on_mesh(mesh: str, work: Callable[[Client], Awaitable[_T]]) -> _T:
-    """Calls the orchestrator at an address."""
+    """Does `work` with a client of the orchestrator at an address."""
     check_address("--mesh", mesh)
 
     async def ask() -> _T:

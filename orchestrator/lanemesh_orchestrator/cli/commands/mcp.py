@@ -49,7 +49,7 @@ def mcp(options: McpOptions) -> ExitCode:
 
     async def serve() -> None:
         async with Client(options.mesh) as client:
-            server = MeshServer(client)
+            server = MeshServer(client, token)
             if options.additions is not None:
                 from lanemesh_orchestrator.mcp_server.additions import add_from
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from lanemesh.client.runs import Run
     from lanemesh.client.specs import Trace
 
+    from lanemesh_orchestrator.cli.approver import Approver
     from lanemesh_orchestrator.cli.output.files import OutputFile
 
 DRAIN_SECONDS = 0.5
@@ -164,16 +165,19 @@ async def _show(
     quit_quietly = asyncio.create_task(_cancel_when(closing, started), name="closed standard output")
     stats, job = RunStats(), update_pb2.JobUpdate()
     view = _view(options, streams, files, host, stats, typed=inputs.typed)
+    approver = _Approvals(started, view, asks=not options.json and inputs.leaves_terminal)
     try:
         with written_by(view.note, ids):
             async for update in updates:
                 stats.take(update)
                 view.show(update)
+                approver.take(update)
                 if update.WhichOneof("kind") == "job":
                     job = update.job
                 await streams.wait_for_capacity()
     finally:
         quit_quietly.cancel()
+        await approver.close()
         view.finish(stats, job.state)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_SECONDS if interrupted() else None):
@@ -182,6 +186,37 @@ async def _show(
         raise CommandError(f"Standard output cannot be written: {streams.error.strerror}.", ExitCode.FAILED)
     embedded = options.host.mesh is None and options.host.spread is None
     return _outcome(job, stats, inputs, closed=streams.closed, embedded=embedded)
+
+
+class _Approvals:
+    """Asks for the approvals of a run on the terminal, unless its input comes from there. Created on the first one."""
+
+    def __init__(self, started: Run, view: View, *, asks: bool) -> None:
+        self._started = started
+        self._view = view
+        self._asks = asks
+        self._approver: Approver | None = None
+
+    def take(self, update: update_pb2.Update) -> None:
+        """Takes in an update of the run."""
+        if update.WhichOneof("kind") != "approval":
+            return
+        if self._approver is None:
+            from lanemesh_orchestrator.cli.approver import Approver
+
+            self._approver = Approver(self._decide, self._view.note, run_id=lambda: self._started.id, asks=self._asks)
+        self._approver.take(update)
+
+    async def close(self) -> None:
+        """Stops asking."""
+        if self._approver is not None:
+            await self._approver.close()
+
+    async def _decide(self, call_id: str, component: str, approved: bool) -> None:
+        if approved:
+            await self._started.approve(call_id, component=component)
+        else:
+            await self._started.refuse(call_id, "refused by the user", component=component)
 
 
 async def _cancel_when(closing: asyncio.Event, started: Run) -> None:

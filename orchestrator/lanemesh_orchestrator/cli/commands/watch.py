@@ -20,7 +20,7 @@ from lanemesh_orchestrator.cli.exits import CommandError, ExitCode, RunFailed
 from lanemesh_orchestrator.cli.input.hosts import HostOptions, open_host
 from lanemesh_orchestrator.cli.interrupts import Interrupts
 from lanemesh_orchestrator.cli.output.printer import Printer
-from lanemesh_orchestrator.cli.output.render import delivered
+from lanemesh_orchestrator.cli.output.render import approval_hint, approval_line, delivered
 from lanemesh_orchestrator.cli.output.run_view import JsonView, TextView, View
 from lanemesh_orchestrator.cli.output.stats import RunStats
 from lanemesh_orchestrator.cli.output.streams import Streams
@@ -73,6 +73,8 @@ async def _main(options: WatchOptions) -> ExitCode:
                             clock.now = seconds_of(update.time)
                             stats.take(update)
                             view.show(update)
+                            if update.WhichOneof("kind") == "approval":
+                                _show_approval(update.approval, view, record.run_id)
                             if update.WhichOneof("kind") == "job":
                                 job = update.job
                             if streams.closed:
@@ -91,6 +93,12 @@ async def _main(options: WatchOptions) -> ExitCode:
             if interrupts.interrupted:
                 return ExitCode.INTERRUPTED
             raise
+
+
+def _show_approval(approval: update_pb2.ApprovalUpdate, view: View, run_id: str) -> None:
+    """Shows an approval that is requested; the view shows its decision."""
+    if approval.state == update_pb2.APPROVAL_STATE_REQUESTED:
+        view.note(f"{approval_line(approval)}\n{approval_hint(approval, run_id)}")
 
 
 def _view(options: WatchOptions, streams: Streams, stats: RunStats, record: RunRecord) -> View:

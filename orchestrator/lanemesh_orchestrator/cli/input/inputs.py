@@ -60,6 +60,8 @@ class Inputs:
         given = options.text is not None or options.file is not None
         self.typed = not given and source is not None and is_terminal(sys.stdin)
         """They are typed on a terminal."""
+        self.leaves_terminal = given or source is None
+        """Standard input is not read, so that questions can be asked there."""
         if options.text is not None:
             self._ready = [options.text]
         elif options.file is not None and not options.lines:

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Never
 
 from google.protobuf.duration_pb2 import Duration
@@ -325,6 +325,21 @@ def _no_constant(name: str) -> Never:
     raise ValueError(f"{name} is not a JSON number")
 
 
+def approval_json(approval: update_pb2.ApprovalUpdate) -> Flat:
+    """A requested or decided approval."""
+    flat: Flat = {
+        "component": approval.component,
+        "call_id": approval.call_id,
+        "state": _word(update_pb2.ApprovalState.Name(approval.state), "APPROVAL_STATE_"),
+        **_present(tool=approval.tool, description=approval.description, reason=approval.reason),
+    }
+    if approval.arguments_json:
+        flat["arguments"] = loads_or_text(approval.arguments_json)
+    if approval.HasField("deadline"):
+        flat["deadline"] = time_json(approval.deadline.ToDatetime(UTC))
+    return flat
+
+
 def _log(log: update_pb2.LogUpdate) -> Flat:
     level = _word(update_pb2.LogLevel.Name(log.level), "LOG_LEVEL_")
     return {"component": log.component, "level": level, "message": log.message}
@@ -350,6 +365,7 @@ _KINDS: dict[str, Callable[[Any], Flat]] = {
     "edge": edge_json,
     "progress": _progress,
     "tool": _tool,
+    "approval": approval_json,
     "log": _log,
     "trace": trace_json,
     "helper": helper_json,

@@ -56,6 +56,28 @@ def tool_lines(tool: update_pb2.ToolUpdate) -> str:
     return ""
 
 
+def approval_line(approval: update_pb2.ApprovalUpdate) -> str:
+    """The step of an approval: `agent_1 waits for the approval c1: http_get {"url": ...}`, or its decision."""
+    who, state = f"{approval.component} · {approval.call_id}", approval.state
+    if state == update_pb2.APPROVAL_STATE_REQUESTED:
+        what = approval.description or f"call {approval.tool}"
+        return _prefixed(f"{who} waits for an approval: {what}", _compact(approval.arguments_json))
+    word = update_pb2.ApprovalState.Name(state).removeprefix("APPROVAL_STATE_").lower()
+    return f"{who} {word}{f': {approval.reason}' if approval.reason else ''}"
+
+
+def approval_hint(approval: update_pb2.ApprovalUpdate, run_id: str) -> str:
+    """How to decide an approval from another terminal."""
+    return (
+        f"Decide with `lanemesh approve {run_id} {approval.call_id}` or `lanemesh refuse {run_id} {approval.call_id}`."
+    )
+
+
+def approval_question(approval: update_pb2.ApprovalUpdate) -> str:
+    """The question about an approval on a terminal."""
+    return f"{approval_line(approval)}\nApprove? [y/n]"
+
+
 def log_lines(log: update_pb2.LogUpdate) -> str:
     """A log message with its component before each line."""
     level = update_pb2.LogLevel.Name(log.level).removeprefix("LOG_LEVEL_").lower()

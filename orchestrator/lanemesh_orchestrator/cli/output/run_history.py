@@ -11,6 +11,7 @@ from lanemesh.times import seconds_of
 from lanemesh.v1 import update_pb2
 
 from lanemesh_orchestrator.cli.output.json_updates import (
+    approval_json,
     edge_json,
     helper_json,
     input_json,
@@ -19,7 +20,14 @@ from lanemesh_orchestrator.cli.output.json_updates import (
     to_json,
     trace_json,
 )
-from lanemesh_orchestrator.cli.output.render import helper_line, is_secondary, log_lines, tool_lines, trace_line
+from lanemesh_orchestrator.cli.output.render import (
+    approval_line,
+    helper_line,
+    is_secondary,
+    log_lines,
+    tool_lines,
+    trace_line,
+)
 from lanemesh_orchestrator.pipeline.drawing import draw_shapes
 
 MAX_EVENTS = 200
@@ -91,6 +99,8 @@ class RunHistory:
     """The latest requests and answers of control connections, where they were traced."""
     events: deque[update_pb2.Update] = field(default_factory=lambda: deque(maxlen=MAX_EVENTS))
     """The latest log messages and tool calls."""
+    approvals: dict[tuple[str, str], update_pb2.ApprovalUpdate] = field(default_factory=dict)
+    """The approvals that are pending, by component and id."""
     event_count: int = 0
     """Log messages and tool calls in all."""
     _controls: set[str] = field(default_factory=set)
@@ -104,7 +114,9 @@ class RunHistory:
             self.nodes.setdefault(update.node.component, NodeTimes()).take(update)
             if update.node.HasField("placement"):
                 self._place_again(update.node.placement)
-        elif kind in ("log", "tool"):
+        elif kind in ("log", "tool", "approval"):
+            if kind == "approval":
+                self._take_approval(update.approval)
             self.events.append(update)
             self.event_count += 1
         elif kind == "helper":
@@ -118,6 +130,13 @@ class RunHistory:
             if update.job.placements:
                 self.placements, self.edges = update.job.placements, update.job.edges
                 self._controls = {edge.edge_id for edge in self.edges if edge.class_type}
+
+    def _take_approval(self, approval: update_pb2.ApprovalUpdate) -> None:
+        key = approval.component, approval.call_id
+        if approval.state == update_pb2.APPROVAL_STATE_REQUESTED:
+            self.approvals[key] = approval
+        else:
+            self.approvals.pop(key, None)
 
     def _place_again(self, placement: update_pb2.Placement) -> None:
         self.placements = [placement if place.component == placement.component else place for place in self.placements]
@@ -138,6 +157,9 @@ class RunHistory:
             lines += [line for line in map(_event_lines, self.events) if line]
         if self.traces:
             lines += ["", *map(trace_line, self.traces)]
+        if self.approvals:
+            lines += ["", *map(approval_line, self.approvals.values())]
+            lines += ["`lanemesh approve RUN CALL` or `lanemesh refuse RUN CALL` decides."]
         return lines
 
     def _input_lines(self) -> list[str]:
@@ -158,6 +180,7 @@ class RunHistory:
             "edges": [edge_json(edge) for edge in self.latest.values()],
             "events": [to_json(event) for event in self.events],
             "event_count": self.event_count,
+            "approvals": [approval_json(approval) for approval in self.approvals.values()],
         }
 
 
@@ -168,7 +191,12 @@ def _placement_line(place: update_pb2.Placement) -> str:
 
 
 def _event_lines(update: update_pb2.Update) -> str:
-    return log_lines(update.log) if update.WhichOneof("kind") == "log" else tool_lines(update.tool)
+    match update.WhichOneof("kind"):
+        case "log":
+            return log_lines(update.log)
+        case "approval":
+            return approval_line(update.approval)
+    return tool_lines(update.tool)
 
 
 def _node_state(node: update_pb2.NodeUpdate) -> str:

@@ -10,6 +10,7 @@ from lanemesh.v1 import update_pb2
 
 from lanemesh_orchestrator.cli.output.printer import Printer
 from lanemesh_orchestrator.cli.output.render import (
+    approval_line,
     edge_line,
     log_lines,
     mesh_line,
@@ -133,6 +134,8 @@ class TextView:
         kind = update.WhichOneof("kind")
         if kind == "tool":
             text = tool_lines(update.tool)
+        elif kind == "approval" and update.approval.state != update_pb2.APPROVAL_STATE_REQUESTED:
+            text = approval_line(update.approval)  # a request is shown by the question for it
         elif kind == "node":
             text = node_line(update.node)
         elif kind == "edge":

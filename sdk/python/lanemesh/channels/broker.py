@@ -100,7 +100,7 @@ class Broker:
         """Ends every subscriber that a message has waited for during this time."""
         for subscriber in list(publication.waiting):
             self._remove(subscriber)
-            subscriber.give_up(seconds)
+            subscriber.end_too_slow(seconds)
 
     def subscribe(self, address: Address, name: str, overflow: Overflow, limit: int) -> Subscriber:
         """Adds a subscriber: it gets the messages published from now on. On a closed channel it ends at once.

@@ -184,7 +184,7 @@ class Subscription:
         return self
 
     async def __anext__(self) -> Any:
-        """The next message. Raises LanemeshError if this subscriber was too slow ("subscriber-given-up") or its orchestrator is
+        """The next message. Raises LanemeshError if this subscriber was too slow ("subscriber-too-slow") or its orchestrator is
         lost, after the earlier messages."""
         message = await self._next()
         if message is None:

@@ -222,7 +222,7 @@ class RemoteSubscription:
         call = self._call
         try:
             while isinstance(response := await call.read(), channel_pb2.SubscribeResponse):
-                self._dropped_there = response.lost
+                self._dropped_there = response.dropped
                 match response.WhichOneof("frame"):
                     case "subscribed":
                         self._id = response.subscribed.subscription_id

@@ -144,14 +144,14 @@ class Subscriber:
             publication.settle(self, delivered=deliver)
         self.changed()
 
-    def give_up(self, seconds: float) -> None:
+    def end_too_slow(self, seconds: float) -> None:
         """Ends a subscriber that took nothing for this time: it gets its waiting messages, and then an error."""
         what = (
             f"the subscriber {self.name or 'without a name'} was too slow: {self.limit:,} messages or 16 MiB waited for it, and it "
             f"took none within {seconds:g} s. Take messages faster, raise its limit, or drop the oldest ones "
             '(overflow="drop_oldest")'
         )
-        self.end(channel_fault(Code.RESOURCE_EXHAUSTED, "subscriber-given-up", self.address, what))
+        self.end(channel_fault(Code.RESOURCE_EXHAUSTED, "subscriber-too-slow", self.address, what))
 
     def changed(self) -> None:
         """Wakes the taker."""

@@ -56,6 +56,16 @@ async def push_input(
         raise LanemeshError(call_fault(error, address)) from None
 
 
+async def decide_approval(
+    stub: run_pb2_grpc.RunServiceAsyncStub, decision: run_pb2.DecideApprovalRequest, address: str
+) -> None:
+    """Decides an approval by `DecideApproval`. Raises LanemeshError if no such approval is pending, or the call fails."""
+    try:
+        await stub.DecideApproval(decision, timeout=CALL_SECONDS)
+    except grpc.aio.AioRpcError as error:
+        raise LanemeshError(call_fault(error, address)) from None
+
+
 async def with_faults(
     error: LanemeshError, stub: run_pb2_grpc.RunServiceAsyncStub, spec: run_pb2.RunSpec
 ) -> LanemeshError:

@@ -150,6 +150,14 @@ class Client:
         link = GrpcDetachedLink(lambda: self._runs, wire_text(run_id, "the id of a run"), self.address)
         return DetachedRun(run_id, link, self.channels(run_id), from_sequence)
 
+    async def approve(self, run_id: str, call_id: str, *, component: str = "") -> None:
+        """Approves a call for which a component of a run waits. The arguments and errors are those of `Run.approve`."""
+        await self.attach(run_id).approve(call_id, component=component)
+
+    async def refuse(self, run_id: str, call_id: str, reason: str = "", *, component: str = "") -> None:
+        """Refuses a call for which a component of a run waits. The arguments and errors are those of `Run.refuse`."""
+        await self.attach(run_id).refuse(call_id, reason, component=component)
+
     async def runs(
         self, *, limit: int = 100, states: Iterable[RunState | str] = (), deployment: str = ""
     ) -> list[RunRecord]:

@@ -29,6 +29,9 @@ class DetachedLink(Protocol):
     async def cancel(self, reason: str) -> None:
         """Cancels the run."""
 
+    async def decide(self, decision: run_pb2.DecideApprovalRequest) -> None:
+        """Decides an approval."""
+
 
 class DetachedRun(RunReader):
     """A run that continues without its caller, with the interface of `Run`.
@@ -91,6 +94,9 @@ class DetachedRun(RunReader):
     async def cancel(self, reason: str = "cancelled by a client") -> None:
         """Cancels the run. Has no effect if it has ended."""
         await self._link.cancel(reason)
+
+    async def _decide(self, decision: run_pb2.DecideApprovalRequest) -> None:
+        await self._link.decide(decision)
 
     def _miss(self, missed: run_pb2.Gap) -> None:
         self.missed += missed.to_sequence - missed.from_sequence + 1

@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from lanemesh.client.specs import wire_text
-from lanemesh.client.updates import Placement, RunState, placement_from_wire
+from lanemesh.client.updates import (
+    ApprovalUpdate,
+    Placement,
+    RunState,
+    approval_from_wire,
+    placement_from_wire,
+)
 from lanemesh.faults import Fault
 from lanemesh.rendering import rendered
 from lanemesh.v1 import run_pb2, update_pb2
@@ -55,6 +61,9 @@ class RunRecord:
     placements: tuple[Placement, ...] = ()
     """The placements of its components, now or at its end, with earlier ones on lost node servers. `record()` has them; they are
     empty in the list of `runs()`."""
+    approvals: tuple[ApprovalUpdate, ...] = ()
+    """The approvals for which its components wait now, the oldest first. `record()` has them; they are empty in the list of
+    `runs()`. Their sequence is 0, and their time that of the record."""
     pipeline_json: str = ""
     """Its pipeline: the document as JSON text, as it was given, without the values of secret settings. `record()` has it; it is
     empty in the list of `runs()`."""
@@ -86,6 +95,7 @@ def decode_run(record: run_pb2.RunRecord, pipeline_json: str = "") -> RunRecord:
         output_count=record.output_count,
         stored=record.stored,
         placements=tuple(map(placement_from_wire, record.placements)),
+        approvals=tuple(approval_from_wire(one, sequence=0, time=datetime.now(UTC)) for one in record.approvals),
         pipeline_json=pipeline_json,
     )
 

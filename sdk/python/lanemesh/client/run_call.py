@@ -15,7 +15,7 @@ from lanemesh._aio.tasks import shielded
 from lanemesh._grpc.traceparent import trace_metadata
 from lanemesh._grpc.writing import half_close
 from lanemesh.channels import Channels
-from lanemesh.client.calls import call_fault, cancel_run, push_input, with_faults
+from lanemesh.client.calls import call_fault, cancel_run, decide_approval, push_input, with_faults
 from lanemesh.client.runs import TERMINAL
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.text_outputs import Entry, TextOutputs, last_of, merged
@@ -214,6 +214,10 @@ class GrpcRunLink:
     async def cancel(self, reason: str) -> None:
         """Cancels the run, so that its last updates still arrive."""
         await cancel_run(self._stub(), self._run_id, reason, self._address)
+
+    async def decide(self, decision: run_pb2.DecideApprovalRequest) -> None:
+        """Decides an approval."""
+        await decide_approval(self._stub(), decision, self._address)
 
     async def close(self) -> None:
         """Disconnects, which cancels the run if it has not ended."""

@@ -72,6 +72,12 @@ class RunHost(Protocol):
     def attach(self, run_id: str, from_sequence: int = 1) -> DetachedRun:
         """A running or stored run, with any caller."""
 
+    async def approve(self, run_id: str, call_id: str, *, component: str = "") -> None:
+        """Approves a call for which a component of a run waits."""
+
+    async def refuse(self, run_id: str, call_id: str, reason: str = "", *, component: str = "") -> None:
+        """Refuses a call for which a component of a run waits."""
+
     async def runs(
         self, *, limit: int = 100, states: Iterable[RunState | str] = (), deployment: str = ""
     ) -> list[RunRecord]:

@@ -20,6 +20,7 @@ from lanemesh.client.views import View
 from lanemesh.codec import encode, make_item
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.items import LaneType
+from lanemesh.rendering import valid_unicode
 from lanemesh.text_outputs import Entry, TextOutputs, each_update
 from lanemesh.v1 import run_pb2, update_pb2
 from lanemesh.values import Answer, Audio, Document, Image, Question, Table, Tags, Video
@@ -72,6 +73,9 @@ class RunLink(Protocol):
 
     async def cancel(self, reason: str) -> None:
         """Cancels the run; `updates` continues to the terminal one."""
+
+    async def decide(self, decision: run_pb2.DecideApprovalRequest) -> None:
+        """Decides an approval for which a component waits. Raises LanemeshError if no such approval is pending."""
 
     async def close(self) -> None:
         """Cancels unfinished work and frees all resources."""
@@ -159,6 +163,28 @@ class RunReader(ABC):
                     found.append(update)
         placements = tuple(map(placement_from_wire, self._placements.values()))
         return RunResult(self.id, self.state, tuple(found), self._error, self.reason, self.missed, placements)
+
+    async def approve(self, call_id: str, *, component: str = "") -> None:
+        """Approves a call for which a component of the run waits.
+
+        Args:
+            call_id: the id of the approval, from its `ApprovalUpdate`.
+            component: the component that waits; empty: the only one that waits for an approval of that id.
+
+        Raises:
+            LanemeshError: no such approval is pending ("unknown-approval"), it was decided before ("approval-decided"), several
+                components wait for one of that id ("several-approvals"), or the run has ended ("run-ended").
+        """
+        await self._decide(_decision(self.id, call_id, component, approved=True))
+
+    async def refuse(self, call_id: str, reason: str = "", *, component: str = "") -> None:
+        """Refuses a call for which a component of the run waits. `reason` is given to the component, and to the model of an agent.
+        The other arguments and the errors are those of `approve`."""
+        await self._decide(_decision(self.id, call_id, component, approved=False, reason=reason))
+
+    @abstractmethod
+    async def _decide(self, decision: run_pb2.DecideApprovalRequest) -> None:
+        """Decides an approval of the run."""
 
     def raise_unless_completed(self) -> None:
         """Raises RunFailed if the run has not completed."""
@@ -324,6 +350,12 @@ class Run(RunReader):
         elif not self._never_ran:
             await self._link.cancel(reason)
 
+    async def _decide(self, decision: run_pb2.DecideApprovalRequest) -> None:
+        if not self._started or self._never_ran:
+            message = f'the run has no approval "{decision.call_id}": it has not started'
+            raise LanemeshError(Fault(code=Code.FAILED_PRECONDITION, reason="run-not-started", message=message))
+        await self._link.decide(decision)
+
     async def close(self) -> None:
         """Cancels unfinished work of the run and frees its resources. Open views end. A run that has not started never does. One
         that is starting is cancelled as soon as it has started; this waits for that."""
@@ -418,3 +450,16 @@ async def _each(inputs: Iterable[Any] | AsyncIterable[Any] | None) -> AsyncItera
     elif inputs is not None:
         for value in inputs:
             yield value
+
+
+def _decision(
+    run_id: str, call_id: str, component: str, *, approved: bool, reason: str = ""
+) -> run_pb2.DecideApprovalRequest:
+    """The request of a decision. Raises LanemeshError if a name is not valid Unicode."""
+    return run_pb2.DecideApprovalRequest(
+        run_id=wire_text(run_id, "the id of a run"),
+        call_id=wire_text(call_id, "the id of an approval"),
+        component=wire_text(component, "the name of a component"),
+        approved=approved,
+        reason=valid_unicode(reason),
+    )

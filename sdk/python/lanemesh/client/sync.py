@@ -150,6 +150,14 @@ class SyncHost:
 
         return SyncDetachedRun(self._loop, self._loop.call(make()), self)
 
+    def approve(self, run_id: str, call_id: str, *, component: str = "") -> None:
+        """Approves a call for which a component of a run waits. The arguments and errors are those of `Run.approve`."""
+        self._loop.call(self._host.approve(run_id, call_id, component=component))
+
+    def refuse(self, run_id: str, call_id: str, reason: str = "", *, component: str = "") -> None:
+        """Refuses a call for which a component of a run waits. The arguments and errors are those of `Run.refuse`."""
+        self._loop.call(self._host.refuse(run_id, call_id, reason, component=component))
+
     def runs(self, *, limit: int = 100, states: Iterable[RunState | str] = (), deployment: str = "") -> list[RunRecord]:
         """The records of runs, the latest first. The arguments and errors are those of `Mesh.runs`."""
         return self._loop.call(self._host.runs(limit=limit, states=states, deployment=deployment))

@@ -157,6 +157,14 @@ class _SyncReader(ABC, Generic[ReaderT]):
         """Reads the run to its end. Returns the result; does not raise for a failed run."""
         return self._call(self._run.result())
 
+    def approve(self, call_id: str, *, component: str = "") -> None:
+        """Approves a call for which a component of the run waits. See `Run.approve`."""
+        self._call(self._run.approve(call_id, component=component))
+
+    def refuse(self, call_id: str, reason: str = "", *, component: str = "") -> None:
+        """Refuses a call for which a component of the run waits. See `Run.refuse`."""
+        self._call(self._run.refuse(call_id, reason, component=component))
+
     def raise_unless_completed(self) -> None:
         """Raises RunFailed if the run has not completed."""
         self._run.raise_unless_completed()

@@ -67,6 +67,18 @@ class NodeState(StrEnum):
     CANCELLED = "cancelled"
 
 
+class ApprovalState(StrEnum):
+    """The state of an approval."""
+
+    REQUESTED = "requested"
+    """A component waits for the decision of a client."""
+    APPROVED = "approved"
+    REFUSED = "refused"
+    """A client has refused it, or its deadline has passed."""
+    WITHDRAWN = "withdrawn"
+    """The component waits no longer: it, its server or the run has ended, or it has abandoned the call."""
+
+
 class LogLevel(StrEnum):
     """The level of a log line."""
 
@@ -276,6 +288,27 @@ class ToolResultUpdate(ToolUpdate):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalUpdate(Update):
+    """An approval was requested, or decided. Answer a requested one by `run.approve(call_id)` or `run.refuse(call_id, reason)`."""
+
+    component: str
+    """The component that waits."""
+    call_id: str
+    """Identifies the approval within the component and the run."""
+    state: ApprovalState
+    tool: str = ""
+    """The tool that is to be called; empty if the approval is for something else."""
+    description: str = ""
+    """What is to be approved, in words."""
+    arguments: str = ""
+    """With `requested`: the arguments of the call as JSON text, without secrets; at most 4,000 characters."""
+    deadline: datetime | None = None
+    """With `requested`: when it is refused without a decision, in UTC."""
+    reason: str = ""
+    """With `refused`: why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LogUpdate(Update):
     """A node logged a line."""
 
@@ -471,6 +504,26 @@ def _tool(update: update_pb2.Update, base: dict[str, Any]) -> ToolUpdate | None:
     return None
 
 
+def approval_from_wire(approval: update_pb2.ApprovalUpdate, **base: Any) -> ApprovalUpdate:
+    """The value of an approval. Raises ValueError for an unknown state."""
+    state = update_pb2.ApprovalState.Name(approval.state).removeprefix("APPROVAL_STATE_")
+    return ApprovalUpdate(
+        **base,
+        component=approval.component,
+        call_id=approval.call_id,
+        state=ApprovalState[state] if approval.state else ApprovalState.REQUESTED,
+        tool=approval.tool,
+        description=approval.description,
+        arguments=approval.arguments_json,
+        deadline=approval.deadline.ToDatetime(UTC) if approval.HasField("deadline") else None,
+        reason=approval.reason,
+    )
+
+
+def _approval(update: update_pb2.Update, base: dict[str, Any]) -> ApprovalUpdate:
+    return approval_from_wire(update.approval, **base)
+
+
 def _log(update: update_pb2.Update, base: dict[str, Any]) -> LogUpdate:
     line = update.log
     level = update_pb2.LogLevel.Name(line.level).removeprefix("LOG_LEVEL_")
@@ -514,6 +567,7 @@ _READ: dict[str, Callable[[update_pb2.Update, dict[str, Any]], Update | None]] =
     "output": _output,
     "progress": _progress,
     "tool": _tool,
+    "approval": _approval,
     "log": _log,
     "trace": _trace,
     "helper": _helper,

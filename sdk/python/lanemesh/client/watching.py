@@ -10,7 +10,7 @@ import grpc.aio
 
 from lanemesh._aio.backoff import Backoff
 from lanemesh._grpc.status import fault_of
-from lanemesh.client.calls import call_fault, cancel_run, push_input
+from lanemesh.client.calls import call_fault, cancel_run, decide_approval, push_input
 from lanemesh.faults import LanemeshError
 from lanemesh.text_outputs import Entry, last_of, merged
 from lanemesh.v1 import run_pb2
@@ -74,3 +74,7 @@ class GrpcDetachedLink:
     async def cancel(self, reason: str) -> None:
         """Cancels the run."""
         await cancel_run(self._stub(), self._run_id, reason, self._address)
+
+    async def decide(self, decision: run_pb2.DecideApprovalRequest) -> None:
+        """Decides an approval."""
+        await decide_approval(self._stub(), decision, self._address)

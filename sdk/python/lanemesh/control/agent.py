@@ -23,6 +23,9 @@ MAX_ANSWER_CHARACTERS = 1024 * 1024
 class AgentCaller:
     """Calls an agent. A subclass implements one task."""
 
+    component = ""
+    """Its component; empty if it is not known."""
+
     def events(self, request: AgentRequest, timeout: float | None = None) -> AsyncGenerator[AgentEvent, None]:
         """The events of one task, as they happen. Leaving the iteration cancels the agent.
 
@@ -72,6 +75,7 @@ class LinkedAgent(AgentCaller):
 
     def __init__(self, link: HelperLink) -> None:
         self._link = link
+        self.component = link.connection.helper
 
     async def events(self, request: AgentRequest, timeout: float | None = None) -> AsyncGenerator[AgentEvent, None]:
         """The events of one task. Raises LanemeshError ("no-result") if they end without an answer that is complete."""

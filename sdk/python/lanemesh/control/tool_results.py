@@ -6,6 +6,7 @@ import json
 
 from lanemesh.chat import ToolPart, ToolResult
 from lanemesh.items import MAX_VALUE_BYTES
+from lanemesh.rendering import rendered
 from lanemesh.values import Document
 
 MAX_CONTENT_BYTES = 4 * 1024 * 1024
@@ -15,7 +16,10 @@ MAX_PARTS_BYTES = MAX_VALUE_BYTES - 2 * MAX_CONTENT_BYTES
 
 
 def bounded(tool: str, result: ToolResult) -> ToolResult:
-    """The result, or an error that says so if it is larger than its bounds."""
+    """The result, or an error that says so if it is larger than its bounds, or its content is no text."""
+    if not isinstance(result.content, str):
+        what = f"the content of its result is {rendered(result.content)}, which is no text. Give JSON as text"
+        return _failure(f"the tool {tool} failed: {what}")
     size = len(result.content)
     if size > MAX_CONTENT_BYTES // 4:
         size = len(result.content.encode("utf-8", "replace"))
@@ -43,5 +47,8 @@ def _size(part: ToolPart) -> int:
 
 
 def _too_large(tool: str, what: str, limit: str) -> ToolResult:
-    message = f"the tool {tool} returned {what}; the limit is {limit}. Ask for less, or for a part of it"
+    return _failure(f"the tool {tool} returned {what}; the limit is {limit}. Ask for less, or for a part of it")
+
+
+def _failure(message: str) -> ToolResult:
     return ToolResult(json.dumps({"error": message, "reason": "bad-result"}), is_error=True)

@@ -108,7 +108,7 @@ class ToolSet:
         self._owners: dict[str, OwnedTool[ToolHelper]] = {}
 
     def __getitem__(self, name: str) -> CallableTool:
-        """A tool to be called with its arguments: `await context.tools["weather"](city="Oslo")`."""
+        """A tool to be called with its arguments: `tool = context.tools["weather"]`, then `await tool(city="Oslo")`."""
         return CallableTool(self, name)
 
     async def specs(self) -> tuple[ToolSpec, ...]:
@@ -123,6 +123,11 @@ class ToolSet:
         owned = owned_tools(list(zip(self._helpers, found, strict=True)))
         self._owners = {tool.spec.name: tool for tool in owned}
         return tuple(tool.spec for tool in owned)
+
+    def helper_of(self, name: str) -> str:
+        """The component of the helper that has a tool, by the last `specs`; empty if there is none, or it is not known."""
+        tool = self._owners.get(name)
+        return tool.helper.connection.helper if tool is not None else ""
 
     async def stream(self, call: ToolCall, timeout: float | None = None) -> AsyncGenerator[ToolEvent, None]:
         """Calls a tool for a model: any `ToolProgress`, then one `ToolResult`. Leaving the iteration cancels the call.

@@ -25,9 +25,13 @@ def main() -> int:
         "--ttl", type=float, default=TTL, help="seconds until a lease without a heartbeat expires (%(default)s)"
     )
     parser.add_argument("--log-level", default="warning")
-    parser.add_argument("--leash", action="store_true", help="end when standard input closes")
+    parser.add_argument(
+        "--exit-with-parent",
+        action="store_true",
+        help="exit when standard input closes, as it does when the parent ends",
+    )
     options = parser.parse_args()
-    options.parent = take_standard_input() if options.leash else None
+    options.parent = take_standard_input() if options.exit_with_parent else None
     logging.basicConfig(level=options.log_level.upper(), format="%(name)s: %(message)s", stream=sys.stderr, force=True)
     try:
         asyncio.run(_run(options))

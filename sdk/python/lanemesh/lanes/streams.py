@@ -144,11 +144,7 @@ def item_stream(
                         pending.clear()
                     yield taken
                     continue
-                for other in ports:
-                    if raising or other.failure is not None:
-                        other.raise_fault()
-                if all(other.ended for other in ports):
-                    raise_if_withdrawn(ports)
+                if _have_ended(ports, raising=raising):
                     return
                 await inbox.turn(ports)
         except BaseException:
@@ -156,6 +152,18 @@ def item_stream(
             raise
 
     return Stream(read)
+
+
+def _have_ended(ports: list[Port], *, raising: bool) -> bool:
+    """Whether these ports, at which nothing waits, have ended. Raises the fault of one that failed, and with `raising` those of
+    their lanes."""
+    for port in ports:
+        if raising or port.failure is not None:
+            port.raise_fault()
+    if not all(port.ended for port in ports):
+        return False
+    raise_if_withdrawn(ports)
+    return True
 
 
 def batch_stream(
@@ -182,11 +190,7 @@ def batch_stream(
                 yield pending.pop()
             while True:
                 if inbox.first_waiting() is None:
-                    for other in ports:
-                        if raising or other.failure is not None:
-                            other.raise_fault()
-                    if all(other.ended for other in ports):
-                        raise_if_withdrawn(ports)
+                    if _have_ended(ports, raising=raising):
                         return
                     await inbox.turn(ports)
                     continue

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from lanemesh.channels import Channels
     from lanemesh.chat import ToolProgress, ToolResult
     from lanemesh.gpu import GpuClient
+    from lanemesh.node.approvals import Approval, Approvals
     from lanemesh.node.helper_clients import AgentClient, LlmClient, MemoryClient, ToolClient
     from lanemesh.permissions import Permissions
     from lanemesh.values import ToolCall
@@ -85,6 +86,7 @@ class Context:
         on_progress: OnProgress | None = None,
         secrets: Secrets = NO_SECRETS,
         permissions: Permissions | None = None,
+        mesh_link: Callable[[], object] = lambda: "",
         incarnation: int = 0,
         traceparent: str = "",
         session: str = "",
@@ -108,6 +110,8 @@ class Context:
         self.secrets = secrets
         """Secrets that are redacted from all reports and logs of the component."""
         self._permissions = permissions
+        self.mesh_link = mesh_link
+        """Returns the mesh that the component runs in, for `lanemesh.extend.mesh_of`."""
         self.log = ComponentLog(provider, component, run_id, on_log, secrets)
         """A logger whose lines carry the component and the run, and reach the run's clients; never waits."""
         self.progress_reporter = Progress(component, on_progress)
@@ -124,6 +128,7 @@ class Context:
         self._together: dict[str, Any] = {}
         self._make_gpu = gpu
         self._gpu: GpuClient | None = None
+        self._approvals: Approvals | None = None
         self._channels = channels
         if channels is not None:
             channels.waiting = self.waiting
@@ -301,6 +306,46 @@ class Context:
         self.progress_reporter.report(done, total, self.secrets.hidden(text_of(message)))
         return REPORTED
 
+    @property
+    def approvals(self) -> Approvals:
+        """The approvals of the component, created on first use."""
+        if self._whole is not None:
+            return self._whole.approvals
+        if self._approvals is None:
+            from lanemesh.node.approvals import Approvals
+
+            self._approvals = Approvals(self.incarnation, self._report_approval, self.waiting_for)
+        return self._approvals
+
+    async def approval(
+        self, description: str, *, tool: str = "", arguments: str = "", call_id: str = "", timeout: float | None = None
+    ) -> Approval:
+        """Asks the clients of the run for an approval, and waits for the decision: `if await context.approval("Send the mail"):`.
+
+        Clients get an `ApprovalUpdate` and answer by `run.approve(call_id)` or `run.refuse(call_id, reason)`. A cancellation ends
+        the wait.
+
+        Args:
+            description: what is to be approved, in words; at most 1,000 characters are shown.
+            tool: the name of the tool that is to be called, if it is for a call.
+            arguments: the arguments of the call as JSON text; the first 4,000 characters are shown, without secrets.
+            call_id: the wanted id of the approval; it gets a number if the component has used it before. Empty: "approval".
+            timeout: seconds until it is refused without a decision, at most a week; None: 600.
+
+        Returns:
+            The decision; true if approved.
+
+        Raises:
+            ValueError: the timeout is not above 0, or is too long.
+        """
+        if self._report is None:
+            from lanemesh.node.approvals import Approval
+
+            return Approval(False, "no client can decide here")
+        return await self.approvals.request(
+            description, tool=tool, arguments=arguments, call_id=call_id, timeout=timeout
+        )
+
     async def report_tool(self, event: str | ToolCall | ToolProgress | ToolResult, *, wave: int = 1) -> None:
         """Reports an event of an agent to the run's clients; waits while they are behind.
 
@@ -315,6 +360,14 @@ class Context:
         tool = encode_tool_update(event, wave)
         tool.component = self.component
         update = update_pb2.Update(tool=tool)
+        stamp(update.time)
+        self.secrets.hide(update)
+        await self._report(update)
+
+    async def _report_approval(self, approval: update_pb2.ApprovalUpdate) -> None:
+        assert self._report is not None, "approvals are refused without clients"
+        approval.component = self.component
+        update = update_pb2.Update(approval=approval)
         stamp(update.time)
         self.secrets.hide(update)
         await self._report(update)

@@ -64,7 +64,7 @@ class ToolClient(Protocol):
     with the same name are called "<component of the helper>_<name>"."""
 
     def __getitem__(self, name: str) -> NamedTool:
-        """A tool to be called with its arguments: `await context.tools["weather"](city="Oslo")`."""
+        """A tool to be called with its arguments: `tool = context.tools["weather"]`, then `await tool(city="Oslo")`."""
 
     async def specs(self) -> tuple[ToolSpec, ...]:
         """The tools of all helpers, for use by a model.
@@ -73,6 +73,9 @@ class ToolClient(Protocol):
             LanemeshError: a helper cannot be asked, a helper has two tools of one name ("duplicate-tool"), or the parameters of a
                 tool are no JSON schema ("bad-tool").
         """
+
+    def helper_of(self, name: str) -> str:
+        """The component of the helper that has a tool, by the last `specs`; empty if there is none, or it is not known."""
 
     def stream(self, call: ToolCall, timeout: float | None = None) -> AsyncGenerator[ToolEvent, None]:
         """Calls a tool for a model: any `ToolProgress`, then one `ToolResult`. Leaving the iteration cancels the call.
@@ -145,6 +148,10 @@ class MemoryClient(Protocol):
 
 class AgentClient(Protocol):
     """An agent that is connected to a node: `context.agents["researcher"]`."""
+
+    @property
+    def component(self) -> str:
+        """Its component; empty if it is not known."""
 
     def stream(
         self,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import cache
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from pydantic import BaseModel, ConfigDict
 
@@ -155,33 +155,6 @@ class Node:
         """It calls helpers of this kind, and works without any as well."""
         return any(item.class_type == class_type and not item.min for item in cls.invokes)
 
-    @classmethod
-    @cache
-    def manifest(cls, service: str = "") -> node_pb2.Manifest:
-        """The description of the node type. `service` names the service that it is deployed with."""
-        return node_pb2.Manifest(
-            provider=cls.provider,
-            version=cls.version,
-            description=_docstring(cls),
-            service=service,
-            inputs=[_input(spec) for spec in cls.inputs_.values()],
-            outputs=[_output(spec, one=cls.sends_one) for spec in cls.outputs_.values()],
-            is_streaming_input=cls.is_streaming_input(),
-            is_streaming_output=cls.is_streaming_output(),
-            sync_mode=f"SYNC_MODE_{cls.sync_mode.upper()}",  # type: ignore[arg-type]
-            config_schema_json=json.dumps(cls.Config.model_json_schema()),
-            profiles_json=json.dumps(cls.profiles),
-            invokes=[
-                node_pb2.Invocation(class_type=item.class_type, min=item.min, max=item.max or 0, name=item.name)
-                for item in cls.invokes
-            ],
-            offers=cls.offers,
-            boundary=f"BOUNDARY_{(cls.boundary or 'unspecified').upper()}",  # type: ignore[arg-type]
-            runs_to_end=cls.runs_to_end,
-            restartable=cls.restartable,
-            aliases=cls.aliases,
-        )
-
 
 @dataclass(frozen=True)
 class Service:
@@ -201,6 +174,37 @@ class Service:
                 raise _contradiction(node, "it implements none of process, gen_process and run, and has no `offers`")
             if missing := missing_method(node, node.offers):
                 raise _malformed(node, missing)
+
+
+def manifest_of(node: type[Node], service: str = "") -> node_pb2.Manifest:
+    """The description of a node type. `service` names the service that it is deployed with."""
+    return _manifest(cast("Hashable", node), service)
+
+
+@cache
+def _manifest(node: Any, service: str) -> node_pb2.Manifest:
+    return node_pb2.Manifest(
+        provider=node.provider,
+        version=node.version,
+        description=_docstring(node),
+        service=service,
+        inputs=[_input(spec) for spec in node.inputs_.values()],
+        outputs=[_output(spec, one=node.sends_one) for spec in node.outputs_.values()],
+        is_streaming_input=node.is_streaming_input(),
+        is_streaming_output=node.is_streaming_output(),
+        sync_mode=f"SYNC_MODE_{node.sync_mode.upper()}",  # type: ignore[arg-type]
+        config_schema_json=json.dumps(node.Config.model_json_schema()),
+        profiles_json=json.dumps(node.profiles),
+        invokes=[
+            node_pb2.Invocation(class_type=item.class_type, min=item.min, max=item.max or 0, name=item.name)
+            for item in node.invokes
+        ],
+        offers=node.offers,
+        boundary=f"BOUNDARY_{(node.boundary or 'unspecified').upper()}",  # type: ignore[arg-type]
+        runs_to_end=node.runs_to_end,
+        restartable=node.restartable,
+        aliases=node.aliases,
+    )
 
 
 def snake_case(name: str) -> str:
@@ -274,10 +278,10 @@ def _contradiction(cls: type[Node], what: str) -> NodeDefinitionError:
     return NodeDefinitionError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-node", message=message))
 
 
-def _docstring(cls: type[Node]) -> str:
+def _docstring(node: type[Node]) -> str:
     import inspect
 
-    return inspect.cleandoc(cls.__doc__ or "")
+    return inspect.cleandoc(node.__doc__ or "")
 
 
 def _input(spec: InputSpec) -> node_pb2.InputPort:

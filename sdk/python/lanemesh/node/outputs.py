@@ -28,9 +28,9 @@ class OutputLanes:
         "is_text",
         "lane_type",
         "lanes",
-        "numbers",
         "offer",
         "senders",
+        "sequence_tags",
         "where",
     )
 
@@ -49,9 +49,9 @@ class OutputLanes:
         self.senders = tuple(senders)
         self.lanes = list(self.senders)
         """The lanes that still accept items."""
-        self.numbers = LaneTags(where, forks) if forks else None
+        self.sequence_tags = LaneTags(where, forks) if forks else None
         """The sequence tags of its lanes; None for none."""
-        self.offer = self.lanes[0].offer if len(self.lanes) == 1 and self.numbers is None else None
+        self.offer = self.lanes[0].offer if len(self.lanes) == 1 and self.sequence_tags is None else None
         """`offer` of the only lane; None if there are none or several, or if it carries sequence tags."""
         self.check = check
         """Returns a value of the declared type, or raises LanemeshError; None if the check of the lane's type suffices."""
@@ -137,7 +137,7 @@ class Outputs:
             if out.offer(value, size, envelope):
                 return True
             return await self._deliver(out, [(lane, envelope) for lane in out.lanes], value, size)
-        lineage = self._descent(envelope, source) if out.numbers is not None else None
+        lineage = self._descent(envelope, source) if out.sequence_tags is not None else None
         return await self._offer_all(out, value, size, envelope, lineage)
 
     async def send(self, port: str, value: Any, envelope: Envelope | None, lineage: Lineage | None) -> bool:
@@ -165,10 +165,10 @@ class Outputs:
         """Reports by every output that these sequence tags are completed, except those that it has already reported
         (`closed`)."""
         for name, out in self._ports.items():
-            if out.numbers is None or out.ended:
+            if out.sequence_tags is None or out.ended:
                 continue
             known = closed.get(name, ()) if closed is not None else ()
-            fresh = [one for one in tags if one[0] in out.numbers.handed and one not in known]
+            fresh = [one for one in tags if one[0] in out.sequence_tags.passed_on and one not in known]
             for forks in one_of_each_fork(fresh):
                 full = _offer_tagged(out, ABSENT, ITEM_OVERHEAD_BYTES, None, Lineage(forks, frozenset(forks)))
                 if full:
@@ -190,7 +190,7 @@ class Outputs:
         self, out: OutputLanes, value: Any, size: int, envelope: Envelope | None, lineage: Lineage | None
     ) -> bool:
         """Offers an item once to every lane of an output, and delivers it to the full ones. Returns as `emit` does."""
-        if out.numbers is None:
+        if out.sequence_tags is None:
             full = [(lane, envelope) for lane in out.lanes if not lane.offer(value, size, envelope)]
         else:
             full = _offer_tagged(out, value, size, envelope, lineage)
@@ -269,7 +269,10 @@ class Outputs:
     def forks(self) -> list[Collection[str]]:
         """The forks whose sequence tags each lane carries, for the lanes that carry any."""
         return [
-            forks for out in self._ports.values() if out.numbers is not None for forks in out.numbers.forks.values()
+            forks
+            for out in self._ports.values()
+            if out.sequence_tags is not None
+            for forks in out.sequence_tags.forks.values()
         ]
 
     @property
@@ -363,8 +366,8 @@ def _offer_tagged(
 ) -> Offers:
     """Offers an item, with a separate envelope, to each lane. Returns the full lanes. A lane without an envelope for an item
     without a value gets none."""
-    assert out.numbers is not None
-    envelopes = out.numbers.envelopes(envelope, lineage, valued=value is not ABSENT)
+    assert out.sequence_tags is not None
+    envelopes = out.sequence_tags.envelopes(envelope, lineage, valued=value is not ABSENT)
     offers = [(lane, envelopes[lane.edge_id if lane.edge_id in envelopes else ""]) for lane in out.lanes]
     if value is ABSENT:
         offers = [(lane, envelope) for lane, envelope in offers if envelope is not None]

@@ -74,20 +74,20 @@ def main() -> int:
         "--log-level", help="lowest level of log messages; default: warning, and info of Lanemesh itself"
     )
     parser.add_argument("--debug", action="store_true", help="show tracebacks of errors")
-    parser.add_argument("--leash", action="store_true", help="end when standard input closes")
+    parser.add_argument(
+        "--exit-with-parent",
+        action="store_true",
+        help="exit when standard input closes, as it does when the parent ends",
+    )
     options = parser.parse_args()
     try:
         _use_environment(options.services)
-    except LanemeshError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    options.parent = take_standard_input() if options.leash else None
-    if options.parent is None:
-        empty_standard_input()
-    end_children_with_us()
-    end_at_signals()
-    _set_up_logs(options.log_level)
-    try:
+        options.parent = take_standard_input() if options.exit_with_parent else None
+        if options.parent is None:
+            empty_standard_input()
+        end_children_with_us()
+        end_at_signals()
+        _set_up_logs(options.log_level)
         return INTERRUPTED if run(_run(options)) else 0
     except LanemeshError as error:
         if options.debug:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 import importlib.machinery
 import importlib.util
 import os
@@ -20,7 +21,6 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel
 
 from lanemesh.faults import Code, Fault, LanemeshError
-from lanemesh.permissions import matches_host
 from lanemesh.rendering import rendered
 
 PATH_FORMATS = frozenset({"path", "file-path", "directory-path"})
@@ -130,6 +130,8 @@ class FileRoots:
         return any(allowed == (ANY,) or words[: len(allowed)] == allowed for allowed in self.commands)
 
     def _allows_host(self, url: str) -> bool:
+        from lanemesh.permissions import matches_host
+
         return any(matches_host(allowed, host) for allowed in self.hosts for host in _hosts_of(url))
 
     def _allows(self, path: str) -> bool:
@@ -142,6 +144,7 @@ class FileRoots:
     def _allows_module(self, name: str) -> bool:
         parts = name.split(".")
         packages = [".".join(parts[: count + 1]) for count in range(len(parts))]
+        importlib.invalidate_caches()  # a module that was written just now
         if ANY_MODULE in self.modules or not self.modules.isdisjoint(packages):
             return True
         if not all(part.isidentifier() for part in parts):
@@ -193,18 +196,26 @@ def _named(
     value: Any, rule: Any, schema: Mapping[str, Any], setting: str, depth: int
 ) -> Iterator[tuple[str, str, str]]:
     """The paths and module names in a value with the schema `rule`: the setting of each, the text itself, and its format."""
-    if not isinstance(rule, Mapping) or value is None or not depth:
+    if value is None or not depth:
         return
-    reference = rule.get("$ref")
-    if isinstance(reference, str):
-        yield from _named(value, referenced(schema, reference), schema, setting, depth - 1)
-    for key in ("anyOf", "oneOf", "allOf"):
-        for part in rule.get(key) or ():
-            yield from _named(value, part, schema, setting, depth - 1)
+    for part in alternatives(rule, schema, depth):
+        yield from _named_by(value, part, schema, setting, depth)
+
+
+def _named_by(
+    value: Any, rule: Mapping[str, Any], schema: Mapping[str, Any], setting: str, depth: int
+) -> Iterator[tuple[str, str, str]]:
+    """The same by one rule, without those that it refers to."""
     if isinstance(value, str):
         kind = rule.get("format")
-        if value and (
-            kind in PATH_FORMATS or kind in (MODULE, REMOTE_URL) or (kind == PATH_OR_NAME and _looks_like_a_path(value))
+        if (
+            value
+            and not (kind == REMOTE_URL and value == rule.get("default"))
+            and (
+                kind in PATH_FORMATS
+                or kind in (MODULE, REMOTE_URL)
+                or (kind == PATH_OR_NAME and _looks_like_a_path(value))
+            )
         ):
             yield setting, value, kind
     elif isinstance(value, Mapping) and rule.get("format") == ENVIRONMENT:
@@ -223,6 +234,19 @@ def _named(
         for index, inner in enumerate(value):
             part = first[index] if index < len(first) else rule.get("items")
             yield from _named(inner, part, schema, f"{setting}[{index}]", depth - 1)
+
+
+def alternatives(rule: Any, schema: Mapping[str, Any], depth: int = _MAX_DEPTH) -> Iterator[Mapping[str, Any]]:
+    """A rule of a JSON schema, and all rules that it refers to for the same value: by `$ref`, `anyOf`, `oneOf` and `allOf`."""
+    if not isinstance(rule, Mapping) or not depth:
+        return
+    yield rule
+    reference = rule.get("$ref")
+    if isinstance(reference, str):
+        yield from alternatives(referenced(schema, reference), schema, depth - 1)
+    for key in ("anyOf", "oneOf", "allOf"):
+        for part in rule.get(key) or ():
+            yield from alternatives(part, schema, depth - 1)
 
 
 def _hosts_of(url: str) -> set[str]:

@@ -10,7 +10,8 @@ from pathlib import Path
 from lanemesh.faults import LanemeshError
 from lanemesh.node.node import Service
 from lanemesh.server.services import load_files, only_once
-from lanemesh.server.user_modules import USER_MODULES, Stamp
+from lanemesh.server.user_modules import USER_MODULES
+from lanemesh.server.user_package import Stamp
 
 POLL_SECONDS = 0.5
 """Time between two checks of watched files. They are loaded when they have been unchanged for as long."""

@@ -109,5 +109,6 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
             edge, run = self._host.accept(first.open)
         except LanemeshError as error:
             await abort(context, error.fault)
-        receiver = GrpcReceiver(edge, run.lane_type(edge), context, cancelling=lambda: run.cancelling)
+        items = first.open.items if first.open.HasField("items") else None
+        receiver = GrpcReceiver(edge, run.lane_type(edge), context, cancelling=lambda: run.cancelling, first=items)
         await receiver.serve()

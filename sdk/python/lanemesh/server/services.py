@@ -13,7 +13,6 @@ from pathlib import Path
 from lanemesh._aio.user_code import failure_of
 from lanemesh.faults import Code, Fault, LanemeshError, user_frames
 from lanemesh.node.node import Kind, Node, Service
-from lanemesh.server.user_modules import USER_MODULES
 
 log = logging.getLogger("lanemesh.services")
 
@@ -91,6 +90,8 @@ def load_file(path: Path) -> Service:
         raise _error(
             "bad-nodes-file", Code.INVALID_ARGUMENT, f'{path} is not a Python file: its name does not end in ".py"'
         )
+    from lanemesh.server.user_modules import USER_MODULES
+
     try:
         module, _ = USER_MODULES.load(path)
     except BaseException as error:

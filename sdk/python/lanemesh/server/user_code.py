@@ -11,7 +11,8 @@ from typing import TypeVar
 from lanemesh._aio.user_code import failure_of
 from lanemesh.faults import Fault, user_frames
 from lanemesh.node.runtime.resources import Reloadable
-from lanemesh.server.user_modules import USER_MODULES, UserPackage
+from lanemesh.server.user_modules import USER_MODULES
+from lanemesh.server.user_package import UserPackage
 
 T = TypeVar("T")
 

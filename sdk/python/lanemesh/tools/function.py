@@ -61,7 +61,7 @@ class ToolFunction:
         """The description of the function for a model."""
         self._call = call
         kind = kind_of(innermost(call))
-        self._hold = kind is CallKind.ASYNC_GENERATOR or (kind is CallKind.GENERATOR and not may_return(call))
+        self._hold = not (kind is CallKind.GENERATOR and may_return(call))
 
     def bound(self, call: Callable[..., Any]) -> ToolFunction:
         """The same tool for another instance: `call` is the same method of that instance."""

@@ -54,7 +54,8 @@ def tool(
     def mark(marked: F) -> F:
         if not callable(getattr(marked, "__func__", marked)):  # a static method or a class method has its function
             raise _refused(f"{marked!r:.80} is not a function", "write @tool above `def`, or @tool(name=...)")
-        target = marked if hasattr(marked, "__dict__") else innermost(marked)
+        target: Any = getattr(marked, "__func__", marked)
+        target = target if hasattr(target, "__dict__") else innermost(target)
         try:
             setattr(target, _MARK, options)
         except (AttributeError, TypeError):

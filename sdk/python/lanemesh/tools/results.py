@@ -9,7 +9,7 @@ from lanemesh.chat import ToolPart, ToolResult
 from lanemesh.json_text import to_json
 from lanemesh.rendering import rendered, text_of
 from lanemesh.tools.errors import CallFailed
-from lanemesh.values import Document, Media
+from lanemesh.values import Audio, Document, Image, Media, Video
 
 MAX_DEPTH = 100
 """Deepest nesting of lists and dicts in a result."""
@@ -37,9 +37,11 @@ def _described(value: Any, parts: list[ToolPart], depth: int) -> Any:
     if isinstance(value, Document):
         parts.append(value)
         return _of_document(value)
-    if isinstance(value, Media):
-        parts.append(value)  # type: ignore[arg-type]  # a Media of no kind is rejected when it is encoded
+    if isinstance(value, Image | Audio | Video):
+        parts.append(value)
         return _of_media(value)
+    if isinstance(value, Media):
+        raise TypeError("it is a Media of no kind; use Image, Audio or Video")
     if depth > MAX_DEPTH:
         raise ValueError(f"it is nested deeper than {MAX_DEPTH} levels, or contains itself")
     if type(value) in (list, tuple):

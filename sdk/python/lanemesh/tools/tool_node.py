@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, ClassVar
 
@@ -24,7 +24,7 @@ class ToolNode(Node):
     A subclass that has other tools than its methods overrides `tools`.
     """
 
-    offers: ClassVar = ("tool",)
+    offers: ClassVar[Sequence[str]] = ("tool",)
 
     def tools(self) -> Mapping[str, ToolFunction]:
         """The tools by name. Raises LanemeshError ("bad-tool-function") if a method cannot be one."""

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from lanemesh.v1 import fault_pb2 as lanemesh_dot_v1_dot_fault__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19lanemesh/v1/channel.proto\x12\x0blanemesh.v1\x1a\x17lanemesh/v1/fault.proto\"+\n\x0b\x43hannelName\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"7\n\x0e\x43hannelMessage\x12\x12\n\nvalue_json\x18\x01 \x01(\t\x12\x11\n\tpublisher\x18\x02 \x01(\t\"i\n\x0ePublishRequest\x12)\n\x07\x63hannel\x18\x01 \x01(\x0b\x32\x18.lanemesh.v1.ChannelName\x12,\n\x07message\x18\x02 \x01(\x0b\x32\x1b.lanemesh.v1.ChannelMessage\"&\n\x0fPublishResponse\x12\x13\n\x0bsubscribers\x18\x01 \x01(\r\"\x9f\x01\n\x10SubscribeRequest\x12)\n\x07\x63hannel\x18\x01 \x01(\x0b\x32\x18.lanemesh.v1.ChannelName\x12\x12\n\nsubscriber\x18\x02 \x01(\t\x12\r\n\x05limit\x18\x03 \x01(\r\x12\'\n\x08overflow\x18\x04 \x01(\x0e\x32\x15.lanemesh.v1.Overflow\x12\x14\n\x0c\x61\x63knowledges\x18\x05 \x01(\x08\"\xb7\x01\n\x11SubscribeResponse\x12-\n\nsubscribed\x18\x01 \x01(\x0b\x32\x17.lanemesh.v1.SubscribedH\x00\x12.\n\x07message\x18\x02 \x01(\x0b\x32\x1b.lanemesh.v1.ChannelMessageH\x00\x12,\n\x06\x63losed\x18\x03 \x01(\x0b\x32\x1a.lanemesh.v1.ChannelClosedH\x00\x12\x0c\n\x04lost\x18\x04 \x01(\x04\x42\x07\n\x05\x66rame\"%\n\nSubscribed\x12\x17\n\x0fsubscription_id\x18\x01 \x01(\t\"2\n\rChannelClosed\x12!\n\x05\x66\x61ult\x18\x01 \x01(\x0b\x32\x12.lanemesh.v1.Fault\"<\n\x12\x41\x63knowledgeRequest\x12\x17\n\x0fsubscription_id\x18\x01 \x01(\t\x12\r\n\x05taken\x18\x02 \x01(\x04\"\x15\n\x13\x41\x63knowledgeResponse\"@\n\x13\x43loseChannelRequest\x12)\n\x07\x63hannel\x18\x01 \x01(\x0b\x32\x18.lanemesh.v1.ChannelName\"\x16\n\x14\x43loseChannelResponse*R\n\x08Overflow\x12\x18\n\x14OVERFLOW_UNSPECIFIED\x10\x00\x12\x12\n\x0eOVERFLOW_BLOCK\x10\x01\x12\x18\n\x14OVERFLOW_DROP_OLDEST\x10\x02\x32\xcb\x02\n\x0e\x43hannelService\x12\x44\n\x07Publish\x12\x1b.lanemesh.v1.PublishRequest\x1a\x1c.lanemesh.v1.PublishResponse\x12L\n\tSubscribe\x12\x1d.lanemesh.v1.SubscribeRequest\x1a\x1e.lanemesh.v1.SubscribeResponse0\x01\x12P\n\x0b\x41\x63knowledge\x12\x1f.lanemesh.v1.AcknowledgeRequest\x1a .lanemesh.v1.AcknowledgeResponse\x12S\n\x0c\x43loseChannel\x12 .lanemesh.v1.CloseChannelRequest\x1a!.lanemesh.v1.CloseChannelResponseB`\n\x0blanemesh.v1B\x0c\x43hannelProtoP\x01Z\x16lanemesh/v1;lanemeshv1\xaa\x02\x0bLanemesh.V1\xca\x02\x0bLanemesh\\V1\xea\x02\x0cLanemesh::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19lanemesh/v1/channel.proto\x12\x0blanemesh.v1\x1a\x17lanemesh/v1/fault.proto\"+\n\x0b\x43hannelName\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"7\n\x0e\x43hannelMessage\x12\x12\n\nvalue_json\x18\x01 \x01(\t\x12\x11\n\tpublisher\x18\x02 \x01(\t\"i\n\x0ePublishRequest\x12)\n\x07\x63hannel\x18\x01 \x01(\x0b\x32\x18.lanemesh.v1.ChannelName\x12,\n\x07message\x18\x02 \x01(\x0b\x32\x1b.lanemesh.v1.ChannelMessage\"&\n\x0fPublishResponse\x12\x13\n\x0bsubscribers\x18\x01 \x01(\r\"\x9f\x01\n\x10SubscribeRequest\x12)\n\x07\x63hannel\x18\x01 \x01(\x0b\x32\x18.lanemesh.v1.ChannelName\x12\x12\n\nsubscriber\x18\x02 \x01(\t\x12\r\n\x05limit\x18\x03 \x01(\r\x12\'\n\x08overflow\x18\x04 \x01(\x0e\x32\x15.lanemesh.v1.Overflow\x12\x14\n\x0c\x61\x63knowledges\x18\x05 \x01(\x08\"\xc6\x01\n\x11SubscribeResponse\x12-\n\nsubscribed\x18\x01 \x01(\x0b\x32\x17.lanemesh.v1.SubscribedH\x00\x12.\n\x07message\x18\x02 \x01(\x0b\x32\x1b.lanemesh.v1.ChannelMessageH\x00\x12,\n\x06\x63losed\x18\x03 \x01(\x0b\x32\x1a.lanemesh.v1.ChannelClosedH\x00\x12\x0f\n\x07\x64ropped\x18\x05 \x01(\x04\x42\x07\n\x05\x66rameJ\x04\x08\x04\x10\x05R\x04lost\"%\n\nSubscribed\x12\x17\n\x0fsubscription_id\x18\x01 \x01(\t\"2\n\rChannelClosed\x12!\n\x05\x66\x61ult\x18\x01 \x01(\x0b\x32\x12.lanemesh.v1.Fault\"<\n\x12\x41\x63knowledgeRequest\x12\x17\n\x0fsubscription_id\x18\x01 \x01(\t\x12\r\n\x05taken\x18\x02 \x01(\x04\"\x15\n\x13\x41\x63knowledgeResponse\"@\n\x13\x43loseChannelRequest\x12)\n\x07\x63hannel\x18\x01 \x01(\x0b\x32\x18.lanemesh.v1.ChannelName\"\x16\n\x14\x43loseChannelResponse*R\n\x08Overflow\x12\x18\n\x14OVERFLOW_UNSPECIFIED\x10\x00\x12\x12\n\x0eOVERFLOW_BLOCK\x10\x01\x12\x18\n\x14OVERFLOW_DROP_OLDEST\x10\x02\x32\xcb\x02\n\x0e\x43hannelService\x12\x44\n\x07Publish\x12\x1b.lanemesh.v1.PublishRequest\x1a\x1c.lanemesh.v1.PublishResponse\x12L\n\tSubscribe\x12\x1d.lanemesh.v1.SubscribeRequest\x1a\x1e.lanemesh.v1.SubscribeResponse0\x01\x12P\n\x0b\x41\x63knowledge\x12\x1f.lanemesh.v1.AcknowledgeRequest\x1a .lanemesh.v1.AcknowledgeResponse\x12S\n\x0c\x43loseChannel\x12 .lanemesh.v1.CloseChannelRequest\x1a!.lanemesh.v1.CloseChannelResponseB`\n\x0blanemesh.v1B\x0c\x43hannelProtoP\x01Z\x16lanemesh/v1;lanemeshv1\xaa\x02\x0bLanemesh.V1\xca\x02\x0bLanemesh\\V1\xea\x02\x0cLanemesh::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,8 +33,8 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lanemesh.v1.channel_pb2', _
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\013lanemesh.v1B\014ChannelProtoP\001Z\026lanemesh/v1;lanemeshv1\252\002\013Lanemesh.V1\312\002\013Lanemesh\\V1\352\002\014Lanemesh::V1'
-  _globals['_OVERFLOW']._serialized_start=930
-  _globals['_OVERFLOW']._serialized_end=1012
+  _globals['_OVERFLOW']._serialized_start=945
+  _globals['_OVERFLOW']._serialized_end=1027
   _globals['_CHANNELNAME']._serialized_start=67
   _globals['_CHANNELNAME']._serialized_end=110
   _globals['_CHANNELMESSAGE']._serialized_start=112
@@ -46,19 +46,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SUBSCRIBEREQUEST']._serialized_start=317
   _globals['_SUBSCRIBEREQUEST']._serialized_end=476
   _globals['_SUBSCRIBERESPONSE']._serialized_start=479
-  _globals['_SUBSCRIBERESPONSE']._serialized_end=662
-  _globals['_SUBSCRIBED']._serialized_start=664
-  _globals['_SUBSCRIBED']._serialized_end=701
-  _globals['_CHANNELCLOSED']._serialized_start=703
-  _globals['_CHANNELCLOSED']._serialized_end=753
-  _globals['_ACKNOWLEDGEREQUEST']._serialized_start=755
-  _globals['_ACKNOWLEDGEREQUEST']._serialized_end=815
-  _globals['_ACKNOWLEDGERESPONSE']._serialized_start=817
-  _globals['_ACKNOWLEDGERESPONSE']._serialized_end=838
-  _globals['_CLOSECHANNELREQUEST']._serialized_start=840
-  _globals['_CLOSECHANNELREQUEST']._serialized_end=904
-  _globals['_CLOSECHANNELRESPONSE']._serialized_start=906
-  _globals['_CLOSECHANNELRESPONSE']._serialized_end=928
-  _globals['_CHANNELSERVICE']._serialized_start=1015
-  _globals['_CHANNELSERVICE']._serialized_end=1346
+  _globals['_SUBSCRIBERESPONSE']._serialized_end=677
+  _globals['_SUBSCRIBED']._serialized_start=679
+  _globals['_SUBSCRIBED']._serialized_end=716
+  _globals['_CHANNELCLOSED']._serialized_start=718
+  _globals['_CHANNELCLOSED']._serialized_end=768
+  _globals['_ACKNOWLEDGEREQUEST']._serialized_start=770
+  _globals['_ACKNOWLEDGEREQUEST']._serialized_end=830
+  _globals['_ACKNOWLEDGERESPONSE']._serialized_start=832
+  _globals['_ACKNOWLEDGERESPONSE']._serialized_end=853
+  _globals['_CLOSECHANNELREQUEST']._serialized_start=855
+  _globals['_CLOSECHANNELREQUEST']._serialized_end=919
+  _globals['_CLOSECHANNELRESPONSE']._serialized_start=921
+  _globals['_CLOSECHANNELRESPONSE']._serialized_end=943
+  _globals['_CHANNELSERVICE']._serialized_start=1030
+  _globals['_CHANNELSERVICE']._serialized_end=1361
 # @@protoc_insertion_point(module_scope)

@@ -197,8 +197,8 @@ class SubscribeResponse(_message.Message):
     SUBSCRIBED_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     CLOSED_FIELD_NUMBER: _builtins.int
-    LOST_FIELD_NUMBER: _builtins.int
-    lost: _builtins.int
+    DROPPED_FIELD_NUMBER: _builtins.int
+    dropped: _builtins.int
     """Number of messages dropped for this subscriber so far."""
     @_builtins.property
     def subscribed(self) -> Global___Subscribed:
@@ -218,11 +218,11 @@ class SubscribeResponse(_message.Message):
         subscribed: Global___Subscribed | None = ...,
         message: Global___ChannelMessage | None = ...,
         closed: Global___ChannelClosed | None = ...,
-        lost: _builtins.int = ...,
+        dropped: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["closed", b"closed", "frame", b"frame", "message", b"message", "subscribed", b"subscribed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["closed", b"closed", "frame", b"frame", "lost", b"lost", "message", b"message", "subscribed", b"subscribed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["closed", b"closed", "dropped", b"dropped", "frame", b"frame", "message", b"message", "subscribed", b"subscribed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["subscribed", "message", "closed"]  # noqa: Y015
     _WhichOneofArgType_frame: _TypeAlias = _typing.Literal["frame", b"frame"]  # noqa: Y015

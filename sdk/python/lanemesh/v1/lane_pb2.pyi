@@ -199,6 +199,7 @@ class LaneOpen(_message.Message):
     INCARNATION_FIELD_NUMBER: _builtins.int
     REOPEN_FIELD_NUMBER: _builtins.int
     TRACEPARENT_FIELD_NUMBER: _builtins.int
+    ITEMS_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """The run that the lane belongs to."""
     edge_id: _builtins.str
@@ -219,6 +220,12 @@ class LaneOpen(_message.Message):
     """
     traceparent: _builtins.str
     """The trace that the run belongs to, as in `Place`."""
+    @_builtins.property
+    def items(self) -> Global___LaneItems:
+        """The first items, or the end of a lane without items. Only for runs with `Place.merges_frames`, and within the limits of the
+        edge, because they are sent before `accepted`.
+        """
+
     def __init__(
         self,
         *,
@@ -230,10 +237,11 @@ class LaneOpen(_message.Message):
         incarnation: _builtins.int = ...,
         reopen: _builtins.bool = ...,
         traceparent: _builtins.str = ...,
+        items: Global___LaneItems | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["items", b"items"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["edge_id", b"edge_id", "incarnation", b"incarnation", "lane_type", b"lane_type", "protocol_version", b"protocol_version", "reopen", b"reopen", "resume_from", b"resume_from", "run_id", b"run_id", "traceparent", b"traceparent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["edge_id", b"edge_id", "incarnation", b"incarnation", "items", b"items", "lane_type", b"lane_type", "protocol_version", b"protocol_version", "reopen", b"reopen", "resume_from", b"resume_from", "run_id", b"run_id", "traceparent", b"traceparent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -268,18 +276,24 @@ class LaneItems(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ITEMS_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___Item]:
         """The items. The sequence number of an item is its position on the lane, counted from 0."""
+
+    @_builtins.property
+    def end(self) -> Global___LaneEnd:
+        """The end of the lane follows the items, as if it were in a frame of its own. Only for runs with `Place.merges_frames`."""
 
     def __init__(
         self,
         *,
         items: _abc.Iterable[Global___Item] | None = ...,
+        end: Global___LaneEnd | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end", b"end"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "items", b"items"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -165,7 +165,8 @@ class DescribeResponse(_message.Message):
     def features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The supported optional features of the protocol: "recovery" (replayable and reopenable edges, `detach`, `reroute`), "joins"
         (join, edges with forks), "groups" (`serialize_groups`), "isolation" (in processes), "preload" (`keep_warm`), "traces"
-        (`Place.trace`), "quick-starts" (`Place.opens_lanes_at_start`, several runs on one `Host` stream). Unknown names are ignored.
+        (`Place.trace`), "quick-starts" (`Place.opens_lanes_at_start`, several runs on one `Host` stream), "merged-frames"
+        (`Place.merges_frames`). Unknown names are ignored.
         """
 
     def __init__(
@@ -408,6 +409,7 @@ class HostRequest(_message.Message):
     PROBE_FIELD_NUMBER: _builtins.int
     DETACH_FIELD_NUMBER: _builtins.int
     REROUTE_FIELD_NUMBER: _builtins.int
+    DECIDE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def place(self) -> Global___Place:
         """First: the components to host."""
@@ -444,6 +446,10 @@ class HostRequest(_message.Message):
     def reroute(self) -> Global___Reroute:
         """The consumers of these edges have been placed again: send the unprocessed items there."""
 
+    @_builtins.property
+    def decide(self) -> Global___ApprovalDecision:
+        """A client has decided an approval, or its deadline has passed."""
+
     def __init__(
         self,
         *,
@@ -456,12 +462,13 @@ class HostRequest(_message.Message):
         probe: Global___Probe | None = ...,
         detach: Global___Detach | None = ...,
         reroute: Global___Reroute | None = ...,
+        decide: Global___ApprovalDecision | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "connect", b"connect", "detach", b"detach", "frame", b"frame", "grow", b"grow", "place", b"place", "probe", b"probe", "release_helpers", b"release_helpers", "reroute", b"reroute", "start", b"start"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "connect", b"connect", "decide", b"decide", "detach", b"detach", "frame", b"frame", "grow", b"grow", "place", b"place", "probe", b"probe", "release_helpers", b"release_helpers", "reroute", b"reroute", "start", b"start"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "connect", b"connect", "detach", b"detach", "frame", b"frame", "grow", b"grow", "place", b"place", "probe", b"probe", "release_helpers", b"release_helpers", "reroute", b"reroute", "start", b"start"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "connect", b"connect", "decide", b"decide", "detach", b"detach", "frame", b"frame", "grow", b"grow", "place", b"place", "probe", b"probe", "release_helpers", b"release_helpers", "reroute", b"reroute", "start", b"start"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["place", "connect", "start", "grow", "cancel", "release_helpers", "probe", "detach", "reroute"]  # noqa: Y015
+    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["place", "connect", "start", "grow", "cancel", "release_helpers", "probe", "detach", "reroute", "decide"]  # noqa: Y015
     _WhichOneofArgType_frame: _TypeAlias = _typing.Literal["frame", b"frame"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_frame) -> _WhichOneofReturnType_frame | None: ...
 
@@ -480,6 +487,7 @@ class HostResponse(_message.Message):
     PROBED_FIELD_NUMBER: _builtins.int
     STALLED_FIELD_NUMBER: _builtins.int
     DETACHED_FIELD_NUMBER: _builtins.int
+    MORE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def placed(self) -> Global___Placed:
         """Everything is placed, or the faults that prevent it."""
@@ -508,6 +516,12 @@ class HostResponse(_message.Message):
     def detached(self) -> Global___Detached:
         """The response to a detach."""
 
+    @_builtins.property
+    def more(self) -> _containers.RepeatedCompositeFieldContainer[Global___HostResponse]:
+        """Further frames, in order, which follow this one and have no `more` themselves: at most 256 KiB with this one, or one larger
+        frame alone. Sent only for runs with `Place.merges_frames`.
+        """
+
     def __init__(
         self,
         *,
@@ -518,10 +532,11 @@ class HostResponse(_message.Message):
         probed: Global___Probed | None = ...,
         stalled: Global___Stalled | None = ...,
         detached: Global___Detached | None = ...,
+        more: _abc.Iterable[Global___HostResponse] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["connected", b"connected", "detached", b"detached", "finished", b"finished", "frame", b"frame", "placed", b"placed", "probed", b"probed", "stalled", b"stalled", "update", b"update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["connected", b"connected", "detached", b"detached", "finished", b"finished", "frame", b"frame", "placed", b"placed", "probed", b"probed", "stalled", b"stalled", "update", b"update"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["connected", b"connected", "detached", b"detached", "finished", b"finished", "frame", b"frame", "more", b"more", "placed", b"placed", "probed", b"probed", "stalled", b"stalled", "update", b"update"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["placed", "connected", "update", "finished", "probed", "stalled", "detached"]  # noqa: Y015
     _WhichOneofArgType_frame: _TypeAlias = _typing.Literal["frame", b"frame"]  # noqa: Y015
@@ -549,6 +564,7 @@ class Place(_message.Message):
     SERVER_FIELD_NUMBER: _builtins.int
     OPENS_LANES_AT_START_FIELD_NUMBER: _builtins.int
     SESSION_ID_FIELD_NUMBER: _builtins.int
+    MERGES_FRAMES_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """The run."""
     protocol_version: _builtins.int
@@ -576,6 +592,11 @@ class Place(_message.Message):
     """
     session_id: _builtins.str
     """The session that the run belongs to, as in `RunSpec`; empty: none."""
+    merges_frames: _builtins.bool
+    """The server may send several responses in one frame (`HostResponse.more`), does not report that its nodes are running, because
+    that follows from `start`, and sends the first items and the end of a lane in the frame with `open` or with the last items. Set
+    only with `opens_lanes_at_start`, and only if every server of the run has the feature "merged-frames".
+    """
     @_builtins.property
     def instances(self) -> _containers.RepeatedCompositeFieldContainer[Global___Instance]:
         """The components on this server."""
@@ -615,10 +636,11 @@ class Place(_message.Message):
         server: _builtins.str = ...,
         opens_lanes_at_start: _builtins.bool = ...,
         session_id: _builtins.str = ...,
+        merges_frames: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["controls", b"controls", "edges", b"edges", "features", b"features", "incarnation", b"incarnation", "instances", b"instances", "keep_warm", b"keep_warm", "opens_lanes_at_start", b"opens_lanes_at_start", "protocol_version", b"protocol_version", "run_id", b"run_id", "server", b"server", "session_id", b"session_id", "timeout", b"timeout", "trace", b"trace", "traceparent", b"traceparent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["controls", b"controls", "edges", b"edges", "features", b"features", "incarnation", b"incarnation", "instances", b"instances", "keep_warm", b"keep_warm", "merges_frames", b"merges_frames", "opens_lanes_at_start", b"opens_lanes_at_start", "protocol_version", b"protocol_version", "run_id", b"run_id", "server", b"server", "session_id", b"session_id", "timeout", b"timeout", "trace", b"trace", "traceparent", b"traceparent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1332,6 +1354,40 @@ class ReroutedEdge(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReroutedEdge: _TypeAlias = ReroutedEdge  # noqa: Y015
+
+@_typing.final
+class ApprovalDecision(_message.Message):
+    """The decision about an approval that a component has requested."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMPONENT_FIELD_NUMBER: _builtins.int
+    CALL_ID_FIELD_NUMBER: _builtins.int
+    APPROVED_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    component: _builtins.str
+    """The component."""
+    call_id: _builtins.str
+    """The approval, as in its ApprovalUpdate. A decision about one that waits no longer is ignored."""
+    approved: _builtins.bool
+    """True: approved. False: refused."""
+    reason: _builtins.str
+    """Of a refusal: why, in words."""
+    def __init__(
+        self,
+        *,
+        component: _builtins.str = ...,
+        call_id: _builtins.str = ...,
+        approved: _builtins.bool = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approved", b"approved", "call_id", b"call_id", "component", b"component", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApprovalDecision: _TypeAlias = ApprovalDecision  # noqa: Y015
 
 @_typing.final
 class ReleaseHelpers(_message.Message):

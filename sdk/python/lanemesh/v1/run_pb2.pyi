@@ -587,6 +587,61 @@ class CancelRunResponse(_message.Message):
 Global___CancelRunResponse: _TypeAlias = CancelRunResponse  # noqa: Y015
 
 @_typing.final
+class DecideApprovalRequest(_message.Message):
+    """Decides an approval."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    CALL_ID_FIELD_NUMBER: _builtins.int
+    COMPONENT_FIELD_NUMBER: _builtins.int
+    APPROVED_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """The run."""
+    call_id: _builtins.str
+    """The approval, as in its ApprovalUpdate."""
+    component: _builtins.str
+    """The component that waits. It may be empty if only one component waits for an approval of that id."""
+    approved: _builtins.bool
+    """True: approved. False: refused."""
+    reason: _builtins.str
+    """Of a refusal: why, in words. The component, and the model of an agent, can read it."""
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        call_id: _builtins.str = ...,
+        component: _builtins.str = ...,
+        approved: _builtins.bool = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approved", b"approved", "call_id", b"call_id", "component", b"component", "reason", b"reason", "run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DecideApprovalRequest: _TypeAlias = DecideApprovalRequest  # noqa: Y015
+
+@_typing.final
+class DecideApprovalResponse(_message.Message):
+    """The decision was accepted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DecideApprovalResponse: _TypeAlias = DecideApprovalResponse  # noqa: Y015
+
+@_typing.final
 class RunRecord(_message.Message):
     """The record of one run."""
 
@@ -608,6 +663,7 @@ class RunRecord(_message.Message):
     OUTPUT_COUNT_FIELD_NUMBER: _builtins.int
     STORED_FIELD_NUMBER: _builtins.int
     PLACEMENTS_FIELD_NUMBER: _builtins.int
+    APPROVALS_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """The run."""
     name: _builtins.str
@@ -650,6 +706,10 @@ class RunRecord(_message.Message):
     def placements(self) -> _containers.RepeatedCompositeFieldContainer[_update_pb2.Placement]:
         """Where its components live, or lived at its end. In the answer of GetRun alone."""
 
+    @_builtins.property
+    def approvals(self) -> _containers.RepeatedCompositeFieldContainer[_update_pb2.ApprovalUpdate]:
+        """The approvals for which its components wait now, the oldest first. In the answer of GetRun alone."""
+
     def __init__(
         self,
         *,
@@ -669,10 +729,11 @@ class RunRecord(_message.Message):
         output_count: _builtins.int = ...,
         stored: _builtins.bool = ...,
         placements: _abc.Iterable[_update_pb2.Placement] | None = ...,
+        approvals: _abc.Iterable[_update_pb2.ApprovalUpdate] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "ended_at", b"ended_at", "error", b"error", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "deployment", b"deployment", "deployment_version", b"deployment_version", "detached", b"detached", "ended_at", b"ended_at", "error", b"error", "last_sequence", b"last_sequence", "name", b"name", "output_count", b"output_count", "placements", b"placements", "reason", b"reason", "run_id", b"run_id", "started_at", b"started_at", "state", b"state", "stored", b"stored", "trace", b"trace"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "created_at", b"created_at", "deployment", b"deployment", "deployment_version", b"deployment_version", "detached", b"detached", "ended_at", b"ended_at", "error", b"error", "last_sequence", b"last_sequence", "name", b"name", "output_count", b"output_count", "placements", b"placements", "reason", b"reason", "run_id", b"run_id", "started_at", b"started_at", "state", b"state", "stored", b"stored", "trace", b"trace"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -60,6 +60,11 @@ class RunServiceStub:
                 request_serializer=lanemesh_dot_v1_dot_run__pb2.CancelRunRequest.SerializeToString,
                 response_deserializer=lanemesh_dot_v1_dot_run__pb2.CancelRunResponse.FromString,
                 _registered_method=True)
+        self.DecideApproval = channel.unary_unary(
+                '/lanemesh.v1.RunService/DecideApproval',
+                request_serializer=lanemesh_dot_v1_dot_run__pb2.DecideApprovalRequest.SerializeToString,
+                response_deserializer=lanemesh_dot_v1_dot_run__pb2.DecideApprovalResponse.FromString,
+                _registered_method=True)
         self.GetRun = channel.unary_unary(
                 '/lanemesh.v1.RunService/GetRun',
                 request_serializer=lanemesh_dot_v1_dot_run__pb2.GetRunRequest.SerializeToString,
@@ -127,6 +132,15 @@ class RunServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DecideApproval(self, request, context):
+        """Approves or refuses a call that a component of a run wants to make, and for which it waits. Fails with NOT_FOUND and the reason
+        "unknown-approval" if nothing of that id waits, and with FAILED_PRECONDITION and the reason "approval-decided" if it was
+        decided before.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetRun(self, request, context):
         """Returns the record of one run, active or ended. WatchRun returns its updates and outputs.
         """
@@ -175,6 +189,11 @@ def add_RunServiceServicer_to_server(servicer, server):
                     servicer.CancelRun,
                     request_deserializer=lanemesh_dot_v1_dot_run__pb2.CancelRunRequest.FromString,
                     response_serializer=lanemesh_dot_v1_dot_run__pb2.CancelRunResponse.SerializeToString,
+            ),
+            'DecideApproval': grpc.unary_unary_rpc_method_handler(
+                    servicer.DecideApproval,
+                    request_deserializer=lanemesh_dot_v1_dot_run__pb2.DecideApprovalRequest.FromString,
+                    response_serializer=lanemesh_dot_v1_dot_run__pb2.DecideApprovalResponse.SerializeToString,
             ),
             'GetRun': grpc.unary_unary_rpc_method_handler(
                     servicer.GetRun,
@@ -328,6 +347,33 @@ class RunService:
             '/lanemesh.v1.RunService/CancelRun',
             lanemesh_dot_v1_dot_run__pb2.CancelRunRequest.SerializeToString,
             lanemesh_dot_v1_dot_run__pb2.CancelRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DecideApproval(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lanemesh.v1.RunService/DecideApproval',
+            lanemesh_dot_v1_dot_run__pb2.DecideApprovalRequest.SerializeToString,
+            lanemesh_dot_v1_dot_run__pb2.DecideApprovalResponse.FromString,
             options,
             channel_credentials,
             insecure,

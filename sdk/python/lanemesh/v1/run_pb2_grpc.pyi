@@ -56,6 +56,11 @@ class RunServiceStub:
     """Observes a run. A watcher never slows it."""
     CancelRun: _grpc.UnaryUnaryMultiCallable[_run_pb2.CancelRunRequest, _run_pb2.CancelRunResponse]
     """Cancels a run. No effect on a run that has ended."""
+    DecideApproval: _grpc.UnaryUnaryMultiCallable[_run_pb2.DecideApprovalRequest, _run_pb2.DecideApprovalResponse]
+    """Approves or refuses a call that a component of a run wants to make, and for which it waits. Fails with NOT_FOUND and the reason
+    "unknown-approval" if nothing of that id waits, and with FAILED_PRECONDITION and the reason "approval-decided" if it was
+    decided before.
+    """
     GetRun: _grpc.UnaryUnaryMultiCallable[_run_pb2.GetRunRequest, _run_pb2.GetRunResponse]
     """Returns the record of one run, active or ended. WatchRun returns its updates and outputs."""
     ListRuns: _grpc.UnaryUnaryMultiCallable[_run_pb2.ListRunsRequest, _run_pb2.ListRunsResponse]
@@ -91,6 +96,11 @@ class RunServiceAsyncStub(RunServiceStub):
     """Observes a run. A watcher never slows it."""
     CancelRun: _aio.UnaryUnaryMultiCallable[_run_pb2.CancelRunRequest, _run_pb2.CancelRunResponse]  # type: ignore[assignment]
     """Cancels a run. No effect on a run that has ended."""
+    DecideApproval: _aio.UnaryUnaryMultiCallable[_run_pb2.DecideApprovalRequest, _run_pb2.DecideApprovalResponse]  # type: ignore[assignment]
+    """Approves or refuses a call that a component of a run wants to make, and for which it waits. Fails with NOT_FOUND and the reason
+    "unknown-approval" if nothing of that id waits, and with FAILED_PRECONDITION and the reason "approval-decided" if it was
+    decided before.
+    """
     GetRun: _aio.UnaryUnaryMultiCallable[_run_pb2.GetRunRequest, _run_pb2.GetRunResponse]  # type: ignore[assignment]
     """Returns the record of one run, active or ended. WatchRun returns its updates and outputs."""
     ListRuns: _aio.UnaryUnaryMultiCallable[_run_pb2.ListRunsRequest, _run_pb2.ListRunsResponse]  # type: ignore[assignment]
@@ -153,6 +163,17 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_run_pb2.CancelRunResponse, _abc.Awaitable[_run_pb2.CancelRunResponse]]:
         """Cancels a run. No effect on a run that has ended."""
+
+    @_abc_1.abstractmethod
+    def DecideApproval(
+        self,
+        request: _run_pb2.DecideApprovalRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_run_pb2.DecideApprovalResponse, _abc.Awaitable[_run_pb2.DecideApprovalResponse]]:
+        """Approves or refuses a call that a component of a run wants to make, and for which it waits. Fails with NOT_FOUND and the reason
+        "unknown-approval" if nothing of that id waits, and with FAILED_PRECONDITION and the reason "approval-decided" if it was
+        decided before.
+        """
 
     @_abc_1.abstractmethod
     def GetRun(

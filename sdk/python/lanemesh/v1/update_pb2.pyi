@@ -104,6 +104,38 @@ NODE_STATE_CANCELLED: NodeState.ValueType  # 7
 """Cancelled. Terminal."""
 Global___NodeState: _TypeAlias = NodeState  # noqa: Y015
 
+class _ApprovalState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ApprovalStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ApprovalState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    APPROVAL_STATE_UNSPECIFIED: _ApprovalState.ValueType  # 0
+    """Not a state."""
+    APPROVAL_STATE_REQUESTED: _ApprovalState.ValueType  # 1
+    """A component waits for the decision of a client."""
+    APPROVAL_STATE_APPROVED: _ApprovalState.ValueType  # 2
+    """A client has approved. Terminal."""
+    APPROVAL_STATE_REFUSED: _ApprovalState.ValueType  # 3
+    """A client has refused, or the deadline has passed; `reason` is the reason. Terminal."""
+    APPROVAL_STATE_WITHDRAWN: _ApprovalState.ValueType  # 4
+    """The component waits no longer: it, its server or the run has ended, or it has abandoned the call. Terminal."""
+
+class ApprovalState(_ApprovalState, metaclass=_ApprovalStateEnumTypeWrapper):
+    """State of an approval."""
+
+APPROVAL_STATE_UNSPECIFIED: ApprovalState.ValueType  # 0
+"""Not a state."""
+APPROVAL_STATE_REQUESTED: ApprovalState.ValueType  # 1
+"""A component waits for the decision of a client."""
+APPROVAL_STATE_APPROVED: ApprovalState.ValueType  # 2
+"""A client has approved. Terminal."""
+APPROVAL_STATE_REFUSED: ApprovalState.ValueType  # 3
+"""A client has refused, or the deadline has passed; `reason` is the reason. Terminal."""
+APPROVAL_STATE_WITHDRAWN: ApprovalState.ValueType  # 4
+"""The component waits no longer: it, its server or the run has ended, or it has abandoned the call. Terminal."""
+Global___ApprovalState: _TypeAlias = ApprovalState  # noqa: Y015
+
 class _LogLevel:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -185,6 +217,7 @@ class Update(_message.Message):
     LOG_FIELD_NUMBER: _builtins.int
     TRACE_FIELD_NUMBER: _builtins.int
     HELPER_FIELD_NUMBER: _builtins.int
+    APPROVAL_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Number within the run, from 1 and without gaps; 0 until the orchestrator has numbered it."""
     @_builtins.property
@@ -227,6 +260,10 @@ class Update(_message.Message):
     def helper(self) -> Global___HelperUpdate:
         """The calls of a helper."""
 
+    @_builtins.property
+    def approval(self) -> Global___ApprovalUpdate:
+        """An approval was requested or decided."""
+
     def __init__(
         self,
         *,
@@ -241,12 +278,13 @@ class Update(_message.Message):
         log: Global___LogUpdate | None = ...,
         trace: Global___TraceUpdate | None = ...,
         helper: Global___HelperUpdate | None = ...,
+        approval: Global___ApprovalUpdate | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["edge", b"edge", "helper", b"helper", "job", b"job", "kind", b"kind", "log", b"log", "node", b"node", "output", b"output", "progress", b"progress", "time", b"time", "tool", b"tool", "trace", b"trace"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "edge", b"edge", "helper", b"helper", "job", b"job", "kind", b"kind", "log", b"log", "node", b"node", "output", b"output", "progress", b"progress", "time", b"time", "tool", b"tool", "trace", b"trace"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["edge", b"edge", "helper", b"helper", "job", b"job", "kind", b"kind", "log", b"log", "node", b"node", "output", b"output", "progress", b"progress", "sequence", b"sequence", "time", b"time", "tool", b"tool", "trace", b"trace"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "edge", b"edge", "helper", b"helper", "job", b"job", "kind", b"kind", "log", b"log", "node", b"node", "output", b"output", "progress", b"progress", "sequence", b"sequence", "time", b"time", "tool", b"tool", "trace", b"trace"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["job", "node", "edge", "output", "progress", "tool", "log", "trace", "helper"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["job", "node", "edge", "output", "progress", "tool", "log", "trace", "helper", "approval"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -757,6 +795,64 @@ class ToolUpdate(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
 Global___ToolUpdate: _TypeAlias = ToolUpdate  # noqa: Y015
+
+@_typing.final
+class ApprovalUpdate(_message.Message):
+    """An approval was requested by a component, or decided. A node server sends `requested` and `withdrawn`; the orchestrator decides."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMPONENT_FIELD_NUMBER: _builtins.int
+    CALL_ID_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    TOOL_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    ARGUMENTS_JSON_FIELD_NUMBER: _builtins.int
+    TIMEOUT_FIELD_NUMBER: _builtins.int
+    DEADLINE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    component: _builtins.str
+    """The component that waits."""
+    call_id: _builtins.str
+    """Identifies the approval within the component and the run. A client names it in DecideApproval."""
+    state: Global___ApprovalState.ValueType
+    """Its state."""
+    tool: _builtins.str
+    """The tool that is to be called; empty if the approval is for something else."""
+    description: _builtins.str
+    """What is to be approved, in words."""
+    arguments_json: _builtins.str
+    """With `requested`: the arguments of the call as JSON text, without secrets; at most 4,000 characters."""
+    reason: _builtins.str
+    """With `refused`: why, in words."""
+    @_builtins.property
+    def timeout(self) -> _duration_pb2.Duration:
+        """With `requested`: time left for the decision. Then the approval is refused."""
+
+    @_builtins.property
+    def deadline(self) -> _timestamp_pb2.Timestamp:
+        """With `requested`: when it is refused without a decision, by the clock of the orchestrator."""
+
+    def __init__(
+        self,
+        *,
+        component: _builtins.str = ...,
+        call_id: _builtins.str = ...,
+        state: Global___ApprovalState.ValueType = ...,
+        tool: _builtins.str = ...,
+        description: _builtins.str = ...,
+        arguments_json: _builtins.str = ...,
+        timeout: _duration_pb2.Duration | None = ...,
+        deadline: _timestamp_pb2.Timestamp | None = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["deadline", b"deadline", "timeout", b"timeout"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments_json", b"arguments_json", "call_id", b"call_id", "component", b"component", "deadline", b"deadline", "description", b"description", "reason", b"reason", "state", b"state", "timeout", b"timeout", "tool", b"tool"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApprovalUpdate: _TypeAlias = ApprovalUpdate  # noqa: Y015
 
 @_typing.final
 class LogUpdate(_message.Message):

@@ -107,11 +107,6 @@ class ReplayingSender(SenderState):
         """There is no capacity, or no lane."""
         return self._away is not None or self._lane.full
 
-    async def wait_for_capacity(self) -> None:
-        """Waits for capacity, or for the lane's end."""
-        while self.full and not self.stopped:
-            await self._freed.wait()
-
     def end(self, fault: Fault | None = None) -> None:
         """The producer has ended. Accepted items are still sent, to the next consumer if necessary."""
         if not self._ended:

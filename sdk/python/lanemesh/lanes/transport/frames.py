@@ -39,6 +39,11 @@ def serialize(frame: Frame) -> bytes:
     return frame if isinstance(frame, bytes) else frame.SerializeToString()
 
 
+def parsed(frame: Frame) -> lane_pb2.ExchangeRequest:
+    """A frame as a message."""
+    return lane_pb2.ExchangeRequest.FromString(frame) if isinstance(frame, bytes) else frame
+
+
 def next_frame(lane_type: LaneType, queue: deque[Queued], most: int = MAX_FRAME_ITEMS) -> tuple[Frame, int, int]:
     """Takes the items of one frame from the queue, which must not be empty: at most `most` items.
 

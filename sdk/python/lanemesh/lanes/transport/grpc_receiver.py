@@ -36,8 +36,18 @@ class GrpcReceiver:
     It never ends the call before the producer has half-closed: a producer that writes would get an early OK as INTERNAL.
     """
 
-    def __init__(self, edge: Edge, lane_type: LaneType, context: Context, *, cancelling: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        edge: Edge,
+        lane_type: LaneType,
+        context: Context,
+        *,
+        cancelling: Callable[[], bool],
+        first: lane_pb2.LaneItems | None = None,
+    ) -> None:
+        """`first` are the items that came with `open`."""
         self._edge = edge
+        self._first = first
         self._lane_type = lane_type
         self._context = context
         self._cancelling = cancelling
@@ -106,6 +116,9 @@ class GrpcReceiver:
 
     async def _read(self) -> None:
         edge, writer = self._edge, self._writer
+        if self._first is not None:
+            self._take_in(self._first)
+            await self._go_ahead()
         while isinstance(frame := await self._context.read(), lane_pb2.ExchangeRequest):  # else the end of file
             match frame.WhichOneof("frame"):
                 case "items":
@@ -118,16 +131,21 @@ class GrpcReceiver:
                     raise ProtocolViolation("a second `open` came on it")
             if writer.is_due:
                 writer.work.fire()
-            if edge.buffered_bytes >= edge.limit_bytes:
-                await self._hold_back()
-            elif edge.buffered_items <= GO_AHEAD_ITEMS:
-                # Starting the next read takes as long as the node and its next lane need for an item: let them run first.
-                await asyncio.sleep(0)
-                await asyncio.sleep(0)
+            await self._go_ahead()
         if not edge.ended:
             await asyncio.sleep(BREAK_GRACE_SECONDS)  # a broken call cancels this task meanwhile
             self._lost(Code.DATA_LOSS, f"it was closed without `end` after {self._received} items")
             self._cut_if_lost()
+
+    async def _go_ahead(self) -> None:
+        """Returns when the next frame may be read."""
+        edge = self._edge
+        if edge.buffered_bytes >= edge.limit_bytes:
+            await self._hold_back()
+        elif edge.buffered_items <= GO_AHEAD_ITEMS:
+            # Starting the next read takes as long as the node and its next lane need for an item: let them run first.
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
 
     async def _hold_back(self) -> None:
         """Leaves frames in the stream, where HTTP/2 flow control holds the producer back, until the node has taken some items."""
@@ -139,6 +157,17 @@ class GrpcReceiver:
         writer.holding_back = False
 
     def _take_in(self, items: lane_pb2.LaneItems) -> None:
+        if not items.HasField("end"):
+            self._take_items(items)
+            return
+        end = lane_pb2.LaneEnd()
+        end.CopyFrom(items.end)
+        items.ClearField("end")
+        if items.items:
+            self._take_items(items)
+        self._end(end)
+
+    def _take_items(self, items: lane_pb2.LaneItems) -> None:
         edge = self._edge
         if edge.ended:
             raise ProtocolViolation("items arrived after the end")

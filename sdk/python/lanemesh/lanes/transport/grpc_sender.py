@@ -16,7 +16,15 @@ from lanemesh._grpc.heartbeat import Heartbeat
 from lanemesh._grpc.writing import half_close
 from lanemesh.faults import Code, Fault, LaneFault
 from lanemesh.items import Envelope, LaneType
-from lanemesh.lanes.transport.frames import MAX_FRAME_ITEMS, Frame, Queued, leading_chunks, next_frame, serialize
+from lanemesh.lanes.transport.frames import (
+    MAX_FRAME_ITEMS,
+    Frame,
+    Queued,
+    leading_chunks,
+    next_frame,
+    parsed,
+    serialize,
+)
 from lanemesh.lanes.transport.sender import SenderState, SenderStatistics
 from lanemesh.protocol import PROTOCOL_VERSION
 from lanemesh.v1 import lane_pb2, node_pb2
@@ -24,6 +32,12 @@ from lanemesh.values import Media
 
 OPEN_SECONDS = 10.0
 """Time limit from `open` to `accepted`: a stream beyond a server's stream limit hangs without an error."""
+ACCEPT_SECONDS = 30.0
+"""The same for a lane that carries items at once, so that nothing waits for `accepted`."""
+DIAL_SECONDS = 1.0
+"""How long a lane that merges frames waits for its first item, or for its end, before it is dialled without one."""
+PASSES = 3
+"""How often a writer lets other work of the event loop run before it sends its first frame, which takes what has come by then."""
 FEW_ITEMS = 8
 """After a frame of at most so many items the next item does not wait until the writer runs, for latency and not throughput."""
 ABORT_SECONDS = 0.5
@@ -53,9 +67,11 @@ class GrpcSender(SenderState):
         freed: Signal | None = None,
         resume_from: int = 0,
         traceparent: str = "",
+        merges: bool = False,
     ) -> None:
         """`freed` is fired when the lane may have capacity, or never will. Earlier calls have sent `resume_from` items of the edge,
-        and the consumer has acknowledged them. `traceparent` is the trace that the run belongs to."""
+        and the consumer has acknowledged them. `traceparent` is the trace that the run belongs to. `merges`: the consumer accepts
+        items in the frame with `open`, and the end in a frame with items."""
         super().__init__(edge.id, freed)
         self.acknowledged = 0
         self.broken = False
@@ -94,6 +110,10 @@ class GrpcSender(SenderState):
         """A write that `offer` started before the writer runs."""
         self._latest_items = 0
         """Number of items in the latest frame."""
+        self._merges = merges
+        self._undialled: asyncio.TimerHandle | None = None
+        """Dials the consumer at the latest, as long as there is neither an item nor the end."""
+        self._end_sent = False
         self._beat = Heartbeat(self._work)
         self.frames = 0
         """Number of sent frames with items."""
@@ -118,10 +138,32 @@ class GrpcSender(SenderState):
 
     def dial(self) -> None:
         """Dials the consumer and does not wait for it: items may be offered at once, within the limits of the edge. The lane breaks
-        if the consumer refuses it or does not answer within 10 s."""
+        if the consumer refuses it or does not answer within 10 s. A lane that merges frames is dialled with its first item or its
+        end, after a second at the latest."""
         if self._aborted:
             return
         self._ceiling = self._limit_items = max(1, self._limit_items)  # the same limit that the consumer will accept
+        loop = asyncio.get_running_loop()
+        if not self._merges:
+            self._dial()
+            return
+        self._undialled = loop.call_later(DIAL_SECONDS, self._dial_once)
+        self._latest_items = FEW_ITEMS + 1  # so that `offer` begins no write
+        first_item = loop.create_future()
+        first_item.add_done_callback(lambda _: self._dial_once())
+        self._work.waiters.append(first_item)
+
+    def _dial_once(self) -> None:
+        """Dials the consumer of a lane that waits for its first item or its end."""
+        if self._undialled is not None:
+            self._undialled.cancel()
+            self._undialled = None
+            self._work.fire()
+            self._dial()
+
+    def _dial(self) -> None:
+        if self._merges:
+            self._open_seconds = max(self._open_seconds, ACCEPT_SECONDS)
         timer = asyncio.get_running_loop().call_later(self._open_seconds, self._give_up)
         self._start_call().add_done_callback(lambda _: timer.cancel())
 
@@ -167,15 +209,11 @@ class GrpcSender(SenderState):
         """There is no credit, or the buffered bytes are at their limit."""
         return self.sent >= self._ceiling or self._held_bytes >= self._limit_bytes
 
-    async def wait_for_capacity(self) -> None:
-        """Waits for credit, or for the lane's end."""
-        while self.full and not self.stopped:
-            await self._freed.wait()
-
     def end(self, fault: Fault | None = None) -> None:
         """Lets the writer send queued items, `end` and the half-close."""
         if not self._ending:
             self._ending, self._outcome = True, fault
+            self._dial_once()
             self._work.fire()
 
     def statistics(self) -> SenderStatistics:
@@ -219,7 +257,7 @@ class GrpcSender(SenderState):
         call = self._call
         assert call is not None
         try:
-            await call.write(lane_pb2.ExchangeRequest(open=self._opening))
+            await self._write_opening()
             self._beat.start()
             while True:
                 if self._begun is not None:
@@ -234,10 +272,8 @@ class GrpcSender(SenderState):
                     await call.write(lane_pb2.ExchangeRequest())
                 else:
                     await self._work.wait()
-            end = lane_pb2.LaneEnd(item_count=self._written)
-            if self._outcome is not None:
-                end.outcome.CopyFrom(self._outcome.to_proto())
-            await call.write(lane_pb2.ExchangeRequest(end=end))
+            if not self._end_sent:
+                await call.write(lane_pb2.ExchangeRequest(end=self._end()))
             await half_close(call)
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
             pass  # the call has ended: the reader reports how
@@ -258,6 +294,29 @@ class GrpcSender(SenderState):
                 await call.write(chunk)
                 if not self._queue:  # stopped meanwhile
                     return
+        frame, size = self._next_frame()
+        await call.write(frame)
+        self._wrote(size)
+
+    async def _write_opening(self) -> None:
+        """Sends `open`, if the lane merges frames with the items and the end that there are already."""
+        call = self._call
+        assert call is not None
+        size = 0
+        if self._merges:
+            for _ in range(PASSES):
+                await asyncio.sleep(0)
+            if self._queue and not isinstance(self._queue[0][0], Media):
+                frame, size = self._next_frame()
+                self._opening.items.CopyFrom(parsed(frame).items)
+            elif self._ending and not self._queue:
+                self._opening.items.end.CopyFrom(self._end())
+        await call.write(lane_pb2.ExchangeRequest(open=self._opening))
+        if size:
+            self._wrote(size)
+
+    def _next_frame(self) -> tuple[Frame, int]:
+        """The next frame with items, and their size as counted at `offer`."""
         most = min(
             MAX_FRAME_ITEMS, max(1, self._limit_items // 2)
         )  # so that one frame is in flight while the next one fills
@@ -266,7 +325,21 @@ class GrpcSender(SenderState):
         self._latest_items = count
         self._beat.idle = False
         self.frames += 1
-        await call.write(frame)
+        if self._ending and self._merges and not self._queue:
+            frame = parsed(frame)
+            frame.items.end.CopyFrom(self._end())
+        return frame, size
+
+    def _end(self) -> lane_pb2.LaneEnd:
+        """The end of the lane, which is sent next."""
+        self._end_sent = True
+        end = lane_pb2.LaneEnd(item_count=self._written)
+        if self._outcome is not None:
+            end.outcome.CopyFrom(self._outcome.to_proto())
+        return end
+
+    def _wrote(self, size: int) -> None:
+        """A frame with items of this size was sent."""
         self._held_bytes = max(0, self._held_bytes - size)  # 0 already if the lane was stopped meanwhile
         if self._freed.waiters:
             self._freed.fire()

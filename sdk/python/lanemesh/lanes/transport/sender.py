@@ -115,6 +115,16 @@ class SenderState:
         """Accepts an item if there is capacity."""
         raise NotImplementedError
 
+    @property
+    def full(self) -> bool:
+        """There is no capacity."""
+        raise NotImplementedError
+
+    async def wait_for_capacity(self) -> None:
+        """Waits for capacity, or for the lane's end."""
+        while self.full and not self.stopped:
+            await self._freed.wait()
+
     def text_offer(self) -> OfferText:
         """`offer` for short texts in ASCII alone."""
         offer = self.offer

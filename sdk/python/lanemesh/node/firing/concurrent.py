@@ -23,16 +23,16 @@ class ConcurrentFirings:
         executor: FiringExecutor,
         taking: Taking,
         outputs: Outputs,
-        most: int,
-        more: Callable[[], Awaitable[None]],
+        limit: int,
+        wait_for_more: Callable[[], Awaitable[None]],
     ) -> None:
-        """`more` waits until there may be more items to take."""
+        """`limit`: most firings at a time. `wait_for_more` waits until there may be more items to take."""
         self._name = f"{context.component} firing"
         self._waits = context.waits
         self._executor = executor
         self._taking = taking
-        self._most = most
-        self._more = more
+        self._limit = limit
+        self._wait_for_more = wait_for_more
         self._outputs = outputs
         self._failed = False
         """A firing has failed."""
@@ -48,7 +48,7 @@ class ConcurrentFirings:
         try:
             async with asyncio.TaskGroup() as tasks, self._cancellation_recorded():
                 while True:
-                    if len(under_way) >= self._most:
+                    if len(under_way) >= self._limit:
                         await self._ended(under_way[0])
                     while under_way and under_way[0].done():
                         under_way.popleft()
@@ -61,7 +61,7 @@ class ConcurrentFirings:
                         await self._ended(*under_way)
                         raise
                     if step is None:
-                        await self._more()
+                        await self._wait_for_more()
                         continue
                     if isinstance(step, NoMoreFirings):
                         await self._ended(*under_way)

@@ -192,7 +192,7 @@ class FiringExecutor:
     async def _send_tagged(self, firing: Firing, result: dict[str, Any], envelope: Envelope | None) -> None:
         """Sends items with their sequence tags. They complete the tags that the taken items complete."""
         assert self.tracker is not None
-        forks = self.tracker.numbers(firing.lineages or ())
+        forks = self.tracker.sequence_tags(firing.lineages or ())
         closing = self.tracker.closing(firing.lineages or ())
         closed = [tag for tag in forks.items() if tag in closing]
         lineage = Lineage(forks, frozenset(fork for fork, _ in closed)) if forks else None
@@ -266,7 +266,7 @@ class FiringExecutor:
         envelope: Envelope | None = None
         lineage: Lineage | None = None
         if self.tracker is not None and firing.lineages is not None:
-            lineage = Lineage(self.tracker.numbers(firing.lineages))
+            lineage = Lineage(self.tracker.sequence_tags(firing.lineages))
         thread = firing.generators
         made = self._body.generate(firing.node) if thread is None else thread.values()
         async with Closing(made, self._context.log.warning) as pairs:

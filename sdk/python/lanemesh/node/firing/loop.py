@@ -110,7 +110,7 @@ class Firings:
                 taking,
                 self._outputs,
                 self._rules.concurrency,
-                more=lambda: self._more(taking, connected),
+                wait_for_more=lambda: self._more(taking, connected),
             )
             over = await concurrent.run()
         else:

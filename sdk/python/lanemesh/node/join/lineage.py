@@ -93,7 +93,7 @@ class LineageTracker:
             del self._open[fork, number]
             self.closed.append((fork, number))
 
-    def numbers(self, lineages: Iterable[Lineage | None]) -> dict[str, int]:
+    def sequence_tags(self, lineages: Iterable[Lineage | None]) -> dict[str, int]:
         """The tags of a value that descends from items with these lineages: those on which no two disagree."""
         found: dict[str, int] = {}
         erased: set[str] = set()
@@ -111,10 +111,10 @@ class LineageTracker:
         return completed
 
 
-def one_of_each_fork(numbers: Iterable[SequenceTag]) -> list[dict[str, int]]:
+def one_of_each_fork(tags: Iterable[SequenceTag]) -> list[dict[str, int]]:
     """The same tags in as few parts as possible: an item carries one tag of each fork."""
     portions: list[dict[str, int]] = []
-    for fork, number in numbers:
+    for fork, number in tags:
         portion = next((portion for portion in portions if fork not in portion), None)
         if portion is None:
             portions.append({fork: number})
@@ -141,7 +141,7 @@ class LaneTags:
         """`output` as "component.port"; `forks` of each lane that carries tags, by its edge."""
         self.forks = {edge: frozenset(lane) for edge, lane in forks.items()}
         """The tags of each lane, by its edge."""
-        self.handed = frozenset(fork for lane in forks.values() for fork in lane if fork != output)
+        self.passed_on = frozenset(fork for lane in forks.values() for fork in lane if fork != output)
         """Upstream forks."""
         self._own = output if any(output in lane for lane in forks.values()) else ""
         self._only_own = frozenset({self._own})

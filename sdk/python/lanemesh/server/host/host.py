@@ -41,6 +41,9 @@ MAX_UPDATES = 256
 CLOSE_SECONDS = 20.0
 """How long a run may take to end when its host closes; its nodes have 8 s of this."""
 
+MAX_FRAME_BYTES = 256 * 1024
+"""Most bytes of the responses that are merged into one frame: 256 KiB."""
+
 LEAVE_SECONDS = 15.0
 """How long an abandoned part of a run may take to end before the same part is placed again."""
 
@@ -102,6 +105,8 @@ class NodeHost:
         """Address of the GPU arbiter; empty: the one of this process."""
         self.orchestrator = ""
         """Address of the orchestrator that it has joined; empty: no remote one."""
+        self.mesh: object = None
+        """The mesh of this process, if it runs all nodes here."""
         self.resources = Resources()
         self.draining = False
         self.edge_update_seconds = EDGE_UPDATE_SECONDS
@@ -118,6 +123,11 @@ class NodeHost:
         self._pool: ConnectionPool | None = None
         self._gpu: ArbiterLink | None = None
         self._channels: ChannelLink | None = None
+
+    def mesh_link(self) -> object:
+        """The mesh that components run in: that of this process, or the address of the orchestrator that it has joined, or an empty
+        text."""
+        return self.mesh if self.mesh is not None else self.orchestrator
 
     def manifests(self) -> list[node_pb2.Manifest]:
         """The manifests of all node types, in alphabetical order. The first call logs a warning about ambiguous names."""
@@ -310,20 +320,53 @@ class HostSession:
         self._warm: Preload | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._queue: asyncio.Queue[tuple[_Outlet | None, node_pb2.HostResponse] | None] = asyncio.Queue(MAX_UPDATES)
+        self._merges = False
+        """Responses that wait are sent in one frame."""
+        self._next: node_pb2.HostResponse | None = None
+        """Taken from the queue, and too large for the present frame."""
+        self._queue_ended = False
         self._over = False
         self.ended_spare = False
         """It ended while it hosted nothing."""
         self._closing: asyncio.Task[None] | None = None
 
     async def responses(self) -> AsyncIterator[node_pb2.HostResponse]:
-        """The responses of the host, until the session ends."""
-        while not (self.ended_spare and self._queue.empty()) and (entry := await self._queue.get()) is not None:
-            outlet, response = entry
-            if outlet is not None:
-                if outlet.finished:
-                    continue
-                outlet.finished = response.HasField("finished")
+        """The responses of the host, until the session ends. Those that wait are merged, if the orchestrator can read that."""
+        while (response := await self._take_response()) is not None:
+            if self._merges:
+                await self._merge_waiting(response)
             yield response
+
+    async def _take_response(self) -> node_pb2.HostResponse | None:
+        """The next response; None at the end of the session."""
+        response, self._next = self._next, None
+        while response is None and not self._queue_ended and not (self.ended_spare and self._queue.empty()):
+            entry = await self._queue.get()
+            if entry is None:
+                self._queue_ended = True
+                return None
+            outlet, response = entry
+            if outlet is not None and outlet.finished:
+                response = None
+            elif outlet is not None:
+                outlet.finished = response.HasField("finished")
+        return response
+
+    async def _merge_waiting(self, frame: node_pb2.HostResponse) -> None:
+        """Adds the responses that wait to a frame. While a run finishes, its last responses are awaited: they come at once."""
+        size, last = frame.ByteSize(), frame
+        while not last.HasField("finished"):
+            if self._queue.empty() and (self._run is None or not self._run.is_finishing):
+                return
+            response = await self._take_response()
+            if response is None:
+                return
+            size += response.ByteSize()
+            if size > MAX_FRAME_BYTES:
+                self._next = response
+                return
+            last = frame.more.add()
+            last.CopyFrom(response)
 
     @property
     def is_over(self) -> bool:
@@ -354,6 +397,8 @@ class HostSession:
                 self._begin(self._outlet.send(node_pb2.HostResponse(detached=self._run.detach(request.detach))))
             case "reroute" if self._run is not None:
                 self._run.reroute(request.reroute)
+            case "decide" if self._run is not None:
+                self._run.decide(request.decide)
 
     async def close(self, reason: str = "the orchestrator disconnected") -> None:
         """Cancels unfinished work and waits for its end. It may be called several times, and a caller may be cancelled."""
@@ -441,6 +486,7 @@ class HostSession:
 
     async def _place_run(self, place: node_pb2.Place) -> list[Fault]:
         host = self._host
+        self._merges = place.merges_frames
         self._run = host.runs[place.run_id, place.incarnation] = HostedRun(
             host, place, self._outlet.send, self._outlet.try_send, self._client
         )
@@ -474,6 +520,7 @@ class HostSession:
         await self.send(node_pb2.HostResponse(finished=finished), self._outlet)
         self._forget()
         if not self._reusable:
+            self._run = None
             await self._queue.put(None)
         elif self._run is not None:
             self._await_place()

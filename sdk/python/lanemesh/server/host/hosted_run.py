@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from lanemesh._aio.tasks import abandon
@@ -76,17 +77,21 @@ class HostedRun:
         self._opened = asyncio.Event()
         """Set when no lane is awaited any more."""
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._going: set[str] = set()
+        """Components that have not ended cleanly, with all their lanes closed."""
         self._faults: list[Fault] = []
         self._work: asyncio.Future[Any] | None = None
         self._stalls = BlockedEmitWatch(
             lambda component: try_send(node_pb2.HostResponse(stalled=node_pb2.Stalled(component=component)))
         )
         self._left = asyncio.Event()
-        """Set when a node was abandoned."""
+        """Set when a node has ended or was abandoned."""
         self._abandoning: set[asyncio.Task[None]] = set()
         self._started = False
         self._released = asyncio.Event()
         self._opens_at_start = place.opens_lanes_at_start
+        self.is_finishing = False
+        """Every node has ended, and nothing more is awaited: `finished` follows at once."""
         self.gone = asyncio.Event()
         """Set once all of its parts here have ended."""
 
@@ -186,32 +191,42 @@ class HostedRun:
                 if not placed.instance.helper:
                     task = asyncio.create_task(self._supervise(placed), name=f"{self.run_id} {component}")
                     self._tasks[component] = task
-        reporter = self._reporter.report_periodically(self._host.edge_update_seconds)
-        beside = [asyncio.create_task(reporter, name=f"{self.run_id} edges")]
+                    task.add_done_callback(lambda _: self._left.set())
+        self._going.update(self._tasks)
+        beside: list[asyncio.Task[None]] = []
         if timeout is not None:
             beside.append(asyncio.create_task(self._expire(timeout), name=f"{self.run_id} timeout"))
         if self._traces is not None:
             beside.append(asyncio.create_task(self._traces.pass_on(), name=f"{self.run_id} traces"))
-        awaiting_lanes: asyncio.TimerHandle | None = None
+        loop = asyncio.get_running_loop()
+        timers: list[asyncio.TimerHandle] = []
+        seconds = self._host.edge_update_seconds
+        if seconds < inf:
+            timers.append(loop.call_later(seconds, lambda: beside.append(self._report_edges(seconds))))
         if self._opens_at_start:
-            awaiting_lanes = asyncio.get_running_loop().call_later(OPEN_SECONDS, self._check_opened)
+            timers.append(loop.call_later(OPEN_SECONDS, self._check_opened))
         try:
             await self._all_ended()
             if self._opens_at_start:
                 await self._all_opened()
         finally:
-            if awaiting_lanes is not None:
-                awaiting_lanes.cancel()
+            for timer in timers:
+                timer.cancel()
             self._stalls.close()
             for task in beside:
                 task.cancel()
-            await asyncio.gather(*beside, return_exceptions=True)
+            if beside:
+                await asyncio.gather(*beside, return_exceptions=True)
         if self._traces is not None:
             await self._traces.end()
         await self._reporter.edges()
         await self._reporter.helpers_ended()
         await self._release()
         return [self._secrets.fault(fault) for fault in self._faults]
+
+    def _report_edges(self, seconds: float) -> asyncio.Task[None]:
+        """Starts to report the edges at this interval. Most short runs end before."""
+        return asyncio.create_task(self._reporter.report_periodically(seconds), name=f"{self.run_id} edges")
 
     def _not_opened(self) -> list[Fault]:
         """Faults of incoming lanes from other servers that were not opened, although every server has connected or started."""
@@ -240,6 +255,12 @@ class HostedRun:
             if not edge.ended and not edge.stopped and not awaits_producer:
                 self._faults.append(fault)
                 edge.end(fault)
+
+    @property
+    def _awaits_others(self) -> bool:
+        """Whether `finished` may have to wait when all nodes have ended: for lanes, helpers, processes or traces."""
+        placed = self._instances.values()
+        return bool(self._unopened or self.helpers or self._traces or any(one.isolated is not None for one in placed))
 
     async def _expire(self, seconds: float) -> None:
         """Ends a run after its time limit if it was not cancelled."""
@@ -368,21 +389,21 @@ class HostedRun:
         """The type of an edge's items."""
         return self._types[edge.id]
 
+    def decide(self, decision: node_pb2.ApprovalDecision) -> None:
+        """Ends the wait of a component for an approval."""
+        placed = self._instances.get(decision.component)
+        if placed is not None:
+            placed.context.approvals.decide(decision)
+
     def release_helpers(self) -> None:
         """Every node of the run has ended on all servers: helpers are no longer needed."""
         self._released.set()
 
     async def _all_ended(self) -> None:
         """Waits until every instance has ended or was abandoned, and helpers are no longer needed."""
-        while going := [task for task in self._tasks.values() if not task.done()]:
+        while any(not task.done() for task in self._tasks.values()):
             self._left.clear()
-            left = asyncio.create_task(self._left.wait())
-            ended = asyncio.ensure_future(asyncio.wait(going))
-            try:
-                await asyncio.wait([ended, left], return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                left.cancel()
-                ended.cancel()
+            await self._left.wait()
         await asyncio.gather(*self._abandoning)
         if self.helpers:
             await self._released.wait()
@@ -429,7 +450,8 @@ class HostedRun:
         )
         self._stalls.add(instance.component, placed.context.waits)
         try:
-            await self._reporter.node(instance.component, State.RUNNING)
+            if not self._place.merges_frames:
+                await self._reporter.node(instance.component, State.RUNNING)
             self._reporter.firing[instance.component] = actor
             outcome = await actor.run()
             if placed.commits is not None:  # until then it may be placed again
@@ -437,6 +459,8 @@ class HostedRun:
             await self._ended(placed, outcome)
             await outputs.closed()
             self._check_lanes(placed, outputs, outcome)
+            self._going.discard(instance.component)
+            self.is_finishing = not (self._going or self._awaits_others)
         except asyncio.CancelledError:
             if not self.cancelling:
                 await self._broken(placed, outputs, NoException(asyncio.CancelledError()))

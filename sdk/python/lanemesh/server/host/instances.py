@@ -51,6 +51,9 @@ class InstanceHost(Protocol):
     def node_files(self) -> NodeFiles | None:
         """Files with node types, which are loaded again when they change; None: there are none."""
 
+    def mesh_link(self) -> object:
+        """The mesh that components run in: an object of this process, or the address of an orchestrator; empty: none."""
+
     @property
     def permissions(self) -> Permissions | None:
         """What components may do; None: what they may in local runs."""
@@ -203,7 +206,11 @@ class InstanceFactory:
             return ReplayingSender(edge, self._place.run_id, self._host.pool, traceparent=self._place.traceparent)
         from lanemesh.lanes.transport.grpc_sender import GrpcSender
 
-        return GrpcSender(edge, self._place.run_id, self._host.pool, traceparent=self._place.traceparent)
+        return GrpcSender(
+            *(edge, self._place.run_id, self._host.pool),
+            traceparent=self._place.traceparent,
+            merges=self._place.merges_frames,
+        )
 
     def _context(self, instance: node_pb2.Instance) -> Context:
         component, run_id = instance.component, self._place.run_id
@@ -222,6 +229,7 @@ class InstanceFactory:
             session=self._place.session_id,
             secrets=self._secrets,
             permissions=self._host.permissions,
+            mesh_link=self._host.mesh_link,
         )
 
     def _gpu_client(self, component: str, loop: asyncio.AbstractEventLoop) -> Any:

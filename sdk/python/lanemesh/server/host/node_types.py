@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from lanemesh.node.node import Node, Service
+from lanemesh.node.node import Node, Service, manifest_of
 from lanemesh.server.services import InstalledServices
 from lanemesh.v1 import node_pb2
 
@@ -35,7 +35,7 @@ class NodeTypes(Mapping[str, node_pb2.Manifest]):
 
     def __getitem__(self, provider: str) -> node_pb2.Manifest:
         node, service = self._find(provider)
-        return node.manifest(service)
+        return manifest_of(node, service)
 
     def __iter__(self) -> Iterator[str]:
         installed = self._installed.nearest_first("") if self._installed is not None else ()

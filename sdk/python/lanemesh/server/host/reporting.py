@@ -72,16 +72,16 @@ class RunReporter:
         await self.report(update)
 
     async def report_periodically(self, seconds: float) -> None:
-        """Reports edges at this interval, and firings twice a second, until it is cancelled."""
+        """Reports edges now and at this interval, and firings twice a second, until it is cancelled."""
         loop = asyncio.get_running_loop()
-        firings_reported_at = loop.time()
+        firings_reported_at = loop.time() - seconds
         while True:
-            await asyncio.sleep(seconds)
             await self.edges()
             if loop.time() >= firings_reported_at + FIRINGS_SECONDS:
                 firings_reported_at = loop.time()
                 self._report_firings()
                 self._report_helpers()
+            await asyncio.sleep(seconds)
 
     def _report_firings(self) -> None:
         """Reports the changed counts of firings. Skips them while the orchestrator is behind."""

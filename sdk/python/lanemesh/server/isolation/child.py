@@ -21,7 +21,7 @@ from contextvars import copy_context
 from io import FileIO
 from pathlib import Path
 from types import ModuleType
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, Never, TypeVar
 
 from lanemesh._aio.exits import end_within, run
 from lanemesh._aio.forks import close_in_children, end_children_with_us
@@ -92,6 +92,12 @@ class IsolatedContext(Context):
         """Reports progress to the run's clients, like `Context.progress`."""
         self._pipe.send(frames.Progressed(done, total, text_of(message)))
         return REPORTED
+
+    @property
+    def approvals(self) -> Never:
+        """Raises LanemeshError: nobody can reach this process with a decision."""
+        self._have(None, "")
+        raise AssertionError("unreachable")
 
     async def report_tool(self, event: str | ToolCall | ToolProgress | ToolResult, *, wave: int = 1) -> None:
         """Reports an event of an agent to the run's clients, like `Context.report_tool`."""

@@ -1,0 +1,35 @@
+"""Addresses in configs to which a component sends its secrets."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from lanemesh.server.file_roots import REMOTE_URL
+from pydantic import JsonValue
+
+from lanemesh_orchestrator.pipeline.faults import escape
+
+
+def chosen_address(
+    values: Mapping[str, JsonValue], known: Mapping[str, Any], of_operator: Collection[str]
+) -> str | None:
+    """The key of an address in a config that neither the node type nor the operator chose; None if there is none.
+
+    Args:
+        values: the config.
+        known: the schema of each key.
+        of_operator: JSON pointers to values that are those of the operator.
+    """
+    for key, rule in known.items():
+        value = values.get(key)
+        chosen = value is not None and isinstance(rule, Mapping) and value != rule.get("default")
+        if chosen and _is_address(rule) and f"/{escape(key)}" not in of_operator:
+            return key
+    return None
+
+
+def _is_address(rule: Any) -> bool:
+    if not isinstance(rule, Mapping):
+        return False
+    return rule.get("format") == REMOTE_URL or any(map(_is_address, rule.get("anyOf") or ()))

@@ -1,0 +1,26 @@
+"""Patterns of tools, such as "tool_http.*": globs over the names of tools and of their helpers. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
+from typing import TypeVar
+
+V = TypeVar("V")
+
+
+def names_of(tool: str, helper: str) -> tuple[str, ...]:
+    """The names that patterns of a tool are compared with: the tool, its helper's component, and both as "component.tool"."""
+    return (tool, helper, f"{helper}.{tool}") if helper else (tool,)
+
+
+def matches(names: Iterable[str], patterns: Iterable[str]) -> bool:
+    """Whether one of the names matches one of the patterns."""
+    named = tuple(names)
+    return any(fnmatchcase(name, pattern) for pattern in patterns for name in named)
+
+
+def first_match(names: Iterable[str], by_pattern: Mapping[str, V], otherwise: V) -> V:
+    """The value of the first pattern that matches one of the names."""
+    named = tuple(names)
+    return next((value for pattern, value in by_pattern.items() if matches(named, (pattern,))), otherwise)

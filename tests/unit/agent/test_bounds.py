@@ -1,0 +1,108 @@
+"""Budgets, repetitions, patterns, arguments and turns by JSON. Pure."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from lanemesh import Question, ToolCall, ToolResult, ToolSpec, Usage
+from lanemesh_services.agent.arguments import ArgumentSchemas, BadArguments, parse_arguments
+from lanemesh_services.agent.budget import Spending
+from lanemesh_services.agent.config import Budget
+from lanemesh_services.agent.conversation import Conversation
+from lanemesh_services.agent.json_calls import AnswerReader, read_turn
+from lanemesh_services.agent.patterns import first_match, matches, names_of
+from lanemesh_services.agent.repeats import Repeats
+from lanemesh_services.agent.result_store import ResultStore
+
+
+@pytest.mark.parametrize(
+    ("budget", "used_up"),
+    [
+        ({}, ""),
+        ({"calls": 1}, "budget of 1 tool call"),
+        ({"tokens": 5}, "budget of 5 tokens"),
+        ({"seconds": 2}, "budget of 2 s"),
+        ({"cost": 0.1}, "budget of 0.1 for the model"),
+    ],
+)
+def test_a_budget_is_used_up(budget: dict[str, float], used_up: str) -> None:
+    now = [0.0]
+    spending = Spending(Budget.model_validate(budget), lambda: now[0])
+    assert not spending.exhausted()
+    spending.count(Usage(3, 2, 0.1))
+    assert spending.take_call()
+    now[0] = 2.0
+    assert spending.exhausted() == used_up
+    assert spending.take_call() == ("calls" not in budget)
+    assert spending.usage == Usage(3, 2, 0.1)
+
+
+def test_repetitions_are_counted_by_tool_and_arguments() -> None:
+    repeats = Repeats(2)
+    assert [repeats.admit("a", {"x": 1, "y": 2}), repeats.admit("a", {"y": 2, "x": 1})] == [True, True]
+    assert not repeats.admit("a", {"x": 1, "y": 2})
+    assert repeats.admit("b", {"x": 1, "y": 2})
+    for refused, stuck in ((1, False), (0, False), (1, False), (1, True)):
+        repeats.note_wave(1, refused)
+        assert repeats.stuck == stuck
+
+
+def test_patterns_match_tools_helpers_and_both() -> None:
+    names = names_of("get", "tool_http")
+    for pattern in ("get", "tool_http", "tool_http.*", "*.get", "g?t"):
+        assert matches(names, [pattern])
+    assert not matches(names, ["tool_http.post", "tool"])
+    assert first_match(names, {"post": "wait", "tool_*": "background"}, "wait") == "background"
+
+
+def test_arguments_are_read_and_checked() -> None:
+    assert parse_arguments("") == {}
+    assert parse_arguments('"{\\"a\\": 1}"') == {"a": 1}
+    spec = ToolSpec("add", "", {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]})
+    schemas = ArgumentSchemas()
+    schemas.check(spec, {"a": 1})
+    with pytest.raises(BadArguments, match="at /a"):
+        schemas.check(spec, {"a": "one"})
+    with pytest.raises(BadArguments, match="required"):
+        schemas.check(spec, {})
+    schemas.check(ToolSpec("odd", "", {"type": "no such type"}), {"a": 1})  # the tool itself checks
+
+
+@pytest.mark.parametrize(
+    ("text", "calls", "answer", "problem"),
+    [
+        ('{"calls": [{"tool": "a", "arguments": {"x": 1}}], "answer": ""}', [ToolCall("", "a", '{"x": 1}')], "", False),
+        ('```json\n{"calls": [], "answer": "yes"}\n```', [], "yes", False),
+        ("plain words", [], "plain words", False),
+        ('{"calls": [', [], "", True),
+        ('{"calls": [{"tool": 1}]}', [], "", True),
+        ('["{"]', [], "", True),
+    ],
+)
+def test_turns_by_json(text: str, calls: list[ToolCall], answer: str, problem: bool) -> None:
+    turn = read_turn(text)
+    assert (turn.calls, turn.answer, bool(turn.problem)) == (calls, answer, problem)
+
+
+def test_the_answer_of_a_turn_by_json_streams() -> None:
+    text = json.dumps({"thought": "", "calls": [], "answer": 'It is "three".'})
+    reader = AnswerReader()
+    pieces = [reader.push(character) for character in text]
+    assert "".join(pieces) == 'It is "three".'
+    assert sum(map(bool, pieces)) > 5
+
+
+def test_old_results_become_summaries_when_the_context_is_full() -> None:
+    store = ResultStore()
+    conversation = Conversation(Question("Hi"), store=store, context_tokens=1_000)
+    for wave in range(1, 5):
+        conversation.add_turn("", [ToolCall(f"c{wave}", "read", "{}")])
+        store.add(f"wave-{wave}.r1", json.dumps("x" * 1_500))
+        conversation.add_result(ToolResult(json.dumps("x" * 1_500), f"c{wave}", "read"), f"wave-{wave}.r1")
+    request = conversation.request(())
+    results = [message.content for message in request.messages if message.role == "tool"]
+    assert "x" * 1_500 in results[-1]
+    assert len(results[0]) < 800
+    assert json.loads(results[0])["key"] == "wave-1.r1"
+    assert conversation.has_summaries

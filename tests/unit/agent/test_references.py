@@ -1,0 +1,96 @@
+"""References to stored results, their formats and paths, and summaries. Pure."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from lanemesh_services.agent.formats import render
+from lanemesh_services.agent.paths import value_at
+from lanemesh_services.agent.references import ReferenceStream, resolved_arguments, resolved_text
+from lanemesh_services.agent.result_store import MAX_PEEK, ResultStore
+
+ROWS = [{"n": 1, "name": "a|b"}, {"n": 2, "more": None}]
+
+
+@pytest.fixture
+def store() -> ResultStore:
+    store = ResultStore()
+    store.add("wave-1.r1", json.dumps({"rows": ROWS, "a.b": {"/": 5}}))
+    store.add("wave-1.r2", '"text with {{memory.wave-1.r1}}"')
+    return store
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("", {"rows": ROWS, "a.b": {"/": 5}}),
+        ("/rows/1/n", 2),
+        ("/a.b/~1", 5),
+        ("$.rows[0].name", "a|b"),
+        ("rows[-1].n", 2),
+        ("$['a.b']", {"/": 5}),
+    ],
+)
+def test_paths(store: ResultStore, path: str, value: Any) -> None:
+    assert store.value("wave-1.r1", path) == value
+
+
+@pytest.mark.parametrize("path", ["/none", "/rows/7", "/rows/x", "/rows/0/n/deeper", "x" * 2_000])
+def test_a_path_that_leads_nowhere_is_an_error(path: str) -> None:
+    with pytest.raises(ValueError, match="path"):
+        value_at({"rows": ROWS}, path)
+
+
+@pytest.mark.parametrize(
+    ("form", "text"),
+    [
+        ("json", '[{"n": 1, "name": "a|b"}, {"n": 2, "more": null}]'),
+        ("markdown_table", "| n | name | more |\n| --- | --- | --- |\n| 1 | a\\|b |  |\n| 2 |  |  |"),
+        ("csv", "n,name,more\n1,a|b,\n2,,"),
+        ("count", "2"),
+    ],
+)
+def test_formats(form: str, text: str) -> None:
+    assert render(ROWS, form) == text
+
+
+@pytest.mark.parametrize("value", [None, True, 3, "text", [], {}, [[1, 2], [3]], {"columns": ["a"], "rows": [[1]]}])
+@pytest.mark.parametrize("form", ["json", "text", "markdown_table", "csv", "list", "count"])
+def test_every_value_has_every_format(value: Any, form: str) -> None:
+    assert isinstance(render(value, form), str)
+
+
+def test_arguments_get_values_and_texts(store: ResultStore) -> None:
+    given = {"whole": "{{memory.wave-1.r1/rows/0/n}}", "in": ["n = {{ memory.wave-1.r1/rows/0/n }}"], "other": "{{x}}"}
+    assert resolved_arguments(given, store) == {"whole": 1, "in": ["n = 1"], "other": "{{x}}"}
+    with pytest.raises(ValueError, match="wave-9"):
+        resolved_arguments({"a": "{{memory.wave-9.r1}}"}, store)
+
+
+def test_a_reference_in_a_result_is_not_resolved(store: ResultStore) -> None:
+    assert resolved_text("{{memory.wave-1.r2}}", store) == "text with {{memory.wave-1.r1}}"
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 100])
+def test_a_streamed_text_is_resolved_whatever_its_pieces(store: ResultStore, size: int) -> None:
+    text = "a { b {{ c {{memory.wave-1.r1/rows/0/n}} {{memory.none}} {x} {{memory.wave-1.r1:wrong}} {"
+    stream = ReferenceStream(store)
+    pieces = [stream.push(text[start : start + size]) for start in range(0, len(text), size)]
+    assert "".join([*pieces, stream.finish()]) == resolved_text(text, store)
+
+
+def test_a_stream_holds_back_no_more_than_a_reference(store: ResultStore) -> None:
+    stream = ReferenceStream(store)
+    assert stream.push("plain ") == "plain "
+    assert stream.push("{{" + "x" * 400) == "{{" + "x" * 400
+
+
+def test_a_peek_is_bounded(store: ResultStore) -> None:
+    store.add("wave-2.r1", json.dumps("x" * 100_000))
+    store.add("wave-2.r2", json.dumps(["y" * 50_000] * 3))
+    assert len(store.peek("wave-2.r1", length=10**9)["part"]) == MAX_PEEK
+    assert len(json.dumps(store.peek("wave-2.r2"))) < 2 * MAX_PEEK
+    with pytest.raises(ValueError, match="the keys: wave-1"):
+        store.peek("none")
