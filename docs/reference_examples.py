@@ -347,6 +347,26 @@ async def connect():
 asyncio.run(connect())
 # -> closed
 
+# == Tools outside runs: MeshTool
+# The tools of deployed pipelines are listed and called without a pipeline. Each call is a run of the component that has the tool.
+from lanemesh import Mesh, MeshTool
+
+TOOLBOX = {"components": [{"id": "files_1", "provider": "tool_files", "config": {"root": "."}}]}
+
+
+async def outside():
+    async with Mesh() as mesh:
+        await mesh.deploy("files", TOOLBOX)
+        tools: list[MeshTool] = await mesh.tools()
+        print(tools[0].deployment, tools[0].component)
+        result = await mesh.call_tool(tools[0].name)
+        print(result.is_error)
+
+
+asyncio.run(outside())
+# -> files files_1
+# -> False
+
 # == Runs from within a node: mesh_of
 # `mesh_of(context)` is the mesh that a node runs in, with the interface of `Mesh` and `Client`.
 from lanemesh import Deployed
@@ -394,7 +414,7 @@ except LanemeshError as error:
 
 # == A pipeline and a mesh: Pipeline, Mesh, Run, RunResult, RunState
 # A run is read by its views, or to its end by `result()`.
-from lanemesh import Mesh, Run, RunResult, RunState
+from lanemesh import Run, RunResult, RunState
 
 pipeline = Pipeline()
 chat = pipeline.add("chat")

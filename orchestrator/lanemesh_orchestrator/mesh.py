@@ -25,12 +25,14 @@ from lanemesh_orchestrator.runs.link import LocalRunLink
 from lanemesh_orchestrator.runs.retention import DEFAULT_BUDGET
 
 if TYPE_CHECKING:
+    from lanemesh.chat import ToolResult
     from lanemesh.client.deployment_info import DeploymentInfo
     from lanemesh.client.detached import DetachedRun
     from lanemesh.client.node_servers import NodeServerInfo
     from lanemesh.client.node_types import NodeTypeInfo
     from lanemesh.client.records import RunRecord
     from lanemesh.client.requests import Request, RequestLimit
+    from lanemesh.client.tools import MeshTool, OnProgress
     from lanemesh.client.updates import RunState
 
     from lanemesh_orchestrator.deployments.deployments import Deployments
@@ -87,6 +89,7 @@ class Mesh:
         self._requests: RequestLimit | None = None
         self._spread: Spread | None = None
         self._embedded = spread is None
+        self.orchestrator.homes = self._homes
         self._log_level = log_level
         self._listening = asyncio.Lock()
         if spread is not None:
@@ -324,6 +327,52 @@ class Mesh:
     async def undeploy(self, name: str) -> None:
         """Removes a deployed pipeline; its active runs continue. Raises LanemeshError if it does not exist."""
         await self._deployments.undeploy(name)
+
+    async def tools(self, deployment: str = "") -> list[MeshTool]:
+        """The tools of the deployed pipelines, for callers outside any run. A list is at most 30 seconds old.
+
+        Args:
+            deployment: only those of this deployed pipeline; empty: those of all. Pipelines whose tools cannot be listed are logged
+                then, and left out.
+
+        Raises:
+            LanemeshError: the deployed pipeline is unknown, or its tools cannot be listed.
+        """
+        from lanemesh.client.tools import decode_tools
+
+        return decode_tools(await self.orchestrator.tools.list(deployment))
+
+    async def call_tool(
+        self,
+        name: str,
+        arguments: Mapping[str, Any] | str | None = None,
+        *,
+        deployment: str = "",
+        timeout: float | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> ToolResult:
+        """Calls a tool of a deployed pipeline, in a run of its component alone. Cancelling this cancels the call at the tool.
+
+        Args:
+            name: the tool, as `tools` lists it.
+            arguments: its arguments, or a JSON object as text.
+            deployment: the deployed pipeline that has the tool; empty: any.
+            timeout: most seconds for the call; None: no limit but those of tool and pipeline.
+            on_progress: called with each progress report.
+
+        Returns:
+            The result. One with `is_error` is that of a tool that failed.
+
+        Raises:
+            LanemeshError: there is no such tool ("unknown-tool"), several have the name ("several-tools"), or the call cannot be
+                made.
+            TypeError: the arguments are no JSON.
+            ValueError: the timeout is not greater than 0.
+        """
+        from lanemesh.client.tools import result_of, tool_request
+
+        request = tool_request(name, arguments, timeout)
+        return await result_of(self.orchestrator.tools.call(deployment, request), name, on_progress)
 
     async def node_types(self, names: Collection[str] | None = None) -> list[NodeTypeInfo]:
         """The available node types, in alphabetical order; with `names` only those with one of these names or aliases."""

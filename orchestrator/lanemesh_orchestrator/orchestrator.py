@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lanemesh._aio.signals import StopSignals
-from lanemesh.channels import LocalChannels
+from lanemesh.channels import Channels, LocalChannels
 from lanemesh.helper_kinds import HELPER_KINDS
 from lanemesh.server.host.host import NodeHost
 from lanemesh.server.services import InstalledServices
@@ -27,11 +27,13 @@ if TYPE_CHECKING:
 
     from lanemesh_orchestrator.deployments.deployments import Deployments
     from lanemesh_orchestrator.deployments.records import DeploymentStore
+    from lanemesh_orchestrator.pipeline import Graph
     from lanemesh_orchestrator.registry.polled_servers import PolledServers
     from lanemesh_orchestrator.runs.records import History
     from lanemesh_orchestrator.store.journal import Journal
     from lanemesh_orchestrator.store.options import StoreOptions
     from lanemesh_orchestrator.store.store import RunStore
+    from lanemesh_orchestrator.tools.tools import MeshTools
 
 logger = logging.getLogger("lanemesh.orchestrator")
 
@@ -101,6 +103,10 @@ class Orchestrator:
         self._restored = False
         self.on_deployments: Callable[[Deployments], None] = lambda created: None
         """Called with the deployments when they are created, before the first is restored."""
+        self.homes: Callable[[Graph], Awaitable[Mapping[str, str]]] = _anywhere
+        """Returns the required server of each component of a run that the orchestrator itself starts; a spread mesh starts the
+        missing servers."""
+        self._tools: MeshTools | None = None
         self._store = store
         self._opened: RunStore | None = None
         self._journal: Journal | None = None
@@ -135,6 +141,16 @@ class Orchestrator:
             self._deployments = Deployments(self.runs, self.registry, embedded=self._embedded, store=store)
             self.on_deployments(self._deployments)
         return self._deployments
+
+    @property
+    def tools(self) -> MeshTools:
+        """The tools of the deployed pipelines; created at the first use."""
+        if self._tools is None:
+            from lanemesh_orchestrator.tools.tools import MeshTools
+
+            channels = lambda run_id: Channels(lambda: self.channels, run_id=run_id, name="client")  # noqa: E731
+            self._tools = MeshTools(lambda: self.deployments, self.runs, channels, lambda graph: self.homes(graph))
+        return self._tools
 
     @property
     def history(self) -> History:
@@ -207,6 +223,7 @@ class Orchestrator:
         from lanemesh_orchestrator.deployments.service import DeploymentService
         from lanemesh_orchestrator.registry.service import RegistryService
         from lanemesh_orchestrator.runs.service import RunService
+        from lanemesh_orchestrator.tools.service import ToolHandlers
 
         self.grpc = GrpcServer(host, port, insecure=insecure)
         await self.open_store()
@@ -219,10 +236,11 @@ class Orchestrator:
         channel_pb2_grpc.add_ChannelServiceServicer_to_server(ChannelService(self.channels), server)
         deployments = DeploymentService(lambda: self.deployments)
         deployment_pb2_grpc.add_DeploymentServiceServicer_to_server(deployments, server)
-        if self._embedded:  # node servers of other Python environments call the helpers of this process
-            server.add_generic_rpc_handlers([helper_service(kind, self.host) for kind in HELPER_KINDS.values()])
+        # Node servers call the helpers of this process; calls that name no run are for the tools of deployed pipelines.
+        helpers = [helper_service(kind, self.host) for kind in HELPER_KINDS.values()]
+        server.add_generic_rpc_handlers([ToolHandlers(self.tools), *helpers])
         await self.restore_deployments()
-        names = ("RunService", "RegistryService", "NodeService", "ChannelService", "DeploymentService")
+        names = ("RunService", "RegistryService", "NodeService", "ChannelService", "DeploymentService", "ToolService")
         await self.grpc.start([f"lanemesh.v1.{name}" for name in names])
         if self._polled is not None:
             self._polled.start()
@@ -246,6 +264,11 @@ class Orchestrator:
         await self.host.close()
         if self.grpc is not None:
             await self.grpc.stop(1.0)
+
+
+async def _anywhere(graph: Graph) -> Mapping[str, str]:
+    """No component requires a server."""
+    return {}
 
 
 def _node_files(paths: Sequence[Path]) -> NodeFiles | None:

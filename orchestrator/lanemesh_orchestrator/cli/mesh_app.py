@@ -31,6 +31,7 @@ from lanemesh_orchestrator.cli.options import (
 )
 
 mesh_app = typer.Typer()
+tools_app = typer.Typer(help="List and call the tools of the deployed pipelines of a mesh.", no_args_is_help=True)
 
 
 def _history(mesh: str | None, store: str | None) -> Any:
@@ -327,3 +328,87 @@ def serve_mcp(
         additions=additions,
     )
     return mcp(options)
+
+
+@mesh_app.command(name="a2a")
+@command
+def serve_a2a(
+    mesh: Mesh = None,
+    http: Annotated[
+        int, typer.Option("--http", metavar="PORT", min=0, max=65_535, help="Port of JSON-RPC, 0: any free one.")
+    ] = 8080,
+    grpc: Annotated[
+        int | None,
+        typer.Option("--grpc", metavar="PORT", min=0, max=65_535, help="Port of gRPC, 0: any free one; default: none."),
+    ] = None,
+    host: Host = "127.0.0.1",
+    token_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--token-file",
+            metavar="FILE",
+            help="Require the token in this file of clients; default: that of LANEMESH_A2A_TOKEN, if it is set.",
+        ),
+    ] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Allow an address other than loopback without a token.")
+    ] = False,
+    debug: Debug = False,
+    log_level: Log = None,
+) -> ExitCode:
+    """Offer the deployed pipelines of a mesh as agents to A2A clients."""
+    from lanemesh_orchestrator.cli.commands.a2a import A2aOptions, a2a
+
+    options = A2aOptions(
+        mesh=mesh_address(mesh), port=http, grpc_port=grpc, host=host, token_file=token_file, insecure=insecure
+    )
+    return a2a(options)
+
+
+@tools_app.callback()
+def tools() -> None:
+    """List and call the tools of the deployed pipelines of a mesh."""
+
+
+@tools_app.command(name="list")
+@command
+def tools_list(
+    deployment: Annotated[
+        str, typer.Option("--deployment", metavar="NAME", help="List only the tools of this deployment.")
+    ] = "",
+    mesh: Mesh = None,
+    json: Json = False,
+    debug: Debug = False,
+    log_level: Log = None,
+) -> ExitCode:
+    """List the tools of the deployed pipelines of a mesh."""
+    from lanemesh_orchestrator.cli.commands.tools import list_tools
+
+    return list_tools(deployment, mesh=mesh_address(mesh), as_json=json)
+
+
+@tools_app.command(name="call")
+@command
+def tools_call(
+    name: Annotated[str, typer.Argument(metavar="TOOL", help="Name of the tool.")],
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE...]", help="Its arguments, or one JSON object.", show_default=False),
+    ] = None,
+    deployment: Annotated[
+        str, typer.Option("--deployment", metavar="NAME", help="Call the tool of this deployment.")
+    ] = "",
+    timeout: Annotated[
+        float | None, typer.Option("--timeout", metavar="SECONDS", min=0.0, help="Time limit of the call.")
+    ] = None,
+    mesh: Mesh = None,
+    json: Json = False,
+    debug: Debug = False,
+    log_level: Log = None,
+) -> ExitCode:
+    """Call a tool of a mesh. The result goes to standard output, progress to standard error."""
+    from lanemesh_orchestrator.cli.commands.tools import call_tool
+
+    return call_tool(
+        name, arguments or (), deployment=deployment, timeout=timeout, mesh=mesh_address(mesh), as_json=json
+    )

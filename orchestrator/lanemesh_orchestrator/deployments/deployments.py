@@ -184,6 +184,22 @@ class Deployments:
         deployed = run_pb2.RunSpec.FromString(record.spec)
         return stamped(self.read(with_own(deployed, spec), record.folder), record, deployed)
 
+    def current_graph(self, name: str) -> Graph:
+        """The graph of the current version, with its name and version. Raises PipelineInvalid or LanemeshError, as `graph` does."""
+        current = self._get(name).current
+        return stamped(current.graph_cache.graph(), current.record, current.spec)
+
+    def variant(self, name: str, change: Callable[[run_pb2.RunSpec], run_pb2.RunSpec]) -> Graph:
+        """The graph of a changed copy of the current version, with its name and version. `change` returns the spec to read, and
+        does not change the given one.
+
+        Raises:
+            PipelineInvalid: the changed pipeline is invalid.
+            LanemeshError: there is no such name.
+        """
+        current = self._get(name).current
+        return stamped(self.read(change(current.spec), current.record.folder), current.record, current.spec)
+
     async def close(self) -> None:
         """Ends all preloads, within 10 s. The deployments remain in the store."""
         self._closed = True

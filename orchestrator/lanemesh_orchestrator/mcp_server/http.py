@@ -5,14 +5,16 @@ from __future__ import annotations
 import hmac
 import socket
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from lanemesh._grpc.connections import is_loopback
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.reasons import Reason
-from mcp.server import MCPServer
 from starlette.responses import JSONResponse
+
+if TYPE_CHECKING:
+    from mcp.server import MCPServer
 
 PATH = "/mcp"
 """Path of the endpoint."""

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from lanemesh.client.specs import Deployed
     from lanemesh.client.sync import SyncClient
     from lanemesh.client.sync_runs import SyncDetachedRun, SyncRequest, SyncRun
+    from lanemesh.client.tools import MeshTool
     from lanemesh.client.updates import (
         ApprovalState,
         ApprovalUpdate,
@@ -115,6 +116,7 @@ _HOMES = {
     "lanemesh.client.specs": ("Deployed",),
     "lanemesh.client.sync": ("SyncClient",),
     "lanemesh.client.sync_runs": ("SyncDetachedRun", "SyncRequest", "SyncRun"),
+    "lanemesh.client.tools": ("MeshTool",),
     "lanemesh.client.updates": (
         "ApprovalState",
         "ApprovalUpdate",
@@ -236,6 +238,7 @@ __all__ = [
     "MemoryScope",
     "MemorySpace",
     "Mesh",
+    "MeshTool",
     "Message",
     "Node",
     "NodeServerInfo",

@@ -2,6 +2,7 @@
 
 from lanemesh import Service
 
+from lanemesh_services.tools.caller import ToolCaller
 from lanemesh_services.tools.files import ToolFiles
 from lanemesh_services.tools.git import ToolGit
 from lanemesh_services.tools.grpc_tools import ToolGrpc
@@ -16,5 +17,8 @@ __all__ = ["SERVICE"]
 
 SERVICE = Service(
     "tools",
-    [ToolPython, ToolHttp, ToolFiles, ToolGit, ToolShell, ToolGrpc, ToolMcp, ToolPipeline, ToolSearch, SearchExa],
+    [
+        *(ToolPython, ToolHttp, ToolFiles, ToolGit, ToolShell, ToolGrpc, ToolMcp, ToolPipeline, ToolSearch, SearchExa),
+        ToolCaller,
+    ],
 )

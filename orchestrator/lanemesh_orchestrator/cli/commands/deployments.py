@@ -40,14 +40,14 @@ def deploy(pipe: str, name: str, settings: Sequence[str], *, mesh: str, timeout:
         except PipelineInvalid as error:
             raise InvalidPipeline(pipeline.name, pipeline.text, error.faults) from None
 
-    deployed = _call(mesh, work)
+    deployed = on_mesh(mesh, work)
     print(f"{name} version {deployed.version} is {deployed.state}: {placements_text(deployed)}")
     return ExitCode.COMPLETED
 
 
 def deployments(*, mesh: str, as_json: bool) -> ExitCode:
     """Prints the deployed pipelines."""
-    found = _call(mesh, lambda client: client.deployments())
+    found = on_mesh(mesh, lambda client: client.deployments())
     if as_json:
         print(json_text([to_json(deployment) for deployment in found], indent=2))
     elif not found:
@@ -73,7 +73,7 @@ def undeploy(names: Sequence[str], *, mesh: str) -> ExitCode:
                 print(f"{name} is no longer deployed.")
         return code
 
-    return _call(mesh, work)
+    return on_mesh(mesh, work)
 
 
 def placements_text(deployment: DeploymentInfo) -> str:
@@ -109,7 +109,7 @@ def _print_table(found: Sequence[DeploymentInfo]) -> None:
     print_rich(table)
 
 
-def _call(mesh: str, work: Callable[[Client], Awaitable[_T]]) -> _T:
+def on_mesh(mesh: str, work: Callable[[Client], Awaitable[_T]]) -> _T:
     """Does `work` with a client of the orchestrator at an address."""
     check_address("--mesh", mesh)
 

@@ -26,12 +26,14 @@ from lanemesh.times import set_seconds
 from lanemesh.v1 import registry_pb2, registry_pb2_grpc, run_pb2, run_pb2_grpc
 
 if TYPE_CHECKING:
+    from lanemesh.chat import ToolResult
     from lanemesh.client.deployment_info import DeploymentInfo
     from lanemesh.client.deployments import DeploymentCalls
     from lanemesh.client.node_servers import NodeServerInfo
     from lanemesh.client.node_types import NodeTypeInfo
     from lanemesh.client.records import RunRecord
     from lanemesh.client.requests import Request, RequestLimit
+    from lanemesh.client.tools import MeshTool, OnProgress
     from lanemesh.client.updates import RunState
 
 
@@ -220,6 +222,28 @@ class Client:
     async def undeploy(self, name: str) -> None:
         """Removes a deployed pipeline; its runs continue to their end. Raises LanemeshError if there is none."""
         await self._deployments.remove(name)
+
+    async def tools(self, deployment: str = "") -> list[MeshTool]:
+        """The tools of the deployed pipelines there. The arguments and errors are those of `Mesh.tools`."""
+        from lanemesh.client.tool_calls import list_tools
+
+        return await list_tools(self._channel, self._call, deployment)
+
+    async def call_tool(
+        self,
+        name: str,
+        arguments: Mapping[str, Any] | str | None = None,
+        *,
+        deployment: str = "",
+        timeout: float | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> ToolResult:
+        """Calls a tool of a deployed pipeline there. The arguments and errors are those of `Mesh.call_tool`."""
+        from lanemesh.client.tool_calls import call_tool
+        from lanemesh.client.tools import result_of, tool_request
+
+        request = tool_request(wire_text(name, "the name of a tool"), arguments, timeout)
+        return await result_of(call_tool(self._channel, self.address, deployment, request), name, on_progress)
 
     async def node_types(self, names: Collection[str] | None = None) -> list[NodeTypeInfo]:
         """The node types, in alphabetical order; with `names` only those with one of these names or aliases."""

@@ -17,7 +17,9 @@ from lanemesh.client.updates import RunState
 from lanemesh.pipeline_faults import PipelineFault
 
 if TYPE_CHECKING:
+    from lanemesh.chat import ToolResult
     from lanemesh.client.requests import Request
+    from lanemesh.client.tools import MeshTool, OnProgress
 
 
 class RunHost(Protocol):
@@ -115,6 +117,20 @@ class RunHost(Protocol):
 
     async def undeploy(self, name: str) -> None:
         """Removes a deployed pipeline."""
+
+    async def tools(self, deployment: str = "") -> list[MeshTool]:
+        """The tools of the deployed pipelines."""
+
+    async def call_tool(
+        self,
+        name: str,
+        arguments: Mapping[str, Any] | str | None = None,
+        *,
+        deployment: str = "",
+        timeout: float | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> ToolResult:
+        """Calls a tool of a deployed pipeline."""
 
     async def node_types(self, names: Collection[str] | None = None) -> list[NodeTypeInfo]:
         """The node types, or those with certain names."""

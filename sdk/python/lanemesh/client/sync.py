@@ -19,12 +19,14 @@ from lanemesh.client.sync_channels import SyncChannels
 from lanemesh.client.sync_runs import SyncDetachedRun, SyncRequest, SyncRun
 
 if TYPE_CHECKING:
+    from lanemesh.chat import ToolResult
     from lanemesh.client.deployment_info import DeploymentInfo
     from lanemesh.client.node_servers import NodeServerInfo
     from lanemesh.client.node_types import NodeTypeInfo
     from lanemesh.client.records import RunRecord
     from lanemesh.client.requests import Request
     from lanemesh.client.run_host import RunHost
+    from lanemesh.client.tools import MeshTool, OnProgress
     from lanemesh.client.updates import RunState
     from lanemesh.pipeline_faults import PipelineFault
 
@@ -203,6 +205,25 @@ class SyncHost:
     def undeploy(self, name: str) -> None:
         """Removes a deployed pipeline; its runs continue to their end. Raises LanemeshError if there is none."""
         self._loop.call(self._host.undeploy(name))
+
+    def tools(self, deployment: str = "") -> list[MeshTool]:
+        """The tools of the deployed pipelines. The arguments and errors are those of `Mesh.tools`."""
+        return self._loop.call(self._host.tools(deployment))
+
+    def call_tool(
+        self,
+        name: str,
+        arguments: Mapping[str, Any] | str | None = None,
+        *,
+        deployment: str = "",
+        timeout: float | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> ToolResult:
+        """Calls a tool of a deployed pipeline. The arguments and errors are those of `Mesh.call_tool`; `on_progress` is called in
+        the thread of the event loop."""
+        return self._loop.call(
+            self._host.call_tool(name, arguments, deployment=deployment, timeout=timeout, on_progress=on_progress)
+        )
 
     def node_types(self, names: Collection[str] | None = None) -> list[NodeTypeInfo]:
         """The node types, in alphabetical order; with `names` only those with one of these names or aliases."""

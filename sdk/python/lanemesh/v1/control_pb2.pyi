@@ -13,6 +13,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from lanemesh.v1 import fault_pb2 as _fault_pb2
 from lanemesh.v1 import lane_pb2 as _lane_pb2
 import builtins as _builtins
 import sys
@@ -231,22 +232,30 @@ class ToolSpec(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     PARAMETERS_JSON_FIELD_NUMBER: _builtins.int
+    DEPLOYMENT_FIELD_NUMBER: _builtins.int
+    COMPONENT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Unique within the helper."""
     description: _builtins.str
     """What it does and when to use it."""
     parameters_json: _builtins.str
     """The JSON schema, as text, of its arguments: an object."""
+    deployment: _builtins.str
+    """In a list of an orchestrator: the deployed pipeline that has it."""
+    component: _builtins.str
+    """In a list of an orchestrator: the component that has it."""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         description: _builtins.str = ...,
         parameters_json: _builtins.str = ...,
+        deployment: _builtins.str = ...,
+        component: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "name", b"name", "parameters_json", b"parameters_json"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["component", b"component", "deployment", b"deployment", "description", b"description", "name", b"name", "parameters_json", b"parameters_json"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -276,22 +285,56 @@ class ListToolsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     TOOLS_FIELD_NUMBER: _builtins.int
+    UNLISTED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def tools(self) -> _containers.RepeatedCompositeFieldContainer[Global___ToolSpec]:
         """The tools."""
+
+    @_builtins.property
+    def unlisted(self) -> _containers.RepeatedCompositeFieldContainer[Global___UnlistedTools]:
+        """In a list of an orchestrator for all deployed pipelines: those whose tools cannot be listed."""
 
     def __init__(
         self,
         *,
         tools: _abc.Iterable[Global___ToolSpec] | None = ...,
+        unlisted: _abc.Iterable[Global___UnlistedTools] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["tools", b"tools"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["tools", b"tools", "unlisted", b"unlisted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListToolsResponse: _TypeAlias = ListToolsResponse  # noqa: Y015
+
+@_typing.final
+class UnlistedTools(_message.Message):
+    """A deployed pipeline whose tools cannot be listed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEPLOYMENT_FIELD_NUMBER: _builtins.int
+    FAULT_FIELD_NUMBER: _builtins.int
+    deployment: _builtins.str
+    """Its name."""
+    @_builtins.property
+    def fault(self) -> _fault_pb2.Fault:
+        """Why."""
+
+    def __init__(
+        self,
+        *,
+        deployment: _builtins.str = ...,
+        fault: _fault_pb2.Fault | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["fault", b"fault"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment", "fault", b"fault"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnlistedTools: _TypeAlias = UnlistedTools  # noqa: Y015
 
 @_typing.final
 class CallToolRequest(_message.Message):

@@ -102,7 +102,8 @@ class LlmService:
 
 
 class ToolServiceStub:
-    """Tools.
+    """Tools. An orchestrator serves it too, for calls outside any run: with the tools of deployed pipelines. The metadata key
+    "lanemesh-deployment" selects one of these; absent: all.
     """
 
     def __init__(self, channel):
@@ -124,7 +125,8 @@ class ToolServiceStub:
 
 
 class ToolServiceServicer:
-    """Tools.
+    """Tools. An orchestrator serves it too, for calls outside any run: with the tools of deployed pipelines. The metadata key
+    "lanemesh-deployment" selects one of these; absent: all.
     """
 
     def ListTools(self, request, context):
@@ -163,7 +165,8 @@ def add_ToolServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ToolService:
-    """Tools.
+    """Tools. An orchestrator serves it too, for calls outside any run: with the tools of deployed pipelines. The metadata key
+    "lanemesh-deployment" selects one of these; absent: all.
     """
 
     @staticmethod

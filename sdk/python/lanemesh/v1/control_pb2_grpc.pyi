@@ -61,7 +61,9 @@ class LlmServiceServicer(metaclass=_abc_1.ABCMeta):
 def add_LlmServiceServicer_to_server(servicer: LlmServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 
 class ToolServiceStub:
-    """Tools."""
+    """Tools. An orchestrator serves it too, for calls outside any run: with the tools of deployed pipelines. The metadata key
+    "lanemesh-deployment" selects one of these; absent: all.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -74,7 +76,9 @@ class ToolServiceStub:
 
 @_typing.type_check_only
 class ToolServiceAsyncStub(ToolServiceStub):
-    """Tools."""
+    """Tools. An orchestrator serves it too, for calls outside any run: with the tools of deployed pipelines. The metadata key
+    "lanemesh-deployment" selects one of these; absent: all.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListTools: _aio.UnaryUnaryMultiCallable[_control_pb2.ListToolsRequest, _control_pb2.ListToolsResponse]  # type: ignore[assignment]
@@ -83,7 +87,9 @@ class ToolServiceAsyncStub(ToolServiceStub):
     """Calls a tool. Returns any number of progress reports, then one result."""
 
 class ToolServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Tools."""
+    """Tools. An orchestrator serves it too, for calls outside any run: with the tools of deployed pipelines. The metadata key
+    "lanemesh-deployment" selects one of these; absent: all.
+    """
 
     @_abc_1.abstractmethod
     def ListTools(

@@ -1,0 +1,181 @@
+"""Serves the agents of a mesh by JSON-RPC over HTTP, and by gRPC."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import AsyncIterable, Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import grpc.aio
+import uvicorn
+from a2a.server.context import ServerCallContext
+from a2a.server.request_handlers import GrpcHandler
+from a2a.server.request_handlers.response_helpers import agent_card_to_dict
+from a2a.server.routes.common import DefaultServerCallContextBuilder
+from a2a.server.routes.jsonrpc_dispatcher import JsonRpcDispatcher
+from a2a.types import a2a_pb2_grpc
+from a2a.utils.constants import AGENT_CARD_WELL_KNOWN_PATH
+from lanemesh._grpc.server import GrpcServer
+from lanemesh.faults import LanemeshError
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from lanemesh_orchestrator.a2a_server.cards import card_of
+from lanemesh_orchestrator.a2a_server.handler import AGENT_KEY, MeshAgents
+from lanemesh_orchestrator.mcp_server.catalog import Catalog
+from lanemesh_orchestrator.mcp_server.http import GRACE_SECONDS, MAX_REQUESTS, _bound, _Guard, _open_to_all
+
+if TYPE_CHECKING:
+    from lanemesh.client.run_host import RunHost
+
+SERVICE = "lf.a2a.v1.A2AService"
+"""Full name of the gRPC service."""
+
+
+class A2aServer:
+    """The agents of a mesh: `await server.run()` serves until SIGTERM or Ctrl-C."""
+
+    def __init__(
+        self,
+        client: RunHost,
+        host: str,
+        port: int,
+        *,
+        grpc_port: int | None = None,
+        token: str = "",
+        insecure: bool = False,
+    ) -> None:
+        """Binds the addresses.
+
+        Args:
+            client: the mesh.
+            host: address to listen on.
+            port: of JSON-RPC; 0: any free one.
+            grpc_port: of gRPC; 0: any free one; None: no gRPC.
+            token: what each request has to send as `Authorization: Bearer TOKEN`; empty: nothing.
+            insecure: permits an address that is not loopback without a token.
+
+        Raises:
+            LanemeshError: an address is in use or invalid, or not loopback while there is neither a token nor `insecure`.
+        """
+        from lanemesh._grpc.connections import is_loopback
+
+        if not (token or insecure or is_loopback(host)):
+            raise _open_to_all(host)
+        self._catalog = Catalog(client)
+        self._agents = MeshAgents(client, self._catalog)
+        self._token = token
+        self._grpc = GrpcServer(host, grpc_port, insecure=True) if grpc_port is not None else None
+        self.grpc_address = self._grpc.address if self._grpc is not None else ""
+        """Address of the gRPC server; empty: there is none."""
+        self._socket = _bound(host, port)
+        shown = f"[{host}]" if ":" in host else host
+        self.url = f"http://{shown}:{self._socket.getsockname()[1]}"
+        """URL of the HTTP server."""
+        app: Any = self._app()
+        config = uvicorn.Config(
+            _Guard(app, token) if token else app,
+            log_config=None,
+            access_log=False,
+            limit_concurrency=MAX_REQUESTS,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+        )
+        self._server = uvicorn.Server(config)
+
+    async def run(self) -> None:
+        """Serves until a signal."""
+        if self._grpc is not None:
+            handler = _GuardedHandler(self._agents, self._token)
+            a2a_pb2_grpc.add_A2AServiceServicer_to_server(handler, self._grpc.server)  # type: ignore[no-untyped-call]
+            await self._grpc.start([SERVICE])
+        try:
+            await self._server.serve(sockets=[self._socket])
+        finally:
+            if self._grpc is not None:
+                await self._grpc.stop(1.0)
+
+    def _app(self) -> Starlette:
+        dispatcher = JsonRpcDispatcher(self._agents, context_builder=_PathContext())
+        return Starlette(
+            routes=[
+                Route("/", self._list, methods=["GET"]),
+                Route(AGENT_CARD_WELL_KNOWN_PATH, self._only_card, methods=["GET"]),
+                Route("/{agent}" + AGENT_CARD_WELL_KNOWN_PATH, self._card, methods=["GET"]),
+                Route("/{agent}", dispatcher.handle_requests, methods=["POST"]),
+            ]
+        )
+
+    async def _list(self, request: Request) -> Response:
+        """The agents, and the URLs of their cards."""
+        try:
+            offers = await self._catalog.offers()
+        except LanemeshError as error:
+            return JSONResponse({"error": error.fault.message}, 503)
+        path = AGENT_CARD_WELL_KNOWN_PATH
+        return JSONResponse({"agents": [{"name": name, "card": f"{self.url}/{name}{path}"} for name in offers]})
+
+    async def _only_card(self, request: Request) -> Response:
+        """The card of the agent, if there is just one."""
+        try:
+            offers = await self._catalog.offers()
+        except LanemeshError as error:
+            return JSONResponse({"error": error.fault.message}, 503)
+        if len(offers) == 1:
+            return await self._card_of(next(iter(offers)))
+        message = f"this server has {len(offers)} agents; {self.url}/ lists them with the URLs of their cards"
+        return JSONResponse({"error": message}, 404)
+
+    async def _card(self, request: Request) -> Response:
+        return await self._card_of(request.path_params["agent"])
+
+    async def _card_of(self, name: str) -> Response:
+        try:
+            offer = (await self._catalog.offers()).get(name)
+        except LanemeshError as error:
+            return JSONResponse({"error": error.fault.message}, 503)
+        if offer is None:
+            return JSONResponse({"error": f"there is no agent {name[:80]!r}; {self.url}/ lists the agents"}, 404)
+        card = card_of(offer, self.url, self.grpc_address, token=bool(self._token))
+        return JSONResponse(agent_card_to_dict(card))
+
+
+class _PathContext(DefaultServerCallContextBuilder):
+    """The agent of a request is the path of its URL."""
+
+    def build(self, request: Request) -> ServerCallContext:
+        """The context of a request."""
+        context = super().build(request)
+        context.state[AGENT_KEY] = request.path_params["agent"]
+        return context
+
+
+class _GuardedHandler(GrpcHandler):
+    """Answers calls without the token with UNAUTHENTICATED."""
+
+    def __init__(self, agents: MeshAgents, token: str) -> None:
+        super().__init__(agents)
+        self._expected = f"Bearer {token}".encode() if token else b""
+
+    async def _handle_unary(
+        self, request: Any, context: Any, handler_func: Callable[[ServerCallContext], Awaitable[Any]], default: Any
+    ) -> Any:
+        await self._check(context)
+        return await super()._handle_unary(request, context, handler_func, default)
+
+    async def _handle_stream(
+        self, request: Any, context: Any, handler_func: Callable[[ServerCallContext], AsyncIterable[Any]]
+    ) -> AsyncIterable[Any]:
+        await self._check(context)
+        async for item in super()._handle_stream(request, context, handler_func):
+            yield item
+
+    async def _check(self, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        if not self._expected:
+            return
+        given = [value for key, value in context.invocation_metadata() or () if key == "authorization"]
+        if len(given) != 1 or not hmac.compare_digest(str(given[0]).encode(), self._expected):
+            message = 'send the token of this server as "authorization: Bearer TOKEN"'
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, message)

@@ -1,0 +1,83 @@
+"""`lanemesh a2a`: offers the deployed pipelines of a mesh as agents to A2A clients."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from lanemesh.client.client import Client
+from lanemesh.faults import Code, Fault, LanemeshError
+
+from lanemesh_orchestrator.cli.exits import CommandError, ExitCode
+from lanemesh_orchestrator.cli.input.hosts import check_address
+
+TOKEN_VARIABLE = "LANEMESH_A2A_TOKEN"  # the name of a variable
+"""The environment variable with the token of the server."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class A2aOptions:
+    """The options of `lanemesh a2a`."""
+
+    mesh: str
+    """`--mesh`: "host:port" of the orchestrator."""
+    port: int
+    """`--http`: the port of JSON-RPC."""
+    grpc_port: int | None = None
+    """`--grpc`: the port of gRPC; None: no gRPC."""
+    host: str = "127.0.0.1"
+    """`--host`: address to listen on."""
+    token_file: Path | None = None
+    """`--token-file`: a file with the token of the server."""
+    insecure: bool = False
+    """`--insecure`."""
+
+
+def a2a(options: A2aOptions) -> ExitCode:
+    """Serves until SIGTERM or Ctrl-C."""
+    check_address("--mesh", options.mesh)
+    try:
+        from lanemesh_orchestrator.a2a_server.server import A2aServer
+    except ImportError as error:
+        raise _missing(error) from None
+    token = _token(options)
+
+    async def serve() -> None:
+        async with Client(options.mesh) as client:
+            server = A2aServer(
+                client,
+                options.host,
+                options.port,
+                grpc_port=options.grpc_port,
+                token=token,
+                insecure=options.insecure,
+            )
+            by_grpc = f", and by gRPC at {server.grpc_address}" if server.grpc_address else ""
+            print(f"A2A agents at {server.url}{by_grpc}", file=sys.stderr, flush=True)
+            await server.run()
+
+    asyncio.run(serve())
+    return ExitCode.COMPLETED
+
+
+def _token(options: A2aOptions) -> str:
+    if options.token_file is None:
+        return os.environ.get(TOKEN_VARIABLE, "")
+    try:
+        token = options.token_file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeError) as error:
+        raise CommandError(f"--token-file {options.token_file} cannot be read: {error}.") from None
+    if not token:
+        raise CommandError(f"--token-file {options.token_file} is empty. Write a token to it.")
+    return token
+
+
+def _missing(error: ImportError) -> LanemeshError:
+    message = (
+        f"`lanemesh a2a` needs the Python library a2a-sdk, which cannot be imported ({error}). "
+        "Install it with: pip install 'lanemesh[a2a]'"
+    )
+    return LanemeshError(Fault(code=Code.FAILED_PRECONDITION, reason="a2a-missing", message=message))

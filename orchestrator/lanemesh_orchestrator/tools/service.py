@@ -1,0 +1,71 @@
+"""ToolService of the orchestrator, over gRPC: the tools of deployed pipelines, for callers outside any run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import grpc.aio
+from lanemesh._grpc.status import abort
+from lanemesh._grpc.traceparent import traceparent_of
+from lanemesh._grpc.writing import write
+from lanemesh.client.tools import DEPLOYMENT_KEY
+from lanemesh.control.connection import RUN_KEY
+from lanemesh.faults import LanemeshError
+from lanemesh.helper_kinds import HELPER_KINDS
+from lanemesh.v1 import control_pb2
+
+if TYPE_CHECKING:
+    from lanemesh_orchestrator.tools.tools import MeshTools
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class ToolHandlers(grpc.GenericRpcHandler):
+    """Handles the calls of ToolService that name no run. Calls that name one are for the helpers of that run."""
+
+    def __init__(self, tools: MeshTools) -> None:
+        self._tools = tools
+        service = HELPER_KINDS["tool"].service
+        self._handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
+            f"/{service}/ListTools": grpc.unary_unary_rpc_method_handler(
+                self._list,
+                control_pb2.ListToolsRequest.FromString,
+                control_pb2.ListToolsResponse.SerializeToString,
+            ),
+            f"/{service}/CallTool": grpc.unary_stream_rpc_method_handler(
+                self._call,
+                control_pb2.CallToolRequest.FromString,
+                control_pb2.CallToolResponse.SerializeToString,
+            ),
+        }
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
+        """The handler of a call; None if it is not one of these."""
+        if any(key == RUN_KEY for key, _ in handler_call_details.invocation_metadata or ()):
+            return None
+        return self._handlers.get(handler_call_details.method)
+
+    async def _list(self, request: control_pb2.ListToolsRequest, context: Context) -> control_pb2.ListToolsResponse:
+        try:
+            return await self._tools.list(_deployment(context.invocation_metadata()))
+        except LanemeshError as error:
+            await abort(context, error.fault)
+
+    async def _call(self, request: control_pb2.CallToolRequest, context: Context) -> None:
+        """Pieces are written, not yielded, so that a cancelled call cancels its run at any point."""
+        metadata = context.invocation_metadata()
+        pieces = self._tools.call(_deployment(metadata), request, traceparent_of(metadata))
+        try:
+            async with aclosing(pieces):
+                async for piece in pieces:
+                    await write(context, piece)
+        except LanemeshError as error:
+            await abort(context, error.fault)
+
+
+def _deployment(metadata: Iterable[tuple[str, str | bytes]] | None) -> str:
+    value = dict(metadata or ()).get(DEPLOYMENT_KEY, "")
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value

@@ -1,0 +1,146 @@
+"""`lanemesh a2a` with the official client of the protocol, by JSON-RPC and by gRPC."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+import httpx
+import pytest
+from a2a.client import A2ACardResolver, ClientConfig, ClientFactory
+from a2a.client.client import Client as A2aClient
+from a2a.helpers.proto_helpers import new_text_message
+from a2a.types import a2a_pb2
+from a2a.utils.constants import TransportProtocol
+from a2a.utils.errors import TaskNotCancelableError, TaskNotFoundError, UnsupportedOperationError
+from lanemesh import Client
+from lanemesh_orchestrator.orchestrator import Orchestrator
+
+from rigs.mcp_mesh import ECHO, SCRIPT, content
+
+RIGS = Path(__file__).parents[1] / "rigs"
+GATED: dict[str, Any] = {
+    "components": [
+        {"id": "chat_1", "provider": "chat"},
+        {"id": "gated_1", "provider": "gated", "input": [{"lane": "text", "from": "chat_1"}]},
+        {"id": "out_1", "provider": "response", "input": [{"lane": "text", "from": "gated_1"}]},
+    ]
+}
+PIPELINES = {"echo": ECHO, "fails": content({"text": "before"}, {"fail": "it is broken"}), "gated": GATED}
+COMPLETED, CANCELED = a2a_pb2.TASK_STATE_COMPLETED, a2a_pb2.TASK_STATE_CANCELED
+
+
+@pytest.fixture(params=["JSONRPC", "GRPC"])
+def binding(request: pytest.FixtureRequest) -> str:
+    return TransportProtocol(request.param).value
+
+
+@asynccontextmanager
+async def served() -> AsyncIterator[tuple[str, Client]]:
+    """The URL of `lanemesh a2a` for a mesh, and a client of the mesh."""
+    orchestrator = Orchestrator(embedded=True, nodes=[RIGS / "mcp_nodes.py", RIGS / "a2a_nodes.py"])
+    await orchestrator.listen()
+    words = ("a2a", f"--mesh={orchestrator.address}", "--http=0", "--grpc=0")
+    process = await asyncio.create_subprocess_exec(str(SCRIPT), *words, stderr=asyncio.subprocess.PIPE)
+    assert process.stderr is not None
+    try:
+        async with Client(orchestrator.address) as client:
+            for name, pipeline in PIPELINES.items():
+                await client.deploy(name, pipeline)
+            line = (await process.stderr.readline()).decode()
+            assert line.startswith("A2A agents at "), line + (await process.stderr.read()).decode()
+            yield line.removeprefix("A2A agents at ").partition(",")[0].strip(), client
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        sys.stderr.write((await process.stderr.read()).decode())
+        await process.wait()
+        await orchestrator.close()
+
+
+@asynccontextmanager
+async def agent(url: str, name: str, binding: str, *, streaming: bool = True) -> AsyncIterator[A2aClient]:
+    """An unmodified client of an agent, made from the agent's card."""
+    async with httpx.AsyncClient() as http:
+        card = await A2ACardResolver(http, f"{url}/{name}").get_agent_card()
+        config = ClientConfig(
+            httpx_client=http,
+            streaming=streaming,
+            supported_protocol_bindings=[binding],
+            grpc_channel_factory=grpc.aio.insecure_channel,
+        )
+        client = ClientFactory(config).create(card)
+        try:
+            yield client
+        finally:
+            await client.close()
+
+
+def message(text: str) -> a2a_pb2.SendMessageRequest:
+    return a2a_pb2.SendMessageRequest(message=new_text_message(text, role=a2a_pb2.ROLE_USER))
+
+
+def texts(task: a2a_pb2.Task) -> list[str]:
+    return ["".join(part.text for part in artifact.parts) for artifact in task.artifacts]
+
+
+async def test_a_message_is_answered_and_the_task_can_be_got(binding: str) -> None:
+    async with served() as (url, mesh), agent(url, "echo", binding, streaming=False) as client:
+        (answer,) = [event async for event in client.send_message(message("hello"))]
+        assert answer.task.status.state == COMPLETED
+        assert texts(answer.task) == ["hello"]
+        assert (await mesh.record(answer.task.id)).state == "completed"
+        got = await client.get_task(a2a_pb2.GetTaskRequest(id=answer.task.id))
+        assert (got.status.state, texts(got)) == (COMPLETED, ["hello"])
+        listed = await client.list_tasks(a2a_pb2.ListTasksRequest())
+        assert [task.id for task in listed.tasks] == [answer.task.id]
+        with pytest.raises(TaskNotFoundError):
+            await client.get_task(a2a_pb2.GetTaskRequest(id="run-000000000000"))
+        async with agent(url, "fails", binding, streaming=False) as other:
+            with pytest.raises(TaskNotFoundError):  # a task of another agent
+                await other.get_task(a2a_pb2.GetTaskRequest(id=answer.task.id))
+            (failed,) = [event async for event in other.send_message(message("hello"))]
+            assert failed.task.status.state == a2a_pb2.TASK_STATE_FAILED
+            assert "it is broken" in failed.task.status.message.parts[0].text
+
+
+async def test_a_subscription_loses_no_event_and_gets_the_end(binding: str) -> None:
+    async with served() as (url, mesh), agent(url, "gated", binding) as client, agent(url, "gated", binding) as other:
+        stream = client.send_message(message("a b c"))
+        first = await anext(stream)
+        task_id = first.task.id
+        assert (await anext(stream)).artifact_update.artifact.parts[0].text == "a"
+        subscription = other.subscribe(a2a_pb2.SubscribeToTaskRequest(id=task_id))
+        events = [await anext(subscription)]
+        await mesh.channels(task_id).publish("gate", "b")
+        await mesh.channels(task_id).publish("gate", "c")
+        events += [event async for event in subscription]
+        assert events[0].WhichOneof("payload") == "task"
+        seen = texts(events[0].task) + [
+            part.text for event in events[1:] for part in event.artifact_update.artifact.parts
+        ]
+        assert seen == ["a", "b", "c"]
+        assert events[-1].status_update.status.state == COMPLETED
+        rest = [event async for event in stream]
+        assert rest[-1].status_update.status.state == COMPLETED
+        assert [event.artifact_update.artifact.parts[0].text for event in rest[:-1]] == ["b", "c"]
+        with pytest.raises(UnsupportedOperationError):
+            await anext(other.subscribe(a2a_pb2.SubscribeToTaskRequest(id=task_id)))
+
+
+async def test_a_cancelled_task_ends_its_streams_and_its_run(binding: str) -> None:
+    async with served() as (url, mesh), agent(url, "gated", binding) as client, agent(url, "gated", binding) as other:
+        stream = client.send_message(message("a b"))
+        task_id = (await anext(stream)).task.id
+        assert (await anext(stream)).artifact_update.artifact.parts[0].text == "a"
+        cancelled = await other.cancel_task(a2a_pb2.CancelTaskRequest(id=task_id))
+        assert (cancelled.status.state, texts(cancelled)) == (CANCELED, ["a"])
+        assert [event async for event in stream][-1].status_update.status.state == CANCELED
+        assert (await mesh.record(task_id)).state == "cancelled"
+        with pytest.raises(TaskNotCancelableError):
+            await other.cancel_task(a2a_pb2.CancelTaskRequest(id=task_id))

@@ -1,0 +1,48 @@
+"""Tools for clients outside any run."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from lanemesh import ToolContext, ToolNode, tool
+
+
+class Weather(ToolNode):
+    """Tools that answer, fail and wait."""
+
+    @tool
+    async def forecast(self, city: str, context: ToolContext, days: int = 1) -> dict[str, Any]:
+        """Forecasts the weather."""
+        context.progress(f"asking for {city}", 0.5)
+        return {"city": city, "days": days}
+
+    @tool
+    async def broken(self) -> str:
+        """Fails."""
+        raise ValueError("no sky")
+
+    @tool
+    async def endless(self, context: ToolContext, file: str = "") -> str:
+        """Waits until it is cancelled, and then writes that to a file."""
+        context.progress("begun")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            if file:
+                _note(file)
+        return ""
+
+
+def _note(file: str) -> None:
+    Path(file).write_text("cancelled")
+
+
+class Archive(ToolNode):
+    """Another tool with a name that is taken."""
+
+    @tool
+    def forecast(self, city: str) -> str:
+        """Returns a forecast of the past."""
+        return f"it rained in {city}"
