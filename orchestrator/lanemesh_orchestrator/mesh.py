@@ -465,7 +465,9 @@ class Mesh:
     async def _prepare(self, spec: run_pb2.RunSpec, folder: str, timeout: float | None) -> tuple[Graph, RunOptions]:
         """The graph and the options of a run. A spread mesh starts the missing servers and assigns the components to them."""
         graph = self._graph(spec, folder)
-        return graph, RunOptions(timeout=timeout, session=spec.session_id, homes=await self._homes(graph))
+        return graph, RunOptions(
+            timeout=timeout, session=spec.session_id, depth=spec.depth, homes=await self._homes(graph)
+        )
 
 
 def _file(given: object) -> Path:

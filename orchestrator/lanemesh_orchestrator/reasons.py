@@ -150,6 +150,8 @@ class Reason(StrEnum):
     """A component was placed again the maximum number of times."""
     MISSING_FEATURE = "missing-feature"
     """No node server with the node type has the features that the component needs."""
+    NESTED_TOO_DEEP = "nested-too-deep"
+    """Too many runs are above a run that a node starts."""
     NO_CAPACITY = "no-capacity"
     """The node servers that could run a component have no capacity."""
     NO_SERVER = "no-server"

@@ -38,6 +38,7 @@ def plan(
     protocol_version: int = PROTOCOL_VERSION,
     traceparent: str = "",
     session: str = "",
+    depth: int = 0,
     again: Collection[str] | None = None,
     done: Collection[str] = (),
 ) -> dict[str, node_pb2.Place]:
@@ -47,7 +48,8 @@ def plan(
     ends are on one server, in the same part of the run. With `again` only these components, whose servers were lost, are placed,
     without their `done` edges. Only features that a server supports are used there: an edge is replayable or reopenable only if
     both its ends can recover, and items are traced where the server can. If all servers support it, lanes are opened at the start,
-    and frames are merged. `traceparent` is the trace that the run belongs to, `session` its session.
+    and frames are merged. `traceparent` is the trace that the run belongs to, `session` its session,
+    `depth` how many runs are above it.
 
     Raises:
         ValueError: a component has no server, two servers have one name, or a server that a lane must dial has no address.
@@ -73,6 +75,7 @@ def plan(
                 incarnation=server.incarnation,
                 traceparent=traceparent,
                 session_id=session,
+                depth=depth,
                 server=server.name,
                 opens_lanes_at_start=at_start,
                 merges_frames=merging,

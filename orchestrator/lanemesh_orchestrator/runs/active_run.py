@@ -47,6 +47,10 @@ Dial = Callable[[str, ClientLink], HostConnection]
 LanemeshError if the server has left."""
 
 
+MAX_DEPTH = 8
+"""Most runs that may be above a run."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
     """The options with which a valid pipeline is run.
@@ -65,6 +69,8 @@ class RunOptions:
     """Its trace, in the format of W3C Trace Context; empty: a new trace."""
     session: str = ""
     """The session that it belongs to, 1 to 128 printable characters; empty: none."""
+    depth: int = 0
+    """How many runs are above it, at most `MAX_DEPTH`: a run that a node has started is below that node's run."""
 
     def __post_init__(self) -> None:
         if self.timeout is not None and not self.timeout > 0:
@@ -72,6 +78,12 @@ class RunOptions:
                 f"the timeout of a run must be greater than 0 seconds, not {self.timeout:g}; omit it for no timeout"
             )
             raise LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-timeout", message=message))
+        if self.depth > MAX_DEPTH:
+            message = (
+                f"{MAX_DEPTH} runs are above this run already, and there may be no more. Does a pipeline start itself, such as "
+                "by tool_pipeline? Remove the cycle, or call fewer pipelines within each other"
+            )
+            raise LanemeshError(Fault(code=Code.FAILED_PRECONDITION, reason="nested-too-deep", message=message))
         if self.session:
             from lanemesh.memory import check_name
 
@@ -145,6 +157,7 @@ class ActiveRun:
             self._open_host,
             traceparent=self.traceparent,
             session=options.session,
+            depth=options.depth,
             steps=self._steps,
         )
         self._verdict = Verdict(run_id, self._secrets, self._hosts.probe, self._steps)

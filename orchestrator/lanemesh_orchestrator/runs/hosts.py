@@ -31,6 +31,7 @@ class RunHosts(Collection[HostHandle]):
         *,
         traceparent: str,
         session: str = "",
+        depth: int = 0,
         steps: Steps | None = None,
     ) -> None:
         """Creates an empty collection.
@@ -41,6 +42,7 @@ class RunHosts(Collection[HostHandle]):
             open_host: opens a host on the server of this name. Raises LanemeshError if the server has left.
             traceparent: the trace of the run.
             session: the session of the run; empty: none.
+            depth: how many runs are above it.
             steps: logs the components that each server places.
         """
         self.by_name: dict[str, HostHandle] = {}
@@ -50,6 +52,7 @@ class RunHosts(Collection[HostHandle]):
         self._open_host = open_host
         self._traceparent = traceparent
         self._session = session
+        self._depth = depth
         self._steps = steps
 
     def __iter__(self) -> Iterator[HostHandle]:
@@ -87,6 +90,7 @@ class RunHosts(Collection[HostHandle]):
             timeout=timeout,
             traceparent=self._traceparent,
             session=self._session,
+            depth=self._depth,
             again=again,
             done=done,
         )

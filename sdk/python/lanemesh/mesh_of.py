@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import cast
 
 from lanemesh.client.run_host import RunHost
+from lanemesh.client.specs import RUN_DEPTH
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.node.context import Context
 
@@ -14,11 +15,12 @@ from lanemesh.node.context import Context
 @asynccontextmanager
 async def mesh_of(context: Context) -> AsyncIterator[RunHost]:
     """Context manager: the mesh that a component runs in. It is that of this process, or a client of the orchestrator that its node
-    server has joined.
+    server has joined. Runs that the current task starts from now on are below the run of the component; 8 may be below each other.
 
     Raises:
         LanemeshError: "not-wired": the node server has joined no orchestrator.
     """
+    RUN_DEPTH.set(context.depth + 1)
     mesh = context.mesh_link()
     if not isinstance(mesh, str):
         yield cast("RunHost", mesh)

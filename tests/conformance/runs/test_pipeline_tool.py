@@ -124,3 +124,12 @@ async def test_shutdown_cancelling_the_caller_cancels_the_run(mesh: RunHost) -> 
     await run.cancel("enough")
     assert await asyncio.to_thread(asking_nodes.CANCELLED.wait, 2)
     await task
+
+
+async def test_error_a_pipeline_that_calls_itself_ends_at_the_limit_of_depth(mesh: RunHost) -> None:
+    looping = asking(pipeline="@work")
+    await mesh.deploy("work", looping)
+    result = await mesh.run(looping, input="go").result()
+    assert "8 runs are above this run already" in result.text
+    ended = [str(record.state) for record in await mesh.runs(limit=100)]
+    assert ended == ["completed"] * 9  # the run of the client, and eight below it

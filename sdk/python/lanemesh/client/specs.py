@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterable, Iterable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
@@ -88,6 +89,9 @@ PipelineDocument = str | Path | Mapping[str, Any] | Written | Deployed | NamedTe
 Trace = Literal["none", "metadata", "summary", "full"]
 """The trace level: the report of each item that reaches a node."""
 
+RUN_DEPTH: ContextVar[int] = ContextVar("RUN_DEPTH", default=0)
+"""How many runs are above those that the current task starts: above 0 in the code of a node that starts runs."""
+
 
 def run_spec(
     pipeline: PipelineDocument,
@@ -133,6 +137,7 @@ def run_spec(
     spec = run_pb2.RunSpec(settings_json=named)
     for key, value in (variables or {}).items():
         spec.variables[wire_text(key, "the name of a variable")] = wire_text(value, f"the variable {rendered(key)}")
+    spec.depth = RUN_DEPTH.get()
     spec.session_id = wire_text(session, "the id of a session")
     spec.name = "".join(c for c in name if c.isprintable())[:MAX_NAME]
     if isinstance(pipeline, Deployed):

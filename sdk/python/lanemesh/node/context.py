@@ -90,6 +90,7 @@ class Context:
         incarnation: int = 0,
         traceparent: str = "",
         session: str = "",
+        depth: int = 0,
     ) -> None:
         self.run_id = run_id
         """The run."""
@@ -102,6 +103,8 @@ class Context:
         self.traceparent = traceparent
         """The trace of the run: `traceparent` of W3C Trace Context, to be passed on in calls to other services. Empty if there is
         no trace."""
+        self.depth = depth
+        """How many runs are above this one: a run that a node has started is below that node's run."""
         self.session = session
         """The session that the run belongs to, such as a conversation; empty if it belongs to none. It gives access to the memory
         of the session, so treat it as a secret."""

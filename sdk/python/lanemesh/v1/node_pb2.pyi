@@ -565,6 +565,7 @@ class Place(_message.Message):
     OPENS_LANES_AT_START_FIELD_NUMBER: _builtins.int
     SESSION_ID_FIELD_NUMBER: _builtins.int
     MERGES_FRAMES_FIELD_NUMBER: _builtins.int
+    DEPTH_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """The run."""
     protocol_version: _builtins.int
@@ -597,6 +598,8 @@ class Place(_message.Message):
     that follows from `start`, and sends the first items and the end of a lane in the frame with `open` or with the last items. Set
     only with `opens_lanes_at_start`, and only if every server of the run has the feature "merged-frames".
     """
+    depth: _builtins.int
+    """How many runs are above this one, as in `RunSpec`."""
     @_builtins.property
     def instances(self) -> _containers.RepeatedCompositeFieldContainer[Global___Instance]:
         """The components on this server."""
@@ -637,10 +640,11 @@ class Place(_message.Message):
         opens_lanes_at_start: _builtins.bool = ...,
         session_id: _builtins.str = ...,
         merges_frames: _builtins.bool = ...,
+        depth: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["controls", b"controls", "edges", b"edges", "features", b"features", "incarnation", b"incarnation", "instances", b"instances", "keep_warm", b"keep_warm", "merges_frames", b"merges_frames", "opens_lanes_at_start", b"opens_lanes_at_start", "protocol_version", b"protocol_version", "run_id", b"run_id", "server", b"server", "session_id", b"session_id", "timeout", b"timeout", "trace", b"trace", "traceparent", b"traceparent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["controls", b"controls", "depth", b"depth", "edges", b"edges", "features", b"features", "incarnation", b"incarnation", "instances", b"instances", "keep_warm", b"keep_warm", "merges_frames", b"merges_frames", "opens_lanes_at_start", b"opens_lanes_at_start", "protocol_version", b"protocol_version", "run_id", b"run_id", "server", b"server", "session_id", b"session_id", "timeout", b"timeout", "trace", b"trace", "traceparent", b"traceparent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

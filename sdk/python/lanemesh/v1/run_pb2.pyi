@@ -102,6 +102,7 @@ class RunSpec(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     VARIABLES_FIELD_NUMBER: _builtins.int
     SESSION_ID_FIELD_NUMBER: _builtins.int
+    DEPTH_FIELD_NUMBER: _builtins.int
     pipeline_json: _builtins.str
     """A pipeline: a JSON document, as text."""
     trace: _update_pb2.TraceLevel.ValueType
@@ -111,6 +112,10 @@ class RunSpec(_message.Message):
     session_id: _builtins.str
     """The session that the run belongs to, such as a conversation: 1 to 128 printable characters; empty: none. Its runs share the
     session's memory, so an id that others cannot guess keeps them out. It is in no update, log or store.
+    """
+    depth: _builtins.int
+    """How many runs are above it: 0, or one more than the run whose node starts it. At most 8; a deeper run is rejected with the
+    reason "nested-too-deep".
     """
     @_builtins.property
     def deployment(self) -> Global___DeploymentReference:
@@ -141,10 +146,11 @@ class RunSpec(_message.Message):
         name: _builtins.str = ...,
         variables: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         session_id: _builtins.str = ...,
+        depth: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment", "pipeline_json", b"pipeline_json", "source", b"source", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment", "name", b"name", "pipeline_json", b"pipeline_json", "session_id", b"session_id", "settings_json", b"settings_json", "source", b"source", "timeout", b"timeout", "trace", b"trace", "variables", b"variables"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment", "depth", b"depth", "name", b"name", "pipeline_json", b"pipeline_json", "session_id", b"session_id", "settings_json", b"settings_json", "source", b"source", "timeout", b"timeout", "trace", b"trace", "variables", b"variables"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_source: _TypeAlias = _typing.Literal["pipeline_json", "deployment"]  # noqa: Y015
     _WhichOneofArgType_source: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015

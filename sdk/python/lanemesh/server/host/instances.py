@@ -227,6 +227,7 @@ class InstanceFactory:
             incarnation=self._place.incarnation,
             traceparent=self._place.traceparent,
             session=self._place.session_id,
+            depth=self._place.depth,
             secrets=self._secrets,
             permissions=self._host.permissions,
             mesh_link=self._host.mesh_link,
