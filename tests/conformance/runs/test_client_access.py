@@ -96,7 +96,7 @@ ALL = {node.provider: node for name in service_names() for node in node_types(na
 def documents(node: type[Node], config: Any) -> Iterator[dict[str, Any]]:
     """The pipelines in which a node type can be used: fed by a client, and as a helper."""
     if node.boundary == "source":
-        yield {"components": [{"id": "x", "provider": node.provider, "config": config}]}
+        yield {"components": [{"id": "x", "provider": node.provider, "config": config}, *helpers_of(node, "x")]}
     elif node.inputs_:
         yield {"components": [*fed(node, "x", config), *helpers_of(node, "x")]}
     for kind in node.offers:
@@ -124,7 +124,8 @@ def helpers_of(node: type[Node], name: str) -> list[dict[str, Any]]:
 def simplest(kind: str) -> str:
     """A provider of helpers of a kind that works without settings; one that follows a script rather than others."""
     offering = [node for node in ALL.values() if kind in node.offers]
-    found = [node.provider for node in offering if not node.Config.model_json_schema().get("required")]
+    alone = [node for node in offering if not any(item.min for item in node.invokes)]
+    found = [node.provider for node in alone if not node.Config.model_json_schema().get("required")]
     assert found, f"no installed node type offers helpers of the kind {kind} without settings"
     return min(found, key=lambda provider: (not provider.endswith("_scripted"), provider))
 
