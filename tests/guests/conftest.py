@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import os
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from lanemesh.faults import LanemeshError
 from lanemesh.server.environments import interpreter_of
 from lanemesh_orchestrator import Mesh
 
+CACHE = os.environ.get("XDG_CACHE_HOME")
 FOLDER = Path(__file__).parent
 ANSWER = "It rains in Oslo today, so take an umbrella with you when you leave the house, and wear a coat, too."
 GUESTS: dict[str, dict[str, Any]] = {
@@ -78,6 +80,17 @@ def document(*agents: list[dict[str, Any]]) -> dict[str, Any]:
 def call(name: str, **arguments: Any) -> dict[str, Any]:
     """A turn of a scripted model that calls a tool."""
     return {"text": "I need a tool.", "tool_calls": [{"name": name, "arguments": arguments}]}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache() -> Iterator[None]:
+    """The cache folder in which the environments are, whatever other tests have set."""
+    with pytest.MonkeyPatch.context() as patch:
+        if CACHE is None:
+            patch.delenv("XDG_CACHE_HOME", raising=False)
+        else:
+            patch.setenv("XDG_CACHE_HOME", CACHE)
+        yield
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=["embedded", "spread"])

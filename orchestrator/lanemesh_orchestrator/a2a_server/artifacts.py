@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from a2a.types import a2a_pb2
-from google.protobuf.json_format import ParseDict
+from google.protobuf.json_format import ParseDict, ParseError
 from lanemesh.client.updates import OutputUpdate
+from lanemesh.codec import dump_json
 from lanemesh.values import Answer, Document, Media, Question, Table, copy_json
 
 MAX_ARTIFACT_BYTES = 16 * 1024 * 1024
@@ -87,5 +88,8 @@ def part_of(value: Any) -> a2a_pb2.Part:
 
 def _data(value: Any) -> a2a_pb2.Part:
     part = a2a_pb2.Part(media_type="application/json")
-    ParseDict(value, part.data)
+    try:
+        ParseDict(value, part.data)
+    except ParseError:  # it is nested deeper than a `Value` may be
+        return a2a_pb2.Part(text=dump_json(value), media_type="application/json")
     return part

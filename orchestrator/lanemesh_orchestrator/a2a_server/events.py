@@ -48,6 +48,9 @@ async def events_of(run: DetachedRun, context_id: str) -> AsyncGenerator[tuple[i
     artifacts = Artifacts(run.id, context_id)
     async with aclosing(run.updates()) as updates:
         async for update in updates:
+            if run.missed:
+                message = f"{run.missed:,} updates of the task {run.id} are no longer kept. Give the mesh a store"
+                raise InternalError(message=message)
             if isinstance(update, OutputUpdate):
                 yield update.sequence, artifacts.event(update)
                 continue

@@ -10,6 +10,9 @@ from pydantic import JsonValue
 
 from lanemesh_orchestrator.pipeline.faults import escape
 
+REMOTE_ADDRESS = "remote-address"
+"""The `format` of a "host:port" that a node connects to."""
+
 
 def chosen_address(
     values: Mapping[str, JsonValue], known: Mapping[str, Any], of_operator: Collection[str]
@@ -32,4 +35,4 @@ def chosen_address(
 def _is_address(rule: Any) -> bool:
     if not isinstance(rule, Mapping):
         return False
-    return rule.get("format") == REMOTE_URL or any(map(_is_address, rule.get("anyOf") or ()))
+    return rule.get("format") in (REMOTE_URL, REMOTE_ADDRESS) or any(map(_is_address, rule.get("anyOf") or ()))

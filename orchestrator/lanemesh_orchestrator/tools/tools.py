@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from lanemesh.channels import Channels
 from lanemesh.client.runs import Run, wire_updates
 from lanemesh.client.tools import LIST_SECONDS
-from lanemesh.faults import LanemeshError
+from lanemesh.faults import Fault, LanemeshError
 from lanemesh.times import seconds_of
 from lanemesh.v1 import control_pb2
 
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 FRESH_SECONDS = 30.0
 """How long the list of a deployed pipeline is used without asking its tools again. An unknown name asks them at once."""
+FAILED_SECONDS = 5.0
+"""How long a failure to list tools is remembered."""
 MAX_AT_ONCE = 8
 """Most deployed pipelines whose tools are listed at the same time."""
 
@@ -45,6 +47,8 @@ class _Listed:
 
     version: int = 0
     tools: Sequence[FoundTool] = ()
+    fault: Fault | None = None
+    """Why they could not be listed then."""
     at: float = -FRESH_SECONDS
     listing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -153,10 +157,17 @@ class MeshTools:
         asked_at = time.monotonic()
         async with listed.listing:
             is_current = listed.version == graph.deployment_version
+            most_seconds = most_seconds if listed.fault is None else min(most_seconds, FAILED_SECONDS)
             if not is_current or listed.at < asked_at - most_seconds:
                 components = tool_components(graph)
-                listed.tools = await self._ask(name, components) if components else ()
+                listed.fault = None
+                try:
+                    listed.tools = await self._ask(name, components) if components else ()
+                except LanemeshError as error:
+                    listed.tools, listed.fault = (), error.fault
                 listed.version, listed.at = graph.deployment_version, time.monotonic()
+            if listed.fault is not None:
+                raise LanemeshError(listed.fault)
             return listed.tools
 
     async def _ask(self, name: str, components: Sequence[str]) -> Sequence[FoundTool]:

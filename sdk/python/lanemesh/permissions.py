@@ -113,13 +113,13 @@ def matches_host(pattern: str, host: str) -> bool:
 
 def _matches(name: str, host: str, port: int) -> bool:
     match = _HOST.fullmatch(name)
-    if match is None or not matches_host(_escaped(match["host"].strip("[]")), host.strip("[]")):
+    if match is None or not matches_host(escaped(match["host"].strip("[]")), host.strip("[]")):
         return False
     return match["port"] is None or int(match["port"]) == port
 
 
-def _escaped(pattern: str) -> str:
-    """The pattern with `*` as its only wildcard."""
+def escaped(pattern: str) -> str:
+    """A pattern of a host with `*` as its only wildcard."""
     return pattern.replace("[", "[[]").replace("?", "[?]")
 
 

@@ -40,7 +40,9 @@ def _parse(text: str) -> Any:
     if json_depth(text) > MAX_JSON_DEPTH:
         raise ValueError("nested too deep")
     try:
-        return json.loads(text or "{}")
+        value = json.loads(text or "{}")
+        json.dumps(value, ensure_ascii=False).encode()  # raises ValueError for characters that are not valid Unicode
+        return value
     except RecursionError:
         raise ValueError("nested too deep") from None
 

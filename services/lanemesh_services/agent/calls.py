@@ -182,7 +182,7 @@ class AgentCalls:
             if call.name == self.peek:
                 return ToolResult(built_in.peek(self._store, arguments), call.id, call.name)
             return self._cancelled(call, str(arguments["call_id"]))
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             what = f"the argument {error} is missing" if isinstance(error, KeyError) else str(error)
             return failure(call, what)
 

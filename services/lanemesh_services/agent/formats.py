@@ -58,6 +58,9 @@ def as_count(value: Any) -> str:
     return str(len(value)) if isinstance(value, list | dict | str) else "1"
 
 
+MAX_CELLS = 1_000_000
+"""Most cells of a table."""
+
 FORMATS: Mapping[str, Callable[[Any], str]] = {
     "json": as_json,
     "text": as_text,
@@ -77,10 +80,17 @@ def _table(value: Any) -> tuple[list[str], list[list[str]]]:
     rows = value if isinstance(value, list) else [value]
     if rows and all(isinstance(row, dict) for row in rows):
         columns = list(dict.fromkeys(key for row in rows for key in row))
+        _check_cells(len(rows), len(columns))
         return columns, [[_cell(row[key]) if key in row else "" for key in columns] for row in rows]
     width = max((len(row) for row in rows if isinstance(row, list)), default=1)
+    _check_cells(len(rows), width)
     names = ["value"] if width == 1 else [str(number) for number in range(1, width + 1)]
     return names, [_row(row) + [""] * (len(names) - len(_row(row))) for row in rows]
+
+
+def _check_cells(rows: int, columns: int) -> None:
+    if rows * columns > MAX_CELLS:
+        raise ValueError(f"the table would have more than {MAX_CELLS:,} cells; give a path to a part of the result")
 
 
 def _row(row: Any) -> list[str]:

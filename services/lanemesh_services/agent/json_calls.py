@@ -61,6 +61,7 @@ def read_turn(text: str) -> JsonTurn:
     """Reads a whole turn. A text that is not JSON is an answer, unless it looks like the beginning of JSON."""
     try:
         value = json.loads(_unfenced(text))
+        json.dumps(value, ensure_ascii=False).encode()  # raises ValueError for characters that are not valid Unicode
     except (ValueError, RecursionError) as error:
         if "{" not in text[:200]:
             return JsonTurn(answer=text)

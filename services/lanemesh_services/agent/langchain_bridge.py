@@ -168,13 +168,21 @@ def _from_message(message: Message) -> BaseMessage:
             return SystemMessage(message.content)
         case "assistant":
             calls = [
-                {"id": call.id, "name": call.name, "args": json.loads(call.arguments or "{}")}
-                for call in message.tool_calls
+                {"id": call.id, "name": call.name, "args": _arguments(call.arguments)} for call in message.tool_calls
             ]
             return AIMessage(message.content, tool_calls=calls)
         case "tool":
             return ToolMessage(message.content, tool_call_id=message.tool_call_id)
     return HumanMessage(message.content)
+
+
+def _arguments(text: str) -> dict[str, Any]:
+    """The arguments of an earlier call; none if they are not a JSON object."""
+    try:
+        value = json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def _spec(function: dict[str, Any]) -> dict[str, Any]:

@@ -248,7 +248,7 @@ class AgentLoop:
         rest, thought = gate.finish()
         for piece in self._written(rest):
             yield piece
-        if not self._called and gate.answered and (rest := self._references.finish()):
+        if not self._called and (rest := self._references.finish()):
             self._said += rest
             yield rest
         await self._think(thought)
@@ -259,7 +259,7 @@ class AgentLoop:
         """The events of a turn. A call with the schedule interrupt that ends meanwhile breaks it off."""
         async with aclosing(self._turns.stream(self._conversation, offered)) as events:
             while True:
-                if not self._calls.running and not self._calls.interrupted.is_set():
+                if not offered or (not self._calls.running and not self._calls.interrupted.is_set()):
                     event = await anext(events, None)
                 else:
                     event = await self._unless_interrupted(events)
@@ -299,7 +299,8 @@ class AgentLoop:
             return []
         if self._paragraph:  # text of an earlier turn was sent before a call: the next text is a new paragraph
             text, self._paragraph = "\n\n" + text, False
-        text = self._references.push(text)
+        if not self._structured:  # in JSON, an inserted text would break the answer
+            text = self._references.push(text)
         self._said += text
         return [text] if text else []
 

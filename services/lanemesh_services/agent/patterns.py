@@ -10,8 +10,12 @@ V = TypeVar("V")
 
 
 def names_of(tool: str, helper: str) -> tuple[str, ...]:
-    """The names that patterns of a tool are compared with: the tool, its helper's component, and both as "component.tool"."""
-    return (tool, helper, f"{helper}.{tool}") if helper else (tool,)
+    """The names that patterns of a tool are compared with: the tool, its helper's component, and both as "component.tool". A tool
+    that has its component in front, because another helper has one of the same name, is compared without it as well."""
+    if not helper:
+        return (tool,)
+    names = dict.fromkeys((tool, tool.removeprefix(f"{helper}_")))
+    return (*names, helper, *(f"{helper}.{name}" for name in names))
 
 
 def matches(names: Iterable[str], patterns: Iterable[str]) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 from lanemesh_services.agent.formats import render
 from lanemesh_services.agent.result_store import ResultStore
 
-_REFERENCE = re.compile(r"\{\{\s*memory\.([A-Za-z0-9_.-]+?)((?:/[^:{}]*|\$[^:{}]*)?)(?::([a-z_]+))?\s*\}\}")
+_REFERENCE = re.compile(r"\{\{\s*memory\.([A-Za-z0-9_.-]+)\s*((?:/[^:{}]*|\$[^:{}]*)?)(?::([a-z_]+)\s*)?\}\}")
 MAX_REFERENCE = 300
 """Longest reference in a streamed answer, in characters; longer ones are text."""
 MAX_INSERTED = 4 * 1024 * 1024

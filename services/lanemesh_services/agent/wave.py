@@ -27,7 +27,7 @@ from lanemesh import (
     ToolResult,
     ToolSpec,
 )
-from lanemesh.extend import to_json
+from lanemesh.extend import read_json, to_json
 
 from lanemesh_services.agent.config import AgentConfig
 from lanemesh_services.agent.loop import AgentLoop, KeepResult, ReportStep, Step
@@ -93,8 +93,12 @@ class AgentWave(Node):
             await work
         finally:
             work.cancel()
-            with suppress(asyncio.CancelledError, Exception):
-                await work
+            reading = asyncio.create_task(_discard(steps), name=f"{context.component} rest")
+            try:
+                with suppress(asyncio.CancelledError, Exception):
+                    await work
+            finally:
+                reading.cancel()
 
     async def list_tools(self, context: Context) -> list[ToolSpec]:
         """The agent as one tool, with the name of its component."""
@@ -150,6 +154,12 @@ def _reporting(context: Context) -> ReportStep:
     return report
 
 
+async def _discard(steps: asyncio.Queue[AgentEvent | None]) -> None:
+    """Takes the steps of an agent whose caller has left, so that none of its tasks waits to report one."""
+    while True:
+        await steps.get()
+
+
 def _keeping(context: Context) -> KeepResult | None:
     """Keeps results in the connected memory, if there is one. A failure is logged once."""
     if not len(context.memories):
@@ -161,7 +171,7 @@ def _keeping(context: Context) -> KeepResult | None:
     async def keep(key: str, content: str) -> None:
         nonlocal failed
         try:
-            await memory.put(f"{prefix}/{key}", json.loads(content))
+            await memory.put(f"{prefix}/{key}", read_json(content))
         except (LanemeshError, ValueError, TypeError) as error:
             if not failed:
                 failed = True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lanemesh import Code, Fault, LanemeshError
+from lanemesh import Code, Fault, LanemeshError, Question
 
 
 def bad_agent_file(where: str, why: str, hint: str) -> LanemeshError:
@@ -15,6 +15,13 @@ def bad_answer(where: str, why: str) -> LanemeshError:
     """An agent returned or yielded what is no answer."""
     message = f"{where}: {why}. Return or yield text, an Answer or a JSON value"
     return LanemeshError(Fault(code=Code.INTERNAL, reason="agent-failed", message=message))
+
+
+def refuse_images(question: Question, where: str) -> None:
+    """Raises LanemeshError if a question has images, which the framework of an agent does not get."""
+    if question.images:
+        message = f"{where} cannot pass the images of a question on to its model. Remove them, or use agent_wave"
+        raise LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="agent-failed", message=message))
 
 
 def framework_missing(package: str, install: str, why: str) -> LanemeshError:

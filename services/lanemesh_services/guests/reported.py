@@ -38,6 +38,7 @@ class GuestReport:
         self.tool_timeout = tool_timeout
         self._context = context
         self._prompt_tokens = self._completion_tokens = 0
+        self._cost: float | None = None
 
     def reported_context(self) -> Context:
         """The context for the guest: its models and tools report each turn and call."""
@@ -48,13 +49,15 @@ class GuestReport:
 
     @property
     def usage(self) -> Usage | None:
-        """The tokens of all turns; None if no model was called."""
-        return Usage(self._prompt_tokens, self._completion_tokens) if self.wave else None
+        """The tokens of all turns, and their cost; None if no model was called."""
+        return Usage(self._prompt_tokens, self._completion_tokens, self._cost) if self.wave else None
 
     def count(self, usage: Usage) -> None:
         """Adds the tokens of a turn."""
         self._prompt_tokens += usage.prompt_tokens
         self._completion_tokens += usage.completion_tokens
+        if usage.cost is not None:
+            self._cost = (self._cost or 0.0) + usage.cost
 
     async def event(self, event: str | ToolCall | ToolProgress | ToolResult) -> None:
         """Reports a thought (a text), a call, its progress or its result."""
@@ -116,20 +119,25 @@ class ReportedTools:
     ) -> AsyncGenerator[ToolProgress | ToolResult, None]:
         """Calls a tool. Arguments and errors are those of `ToolClient.stream`."""
         await self._report.event(call)
-        began = time.monotonic()
+        began, ended = time.monotonic(), False
         try:
             async with aclosing(self._tools.stream(call, timeout or self._report.tool_timeout)) as events:
                 async for event in events:
                     if isinstance(event, ToolResult):
                         seconds = time.monotonic() - began if event.seconds is None else event.seconds
                         event = replace(event, call_id=call.id, name=call.name, seconds=seconds)
+                        ended = True
                     else:
                         event = replace(event, call_id=call.id)
                     await self._report.event(event)
                     yield event
         except LanemeshError as error:
+            ended = True
             await self._report.event(failed_call(call, error.fault.message, time.monotonic() - began))
             raise
+        finally:
+            if not ended:
+                await self._report.event(failed_call(call, "the call was cancelled", time.monotonic() - began))
 
 
 async def called_for_model(tools: ToolClient, call: ToolCall) -> ToolResult:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextvars import ContextVar
 from typing import Any
 
-from lanemesh_services.llm.hosted_errors import Server, too_long
+from lanemesh_services.llm.hosted_errors import Server, broken, too_long
 
 CONNECT_SECONDS = 10.0
 """How long a connection may take."""
@@ -51,10 +51,13 @@ def http_client(
                 del request.headers[name]
         if auth is not None:
             request.headers[auth[0]] = auth[1]
+        request.headers["accept-encoding"] = "identity"  # the limit counts the bytes that are received
 
     async def bounded(response: Any) -> None:
         if (opened := OPENED.get()) is not None:
             opened.append(response)
+        if response.headers.get("content-encoding", "identity").lower() != "identity":
+            raise broken(server, "it is compressed, which was not asked for")
         response.stream = _bounded_stream(server, response.stream, comments)
 
     return httpx2.AsyncClient(

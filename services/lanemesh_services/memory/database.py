@@ -93,14 +93,10 @@ class Database:
         with self._writing() as connection:
             number = self._space(connection, space, create=True)
             assert number is not None
-            counts = connection.execute(
-                sa.select(SPACES.c.entries, SPACES.c.bytes).where(SPACES.c.id == number).with_for_update()
-            ).one()
-            old = connection.execute(
-                sa.select(ENTRIES.c.id, ENTRIES.c.size, ENTRIES.c.expires_at).where(
-                    ENTRIES.c.space == number, ENTRIES.c.key == entry.key
-                )
-            ).first()
+            counts, old = self._counts(connection, number, entry.key)
+            if counts.entries >= limits.max_entries or counts.bytes + row["size"] > limits.max_bytes:
+                self._delete(connection, ENTRIES.c.space == number, ENTRIES.c.expires_at <= now)
+                counts, old = self._counts(connection, number, entry.key)
             count, size = counts.entries + (old is None), counts.bytes + row["size"] - (old.size if old else 0)
             if count > limits.max_entries and old is None:
                 raise Full(f"the space has {counts.entries:,} entries (max_entries)")
@@ -115,6 +111,15 @@ class Database:
             self._words.put(connection, number, identity, words)
             connection.execute(SPACES.update().where(SPACES.c.id == number).values(entries=count, bytes=size))
         return old is not None and (old.expires_at is None or old.expires_at > now)
+
+    def _counts(self, connection: sa.Connection, space: int, key: str) -> tuple[Any, Any]:
+        """The counts of a space, which is locked by this, and its entry with a key; None if there is none."""
+        counts = connection.execute(
+            sa.select(SPACES.c.entries, SPACES.c.bytes).where(SPACES.c.id == space).with_for_update()
+        ).one()
+        columns = (ENTRIES.c.id, ENTRIES.c.size, ENTRIES.c.expires_at)
+        old = connection.execute(sa.select(*columns).where(ENTRIES.c.space == space, ENTRIES.c.key == key)).first()
+        return counts, old
 
     def get(self, space: SpaceKey, key: str) -> MemoryEntry | None:
         """The entry with a key; None if there is none. Raises LanemeshError."""

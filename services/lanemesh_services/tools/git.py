@@ -125,6 +125,9 @@ class ToolGit(ToolNode):
             repository: Path of the repository, relative to the root.
         """
         options = ["--no-textconv", "--date=short", f"-L{start},+{lines}"]
+        if revision is None:
+            found = await in_thread(GitRepository.at, self.resource, repository)
+            await in_thread(found.check_link, checked_path(path))
         at = [checked_revision(revision)] if revision else []
         return await self._run(repository, "blame", *options, *at, "--", checked_path(path))
 
@@ -144,13 +147,14 @@ class ToolGit(ToolNode):
             pattern: The text.
             regex: The text is an extended regular expression.
             ignore_case: Upper and lower case are the same.
-            revision: In the files of this revision; default: in the working tree.
+            revision: In the files of this revision; default: as staged.
             path: Only in this file or folder.
             repository: Path of the repository, relative to the root.
         """
         options = ["--line-number", "-I", "--no-textconv", "--no-color", "--no-recurse-submodules"]
         options += ["--extended-regexp" if regex else "--fixed-strings", *(["--ignore-case"] if ignore_case else [])]
         at = [checked_revision(revision)] if revision else []
+        options += [] if revision else ["--cached"]  # in the working tree, Git would follow links out of the repository
         return await self._run(repository, "grep", *options, "-e", pattern, *at, *_paths(path), empty_code=1)
 
     async def _run(self, repository: str, *arguments: str, empty_code: int = 0) -> str:

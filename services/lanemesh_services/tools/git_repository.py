@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from lanemesh.extend import CallFailed
@@ -12,6 +13,8 @@ from lanemesh.extend import CallFailed
 from lanemesh_services.tools.folders import Folder
 from lanemesh_services.tools.processes import Finished, run_program
 
+MAX_SETTINGS = 1_000_000
+"""Most bytes of the names of a repository's settings."""
 _REVISION = re.compile(r"[\w./~^@{}:+ -]{1,500}")
 _SETTINGS = {
     "core.hooksPath": "/dev/null",
@@ -71,12 +74,20 @@ class GitRepository:
                 raise CallFailed("path-not-allowed", message)
         return cls(program, tree, git_dir)
 
+    def check_link(self, path: str) -> None:
+        """Raises CallFailed if a path of the working tree leads out of it through a link."""
+        tree = self._work_tree.resolve()
+        if not (tree / path).resolve().is_relative_to(tree):
+            raise CallFailed("path-not-allowed", f"{path!r:.200} leads out of the repository")
+
     async def run(self, *arguments: str, timeout: float, limit: int) -> Finished:
         """Runs a git command that only reads. Raises CallFailed if it does not end in time."""
         if self._overridden is None:
-            found = await self._git(["config", "--includes", "--name-only", "--null", "--list"], timeout, 1_000_000)
+            found = await self._git(["config", "--includes", "--name-only", "--null", "--list"], timeout, MAX_SETTINGS)
+            if found.cut or found.code:
+                raise CallFailed("git-failed", "the settings of the repository cannot be read, or are too many")
             self._overridden = _without_filters(found.output.decode("utf-8", "surrogateescape"))
-        return await self._git([*self._overridden, *arguments], timeout, limit)
+        return await self._git([*arguments], timeout, limit)
 
     async def _git(self, arguments: list[str], timeout: float, limit: int) -> Finished:
         own = [part for name, value in _SETTINGS.items() for part in ("-c", f"{name}={value}")]
@@ -85,7 +96,7 @@ class GitRepository:
         return await run_program(
             [self._program, *flags, *where, *own, *arguments],
             folder=self._work_tree,
-            environment=_environment(),
+            environment={**_environment(), **_settings(self._overridden or {})},
             timeout=timeout,
             limit=limit,
         )
@@ -163,10 +174,16 @@ def _small_text(path: Path) -> str:
         return ""
 
 
-def _without_filters(names: str) -> list[str]:
-    """Options that disable every filter of content that the settings define: the names of these, separated by NUL."""
+def _settings(values: Mapping[str, str]) -> dict[str, str]:
+    """The environment variables that override settings of Git. Unlike options, they take any name."""
+    made = {"GIT_CONFIG_COUNT": str(len(values))}
+    for number, (name, value) in enumerate(values.items()):
+        made |= {f"GIT_CONFIG_KEY_{number}": name, f"GIT_CONFIG_VALUE_{number}": value}
+    return made
+
+
+def _without_filters(names: str) -> dict[str, str]:
+    """Settings that disable every filter of content that the settings define: the names of these, separated by NUL."""
     filters = {match["name"] for name in names.split("\0") if (match := _FILTER.fullmatch(name))}
     values = (("clean", ""), ("smudge", ""), ("process", ""), ("required", "false"))
-    return [
-        part for name in sorted(filters) for key, value in values for part in ("-c", f"filter.{name}.{key}={value}")
-    ]
+    return {f"filter.{name}.{key}": value for name in sorted(filters) for key, value in values}

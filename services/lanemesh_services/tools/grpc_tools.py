@@ -30,7 +30,9 @@ class ToolGrpc(Node):
     class Config(BaseModel):
         """Settings of the connection."""
 
-        address: str = Field(description='Address of the server, as "host:port".')
+        address: str = Field(
+            description='Address of the server, as "host:port".', json_schema_extra={"format": "remote-address"}
+        )
         tls: bool = Field(False, description="The connection is encrypted, and the server verified.")
         ca: str = Field(
             "",

@@ -12,6 +12,10 @@ _NAT64 = ip_network("64:ff9b::/96")
 """IPv6 addresses that a translator maps to IPv4 ones (RFC 6052)."""
 
 
+_PROTOCOLS = ip_network("192.0.0.0/24")
+"""Addresses of protocols (RFC 6890)."""
+
+
 def is_public(address: str) -> bool:
     """Whether an IP address is one of the Internet: not private, loopback, link-local, shared, multicast, reserved, or an IPv6
     address that stands for such an IPv4 one."""
@@ -19,6 +23,8 @@ def is_public(address: str) -> bool:
     embedded = _embedded(parsed)
     if embedded is not None:
         return is_public(str(embedded))
+    if getattr(parsed, "is_site_local", False) or parsed in _PROTOCOLS:
+        return False
     return parsed.is_global and not (parsed.is_multicast or parsed.is_reserved or parsed.is_unspecified)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import json
 import ssl
 from collections.abc import Mapping
@@ -53,7 +54,8 @@ class ToolHttp(ToolNode):
         methods: list[Method] = Field(default=["GET", "HEAD"], min_length=1, description="Methods that may be used.")
         headers: dict[str, dict[str, str]] = Field(
             default={},
-            description="Headers of requests by host, such as "
+            json_schema_extra={"format": "remote-url"},
+            description="Headers of requests by host, over HTTPS at port 443 or to a permitted private host, such as "
             '{"api.example.com": {"authorization": "Bearer ${API_KEY}"}}. The model neither sees nor overrides them.',
         )
         private: bool = Field(
@@ -176,8 +178,25 @@ async def _content(response: httpx2.Response, limit: int) -> tuple[bytes, bool]:
     return bytes(pieces), False
 
 
+_CHARSETS = frozenset(
+    ("utf-8", "ascii", "iso8859-1", "iso8859-15", "cp1252", "cp1251", "koi8-r", "utf-16", "utf-16-le", "utf-16-be")
+    + ("shift_jis", "euc_jp", "gb18030", "gbk", "gb2312", "big5", "euc_kr", "iso2022_jp")
+)
+"""The encodings of texts. Some others of Python take quadratic time."""
+
+
+def _known_charset(name: str | None) -> str | None:
+    """The encoding with a name, if it is one of texts."""
+    try:
+        found = codecs.lookup(name or "").name
+    except (LookupError, ValueError):
+        return None
+    return found if found in _CHARSETS else None
+
+
 def _text_or_json(content: bytes, kind: str, charset: str | None, *, whole: bool) -> Mapping[str, Any]:
     """The content as "json", as "text", or in its size."""
+    charset = _known_charset(charset)
     if whole and (kind == "application/json" or kind.endswith("+json")):
         try:
             return {"json": read_json(content.decode(charset or "utf-8"))}

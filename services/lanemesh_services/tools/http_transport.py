@@ -51,10 +51,12 @@ class CheckedTransport(httpx2.AsyncBaseTransport):
         if not any(matches_host(pattern, host) for pattern in self._hosts):
             allowed = ", ".join(self._hosts)
             raise CallFailed("host-not-allowed", f"the host {host} is not allowed; the allowed ones: {allowed}")
-        addresses = await permitted_addresses(host, port, private=self._may_be_private(host, port))
+        private = self._may_be_private(host, port)
+        addresses = await permitted_addresses(host, port, private=private)
         headers = request.headers.copy()
+        safe = private or (url.scheme == "https" and port == _PORTS["https"])
         for pattern, own in self._headers.items():
-            if matches_host(pattern, host):
+            if safe and matches_host(pattern, host):
                 headers.update(own)
         return await self._send(request, headers, host, addresses)
 

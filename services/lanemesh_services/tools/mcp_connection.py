@@ -213,6 +213,8 @@ class McpConnection(Reloadable):
                 mode = "legacy" if self._options.legacy else "auto"
                 client = Client(transport, mode=mode, elicitation_callback=self._elicit, cache=None)
                 await stack.enter_async_context(client)
+                # The library would check results by the server's own patterns, which may take for ever.
+                client.session.validate_tool_result = _unchecked  # type: ignore[method-assign]
                 if not ready.done():
                     ready.set_result(client)
                 await self._until_end()
@@ -304,3 +306,7 @@ def _words(error: BaseException) -> str:
 def _first_problem(error: ValidationError) -> str:
     first = error.errors(include_input=False, include_url=False)[0]
     return f"{'.'.join(map(str, first['loc'])) or 'it'}: {first['msg']}"
+
+
+async def _unchecked(name: str, result: Any) -> None:
+    """Accepts a result of a tool."""

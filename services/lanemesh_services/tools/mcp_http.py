@@ -25,7 +25,11 @@ class _Limited(httpx2.AsyncBaseTransport):
         self._inner = inner
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        request.headers["accept-encoding"] = "identity"  # the limit counts the bytes that are received
         response = await self._inner.handle_async_request(request)
+        if response.headers.get("content-encoding", "identity").lower() != "identity":
+            await response.aclose()
+            raise httpx2.ReadError("the response is compressed, which was not asked for")
         if request.method == "POST" and isinstance(response.stream, httpx2.AsyncByteStream):
             response.stream = _LimitedStream(response.stream)
         return response

@@ -39,7 +39,9 @@ class ToolPipeline(ToolNode):
         """Settings of the pipeline. Either `pipeline` or `document` is set."""
 
         pipeline: str = Field("", description='Name of a deployed pipeline, such as "@chat" or "@chat:2".')
-        document: dict[str, Any] = Field(default={}, description="Or the document of a pipeline.")
+        document: dict[str, Any] = Field(
+            default={}, description="Or the document of a pipeline.", json_schema_extra={"format": "remote-url"}
+        )
         name: str = Field("", description="Name of the tool for models; default: that of the deployed pipeline.")
         description: str = Field(description="What the pipeline does and when to use it, for models.")
         timeout: float = Field(600, gt=0, le=86_400, description="Time limit of a run, in seconds.")

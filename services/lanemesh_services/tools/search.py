@@ -27,6 +27,7 @@ class SearchSettings(BaseModel):
     api_key: SecretStr = Field(description='Key of Exa, such as "${EXA_API_KEY}".')
     base_url: str = Field(
         EXA,
+        json_schema_extra={"format": "remote-url"},
         description="Address of the service. The node server has to permit another one than Exa's: `lanemesh node --allow "
         "host:NAME:PORT`.",
     )

@@ -9,7 +9,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
-from lanemesh.chat import ToolEvent, ToolProgress, ToolResult, ToolSpec
+from lanemesh.chat import ToolEvent, ToolPart, ToolProgress, ToolResult, ToolSpec
 from lanemesh.chat_codec import (
     decode_spec,
     decode_tool_call,
@@ -19,6 +19,7 @@ from lanemesh.chat_codec import (
     encode_tool_event,
     encode_tool_request,
 )
+from lanemesh.codec import dump_json
 from lanemesh.control.connection import REACH_SECONDS, Connection
 from lanemesh.control.ends import Answer, HelperEnds, HelperLink
 from lanemesh.control.instance import HelperInstance
@@ -26,9 +27,11 @@ from lanemesh.control.tool_names import OwnedTool, owned_tools
 from lanemesh.control.tool_results import bounded, error_text
 from lanemesh.control.traced import flat
 from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.json_text import read_json
 from lanemesh.node.helper_clients import ToolClient
+from lanemesh.redaction import Secrets
 from lanemesh.v1 import control_pb2
-from lanemesh.values import ToolCall
+from lanemesh.values import Document, ToolCall
 
 R = TypeVar("R")
 
@@ -67,7 +70,12 @@ class LinkedTools:
         """Calls one of its tools; `timeout` limits the call in seconds, otherwise the link does."""
         async with aclosing(self._link.stream("CallTool", encode_tool_request(call, timeout), timeout)) as pieces:
             async for piece in pieces:
-                yield decode_tool_event(piece)
+                try:
+                    event = decode_tool_event(piece)
+                except (TypeError, ValueError) as error:
+                    what = f"its tool {call.name} sent an event that cannot be read: {error}"
+                    raise LanemeshError(self.connection.fault(Code.INTERNAL, "bad-result", what)) from None
+                yield event
 
     async def reach(self) -> None:
         """Lists its tools, so that a failure is detected before the run starts."""
@@ -244,7 +252,20 @@ def _presentable(helper: HelperInstance, tool: str, result: ToolResult) -> ToolR
     if result.is_error:
         helper.count_failure()
     secrets = helper.context.secrets
-    return replace(result, content=secrets.hidden(result.content)) if secrets else result
+    if not secrets:
+        return result
+    parts = tuple(_without(secrets, part) for part in result.parts)
+    return replace(result, content=secrets.hidden(result.content), parts=parts)
+
+
+def _without(secrets: Secrets, part: ToolPart) -> ToolPart:
+    """A part of a result without secrets in its texts. The bytes of media stay."""
+    if isinstance(part, Document):
+        metadata = read_json(secrets.hidden(dump_json(part.metadata)))
+        return replace(
+            part, content=secrets.hidden(part.content), source=secrets.hidden(part.source), metadata=metadata
+        )
+    return replace(part, uri=secrets.hidden(part.uri)) if part.uri else part
 
 
 class _ResultTrace:

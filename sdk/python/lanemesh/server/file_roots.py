@@ -130,9 +130,9 @@ class FileRoots:
         return any(allowed == (ANY,) or words[: len(allowed)] == allowed for allowed in self.commands)
 
     def _allows_host(self, url: str) -> bool:
-        from lanemesh.permissions import matches_host
+        from lanemesh.permissions import escaped, matches_host
 
-        return any(matches_host(allowed, host) for allowed in self.hosts for host in _hosts_of(url))
+        return any(matches_host(escaped(allowed), host) for allowed in self.hosts for host in _hosts_of(url))
 
     def _allows(self, path: str) -> bool:
         try:
@@ -256,6 +256,7 @@ def _hosts_of(url: str) -> set[str]:
         host, port = parts.hostname or "", parts.port or _PORTS.get(parts.scheme)
     except ValueError:
         return set()
+    host = f"[{host}]" if ":" in host else host
     return {host, f"{host}:{port}"} if host else set()
 
 
