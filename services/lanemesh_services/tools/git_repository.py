@@ -50,7 +50,7 @@ class GitRepository:
         self._program = program
         self._work_tree = work_tree
         self._git_dir = git_dir
-        self._overridden: list[str] | None = None
+        self._overridden: dict[str, str] | None = None
 
     @classmethod
     def at(cls, folder: Folder, path: str) -> GitRepository:

@@ -179,8 +179,8 @@ async def _content(response: httpx2.Response, limit: int) -> tuple[bytes, bool]:
 
 
 _CHARSETS = frozenset(
-    ("utf-8", "ascii", "iso8859-1", "iso8859-15", "cp1252", "cp1251", "koi8-r", "utf-16", "utf-16-le", "utf-16-be")
-    + ("shift_jis", "euc_jp", "gb18030", "gbk", "gb2312", "big5", "euc_kr", "iso2022_jp")
+    {"utf-8", "ascii", "iso8859-1", "iso8859-15", "cp1252", "cp1251", "koi8-r", "utf-16", "utf-16-le", "utf-16-be"}
+    | {"shift_jis", "euc_jp", "gb18030", "gbk", "gb2312", "big5", "euc_kr", "iso2022_jp"}
 )
 """The encodings of texts. Some others of Python take quadratic time."""
 
