@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lanemesh import Answer, Question, ToolUpdate
+from lanemesh import Answer, Image, Question, ToolUpdate
 from lanemesh.client.updates import OutputUpdate, ThoughtUpdate, ToolCallUpdate, ToolResultUpdate
 from lanemesh_orchestrator import Mesh
 
@@ -154,6 +154,22 @@ async def test_what_is_wrong_with_code_is_said(mesh: Mesh, config: dict[str, Any
         result = await run.result()
     assert result.state == "failed"
     assert named in str(result.error)
+
+
+async def test_a_call_that_is_left_has_a_result(mesh: Mesh, tmp_path: Path) -> None:
+    pipeline = document(agent("a", [ANSWER], provider="agent_python", file="guest_agents.py", name="gives_up"))
+    events, answers = await told(mesh, pipeline, str(tmp_path))
+    assert "".join(answer.text for answer in answers) == "gave up"
+    results = [event for event in events if isinstance(event, ToolResultUpdate)]
+    assert [(result.is_error, "was cancelled" in result.content) for result in results] == [(True, True)]
+
+
+async def test_images_are_refused_where_a_framework_does_not_get_them(mesh: Mesh) -> None:
+    pipeline = document(agent("a", [ANSWER], provider="agent_langchain"))
+    question = Question("What is it?", images=(Image("image/png", b"1", width=1, height=1),))
+    async with mesh.run(pipeline, input=question) as run:
+        result = await run.result()
+    assert "cannot pass the images of a question on" in str(result.error)
 
 
 async def test_a_graph_of_a_file(mesh: Mesh) -> None:

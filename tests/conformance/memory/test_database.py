@@ -207,6 +207,20 @@ def test_error_limits_of_a_space(database: Database) -> None:
     assert database.put(STORE, MemoryEntry("b", 2), None, small) is True
 
 
+def test_expired_entries_do_not_count_for_the_limits(open_: Callable[..., Database]) -> None:
+    now = 1_000_000_000.0
+    database = open_(now=lambda: now)
+    small = Limits(max_entries=2, max_bytes=2_000)
+    put(database, "first", "rain", ttl=1_000)  # removes what has expired; the next time is in a minute
+    for key in "ab":
+        database.put(STORE, MemoryEntry(key, 1), 1, Limits(max_entries=3, max_bytes=2_000))
+    now += 2
+    assert database.put(STORE, MemoryEntry("c", 1), None, small) is False
+    assert keys(database) == ["c", "first"]
+    with pytest.raises(Full):
+        database.put(STORE, MemoryEntry("d", 1), None, small)
+
+
 def test_two_databases_store_at_once_and_nothing_is_lost(open_: Callable[..., Database]) -> None:
     both = [open_(), open_()]
     failures: list[BaseException] = []

@@ -106,3 +106,19 @@ def test_old_results_become_summaries_when_the_context_is_full() -> None:
     assert len(results[0]) < 800
     assert json.loads(results[0])["key"] == "wave-1.r1"
     assert conversation.has_summaries
+
+
+@pytest.mark.parametrize("text", ['{"\\ud800": 1}', '{"n": "\\udfff"}'])
+def test_arguments_that_are_not_unicode_are_refused(text: str) -> None:
+    with pytest.raises(BadArguments):
+        parse_arguments(text)
+
+
+def test_a_turn_that_is_not_unicode_is_a_problem() -> None:
+    assert read_turn('{"calls": [{"tool": "\\ud800", "arguments": {}}]}').problem
+
+
+def test_patterns_match_a_tool_that_was_renamed_for_a_clash() -> None:
+    assert matches(names_of("files_delete_file", "files"), ["delete_*"])
+    assert matches(names_of("files_delete_file", "files"), ["files.delete_file"])
+    assert not matches(names_of("files_read", "files"), ["delete_*"])

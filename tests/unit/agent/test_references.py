@@ -94,3 +94,21 @@ def test_a_peek_is_bounded(store: ResultStore) -> None:
     assert len(json.dumps(store.peek("wave-2.r2"))) < 2 * MAX_PEEK
     with pytest.raises(ValueError, match="the keys: wave-1"):
         store.peek("none")
+
+
+def test_a_table_has_a_limit_of_cells() -> None:
+    rows = [{f"column{number}": 1} for number in range(2_000)]
+    with pytest.raises(ValueError, match="give a path to a part"):
+        render(rows, "markdown_table")
+
+
+@pytest.mark.parametrize(
+    "text", ["{{memory.a/" + " " * 20_000, "{{memory.a" + " " * 20_000, "{{ memory.a:" + "b" * 20_000]
+)
+def test_what_only_begins_like_a_reference_stays(store: ResultStore, text: str) -> None:
+    assert resolved_text(text, store) == text
+
+
+@pytest.mark.parametrize("reference", ["{{ memory.wave-1.r1/rows/0/n }}", "{{memory.wave-1.r1/rows/0/n:text }}"])
+def test_spaces_in_a_reference_do_not_count(store: ResultStore, reference: str) -> None:
+    assert resolved_text(reference, store) == "1"

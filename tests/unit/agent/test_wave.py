@@ -187,3 +187,8 @@ async def test_arguments_that_are_nested_too_deep_are_a_result_that_the_model_se
 
     assert await agent.ask("1 + 2?") == "done"
     assert "nested too deep" in agent.model.requests[-1].messages[-1].content
+
+
+async def test_a_short_answer_keeps_what_looks_like_a_reference(make_agent: MakeAgent) -> None:
+    agent = make_agent([["A variable begins with {{ and a name."]])
+    assert await agent.ask() == "A variable begins with {{ and a name."

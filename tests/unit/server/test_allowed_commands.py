@@ -75,6 +75,10 @@ def test_variables_have_to_be_allowed(variable: str, allowed: str, is_allowed: b
         ("http://127.0.0.1/", ("*",), True),
         ("http://127.0.0.1/", (), False),
         ("nonsense", ("mcp.example",), False),
+        ("http://[::1]:7000/", ("[::1]:7000",), True),
+        ("http://[::1]/", ("[::1]",), True),
+        ("http://1/", ("[::1]",), False),
+        ("https://mcpxexample/", ("mcp?example",), False),
         ("http://[::1/", ("mcp.example",), False),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -112,6 +113,9 @@ async def test_error_nothing_that_a_repository_configures_is_run(repository: Pat
     included.write_text(f'[filter "included"]\n\tclean = {program}\n\tprocess = {program}\n\trequired = true\n')
     git(repository, "config", "include.path", str(included))
     (repository / ".gitattributes").write_text("*.txt filter=x diff=x\nnew.* filter=included\nb* filter=a.b\n")
+    config = repository / ".git" / "config"
+    config.write_text(config.read_text() + f'\n[filter "p=q"]\n\tclean = {program}\n\tprocess = {program}\n')
+    (repository / ".git" / "info" / "attributes").write_text("a.txt filter=p=q\n")
     os.utime(repository / "a.txt", (1, 1))
     tools = await loaded(ToolGit, root=str(repository))
 
@@ -197,3 +201,26 @@ async def test_shutdown_a_cancelled_call_ends(repository: Path) -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_error_more_settings_than_can_be_read_are_refused(repository: Path) -> None:
+    config = repository / ".git" / "config"
+    names = "".join(f"\tk{number:05}{'x' * 90} = 1\n" for number in range(12_000))
+    config.write_text(config.read_text() + "[many]\n" + names)
+    tools = await loaded(ToolGit, root=str(repository))
+    assert "or are too many" in (await error_of(tools, "git_status"))["error"]
+
+
+async def test_error_a_folder_that_is_a_link_is_not_followed(repository: Path, tmp_path: Path) -> None:
+    (repository / "sub").mkdir()
+    (repository / "sub" / "secret.txt").write_text("inside\n")
+    git(repository, "add", "sub")
+    git(repository, "commit", "-q", "-m", "sub")
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "secret.txt").write_text("outside\n")
+    shutil.rmtree(repository / "sub")
+    (repository / "sub").symlink_to(outside)
+    tools = await loaded(ToolGit, root=str(repository))
+    assert await value_of(tools, "git_grep", pattern="outside") == ""
+    assert "leads out of the repository" in (await error_of(tools, "git_blame", path="sub/secret.txt"))["error"]
