@@ -384,7 +384,7 @@ print(Deployed("summary").name)
 # -> summary
 
 # == Tools of services: ToolFunction, CallFailed, options_of, result_of
-# `ToolNode.tools` may be overridden. A failure that a model can mend is a `CallFailed`.
+# `ToolNode.tools` may be overridden. A failure that a model can correct is a `CallFailed`.
 from lanemesh.extend import CallFailed, ToolFunction, options_of, result_of
 
 

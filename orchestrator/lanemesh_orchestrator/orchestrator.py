@@ -148,7 +148,9 @@ class Orchestrator:
         if self._tools is None:
             from lanemesh_orchestrator.tools.tools import MeshTools
 
-            channels = lambda run_id: Channels(lambda: self.channels, run_id=run_id, name="client")  # noqa: E731
+            def channels(run_id: str) -> Channels:
+                return Channels(lambda: self.channels, run_id=run_id, name="client")
+
             self._tools = MeshTools(lambda: self.deployments, self.runs, channels, lambda graph: self.homes(graph))
         return self._tools
 

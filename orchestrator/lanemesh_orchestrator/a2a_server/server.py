@@ -26,7 +26,7 @@ from starlette.routing import Route
 from lanemesh_orchestrator.a2a_server.cards import card_of
 from lanemesh_orchestrator.a2a_server.handler import AGENT_KEY, MeshAgents
 from lanemesh_orchestrator.mcp_server.catalog import Catalog
-from lanemesh_orchestrator.mcp_server.http import GRACE_SECONDS, MAX_REQUESTS, _bound, _Guard, _open_to_all
+from lanemesh_orchestrator.mcp_server.http import GRACE_SECONDS, MAX_REQUESTS, TokenGuard, bound_socket, open_to_all
 
 if TYPE_CHECKING:
     from lanemesh.client.run_host import RunHost
@@ -64,20 +64,20 @@ class A2aServer:
         from lanemesh._grpc.connections import is_loopback
 
         if not (token or insecure or is_loopback(host)):
-            raise _open_to_all(host)
+            raise open_to_all(host)
         self._catalog = Catalog(client)
         self._agents = MeshAgents(client, self._catalog)
         self._token = token
         self._grpc = GrpcServer(host, grpc_port, insecure=True) if grpc_port is not None else None
         self.grpc_address = self._grpc.address if self._grpc is not None else ""
         """Address of the gRPC server; empty: there is none."""
-        self._socket = _bound(host, port)
+        self._socket = bound_socket(host, port)
         shown = f"[{host}]" if ":" in host else host
         self.url = f"http://{shown}:{self._socket.getsockname()[1]}"
         """URL of the HTTP server."""
         app: Any = self._app()
         config = uvicorn.Config(
-            _Guard(app, token) if token else app,
+            TokenGuard(app, token) if token else app,
             log_config=None,
             access_log=False,
             limit_concurrency=MAX_REQUESTS,

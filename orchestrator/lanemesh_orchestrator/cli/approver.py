@@ -82,7 +82,7 @@ class Approver:
             await self._ask(next(iter(self._pending)))
 
     async def _ask(self, key: tuple[str, str]) -> None:
-        """Asks until an answer, or until somebody else has decided."""
+        """Asks until an answer, or until another client has decided."""
         self._note(approval_question(self._pending[key]))
         while key in self._pending:
             answer = await self._answer(key)

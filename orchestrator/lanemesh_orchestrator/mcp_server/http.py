@@ -46,14 +46,14 @@ class HttpServer:
             LanemeshError: the address is in use or invalid, or not loopback while there is neither a token nor `insecure`.
         """
         if not (token or insecure or is_loopback(host)):
-            raise _open_to_all(host)
-        self._socket = _bound(host, port)
+            raise open_to_all(host)
+        self._socket = bound_socket(host, port)
         shown = f"[{host}]" if ":" in host else host
         self.url = f"http://{shown}:{self._socket.getsockname()[1]}{PATH}"
         """URL of the endpoint."""
         app: Any = server.streamable_http_app(streamable_http_path=PATH, host=host)
         config = uvicorn.Config(
-            _Guard(app, token) if token else app,
+            TokenGuard(app, token) if token else app,
             log_config=None,
             access_log=False,
             limit_concurrency=MAX_REQUESTS,
@@ -72,7 +72,7 @@ class HttpServer:
             self._socket.close()
 
 
-class _Guard:
+class TokenGuard:
     """Answers requests without the token with 401."""
 
     def __init__(self, app: App, token: str) -> None:
@@ -92,7 +92,7 @@ class _Guard:
         return len(given) == 1 and hmac.compare_digest(given[0], self._expected)
 
 
-def _bound(host: str, port: int) -> socket.socket:
+def bound_socket(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     bound = socket.socket(
         family, socket.SOCK_STREAM, socket.IPPROTO_TCP
@@ -109,7 +109,7 @@ def _bound(host: str, port: int) -> socket.socket:
     return bound
 
 
-def _open_to_all(host: str) -> LanemeshError:
+def open_to_all(host: str) -> LanemeshError:
     message = (
         f"{host} is not a loopback address, so anyone who reaches it could run the deployed pipelines. Give --token-file, or "
         "--insecure to allow it"

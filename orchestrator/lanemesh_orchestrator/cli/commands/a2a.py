@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +10,9 @@ from pathlib import Path
 from lanemesh.client.client import Client
 from lanemesh.faults import Code, Fault, LanemeshError
 
-from lanemesh_orchestrator.cli.exits import CommandError, ExitCode
+from lanemesh_orchestrator.cli.exits import ExitCode
 from lanemesh_orchestrator.cli.input.hosts import check_address
+from lanemesh_orchestrator.cli.input.tokens import read_token
 
 TOKEN_VARIABLE = "LANEMESH_A2A_TOKEN"  # the name of a variable
 """The environment variable with the token of the server."""
@@ -43,7 +43,7 @@ def a2a(options: A2aOptions) -> ExitCode:
         from lanemesh_orchestrator.a2a_server.server import A2aServer
     except ImportError as error:
         raise _missing(error) from None
-    token = _token(options)
+    token = read_token(options.token_file, TOKEN_VARIABLE)
 
     async def serve() -> None:
         async with Client(options.mesh) as client:
@@ -61,18 +61,6 @@ def a2a(options: A2aOptions) -> ExitCode:
 
     asyncio.run(serve())
     return ExitCode.COMPLETED
-
-
-def _token(options: A2aOptions) -> str:
-    if options.token_file is None:
-        return os.environ.get(TOKEN_VARIABLE, "")
-    try:
-        token = options.token_file.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeError) as error:
-        raise CommandError(f"--token-file {options.token_file} cannot be read: {error}.") from None
-    if not token:
-        raise CommandError(f"--token-file {options.token_file} is empty. Write a token to it.")
-    return token
 
 
 def _missing(error: ImportError) -> LanemeshError:

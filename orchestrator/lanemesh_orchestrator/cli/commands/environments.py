@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 from lanemesh.server import environments
 
@@ -17,7 +18,7 @@ def create(service: str) -> ExitCode:
 
 def show(*, as_json: bool) -> ExitCode:
     """Prints the services that have an environment of their own, and whether it has been made."""
-    found = [
+    found: list[dict[str, Any]] = [
         {
             "service": name,
             "requirements": list(environment.requirements),
@@ -33,7 +34,7 @@ def show(*, as_json: bool) -> ExitCode:
         return ExitCode.COMPLETED
     for one in found:
         where = one["folder"] if one["made"] else f"not made; make it with: lanemesh env create {one['service']}"
-        print(f"{one['service']}  {', '.join(one['requirements'])}\n    {where}")  # type: ignore[arg-type]
+        print(f"{one['service']}  {', '.join(one['requirements'])}\n    {where}")
     return ExitCode.COMPLETED
 
 

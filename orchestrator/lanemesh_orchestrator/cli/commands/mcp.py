@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from lanemesh.faults import Code, Fault, LanemeshError
 
 from lanemesh_orchestrator.cli.exits import CommandError, ExitCode
 from lanemesh_orchestrator.cli.input.hosts import check_address
+from lanemesh_orchestrator.cli.input.tokens import read_token
 
 TOKEN_VARIABLE = "LANEMESH_MCP_TOKEN"  # the name of a variable
 """The environment variable with the token of the HTTP server."""
@@ -45,7 +45,7 @@ def mcp(options: McpOptions) -> ExitCode:
         from lanemesh_orchestrator.mcp_server.server import MeshServer
     except ImportError as error:
         raise _missing(error) from None
-    token = _token(options)
+    token = read_token(options.token_file, TOKEN_VARIABLE)
 
     async def serve() -> None:
         async with Client(options.mesh) as client:
@@ -65,18 +65,6 @@ def mcp(options: McpOptions) -> ExitCode:
 
     asyncio.run(serve())
     return ExitCode.COMPLETED
-
-
-def _token(options: McpOptions) -> str:
-    if options.token_file is None:
-        return os.environ.get(TOKEN_VARIABLE, "")
-    try:
-        token = options.token_file.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeError) as error:
-        raise CommandError(f"--token-file {options.token_file} cannot be read: {error}.") from None
-    if not token:
-        raise CommandError(f"--token-file {options.token_file} is empty. Write a token to it.")
-    return token
 
 
 def _missing(error: ImportError) -> LanemeshError:

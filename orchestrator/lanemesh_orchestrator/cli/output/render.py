@@ -69,7 +69,7 @@ def approval_line(approval: update_pb2.ApprovalUpdate) -> str:
 def approval_hint(approval: update_pb2.ApprovalUpdate, run_id: str, mesh: str | None) -> str:
     """How to decide an approval from another terminal, if the run is one of the mesh at an address."""
     if mesh is None:
-        return "Standard input is not a terminal, so nobody is asked. Without a decision the request is refused at its deadline."
+        return "Standard input is not a terminal, so no one is asked. Without a decision the request is refused at its deadline."
     which = f"{run_id} {approval.call_id} --mesh {mesh}"
     return f"Decide with `lanemesh approve {which}` or `lanemesh refuse {which}`."
 

@@ -34,7 +34,7 @@ def unknown_tool(name: str, known: Mapping[str, object]) -> LanemeshError:
 
 
 class CallFailed(Exception):
-    """A call failed for a reason that the model can read, and possibly mend."""
+    """A call failed for a reason that the model can read, and possibly correct."""
 
     def __init__(self, reason: str, message: str, **more: Any) -> None:
         """`more`: further fields of the result, which are JSON."""

@@ -1,4 +1,4 @@
-"""The arguments of a call: read from the JSON text of a model, mended where what is meant is certain, and checked."""
+"""The arguments of a call: read from the JSON text of a model, corrected where what is meant is certain, and checked."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def parse_arguments(tool: str, parameters: Parameters, text: str) -> dict[str, A
     try:
         checked = _validated(parameters.model, given)
     except ValidationError as error:
-        mended = _mended(parameters, given, error)
-        if mended is None:
+        corrected = _corrected(parameters, given, error)
+        if corrected is None:
             raise _refused(tool, parameters, error) from None
         try:
-            checked = _validated(parameters.model, mended)
+            checked = _validated(parameters.model, corrected)
         except ValidationError as second:
             raise _refused(tool, parameters, second) from None
     return parameters.arguments(checked)
@@ -72,24 +72,24 @@ def _object(tool: str, text: str) -> dict[str, Any]:
     return value
 
 
-def _mended(parameters: Parameters, given: Mapping[str, Any], error: ValidationError) -> dict[str, Any] | None:
-    """The arguments with what is certainly meant in the place of wrong ones; None if nothing can be mended."""
+def _corrected(parameters: Parameters, given: Mapping[str, Any], error: ValidationError) -> dict[str, Any] | None:
+    """The arguments with what is certainly meant in the place of wrong ones; None if nothing can be corrected."""
     optional = set(parameters.schema.get("properties", {})) - set(parameters.schema.get("required", ()))
-    mended = dict(given)
+    corrected = dict(given)
     for problem in error.errors(include_url=False, include_context=False):
         name = str(problem["loc"][0]) if problem["loc"] else ""
-        value = mended.get(name)
-        if name not in mended:
+        value = corrected.get(name)
+        if name not in corrected:
             continue
         if value is None or value == "":
             if name in optional:
-                del mended[name]
+                del corrected[name]
         elif isinstance(value, str) and problem["type"] in _OBJECTS:
             try:
-                mended[name] = read_json(value)
+                corrected[name] = read_json(value)
             except ValueError:
                 continue
-    return mended if mended != given else None
+    return corrected if corrected != given else None
 
 
 def _refused(tool: str, parameters: Parameters, error: ValidationError) -> CallFailed:

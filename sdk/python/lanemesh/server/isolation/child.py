@@ -95,7 +95,7 @@ class IsolatedContext(Context):
 
     @property
     def approvals(self) -> Never:
-        """Raises LanemeshError: nobody can reach this process with a decision."""
+        """Raises LanemeshError: no client can reach this process with a decision."""
         self._have(None, "")
         raise AssertionError("unreachable")
 
