@@ -185,8 +185,10 @@ class Orchestrator:
         if not options.read_only:
             from lanemesh_orchestrator.store.deployed import StoredDeployments
             from lanemesh_orchestrator.store.journal import Journal
+            from lanemesh_orchestrator.store.sessions import StoredSessions
 
             self._journal = self.runs.journal = Journal(store, options)
+            self.runs.session_store = StoredSessions(self._journal)
             if options.deployments:
                 self._deployment_store = self._deployment_store or StoredDeployments(self._journal)
 

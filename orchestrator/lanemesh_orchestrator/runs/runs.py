@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from lanemesh_orchestrator.runs.host_streams import HostStreams
     from lanemesh_orchestrator.runs.recent_graphs import RecentGraphs
     from lanemesh_orchestrator.sessions.conversation import Conversation
+    from lanemesh_orchestrator.sessions.records import SessionStore
     from lanemesh_orchestrator.sessions.sessions import Sessions
     from lanemesh_orchestrator.store.journal import Journal
 
@@ -90,6 +91,8 @@ class Runs:
         """Variables that documents of clients may read, by name."""
         self.journal: Journal | None = None
         """Stores the runs; None: they are not stored."""
+        self.session_store: SessionStore | None = None
+        """Stores sessions; None: they are kept in memory."""
         self._sessions: Sessions | None = None
         self._checks: CheckPool | None = None
         self._graphs: RecentGraphs | None = None
@@ -119,7 +122,7 @@ class Runs:
         if self._sessions is None:
             from lanemesh_orchestrator.sessions.sessions import Sessions
 
-            self._sessions = Sessions(self.journal.sessions() if self.journal is not None else None)
+            self._sessions = Sessions(self.session_store)
         return self._sessions
 
     async def conversation(self, spec: run_pb2.RunSpec) -> Conversation | None:

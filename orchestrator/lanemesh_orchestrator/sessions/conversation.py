@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from lanemesh.codec import encode, make_item
 from lanemesh.faults import LanemeshError
@@ -19,7 +19,7 @@ from lanemesh.v1 import lane_pb2, run_pb2, session_pb2, update_pb2
 from lanemesh.values import Message, Question
 
 if TYPE_CHECKING:
-    from lanemesh_orchestrator.runs.active_run import ActiveRun
+    from lanemesh_orchestrator.runs.update_log import UpdateLog
 
 MAX_ANSWER = 256 * 1024
 """Most characters of an answer that a turn keeps."""
@@ -32,6 +32,17 @@ TITLE_CHARACTERS = 80
 log = logging.getLogger("lanemesh.sessions")
 
 Write = Callable[[session_pb2.Session, session_pb2.Turn], Awaitable[None]]
+
+
+class RecordedRun(Protocol):
+    """What is read of a run."""
+
+    id: str
+    owned: bool
+    state: update_pb2.RunState.ValueType
+    log: UpdateLog
+    ended: asyncio.Event
+    """Set after its terminal update."""
 
 
 class Conversation:
@@ -68,7 +79,7 @@ class Conversation:
         item = make_item(LaneType.QUESTIONS, asked, given.item.envelope, where="the session")
         return ClientInput(given.port, item, LaneType.QUESTIONS.value)
 
-    async def record(self, run: ActiveRun) -> None:
+    async def record(self, run: RecordedRun) -> None:
         """Records the run as a turn, until it has ended. A run without a question is none."""
         asked = asyncio.ensure_future(self._asked.wait())
         ended = asyncio.ensure_future(run.ended.wait())

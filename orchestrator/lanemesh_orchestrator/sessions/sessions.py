@@ -7,7 +7,6 @@ import logging
 import time
 from collections.abc import Iterable
 from functools import partial
-from typing import TYPE_CHECKING
 
 from lanemesh._aio.tasks import cancel_stragglers
 from lanemesh.codec import decode_media
@@ -17,11 +16,8 @@ from lanemesh.times import NANOSECONDS, seconds_of, set_seconds, stamp
 from lanemesh.v1 import run_pb2, session_pb2, update_pb2
 from lanemesh.values import Image, Message
 
-from lanemesh_orchestrator.sessions.conversation import Conversation
+from lanemesh_orchestrator.sessions.conversation import Conversation, RecordedRun
 from lanemesh_orchestrator.sessions.records import MAX_TURNS, MemorySessions, SessionStore, WantedSessions, used_at
-
-if TYPE_CHECKING:
-    from lanemesh_orchestrator.runs.active_run import ActiveRun
 
 HISTORY_TURNS = 20
 """Default number of earlier turns in a history."""
@@ -50,7 +46,7 @@ class Sessions:
     def __init__(self, store: SessionStore | None = None) -> None:
         """`store` keeps them; None: memory."""
         self._store: SessionStore = store or MemorySessions()
-        self._recording: dict[str, dict[asyncio.Task[None], ActiveRun]] = {}
+        self._recording: dict[str, dict[asyncio.Task[None], RecordedRun]] = {}
         """The tasks that record turns, by session."""
 
     async def conversation(self, spec: run_pb2.RunSpec) -> Conversation | None:
@@ -86,7 +82,7 @@ class Sessions:
             session, history, partial(self._begin_turn, seconds=seconds), partial(self._end_turn, seconds=seconds)
         )
 
-    def record(self, conversation: Conversation, run: ActiveRun) -> None:
+    def record(self, conversation: Conversation, run: RecordedRun) -> None:
         """Records a run as a turn of its session, in a task that `close` awaits."""
         session_id = conversation.session.session_id
         task = asyncio.create_task(conversation.record(run), name=f"turn of {run.id}")

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from lanemesh._aio.signal import Signal
 from lanemesh.faults import Code, Fault, LanemeshError
@@ -26,9 +26,6 @@ from lanemesh_orchestrator.runs.records import document_of, record_of
 from lanemesh_orchestrator.store.errors import first_line
 from lanemesh_orchestrator.store.options import StoreOptions
 from lanemesh_orchestrator.store.store import TERMINAL, RunStore, Writing
-
-if TYPE_CHECKING:
-    from lanemesh_orchestrator.sessions.records import SessionStore
 
 MAX_UPDATES = 10_000
 """Number of unwritten updates above which outputs wait."""
@@ -191,12 +188,6 @@ class Journal:
         answer: asyncio.Future[R] = self._loop.create_future()
         self._queue.put(_Call(work, answer))
         return await answer
-
-    def sessions(self) -> SessionStore:
-        """The sessions of the store."""
-        from lanemesh_orchestrator.store.sessions import StoredSessions
-
-        return StoredSessions(self)
 
     async def close(self) -> None:
         """Writes the waiting updates, within 20 s, and closes the store."""

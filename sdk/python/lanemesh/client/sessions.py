@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lanemesh.client.calls import CALL_SECONDS
-from lanemesh.client.specs import Conversation, PipelineDocument, wire_text
+from lanemesh.client.specs import Conversation, PipelineDocument, SessionId, wire_text
 from lanemesh.client.updates import RunState
 from lanemesh.codec import decode_answer, decode_question
 from lanemesh.v1 import session_pb2, session_pb2_grpc
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from lanemesh.client.detached import DetachedRun
     from lanemesh.client.requests import Request
-    from lanemesh.client.run_host import RunHost
     from lanemesh.client.runs import Run
 
 PAGE = 500
@@ -87,6 +86,48 @@ class SessionLink(Protocol):
         """Deletes a session."""
 
 
+class TurnHost(Protocol):
+    """What makes the turns of sessions: a `Mesh` or a `Client`."""
+
+    def run(
+        self,
+        pipeline: PipelineDocument,
+        *,
+        input: Any = None,  # noqa: A002
+        open_input: bool = False,
+        settings: Mapping[str, Any] | None = None,
+        timeout: float | None = None,
+        variables: Mapping[str, str] | None = None,
+        session: SessionId = "",
+    ) -> Run:
+        """A run of a pipeline."""
+
+    def request(
+        self,
+        pipeline: PipelineDocument,
+        input: Any = None,  # noqa: A002
+        *,
+        settings: Mapping[str, Any] | None = None,
+        timeout: float | None = None,
+        variables: Mapping[str, str] | None = None,
+        session: SessionId = "",
+        retries: int = 0,
+    ) -> Request:
+        """One input to a pipeline, and what it returns."""
+
+    async def start(
+        self,
+        pipeline: PipelineDocument,
+        *,
+        input: Any = None,  # noqa: A002
+        settings: Mapping[str, Any] | None = None,
+        timeout: float | None = None,
+        variables: Mapping[str, str] | None = None,
+        session: SessionId = "",
+    ) -> DetachedRun:
+        """Starts a detached run."""
+
+
 class Session:
     """A conversation over a pipeline, which the orchestrator keeps: `await client.session("@chat").request("hello").text()`.
 
@@ -94,7 +135,7 @@ class Session:
     """
 
     def __init__(
-        self, host: RunHost, link: SessionLink, pipeline: PipelineDocument, conversation: Conversation
+        self, host: TurnHost, link: SessionLink, pipeline: PipelineDocument, conversation: Conversation
     ) -> None:
         """`link` reads the sessions of the mesh `host`."""
         self._host = host
