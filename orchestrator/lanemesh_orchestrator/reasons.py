@@ -229,6 +229,10 @@ class Reason(StrEnum):
 
     # The web gateway
 
+    ALREADY_WATCHED = "already-watched"
+    """A WebSocket watches the run, or subscribes to the channel, already."""
+    NOT_WATCHED = "not-watched"
+    """A WebSocket does not watch the run, or does not subscribe to the channel."""
     BAD_REQUEST = "bad-request"
     """A request is not valid HTTP, or has a header that is not valid."""
     BODY_TIMEOUT = "body-timeout"

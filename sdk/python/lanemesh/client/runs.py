@@ -241,6 +241,7 @@ class Run(RunReader):
         self._fanout = Fanout(self._batches, self._acknowledge)
         self._entered = False
         self._released = False
+        self._freeing: asyncio.Task[None] | None = None
 
     @property
     def channels(self) -> Channels:
@@ -375,9 +376,14 @@ class Run(RunReader):
         await self._release()
 
     async def _release(self) -> None:
-        if self._released:
-            return
-        self._released = True
+        """Frees what the run holds. A cancellation of the caller does not leave it half done."""
+        if not self._released:
+            self._released = True
+            self._freeing = asyncio.create_task(self._free(), name="release of a run")
+        if self._freeing is not None:
+            await asyncio.shield(self._freeing)
+
+    async def _free(self) -> None:
         if self._feeder is not None:
             self._feeder.cancel()
             await asyncio.gather(self._feeder, return_exceptions=True)
