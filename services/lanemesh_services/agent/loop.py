@@ -293,6 +293,7 @@ class AgentLoop:
         known = self._conversation.identified(call, self.wave)
         self._called.append(known)
         await self._report(known)
+        self._calls.note_reported(known)
 
     def _written(self, text: str) -> list[str]:
         if not text:

@@ -126,10 +126,10 @@ class ReportedTools:
                     if isinstance(event, ToolResult):
                         seconds = time.monotonic() - began if event.seconds is None else event.seconds
                         event = replace(event, call_id=call.id, name=call.name, seconds=seconds)
-                        ended = True
                     else:
                         event = replace(event, call_id=call.id)
                     await self._report.event(event)
+                    ended = isinstance(event, ToolResult)
                     yield event
         except LanemeshError as error:
             ended = True

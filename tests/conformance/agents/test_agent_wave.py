@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -256,3 +258,39 @@ async def test_results_are_stored_in_a_connected_memory(tmp_path: Path) -> None:
     async with Mesh(nodes=tmp_path / "keeps.py") as mesh:
         answer, _ = await steps(mesh, document)
     assert answer == "Done. [('wave-1.r1', 3)]"
+
+
+LOOKS_UP = """
+import asyncio
+import os
+
+from lanemesh import Context, In, Node, Out, Question, ToolCall
+
+
+class LooksUp(Node):
+    \"\"\"An agent that reports a call with the id of its process, and never ends.\"\"\"
+
+    questions: In[Question]
+    text: Out[str]
+
+    async def process(self, context: Context) -> str:
+        await context.report_tool(ToolCall("c1", "look_up", str(os.getpid())), wave=3)
+        await asyncio.Event().wait()
+"""
+
+
+async def test_a_call_of_an_agent_whose_server_is_lost_has_a_result(tmp_path: Path) -> None:
+    (tmp_path / "looks_up.py").write_text(LOOKS_UP)
+    document = asking([])
+    chat, out = document["components"][0], document["components"][-1]
+    agent = {"id": "agent", "provider": "looks_up", "input": [{"lane": "questions", "from": "chat"}]}
+    document = {"components": [chat, agent, out]}
+    found = []
+    async with Mesh("component", nodes=tmp_path / "looks_up.py") as mesh, mesh.run(document, input="go") as run:
+        async for update in run.updates():
+            if isinstance(update, ToolCallUpdate):
+                os.kill(int(update.call.arguments), signal.SIGKILL)
+            elif isinstance(update, ToolResultUpdate):
+                found.append(update)
+    assert [(one.call_id, one.name, one.wave, one.is_error) for one in found] == [("c1", "look_up", 3, True)]
+    assert "agent ended before this call had a result" in found[0].content

@@ -161,6 +161,27 @@ async def test_error_of_the_model_is_the_agents_error(make_agent: MakeAgent) -> 
     assert caught.value.fault.details["component"] == "llm_1"
 
 
+async def test_error_of_the_model_in_a_turn_with_calls_ends_each_of_them(make_agent: MakeAgent) -> None:
+    agent = make_agent([[ADD], [ADD, ("fail", "{}"), ZeroDivisionError("the line broke")]], schedules={"fail": "background"})
+    with pytest.raises(LanemeshError, match="the line broke"):
+        await agent.ask()
+    calls, results = agent.seen("call"), agent.seen("result")
+    assert [call.id for call in calls] == [result.call_id for result in results]
+    assert [result.is_error for result in results] == [False, True, True]
+    assert "ended before this call had a result" in results[-1].content_json
+
+
+@pytest.mark.parametrize("schedule", ["wait", "background"])
+async def test_shutdown_each_call_of_a_cancelled_agent_has_one_result(make_agent: MakeAgent, schedule: str) -> None:
+    agent = make_agent([[("hang", "{}"), ADD], ["word"]], schedules={"hang": schedule}, max_parallel=1)
+    task = asyncio.create_task(agent.ask())
+    await asyncio.wait_for(agent.bench.hanging.wait(), 5)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert sorted(call.id for call in agent.seen("call")) == sorted(result.call_id for result in agent.seen("result"))
+
+
 @pytest.mark.conformance("CTRL-10")
 async def test_shutdown_cancelling_the_agent_cancels_its_calls(make_agent: MakeAgent) -> None:
     agent = make_agent([[("hang", "{}")]])
