@@ -10,11 +10,11 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lanemesh import Context, LanemeshError, ToolCall, ToolProgress, ToolResult
+from lanemesh import Context, LanemeshError, ToolCall, ToolProgress, ToolResult, Usage
 
 from lanemesh_services.agent import built_in
 from lanemesh_services.agent.arguments import ArgumentSchemas, BadArguments, parse_arguments
-from lanemesh_services.agent.budget import Spending
+from lanemesh_services.agent.budget import CallUsage, Spending
 from lanemesh_services.agent.config import AgentConfig, Schedule
 from lanemesh_services.agent.patterns import first_match, matches, names_of
 from lanemesh_services.agent.references import resolved_arguments
@@ -228,12 +228,11 @@ class AgentCalls:
         """The result of a call, after its approval. It is not reported yet."""
         call = planned.call
         if matches(planned.names, self._config.approve):
+            seconds, left = self._config.approval_timeout, self._spending.seconds_left
+            if left is not None:
+                seconds = max(0.001, min(seconds, left))
             decision = await self._context.approval(
-                f"call {call.name}",
-                tool=call.name,
-                arguments=call.arguments,
-                call_id=call.id,
-                timeout=self._config.approval_timeout,
+                f"call {call.name}", tool=call.name, arguments=call.arguments, call_id=call.id, timeout=seconds
             )
             if not decision:
                 return replace(failure(call, f"not called: it was refused: {decision.reason}"), seconds=0.0)
@@ -245,15 +244,24 @@ class AgentCalls:
     async def _executed(self, planned: Planned) -> ToolResult:
         call, seconds = planned.call, self._config.tool_timeout
         left = self._spending.seconds_left
+        if left == 0.0:
+            return failure(call, f"not called: the {self._spending.exhausted()} is used up")
         if left is not None:
             seconds = max(0.001, min(seconds, left))
+        used = CallUsage(self._spending)
         try:
             events = self._toolbox.stream(call, planned.arguments, seconds)
             async with aclosing(events):
                 async for event in events:
+                    usage = event if isinstance(event, Usage) else event.usage
+                    if usage is not None:
+                        used.reported(usage)
                     if isinstance(event, ToolResult):
                         return event
-                    await self._report(replace(event, call_id=call.id))
+                    if usage is not None and (exceeded := self._spending.exceeded()):
+                        return failure(call, f"cancelled: the {exceeded} is used up")
+                    if isinstance(event, ToolProgress):
+                        await self._report(replace(event, call_id=call.id))
         except LanemeshError as error:
             return failure(call, error.fault.message)
         return failure(call, "the tool ended without a result")

@@ -96,6 +96,11 @@ class AgentLoop:
         """Waves of invalid calls that do not count."""
         self._empty_turns = 0
 
+    @property
+    def usage(self) -> Usage:
+        """What it has used so far, with its sub-agents."""
+        return self._spending.usage
+
     async def answer(self) -> AsyncGenerator[str | Answer, None]:
         """The pieces of the answer's text, then its end. Raises LanemeshError with the fault of the model."""
         try:
@@ -330,4 +335,4 @@ class AgentLoop:
             data, problem = answer_data(self._said, self._conversation.schema)
             if problem:
                 self._context.log.warning("the answer has only text and no data: %s", problem)
-        return Answer(data=data, finish_reason=reason, usage=self._spending.usage)
+        return Answer(data=data, finish_reason=reason, usage=self.usage)

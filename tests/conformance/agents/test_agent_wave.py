@@ -128,6 +128,38 @@ async def test_a_budget_ends_in_an_answer_that_states_it(embedded_agents: Mesh, 
     assert len(results(found)) == 1
 
 
+@pytest.mark.parametrize("kind", ["agent", "tool"])
+@pytest.mark.parametrize(
+    ("budget", "why"), [({"tokens": 250}, "budget of 250 tokens"), ({"calls": 2}, "budget of 2 tool calls")]
+)
+async def test_a_sub_agent_uses_up_the_budget_of_its_caller(
+    embedded_agents: Mesh, kind: str, budget: Any, why: str
+) -> None:
+    document = asking(
+        [{"tool_calls": [call("worker", task="go on")]}, "Done."],
+        helper("worker", "agent_wave", kind, "agent"),
+        helper(
+            *("worker_model", "llm_scripted", "llm", "worker"),
+            script=[
+                {"text": "word " * 300, **ADD},
+                {"tool_calls": [call("add", a=2, b=2)]},
+                {"tool_calls": [call("hang")]},
+            ],
+        ),
+        helper("worker_tools", "tool_python", "tool", "worker", file=document_tools()),
+        budget=budget,
+    )
+    answer, found = await steps(embedded_agents, document)
+    assert answer == f"Done.\n\n[Stopped after its {why} was used up.]"
+    assert json.loads(results(found)[0].content)["error"] == f"cancelled: the {why} is used up"
+
+
+async def test_the_wait_for_an_approval_is_bounded_by_the_budget(agents: Mesh) -> None:
+    answer, found = await steps(agents, asking([ADD, "Not added."], approve=["add"], budget={"seconds": 0.05}))
+    assert answer == "Not added.\n\n[Stopped after its budget of 0.05 s was used up.]"
+    assert "no decision within 0.0" in results(found)[0].content
+
+
 async def test_the_same_call_over_and_over_is_stopped(embedded_agents: Mesh) -> None:
     answer, found = await steps(embedded_agents, asking([ADD], max_repeats=2, max_waves=50))
     assert [one.is_error for one in results(found)] == [False, False, True, True]
@@ -194,6 +226,14 @@ async def test_a_sub_agent_is_a_tool_and_agents_nest(agents: Mesh, kind: str) ->
     assert sorted(calls) == [("agent", "worker"), ("clerk", "add"), ("worker", "clerk")]
     assert sorted(one.component for one in found if isinstance(one, ThoughtUpdate)) == ["agent", "clerk"]
     assert sorted(one.component for one in found if isinstance(one, ToolResultUpdate)) == ["agent", "clerk", "worker"]
+    (of_worker,), (of_clerk,) = results(found), results(found, "worker")
+    assert of_worker.usage is not None
+    assert of_clerk.usage is not None
+    assert (of_worker.usage.tool_calls, of_clerk.usage.tool_calls) == (
+        2,
+        1,
+    )  # the worker called the clerk, and the clerk add
+    assert of_worker.usage.completion_tokens == of_clerk.usage.completion_tokens + 1
 
 
 def document_tools() -> str:

@@ -25,7 +25,7 @@ async def test_happy_thought_call_result_and_answer_in_the_order_in_which_they_h
     assert (call.name, call.arguments_json, result.content_json, result.is_error) == (*ADD, "3", False)
     assert call.id == result.call_id == agent.seen("progress")[0].call_id
     assert result.HasField("duration")
-    assert agent.last == Answer(finish_reason="stop", usage=Usage(20, 5))
+    assert agent.last == Answer(finish_reason="stop", usage=Usage(20, 5, tool_calls=1))
 
 
 async def test_happy_the_model_sees_question_calls_and_results(make_agent: MakeAgent) -> None:
@@ -162,7 +162,9 @@ async def test_error_of_the_model_is_the_agents_error(make_agent: MakeAgent) -> 
 
 
 async def test_error_of_the_model_in_a_turn_with_calls_ends_each_of_them(make_agent: MakeAgent) -> None:
-    agent = make_agent([[ADD], [ADD, ("fail", "{}"), ZeroDivisionError("the line broke")]], schedules={"fail": "background"})
+    agent = make_agent(
+        [[ADD], [ADD, ("fail", "{}"), ZeroDivisionError("the line broke")]], schedules={"fail": "background"}
+    )
     with pytest.raises(LanemeshError, match="the line broke"):
         await agent.ask()
     calls, results = agent.seen("call"), agent.seen("result")

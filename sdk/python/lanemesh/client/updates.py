@@ -271,6 +271,8 @@ class ToolProgressUpdate(ToolUpdate):
     message: str
     fraction: float | None = None
     """The fraction done, from 0 to 1; None if unknown."""
+    usage: Usage | None = None
+    """What the tool has used so far, if it has models; None if it does not count it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -285,6 +287,8 @@ class ToolResultUpdate(ToolUpdate):
     """The tool failed; the content has the error."""
     seconds: float = 0.0
     """Duration of the call."""
+    usage: Usage | None = None
+    """What the tool used, if it has models, such as an agent; None if it does not count it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -490,7 +494,13 @@ def _tool(update: update_pb2.Update, base: dict[str, Any]) -> ToolUpdate | None:
         case "progress":
             progress = tool.progress
             fraction = progress.fraction if progress.HasField("fraction") else None
-            return ToolProgressUpdate(**base, call_id=progress.call_id, message=progress.message, fraction=fraction)
+            return ToolProgressUpdate(
+                **base,
+                call_id=progress.call_id,
+                message=progress.message,
+                fraction=fraction,
+                usage=decode_usage(progress.usage) if progress.HasField("usage") else None,
+            )
         case "result":
             result = tool.result
             return ToolResultUpdate(
@@ -500,6 +510,7 @@ def _tool(update: update_pb2.Update, base: dict[str, Any]) -> ToolUpdate | None:
                 content=result.content_json,
                 is_error=result.is_error,
                 seconds=seconds_of(result.duration),
+                usage=decode_usage(result.usage) if result.HasField("usage") else None,
             )
     return None
 

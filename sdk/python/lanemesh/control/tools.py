@@ -239,6 +239,8 @@ def _call_tool(
             raise TypeError("ToolProgress or ToolResult")
         if isinstance(event, ToolResult):
             event = _presentable(helper, call.name, event)
+            if event.usage is not None:
+                helper.count_tokens(event.usage.prompt_tokens, event.usage.completion_tokens, event.usage.cost or 0.0)
         elif hidden := helper.context.secrets:
             event = replace(event, message=hidden.hidden(event.message))
         return encode_tool_event(event, call)
