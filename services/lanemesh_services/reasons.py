@@ -126,6 +126,8 @@ class Reason(StrEnum):
     """A file of an agent cannot be imported, or has no agent."""
     FRAMEWORK_MISSING = "framework-missing"
     """The package of an agent framework is not installed."""
+    UNMATCHED_APPROVAL = "unmatched-approval"
+    """The settings of an agent require an approval for a tool that none of its helpers has."""
 
     # Memories
 

@@ -58,6 +58,11 @@ class Toolbox:
             agents[tool] = SubAgent(client, component)
         return cls(context.tools, specs, agents)
 
+    @property
+    def fixed(self) -> bool:
+        """The tools do not change during the run."""
+        return self._tools.fixed
+
     def without(self) -> Toolbox:
         """The same without anything to call."""
         return Toolbox(self._tools, (), {})

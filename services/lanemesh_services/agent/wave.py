@@ -32,6 +32,7 @@ from lanemesh import (
 from lanemesh.extend import read_json, to_json
 
 from lanemesh_services.agent.config import AgentConfig
+from lanemesh_services.agent.unmatched import check_patterns
 from lanemesh_services.agent.loop import AgentLoop, KeepResult, ReportStep, Step
 from lanemesh_services.agent.toolbox import TASK_PARAMETERS, Toolbox
 
@@ -56,6 +57,7 @@ class AgentWave(Node):
         Invokes("memory", 0, 1),
     )
     offers: ClassVar = ("agent", "tool")
+    fixed_tools: ClassVar = True
 
     class Config(AgentConfig):
         """Settings of an agent."""
@@ -127,6 +129,7 @@ class AgentWave(Node):
 
     async def _loop(self, context: Context, question: Question, report: ReportStep, *, max_waves: int = 0) -> AgentLoop:
         toolbox = await Toolbox.of(context)
+        check_patterns(self.config, context, toolbox)
         return AgentLoop(self.config, context, question, toolbox, report, max_waves=max_waves, keep=_keeping(context))
 
 

@@ -106,6 +106,11 @@ class ReportedTools:
         """The tools of all helpers."""
         return await self._tools.specs()
 
+    @property
+    def fixed(self) -> bool:
+        """The tools do not change during the run, by the last `specs`."""
+        return self._tools.fixed
+
     def helper_of(self, name: str) -> str:
         """The component of the helper that has a tool, by the last `specs`; empty if it is not known."""
         return self._tools.helper_of(name)

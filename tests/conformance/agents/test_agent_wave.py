@@ -13,6 +13,7 @@ import pytest
 from lanemesh import (
     ApprovalState,
     ApprovalUpdate,
+    LogUpdate,
     OutputUpdate,
     ThoughtUpdate,
     ToolCallUpdate,
@@ -62,6 +63,52 @@ async def test_an_approved_call_is_made_and_a_refused_one_is_a_result(agents: Me
     assert by_tool["add"].content == "3"
     assert by_tool["rows"].is_error
     assert "too many rows" in by_tool["rows"].content
+
+
+async def test_an_approval_of_a_tool_that_is_not_there_is_a_fault(agents: Mesh) -> None:
+    document = asking([ADD, "Added."], approve=["ad", "tolls.*", "delete_*", "add"])
+    result = await agents.run(document, input="go").result()
+    assert result.error is not None
+    assert result.error.reason == "unmatched-approval"
+    assert 'agent: config.approve has the patterns "ad", "tolls.*", which match no tool' in result.error.message
+    assert "tools.add" in result.error.message
+    assert "delete_*" not in result.error.message
+
+
+async def test_patterns_that_may_match_a_later_tool_are_warnings(tmp_path: Path) -> None:
+    (tmp_path / "changing.py").write_text(CHANGING)
+    document = asking(
+        [{"tool_calls": [call("now")]}, "Done."],
+        helper("more", "changing", "tool", "agent"),
+        approve=["later", "add_*"],
+        schedules={"*": "wait", "rest": "background"},
+    )
+    async with Mesh(nodes=tmp_path / "changing.py") as mesh, mesh.run(document, input="go") as run:
+        lines = [update.message async for update in run.updates() if isinstance(update, LogUpdate)]
+    assert [line.partition("; the tools: ")[0] for line in lines] == [
+        'config.approve has the pattern "later", which matches no tool',
+        'config.approve has the pattern "add_*", which matches no tool',
+        'config.schedules has the pattern "rest", which matches no tool',
+    ]
+    assert "more.now" in lines[0]
+    assert run.state == "completed"
+
+
+CHANGING = """
+from lanemesh import Context, Node, ToolCall, ToolResult, ToolSpec
+
+
+class Changing(Node):
+    \"\"\"Tools that may come and go.\"\"\"
+
+    offers = ("tool",)
+
+    async def list_tools(self, context: Context):
+        return [ToolSpec("now")]
+
+    async def call_tool(self, context: Context, call: ToolCall):
+        yield ToolResult("1")
+"""
 
 
 async def test_an_approval_without_a_decision_is_refused(agents: Mesh) -> None:

@@ -11,7 +11,7 @@ from lanemesh_services.agent.budget import CallUsage, Spending
 from lanemesh_services.agent.config import Budget
 from lanemesh_services.agent.conversation import Conversation
 from lanemesh_services.agent.json_calls import AnswerReader, read_turn
-from lanemesh_services.agent.patterns import first_match, matches, names_of
+from lanemesh_services.agent.patterns import first_match, is_reference, matches, names_of
 from lanemesh_services.agent.repeats import Repeats
 from lanemesh_services.agent.result_store import ResultStore
 
@@ -68,6 +68,14 @@ def test_patterns_match_tools_helpers_and_both() -> None:
         assert matches(names, [pattern])
     assert not matches(names, ["tool_http.post", "tool"])
     assert first_match(names, {"post": "wait", "tool_*": "background"}, "wait") == "background"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "reference"),
+    [("add", True), ("tool_htp.*", True), ("tool.add", True), ("delete_*", False), ("tool.delete_*", False), ("*.x", False)],
+)
+def test_patterns_that_refer_to_a_certain_tool(pattern: str, reference: bool) -> None:
+    assert is_reference(pattern, {"tool"}) == reference
 
 
 def test_arguments_are_read_and_checked() -> None:

@@ -86,6 +86,8 @@ class Node:
     offers: ClassVar[Sequence[str]] = ()
     """The kinds of helper that it offers: "llm" (it has `chat`), "tool" (`list_tools` and `call_tool`), "memory" (`put`, `get`,
     `list`, `search` and `clear`), "agent" (`run_agent`)."""
+    fixed_tools: ClassVar[bool] = False
+    """`list_tools` returns the same tools during a whole run."""
     boundary: ClassVar[str | None] = None
     """ "source" if clients feed it, "target" if it delivers to clients."""
     runs_to_end: ClassVar[bool] = False
