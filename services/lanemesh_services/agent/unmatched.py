@@ -33,7 +33,10 @@ def check_patterns(config: AgentConfig, context: Context, toolbox: Toolbox) -> N
                 faults.append(f'"{pattern:.200}"')
             else:
                 context.log.warning(
-                    'config.%s has the pattern "%s", which matches no tool; the tools: %s', setting, pattern, known or "none"
+                    'config.%s has the pattern "%s", which matches no tool; the tools: %s',
+                    setting,
+                    pattern,
+                    known or "none",
                 )
     if faults:
         plural = "s" if len(faults) > 1 else ""

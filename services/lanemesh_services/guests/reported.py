@@ -58,7 +58,7 @@ class GuestReport:
     async def event(self, event: str | ToolCall | ToolProgress | ToolResult) -> None:
         """Reports a thought (a text), a call, its progress or its result."""
         if isinstance(event, str):
-            event = event.strip()[:MAX_THOUGHT_CHARACTERS]
+            event = self._context.secrets.hidden(event.strip())[:MAX_THOUGHT_CHARACTERS]
         if event:
             await self._context.report_tool(event, wave=max(self.wave, 1))
 

@@ -72,7 +72,14 @@ def test_patterns_match_tools_helpers_and_both() -> None:
 
 @pytest.mark.parametrize(
     ("pattern", "reference"),
-    [("add", True), ("tool_htp.*", True), ("tool.add", True), ("delete_*", False), ("tool.delete_*", False), ("*.x", False)],
+    [
+        ("add", True),
+        ("tool_htp.*", True),
+        ("tool.add", True),
+        ("delete_*", False),
+        ("tool.delete_*", False),
+        ("*.x", False),
+    ],
 )
 def test_patterns_that_refer_to_a_certain_tool(pattern: str, reference: bool) -> None:
     assert is_reference(pattern, {"tool"}) == reference

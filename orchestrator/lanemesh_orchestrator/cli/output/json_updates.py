@@ -342,6 +342,7 @@ def approval_json(approval: update_pb2.ApprovalUpdate) -> Flat:
     }
     if approval.arguments_json:
         flat["arguments"] = loads_or_text(approval.arguments_json)
+        flat |= _present(omitted_characters=approval.omitted_characters or None)
     if approval.HasField("deadline"):
         flat["deadline"] = time_json(approval.deadline.ToDatetime(UTC))
     return flat

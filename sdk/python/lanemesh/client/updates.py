@@ -305,7 +305,10 @@ class ApprovalUpdate(Update):
     description: str = ""
     """What is to be approved, in words."""
     arguments: str = ""
-    """With `requested`: the arguments of the call as JSON text, without secrets; at most 4,000 characters."""
+    """With `requested`: the arguments of the call as JSON text, without secrets. Of more than 4,000 characters the first 4,000, then
+    "... (N more characters)", which is no JSON."""
+    omitted_characters: int = 0
+    """With `requested`: the number of characters at the end of the arguments that are left out."""
     deadline: datetime | None = None
     """With `requested`: when it is refused without a decision, in UTC."""
     reason: str = ""
@@ -526,6 +529,7 @@ def approval_from_wire(approval: update_pb2.ApprovalUpdate, **base: Any) -> Appr
         tool=approval.tool,
         description=approval.description,
         arguments=approval.arguments_json,
+        omitted_characters=approval.omitted_characters,
         deadline=approval.deadline.ToDatetime(UTC) if approval.HasField("deadline") else None,
         reason=approval.reason,
     )
