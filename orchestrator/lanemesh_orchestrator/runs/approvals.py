@@ -57,8 +57,8 @@ class RunApprovals:
         return [one.update for one in self._pending.values()]
 
     def take(self, update: update_pb2.Update) -> None:
-        """Takes in a request or a withdrawal of a component, without secrets, and appends it to the log. Ignores other states, a second request of
-        one id, and the withdrawal of an approval that is not pending."""
+        """Takes in a request or a withdrawal of a component, without secrets, and appends it to the log. Ignores other states, a
+        second request of one id, and the withdrawal of an approval that is not pending."""
         approval = update.approval
         key = approval.component, approval.call_id
         if approval.state == update_pb2.APPROVAL_STATE_REQUESTED:

@@ -55,7 +55,8 @@ def rendered(value: Any, limit: int = 80) -> str:
 
 
 def shortened(text: str, limit: int, omitted: int = 0) -> str:
-    """The first `limit` characters of a text, with a mark that has the number of the others and of those that were `omitted` before."""
+    """The first `limit` characters of a text, with a mark that has the number of the others and of those that were `omitted`
+    before."""
     omitted += max(0, len(text) - limit)
     return f"{text[:limit]}... ({omitted:,} more characters)" if omitted else text
 

@@ -21,8 +21,8 @@ def names_of(tool: str, helper: str) -> tuple[str, ...]:
 
 
 def is_reference(pattern: str, components: Collection[str]) -> bool:
-    """Whether a pattern refers to a certain tool or component: it has no wildcard, or begins with a component that is none of these.
-    Others, such as "delete_*", are rules for whatever there is."""
+    """Whether a pattern refers to a certain tool or component: it has no wildcard, or begins with a component that is none of
+    these. Others, such as "delete_*", are rules for whatever there is."""
     component, dot, _ = pattern.partition(".")
     if dot and not _WILDCARD.search(component) and component not in components:
         return True

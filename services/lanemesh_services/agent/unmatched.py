@@ -39,10 +39,11 @@ def check_patterns(config: AgentConfig, context: Context, toolbox: Toolbox) -> N
                     known or "none",
                 )
     if faults:
-        plural = "s" if len(faults) > 1 else ""
+        several = len(faults) > 1
         message = (
-            f"{context.component}: config.approve has the pattern{plural} {', '.join(faults)}, which match{'' if plural else 'es'} no "
-            f"tool, so no call would wait for an approval. Correct or remove {'them' if plural else 'it'}; the tools: {known or 'none'}"
+            f"{context.component}: config.approve has the pattern{'s' if several else ''} {', '.join(faults)}, which "
+            f"match{'' if several else 'es'} no tool, so no call would wait for an approval. "
+            f"Correct or remove {'them' if several else 'it'}; the tools: {known or 'none'}"
         )
         details = {"component": context.component, "field": "approve"}
         raise LanemeshError(

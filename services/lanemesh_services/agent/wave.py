@@ -32,9 +32,9 @@ from lanemesh import (
 from lanemesh.extend import read_json, to_json
 
 from lanemesh_services.agent.config import AgentConfig
-from lanemesh_services.agent.unmatched import check_patterns
 from lanemesh_services.agent.loop import AgentLoop, KeepResult, ReportStep, Step
 from lanemesh_services.agent.toolbox import TASK_PARAMETERS, Toolbox
+from lanemesh_services.agent.unmatched import check_patterns
 
 Pair = tuple[str, Any]
 MAX_STEPS = 64

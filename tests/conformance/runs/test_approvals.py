@@ -163,6 +163,7 @@ async def test_secrets_are_hidden_before_long_arguments_are_shortened(
                 assert update.description.endswith(" more characters)")
                 assert "sk-" not in update.description
             await run.approve(update.call_id)
+    assert run.state == "completed"
 
 
 async def test_a_detached_run_is_decided_by_any_client(tmp_path: Path) -> None:

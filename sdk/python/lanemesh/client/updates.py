@@ -305,8 +305,8 @@ class ApprovalUpdate(Update):
     description: str = ""
     """What is to be approved, in words."""
     arguments: str = ""
-    """With `requested`: the arguments of the call as JSON text, without secrets. Of more than 4,000 characters the first 4,000, then
-    "... (N more characters)", which is no JSON."""
+    """With `requested`: the arguments of the call as JSON text, without secrets. Of more than 4,000 characters the first 4,000,
+    then "... (N more characters)", which is no JSON."""
     omitted_characters: int = 0
     """With `requested`: the number of characters at the end of the arguments that are left out."""
     deadline: datetime | None = None

@@ -18,8 +18,8 @@ MAX_SECONDS = 7 * 86_400.0
 GRACE_SECONDS = 10.0
 """How much longer than its time limit a component waits for a decision. The orchestrator refuses at the time limit."""
 MAX_SENT = 64 * 1024
-"""Most characters of the arguments and of the description that are sent to the orchestrator: 64 Ki. It hides the secrets of the whole
-run in them before it shortens them for clients."""
+"""Most characters of the arguments and of the description that are sent to the orchestrator: 64 Ki. It hides the secrets of the
+whole run in them before it shortens them for clients."""
 MAX_TOOL = 1_000
 """Most characters of the name of the tool."""
 MAX_PENDING = 256

@@ -331,8 +331,8 @@ class Context:
         Args:
             description: what is to be approved, in words; at most 1,000 characters are shown.
             tool: the name of the tool that is to be called, if it is for a call.
-            arguments: the arguments of the call as JSON text; they are shown without secrets, then the first 4,000 characters with the
-                number of the others.
+            arguments: the arguments of the call as JSON text. They are shown without secrets; of more than 4,000 characters the
+                first 4,000 and the number of the others.
             call_id: the wanted id of the approval; it gets a number if the component has used it before. Empty: "approval".
             timeout: seconds until it is refused without a decision, at most a week; None: 600.
 
