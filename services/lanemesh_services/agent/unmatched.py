@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from lanemesh import Code, Context, Fault, LanemeshError
+from lanemesh import Context
 
 from lanemesh_services.agent.config import AgentConfig
+from lanemesh_services.agent.errors import unmatched_approval
 from lanemesh_services.agent.patterns import is_reference, matches, names_of
 from lanemesh_services.agent.toolbox import Toolbox
 
@@ -39,13 +40,4 @@ def check_patterns(config: AgentConfig, context: Context, toolbox: Toolbox) -> N
                     known or "none",
                 )
     if faults:
-        several = len(faults) > 1
-        message = (
-            f"{context.component}: config.approve has the pattern{'s' if several else ''} {', '.join(faults)}, which "
-            f"match{'' if several else 'es'} no tool, so no call would wait for an approval. "
-            f"Correct or remove {'them' if several else 'it'}; the tools: {known or 'none'}"
-        )
-        details = {"component": context.component, "field": "approve"}
-        raise LanemeshError(
-            Fault(code=Code.INVALID_ARGUMENT, reason="unmatched-approval", message=message, details=details)
-        )
+        raise unmatched_approval(context.component, faults, known or "none")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+from typing import Any
 
 import pytest
 from lanemesh.faults import LanemeshError
 from lanemesh.values import Answer, Message, Question, ToolCall, Usage
+from lanemesh_services.llm.errors import not_followed
 
 from .conftest import MakeAgent
 
@@ -152,6 +154,40 @@ async def test_happy_a_structured_answer_comes_in_a_turn_without_tools(make_agen
     assert agent.seen("thought") == ["I have it."]
     assert [bool(request.schema) for request in agent.model.requests] == [False, False, True]
     assert [bool(request.tools) for request in agent.model.requests] == [True, True, False]
+
+
+SUM = {"type": "object", "properties": {"sum": {"type": "integer"}}, "required": ["sum"], "additionalProperties": False}
+
+
+@pytest.mark.parametrize("tools", [True, False])
+@pytest.mark.parametrize(
+    "wrong", [['{"sum": "three", "n": 1}'], ["It is 3."], ['{"sum": ', not_followed("x is no y")], [""]]
+)
+async def test_a_structured_answer_that_breaks_its_schema_is_repaired_once(
+    make_agent: MakeAgent, tools: bool, wrong: list[Any]
+) -> None:
+    agent = make_agent([*([["I have it."]] if tools else []), wrong, ['{"sum"', ": 3}"]], tools=tools)
+    assert await agent.ask(Question("1 + 2?", schema=SUM)) == '{"sum": 3}'
+    assert agent.last.data == {"sum": 3}
+    *_, said, request = agent.model.requests[-1].messages
+    assert (said.role, said.content) == ("assistant", wrong[0])
+    assert request.content.startswith("Your answer does not follow its JSON schema: ")
+    if wrong[0].endswith("}"):
+        assert "at /sum; " in request.content
+        assert "'n'" in request.content or '"n"' in request.content
+    assert "does not follow its schema" in agent.seen("thought")[-1]
+
+
+@pytest.mark.parametrize("wrong", [["It is 3."], ['{"sum": ', not_followed("x is no y")]])
+async def test_a_structured_answer_that_breaks_its_schema_twice_is_a_fault(
+    make_agent: MakeAgent, wrong: list[Any]
+) -> None:
+    agent = make_agent([wrong], tools=False)
+    with pytest.raises(LanemeshError, match="also at the second try: ") as caught:
+        await agent.ask(Question("1 + 2?", schema=SUM))
+    assert caught.value.fault.reason == "schema-not-followed"
+    assert len(agent.model.requests) == 2
+    assert not any(isinstance(event, Answer) for event in agent.events)
 
 
 async def test_error_of_the_model_is_the_agents_error(make_agent: MakeAgent) -> None:
