@@ -347,6 +347,48 @@ async def test_results_are_stored_in_a_connected_memory(tmp_path: Path) -> None:
     assert answer == "Done. [('wave-1.r1', 3)]"
 
 
+CRASHES = """
+import os
+
+from lanemesh import Context, In, Node, Out
+
+
+class Crashes(Node):
+    \"\"\"Ends its process.\"\"\"
+
+    isolation = "process"
+    text: In[str]
+    found: Out[str]
+
+    def process(self, context: Context) -> str:
+        os._exit(3)
+"""
+
+
+@pytest.mark.parametrize("kind", [None, "component"])
+async def test_an_isolated_tool_that_ends_its_process_is_a_failed_result(tmp_path: Path, kind: Any) -> None:
+    (tmp_path / "crashes.py").write_text(CRASHES)
+    work = {
+        "components": [
+            {"id": "in", "provider": "chat"},
+            {"id": "work", "provider": "crashes", "input": [{"lane": "text", "from": "in"}]},
+            {"id": "out", "provider": "response_text", "input": [{"lane": "text", "from": "work"}]},
+        ]
+    }
+    document = asking(
+        [{"tool_calls": [call("crash", input="now")]}, ADD, "Done."],
+        {
+            **helper("crash", "tool_pipeline", "tool", "agent"),
+            "config": {"name": "crash", "description": "Crashes.", "document": work},
+        },
+    )
+    async with Mesh(kind, nodes=tmp_path / "crashes.py") as mesh:
+        answer, found = await steps(mesh, document)
+    crashed, added = results(found)
+    assert "ended with exit code 3" in json.loads(crashed.content)["error"]
+    assert (crashed.is_error, added.content, answer) == (True, "3", "Done.")
+
+
 LOOKS_UP = """
 import asyncio
 import os

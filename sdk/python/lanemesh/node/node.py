@@ -258,6 +258,8 @@ def _check_flags(cls: type[Node]) -> None:
     if len({(item.class_type, item.name) for item in cls.invokes}) < len(cls.invokes):
         raise _contradiction(cls, "two of its invokes have the same kind and the same name; use different names")
     if cls.kind_ is Kind.HELPER:
+        if cls.isolation == "process":
+            raise _contradiction(cls, 'isolation is "process", but calls of helpers are made in their node server')
         return
     if cls.kind_ is Kind.RUN and cls.sync_mode != "on_any":
         raise _contradiction(cls, f'sync_mode is "{cls.sync_mode}", but it implements run, which reads its own inputs')
