@@ -365,8 +365,7 @@ class Crashes(Node):
 """
 
 
-@pytest.mark.parametrize("kind", [None, "component"])
-async def test_an_isolated_tool_that_ends_its_process_is_a_failed_result(tmp_path: Path, kind: Any) -> None:
+async def test_an_isolated_tool_that_ends_its_process_is_a_failed_result(tmp_path: Path) -> None:
     (tmp_path / "crashes.py").write_text(CRASHES)
     work = {
         "components": [
@@ -382,7 +381,7 @@ async def test_an_isolated_tool_that_ends_its_process_is_a_failed_result(tmp_pat
             "config": {"name": "crash", "description": "Crashes.", "document": work},
         },
     )
-    async with Mesh(kind, nodes=tmp_path / "crashes.py") as mesh:
+    async with Mesh(nodes=tmp_path / "crashes.py") as mesh:
         answer, found = await steps(mesh, document)
     crashed, added = results(found)
     assert "ended with exit code 3" in json.loads(crashed.content)["error"]
