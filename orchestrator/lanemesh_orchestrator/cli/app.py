@@ -300,12 +300,22 @@ def serve(
     variables: Annotated[
         list[str] | None,
         typer.Option(
-            "--variable", metavar="NAME", help="Let pipelines of clients read this environment variable by ${NAME}."
+            "--variable",
+            metavar="NAME",
+            help="Let secret settings in pipelines of clients read this environment variable by ${NAME}.",
+        ),
+    ] = None,
+    plain_variables: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--plain-variable",
+            metavar="NAME",
+            help="The same for all settings: clients may see the value of this variable.",
         ),
     ] = None,
     variables_file: Annotated[
         Path | None,
-        typer.Option("--variables-file", metavar="FILE", help="The same for the NAME=VALUE lines of a file."),
+        typer.Option("--variables-file", metavar="FILE", help="--variable for the NAME=VALUE lines of a file."),
     ] = None,
     debug: Debug = False,
     log_level: Log = None,
@@ -329,6 +339,7 @@ def serve(
         keep_runs=keep_runs,
         run_memory=run_memory,
         variables=variables or (),
+        plain_variables=plain_variables or (),
         variables_file=variables_file,
     )
 

@@ -271,6 +271,8 @@ class ToolProgressUpdate(ToolUpdate):
     message: str
     fraction: float | None = None
     """The fraction done, from 0 to 1; None if unknown."""
+    usage: Usage | None = None
+    """What the tool has used so far, if it has models; None if it does not count it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -285,6 +287,8 @@ class ToolResultUpdate(ToolUpdate):
     """The tool failed; the content has the error."""
     seconds: float = 0.0
     """Duration of the call."""
+    usage: Usage | None = None
+    """What the tool used, if it has models, such as an agent; None if it does not count it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -301,7 +305,10 @@ class ApprovalUpdate(Update):
     description: str = ""
     """What is to be approved, in words."""
     arguments: str = ""
-    """With `requested`: the arguments of the call as JSON text, without secrets; at most 4,000 characters."""
+    """With `requested`: the arguments of the call as JSON text, without secrets. Of more than 4,000 characters the first 4,000,
+    then "... (N more characters)", which is no JSON."""
+    omitted_characters: int = 0
+    """With `requested`: the number of characters at the end of the arguments that are left out."""
     deadline: datetime | None = None
     """With `requested`: when it is refused without a decision, in UTC."""
     reason: str = ""
@@ -490,7 +497,13 @@ def _tool(update: update_pb2.Update, base: dict[str, Any]) -> ToolUpdate | None:
         case "progress":
             progress = tool.progress
             fraction = progress.fraction if progress.HasField("fraction") else None
-            return ToolProgressUpdate(**base, call_id=progress.call_id, message=progress.message, fraction=fraction)
+            return ToolProgressUpdate(
+                **base,
+                call_id=progress.call_id,
+                message=progress.message,
+                fraction=fraction,
+                usage=decode_usage(progress.usage) if progress.HasField("usage") else None,
+            )
         case "result":
             result = tool.result
             return ToolResultUpdate(
@@ -500,6 +513,7 @@ def _tool(update: update_pb2.Update, base: dict[str, Any]) -> ToolUpdate | None:
                 content=result.content_json,
                 is_error=result.is_error,
                 seconds=seconds_of(result.duration),
+                usage=decode_usage(result.usage) if result.HasField("usage") else None,
             )
     return None
 
@@ -515,6 +529,7 @@ def approval_from_wire(approval: update_pb2.ApprovalUpdate, **base: Any) -> Appr
         tool=approval.tool,
         description=approval.description,
         arguments=approval.arguments_json,
+        omitted_characters=approval.omitted_characters,
         deadline=approval.deadline.ToDatetime(UTC) if approval.HasField("deadline") else None,
         reason=approval.reason,
     )
