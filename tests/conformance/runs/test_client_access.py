@@ -72,6 +72,13 @@ def texts_of(node: type[Node]) -> dict[Keys, str]:
     return dict(texts(schema, schema))
 
 
+def all_texts(service: str) -> Iterator[tuple[type[Node], Keys, str]]:
+    """The texts of all node types of a service: the node type, where its config takes the text, and the format."""
+    for node in node_types(service):
+        for keys, kind in texts_of(node).items():
+            yield node, keys, kind
+
+
 def holding(keys: Keys, text: str) -> Any:
     """A config with one text."""
     if not keys:
@@ -188,7 +195,7 @@ async def deploy(client: Client, document: dict[str, Any], settings: dict[str, A
 Call = Callable[[Client, dict[str, Any], dict[str, Any]], Awaitable[None]]
 PLACES: Sequence[tuple[Place, Call]] = ((in_config, run), (in_profile, start), (in_settings, deploy))
 """The places, and the calls that take a document. How a request is read depends neither on the node type nor on the text, so most
-texts are tried with one call at each place."""
+texts are tried with one call at each place, and the first one of a service with all calls at all places."""
 
 
 def attempts(node: type[Node], keys: Keys, wanted: Sequence[str], *, every: bool) -> Iterator[tuple[Call, Given]]:
@@ -222,10 +229,9 @@ async def test_no_text_of_a_document_reads_the_environment(
     await orchestrator.listen()
     try:
         async with Client(orchestrator.address) as client:
-            for node in node_types(service):
-                for number, keys in enumerate(texts_of(node)):
-                    for call, given in attempts(node, keys, [READS], every=not number):
-                        await check_unread(client, node, keys, call, given)
+            for number, (node, keys, _) in enumerate(all_texts(service)):
+                for call, given in attempts(node, keys, [READS], every=not number):
+                    await check_unread(client, node, keys, call, given)
     finally:
         await orchestrator.close()
 
@@ -302,15 +308,14 @@ async def test_no_text_of_a_document_opens_a_file_outside_the_roots(
     root = tmp_path / "root"
     root.mkdir()
     async with mesh_of(root) as client:
-        for node in node_types(service):
-            for number, (keys, kind) in enumerate(texts_of(node).items()):
-                wanted = (outside.stem,) if kind == MODULE else (str(outside), outside.as_uri())
-                tried = attempts(node, keys, wanted, every=not number)
-                reports = await asyncio.gather(*(report(client, call, given) for call, given in tried))
-                assert WATCH.seen == [], (node.provider, keys)
-                if kind in PATH_FORMATS or kind == MODULE:
-                    wrong = [one for one in reports if not any(reason in one for reason in REFUSALS)]
-                    assert wrong == [], (node.provider, keys)
+        for number, (node, keys, kind) in enumerate(all_texts(service)):
+            wanted = (outside.stem,) if kind == MODULE else (str(outside), outside.as_uri())
+            tried = attempts(node, keys, wanted, every=not number)
+            reports = await asyncio.gather(*(report(client, call, given) for call, given in tried))
+            assert WATCH.seen == [], (node.provider, keys)
+            if kind in PATH_FORMATS or kind == MODULE:
+                wrong = [one for one in reports if not any(reason in one for reason in REFUSALS)]
+                assert wrong == [], (node.provider, keys)
 
 
 def test_the_watch_notices_what_is_opened(outside: Path) -> None:
