@@ -100,7 +100,7 @@ def _started(options: Sequence[str], output: int | None = None) -> subprocess.Po
 def environment() -> dict[str, str]:
     """The environment of the tests.
 
-    Python keeps compiled modules, which the second call and the processes of tests read. Models compute on one thread in each
+    Python keeps compiled modules, which the other calls and the processes of tests read. Models compute on one thread in each
     process, unless the caller says otherwise: more threads wait for each other, since several processes share the cores.
     """
     kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
