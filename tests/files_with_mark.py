@@ -1,4 +1,4 @@
-"""A plugin of pytest: `--only-files-with MARK` collects only the files with tests that have the mark `timing` or `memory`.
+"""A plugin of pytest: `--only-files-with MARK` collects only the files with tests that have the mark `timing` or `apart`.
 
 To import the other files takes longer than many of the tests.
 """
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-MARKS = ("timing", "memory")
+MARKS = ("timing", "apart")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -1,9 +1,9 @@
 """Runs the tests in three calls of pytest, which is what `make test` does: python tests/suite.py JOBS [ARGUMENTS OF PYTEST].
 
-The first call runs most tests on JOBS processes. Beside it, the second runs those marked `memory` in one process of its own, whose
-memory no other test has used before. The third follows and runs those marked `timing`, one at a time: they measure time, or another
-test beside them would disturb them. The first two calls save their outcomes, so that the table of `--conformance` and the lines of
-`--failure-tail` at the end of the third are those of all.
+The first call runs most tests on JOBS processes. Beside it, the second runs those marked `apart` in one process of its own: they
+measure memory, which no other test has used there before, or wait for a minute. The third follows and runs those marked `timing`,
+one at a time: they measure time, or another test beside them would disturb them. The first two calls save their outcomes, so that
+the table of `--conformance` and the lines of `--failure-tail` at the end of the third are those of all.
 
 With JOBS=0 the calls follow each other, and each has the terminal.
 """
@@ -28,7 +28,7 @@ class Calls:
     """The arguments of the calls of pytest."""
 
     most: Sequence[str]
-    memory: Sequence[str]
+    apart: Sequence[str]
     timing: Sequence[str]
 
 
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str]) -> int:
     """Runs the calls. Returns the exit code of pytest that stands for all."""
     with tempfile.TemporaryDirectory() as folder:
         plan = calls(arguments, Path(folder))
-        codes = [_pytest(plan.most), _pytest(plan.memory)] if arguments[0] == "0" else _beside(plan, Path(folder))
+        codes = [_pytest(plan.most), _pytest(plan.apart)] if arguments[0] == "0" else _beside(plan, Path(folder))
         if any(code not in (PASSED, FAILED, NOTHING_RUN) for code in codes):
             return together(codes)
         return together([*codes, _pytest(plan.timing)])
@@ -49,15 +49,15 @@ def calls(arguments: Sequence[str], folder: Path) -> Calls:
     parser.add_argument("-m", dest="marks")
     known, options = parser.parse_known_args(rest)
     only = f"({known.marks}) and " if known.marks else ""
-    outcomes = [folder / "most", folder / "memory"]
+    outcomes = [folder / "most", folder / "apart"]
     for one in outcomes:
         one.mkdir(exist_ok=True)
     # Joined by "=": pytest would take a folder of its own for one with tests.
     save = [f"--save-outcomes={one}" for one in outcomes]
     load = [f"--load-outcomes={one}" for one in outcomes]
     return Calls(
-        most=[*options, "-m", f"{only}not timing and not memory", "-n", jobs, "--dist", "worksteal", save[0]],
-        memory=[*options, "-m", f"{only}memory", "-n", "0", "--only-files-with=memory", save[1]],
+        most=[*options, "-m", f"{only}not timing and not apart", "-n", jobs, "--dist", "worksteal", save[0]],
+        apart=[*options, "-m", f"{only}apart", "-n", "0", "--only-files-with=apart", save[1]],
         timing=[*options, "-m", f"{only}timing", "-n", "0", "--only-files-with=timing", *load],
     )
 
@@ -74,9 +74,9 @@ def together(codes: Sequence[int]) -> int:
 
 def _beside(plan: Calls, folder: Path) -> Sequence[int]:
     """Runs two calls at a time, and prints what the second has printed after the first. Returns both exit codes."""
-    printed = folder / "memory.txt"
-    with printed.open("wb") as file, _started(plan.memory, file.fileno()) as memory:
-        codes = [_pytest(plan.most), memory.wait()]
+    printed = folder / "apart.txt"
+    with printed.open("wb") as file, _started(plan.apart, file.fileno()) as apart:
+        codes = [_pytest(plan.most), apart.wait()]
     print(printed.read_text(encoding="utf-8", errors="replace"), end="", flush=True)
     return codes
 

@@ -30,9 +30,9 @@ def test_fails():
 def test_passes():
     pass
 
-@pytest.mark.memory
+@pytest.mark.apart
 @pytest.mark.conformance("LANE-04")
-def test_of_memory():
+def test_apart():
     assert not os.environ.get("PYTEST_XDIST_WORKER")
     assert 3 == 4
 
@@ -78,8 +78,8 @@ def test_the_last_call_ends_with_the_outcomes_of_all(tmp_path: Path) -> None:
 def test_arguments_narrow_every_call(tmp_path: Path) -> None:
     plan = calls(["3", "tests/unit", "-k", "a or b", "-m", "conformance or model"], tmp_path)
     given = ["tests/unit", "-k", "a or b", "-m"]
-    assert plan.most[:7] == [*given, "(conformance or model) and not timing and not memory", "-n", "3"]
-    assert plan.memory[:7] == [*given, "(conformance or model) and memory", "-n", "0"]
+    assert plan.most[:7] == [*given, "(conformance or model) and not timing and not apart", "-n", "3"]
+    assert plan.apart[:7] == [*given, "(conformance or model) and apart", "-n", "0"]
     assert plan.timing[:7] == [*given, "(conformance or model) and timing", "-n", "0"]
 
 
@@ -91,7 +91,7 @@ def test_an_id_that_the_page_does_not_list_is_named(tmp_path: Path) -> None:
     assert "test_it shows 'NO-01', which docs/conformance.md does not list" in done.stdout
 
 
-@pytest.mark.parametrize("mark", ["timing", "memory"])
+@pytest.mark.parametrize("mark", ["timing", "apart"])
 def test_a_mark_that_another_file_sets_is_refused(mark: str, tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text(
         f"import pytest\n\ndef pytest_itemcollected(item):\n    item.add_marker(pytest.mark.{mark})\n"

@@ -319,14 +319,14 @@ async def test_many_runs_one_after_the_other_leave_nothing(document: Pipeline) -
 
 
 @pytest.mark.conformance("START-05")
-@pytest.mark.memory
+@pytest.mark.apart
 @pytest.mark.timeout(300)
 async def test_many_deployed_runs_leave_nothing() -> None:
     await check_that_runs_leave_nothing(APART, DEPLOYED_RUNS)
 
 
 @pytest.mark.conformance("START-05")
-@pytest.mark.memory
+@pytest.mark.apart
 @pytest.mark.timeout(300)
 async def test_a_thousand_deployed_runs_leave_nothing_in_the_processes_of_node_servers() -> None:
     async with replicas("left", "right") as mesh, Client(mesh.orchestrator.address) as client:
