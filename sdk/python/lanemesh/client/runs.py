@@ -15,7 +15,8 @@ from lanemesh.client import views
 from lanemesh.client.fanout import Acknowledgement, Fanout
 from lanemesh.client.results import RunFailed, RunResult, failure_of
 from lanemesh.client.specs import wire_text
-from lanemesh.client.updates import NodeUpdate, OutputUpdate, RunState, ToolUpdate, Update, placement_from_wire
+from lanemesh.client.update_conversion import placement_from_wire
+from lanemesh.client.updates import NodeUpdate, OutputUpdate, RunState, ToolUpdate, Update
 from lanemesh.client.views import View
 from lanemesh.codec import encode, make_item
 from lanemesh.faults import Code, Fault, LanemeshError
