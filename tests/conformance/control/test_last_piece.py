@@ -28,14 +28,17 @@ class Continuing(Node):
     ended: asyncio.Event
 
     async def list_tools(self, context: Context) -> list[ToolSpec]:
-        return [ToolSpec(name) for name in ("plain", "wait", "fail", "mute")]
+        return [ToolSpec(name) for name in ("plain", "pause", "wait", "fail", "mute")]
 
     async def call_tool(self, context: Context, call: ToolCall) -> AsyncIterator[ToolProgress | ToolResult]:
         yield ToolProgress("on it")
         if call.name != "mute":
             yield ToolResult("1")
-        if call.name == "wait":
-            await self.go_on.wait()
+        match call.name:
+            case "pause":
+                await asyncio.sleep(0)
+            case "wait":
+                await self.go_on.wait()
         self.ended.set()
         if call.name == "fail":
             raise ZeroDivisionError("after the result")
@@ -56,11 +59,12 @@ def _results(pieces: list[control_pb2.CallToolResponse]) -> list[str]:
     return [piece.result.content_json if piece.HasField("result") else piece.progress.message for piece in pieces]
 
 
-async def test_happy_progress_and_one_result_then_the_status(serve: Serve) -> None:
+@pytest.mark.parametrize("name", ["plain", "pause"])
+async def test_happy_progress_and_one_result_then_the_status(serve: Serve, name: str) -> None:
     ended = asyncio.Event()
     helper = helper_of(Continuing, "tool_1", ended=ended)
     async with dial(await serve(helper)) as channel:
-        call = Calls(channel).call("plain")
+        call = Calls(channel).call(name)
         assert _results([piece async for piece in call]) == ["on it", "1"]
         assert await call.code() is grpc.StatusCode.OK
     assert ended.is_set(), "the node has run up to its end"

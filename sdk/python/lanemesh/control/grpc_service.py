@@ -26,6 +26,9 @@ from lanemesh.helper_kinds import HelperKind
 Call: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
+END_SECONDS = 0.02
+"""How long the last piece of an answer waits for the end of its node, in seconds."""
+
 
 def helper_service(kind: HelperKind, helpers: HelperLookup) -> grpc.GenericRpcHandler:
     """The service of a kind, for the helpers of a server. Its module is imported by the first call, not by an idle server."""
@@ -95,16 +98,30 @@ async def _stream_to_end(
 
 
 async def _finish(pieces: AsyncGenerator[Any, None], context: Call, last: bytes) -> None:
-    """Lets an answer continue after its last piece up to its end, as after the other pieces. If that takes time or fails, the piece
-    is sent before. A handler that does not stream has to return a message, so that the caller gets this piece twice."""
+    """Lets an answer continue after its last piece up to its end, as after its other pieces.
+
+    The piece is sent before the end if that takes longer than 20 ms, or fails. A handler that does not stream has to return a
+    message, so that in the first case the caller gets this piece twice.
+    """
     rest = EagerCoroutine(_ended(pieces))
     if rest.succeeded:
         return
-    sending = EagerCoroutine(write(context, last))
+    sending: list[EagerCoroutine] = []
+
+    def send() -> None:
+        if not sending:
+            sending.append(EagerCoroutine(write(context, last)))
+
+    timer = asyncio.get_running_loop().call_later(END_SECONDS, send)
     try:
         await rest
+    except BaseException:
+        send()
+        raise
     finally:
-        await sending
+        timer.cancel()
+        for begun in sending:
+            await begun
 
 
 async def _ended(pieces: AsyncGenerator[Any, None]) -> None:
