@@ -205,20 +205,31 @@ class Mesh:
         trace: Trace | None = None,
         variables: Mapping[str, str] | None = None,
         session: SessionId = "",
+        idempotency_key: str = "",
     ) -> DetachedRun:
         """Starts a detached run, which ends with the mesh at the latest. The arguments are those of `run`, except:
 
         Args:
             inputs: all values at once; `push` adds more if `open_input` is set.
             open_input: whether the run accepts more inputs by `push`, from any client, until `end_input`, its timeout or its end.
+            idempotency_key: 1 to 128 printable characters; empty: none. A further call with the same key, pipeline, options and
+                inputs returns the same run, as long as the mesh keeps that run in memory.
 
         Raises:
             PipelineInvalid: with every fault of the pipeline.
+            LanemeshError: the key was used with another pipeline, options or inputs ("idempotency-conflict"), or is not allowed
+                ("bad-idempotency-key").
         """
         given = [to_input(value) for value in one_or_many(input, inputs)]
         spec = run_spec(pipeline, settings, trace=trace, variables=variables, session=session)
-        graph, options = await self._prepare(spec, self._folder_of(pipeline), timeout)
-        run = self.orchestrator.runs.start_detached(graph, given, options, open_input=open_input)
+        runs = self.orchestrator.runs
+        key = runs.keys.keyed(
+            wire_text(idempotency_key, "an idempotency key"), spec, given, timeout, open_input=open_input
+        )
+        run = runs.keys.find(key)
+        if run is None:
+            graph, options = await self._prepare(spec, self._folder_of(pipeline), timeout)
+            run = runs.start_detached(graph, given, options, open_input=open_input, key=key)
         await run.log.begun()
         return self.attach(run.id)
 

@@ -12,7 +12,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute
 
-from lanemesh_orchestrator.gateway import api, problems, websocket
+from lanemesh_orchestrator.gateway import api, problems, webhooks, websocket
 from lanemesh_orchestrator.gateway.gateway import Gateway
 from lanemesh_orchestrator.gateway.guard.headers import SecurityHeaders
 from lanemesh_orchestrator.gateway.guard.hosts import HostGuard
@@ -24,7 +24,7 @@ from lanemesh_orchestrator.gateway.options import GatewayOptions
 if TYPE_CHECKING:
     from lanemesh.client.run_host import RunHost
 
-EXPOSED_HEADERS = ("Location", "Retry-After")
+EXPOSED_HEADERS = ("Location", "Retry-After", "Lanemesh-Run", "Preference-Applied")
 """The headers of responses that pages of permitted sites may read."""
 
 
@@ -52,7 +52,7 @@ def create_app(mesh: RunHost, options: GatewayOptions | None = None) -> Starlett
 
 def routes() -> list[BaseRoute]:
     """Every endpoint."""
-    return [*api.routes(), *websocket.routes()]
+    return [*api.routes(), *websocket.routes(), *webhooks.routes()]
 
 
 def guards(options: GatewayOptions) -> list[Middleware]:
@@ -69,5 +69,5 @@ def guards(options: GatewayOptions) -> list[Middleware]:
         ),
         Middleware(OriginGuard, options.origins),
         Middleware(LimitGuard, options),
-        Middleware(TokenGuard, options.token),
+        Middleware(TokenGuard, options.token, options.webhook_secrets),
     ]

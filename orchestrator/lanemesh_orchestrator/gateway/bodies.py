@@ -49,7 +49,7 @@ async def body_pieces(request: Request, max_bytes: int) -> AsyncIterator[bytes]:
     seconds = gateway_of(request).options.body_seconds
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and len(declared) < 20 and int(declared) > max_bytes:
-        raise _too_large(max_bytes)
+        raise too_large(max_bytes)
     received = 0
     pieces = aiter(request.stream())
     while True:
@@ -64,7 +64,7 @@ async def body_pieces(request: Request, max_bytes: int) -> AsyncIterator[bytes]:
             return
         received += len(piece)
         if received > max_bytes:
-            raise _too_large(max_bytes)
+            raise too_large(max_bytes)
         if piece:
             yield piece
 
@@ -86,13 +86,13 @@ async def read_body(request: Request, max_bytes: int = 0) -> bytes:
 
 async def read_json(request: Request, max_bytes: int = 0) -> Any:
     """The body as a JSON value that lanes can carry. Raises LanemeshError ("not-json"), and as `read_body`."""
-    return await _parsed(await read_body(request, max_bytes))
+    return await parse_body(await read_body(request, max_bytes))
 
 
 async def read_object(request: Request, max_bytes: int = 0) -> dict[str, Any]:
     """The body as a JSON object; an empty body is an empty object. Raises as `read_json`."""
     body = await read_body(request, max_bytes)
-    value = await _parsed(body) if body.strip() else {}
+    value = await parse_body(body) if body.strip() else {}
     if not isinstance(value, dict):
         raise bad_request("the body is not a JSON object", reason=Reason.WRONG_TYPE)
     return value
@@ -125,7 +125,8 @@ def read_query(request: Request, model: type[Model]) -> Model:
         raise invalid_fields(error, "?") from None
 
 
-async def _parsed(body: bytes) -> Any:
+async def parse_body(body: bytes) -> Any:
+    """A JSON text that has arrived; a large one is parsed in a thread. Raises LanemeshError ("not-json")."""
     try:
         if len(body) > INLINE_BYTES:
             return await _PARSERS.call(_parse, body)
@@ -142,8 +143,9 @@ def _parse(body: bytes) -> Any:
     return parse_json(text)
 
 
-def _too_large(max_bytes: int) -> LanemeshError:
-    message = f"the body is larger than {max_bytes:,} bytes. Send less, or upload to a webhook"
+def too_large(max_bytes: int) -> LanemeshError:
+    """The error of a body that is larger than its limit."""
+    message = f"the body is larger than {max_bytes:,} bytes. Send less, or post media to a webhook"
     return LanemeshError(Fault(code=Code.OUT_OF_RANGE, reason=Reason.BODY_TOO_LARGE, message=message))
 
 
@@ -152,9 +154,11 @@ __all__ = [
     "ClientDisconnect",
     "Query",
     "body_pieces",
+    "parse_body",
     "read_body",
     "read_json",
     "read_model",
     "read_object",
     "read_query",
+    "too_large",
 ]

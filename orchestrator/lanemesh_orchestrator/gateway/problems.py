@@ -39,7 +39,13 @@ STATUS_OF_CODE = {
 resource. Other codes: 500."""
 
 
-STATUS_OF_REASON = {Reason.BODY_TIMEOUT.value: 408, Reason.BODY_TOO_LARGE.value: 413}
+STATUS_OF_REASON = {
+    Reason.BODY_TIMEOUT.value: 408,
+    Reason.BODY_TOO_LARGE.value: 413,
+    Reason.UNSUPPORTED_TYPE.value: 415,
+    Reason.NOT_ACCEPTABLE.value: 406,
+    Reason.ANSWER_TOO_LARGE.value: 502,
+}
 """The HTTP status of reasons that HTTP has a status for."""
 
 

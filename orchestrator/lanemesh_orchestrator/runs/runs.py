@@ -26,6 +26,7 @@ from lanemesh_orchestrator.pipeline.variables import check_sent, client_variable
 from lanemesh_orchestrator.registry.registry import Registry
 from lanemesh_orchestrator.runs.active_run import ActiveRun, RunOptions
 from lanemesh_orchestrator.runs.host_connection import ExitReason, GrpcConnection, HostConnection, LocalConnection
+from lanemesh_orchestrator.runs.idempotency import IdempotencyKeys, Key
 from lanemesh_orchestrator.runs.retention import DEFAULT_BUDGET, MAX_ENDED_RUNS, MIB, RunMemory
 from lanemesh_orchestrator.runs.update_log import UpdateLog
 from lanemesh_orchestrator.scheduling.admission import AdmissionQueue, StartGate, Ticket
@@ -95,6 +96,8 @@ class Runs:
         """Stores the runs; None: they are not stored."""
         self.session_store: SessionStore | None = None
         """Stores sessions; None: they are kept in memory."""
+        self.keys = IdempotencyKeys()
+        """The idempotency keys of the detached runs that are kept."""
         self._sessions: Sessions | None = None
         self._checks: CheckPool | None = None
         self._graphs: RecentGraphs | None = None
@@ -229,18 +232,31 @@ class Runs:
         options: RunOptions,
         *,
         open_input: bool,
+        key: Key | None = None,
     ) -> ActiveRun:
-        """Starts a run without an owner, with its first inputs. `push` adds more if `open_input` is set.
+        """Starts a run without an owner, with its first inputs, or returns the one that was started with the same key.
+
+        Args:
+            graph: its pipeline.
+            given: its first inputs.
+            options: its options.
+            open_input: whether `push` adds more inputs.
+            key: the idempotency key of the request; None: it has none.
 
         Raises:
-            LanemeshError: as `start`, or an input is no valid value.
+            LanemeshError: as `start`, an input is no valid value, or the key was used for something else.
         """
+        known = self.keys.find(key)
+        if known is not None:
+            return known
         run = self.start(graph, replace(options, owned=False))
         try:
             run.begin(given, end=not open_input)
         except LanemeshError as error:
             run.cancel(str(error))
             raise
+        if key is not None:
+            self.keys.add(key, run)
         return run
 
     async def push(self, run_id: str, given: Sequence[run_pb2.RunInput], *, end: bool) -> None:
@@ -307,6 +323,7 @@ class Runs:
 
     def _forget(self, run_id: str) -> None:
         self._runs.pop(run_id, None)
+        self.keys.forget(run_id)
 
     def _can_reuse(self, address: str) -> bool:
         """Whether the server at an address hosts several runs on one stream, and will host further ones."""

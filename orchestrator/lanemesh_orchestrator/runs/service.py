@@ -21,6 +21,7 @@ from lanemesh.v1 import run_pb2, run_pb2_grpc
 from lanemesh_orchestrator.pipeline import Graph, PipelineFault, PipelineInvalid
 from lanemesh_orchestrator.runs.active_run import ActiveRun, RunOptions
 from lanemesh_orchestrator.runs.frames import Frames, fill
+from lanemesh_orchestrator.runs.idempotency import not_detached
 from lanemesh_orchestrator.runs.inputs import decode_all, is_large
 from lanemesh_orchestrator.runs.link import decide
 from lanemesh_orchestrator.runs.owner_call import OwnerCall
@@ -59,6 +60,8 @@ class RunService(run_pb2_grpc.RunServiceServicer):
         if not isinstance(first, run_pb2.RunRequest) or first.WhichOneof("frame") != "spec":
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the first frame must contain the run")
         assert isinstance(first, run_pb2.RunRequest)
+        if first.spec.idempotency_key:
+            await abort(context, not_detached())
         run = await self._start(first.spec, context, self._runs.start)
         token = self._input_tokens.setdefault(run, secrets.token_urlsafe())
         await OwnerCall(run, context, token, texts=first.text_outputs).serve()
@@ -72,10 +75,18 @@ class RunService(run_pb2_grpc.RunServiceServicer):
             except LanemeshError as error:
                 await abort(context, error.fault)
 
-        def start(graph: Graph, options: RunOptions) -> ActiveRun:
-            return self._runs.start_detached(graph, inputs, options, open_input=request.open_input)
+        keys = self._runs.keys
+        try:
+            key = keys.keyed(request.spec.idempotency_key, request.spec, request.inputs, open_input=request.open_input)
+            run = keys.find(key)
+        except LanemeshError as error:
+            await abort(context, error.fault)
 
-        run = await self._start(request.spec, context, start)
+        def start(graph: Graph, options: RunOptions) -> ActiveRun:
+            return self._runs.start_detached(graph, inputs, options, open_input=request.open_input, key=key)
+
+        if run is None:
+            run = await self._start(request.spec, context, start)
         await run.log.begun()
         return run_pb2.StartRunResponse(run_id=run.id)
 

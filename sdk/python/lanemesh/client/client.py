@@ -135,6 +135,7 @@ class Client:
         trace: Trace | None = None,
         variables: Mapping[str, str] | None = None,
         session: SessionId = "",
+        idempotency_key: str = "",
     ) -> DetachedRun:
         """Starts a run that continues without this client. The arguments are those of `Mesh.start`.
 
@@ -144,6 +145,7 @@ class Client:
         """
         given = [to_input(value) for value in one_or_many(input, inputs)]
         spec = run_spec(pipeline, settings, timeout, trace, variables, session)
+        spec.idempotency_key = wire_text(idempotency_key, "an idempotency key")
         request = run_pb2.StartRunRequest(spec=spec, inputs=given, open_input=open_input)
         try:
             call = self._runs.StartRun(request, timeout=CALL_SECONDS, metadata=trace_metadata())

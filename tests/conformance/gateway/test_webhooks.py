@@ -1,0 +1,356 @@
+"""Webhooks: every type in and out, forms, limits, signatures, idempotency keys, failures, and clients that are gone."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import json
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+import pytest_asyncio
+from lanemesh import Client, Mesh
+from lanemesh_orchestrator.gateway.options import GatewayOptions
+from lanemesh_orchestrator.orchestrator import Orchestrator
+
+from rigs.gateways import EVENTS, events, gateway, texts
+from rigs.runs import node, pipeline
+
+SECRET = "whsec_" + base64.b64encode(b"0123456789abcdef").decode()
+OPTIONS = GatewayOptions(
+    rate=1_000_000.0,
+    max_body=64 * 1024,
+    max_upload=48 * 1024 * 1024,
+    max_answer=60 * 1024 * 1024,
+    webhook_secrets={"signed": SECRET},
+)
+LANES = ("text", "data", "questions", "image", "audio", "video", "documents")
+PNG = {"content-type": "image/png"}
+JSON = {"accept": "application/json"}
+ASYNC = {"prefer": "respond-async"}
+
+
+def echo(*lanes: str, source: str = "webhook") -> dict[str, Any]:
+    """Delivers what enters by each of these lanes, to a target each."""
+    edges = [(lane, [{"lane": lane, "from": "in"}]) for lane in lanes]
+    targets = [{"id": lane, "provider": "response", "config": {"lane": lane}, "input": edge} for lane, edge in edges]
+    return pipeline({"id": "in", "provider": source}, *targets)
+
+
+def through(provider: str, **config: Any) -> dict[str, Any]:
+    """A text through a node."""
+    middle = node("a", provider, "in", **config)
+    return pipeline({"id": "in", "provider": "webhook"}, middle, node("out", "response", "a", lane="text"))
+
+
+DEPLOYED = {
+    **{lane: echo(lane) for lane in LANES},
+    "all": echo("text", "data", "image"),
+    "signed": echo("text"),
+    "chat": echo("text", source="chat"),
+    "files": echo("image", "text", source="dropper"),
+    "tag": through("tag", mark="+"),
+    "hangs": through("hang"),
+    "fails": through("broken"),
+}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def hooks(mesh: Mesh) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of a gateway to a mesh with deployed pipelines."""
+    for name, document in DEPLOYED.items():
+        await mesh.deploy(name, document)
+    async with gateway(mesh, OPTIONS) as client:
+        yield client
+    for name in DEPLOYED:
+        await mesh.undeploy(name)
+
+
+def problem(response: httpx.Response, status: int, reason: str) -> dict[str, Any]:
+    assert response.headers["content-type"] == "application/problem+json", response.text
+    found: dict[str, Any] = response.json()
+    assert (response.status_code, found["title"]) == (status, reason), found
+    return found
+
+
+@pytest.mark.parametrize("name", ["text", "documents", "chat"])
+async def test_a_text_enters_as_text(hooks: httpx.AsyncClient, name: str) -> None:
+    response = await hooks.post(
+        f"/hooks/{name}", content="grüße".encode("latin-1"), headers={"content-type": "text/plain; charset=iso-8859-1"}
+    )
+    assert response.status_code == 200, response.text
+    found = response.json()["content"] if name == "documents" else response.text
+    assert found == "grüße"
+
+
+async def test_a_text_is_a_question_if_only_questions_are_connected(hooks: httpx.AsyncClient) -> None:
+    response = await hooks.post("/hooks/questions", content="why?", headers={"content-type": "text/markdown"})
+    assert response.json() == {"text": "why?"}
+    given = {"text": "why?", "history": [{"role": "user", "content": "a"}]}
+    headers = {"content-type": "application/vnd.lanemesh.question+json"}
+    response = await hooks.post("/hooks/questions", content=json.dumps(given), headers=headers)
+    assert response.json() == given
+    response = await hooks.post("/hooks/questions", content='{"txt": 1}', headers=headers)
+    assert problem(response, 400, "missing-field")["errors"]
+
+
+async def test_json_enters_as_data_and_leaves_as_it_entered(hooks: httpx.AsyncClient) -> None:
+    for value in ({"lane": "text", "value": [1, None]}, [1.5, "x"], "text", 7):
+        response = await hooks.post("/hooks/data", json=value)
+        assert (response.json(), response.headers["content-type"]) == (value, "application/json")
+    typed = {"content-type": "application/vnd.github+json; charset=utf-8"}
+    assert (await hooks.post("/hooks/data", content="[]", headers=typed)).json() == []
+    for half in ('{"a":', ""):
+        response = await hooks.post("/hooks/data", content=half, headers={"content-type": "application/json"})
+        problem(response, 400, "not-json")
+
+
+@pytest.mark.parametrize(("name", "kind"), [("image", "image/png"), ("audio", "audio/wav"), ("video", "video/mp4")])
+async def test_media_enter_and_leave_with_their_type(hooks: httpx.AsyncClient, name: str, kind: str) -> None:
+    response = await hooks.post(f"/hooks/{name}", content=b"\x00\xff" * 9, headers={"content-type": kind})
+    assert (response.content, response.headers["content-type"]) == (b"\x00\xff" * 9, kind)
+    assert response.headers["content-security-policy"].startswith("sandbox")
+    response = await hooks.post(f"/hooks/{name}", content=b"ab", headers={"content-type": kind, **JSON})
+    assert (response.json()["mime_type"], base64.b64decode(response.json()["content"])) == (kind, b"ab")
+    response = await hooks.post(f"/hooks/{name}", content=b"", headers={"content-type": kind})
+    problem(response, 400, "bad-request")
+
+
+async def test_several_targets_are_an_object_by_component(hooks: httpx.AsyncClient) -> None:
+    response = await hooks.post("/hooks/all", content="a", headers={"content-type": "text/plain"})
+    assert response.json() == {"text": "a", "data": None, "image": None}
+    response = await hooks.post(
+        "/hooks/all", content="a", headers={"content-type": "text/plain", "accept": "image/png"}
+    )
+    problem(response, 406, "not-acceptable")
+
+
+async def test_accept_selects_json_for_a_text(hooks: httpx.AsyncClient) -> None:
+    sent = {"content-type": "text/plain"}
+    assert (await hooks.post("/hooks/text", content="a", headers=sent)).headers["content-type"].startswith("text/plain")
+    assert (await hooks.post("/hooks/text", content="a", headers=sent | JSON)).json() == "a"
+    weighed = sent | {"accept": "text/plain;q=0.2, application/json;q=0.9"}
+    assert (await hooks.post("/hooks/text", content="a", headers=weighed)).json() == "a"
+
+
+async def test_an_empty_body_is_an_empty_text_or_no_input(hooks: httpx.AsyncClient) -> None:
+    response = await hooks.post("/hooks/text", content=b"", headers={"content-type": "text/plain"})
+    assert (response.status_code, response.text) == (200, "")
+    assert (await hooks.post("/hooks/text")).status_code == 204
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("text", "image/png"),
+        ("text", "application/json"),
+        ("image", "text/plain"),
+        ("data", "application/zip"),
+        ("text", ""),
+        ("text", "%%"),
+    ],
+)
+async def test_a_type_that_no_connected_output_carries_is_415(hooks: httpx.AsyncClient, name: str, kind: str) -> None:
+    headers = {"content-type": kind} if kind else {}
+    response = await hooks.post(f"/hooks/{name}", content=b"x", headers=headers)
+    detail = problem(response, 415, "unsupported-type")["detail"]
+    assert {"text": "text", "image": "image/*", "data": "application/json"}[name] in detail
+
+
+async def test_a_form_is_one_input_per_part(hooks: httpx.AsyncClient, mesh: Mesh) -> None:
+    files = [
+        ("a", ("../../etc/pass\x07wd\u202e.png", b"\x89PNG", "image/png")),
+        ("b", ("notes.md", b"# hi", "application/octet-stream")),
+        ("c", ("C:\\x\\y.json", b"[1]", "application/json")),
+    ]
+    response = await hooks.post("/hooks/all", data={"field": "value"}, files=files, headers=ASYNC)
+    outputs = await mesh.attach(response.json()["run_id"]).outputs().all()
+    found = [(one.component, (one.metadata or {}).get("file_name", "")) for one in outputs]
+    assert sorted(found) == [("data", "y.json"), ("image", "passwd.png"), ("text", ""), ("text", "notes.md")]
+
+
+async def test_files_are_dropped_as_a_form(hooks: httpx.AsyncClient) -> None:
+    response = await hooks.post("/hooks/files", files={"f": ("a.png", b"\x89", "image/png")})
+    assert response.json()["image"]["mime_type"] == "image/png"
+    response = await hooks.post("/hooks/files", files={"f": ("a.zip", b"PK", "application/zip")})
+    assert "image/*" in problem(response, 415, "unsupported-type")["detail"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "content"),
+    [
+        ("multipart/form-data", b""),
+        ("multipart/form-data; boundary=x", b"--x\r\n"),
+        ("multipart/form-data; boundary=x", b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\nhalf'),
+        ("multipart/form-data; boundary=x", b"--x\r\nContent-Disposition: form-data\r\n\r\na\r\n--x\r\n\x00: "),
+        ("multipart/form-data; boundary=x", b"no form"),
+    ],
+)
+async def test_half_a_form_is_an_error(hooks: httpx.AsyncClient, kind: str, content: bytes) -> None:
+    response = await hooks.post("/hooks/all", content=content, headers={"content-type": kind})
+    problem(response, 400, "bad-request")
+
+
+async def test_bodies_are_limited(hooks: httpx.AsyncClient) -> None:
+    response = await hooks.post("/hooks/text", content=b"x" * 70_000, headers={"content-type": "text/plain"})
+    problem(response, 413, "body-too-large")
+
+    async def endless() -> AsyncIterator[bytes]:
+        for _ in range(49):
+            yield bytes(1024 * 1024)
+
+    for headers in (PNG, PNG | ASYNC):
+        response = await hooks.post("/hooks/image", content=endless(), headers=headers)
+        problem(response, 413, "body-too-large")
+
+
+async def test_large_media_enter_in_pieces_and_leave_whole(hooks: httpx.AsyncClient, mesh: Mesh) -> None:
+    content = bytes(range(256)) * (9 * 4096)
+    response = await hooks.post("/hooks/image", content=content, headers=PNG)
+    assert (response.content == content, response.headers["content-type"]) == (True, "image/png")
+    response = await hooks.post("/hooks/image", content=content, headers=PNG | ASYNC)
+    outputs = await mesh.attach(response.json()["run_id"]).outputs().all()
+    assert {len(one.value.content) for one in outputs} == {1024 * 1024}
+    assert [one.group.index for one in outputs if one.group] == list(range(9))
+    assert [one.group.last for one in outputs if one.group] == [False] * 8 + [True]
+
+
+async def test_the_answer_is_limited(hooks: httpx.AsyncClient, mesh: Mesh) -> None:
+    async with gateway(mesh, GatewayOptions(max_answer=10)) as small:
+        response = await small.post("/hooks/text", content="more than ten", headers={"content-type": "text/plain"})
+        problem(response, 502, "answer-too-large")
+
+
+async def test_async_requests_are_answered_with_the_run(hooks: httpx.AsyncClient, mesh: Mesh) -> None:
+    response = await hooks.post(
+        "/hooks/tag", content="a", headers={"content-type": "text/plain", "prefer": "wait=5, Respond-Async"}
+    )
+    run_id = response.json()["run_id"]
+    assert (response.status_code, response.headers["location"]) == (202, f"/v1/runs/{run_id}")
+    assert response.headers["preference-applied"] == "respond-async"
+    assert await mesh.attach(run_id).text() == "+a"
+
+
+async def test_events_are_those_of_the_run(hooks: httpx.AsyncClient) -> None:
+    headers = {"content-type": "text/plain", **EVENTS}
+    async with hooks.stream("POST", "/hooks/tag", content="a", headers=headers) as response:
+        found = [event async for event in events(response)]
+    assert (texts(found), found[-1].data["state"]) == (["+a"], "completed")
+
+
+async def test_a_failed_run_is_502_with_its_cause(hooks: httpx.AsyncClient) -> None:
+    response = await hooks.post("/hooks/fails", content="a", headers={"content-type": "text/plain"})
+    found = problem(response, 502, "node-raised")
+    assert (found["component"], found["run_id"]) == ("a", response.headers["lanemesh-run"])
+
+
+async def test_an_unknown_deployment_is_404(hooks: httpx.AsyncClient) -> None:
+    for name in ("nothing", "signed:1", "@text"):
+        response = await hooks.post(f"/hooks/{name}", content="a", headers={"content-type": "text/plain"})
+        assert (response.status_code, response.json()["title"]) in [(404, "unknown-deployment"), (400, "bad-name")]
+
+
+async def test_a_client_that_is_gone_cancels_its_run(hooks: httpx.AsyncClient, mesh: Mesh) -> None:
+    asking = asyncio.create_task(hooks.post("/hooks/hangs", content="a", headers={"content-type": "text/plain"}))
+    run_id = await started(mesh, "hangs")
+    asking.cancel()
+    assert (await mesh.attach(run_id).result()).state == "cancelled"
+
+
+async def test_an_upload_that_is_cut_cancels_its_run(hooks: httpx.AsyncClient, mesh: Mesh) -> None:
+    begun = asyncio.Event()
+
+    async def cut() -> AsyncIterator[bytes]:
+        yield bytes(9 * 1024 * 1024)
+        await started(mesh, "video")
+        begun.set()
+        await asyncio.Event().wait()
+
+    posting = asyncio.create_task(hooks.post("/hooks/video", content=cut(), headers={"content-type": "video/mp4"}))
+    await begun.wait()
+    run_id = await started(mesh, "video")
+    posting.cancel()
+    assert (await mesh.attach(run_id).result()).state == "cancelled"
+
+
+async def started(mesh: Mesh, deployment: str) -> str:
+    """The active run of a deployment, when there is one."""
+    async with asyncio.timeout(20):
+        while True:
+            found = await mesh.runs(deployment=deployment, states=["running"])
+            if found:
+                return found[0].run_id
+            await asyncio.sleep(0.01)
+
+
+def github(body: bytes, secret: str = SECRET) -> dict[str, str]:
+    return {"x-hub-signature-256": "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()}
+
+
+def standard(body: bytes, age: float = 0.0, key: bytes = b"0123456789abcdef") -> dict[str, str]:
+    sent = str(int(time.time() - age))
+    digest = hmac.new(key, f"m1.{sent}.".encode() + body, hashlib.sha256).digest()
+    signature = f"v1,bad v1,{base64.b64encode(digest).decode()}"
+    return {"webhook-id": "m1", "webhook-timestamp": sent, "webhook-signature": signature}
+
+
+@pytest.mark.parametrize("headers", [github(b"a"), standard(b"a")])
+async def test_a_signed_body_needs_no_token(mesh: Mesh, hooks: httpx.AsyncClient, headers: dict[str, str]) -> None:
+    plain = {"content-type": "text/plain"}
+    options = GatewayOptions(token="t0ken", webhook_secrets={"signed": SECRET})  # noqa: S106
+    async with gateway(mesh, options) as client:
+        assert (await client.post("/hooks/signed", content="a", headers=headers | plain)).text == "a"
+        problem(await client.post("/hooks/signed", content="b", headers=headers | plain), 401, "bad-signature")
+        problem(await client.post("/hooks/text", content="a", headers=headers | plain), 401, "unauthorized")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"authorization": "Bearer x"},
+        github(b"a", "other"),
+        {"x-hub-signature-256": "sha256="},
+        {"x-hub-signature-256": "sha256=ü".encode().decode("latin-1")},
+        standard(b"a", 301),
+        standard(b"a", -330),
+        standard(b"a", key=b"other"),
+        {**standard(b"a"), "webhook-timestamp": "soon"},
+        {name: value for name, value in standard(b"a").items() if name != "webhook-id"},
+    ],
+)
+async def test_a_wrong_signature_starts_nothing(hooks: httpx.AsyncClient, mesh: Mesh, headers: dict[str, str]) -> None:
+    before = len(await mesh.runs(deployment="signed"))
+    encoded = {name: value.encode("latin-1") for name, value in headers.items()} | {"content-type": b"text/plain"}
+    response = await hooks.post("/hooks/signed", content="a", headers=encoded)
+    problem(response, 401, "bad-signature")
+    assert len(await mesh.runs(deployment="signed")) == before
+
+
+async def test_a_key_gives_one_run_over_two_gateways(serving: Orchestrator) -> None:
+    keyed = {"content-type": "text/plain", "idempotency-key": "k1"}
+    async with (
+        Client(serving.address) as one,
+        Client(serving.address) as two,
+        gateway(one) as first,
+        gateway(two) as second,
+    ):
+        await one.deploy("tag", DEPLOYED["tag"])
+        posts = [web.post("/hooks/tag", content="a", headers=keyed | ASYNC) for web in (first, second) * 5]
+        answers = await asyncio.gather(*posts)
+        assert len({answer.json()["run_id"] for answer in answers}) == 1
+        found = await second.post("/hooks/tag", content="a", headers=keyed)
+        assert (found.text, found.headers["lanemesh-run"]) == ("+a", answers[0].json()["run_id"])
+        assert len(await one.runs(deployment="tag")) == 1
+        async with first.stream("POST", "/hooks/tag", content="a", headers=keyed | EVENTS) as response:
+            assert texts([event async for event in events(response)]) == ["+a"]
+        other = await second.post("/hooks/tag", content="b", headers=keyed)
+        problem(other, 409, "idempotency-conflict")
+        long = await second.post("/hooks/tag", content="b", headers=keyed | {"idempotency-key": "k" * 129})
+        problem(long, 400, "bad-idempotency-key")
+        await one.undeploy("tag")
