@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from lanemesh._aio.loops import misuse
 from lanemesh.channels import Channels
 from lanemesh.client.runs import Run, to_input
-from lanemesh.client.specs import Conversation, PipelineDocument, SessionId, Trace, input_list, one_or_many, run_spec
+from lanemesh.client.specs import (
+    Conversation,
+    PipelineDocument,
+    SessionId,
+    Trace,
+    input_list,
+    one_or_many,
+    run_spec,
+    wire_text,
+)
 from lanemesh.node.names import of_names
 from lanemesh.pipeline_faults import PipelineFault
 from lanemesh.rendering import rendered

@@ -24,8 +24,10 @@ class File(Node):
         await send_inputs(context, outputs, _forms, "a file")
 
 
-def _forms(value: object) -> Forms:
+def _forms(value: object, lane: str) -> Forms:
     """The value of a file for each output that can carry it."""
+    if lane == "data":
+        return {}
     match value:
         case Document():
             return {"documents": value, "text": value.content}

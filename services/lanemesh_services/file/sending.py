@@ -12,14 +12,14 @@ Forms = Mapping[str, Any]
 
 
 async def send_inputs(
-    context: Context, outputs: Outputs, forms_of: Callable[[Any], Forms], what: str, *, fallback: str = ""
+    context: Context, outputs: Outputs, forms_of: Callable[[Any, str], Forms], what: str, *, fallback: str = ""
 ) -> None:
     """Sends each input by every connected output that can carry it, or by the one that the client names.
 
     Args:
         context: that of the source.
         outputs: its outputs.
-        forms_of: returns a value for each output that can carry an input.
+        forms_of: returns a value for each output that can carry an input, from the input and its lane.
         what: a description of an input for errors, such as "a file".
         fallback: an output that carries an input only if no other one can.
 
@@ -29,7 +29,7 @@ async def send_inputs(
     async for given in context.client.inputs(context.component):
         if not given.has_value:
             continue
-        forms = forms_of(given.item.value)
+        forms = forms_of(given.item.value, given.kind)
         ports = [given.port] if given.port else [port for port in forms if port in context.connected_outputs]
         if fallback in ports and len(ports) > 1:
             ports.remove(fallback)

@@ -28,8 +28,10 @@ class Webhook(Node):
         await send_inputs(context, outputs, _forms, "an input", fallback="questions")
 
 
-def _forms(value: object) -> Forms:
+def _forms(value: object, lane: str) -> Forms:
     """The input for each output that can carry it."""
+    if lane == "data":
+        return {"data": value}
     match value:
         case Question():
             return {"questions": value}
@@ -43,4 +45,4 @@ def _forms(value: object) -> Forms:
             return {"audio": value}
         case Video():
             return {"video": value}
-    return {"data": value}
+    return {}

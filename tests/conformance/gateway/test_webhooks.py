@@ -21,6 +21,8 @@ from lanemesh_orchestrator.orchestrator import Orchestrator
 from rigs.gateways import EVENTS, events, gateway, texts
 from rigs.runs import node, pipeline
 
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
 SECRET = "whsec_" + base64.b64encode(b"0123456789abcdef").decode()
 OPTIONS = GatewayOptions(
     rate=1_000_000.0,
@@ -56,7 +58,7 @@ DEPLOYED = {
     "files": echo("image", "text", source="dropper"),
     "tag": through("tag", mark="+"),
     "hangs": through("hang"),
-    "fails": through("broken"),
+    "fails": through("fail_sync"),
 }
 
 
@@ -164,7 +166,7 @@ async def test_a_type_that_no_connected_output_carries_is_415(hooks: httpx.Async
 
 async def test_a_form_is_one_input_per_part(hooks: httpx.AsyncClient, mesh: Mesh) -> None:
     files = [
-        ("a", ("../../etc/pass\x07wd\u202e.png", b"\x89PNG", "image/png")),
+        ("a", ("../../etc/pass\u200bwd\u202e.png", b"\x89PNG", "image/png")),
         ("b", ("notes.md", b"# hi", "application/octet-stream")),
         ("c", ("C:\\x\\y.json", b"[1]", "application/json")),
     ]
@@ -245,7 +247,7 @@ async def test_events_are_those_of_the_run(hooks: httpx.AsyncClient) -> None:
 
 async def test_a_failed_run_is_502_with_its_cause(hooks: httpx.AsyncClient) -> None:
     response = await hooks.post("/hooks/fails", content="a", headers={"content-type": "text/plain"})
-    found = problem(response, 502, "node-raised")
+    found = problem(response, 502, "node-error")
     assert (found["component"], found["run_id"]) == ("a", response.headers["lanemesh-run"])
 
 

@@ -57,7 +57,7 @@ def _only_media(wholes: Sequence[Whole]) -> Media | None:
 
 def _json(value: object, accept: str) -> Response:
     if not preference(accept, JSON):
-        message = f'the outputs have no form that "{accept[:80]}" accepts. Accept {JSON}, or text/event-stream for the events of the run'
+        message = f'the outputs have no form that "{accept[:80]}" accepts. Accept {JSON}, or text/event-stream'
         raise LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason=Reason.NOT_ACCEPTABLE, message=message))
     return Json(value)
 

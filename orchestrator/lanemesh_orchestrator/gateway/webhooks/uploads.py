@@ -36,11 +36,11 @@ class Upload:
     def __init__(
         self,
         pipeline: HookPipeline,
-        type: ContentType,
+        type: ContentType,  # noqa: A002
         pieces: AsyncIterator[bytes],
         *,
         size: int,
-        max_value: int,  # noqa: A002
+        max_value: int,
     ) -> None:
         """A body.
 
