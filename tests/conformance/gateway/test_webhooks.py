@@ -7,19 +7,25 @@ import base64
 import hashlib
 import hmac
 import json
+import re
+import sys
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
+import grpc.aio
 import httpx
 import pytest
 import pytest_asyncio
 from lanemesh import Client, Mesh
+from lanemesh.faults import LanemeshError
+from lanemesh.v1 import run_pb2, run_pb2_grpc
 from lanemesh_orchestrator.gateway.options import GatewayOptions
 from lanemesh_orchestrator.orchestrator import Orchestrator
 
-from rigs.gateways import EVENTS, events, gateway, texts
-from rigs.runs import node, pipeline
+from rigs.gateways import EVENTS, events, gateway, gateway_at, texts
+from rigs.runs import NODES, node, pipeline
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -304,7 +310,7 @@ def standard(body: bytes, age: float = 0.0, key: bytes = b"0123456789abcdef") ->
 @pytest.mark.parametrize("headers", [github(b"a"), standard(b"a")])
 async def test_a_signed_body_needs_no_token(mesh: Mesh, hooks: httpx.AsyncClient, headers: dict[str, str]) -> None:
     plain = {"content-type": "text/plain"}
-    options = GatewayOptions(token="t0ken", webhook_secrets={"signed": SECRET})  # noqa: S106
+    options = GatewayOptions(token="t0ken", webhook_secrets={"signed": SECRET})
     async with gateway(mesh, options) as client:
         assert (await client.post("/hooks/signed", content="a", headers=headers | plain)).text == "a"
         problem(await client.post("/hooks/signed", content="b", headers=headers | plain), 401, "bad-signature")
@@ -328,7 +334,8 @@ async def test_a_signed_body_needs_no_token(mesh: Mesh, hooks: httpx.AsyncClient
 )
 async def test_a_wrong_signature_starts_nothing(hooks: httpx.AsyncClient, mesh: Mesh, headers: dict[str, str]) -> None:
     before = len(await mesh.runs(deployment="signed"))
-    encoded = {name: value.encode("latin-1") for name, value in headers.items()} | {"content-type": b"text/plain"}
+    sent = headers | {"content-type": "text/plain"}
+    encoded = [(name.encode(), value.encode("latin-1")) for name, value in sent.items()]
     response = await hooks.post("/hooks/signed", content="a", headers=encoded)
     problem(response, 401, "bad-signature")
     assert len(await mesh.runs(deployment="signed")) == before
@@ -356,3 +363,86 @@ async def test_a_key_gives_one_run_over_two_gateways(serving: Orchestrator) -> N
         long = await second.post("/hooks/tag", content="b", headers=keyed | {"idempotency-key": "k" * 129})
         problem(long, 400, "bad-idempotency-key")
         await one.undeploy("tag")
+
+
+async def test_a_key_is_for_detached_runs_of_one_pipeline(mesh: Mesh, serving: Orchestrator) -> None:
+    async with Client(serving.address) as client:
+        for host in (mesh, client):
+            run = await host.start(DEPLOYED["tag"], input="a", idempotency_key="k2")
+            assert (await host.start(DEPLOYED["tag"], input="a", idempotency_key="k2")).id == run.id
+            for other in (DEPLOYED["text"], {**DEPLOYED["tag"], "name": "other"}):
+                with pytest.raises(LanemeshError, match="idempotency key is that of run") as caught:
+                    await host.start(other, input="a", idempotency_key="k2")
+                assert caught.value.fault.reason == "idempotency-conflict"
+            with pytest.raises(LanemeshError, match="1 to 128 printable"):
+                await host.start(DEPLOYED["tag"], input="a", idempotency_key="a\nb")
+            assert await run.text() == "+a"
+
+
+async def test_a_key_is_free_when_its_run_is_no_longer_kept() -> None:
+    async with Mesh(nodes=[NODES]) as mesh:
+        first = await mesh.start(DEPLOYED["tag"], input="a", idempotency_key="k")
+        await first.result()
+        mesh.orchestrator.runs.find(first.id).log.discard()  # type: ignore[union-attr]
+        mesh.orchestrator.runs._forget(first.id)
+        second = await mesh.start(DEPLOYED["tag"], input="b", idempotency_key="k")
+        assert (second.id != first.id, await second.text()) == (True, "+b")
+
+
+async def test_a_run_of_its_caller_has_no_key(serving: Orchestrator) -> None:
+    spec = run_pb2.RunSpec(pipeline_json=json.dumps(DEPLOYED["tag"]), idempotency_key="k")
+    async with grpc.aio.insecure_channel(serving.address) as channel:
+        call = run_pb2_grpc.RunServiceStub(channel).Run(iter([run_pb2.RunRequest(spec=spec)]))
+        with pytest.raises(grpc.aio.AioRpcError, match="detached"):
+            async for _ in call:
+                pass
+
+
+@pytest.mark.parametrize("header", ["accept: */*", "prefer: respond-async", "idempotency-key: k3"])
+async def test_a_body_that_pauses_is_408(hooks: httpx.AsyncClient, mesh: Mesh, header: str) -> None:
+    head = f"POST /hooks/image HTTP/1.1\r\nhost: localhost\r\ncontent-type: image/png\r\n{header}\r\ncontent-length: 9\r\n\r\na"
+    async with gateway_at(mesh, GatewayOptions(body_seconds=0.2)) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(server.url.rpartition(":")[2]))
+        writer.write(head.encode())
+        assert (await reader.readline()).split()[1] == b"408"
+        assert b"body-timeout" in await reader.readuntil(b"}")
+        writer.close()
+        await writer.wait_closed()
+
+
+@pytest.mark.timing
+async def test_an_upload_of_40_mb_does_not_stay_in_memory(serving: Orchestrator) -> None:
+    program = "import sys, lanemesh_orchestrator.cli as cli; sys.exit(cli.app())"
+    words = ("gateway", "--mesh", serving.address, "--http", "0")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", program, *words, stderr=asyncio.subprocess.PIPE
+    )
+    assert process.stderr is not None
+    try:
+        url = (await process.stderr.readline()).decode().split()[-1]
+        async with Client(serving.address) as client, httpx.AsyncClient(base_url=url, timeout=60) as web:
+            await client.deploy("large", echo("video"))
+            sent = {"content-type": "video/mp4", **ASYNC}
+            first = await web.post("/hooks/large", content=bytes(1024 * 1024), headers=sent)
+            before = peak(process.pid)
+            response = await web.post("/hooks/large", content=zeros(40), headers=sent)
+            grown = peak(process.pid) - before
+            outputs = await client.attach(response.json()["run_id"]).outputs().all()
+            assert (first.status_code, sum(len(one.value.content) for one in outputs)) == (202, 40 * 1024 * 1024)
+            assert grown < 16 * 1024 * 1024
+            await client.undeploy("large")
+    finally:
+        process.terminate()
+        await process.communicate()
+
+
+async def zeros(mebibytes: int) -> AsyncIterator[bytes]:
+    for _ in range(mebibytes):
+        yield bytes(1024 * 1024)
+
+
+def peak(pid: int) -> int:
+    """The most memory that a process has had, in bytes."""
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    assert found is not None
+    return int(found[1]) * 1024

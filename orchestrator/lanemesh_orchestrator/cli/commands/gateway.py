@@ -16,7 +16,7 @@ from lanemesh.pipeline_faults import PipelineInvalid
 from lanemesh_orchestrator.cli.exits import CommandError, ExitCode, InvalidPipeline
 from lanemesh_orchestrator.cli.input.documents import parse_settings, read_pipeline
 from lanemesh_orchestrator.cli.input.hosts import HostOptions, open_host
-from lanemesh_orchestrator.cli.input.tokens import read_token
+from lanemesh_orchestrator.cli.input.tokens import read_token, read_webhook_secrets
 
 if TYPE_CHECKING:
     from lanemesh.client.run_host import RunHost
@@ -43,6 +43,8 @@ class WebOptions:
     """`--origin`: sites whose pages may call the API."""
     names: Sequence[str] = ()
     """`--name`: host names by which the gateway is reached."""
+    webhook_secrets: Path | None = None
+    """`--webhook-secrets`: the file with the secrets of webhooks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +116,9 @@ def web_server(mesh: RunHost, web: WebOptions) -> HttpServer:
         )
         raise LanemeshError(Fault(code=Code.FAILED_PRECONDITION, reason="web-missing", message=message)) from None
     token = read_token(web.token_file, TOKEN_VARIABLE)
-    options = GatewayOptions(token=token, origins=tuple(web.origins), hosts=tuple(web.names))
+    secrets = read_webhook_secrets(web.webhook_secrets)
+    origins, names = tuple(web.origins), tuple(web.names)
+    options = GatewayOptions(token=token, origins=origins, hosts=names, webhook_secrets=secrets)
     return gateway_server(mesh, web.host, web.port, options, insecure=web.insecure)
 
 

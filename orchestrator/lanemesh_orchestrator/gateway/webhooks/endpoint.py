@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from lanemesh_orchestrator.gateway.bodies import body_pieces, read_body
+from lanemesh_orchestrator.gateway.bodies import body_pieces, read_body, too_large
 from lanemesh_orchestrator.gateway.connected import while_connected
 from lanemesh_orchestrator.gateway.gateway import conversation_of, gateway_of
 from lanemesh_orchestrator.gateway.json_response import Json
@@ -49,6 +49,8 @@ async def receive(request: Request) -> Response:
     pipeline.check_body(type_)
     if body is None and key:
         body = await read_body(request, min(options.max_body, WHOLE_BYTES))
+    if body is not None and key and len(body) > WHOLE_BYTES:
+        raise too_large(WHOLE_BYTES)
     declared = request.headers.get("content-length", "")
     upload = Upload(
         pipeline,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
+from dataclasses import replace
 
 from lanemesh.codec import encode, make_item
 from lanemesh.faults import ValueRefused
@@ -139,20 +141,21 @@ async def _media(
     lane: LaneType, mime_type: str, metadata: dict[str, str] | None, pieces: AsyncIterator[bytes], size: int
 ) -> Inputs:
     """One value, or if it is larger than 8 MiB a group of pieces, of which at most 8 MiB are kept until that is known."""
-    kept = bytearray()
-    limit = PIECE_BYTES if size > WHOLE_BYTES else WHOLE_BYTES
-    group, index = "", 0
+    group, index = Group(f"upload-{secrets.token_hex(8)}", 0), 0
+    is_large, blocks, rest = size > WHOLE_BYTES, deque[bytes](), bytearray()
     async for piece in pieces:
-        kept += piece
-        while len(kept) > limit:  # so that the last piece is never empty
-            group, limit = group or f"upload-{secrets.token_hex(8)}", PIECE_BYTES
-            yield _media_input(lane, mime_type, bytes(kept[:limit]), metadata, Group(group, index))
+        rest += piece
+        while len(rest) > PIECE_BYTES:  # so that the last piece is never empty
+            blocks.append(bytes(memoryview(rest)[:PIECE_BYTES]))
+            del rest[:PIECE_BYTES]
+        is_large = is_large or len(blocks) * PIECE_BYTES + len(rest) > WHOLE_BYTES
+        while is_large and blocks:
+            yield _media_input(lane, mime_type, blocks.popleft(), metadata, replace(group, index=index))
             index += 1
-            del kept[:limit]
-    if not kept:
+    content = b"".join([*blocks, rest])
+    if not content:
         raise bad_request(f"the body of type {mime_type} is empty. Send its content")
-    last = Group(group, index, last=True) if group else None
-    yield _media_input(lane, mime_type, bytes(kept), metadata, last)
+    yield _media_input(lane, mime_type, content, metadata, replace(group, index=index, last=True) if index else None)
 
 
 def _media_input(
