@@ -79,8 +79,7 @@ async def read_body(request: Request, max_bytes: int = 0) -> bytes:
             async for piece in body_pieces(request, max_bytes or options.max_body):
                 body += piece
     except TimeoutError:
-        message = f"the body took longer than {10 * options.body_seconds:g} s. Send it faster, or in several requests"
-        raise LanemeshError(Fault(code=Code.DEADLINE_EXCEEDED, reason=Reason.BODY_TIMEOUT, message=message)) from None
+        raise too_slow(10 * options.body_seconds) from None
     return bytes(body)
 
 
@@ -143,6 +142,12 @@ def _parse(body: bytes) -> Any:
     return parse_json(text)
 
 
+def too_slow(seconds: float) -> LanemeshError:
+    """The error of a body that takes longer than its limit."""
+    message = f"the body took longer than {seconds:g} s. Send it faster, or in several requests"
+    return LanemeshError(Fault(code=Code.DEADLINE_EXCEEDED, reason=Reason.BODY_TIMEOUT, message=message))
+
+
 def too_large(max_bytes: int) -> LanemeshError:
     """The error of a body that is larger than its limit."""
     message = f"the body is larger than {max_bytes:,} bytes. Send less, or post media to a webhook"
@@ -161,4 +166,5 @@ __all__ = [
     "read_object",
     "read_query",
     "too_large",
+    "too_slow",
 ]

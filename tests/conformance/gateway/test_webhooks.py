@@ -18,7 +18,7 @@ import grpc.aio
 import httpx
 import pytest
 import pytest_asyncio
-from lanemesh import Client, Mesh
+from lanemesh import Client, Image, Mesh
 from lanemesh.faults import LanemeshError
 from lanemesh.v1 import run_pb2, run_pb2_grpc
 from lanemesh_orchestrator.gateway.options import GatewayOptions
@@ -182,6 +182,27 @@ async def test_a_form_is_one_input_per_part(hooks: httpx.AsyncClient, mesh: Mesh
     assert sorted(found) == [("data", "y.json"), ("image", "passwd.png"), ("text", ""), ("text", "notes.md")]
 
 
+async def test_several_values_of_a_target_are_a_list(hooks: httpx.AsyncClient) -> None:
+    files = [("f", ("a.json", b"[1]")), ("f", ("b.json", b"null")), ("f", ("c.json", b'"x"'))]
+    assert (await hooks.post("/hooks/data", files=files)).json() == [[1], None, "x"]
+    images = [("f", (f"{number}.png", b"%d" % number)) for number in range(2)]
+    found = (await hooks.post("/hooks/image", files=images)).json()
+    assert [base64.b64decode(one["content"]) for one in found] == [b"0", b"1"]
+    response = await hooks.post("/hooks/image", files=images, headers={"accept": "image/*"})
+    problem(response, 406, "not-acceptable")
+
+
+async def test_an_input_that_no_connected_output_carries_fails_the_run(mesh: Mesh) -> None:
+    for source, given, connected in (
+        ("webhook", 1, "text"),
+        ("webhook", "a", "data"),
+        ("file", Image("image/png", b"a"), "text"),
+    ):
+        result = await mesh.run(echo(connected, source=source), input=given).result()
+        assert result.error is not None
+        assert f"connected is {connected}." in result.error.message
+
+
 async def test_files_are_dropped_as_a_form(hooks: httpx.AsyncClient) -> None:
     response = await hooks.post("/hooks/files", files={"f": ("a.png", b"\x89", "image/png")})
     assert response.json()["image"]["mime_type"] == "image/png"
@@ -267,6 +288,26 @@ async def test_a_client_that_is_gone_cancels_its_run(hooks: httpx.AsyncClient, m
     asking = asyncio.create_task(hooks.post("/hooks/hangs", content="a", headers={"content-type": "text/plain"}))
     run_id = await started(mesh, "hangs")
     asking.cancel()
+    assert (await mesh.attach(run_id).result()).state == "cancelled"
+
+
+async def test_the_run_of_a_key_continues_without_its_client(hooks: httpx.AsyncClient, mesh: Mesh) -> None:
+    sent = {"content-type": "text/plain", "idempotency-key": "lasting"}
+    asking = asyncio.create_task(hooks.post("/hooks/hangs", content="a", headers=sent))
+    run_id = await started(mesh, "hangs")
+    asking.cancel()
+    response = await hooks.post("/hooks/hangs", content="a", headers=sent | ASYNC)
+    assert response.json()["run_id"] == run_id
+    assert (await mesh.record(run_id)).state == "running"
+    await mesh.attach(run_id).cancel()
+    response = await hooks.post("/hooks/hangs", content="a", headers=sent)
+    assert problem(response, 502, "cancelled")["run_id"] == run_id
+
+
+async def test_a_client_that_leaves_the_events_cancels_its_run(hooks: httpx.AsyncClient, mesh: Mesh) -> None:
+    headers = {"content-type": "text/plain", **EVENTS}
+    async with hooks.stream("POST", "/hooks/hangs", content="a", headers=headers) as response:
+        run_id = response.headers["location"].rpartition("/")[2]
     assert (await mesh.attach(run_id).result()).state == "cancelled"
 
 

@@ -58,6 +58,7 @@ async def receive(request: Request) -> Response:
         body_pieces(request, options.max_upload) if body is None else _once(body),
         size=int(declared) if declared.isdecimal() and len(declared) < 20 else 0,
         max_value=options.max_body,
+        seconds=10 * options.body_seconds,
     )
     if _prefers_async(request):
         return await _accepted(request, name, upload, key)

@@ -16,7 +16,7 @@ from lanemesh.v1 import run_pb2
 from lanemesh.values import Audio, Image, Media, Video
 
 from lanemesh_orchestrator.gateway.api.values import lane_input
-from lanemesh_orchestrator.gateway.bodies import parse_body, too_large
+from lanemesh_orchestrator.gateway.bodies import parse_body, too_large, too_slow
 from lanemesh_orchestrator.gateway.invalid import invalid
 from lanemesh_orchestrator.gateway.problems import bad_request
 from lanemesh_orchestrator.gateway.webhooks.forms import Part, PartEnd, form_events
@@ -43,6 +43,7 @@ class Upload:
         *,
         size: int,
         max_value: int,
+        seconds: float,
     ) -> None:
         """A body.
 
@@ -52,12 +53,14 @@ class Upload:
             pieces: its content.
             size: its size in bytes; 0: not known before its end.
             max_value: largest text or JSON value, in bytes; media are not limited by it.
+            seconds: longest time in which a text or a JSON value arrives.
         """
         self._pipeline = pipeline
         self._type = type
         self._pieces = pieces
         self._size = size
         self._max_value = max_value
+        self._seconds = seconds
         self.error: Exception | None = None
         """Why it could not be read to its end."""
         self.ended = asyncio.Event()
@@ -106,10 +109,22 @@ class Upload:
             async for one in _media(lane, type.name, metadata, pieces, size):
                 yield one
             return
-        body = await _whole(pieces, self._max_value)
+        body = await self._whole(pieces)
         envelope = Envelope(metadata=metadata) if metadata else None
         value = _text(body, type) if lane is LaneType.TEXT else await parse_body(body)
         yield lane_input(lane, value, "", "", envelope)
+
+    async def _whole(self, pieces: AsyncIterator[bytes]) -> bytes:
+        body = bytearray()
+        try:
+            async with asyncio.timeout(self._seconds):
+                async for piece in pieces:
+                    body += piece
+                    if len(body) > self._max_value:
+                        raise too_large(self._max_value)
+        except TimeoutError:
+            raise too_slow(self._seconds) from None
+        return bytes(body)
 
 
 async def _content(events: AsyncIterator[object]) -> AsyncIterator[bytes]:
@@ -119,15 +134,6 @@ async def _content(events: AsyncIterator[object]) -> AsyncIterator[bytes]:
             return
         assert isinstance(event, bytes)
         yield event
-
-
-async def _whole(pieces: AsyncIterator[bytes], limit: int) -> bytes:
-    body = bytearray()
-    async for piece in pieces:
-        body += piece
-        if len(body) > limit:
-            raise too_large(limit)
-    return bytes(body)
 
 
 def _text(body: bytes, type: ContentType) -> str:  # noqa: A002
