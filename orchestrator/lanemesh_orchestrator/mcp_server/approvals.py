@@ -28,6 +28,11 @@ SCHEMA: dict[str, Any] = {
 """What a user fills in. Accepting it without a change approves; declining it refuses."""
 
 
+def key_of(update: ApprovalUpdate) -> str:
+    """The key of an approval, by which a client answers the question about it."""
+    return f"{update.component}:{update.call_id}"
+
+
 class Approvals:
     """The approvals of a run for which its components wait, by keys for the client."""
 
@@ -37,7 +42,7 @@ class Approvals:
 
     def note(self, update: ApprovalUpdate) -> None:
         """Notes the state of an approval."""
-        key = f"{update.component}:{update.call_id}"
+        key = key_of(update)
         if update.state is ApprovalState.REQUESTED:
             self.pending[key] = update
         else:

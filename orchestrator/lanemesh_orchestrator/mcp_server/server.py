@@ -8,12 +8,11 @@ import logging
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable
-from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, cast
 
 from lanemesh._grpc.traceparent import TRACEPARENT_KEY, in_trace
-from lanemesh.client.updates import ApprovalState, ApprovalUpdate
+from lanemesh.client.updates import ApprovalUpdate
 from lanemesh.faults import LanemeshError
 from mcp.server import CacheHint, MCPServer, ServerRequestContext
 from mcp.server.mcpserver import Context
@@ -25,6 +24,7 @@ from mcp_types import (
     INTERNAL_ERROR,
     INVALID_PARAMS,
     CallToolResult,
+    ElicitResult,
     EmptyResult,
     GetPromptResult,
     InputRequiredResult,
@@ -35,10 +35,11 @@ from mcp_types import (
     UnsubscribeRequestParams,
 )
 
-from lanemesh_orchestrator.mcp_server.approvals import SCHEMA, answer, question
+from lanemesh_orchestrator.mcp_server.approvals import SCHEMA, question
 from lanemesh_orchestrator.mcp_server.calls import call, error_result
 from lanemesh_orchestrator.mcp_server.catalog import FRESH_SECONDS, Catalog
 from lanemesh_orchestrator.mcp_server.insulation import insulated
+from lanemesh_orchestrator.mcp_server.live_questions import LiveQuestions
 from lanemesh_orchestrator.mcp_server.questions import call_with_questions
 from lanemesh_orchestrator.mcp_server.tasks import TasksExtension, call_or_task, supports_tasks
 
@@ -47,6 +48,8 @@ log = logging.getLogger("lanemesh.mcp")
 if TYPE_CHECKING:
     from lanemesh.client.run_host import RunHost
     from lanemesh.client.runs import RunReader
+
+    from lanemesh_orchestrator.mcp_server.offers import Offer
 
 NAME = "lanemesh"
 """Name of the server."""
@@ -128,9 +131,14 @@ class MeshServer(MCPServer[Any]):
                 if _asks_by_results(context.request_context):
                     state, answers = context.request_state, context.input_responses or {}
                     return await insulated(call_with_questions(self._host, offer, arguments, reporter, state, answers))
-                return await insulated(call(self._host, offer, arguments, reporter))
+                return await insulated(self._call(offer, arguments, reporter))
         except LanemeshError as error:
             return error_result(error)
+
+    async def _call(self, offer: Offer, arguments: dict[str, Any], reporter: _ContextReporter) -> CallToolResult:
+        """Runs a deployed pipeline within the request, and asks the user about its approvals meanwhile."""
+        async with reporter.questions:
+            return await call(self._host, offer, arguments, reporter)
 
     async def get_prompt(
         self, name: str, arguments: dict[str, Any] | None = None, context: Context[Any, Any] | None = None
@@ -188,6 +196,8 @@ class _ContextReporter:
     def __init__(self, context: Context[Any, Any], level_of: Callable[[str], int]) -> None:
         self._context = context
         self._level_of = level_of
+        self.questions = LiveQuestions(self._ask)
+        """The questions to the user in the middle of the call; to be closed with it."""
 
     async def progress(self, done: float, message: str) -> None:
         """Sends `notifications/progress`."""
@@ -205,21 +215,20 @@ class _ContextReporter:
 
     async def approval(self, run: RunReader, update: ApprovalUpdate) -> bool:
         """Asks the user of a client before 2026-07-28, if it can ask. Otherwise another client of the mesh may decide."""
-        if update.state is not ApprovalState.REQUESTED:
-            return False
+        if self._can_ask():
+            self.questions.note(run, update)
+        return False
+
+    def _can_ask(self) -> bool:
+        """Whether the client can be asked in the middle of its call."""
         request = self._context.request_context
         capabilities = request.session.client_capabilities
-        if request.protocol_version >= "2026" or capabilities is None or capabilities.elicitation is None:
-            return False
-        seconds = (update.deadline - datetime.now(UTC)).total_seconds() if update.deadline is not None else None
-        try:
-            async with asyncio.timeout(seconds):
-                reply = await request.session.elicit_form(question(update), SCHEMA, self._context.request_id)
-        except (TimeoutError, MCPError) as error:
-            log.warning("the user of an MCP client was not asked about %s: %s", update.call_id, error)
-            return False
-        await answer(run, f"{update.component}:{update.call_id}", reply)
-        return False
+        is_old = request.protocol_version < "2026"
+        return is_old and capabilities is not None and capabilities.elicitation is not None
+
+    async def _ask(self, update: ApprovalUpdate) -> ElicitResult:
+        request = self._context.request_context
+        return await request.session.elicit_form(question(update), SCHEMA, self._context.request_id)
 
 
 def _asks_by_results(context: ServerRequestContext[Any]) -> bool:

@@ -239,15 +239,64 @@ async def test_the_user_of_a_client_decides_approvals(
     assert sorted(asked)[0] == "job_1 asks for an approval: delete file 0 (delete)"
 
 
+async def requests_of(client: Client, deployment: str, count: int) -> list[ApprovalUpdate]:
+    """The first approvals that a run of a deployment requests, once its record has them."""
+    async with asyncio.timeout(30):
+        while not (records := await client.runs(deployment=deployment)):  # noqa: ASYNC110 - nothing reports it
+            await asyncio.sleep(0.01)
+        found: list[ApprovalUpdate] = []
+        async for update in client.attach(records[0].run_id).updates():
+            if isinstance(update, ApprovalUpdate):
+                found.append(update)
+            if len(found) == count:
+                break
+    return found
+
+
+async def test_a_second_approval_is_asked_about_while_the_first_waits(place: Place) -> None:
+    second = asyncio.Event()
+
+    async def decide(context: Any, params: Any) -> ElicitResult:
+        if "file 0" in params.message:
+            await second.wait()
+        second.set()
+        return ElicitResult(action="accept", content={})
+
+    async with place.connect("legacy", elicitation_callback=decide) as client, asyncio.timeout(30):
+        assert text_of(await client.call_tool("careful-twice", {})) == "yes yes"
+
+
+@pytest.mark.parametrize(("end", "text"), [("approve", "yes"), ("cancel", "enough")])
+async def test_a_call_goes_on_while_its_user_is_asked(place: Place, end: str, text: str) -> None:
+    asked, left = asyncio.Event(), asyncio.Event()
+
+    async def decide(context: Any, params: Any) -> ElicitResult:
+        asked.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            left.set()
+        raise AssertionError
+
+    async with place.connect("legacy", elicitation_callback=decide) as client, asyncio.timeout(30):
+        calling = asyncio.create_task(client.call_tool("careful", {}))
+        await asked.wait()
+        (record,) = await place.client.runs(deployment="careful")
+        if end == "approve":
+            (request,) = await requests_of(place.client, "careful", 1)
+            await place.client.approve(record.run_id, request.call_id)
+        else:
+            await place.client.attach(record.run_id).cancel("enough")
+        assert text in text_of(await calling)
+        await left.wait()  # the question ends with the approval
+
+
 async def test_another_client_decides_where_the_user_cannot_be_asked(place: Place) -> None:
     async with place.connect() as client:
         calling = asyncio.create_task(client.call_tool("careful", {}))
-        async with asyncio.timeout(30):
-            while not (records := await place.client.runs(deployment="careful")):  # noqa: ASYNC110 - nothing reports it
-                await asyncio.sleep(0.01)
-            updates = place.client.attach(records[0].run_id).updates()
-            call_id = await anext(one.call_id async for one in updates if isinstance(one, ApprovalUpdate))
-        await place.client.approve(records[0].run_id, call_id)
+        (request,) = await requests_of(place.client, "careful", 1)
+        (record,) = await place.client.runs(deployment="careful")
+        await place.client.approve(record.run_id, request.call_id)
         assert text_of(await calling) == "yes"
 
 
