@@ -6,31 +6,17 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Any
 
-import grpc.aio
-import httpx
 import pytest
-from a2a.client import A2ACardResolver, ClientConfig, ClientFactory
-from a2a.client.client import Client as A2aClient
-from a2a.helpers.proto_helpers import new_text_message
 from a2a.types import a2a_pb2
 from a2a.utils.constants import TransportProtocol
 from a2a.utils.errors import TaskNotCancelableError, TaskNotFoundError, UnsupportedOperationError
 from lanemesh import Client
 from lanemesh_orchestrator.orchestrator import Orchestrator
 
+from rigs.a2a_mesh import GATED, NODES, agent, message, texts
 from rigs.mcp_mesh import ECHO, SCRIPT, content
 
-RIGS = Path(__file__).parents[1] / "rigs"
-GATED: dict[str, Any] = {
-    "components": [
-        {"id": "chat_1", "provider": "chat"},
-        {"id": "gated_1", "provider": "gated", "input": [{"lane": "text", "from": "chat_1"}]},
-        {"id": "out_1", "provider": "response", "input": [{"lane": "text", "from": "gated_1"}]},
-    ]
-}
 PIPELINES = {"echo": ECHO, "fails": content({"text": "before"}, {"fail": "it is broken"}), "gated": GATED}
 COMPLETED, CANCELED = a2a_pb2.TASK_STATE_COMPLETED, a2a_pb2.TASK_STATE_CANCELED
 
@@ -43,7 +29,7 @@ def binding(request: pytest.FixtureRequest) -> str:
 @asynccontextmanager
 async def served() -> AsyncIterator[tuple[str, Client]]:
     """The URL of `lanemesh a2a` for a mesh, and a client of the mesh."""
-    orchestrator = Orchestrator(embedded=True, nodes=[RIGS / "mcp_nodes.py", RIGS / "a2a_nodes.py"])
+    orchestrator = Orchestrator(embedded=True, nodes=NODES)
     await orchestrator.listen()
     words = ("a2a", f"--mesh={orchestrator.address}", "--http=0", "--grpc=0")
     process = await asyncio.create_subprocess_exec(str(SCRIPT), *words, stderr=asyncio.subprocess.PIPE)
@@ -61,32 +47,6 @@ async def served() -> AsyncIterator[tuple[str, Client]]:
         sys.stderr.write((await process.stderr.read()).decode())
         await process.wait()
         await orchestrator.close()
-
-
-@asynccontextmanager
-async def agent(url: str, name: str, binding: str, *, streaming: bool = True) -> AsyncIterator[A2aClient]:
-    """An unmodified client of an agent, made from the agent's card."""
-    async with httpx.AsyncClient() as http:
-        card = await A2ACardResolver(http, f"{url}/{name}").get_agent_card()
-        config = ClientConfig(
-            httpx_client=http,
-            streaming=streaming,
-            supported_protocol_bindings=[binding],
-            grpc_channel_factory=grpc.aio.insecure_channel,
-        )
-        client = ClientFactory(config).create(card)
-        try:
-            yield client
-        finally:
-            await client.close()
-
-
-def message(text: str) -> a2a_pb2.SendMessageRequest:
-    return a2a_pb2.SendMessageRequest(message=new_text_message(text, role=a2a_pb2.ROLE_USER))
-
-
-def texts(task: a2a_pb2.Task) -> list[str]:
-    return ["".join(part.text for part in artifact.parts) for artifact in task.artifacts]
 
 
 async def test_a_message_is_answered_and_the_task_can_be_got(binding: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 from collections.abc import AsyncIterable, Awaitable, Callable
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ from a2a.utils.constants import AGENT_CARD_WELL_KNOWN_PATH
 from lanemesh._grpc.server import GrpcServer
 from lanemesh.faults import LanemeshError
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
@@ -97,16 +98,39 @@ class A2aServer:
             if self._grpc is not None:
                 await self._grpc.stop(1.0)
 
+    def close(self) -> None:
+        """Lets `run` end, after its requests or five seconds; frees the address if it has not begun."""
+        self._server.should_exit = True
+        if not self._server.started:
+            self._socket.close()
+
     def _app(self) -> Starlette:
-        dispatcher = JsonRpcDispatcher(self._agents, context_builder=_PathContext())
+        self._dispatcher = JsonRpcDispatcher(self._agents, context_builder=_PathContext())
         return Starlette(
             routes=[
                 Route("/", self._list, methods=["GET"]),
                 Route(AGENT_CARD_WELL_KNOWN_PATH, self._only_card, methods=["GET"]),
                 Route("/{agent}" + AGENT_CARD_WELL_KNOWN_PATH, self._card, methods=["GET"]),
-                Route("/{agent}", dispatcher.handle_requests, methods=["POST"]),
+                Route("/{agent}", self._answer, methods=["POST"]),
             ]
         )
+
+    async def _answer(self, request: Request) -> Response:
+        """Answers a request by JSON-RPC. If its client disconnects before there is a response, the request is cancelled."""
+        try:
+            await request.body()  # from here on, what arrives is the end of the connection
+        except ClientDisconnect:
+            return Response(status_code=499)
+        answering = asyncio.create_task(self._dispatcher.handle_requests(request), name="A2A request")
+        leaving = asyncio.create_task(_disconnected(request), name="A2A disconnection")
+        try:
+            await asyncio.wait([answering, leaving], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            leaving.cancel()
+            if not answering.done():
+                answering.cancel()
+                await asyncio.wait([answering], timeout=GRACE_SECONDS)
+        return Response(status_code=499) if answering.cancelled() or not answering.done() else answering.result()
 
     async def _list(self, request: Request) -> Response:
         """The agents, and the URLs of their cards."""
@@ -140,6 +164,12 @@ class A2aServer:
             return JSONResponse({"error": f"there is no agent {name[:80]!r}; {self.url}/ lists the agents"}, 404)
         card = card_of(offer, self.url, self.grpc_address, token=bool(self._token))
         return JSONResponse(agent_card_to_dict(card))
+
+
+async def _disconnected(request: Request) -> None:
+    """Returns when the client has disconnected."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 class _PathContext(DefaultServerCallContextBuilder):
