@@ -37,7 +37,7 @@ NOT_NEEDED = (
     "lanemesh.node.firing.join_taking",
     "lanemesh.server.isolation.parent",
     "lanemesh.testing",
-    "lanemesh_orchestrator.cli.output.json_updates",
+    "lanemesh_orchestrator.update_json",
     "lanemesh_orchestrator.pipeline.drawing",
     "lanemesh_orchestrator.scheduling.spread",
     "lanemesh_services.agent",

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
-import uvicorn
 from a2a.server.context import ServerCallContext
 from a2a.server.request_handlers import GrpcHandler
 from a2a.server.request_handlers.response_helpers import agent_card_to_dict
@@ -26,8 +25,10 @@ from starlette.routing import Route
 
 from lanemesh_orchestrator.a2a_server.cards import card_of
 from lanemesh_orchestrator.a2a_server.handler import AGENT_KEY, MeshAgents
+from lanemesh_orchestrator.http_server.address import require_private
+from lanemesh_orchestrator.http_server.server import HttpServer
+from lanemesh_orchestrator.http_server.tokens import TokenGuard
 from lanemesh_orchestrator.mcp_server.catalog import Catalog
-from lanemesh_orchestrator.mcp_server.http import GRACE_SECONDS, MAX_REQUESTS, TokenGuard, bound_socket, open_to_all
 
 if TYPE_CHECKING:
     from lanemesh.client.run_host import RunHost
@@ -62,29 +63,17 @@ class A2aServer:
         Raises:
             LanemeshError: an address is in use or invalid, or not loopback while there is neither a token nor `insecure`.
         """
-        from lanemesh._grpc.connections import is_loopback
-
-        if not (token or insecure or is_loopback(host)):
-            raise open_to_all(host)
+        require_private(host, token, insecure=insecure)
         self._catalog = Catalog(client)
         self._agents = MeshAgents(client, self._catalog)
         self._token = token
+        app = self._app()
+        self._http = HttpServer(TokenGuard(app, token) if token else app, host, port, token=token, insecure=insecure)
+        self.url = self._http.url
+        """URL of the HTTP server."""
         self._grpc = GrpcServer(host, grpc_port, insecure=True) if grpc_port is not None else None
         self.grpc_address = self._grpc.address if self._grpc is not None else ""
         """Address of the gRPC server; empty: there is none."""
-        self._socket = bound_socket(host, port)
-        shown = f"[{host}]" if ":" in host else host
-        self.url = f"http://{shown}:{self._socket.getsockname()[1]}"
-        """URL of the HTTP server."""
-        app: Any = self._app()
-        config = uvicorn.Config(
-            TokenGuard(app, token) if token else app,
-            log_config=None,
-            access_log=False,
-            limit_concurrency=MAX_REQUESTS,
-            timeout_graceful_shutdown=GRACE_SECONDS,
-        )
-        self._server = uvicorn.Server(config)
 
     async def run(self) -> None:
         """Serves until a signal."""
@@ -93,7 +82,7 @@ class A2aServer:
             a2a_pb2_grpc.add_A2AServiceServicer_to_server(handler, self._grpc.server)  # type: ignore[no-untyped-call]
             await self._grpc.start([SERVICE])
         try:
-            await self._server.serve(sockets=[self._socket])
+            await self._http.run()
         finally:
             if self._grpc is not None:
                 await self._grpc.stop(1.0)

@@ -36,6 +36,7 @@ from lanemesh_orchestrator.cli.options import (
     command,
     host_options,
 )
+from lanemesh_orchestrator.cli.web_app import web_app
 
 typer_app = typer.Typer(
     name="lanemesh",
@@ -49,6 +50,7 @@ env_app = typer.Typer(help="Manage the Python environments of services.", no_arg
 models_app = typer.Typer(help="Manage named language models.", no_args_is_help=True)
 gpu_app = typer.Typer(help="Run and inspect the GPU arbiter, which leases GPUs to components.", no_args_is_help=True)
 typer_app.add_typer(mesh_app)
+typer_app.add_typer(web_app)
 typer_app.add_typer(tools_app, name="tools")
 typer_app.add_typer(models_app, name="models")
 typer_app.add_typer(env_app, name="env")

@@ -14,7 +14,7 @@ from lanemesh import Client
 from lanemesh.client.updates import ApprovalUpdate, RunState
 from lanemesh.faults import LanemeshError
 from lanemesh_orchestrator.mcp_server.additions import add_from
-from lanemesh_orchestrator.mcp_server.http import HttpServer
+from lanemesh_orchestrator.mcp_server.http import mcp_http_server
 from lanemesh_orchestrator.mcp_server.server import MeshServer
 from mcp.client import Client as McpClient
 from mcp.shared.exceptions import MCPError
@@ -351,15 +351,15 @@ async def test_a_bad_file_of_additions_is_refused(place: Place, tmp_path: Path, 
 
 async def test_an_open_address_needs_a_token(place: Place) -> None:
     with pytest.raises(LanemeshError, match="Give --token-file, or --insecure") as caught:
-        HttpServer(place.server, "0.0.0.0", 0)
+        mcp_http_server(place.server, "0.0.0.0", 0)
     assert caught.value.fault.reason == "insecure"
 
 
 async def test_a_port_in_use_is_named(place: Place) -> None:
-    first = HttpServer(place.server, "127.0.0.1", 0)
+    first = mcp_http_server(place.server, "127.0.0.1", 0)
     port = int(first.url.rpartition(":")[2].partition("/")[0])
     with pytest.raises(LanemeshError, match=f"cannot listen on 127.0.0.1:{port}"):
-        HttpServer(place.server, "127.0.0.1", port)
+        mcp_http_server(place.server, "127.0.0.1", port)
     first.close()
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from lanemesh.client.results import RunResult
 from lanemesh.client.updates import ApprovalState, ApprovalUpdate, RunState, ToolProgressUpdate, ToolResultUpdate
-from lanemesh_orchestrator.mcp_server.http import HttpServer
+from lanemesh_orchestrator.mcp_server.http import mcp_http_server
 from lanemesh_orchestrator.mesh import Mesh
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
@@ -71,7 +71,7 @@ async def calls(
 @asynccontextmanager
 async def over_http(server: MCPServer[Any], token: str = "") -> AsyncIterator[str]:
     """The URL of a server in this process."""
-    http = HttpServer(server, "127.0.0.1", 0, token)
+    http = mcp_http_server(server, "127.0.0.1", 0, token)
     serving = asyncio.create_task(http.run())
     try:
         yield http.url

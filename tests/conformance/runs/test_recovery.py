@@ -18,12 +18,12 @@ from lanemesh.client.runs import Run, wire_updates
 from lanemesh.client.updates import OutputUpdate
 from lanemesh.text_outputs import each_update
 from lanemesh.v1 import run_pb2, update_pb2
-from lanemesh_orchestrator.cli.output.json_updates import to_json
 from lanemesh_orchestrator.cli.output.live_model import LiveModel
 from lanemesh_orchestrator.cli.output.render import node_line
 from lanemesh_orchestrator.cli.output.run_history import RunHistory
 from lanemesh_orchestrator.runs import phases
 from lanemesh_orchestrator.runs.host_connection import GrpcConnection
+from lanemesh_orchestrator.update_json import to_json
 
 from endings import lasting
 from rigs.replicas import Replicas, details, replicas

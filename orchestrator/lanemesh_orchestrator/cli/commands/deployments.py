@@ -21,7 +21,7 @@ from lanemesh_orchestrator.cli.input.encoding import json_text
 from lanemesh_orchestrator.cli.input.hosts import check_address
 from lanemesh_orchestrator.cli.interrupts import Interrupts
 from lanemesh_orchestrator.cli.output.errors import report
-from lanemesh_orchestrator.cli.output.json_updates import time_json
+from lanemesh_orchestrator.update_json import time_json
 
 _T = TypeVar("_T")
 

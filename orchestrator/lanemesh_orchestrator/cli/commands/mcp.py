@@ -57,9 +57,9 @@ def mcp(options: McpOptions) -> ExitCode:
             if options.port is None:
                 await server.run_stdio_async()
                 return
-            from lanemesh_orchestrator.mcp_server.http import HttpServer
+            from lanemesh_orchestrator.mcp_server.http import mcp_http_server
 
-            http = HttpServer(server, options.host, options.port, token, insecure=options.insecure)
+            http = mcp_http_server(server, options.host, options.port, token, insecure=options.insecure)
             print(f"MCP server at {http.url}", file=sys.stderr, flush=True)
             await http.run()
 

@@ -17,7 +17,7 @@ from lanemesh_orchestrator.cli.input.encoding import json_text
 from lanemesh_orchestrator.cli.input.hosts import HostOptions, open_host
 from lanemesh_orchestrator.cli.interrupts import Interrupts
 from lanemesh_orchestrator.cli.output.errors import report
-from lanemesh_orchestrator.cli.output.json_updates import fault_json, time_json
+from lanemesh_orchestrator.update_json import fault_json, time_json
 
 if TYPE_CHECKING:
     from lanemesh.client.records import RunRecord

@@ -20,11 +20,11 @@ from lanemesh_orchestrator.cli.input.encoding import json_text
 from lanemesh_orchestrator.cli.input.hosts import HostOptions
 from lanemesh_orchestrator.cli.output.errors import render_failure, report
 from lanemesh_orchestrator.cli.output.files import parse_outputs
-from lanemesh_orchestrator.cli.output.json_updates import to_json
 from lanemesh_orchestrator.cli.output.printer import Printer
 from lanemesh_orchestrator.cli.output.render import trace_line
 from lanemesh_orchestrator.cli.output.run_history import RunHistory
 from lanemesh_orchestrator.cli.output.streams import Streams
+from lanemesh_orchestrator.update_json import to_json
 
 if TYPE_CHECKING:
     from lanemesh.client.records import RunRecord

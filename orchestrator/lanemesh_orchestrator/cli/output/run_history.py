@@ -10,16 +10,6 @@ from typing import Any
 from lanemesh.times import seconds_of
 from lanemesh.v1 import update_pb2
 
-from lanemesh_orchestrator.cli.output.json_updates import (
-    approval_json,
-    edge_json,
-    helper_json,
-    input_json,
-    node_json,
-    placement_json,
-    to_json,
-    trace_json,
-)
 from lanemesh_orchestrator.cli.output.render import (
     approval_line,
     helper_line,
@@ -29,6 +19,16 @@ from lanemesh_orchestrator.cli.output.render import (
     trace_line,
 )
 from lanemesh_orchestrator.pipeline.drawing import draw_shapes
+from lanemesh_orchestrator.update_json import (
+    approval_json,
+    edge_json,
+    helper_json,
+    input_json,
+    node_json,
+    placement_json,
+    to_json,
+    trace_json,
+)
 
 MAX_EVENTS = 200
 """Maximum number of kept log messages and tool calls of one run; the latest."""

@@ -41,7 +41,7 @@ class View(Protocol):
 
 
 class JsonView:
-    """One update per line on standard output; see `json_updates`."""
+    """One update per line on standard output; see `update_json`."""
 
     def __init__(self, streams: Streams, printer: Printer) -> None:
         self._streams = streams
@@ -49,7 +49,7 @@ class JsonView:
 
     def show(self, update: update_pb2.Update) -> None:
         """Prints the update; media goes to its file first, if it has one."""
-        from lanemesh_orchestrator.cli.output.json_updates import to_line
+        from lanemesh_orchestrator.cli.output.json_lines import to_line
 
         file = self._printer.write_media(update.output) if update.WhichOneof("kind") == "output" else ""
         self._streams.out(to_line(update, file=file))

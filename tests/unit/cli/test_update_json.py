@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from lanemesh.faults import Code, Fault
 from lanemesh.v1 import control_pb2, lane_pb2, update_pb2
-from lanemesh_orchestrator.cli.output.json_updates import to_json, to_line
+from lanemesh_orchestrator.cli.output.json_lines import to_line
+from lanemesh_orchestrator.update_json import to_json
 
 from unit.cli.updates import output
 

@@ -1,4 +1,4 @@
-"""Updates as flat JSON objects, one per line: the output of `--json`.
+"""Updates as flat JSON objects: the lines of `--json`, and the events of the gateway.
 
 Every object has `sequence` (from 1, without gaps), `time` (RFC 3339, UTC) and `update`, its kind. By kind:
 
@@ -32,14 +32,7 @@ from lanemesh.faults import Fault
 from lanemesh.times import seconds_of
 from lanemesh.v1 import fault_pb2, lane_pb2, update_pb2
 
-from lanemesh_orchestrator.cli.input.encoding import json_text
-
 Flat = dict[str, Any]
-
-
-def to_line(update: update_pb2.Update, *, file: str = "") -> str:
-    """An update as one line of JSON, with its newline. `file` is where the content of a media output was written."""
-    return json_text(to_json(update, file=file)) + "\n"
 
 
 def to_json(update: update_pb2.Update, *, file: str = "") -> Flat:

@@ -1,0 +1,134 @@
+"""`lanemesh gateway` and `lanemesh up`: a mesh, or pipelines of one's own, on the web."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.pipeline_faults import PipelineInvalid
+
+from lanemesh_orchestrator.cli.exits import CommandError, ExitCode, InvalidPipeline
+from lanemesh_orchestrator.cli.input.documents import parse_settings, read_pipeline
+from lanemesh_orchestrator.cli.input.hosts import HostOptions, open_host
+from lanemesh_orchestrator.cli.input.tokens import read_token
+
+if TYPE_CHECKING:
+    from lanemesh.client.run_host import RunHost
+
+    from lanemesh_orchestrator.http_server.server import HttpServer
+
+TOKEN_VARIABLE = "LANEMESH_HTTP_TOKEN"  # the name of a variable
+"""The environment variable with the token of the HTTP server."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebOptions:
+    """Where a gateway listens, and whom it serves."""
+
+    port: int = 8080
+    """`--http`; 0: any free port."""
+    host: str = "127.0.0.1"
+    """`--host`."""
+    token_file: Path | None = None
+    """`--token-file`."""
+    insecure: bool = False
+    """`--insecure`."""
+    origins: Sequence[str] = ()
+    """`--origin`: sites whose pages may call the API."""
+    names: Sequence[str] = ()
+    """`--name`: host names by which the gateway is reached."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpOptions:
+    """The options of `lanemesh up`."""
+
+    pipes: Sequence[str]
+    """Files of pipelines."""
+    settings: Sequence[str] = ()
+    """`--set`, for a single pipeline."""
+    host: HostOptions = field(default_factory=HostOptions)
+    """`--spread`, `--nodes`, `--store`."""
+    web: WebOptions = field(default_factory=WebOptions)
+    """Where it listens."""
+
+
+def gateway(mesh: HostOptions, web: WebOptions) -> ExitCode:
+    """Serves a mesh elsewhere until SIGTERM or Ctrl-C."""
+
+    async def serve() -> None:
+        async with open_host(mesh) as client:
+            server = web_server(client, web)
+            print(f"gateway of {mesh.mesh}: {server.url}", file=sys.stderr, flush=True)
+            await server.run()
+
+    asyncio.run(serve())
+    return ExitCode.COMPLETED
+
+
+def up(options: UpOptions) -> ExitCode:
+    """Deploys pipelines on a mesh of this process, and serves them until SIGTERM or Ctrl-C."""
+    if options.settings and len(options.pipes) > 1:
+        raise CommandError("--set is for one pipeline. Give one pipeline, or no --set.")
+    settings = parse_settings(options.settings)
+    pipelines = {deployment_name(pipe): read_pipeline(pipe) for pipe in options.pipes}
+    if len(pipelines) < len(options.pipes):
+        raise CommandError(
+            "Two of these files have the same name, which would be that of both deployments. Rename one."
+        )
+
+    async def serve() -> None:
+        async with open_host(options.host) as mesh:
+            server = web_server(mesh, options.web)
+            for name, pipeline in pipelines.items():
+                try:
+                    await mesh.deploy(name, pipeline.document, settings=settings, variables=pipeline.variables)
+                except PipelineInvalid as error:
+                    server.close()
+                    raise InvalidPipeline(pipeline.name, pipeline.text, error.faults) from None
+                except BaseException:
+                    server.close()
+                    raise
+            print(addresses(server.url, list(pipelines)), flush=True)
+            await server.run()
+
+    asyncio.run(serve())
+    return ExitCode.COMPLETED
+
+
+def web_server(mesh: RunHost, web: WebOptions) -> HttpServer:
+    """The HTTP server of a gateway. Raises LanemeshError if the address cannot be used, or a library is missing."""
+    try:
+        from lanemesh_orchestrator.gateway.options import GatewayOptions
+        from lanemesh_orchestrator.gateway.server import gateway_server
+    except ImportError as error:
+        message = (
+            f"The gateway needs Python libraries that cannot be imported ({error}). "
+            "Install them with: pip install 'lanemesh[web]'"
+        )
+        raise LanemeshError(Fault(code=Code.FAILED_PRECONDITION, reason="web-missing", message=message)) from None
+    token = read_token(web.token_file, TOKEN_VARIABLE)
+    options = GatewayOptions(token=token, origins=tuple(web.origins), hosts=tuple(web.names))
+    return gateway_server(mesh, web.host, web.port, options, insecure=web.insecure)
+
+
+def deployment_name(pipe: str) -> str:
+    """The name under which the pipeline of a file is deployed: that of the file, in the characters of a name."""
+    name = re.sub(r"[^a-z0-9]+", "-", Path(pipe).stem.lower()).strip("-")[:63]
+    return name or "pipeline"
+
+
+def addresses(url: str, names: Sequence[str]) -> str:
+    """Where the served pipelines are, for display."""
+    lines = [
+        f"page    {url}/",
+        f"API     {url}/v1/openapi.json",
+        f"OpenAI  {url}/v1 as base URL, models: {', '.join(names)}",
+    ]
+    return "\n".join(lines)

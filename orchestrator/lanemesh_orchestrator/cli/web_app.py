@@ -1,0 +1,108 @@
+"""Commands for the web: `up` and `gateway`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lanemesh_orchestrator.cli.exits import ExitCode
+from lanemesh_orchestrator.cli.options import (
+    NO_MESH,
+    Debug,
+    Host,
+    Log,
+    Mesh,
+    Nodes,
+    Settings,
+    SpreadTo,
+    Store,
+    command,
+    host_options,
+    mesh_address,
+)
+
+web_app = typer.Typer()
+
+HttpPort = Annotated[
+    int, typer.Option("--http", metavar="PORT", min=0, max=65_535, help="Port to listen on; 0: any free one.")
+]
+TokenFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--token-file",
+        metavar="FILE",
+        help="Require the token in this file of clients; default: that of LANEMESH_HTTP_TOKEN, if it is set.",
+    ),
+]
+OpenToAll = Annotated[bool, typer.Option("--insecure", help="Allow an address other than loopback without a token.")]
+Origins = Annotated[
+    list[str] | None,
+    typer.Option("--origin", metavar="URL", help="Let pages of this site call the API. Can be repeated."),
+]
+HostNames = Annotated[
+    list[str] | None,
+    typer.Option("--host-name", metavar="NAME", help="Serve requests for this host name. Can be repeated."),
+]
+
+
+@web_app.command()
+@command
+def up(
+    pipes: Annotated[list[str], typer.Argument(metavar="PIPE...", help="Pipelines: .pipe files.", show_default=False)],
+    http: HttpPort = 8080,
+    host: Host = "127.0.0.1",
+    token_file: TokenFile = None,
+    insecure: OpenToAll = False,
+    origins: Origins = None,
+    host_names: HostNames = None,
+    settings: Settings = None,
+    spread: SpreadTo = None,
+    nodes: Nodes = None,
+    store: Store = None,
+    debug: Debug = False,
+    log_level: Log = None,
+) -> ExitCode:
+    """Serve pipelines in this process with a web page, an HTTP API and an OpenAI-compatible API."""
+    from lanemesh_orchestrator.cli.commands.gateway import UpOptions, WebOptions
+    from lanemesh_orchestrator.cli.commands.gateway import up as serve_pipelines
+
+    web = WebOptions(
+        port=http,
+        host=host,
+        token_file=token_file,
+        insecure=insecure,
+        origins=origins or (),
+        names=host_names or (),
+    )
+    here = host_options(spread, NO_MESH, nodes, pipes[0], store=store)
+    return serve_pipelines(UpOptions(pipes=pipes, settings=settings or (), host=here, web=web))
+
+
+@web_app.command()
+@command
+def gateway(
+    mesh: Mesh = None,
+    http: HttpPort = 8080,
+    host: Host = "127.0.0.1",
+    token_file: TokenFile = None,
+    insecure: OpenToAll = False,
+    origins: Origins = None,
+    host_names: HostNames = None,
+    debug: Debug = False,
+    log_level: Log = None,
+) -> ExitCode:
+    """Serve a mesh on the web: its page, an HTTP API and an OpenAI-compatible API. Several gateways may serve one mesh."""
+    from lanemesh_orchestrator.cli.commands.gateway import WebOptions
+    from lanemesh_orchestrator.cli.commands.gateway import gateway as serve_mesh
+
+    web = WebOptions(
+        port=http,
+        host=host,
+        token_file=token_file,
+        insecure=insecure,
+        origins=origins or (),
+        names=host_names or (),
+    )
+    return serve_mesh(host_options(None, mesh_address(mesh), None), web)

@@ -1,0 +1,1 @@
+"""The HTTP API under /v1: runs, deployments, node types, servers and channels."""

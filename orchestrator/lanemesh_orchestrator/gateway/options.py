@@ -1,0 +1,29 @@
+"""The options of a gateway."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayOptions:
+    """What a gateway permits, and its limits."""
+
+    token: str = ""
+    """What each request has to send as `Authorization: Bearer TOKEN`; empty: nothing."""
+    origins: tuple[str, ...] = ()
+    """Origins of other sites, such as "https://app.example", whose pages may call the API."""
+    hosts: tuple[str, ...] = ()
+    """Names by which clients reach the gateway, besides addresses and localhost. Requests for other names are rejected."""
+    max_body: int = 16 * 1024 * 1024
+    """Largest body of a request of the API, in bytes."""
+    max_upload: int = 1024 * 1024 * 1024
+    """Largest upload to a webhook or a dropper, in bytes."""
+    body_seconds: float = 60.0
+    """How long a request may send nothing of its body, in seconds."""
+    max_requests: int = 2_000
+    """Most requests, event streams and WebSockets at once, of all callers."""
+    max_requests_per_token: int = 1_000
+    """Most of them at once of one token, or of one address without a token."""
+    rate: float = 200.0
+    """Most requests a second of one token or address; short bursts of 5 seconds of them are served."""
