@@ -204,7 +204,8 @@ class Mesh:
         variables: Mapping[str, str] | None = None,
         session: str = "",
     ) -> DetachedRun:
-        """Starts a detached run, which ends with the mesh at the latest. The arguments are those of `run`, except:
+        """Starts a detached run, which ends with the mesh at the latest. If the caller is cancelled before it has the run,
+        the run is cancelled. The arguments are those of `run`, except:
 
         Args:
             inputs: all values at once; `push` adds more if `open_input` is set.
@@ -217,7 +218,11 @@ class Mesh:
         spec = run_spec(pipeline, settings, trace=trace, variables=variables, session=session)
         graph, options = await self._prepare(spec, self._folder_of(pipeline), timeout)
         run = self.orchestrator.runs.start_detached(graph, given, options, open_input=open_input)
-        await run.log.begun()
+        try:
+            await run.log.begun()
+        except asyncio.CancelledError:
+            run.cancel("its caller left before it had the run")
+            raise
         return self.attach(run.id)
 
     def attach(self, run_id: str, from_sequence: int = 1) -> DetachedRun:

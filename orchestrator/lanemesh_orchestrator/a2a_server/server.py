@@ -26,7 +26,7 @@ from starlette.routing import Route
 from lanemesh_orchestrator.a2a_server.cards import card_of
 from lanemesh_orchestrator.a2a_server.handler import AGENT_KEY, MeshAgents
 from lanemesh_orchestrator.http_server.address import require_private
-from lanemesh_orchestrator.http_server.server import HttpServer
+from lanemesh_orchestrator.http_server.server import GRACE_SECONDS, HttpServer
 from lanemesh_orchestrator.http_server.tokens import TokenGuard
 from lanemesh_orchestrator.mcp_server.catalog import Catalog
 
@@ -89,9 +89,7 @@ class A2aServer:
 
     def close(self) -> None:
         """Lets `run` end, after its requests or five seconds; frees the address if it has not begun."""
-        self._server.should_exit = True
-        if not self._server.started:
-            self._socket.close()
+        self._http.close()
 
     def _app(self) -> Starlette:
         self._dispatcher = JsonRpcDispatcher(self._agents, context_builder=_PathContext())
