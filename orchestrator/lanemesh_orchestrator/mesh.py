@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from lanemesh._aio.loops import misuse
+from lanemesh._grpc.run_depth import RUN_DEPTH
 from lanemesh.channels import Channels
 from lanemesh.client.runs import Run, to_input
 from lanemesh.client.specs import PipelineDocument, Trace, input_list, one_or_many, run_spec
@@ -345,7 +346,7 @@ class Mesh:
         """
         from lanemesh.client.tools import decode_tools
 
-        return decode_tools(await self.orchestrator.tools.list(deployment))
+        return decode_tools(await self.orchestrator.tools.list(deployment, depth=RUN_DEPTH.get()))
 
     async def call_tool(
         self,
@@ -377,7 +378,8 @@ class Mesh:
         from lanemesh.client.tools import result_of, tool_request
 
         request = tool_request(name, arguments, timeout)
-        return await result_of(self.orchestrator.tools.call(deployment, request), name, on_progress)
+        pieces = self.orchestrator.tools.call(deployment, request, depth=RUN_DEPTH.get())
+        return await result_of(pieces, name, on_progress)
 
     async def node_types(self, names: Collection[str] | None = None) -> list[NodeTypeInfo]:
         """The available node types, in alphabetical order; with `names` only those with one of these names or aliases."""

@@ -249,6 +249,8 @@ class Orchestrator:
 
     async def close_runs(self) -> None:
         """Cancels all runs, and releases all preloaded pipelines."""
+        if self._tools is not None:
+            await self._tools.close()
         if self._deployments is not None:
             await self._deployments.close()
         await self.runs.close()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from lanemesh import ToolContext, ToolNode, tool
+from lanemesh import Invokes, ToolCall, ToolContext, ToolNode, ToolResult, tool
 
 
 class Weather(ToolNode):
@@ -46,3 +46,31 @@ class Archive(ToolNode):
     def forecast(self, city: str) -> str:
         """Returns a forecast of the past."""
         return f"it rained in {city}"
+
+
+class Forwarder(ToolNode):
+    """A tool that calls the tool of its own name among its helpers."""
+
+    invokes: ClassVar = (Invokes("tool"),)
+
+    @tool
+    async def forward(self, context: ToolContext) -> Any:
+        """Calls itself."""
+        call = ToolCall("1", "forward", "{}")
+        async for event in context.node.tools.stream(call):
+            if isinstance(event, ToolResult):
+                return event.value
+        return None
+
+
+LISTING = asyncio.Event()
+"""Set when `Silent` is asked for its tools."""
+
+
+class Silent(ToolNode):
+    """A helper that never lists its tools."""
+
+    async def list_tools(self, context: Any) -> Any:
+        """Waits."""
+        LISTING.set()
+        await asyncio.Event().wait()
