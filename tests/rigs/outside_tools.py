@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 from typing import Any, ClassVar
 
-from lanemesh import Invokes, ToolCall, ToolContext, ToolNode, ToolResult, tool
+from lanemesh import Document, Image, Invokes, ToolCall, ToolContext, ToolNode, ToolResult, tool
 
 
 class Weather(ToolNode):
@@ -63,14 +63,18 @@ class Forwarder(ToolNode):
         return None
 
 
-LISTING = asyncio.Event()
-"""Set when `Silent` is asked for its tools."""
-
-
 class Silent(ToolNode):
     """A helper that never lists its tools."""
 
     async def list_tools(self, context: Any) -> Any:
         """Waits."""
-        LISTING.set()
         await asyncio.Event().wait()
+
+
+class Camera(ToolNode):
+    """A tool whose result has parts."""
+
+    @tool
+    def picture(self, of: str) -> list[Any]:
+        """Takes a picture, and describes it."""
+        return [Image("image/png", b"pixels"), Document(f"A picture of {of}", source="camera://1")]
