@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,7 @@ from lanemesh_orchestrator.a2a_server.artifacts import Artifacts, within
 from lanemesh_orchestrator.a2a_server.contents import MAX_CONTENT_BYTES, TaskContents
 from lanemesh_orchestrator.a2a_server.events import Event, events_of, new_task, state_of
 from lanemesh_orchestrator.a2a_server.inputs import inputs_of
-from lanemesh_orchestrator.a2a_server.not_offered import WithoutExtras
+from lanemesh_orchestrator.a2a_server.not_offered import WithoutPush
 from lanemesh_orchestrator.a2a_server.tasks import READ_SECONDS, TaskReader
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from lanemesh.client.run_host import RunHost
 
     from lanemesh_orchestrator.mcp_server.catalog import Catalog
+    from lanemesh_orchestrator.mcp_server.offers import Offer
 
 AGENT_KEY = "agent"
 """Key in the state of a call: the agent that the path of an HTTP request names."""
@@ -51,13 +52,14 @@ MAX_CONTEXTS = 10_000
 """Most tasks whose context ids are kept; those of older tasks are their task ids."""
 
 
-class MeshAgents(WithoutExtras):
+class MeshAgents(WithoutPush):
     """The deployed pipelines of a mesh as agents. A request names its agent by the path of its URL, or by its tenant."""
 
-    def __init__(self, host: RunHost, catalog: Catalog) -> None:
-        """`catalog` has the deployed pipelines of the mesh `host`."""
+    def __init__(self, host: RunHost, catalog: Catalog, card: Callable[[Offer], a2a_pb2.AgentCard]) -> None:
+        """`catalog` has the deployed pipelines of the mesh `host`; `card` makes the agent card of one."""
         self._host = host
         self._catalog = catalog
+        self._card = card
         self._reader = TaskReader(host)
         self._contexts: OrderedDict[str, str] = OrderedDict()
 
@@ -172,6 +174,21 @@ class MeshAgents(WithoutExtras):
             response.next_page_token = str(start + len(response.tasks))
         return response
 
+    async def on_get_extended_agent_card(
+        self, params: a2a_pb2.GetExtendedAgentCardRequest, context: ServerCallContext
+    ) -> a2a_pb2.AgentCard:
+        """The card of an agent, for clients without HTTP."""
+        with a2a_errors():
+            return self._card(await self._offer(context))
+
+    async def _offer(self, context: ServerCallContext) -> Offer:
+        """The deployed pipeline that a call names. Raises InvalidParamsError if there is none."""
+        name = _agent(context)
+        offer = (await self._catalog.offers()).get(name)
+        if offer is None:
+            raise InvalidParamsError(message=f'there is no agent "{name[:80]}"')
+        return offer
+
     async def _start(self, message: a2a_pb2.Message, context: ServerCallContext) -> tuple[DetachedRun, str]:
         """Starts a run for a message. Returns it with its context, which is the session of the run."""
         if message.task_id:
@@ -182,13 +199,10 @@ class MeshAgents(WithoutExtras):
             )
         context_id = message.context_id or secrets.token_hex(16)
         with a2a_errors():
-            name = _agent(context)
-            offer = (await self._catalog.offers()).get(name)
-            if offer is None:
-                raise InvalidParamsError(message=f'there is no agent "{name[:80]}"')
+            offer = await self._offer(context)
             is_fed = bool(offer.arguments) or offer.form is not None  # otherwise a message only starts it
             inputs = inputs_of(message) if is_fed else []
-            run = await self._host.start(Deployed(name), inputs=inputs, session=context_id)
+            run = await self._host.start(Deployed(offer.name), inputs=inputs, session=context_id)
         self._contexts[run.id] = context_id
         if len(self._contexts) > MAX_CONTEXTS:
             self._contexts.popitem(last=False)

@@ -1,4 +1,4 @@
-"""The methods of the protocol that are not offered: push notifications and extended cards."""
+"""The methods of the protocol that are not offered: push notifications."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import NoReturn
 from a2a.server.context import ServerCallContext
 from a2a.server.request_handlers.request_handler import RequestHandler
 from a2a.types import a2a_pb2
-from a2a.utils.errors import ExtendedAgentCardNotConfiguredError, PushNotificationNotSupportedError
+from a2a.utils.errors import PushNotificationNotSupportedError
 
 
-class WithoutExtras(RequestHandler):
+class WithoutPush(RequestHandler):
     """Answers each of them with the error of the protocol."""
 
     async def on_create_task_push_notification_config(
@@ -36,12 +36,6 @@ class WithoutExtras(RequestHandler):
     ) -> None:
         """Not supported."""
         _no_push()
-
-    async def on_get_extended_agent_card(
-        self, params: a2a_pb2.GetExtendedAgentCardRequest, context: ServerCallContext
-    ) -> a2a_pb2.AgentCard:
-        """There is none."""
-        raise ExtendedAgentCardNotConfiguredError
 
 
 def _no_push() -> NoReturn:

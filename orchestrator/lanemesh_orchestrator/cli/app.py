@@ -306,6 +306,9 @@ def serve(
         Path | None,
         typer.Option("--variables-file", metavar="FILE", help="The same for the NAME=VALUE lines of a file."),
     ] = None,
+    a2a: Annotated[
+        bool, typer.Option("--a2a", help="Offer the deployments as agents to A2A clients, by gRPC.")
+    ] = False,
     debug: Debug = False,
     log_level: Log = None,
 ) -> ExitCode:
@@ -329,6 +332,7 @@ def serve(
         run_memory=run_memory,
         variables=variables or (),
         variables_file=variables_file,
+        a2a=a2a,
     )
 
 
