@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from a2a.server.context import ServerCallContext
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 
     from lanemesh_orchestrator.mcp_server.catalog import Catalog
     from lanemesh_orchestrator.mcp_server.offers import Offer
+
+log = logging.getLogger("lanemesh.a2a")
 
 AGENT_KEY = "agent"
 """Key in the state of a call: the agent that the path of an HTTP request names."""
@@ -78,8 +81,8 @@ class MeshAgents(WithoutPush):
                 async with aclosing(events_of(run, contents.artifacts)) as events:
                     async for event in events:
                         contents.add(event)
-        except asyncio.CancelledError:
-            await run.cancel(LEFT)
+        except BaseException:
+            await _abandon(run)
             raise
         return contents.task(most_bytes(context))
 
@@ -92,8 +95,8 @@ class MeshAgents(WithoutPush):
         run, context_id = await self._start(params.message, context)
         try:
             yield new_task(run.id, context_id)
-        except (asyncio.CancelledError, GeneratorExit):
-            await run.cancel(LEFT)
+        except BaseException:
+            await _abandon(run)
             raise
         async with aclosing(self._events(run, Artifacts(run.id, context_id), context)) as events:
             async for event in events:
@@ -165,7 +168,10 @@ class MeshAgents(WithoutPush):
         response = a2a_pb2.ListTasksResponse(page_size=size, total_size=len(found))
         limit = left = most_bytes(context)
         for record in page:
-            task = await self._task(record, limit) if params.include_artifacts else self._brief(record)
+            task = self._brief(record)
+            if params.include_artifacts:
+                with suppress(TaskNotFoundError):  # the record of its run has just been deleted
+                    task = await self._task(record, limit)
             left -= task.ByteSize()
             if response.tasks and left < 0:
                 break
@@ -275,6 +281,14 @@ def a2a_errors() -> Iterator[None]:
         elif fault.code in (Code.INVALID_ARGUMENT, Code.NOT_FOUND):
             kind = InvalidParamsError
         raise kind(message=fault.message) from None
+
+
+async def _abandon(run: DetachedRun) -> None:
+    """Cancels a run whose client has not got its task."""
+    try:
+        await run.cancel(LEFT)
+    except LanemeshError as error:
+        log.warning("run %s, whose A2A client has left, could not be cancelled: %s", run.id, error)
 
 
 def _agent(context: ServerCallContext) -> str:

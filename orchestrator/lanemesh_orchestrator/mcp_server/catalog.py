@@ -29,13 +29,16 @@ class Catalog:
         self._host = host
         self._offers: dict[str, Offer] = {}
         self._read_at = -FRESH_SECONDS
-        self._reading = asyncio.Lock()
+        self._reading: asyncio.Task[None] | None = None
 
     async def offers(self) -> Mapping[str, Offer]:
         """The tools by name, in alphabetical order; at most a second old. Raises LanemeshError if the mesh cannot be reached."""
-        async with self._reading:
-            if time.monotonic() - self._read_at >= FRESH_SECONDS:
-                await self._read()
+        if time.monotonic() - self._read_at >= FRESH_SECONDS:
+            if self._reading is None or self._reading.done():
+                self._reading = asyncio.create_task(self._read(), name="deployed pipelines")
+            reading = self._reading  # of all who ask meanwhile, so a mesh that hangs delays them together
+            await asyncio.wait([reading])
+            reading.result()
         return self._offers
 
     async def _read(self) -> None:

