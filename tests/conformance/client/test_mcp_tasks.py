@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from lanemesh import Client, Deployed
@@ -18,7 +18,7 @@ from pydantic import TypeAdapter
 
 from rigs.mcp_mesh import job, mesh
 
-ANY: TypeAdapter[dict[str, Any]] = TypeAdapter(dict[str, Any])
+ANSWER: TypeAdapter[Any] = TypeAdapter(dict[str, Any])
 
 
 @pytest.fixture
@@ -29,7 +29,8 @@ async def mesh_client() -> AsyncIterator[Client]:
 
 async def request(client: McpClient, method: str, params: TaskParams) -> dict[str, Any]:
     """The answer to a request about a task."""
-    return await client.session.send_request(Request[Any, Any](method=method, params=params), ANY)
+    answer = await client.session.send_request(Request[Any, Any](method=method, params=params), ANSWER)
+    return cast("dict[str, Any]", answer)
 
 
 async def test_a_task_that_waits_for_approvals_is_got_without_its_log(
