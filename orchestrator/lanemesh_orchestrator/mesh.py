@@ -13,7 +13,7 @@ from lanemesh._aio.loops import misuse
 from lanemesh._grpc.run_depth import RUN_DEPTH
 from lanemesh.channels import Channels
 from lanemesh.client.runs import Run, to_input
-from lanemesh.client.specs import PipelineDocument, Trace, input_list, one_or_many, run_spec
+from lanemesh.client.specs import Conversation, PipelineDocument, SessionId, Trace, input_list, one_or_many, run_spec
 from lanemesh.node.names import of_names
 from lanemesh.pipeline_faults import PipelineFault
 from lanemesh.rendering import rendered
@@ -31,8 +31,9 @@ if TYPE_CHECKING:
     from lanemesh.client.detached import DetachedRun
     from lanemesh.client.node_servers import NodeServerInfo
     from lanemesh.client.node_types import NodeTypeInfo
-    from lanemesh.client.records import RunRecord
+    from lanemesh.client.records import RunPage, RunRecord
     from lanemesh.client.requests import Request, RequestLimit
+    from lanemesh.client.sessions import Session, SessionInfo
     from lanemesh.client.tools import MeshTool, OnProgress
     from lanemesh.client.updates import RunState
 
@@ -107,7 +108,7 @@ class Mesh:
         timeout: float | None = None,
         trace: Trace | None = None,
         variables: Mapping[str, str] | None = None,
-        session: str = "",
+        session: SessionId = "",
     ) -> Run:
         """Creates a run of a pipeline. It starts when its context is entered or its updates are first read.
 
@@ -125,7 +126,8 @@ class Mesh:
             variables: values of `${NAME}` in the pipeline, treated as secrets. They take precedence over the environment of this
                 process, or on a remote orchestrator over the variables that it allows.
             session: the session that the run belongs to, such as a conversation: 1 to 128 printable characters; empty: none. Runs
-                of one session share its memory, so use an id that others cannot guess.
+                of one session share its memory, so use an id that others cannot guess. A `Conversation` makes the run the next turn
+                of a session that the orchestrator keeps.
 
         Raises:
             PipelineInvalid: when it starts, with every fault of the pipeline.
@@ -144,7 +146,7 @@ class Mesh:
         timeout: float | None = None,
         trace: Trace | None = None,
         variables: Mapping[str, str] | None = None,
-        session: str = "",
+        session: SessionId = "",
         retries: int = 0,
     ) -> Request:
         """One input to a pipeline, and what it returns: `await mesh.request("@chat", "hello").text()`.
@@ -176,7 +178,7 @@ class Mesh:
         settings: Mapping[str, Any] | None,
         trace: Trace | None,
         variables: Mapping[str, str] | None,
-        session: str,
+        session: SessionId,
     ) -> Callable[[float | None], LocalRunLink]:
         """Returns the links of runs with these options, by the timeout of the run."""
         spec = run_spec(pipeline, settings, trace=trace, variables=variables, session=session)
@@ -203,7 +205,7 @@ class Mesh:
         timeout: float | None = None,
         trace: Trace | None = None,
         variables: Mapping[str, str] | None = None,
-        session: str = "",
+        session: SessionId = "",
     ) -> DetachedRun:
         """Starts a detached run, which ends with the mesh at the latest. If the caller is cancelled before it has the run,
         the run is cancelled. The arguments are those of `run`, except:
@@ -238,6 +240,56 @@ class Mesh:
         link = LocalDetachedLink(self.orchestrator.runs, self.orchestrator.history, run_id)
         return DetachedRun(run_id, link, self.channels(run_id), from_sequence)
 
+    def session(
+        self,
+        pipeline: PipelineDocument,
+        id: str = "",  # noqa: A002
+        *,
+        owner: str = "",
+        history_turns: int = 20,
+        history_bytes: int = 64 * 1024,
+        time_to_live: float = 30 * 86_400.0,
+    ) -> Session:
+        """A conversation over a pipeline, which the orchestrator keeps: with its store, or without one in its memory.
+
+        Args:
+            pipeline: that of `run`.
+            id: 1 to 128 printable characters that others cannot guess; empty: a random id.
+            owner: whom it belongs to, at most 128 characters. Reading and continuing it needs the same one.
+            history_turns: the maximum number of earlier turns in the history of a question, from 1 to 1,000.
+            history_bytes: the maximum size of the history, from 1 to 1 MiB. The oldest turns are left out.
+            time_to_live: how long it is kept after its last use, in seconds, up to 365 days.
+        """
+        from lanemesh.client.sessions import Session, new_session_id
+
+        conversation = Conversation(
+            id=id or new_session_id(),
+            owner=owner,
+            history_turns=history_turns,
+            history_bytes=history_bytes,
+            time_to_live=time_to_live,
+        )
+        return Session(self, self.orchestrator.runs.sessions, pipeline, conversation)
+
+    async def sessions(self, deployment: str = "", *, owner: str = "", limit: int = 100) -> list[SessionInfo]:
+        """The kept sessions, the last used first.
+
+        Args:
+            deployment: only sessions of this deployed pipeline; empty: all.
+            owner: only sessions of this owner; empty: those without an owner.
+            limit: most sessions.
+        """
+        from lanemesh.client.sessions import list_sessions
+
+        return await list_sessions(self.orchestrator.runs.sessions, deployment, owner, limit)
+
+    async def session_of_run(self, run_id: str, *, owner: str = "") -> SessionInfo:
+        """The kept session with the turn of a run. Raises LanemeshError if there is none, or it has another owner
+        ("unknown-session")."""
+        from lanemesh.client.sessions import session_of_run
+
+        return await session_of_run(self.orchestrator.runs.sessions, run_id, owner)
+
     async def approve(self, run_id: str, call_id: str, *, component: str = "") -> None:
         """Approves a call for which a component of a run waits. The arguments and errors are those of `Run.approve`."""
         await self.attach(run_id).approve(call_id, component=component)
@@ -262,12 +314,32 @@ class Mesh:
         """
         from lanemesh.client.records import list_runs
 
+        return await list_runs(self._list_runs, limit, states, deployment)
+
+    async def run_page(
+        self, *, limit: int = 100, states: Iterable[RunState | str] = (), deployment: str = "", page: str = ""
+    ) -> RunPage:
+        """One page of the records of runs, the latest first.
+
+        Args:
+            limit: most records on the page, from 1 to 1,000.
+            states: as in `runs`.
+            deployment: as in `runs`.
+            page: `next_page` of the previous page; empty: the first page.
+
+        Raises:
+            TypeError: as `runs`.
+            ValueError: as `runs`, or the limit is out of bounds.
+            LanemeshError: `page` is not that of a previous page ("bad-page-token").
+        """
+        from lanemesh.client.records import list_page
+
+        return await list_page(self._list_runs, limit, states, deployment, page)
+
+    async def _list_runs(self, request: run_pb2.ListRunsRequest) -> run_pb2.ListRunsResponse:
         from lanemesh_orchestrator.runs.records import page
 
-        async def call(request: run_pb2.ListRunsRequest) -> run_pb2.ListRunsResponse:
-            return await page(self.orchestrator.history, request)
-
-        return await list_runs(call, limit, states, deployment)
+        return await page(self.orchestrator.history, request)
 
     async def record(self, run_id: str) -> RunRecord:
         """The record of a run, with its pipeline. Raises LanemeshError if the run is not known."""
@@ -473,7 +545,11 @@ class Mesh:
         """The graph and the options of a run. A spread mesh starts the missing servers and assigns the components to them."""
         graph = self._graph(spec, folder)
         return graph, RunOptions(
-            timeout=timeout, session=spec.session_id, depth=spec.depth, homes=await self._homes(graph)
+            timeout=timeout,
+            session=spec.session_id,
+            depth=spec.depth,
+            homes=await self._homes(graph),
+            conversation=await self.orchestrator.runs.conversation(spec),
         )
 
 

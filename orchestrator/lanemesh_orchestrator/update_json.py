@@ -28,7 +28,10 @@ from datetime import UTC, datetime
 from typing import Any, Never
 
 from google.protobuf.duration_pb2 import Duration
+from lanemesh.client.sessions import SessionInfo, Turn
+from lanemesh.codec import encode, make_item
 from lanemesh.faults import Fault
+from lanemesh.items import LaneType
 from lanemesh.times import seconds_of
 from lanemesh.v1 import fault_pb2, lane_pb2, update_pb2
 
@@ -248,7 +251,7 @@ def _question(question: lane_pb2.Question) -> Flat:
         "text": question.text,
         **_present(
             instructions=question.instructions,
-            history=[_present(role=turn.role, content=turn.content) for turn in question.history],
+            history=list(map(_turn, question.history)),
             examples=[{"question": pair.question, "answer": pair.answer} for pair in question.examples],
             documents=list(map(_document, question.documents)),
             schema=json.loads(question.schema_json) if question.schema_json else None,
@@ -256,6 +259,14 @@ def _question(question: lane_pb2.Question) -> Flat:
             images=[_media(image, "") for image in question.images],
         ),
     }
+
+
+def _turn(turn: lane_pb2.Message) -> Flat:
+    calls = [{"id": call.id, "name": call.name, "arguments": call.arguments_json} for call in turn.tool_calls]
+    images = [_media(image, "") for image in turn.images]
+    return _present(
+        role=turn.role, content=turn.content, tool_calls=calls, tool_call_id=turn.tool_call_id, images=images
+    )
 
 
 def _media(media: lane_pb2.Media, file: str) -> Flat:
@@ -363,3 +374,34 @@ _KINDS: dict[str, Callable[[Any], Flat]] = {
     "trace": trace_json,
     "helper": helper_json,
 }
+
+
+def session_json(session: SessionInfo) -> Flat:
+    """A kept session."""
+    return {
+        "id": session.id,
+        "deployment": session.deployment,
+        "title": session.title,
+        "created_at": time_json(session.created_at),
+        "used_at": time_json(session.used_at),
+        "expires_at": time_json(session.expires_at),
+        "last_turn": session.last_turn,
+        "size_bytes": session.size_bytes,
+    }
+
+
+def turn_json(turn: Turn) -> Flat:
+    """A turn of a kept session."""
+    question = encode(LaneType.QUESTIONS, make_item(LaneType.QUESTIONS, turn.question))
+    answer = encode(LaneType.ANSWERS, make_item(LaneType.ANSWERS, turn.answer))
+    return {
+        "number": turn.number,
+        "run_id": turn.run_id,
+        "state": turn.state.value,
+        "question": value_json(question),
+        "answer": value_json(answer),
+        "created_at": time_json(turn.created_at),
+        **_present(
+            ended_at=time_json(turn.ended_at) if turn.ended_at is not None else "", truncated=turn.truncated or None
+        ),
+    }

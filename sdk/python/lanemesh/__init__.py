@@ -33,13 +33,15 @@ if TYPE_CHECKING:
     from lanemesh.client.node_servers import NodeServerInfo, ServerHealth
     from lanemesh.client.node_types import InputInfo, InvokesInfo, NodeTypeInfo, OutputInfo
     from lanemesh.client.pipeline import Pipeline
-    from lanemesh.client.records import RunRecord
+    from lanemesh.client.records import RunPage, RunRecord
     from lanemesh.client.requests import Request
     from lanemesh.client.results import RunFailed, RunResult
     from lanemesh.client.runs import Run
-    from lanemesh.client.specs import Deployed
+    from lanemesh.client.sessions import Session, SessionInfo, Turn
+    from lanemesh.client.specs import Conversation, Deployed
     from lanemesh.client.sync import SyncClient
     from lanemesh.client.sync_runs import SyncDetachedRun, SyncRequest, SyncRun
+    from lanemesh.client.sync_sessions import SyncSession
     from lanemesh.client.tools import MeshTool
     from lanemesh.client.updates import (
         ApprovalState,
@@ -109,13 +111,15 @@ _HOMES = {
     "lanemesh.client.node_servers": ("NodeServerInfo", "ServerHealth"),
     "lanemesh.client.node_types": ("InputInfo", "InvokesInfo", "NodeTypeInfo", "OutputInfo"),
     "lanemesh.client.pipeline": ("Pipeline",),
-    "lanemesh.client.records": ("RunRecord",),
+    "lanemesh.client.records": ("RunPage", "RunRecord"),
     "lanemesh.client.requests": ("Request",),
     "lanemesh.client.results": ("RunFailed", "RunResult"),
     "lanemesh.client.runs": ("Run",),
-    "lanemesh.client.specs": ("Deployed",),
+    "lanemesh.client.sessions": ("Session", "SessionInfo", "Turn"),
+    "lanemesh.client.specs": ("Conversation", "Deployed"),
     "lanemesh.client.sync": ("SyncClient",),
     "lanemesh.client.sync_runs": ("SyncDetachedRun", "SyncRequest", "SyncRun"),
+    "lanemesh.client.sync_sessions": ("SyncSession",),
     "lanemesh.client.tools": ("MeshTool",),
     "lanemesh.client.updates": (
         "ApprovalState",
@@ -206,6 +210,7 @@ __all__ = [
     "Client",
     "Code",
     "Context",
+    "Conversation",
     "Deployed",
     "DeploymentInfo",
     "DeploymentState",
@@ -259,18 +264,22 @@ __all__ = [
     "Request",
     "Run",
     "RunFailed",
+    "RunPage",
     "RunRecord",
     "RunResult",
     "RunState",
     "Sampling",
     "ServerHealth",
     "Service",
+    "Session",
+    "SessionInfo",
     "Severity",
     "SyncClient",
     "SyncDetachedRun",
     "SyncMesh",
     "SyncRequest",
     "SyncRun",
+    "SyncSession",
     "Table",
     "Tags",
     "ThoughtUpdate",
@@ -286,6 +295,7 @@ __all__ = [
     "ToolSpec",
     "ToolUpdate",
     "TraceUpdate",
+    "Turn",
     "Update",
     "Usage",
     "Video",
