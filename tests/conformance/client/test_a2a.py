@@ -79,16 +79,16 @@ def test_a_large_file_is_left_out_of_a_stream() -> None:
     assert number(left.artifact.parts[0].metadata, OMITTED_BYTES) >= 1_000
 
 
-@pytest.mark.timeout(60)  # hours, if each piece copies the text before it
+@pytest.mark.timeout(60)  # much longer, if each piece copies the text before it
 def test_a_text_is_collected_from_any_number_of_pieces() -> None:
     contents = TaskContents("run-1", "context")
-    for number in range(100_000):
+    for number in range(50_000):
         event = a2a_pb2.TaskArtifactUpdateEvent(append=number > 0)
         event.artifact.artifact_id = "out.text.1"
         event.artifact.parts.add(text=f"{number:>90}")
         contents.add(event)
     (text,) = texts(contents.task(16 * MIB))
-    assert text == "".join(f"{number:>90}" for number in range(100_000))
+    assert text == "".join(f"{number:>90}" for number in range(50_000))
 
 
 async def test_a_task_is_shown_without_the_updates_that_are_no_longer_kept(binding: str) -> None:
