@@ -10,7 +10,8 @@ from typing import Any, Protocol
 from lanemesh.channels import Channels
 from lanemesh.client.fanout import Fanout
 from lanemesh.client.runs import TERMINAL, RunReader, to_input
-from lanemesh.client.updates import Update, from_entry
+from lanemesh.client.update_conversion import from_entry
+from lanemesh.client.updates import Update
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.text_outputs import Entry, TextOutputs, last_of
 from lanemesh.v1 import run_pb2, update_pb2
