@@ -7,7 +7,7 @@ import gc
 import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from lanemesh._aio.signals import StopSignals
 from lanemesh.channels import Channels, LocalChannels
@@ -22,6 +22,9 @@ from lanemesh_orchestrator.scheduling.assignment import LOCAL
 from lanemesh_orchestrator.scheduling.requirements import PlacementPolicy, least_loaded
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import grpc.aio
     from lanemesh._grpc.server import GrpcServer
     from lanemesh.server.node_files import NodeFiles
 
@@ -36,6 +39,10 @@ if TYPE_CHECKING:
     from lanemesh_orchestrator.tools.tools import MeshTools
 
 logger = logging.getLogger("lanemesh.orchestrator")
+
+
+MoreServices: TypeAlias = "Callable[[grpc.aio.Server, str], Sequence[str]]"
+"""Adds services to the gRPC server of an orchestrator, whose clients reach it at an address. Returns their full names."""
 
 
 class Orchestrator:
@@ -207,7 +214,13 @@ class Orchestrator:
             await self.deployments.restore()
 
     async def listen(
-        self, host: str = "127.0.0.1", port: int = 0, *, advertise: str = "", insecure: bool = False
+        self,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        advertise: str = "",
+        insecure: bool = False,
+        more: MoreServices | None = None,
     ) -> None:
         """Starts the gRPC server.
 
@@ -217,6 +230,7 @@ class Orchestrator:
             advertise: the "host:port" that clients and node servers dial. Empty: the address on which the server listens, or for
                 0.0.0.0 the address of this machine in its network.
             insecure: permits an address that is not loopback.
+            more: adds further services to the server.
 
         Raises:
             LanemeshError: the port is in use, or the address is not loopback and `insecure` is not set.
@@ -266,12 +280,15 @@ class Orchestrator:
             "SessionService",
             "ToolService",
         )
-        await self.grpc.start([f"lanemesh.v1.{name}" for name in names])
+        further = more(server, self.address) if more is not None else []
+        await self.grpc.start([*(f"lanemesh.v1.{name}" for name in names), *further])
         if self._polled is not None:
             self._polled.start()
 
     async def close_runs(self) -> None:
         """Cancels all runs, and releases all preloaded pipelines."""
+        if self._tools is not None:
+            await self._tools.close()
         if self._deployments is not None:
             await self._deployments.close()
         await self.runs.close()
@@ -317,9 +334,11 @@ async def serve(
     variables: Mapping[str, str] | None = None,
     plain_variables: Collection[str] = (),
     run_memory: int = DEFAULT_BUDGET,
+    more: MoreServices | None = None,
     stop: asyncio.Event | None = None,
 ) -> int:
-    """Runs an orchestrator until SIGTERM, SIGINT or `stop`. A second signal ends the process at once. Returns the exit code.
+    """Runs an orchestrator until SIGTERM, SIGINT or `stop`. A second signal ends the process at once. Returns the exit code. `more`
+    adds further services to its server.
 
     Raises:
         LanemeshError: the port is in use, the address is not loopback and `insecure` is not set, or one of `servers` is no
@@ -338,7 +357,7 @@ async def serve(
         plain_variables=plain_variables,
         run_memory=run_memory,
     )
-    await orchestrator.listen(host, port, advertise=advertise, insecure=insecure)
+    await orchestrator.listen(host, port, advertise=advertise, insecure=insecure, more=more)
     gc.collect()
     gc.freeze()  # as a node server does
     stop = stop or asyncio.Event()

@@ -222,6 +222,8 @@ class Reason(StrEnum):
     """The library of A2A is not installed."""
     SEVERAL_TOOLS = "several-tools"
     """Several deployed pipelines or components have a tool of this name."""
+    TOOLS_LATE = "tools-late"
+    """The tools of a deployed pipeline are not listed in time."""
     MCP_MISSING = "mcp-missing"
     """The library of MCP is not installed."""
     RESULT_TOO_LARGE = "result-too-large"

@@ -97,6 +97,9 @@ def serve(
         Path | None,
         typer.Option("--variables-file", metavar="FILE", help="--variable for the NAME=VALUE lines of a file."),
     ] = None,
+    a2a: Annotated[
+        bool, typer.Option("--a2a", help="Offer the deployments as agents to A2A clients, by gRPC.")
+    ] = False,
     debug: Debug = False,
     log_level: Log = None,
 ) -> ExitCode:
@@ -121,6 +124,7 @@ def serve(
         variables=variables or (),
         plain_variables=plain_variables or (),
         variables_file=variables_file,
+        a2a=a2a,
     )
 
 

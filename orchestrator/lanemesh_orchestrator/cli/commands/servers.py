@@ -35,9 +35,10 @@ def serve(
     variables: Sequence[str] = (),
     plain_variables: Sequence[str] = (),
     variables_file: Path | None = None,
+    a2a: bool = False,
 ) -> ExitCode:
     """Runs an orchestrator until SIGTERM or Ctrl-C. Runs are remembered in the user's own store unless `store` names another, or is
-    "none". At most `run_memory` MiB of runs are kept in memory."""
+    "none". At most `run_memory` MiB of runs are kept in memory. `a2a` adds the service of A2A to its server."""
     from lanemesh_orchestrator.orchestrator import serve as serve_orchestrator
 
     if advertise:
@@ -46,6 +47,11 @@ def serve(
         check_address("--gpu-arbiter", gpu_arbiter)
     for server in servers:
         check_address("--server", server.removeprefix("dns:///"))
+    more = None
+    if a2a:
+        from lanemesh_orchestrator.cli.commands.a2a import agents_of
+
+        more = agents_of()
     serving = serve_orchestrator(
         host,
         port,
@@ -57,6 +63,7 @@ def serve(
         variables=_variables(variables, plain_variables, variables_file),
         plain_variables=plain_variables,
         run_memory=run_memory * 1024 * 1024,
+        more=more,
     )
     asyncio.run(serving)
     return ExitCode.COMPLETED
