@@ -23,6 +23,7 @@ from rigs.runs import NODES, line, node
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 STREAMS = 50
+VALUES = 40
 TAG = line(node("a", "tag", "chat", mark="+"))
 
 
@@ -42,11 +43,12 @@ async def gateway_process(mesh: str) -> AsyncIterator[tuple[asyncio.subprocess.P
         await asyncio.wait_for(process.wait(), 30)
 
 
-async def follow(urls: list[str], path: str) -> list[Event]:
-    """Every event of a run, as a client that goes on at the next gateway when its stream breaks."""
+async def follow(urls: list[str], path: str, watching: asyncio.Semaphore) -> list[Event]:
+    """Every event of a run, as a client that goes on at the next gateway when its stream breaks. It releases `watching` at its first
+    event."""
     found: list[Event] = []
     attempts = 0
-    while not found or found[-1].data.get("state") != "completed":
+    while not found or not ended(found):
         headers = {"last-event-id": found[-1].id} if found else {}
         try:
             async with (
@@ -54,6 +56,7 @@ async def follow(urls: list[str], path: str) -> list[Event]:
                 client.stream("GET", f"{path}/events", headers=headers) as answer,
             ):
                 async for event in events(answer):
+                    watching.release() if not found else None
                     found.append(event)
         except (httpx.TransportError, ConnectionError):
             attempts += 1
@@ -61,31 +64,26 @@ async def follow(urls: list[str], path: str) -> list[Event]:
 
 
 async def test_clients_of_a_killed_gateway_go_on_at_another_without_loss(serving: Orchestrator) -> None:
-    async with gateway_process(serving.address) as (first, url), gateway_process(serving.address) as (_, other):
-        async with client_of(other) as web:
-            started = await web.post("/v1/runs", json={"pipeline": TAG, "open_input": True, "inputs": ["0", "1"]})
-            path = started.headers["location"]
-            followers = [asyncio.create_task(follow([url, other], path)) for _ in range(STREAMS)]
-            await until_watched(web, path, count=2)
-            first.send_signal(signal.SIGKILL)
-            await first.wait()
-            for number in range(2, 200):
-                await web.post(f"{path}/input", json={"value": str(number), "end": number == 199})
-            found = await asyncio.gather(*followers)
+    async with (
+        gateway_process(serving.address) as (first, url),
+        gateway_process(serving.address) as (_, other),
+        client_of(other) as web,
+    ):
+        started = await web.post("/v1/runs", json={"pipeline": TAG, "open_input": True, "inputs": ["0", "1"]})
+        path = started.headers["location"]
+        watching = asyncio.Semaphore(0)
+        followers = [asyncio.create_task(follow([url, other], path, watching)) for _ in range(STREAMS)]
+        for _ in followers:
+            await watching.acquire()
+        first.send_signal(signal.SIGKILL)
+        await first.wait()
+        for number in range(2, VALUES):
+            await web.post(f"{path}/input", json={"value": str(number), "end": number == VALUES - 1})
+        found = await asyncio.gather(*followers)
 
     for one in found:
         assert [int(event.id) for event in one] == list(range(1, len(one) + 1))
-        assert texts(one) == [f"+{number}" for number in range(200)]
-
-
-async def until_watched(web: httpx.AsyncClient, path: str, count: int) -> None:
-    """Waits until a run has delivered some outputs."""
-    async with web.stream("GET", f"{path}/events") as answer:
-        found = 0
-        async for event in events(answer):
-            found += event.data["update"] == "output"
-            if found == count:
-                return
+        assert texts(one) == [f"+{number}" for number in range(VALUES)]
 
 
 async def test_a_stream_reports_the_end_of_its_orchestrator_and_resumes_after_its_restart(tmp_path: Path) -> None:
@@ -130,7 +128,8 @@ async def test_a_stream_reports_the_end_of_its_orchestrator_and_resumes_after_it
 
 def ended(seen: list[Event]) -> bool:
     """Whether the last event is that of the end of the run."""
-    return seen[-1].data.get("state") in ("cancelled", "failed", "completed")
+    last = seen[-1].data
+    return last["update"] == "job" and last["state"] in ("cancelled", "failed", "completed")
 
 
 async def test_two_gateways_of_a_mesh_answer_alike(serving: Orchestrator) -> None:
