@@ -44,8 +44,8 @@ async def gateway_process(mesh: str) -> AsyncIterator[tuple[asyncio.subprocess.P
 
 
 async def follow(urls: list[str], path: str, watching: asyncio.Semaphore) -> list[Event]:
-    """Every event of a run, as a client that goes on at the next gateway when its stream breaks. It releases `watching` at its first
-    event."""
+    """Every event of a run, as a client that goes on at the next gateway when its stream breaks. It releases
+    `watching` at its first event."""
     found: list[Event] = []
     attempts = 0
     while not found or not ended(found):
