@@ -56,12 +56,30 @@ class StartRun(Body):
         None, description="What is reported of each item that reaches a node; null: the level of the pipeline."
     )
     variables: Variables = Field(default_factory=dict)
-    session: str = Field("", description="The session that the run belongs to; empty: none.")
+    session: str = Field(
+        "",
+        description="The session that the run is the next turn of, instead of the header Lanemesh-Session; empty: none. It is "
+        "created by its first turn.",
+    )
     detached: bool = Field(
         True,
         description="The run continues without its caller. False: the response is the stream of its events, which needs "
         "`Accept: text/event-stream`, and a broken connection cancels the run.",
     )
+
+
+class ListSessions(Query):
+    """The filter of a list of sessions."""
+
+    limit: int = Field(100, ge=1, le=1_000, description="Most sessions.")
+    deployment: str = Field("", description="Only sessions of this deployed pipeline; empty: all.")
+
+
+class ForkSession(Body):
+    """A fork of a session."""
+
+    turn: int = Field(0, ge=0, lt=2**31, description="Number of the last turn that the new session has; 0: all.")
+    id: str = Field("", description="The id of the new session, which others cannot guess; empty: a random one.")
 
 
 class FeedRun(Body):
