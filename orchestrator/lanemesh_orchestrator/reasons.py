@@ -239,6 +239,8 @@ class Reason(StrEnum):
     """A page of another site, which the gateway does not permit, sent the request."""
     GATEWAY_FULL = "gateway-full"
     """The gateway serves its maximum number of requests."""
+    INTERNAL = "internal"
+    """The gateway itself failed; its log has the cause."""
     METHOD_NOT_ALLOWED = "method-not-allowed"
     """The path has no such method."""
     NO_SUCH_PATH = "no-such-path"

@@ -6,11 +6,11 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lanemesh_orchestrator.cli.exits import ExitCode
+from lanemesh_orchestrator.cli.exits import CommandError, ExitCode
 from lanemesh_orchestrator.cli.input.encoding import set_up_streams
 from lanemesh_orchestrator.cli.mesh_app import mesh_app, sessions_app, tools_app
 from lanemesh_orchestrator.cli.options import (
@@ -36,7 +36,10 @@ from lanemesh_orchestrator.cli.options import (
     command,
     host_options,
 )
-from lanemesh_orchestrator.cli.web_app import web_app
+from lanemesh_orchestrator.cli.web_app import HostNames, Origins, TokenFile, web_app
+
+if TYPE_CHECKING:
+    from lanemesh_orchestrator.cli.commands.gateway import WebOptions
 
 typer_app = typer.Typer(
     name="lanemesh",
@@ -307,6 +310,19 @@ def serve(
         Path | None,
         typer.Option("--variables-file", metavar="FILE", help="The same for the NAME=VALUE lines of a file."),
     ] = None,
+    http: Annotated[
+        int | None,
+        typer.Option(
+            "--http",
+            metavar="PORT",
+            min=0,
+            max=65_535,
+            help="Serve the web gateway at this port, on the same host; 0: any free one.",
+        ),
+    ] = None,
+    token_file: TokenFile = None,
+    origins: Origins = None,
+    host_names: HostNames = None,
     debug: Debug = False,
     log_level: Log = None,
 ) -> ExitCode:
@@ -330,6 +346,30 @@ def serve(
         run_memory=run_memory,
         variables=variables or (),
         variables_file=variables_file,
+        web=_web(http, host, token_file, origins, host_names, insecure=insecure),
+    )
+
+
+def _web(
+    port: int | None,
+    host: str,
+    token_file: Path | None,
+    origins: list[str] | None,
+    names: list[str] | None,
+    *,
+    insecure: bool,
+) -> WebOptions | None:
+    """The options of the gateway beside an orchestrator. Raises CommandError for options that need `--http`."""
+    if port is None:
+        if token_file or origins or names:
+            raise CommandError(
+                "--token-file, --origin and --host-name are for the web gateway. Give --http PORT as well."
+            )
+        return None
+    from lanemesh_orchestrator.cli.commands.gateway import WebOptions
+
+    return WebOptions(
+        port=port, host=host, token_file=token_file, insecure=insecure, origins=origins or (), names=names or ()
     )
 
 

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 from lanemesh.faults import Code, Fault, LanemeshError
 
-from lanemesh_orchestrator.reasons import Reason
-
 _ORIGIN = re.compile(r"https?://[^/?#@\s*]+")
 
 
@@ -40,4 +38,4 @@ class GatewayOptions:
         for origin in self.origins:
             if not _ORIGIN.fullmatch(origin):
                 message = f'"{origin[:80]}" is not an origin. Write scheme and host without a path, such as https://app.example'
-                raise LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason=Reason.BAD_VALUE, message=message))
+                raise LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-value", message=message))

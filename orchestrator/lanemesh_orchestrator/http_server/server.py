@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from types import TracebackType
+
 import uvicorn
 from starlette.types import ASGIApp
 
@@ -61,14 +66,41 @@ class HttpServer:
             ws="websockets-sansio",
             ws_max_size=max_message,
         )
-        self._server = uvicorn.Server(config)
+        self._server = _Server(config)
+        self._running: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Serves until a signal, or `close`."""
         await self._server.serve(sockets=[self._socket])
+
+    async def __aenter__(self) -> HttpServer:
+        """Serves until the end of the block. Signals are left to the program."""
+        self._server.takes_signals = False
+        self._running = asyncio.create_task(self.run(), name="HTTP server")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Ends the server after its requests, or five seconds. Raises what has ended it before."""
+        self.close()
+        if self._running is not None:
+            await self._running
 
     def close(self) -> None:
         """Lets `run` end, after its requests or five seconds; frees the address if it has not begun."""
         self._server.should_exit = True
         if not self._server.started:
             self._socket.close()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, which can leave signals to its program."""
+
+    takes_signals = True
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Handles signals meanwhile, if it takes them."""
+        with super().capture_signals() if self.takes_signals else nullcontext():
+            yield

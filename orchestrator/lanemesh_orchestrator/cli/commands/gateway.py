@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lanemesh.client.client import Client
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.pipeline_faults import PipelineInvalid
 
@@ -22,6 +25,9 @@ if TYPE_CHECKING:
     from lanemesh.client.run_host import RunHost
 
     from lanemesh_orchestrator.http_server.server import HttpServer
+    from lanemesh_orchestrator.orchestrator import Beside
+
+log = logging.getLogger("lanemesh.gateway")
 
 TOKEN_VARIABLE = "LANEMESH_HTTP_TOKEN"  # the name of a variable
 """The environment variable with the token of the HTTP server."""
@@ -70,6 +76,18 @@ def gateway(mesh: HostOptions, web: WebOptions) -> ExitCode:
 
     asyncio.run(serve())
     return ExitCode.COMPLETED
+
+
+def beside(web: WebOptions) -> Beside:
+    """Serves a gateway beside an orchestrator of this process."""
+
+    @asynccontextmanager
+    async def serve(mesh: str) -> AsyncIterator[None]:
+        async with Client(mesh) as client, web_server(client, web) as server:
+            log.info("the web gateway listens at %s", server.url)
+            yield
+
+    return serve
 
 
 def up(options: UpOptions) -> ExitCode:

@@ -16,6 +16,8 @@ MAX_NAME = 64
 """Most characters of the name of a node server."""
 
 if TYPE_CHECKING:
+    from lanemesh_orchestrator.cli.commands.gateway import WebOptions
+    from lanemesh_orchestrator.orchestrator import Beside
     from lanemesh_orchestrator.store.options import StoreOptions
 
 
@@ -34,9 +36,10 @@ def serve(
     run_memory: int = 256,
     variables: Sequence[str] = (),
     variables_file: Path | None = None,
+    web: WebOptions | None = None,
 ) -> ExitCode:
     """Runs an orchestrator until SIGTERM or Ctrl-C. Runs are remembered in the user's own store unless `store` names another, or is
-    "none". At most `run_memory` MiB of runs are kept in memory."""
+    "none". At most `run_memory` MiB of runs are kept in memory. `web`: a gateway is served beside it."""
     from lanemesh_orchestrator.orchestrator import serve as serve_orchestrator
 
     if advertise:
@@ -55,9 +58,16 @@ def serve(
         store=_store_options(store, shared_store, keep_days, keep_runs),
         variables=_variables(variables, variables_file),
         run_memory=run_memory * 1024 * 1024,
+        beside=_beside(web) if web is not None else None,
     )
     asyncio.run(serving)
     return ExitCode.COMPLETED
+
+
+def _beside(web: WebOptions) -> Beside:
+    from lanemesh_orchestrator.cli.commands.gateway import beside
+
+    return beside(web)
 
 
 def _variables(names: Sequence[str], file: Path | None) -> dict[str, str]:

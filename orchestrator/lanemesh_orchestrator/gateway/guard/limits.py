@@ -14,7 +14,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from lanemesh_orchestrator.gateway.guard.refusal import refuse
 from lanemesh_orchestrator.gateway.guard.tokens import has_token
 from lanemesh_orchestrator.gateway.options import GatewayOptions
-from lanemesh_orchestrator.reasons import Reason
 
 BURST_SECONDS = 5.0
 """How long a caller that was idle may send at any rate: the requests of so many seconds."""
@@ -108,7 +107,7 @@ class LimitGuard:
             return
         if self._limits.active >= self._options.max_requests:
             message = f"the gateway serves {self._options.max_requests:,} requests, its maximum. Retry later"
-            await refuse(scope, receive, send, 503, Reason.GATEWAY_FULL, message, {"Retry-After": "1"})
+            await refuse(scope, receive, send, 503, "gateway-full", message, {"Retry-After": "1"})
             return
         name = caller_of(scope, self._options.token.encode())
         wait = self._limits.enter(name)
@@ -118,7 +117,7 @@ class LimitGuard:
                 f"{self._options.max_requests_per_token:,} at once. Retry later"
             )
             headers = {"Retry-After": str(max(1, math.ceil(wait)))}
-            await refuse(scope, receive, send, 429, Reason.TOO_MANY_REQUESTS, message, headers)
+            await refuse(scope, receive, send, 429, "too-many-requests", message, headers)
             return
         try:
             await self._app(scope, receive, send)
