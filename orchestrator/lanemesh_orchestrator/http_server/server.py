@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from types import TracebackType
 
 import uvicorn
+from lanemesh._aio.signals import StopSignals
 from starlette.types import ASGIApp
 
 from lanemesh_orchestrator.http_server.address import bound_socket, require_private, url_of
@@ -70,13 +71,13 @@ class HttpServer:
         self._running: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
-        """Serves until a signal, or `close`."""
-        await self._server.serve(sockets=[self._socket])
+        """Serves until SIGTERM, SIGINT or `close`. A second signal ends the process at once."""
+        with StopSignals(self.close):
+            await self._serve()
 
     async def __aenter__(self) -> HttpServer:
         """Serves until the end of the block. Signals are left to the program."""
-        self._server.takes_signals = False
-        self._running = asyncio.create_task(self.run(), name="HTTP server")
+        self._running = asyncio.create_task(self._serve(), name="HTTP server")
         return self
 
     async def __aexit__(
@@ -87,6 +88,10 @@ class HttpServer:
         if self._running is not None:
             await self._running
 
+    async def _serve(self) -> None:
+        if not self._server.should_exit:  # closed before it began
+            await self._server.serve(sockets=[self._socket])
+
     def close(self) -> None:
         """Lets `run` end, after its requests or five seconds; frees the address if it has not begun."""
         self._server.should_exit = True
@@ -95,12 +100,9 @@ class HttpServer:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, which can leave signals to its program."""
-
-    takes_signals = True
+    """uvicorn's server without handlers of signals: it would end the process by the signal, in place of the command."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Handles signals meanwhile, if it takes them."""
-        with super().capture_signals() if self.takes_signals else nullcontext():
-            yield
+        """Leaves signals as they are."""
+        yield

@@ -52,35 +52,48 @@ async def _ended(serving: asyncio.Task[int]) -> None:
 
 
 async def test_the_commands_serve_until_a_signal() -> None:
-    def line_with(command: Command, text: str) -> str:
-        assert command.stderr is not None
-        return next(line for line in command.stderr if text in line)
-
-    with Command("serve", "--port", "0", "--http", "0", "--store", "none") as orchestrator:
-        url = (await asyncio.to_thread(line_with, orchestrator, "web gateway")).split()[-1]
-        mesh = (await asyncio.to_thread(line_with, orchestrator, "reached at")).split()[-1]
-        with Command("gateway", "--mesh", mesh, "--http", "0") as gateway:
-            other = (await asyncio.to_thread(line_with, gateway, "http://")).split()[-1]
+    async with command("serve", "--port", "0", "--http", "0", "--store", "none") as orchestrator:
+        url, mesh = await last_word(orchestrator, "web gateway"), await last_word(orchestrator, "reached at")
+        async with command("gateway", "--mesh", mesh, "--http", "0") as gateway:
+            other = await last_word(gateway, "http://")
             async with client_of(url) as one, client_of(other) as two:
                 path = (await one.post("/v1/runs", json={"pipeline": ECHO, "input": "x"})).headers["location"]
                 assert texts(await all_events(two, f"{path}/events")) == ["x"]
-            gateway.terminate()
-            assert await asyncio.to_thread(gateway.wait) == 0
-        orchestrator.terminate()
-        assert await asyncio.to_thread(orchestrator.wait) == 0
+
+
+async def last_word(process: Command, text: str) -> str:
+    """The last word of the line of standard error that has a text."""
+
+    def read() -> str:
+        assert process.stderr is not None
+        return next(line for line in process.stderr if text in line)
+
+    return (await asyncio.to_thread(read)).split()[-1]
+
+
+@asynccontextmanager
+async def command(*arguments: str) -> AsyncIterator[Command]:
+    """A command that SIGTERM ends with the exit code 0."""
+    process = Command(*arguments)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        code = await asyncio.to_thread(process.wait)
+        process.communicate()
+    assert code == 0
 
 
 async def test_options_of_the_gateway_need_a_gateway() -> None:
-    with Command("serve", "--token-file", "x") as command:
-        assert await asyncio.to_thread(command.wait) == 2
-        assert command.stderr is not None
-        assert "--http" in command.stderr.read()
+    process = Command("serve", "--token-file", "x")
+    _, said = await asyncio.to_thread(process.communicate)
+    assert (process.returncode, "--http" in said) == (2, True)
 
 
 async def test_a_port_in_use_is_reported() -> None:
-    async with gateway_server_at() as (server, client):
+    async with gateway_server_at() as (url, client):
         with pytest.raises(LanemeshError, match="Choose another address or port"):
-            gateway_server(client, "127.0.0.1", httpx.URL(server).port or 0)
+            gateway_server(client, "127.0.0.1", httpx.URL(url).port or 0)
 
 
 @asynccontextmanager
