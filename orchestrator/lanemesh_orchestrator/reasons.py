@@ -235,6 +235,8 @@ class Reason(StrEnum):
     """The body of a request arrives too slowly."""
     BODY_TOO_LARGE = "body-too-large"
     """The body of a request is larger than its limit."""
+    DOCUMENTS_REFUSED = "documents-refused"
+    """The gateway runs deployed pipelines alone."""
     FOREIGN_ORIGIN = "foreign-origin"
     """A page of another site, which the gateway does not permit, sent the request."""
     GATEWAY_FULL = "gateway-full"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from lanemesh.client.specs import Conversation
+from lanemesh.faults import Code, Fault, LanemeshError
 
 from lanemesh_orchestrator.gateway.options import GatewayOptions
 
@@ -30,6 +31,26 @@ class Gateway:
 def gateway_of(connection: HTTPConnection) -> Gateway:
     """The gateway that serves a request or a WebSocket."""
     return cast("Gateway", connection.app.state.gateway)
+
+
+def check_documents(connection: HTTPConnection, pipeline: object = None, settings: object = None) -> None:
+    """Checks whether clients may run what a request has.
+
+    Args:
+        connection: the request or the WebSocket.
+        pipeline: a document, or the name of a deployed pipeline; None: the request deploys or removes one.
+        settings: changes to settings; empty: none.
+
+    Raises:
+        LanemeshError: the gateway runs deployed pipelines alone, and as they are ("documents-refused").
+    """
+    if gateway_of(connection).options.documents or (isinstance(pipeline, str) and not settings):
+        return
+    message = (
+        "this gateway runs deployed pipelines alone, and as they are: anyone can reach it, and documents of clients could use "
+        "files and commands of its machine. Name a deployed pipeline, without settings, or start the gateway with --token-file"
+    )
+    raise LanemeshError(Fault(code=Code.PERMISSION_DENIED, reason="documents-refused", message=message))
 
 
 def owner_of(connection: HTTPConnection) -> str:

@@ -53,6 +53,8 @@ class HttpServer:
             LanemeshError: the address is in use or invalid, or not loopback while there is neither a token nor `insecure`.
         """
         require_private(host, token, insecure=insecure)
+        self.app = app
+        """The application."""
         self._socket = bound_socket(host, port)
         self.url = url_of(self._socket, host, path)
         """URL of the endpoint."""

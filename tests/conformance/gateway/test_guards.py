@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from typing import cast
 
 import httpx
 import pytest
 import pytest_asyncio
 from lanemesh.faults import LanemeshError
 from lanemesh_orchestrator import Mesh
+from lanemesh_orchestrator.cli.commands.gateway import WebOptions, web_server
 from lanemesh_orchestrator.gateway.options import GatewayOptions
 from lanemesh_orchestrator.gateway.server import gateway_server
+from starlette.applications import Starlette
 
 from endings import lasting
 from rigs.gateways import events, eventually, gateway
@@ -214,3 +217,38 @@ async def test_requests_that_are_not_http_end_and_leave_the_gateway_as_it_was(me
             assert answer in (b"HTTP/1.1 400", b"")
             writer.close()
         assert (await web.get("/healthz")).status_code == 200
+
+
+async def test_documents_and_settings_of_clients_are_refused_where_anyone_could_send_them(mesh: Mesh) -> None:
+    await mesh.deploy("own", TAG)
+    async with gateway(mesh, GatewayOptions(documents=False)) as web:
+        refused = [
+            await web.post("/v1/runs", json={"pipeline": TAG, "input": "x"}),
+            await web.post("/v1/runs", json={"pipeline": "@own", "input": "x", "settings": {"a.mark": "!"}}),
+            await web.post("/v1/validate", json={"pipeline": TAG}),
+            await web.put("/v1/deployments/other", json={"pipeline": TAG}),
+            await web.delete("/v1/deployments/own"),
+        ]
+        assert [(one.status_code, one.json()["title"]) for one in refused] == [(403, "documents-refused")] * 5
+        assert (await web.post("/v1/runs", json={"pipeline": "@own", "input": "x"})).status_code == 201
+    await mesh.undeploy("own")
+
+
+@pytest.mark.parametrize(
+    ("host", "token", "trusts", "documents"),
+    [
+        ("127.0.0.1", "", True, True),
+        ("0.0.0.0", "t", True, True),
+        ("0.0.0.0", "", True, False),
+        ("0.0.0.0", "", False, True),
+    ],
+)
+async def test_the_commands_accept_documents_only_of_those_who_are_trusted(
+    mesh: Mesh, monkeypatch: pytest.MonkeyPatch, host: str, token: str, trusts: bool, documents: bool
+) -> None:
+    monkeypatch.setenv("LANEMESH_HTTP_TOKEN", token)
+    server = web_server(mesh, WebOptions(port=0, host=host, insecure=True), trusts_documents=trusts)
+    try:
+        assert cast("Starlette", server.app).state.gateway.options.documents is documents
+    finally:
+        server.close()

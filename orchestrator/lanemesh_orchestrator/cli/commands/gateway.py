@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lanemesh._grpc.connections import is_loopback
 from lanemesh.client.client import Client
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.pipeline_faults import PipelineInvalid
@@ -103,7 +104,7 @@ def up(options: UpOptions) -> ExitCode:
 
     async def serve() -> None:
         async with open_host(options.host) as mesh:
-            server = web_server(mesh, options.web)
+            server = web_server(mesh, options.web, trusts_documents=True)
             for name, pipeline in pipelines.items():
                 try:
                     await mesh.deploy(name, pipeline.document, settings=settings, variables=pipeline.variables)
@@ -120,8 +121,17 @@ def up(options: UpOptions) -> ExitCode:
     return ExitCode.COMPLETED
 
 
-def web_server(mesh: RunHost, web: WebOptions) -> HttpServer:
-    """The HTTP server of a gateway. Raises LanemeshError if the address cannot be used, or a library is missing."""
+def web_server(mesh: RunHost, web: WebOptions, *, trusts_documents: bool = False) -> HttpServer:
+    """The HTTP server of a gateway.
+
+    Args:
+        mesh: what it serves.
+        web: where it listens, and whom it serves.
+        trusts_documents: the mesh runs documents of clients as its own. They are refused if anyone can reach the gateway.
+
+    Raises:
+        LanemeshError: the address cannot be used, or a library is missing.
+    """
     try:
         from lanemesh_orchestrator.gateway.options import GatewayOptions
         from lanemesh_orchestrator.gateway.server import gateway_server
@@ -132,7 +142,8 @@ def web_server(mesh: RunHost, web: WebOptions) -> HttpServer:
         )
         raise LanemeshError(Fault(code=Code.FAILED_PRECONDITION, reason="web-missing", message=message)) from None
     token = read_token(web.token_file, TOKEN_VARIABLE)
-    options = GatewayOptions(token=token, origins=tuple(web.origins), hosts=tuple(web.names))
+    documents = not trusts_documents or bool(token) or is_loopback(web.host)
+    options = GatewayOptions(token=token, origins=tuple(web.origins), hosts=tuple(web.names), documents=documents)
     return gateway_server(mesh, web.host, web.port, options, insecure=web.insecure)
 
 

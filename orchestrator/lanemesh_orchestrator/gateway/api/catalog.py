@@ -13,7 +13,7 @@ from lanemesh_orchestrator.gateway.api.bodies import Validate
 from lanemesh_orchestrator.gateway.api.endpoint import Answer, Endpoint
 from lanemesh_orchestrator.gateway.api.responses import Faults, Health, NodeTypeAnswer, NodeTypeList, ServerList
 from lanemesh_orchestrator.gateway.bodies import read_model
-from lanemesh_orchestrator.gateway.gateway import gateway_of
+from lanemesh_orchestrator.gateway.gateway import check_documents, gateway_of
 from lanemesh_orchestrator.gateway.json_response import Json
 from lanemesh_orchestrator.gateway.problems import pipeline_fault_json, problem
 from lanemesh_orchestrator.record_json import node_server_json, node_type_json
@@ -48,6 +48,7 @@ async def list_servers(request: Request) -> Response:
 async def validate(request: Request) -> Response:
     """All faults of a pipeline, warnings included."""
     body = await read_model(request, Validate)
+    check_documents(request, body.pipeline, body.settings)
     faults = await gateway_of(request).mesh.validate(body.pipeline, settings=body.settings, variables=body.variables)
     return Json({"faults": list(map(pipeline_fault_json, faults))})
 
