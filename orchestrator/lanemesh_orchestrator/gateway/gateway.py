@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
 from lanemesh.client.specs import Conversation
@@ -21,11 +22,18 @@ SESSION_HEADER = "lanemesh-session"
 
 @dataclass(slots=True, kw_only=True)
 class Gateway:
-    """A gateway to one mesh. It has no state of its own: two gateways of a mesh answer alike."""
+    """A gateway to one mesh. It has no state besides its connections: two gateways of a mesh answer alike."""
 
     mesh: RunHost
     """The mesh: a `Client`, or a `Mesh` of this process."""
     options: GatewayOptions
+    streams: set[asyncio.Task[None]] = field(default_factory=set)
+    """Of each open stream the task that waits for the end of its connection."""
+
+    def end_streams(self) -> None:
+        """Ends every open stream, so that clients continue at another gateway while this one stops."""
+        for waiting in self.streams:
+            waiting.cancel()
 
 
 def gateway_of(connection: HTTPConnection) -> Gateway:

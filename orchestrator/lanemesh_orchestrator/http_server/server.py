@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 
@@ -36,6 +36,7 @@ class HttpServer:
         insecure: bool = False,
         max_requests: int = MAX_REQUESTS,
         max_message: int = MAX_MESSAGE_BYTES,
+        on_close: Callable[[], None] | None = None,
     ) -> None:
         """Binds the address.
 
@@ -48,6 +49,7 @@ class HttpServer:
             insecure: permits an address that is not loopback without a token.
             max_requests: most requests and WebSockets at once.
             max_message: largest message of a WebSocket, in bytes.
+            on_close: ends what would otherwise go on until the server has waited for it.
 
         Raises:
             LanemeshError: the address is in use or invalid, or not loopback while there is neither a token nor `insecure`.
@@ -71,6 +73,7 @@ class HttpServer:
         )
         self._server = _Server(config)
         self._running: asyncio.Task[None] | None = None
+        self._on_close = on_close
 
     async def run(self) -> None:
         """Serves until SIGTERM, SIGINT or `close`. A second signal ends the process at once."""
@@ -97,6 +100,8 @@ class HttpServer:
     def close(self) -> None:
         """Lets `run` end, after its requests or five seconds; frees the address if it has not begun."""
         self._server.should_exit = True
+        if self._on_close is not None:
+            self._on_close()
         if not self._server.started:
             self._socket.close()
 
