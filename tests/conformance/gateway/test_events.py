@@ -134,9 +134,9 @@ async def test_a_silent_stream_is_kept_alive(web: httpx.AsyncClient, monkeypatch
     monkeypatch.setattr(sse, "KEEP_ALIVE_SECONDS", 0.05)
     path = await start(web, TAG, open_input=True)
 
-    async with web.stream("GET", f"{path}/events") as answer, aclosing(answer.aiter_lines()) as lines:
+    async with web.stream("GET", f"{path}/events") as answer:
         comments = 0
-        async for text in lines:
+        async for text in answer.aiter_lines():
             comments += text == ": keep-alive"
             if comments == 3:
                 break
