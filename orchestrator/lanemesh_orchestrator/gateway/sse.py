@@ -76,8 +76,10 @@ class EventStream(Response):
         open_streams.add(gone)
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            await send({"type": "http.response.body", "body": b": lanemesh\n\n", "more_body": True})
-            await self._send_all(send, gone)
+            is_head = scope["method"] == "HEAD"
+            await send({"type": "http.response.body", "body": b": lanemesh\n\n", "more_body": not is_head})
+            if not is_head:
+                await self._send_all(send, gone)
         except (OSError, ClientDisconnect):
             pass
         finally:

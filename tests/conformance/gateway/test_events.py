@@ -287,3 +287,10 @@ async def test_a_gateway_that_stops_ends_its_streams_at_once(mesh: Mesh) -> None
         await web.post(f"{path}/cancel", json={})
         rest = await all_events(web, f"{path}/events", headers={"last-event-id": seen[-1].id})
         assert [int(event.id) for event in seen + rest] == list(range(1, len(seen + rest) + 1))
+
+
+async def test_the_head_of_a_stream_is_no_stream(web: httpx.AsyncClient) -> None:
+    path = await start(web, TAG, open_input=True)
+    answer = await web.head(f"{path}/events")
+    assert (answer.status_code, answer.content) == (200, b"")
+    await web.post(f"{path}/cancel", json={})

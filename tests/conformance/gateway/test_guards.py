@@ -156,10 +156,11 @@ async def test_a_caller_beyond_its_rate_is_told_when_to_retry(mesh: Mesh) -> Non
     async with gateway(mesh, GatewayOptions(rate=0.2)) as web:  # one request at first, and one in five seconds
         answers = [await web.get("/v1/servers") for _ in range(3)]
         health = await web.get("/healthz")
+        other = await web.get("/healthz", headers={"x-forwarded-for": "203.0.113.9"})
     assert [one.status_code for one in answers] == [200, 429, 429]
     assert answers[1].json()["title"] == "too-many-requests"
     assert int(answers[1].headers["retry-after"]) in (4, 5)
-    assert health.status_code == 200
+    assert (health.status_code, other.status_code) == (429, 200)
 
 
 async def test_streams_count_as_requests_until_they_end(mesh: Mesh) -> None:
@@ -174,6 +175,7 @@ async def test_streams_count_as_requests_until_they_end(mesh: Mesh) -> None:
                 await anext(events(stream))
             full = await web.get("/v1/runs")
             assert (full.status_code, full.json()["title"], full.headers["retry-after"]) == (503, "gateway-full", "1")
+            assert (await web.get("/healthz")).status_code == 200
 
         async def served() -> bool:
             return (await web.post(f"{path}/cancel", json={})).status_code == 200

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import jsonschema
 from lanemesh_orchestrator.gateway import api
 from lanemesh_orchestrator.gateway.api.openapi import openapi_document, path_of
 from lanemesh_orchestrator.gateway.api.pages import render_page
@@ -34,6 +35,11 @@ def test_operations_have_ids_of_their_own_and_references_lead_somewhere() -> Non
     wanted = set(re.findall(r"'#/components/schemas/(\w+)'", str(DOCUMENT)))
     assert wanted <= DOCUMENT["components"]["schemas"].keys()
     assert len(wanted) > 20
+
+
+def test_schemas_are_valid() -> None:
+    for schema in DOCUMENT["components"]["schemas"].values():
+        jsonschema.Draft202012Validator.check_schema(schema)
 
 
 def test_parameters_of_paths_are_described() -> None:

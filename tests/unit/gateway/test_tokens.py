@@ -55,12 +55,17 @@ async def test_a_request_cannot_send_it_as_a_subprotocol() -> None:
     assert sent[0]["status"] == 401
 
 
-async def test_only_reads_of_open_paths_need_no_token() -> None:
-    for path, method, passes in (
+@pytest.mark.parametrize(
+    ("path", "method", "passes"),
+    [
+        ("/", "GET", True),
         ("/healthz", "GET", True),
         ("/healthz", "POST", False),
         ("/assets/x", "HEAD", True),
         ("/assets", "GET", False),
-    ):
-        sent = await answer({"type": "http", "method": method, "path": path, "headers": []})
-        assert (sent == [{"type": "passed"}]) is passes
+        ("/v1/runs", "GET", False),
+    ],
+)
+async def test_only_reads_of_open_paths_need_no_token(path: str, method: str, passes: bool) -> None:
+    sent = await answer({"type": "http", "method": method, "path": path, "headers": []})
+    assert (sent == [{"type": "passed"}]) is passes
