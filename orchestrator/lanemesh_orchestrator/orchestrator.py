@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
     from lanemesh_orchestrator.tools.tools import MeshTools
 
 logger = logging.getLogger("lanemesh.orchestrator")
+
+Beside = Callable[[str], AbstractAsyncContextManager[object]]
+"""Serves something while an orchestrator does. It gets the address of the orchestrator."""
 
 
 MoreServices: TypeAlias = "Callable[[grpc.aio.Server, str], Sequence[str]]"
@@ -335,10 +339,14 @@ async def serve(
     plain_variables: Collection[str] = (),
     run_memory: int = DEFAULT_BUDGET,
     more: MoreServices | None = None,
+    beside: Beside | None = None,
     stop: asyncio.Event | None = None,
 ) -> int:
     """Runs an orchestrator until SIGTERM, SIGINT or `stop`. A second signal ends the process at once. Returns the exit code. `more`
     adds further services to its server.
+
+    `beside` serves something else meanwhile, such as the web gateway: it gets the address at which this process reaches the
+    orchestrator, is entered when the orchestrator listens, and left when its runs have ended.
 
     Raises:
         LanemeshError: the port is in use, the address is not loopback and `insecure` is not set, or one of `servers` is no
@@ -361,10 +369,25 @@ async def serve(
     gc.collect()
     gc.freeze()  # as a node server does
     stop = stop or asyncio.Event()
+    async with AsyncExitStack() as served:
+        if beside is not None:
+            await served.enter_async_context(beside(_dialled(orchestrator)))
+        await _until(stop, orchestrator)
+    return 0
+
+
+async def _until(stop: asyncio.Event, orchestrator: Orchestrator) -> None:
     with StopSignals(stop.set):
         logger.info("listening, reached at %s", orchestrator.address)
         if orchestrator.stored_in:
             logger.info("runs are stored in %s", orchestrator.stored_in)
         await stop.wait()
         await orchestrator.close()
-    return 0
+
+
+def _dialled(orchestrator: Orchestrator) -> str:
+    """The address at which this process reaches its orchestrator: not the advertised one, which may be that of a proxy."""
+    assert orchestrator.grpc is not None, "it listens"
+    host, _, port = orchestrator.grpc.address.rpartition(":")
+    own = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)
+    return f"{own}:{port}"

@@ -16,6 +16,8 @@ MAX_NAME = 64
 """Most characters of the name of a node server."""
 
 if TYPE_CHECKING:
+    from lanemesh_orchestrator.cli.commands.gateway import WebOptions
+    from lanemesh_orchestrator.orchestrator import Beside
     from lanemesh_orchestrator.store.options import StoreOptions
 
 
@@ -36,9 +38,11 @@ def serve(
     plain_variables: Sequence[str] = (),
     variables_file: Path | None = None,
     a2a: bool = False,
+    web: WebOptions | None = None,
 ) -> ExitCode:
     """Runs an orchestrator until SIGTERM or Ctrl-C. Runs are remembered in the user's own store unless `store` names another, or is
-    "none". At most `run_memory` MiB of runs are kept in memory. `a2a` adds the service of A2A to its server."""
+    "none". At most `run_memory` MiB of runs are kept in memory. `a2a` adds the service of A2A to its server. `web`: a gateway is
+    served beside it."""
     from lanemesh_orchestrator.orchestrator import serve as serve_orchestrator
 
     if advertise:
@@ -64,9 +68,16 @@ def serve(
         plain_variables=plain_variables,
         run_memory=run_memory * 1024 * 1024,
         more=more,
+        beside=_beside(web) if web is not None else None,
     )
     asyncio.run(serving)
     return ExitCode.COMPLETED
+
+
+def _beside(web: WebOptions) -> Beside:
+    from lanemesh_orchestrator.cli.commands.gateway import beside
+
+    return beside(web)
 
 
 def _variables(names: Sequence[str], plain: Sequence[str], file: Path | None) -> dict[str, str]:
