@@ -30,7 +30,7 @@ from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.json_text import read_json
 from lanemesh.node.helper_clients import ToolClient
 from lanemesh.redaction import Secrets
-from lanemesh.v1 import control_pb2
+from lanemesh.v1 import control_pb2, lane_pb2
 from lanemesh.values import Document, ToolCall
 
 R = TypeVar("R")
@@ -183,7 +183,7 @@ async def _all(calls: Iterable[Coroutine[Any, Any, R]]) -> Sequence[R]:
     return [task.result() for task in tasks]
 
 
-def _decoded(spec: control_pb2.ToolSpec) -> ToolSpec:
+def _decoded(spec: lane_pb2.ToolSpec) -> ToolSpec:
     try:
         return decode_spec(spec)
     except (TypeError, ValueError) as error:
