@@ -1,0 +1,217 @@
+"""Reads the turn of a run event by event, for a client that may disconnect."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from lanemesh.client.specs import Deployed
+from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.values import Question, ToolCall
+from starlette.requests import ClientDisconnect, Request
+
+from lanemesh_orchestrator.gateway.gateway import gateway_of
+from lanemesh_orchestrator.gateway.model_api.turns import (
+    Began,
+    Called,
+    Failed,
+    Finished,
+    TurnEvent,
+    TurnReader,
+    Wrote,
+)
+
+if TYPE_CHECKING:
+    from lanemesh.client.runs import Run, RunReader
+
+    from lanemesh_orchestrator.gateway.model_api.models import DeployedModel
+
+T = TypeVar("T")
+
+PAUSE_SECONDS = 15.0
+"""Silence after which a stream sends a sign of life, so that proxies do not close it."""
+MAX_ANSWER = 16 * 1024 * 1024
+"""Most characters of an answer that is sent as a whole."""
+
+
+class TurnFailed(LanemeshError):
+    """The run of a request failed or was cancelled."""
+
+
+class TurnStream:
+    """The events of the turn of a run, Finished or Failed last. None: nothing has come for 15 s."""
+
+    def __init__(self, run: RunReader, model: DeployedModel) -> None:
+        self._run = run
+        self._updates = run.updates()
+        self._reader = TurnReader(model)
+        self._ready: deque[TurnEvent | None] = deque()
+        self._ended = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> TurnEvent | None:
+        if not self._ready:
+            if self._ended:
+                raise StopAsyncIteration
+            await self._advance()
+        event = self._ready.popleft()
+        self._ended = self._ended or isinstance(event, (Finished, Failed))
+        return event
+
+    async def until_output(self) -> None:
+        """Waits for the first event after Began, or for 15 s, and keeps what was read.
+
+        Raises:
+            TurnFailed: the run failed before its first output.
+            LanemeshError: the run cannot be started.
+        """
+        read: list[TurnEvent | None] = []
+        async for event in self:
+            if isinstance(event, Failed):
+                raise TurnFailed(event.fault)
+            read.append(event)
+            if not isinstance(event, Began):
+                break
+        self._ready.extendleft(reversed(read))
+        self._ended = False
+
+    async def _advance(self) -> None:
+        while not self._ready:
+            try:
+                async with asyncio.timeout(PAUSE_SECONDS):
+                    update = await anext(self._updates, None)
+            except TimeoutError:
+                self._ready.append(None)
+                return
+            except LanemeshError as error:
+                self._ready.append(Failed(error.fault, datetime.now(UTC)))
+                return
+            if self._run.missed:
+                self._ready.append(Failed(_not_kept(self._run.id, self._run.missed), datetime.now(UTC)))
+                return
+            if update is None:
+                raise StopAsyncIteration
+            self._ready.extend(self._reader.read(update))
+
+
+class OwnedTurn:
+    """A run that is cancelled unless it is read to its end, and its events."""
+
+    def __init__(self, request: Request, model: DeployedModel, given: Question | str, settings: Mapping[str, Any]):
+        """A run of a model that has not started."""
+        self._request = request
+        mesh = gateway_of(request).mesh
+        self._run: Run = mesh.run(Deployed(model.name), input=given, settings=settings or None)
+        self.events = TurnStream(self._run, model)
+        """Its events, once it is open."""
+
+    async def open(self) -> None:
+        """Starts the run, and waits for its first output.
+
+        Raises:
+            TurnFailed: it failed before its first output.
+            LanemeshError: it cannot be started.
+            ClientDisconnect: the client has disconnected.
+        """
+        try:
+            await while_connected(self._request, self._open())
+        except BaseException:
+            await self.close()
+            raise
+
+    async def _open(self) -> None:
+        await self._run.__aenter__()
+        await self.events.until_output()
+
+    async def whole(self) -> WholeTurn:
+        """Reads the run to its end, and closes it.
+
+        Raises:
+            TurnFailed: it failed or was cancelled, or its answer is too long ("answer-too-long").
+            ClientDisconnect: the client has disconnected.
+        """
+        try:
+            return await while_connected(self._request, whole_turn(self.events))
+        finally:
+            await self.close()
+
+    async def close(self) -> None:
+        """Cancels the run unless it has ended."""
+        await self._run.close()
+
+
+@dataclass(frozen=True, slots=True)
+class WholeTurn:
+    """A turn that is complete."""
+
+    began: Began
+    """The run."""
+    text: str
+    """What the model wrote."""
+    calls: tuple[ToolCall, ...]
+    """The tools that it wants called."""
+    finished: Finished
+    """Its end."""
+
+
+async def whole_turn(events: AsyncIterator[TurnEvent | None]) -> WholeTurn:
+    """Reads a turn to its end. Raises TurnFailed if it failed, or is longer than 16 MiB ("answer-too-long")."""
+    began: Began | None = None
+    texts: list[str] = []
+    calls: list[ToolCall] = []
+    length = 0
+    async for event in events:
+        match event:
+            case Began():
+                began = event
+            case Wrote():
+                length += len(event.text)
+                texts.append(event.text)
+            case Called():
+                length += len(event.call.arguments)
+                calls.append(event.call)
+            case Failed():
+                raise TurnFailed(event.fault)
+            case Finished() if began is not None:
+                return WholeTurn(began, "".join(texts), tuple(calls), event)
+        if length > MAX_ANSWER:
+            message = f"the answer has more than {MAX_ANSWER:,} characters. Request a stream"
+            raise TurnFailed(Fault(code=Code.OUT_OF_RANGE, reason="answer-too-long", message=message))
+    raise TurnFailed(
+        Fault(code=Code.DATA_LOSS, reason="no-end", message="the updates of the run stopped before its end")
+    )
+
+
+async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """The result of some work, which is cancelled when the client disconnects.
+
+    Raises:
+        ClientDisconnect: the client has disconnected.
+    """
+    working = asyncio.create_task(work, name="request")
+    watching = asyncio.create_task(_disconnected(request), name="disconnect of a request")
+    try:
+        await asyncio.wait((working, watching), return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        raise ClientDisconnect
+    finally:
+        for task in (working, watching):
+            task.cancel()
+        await asyncio.gather(working, watching, return_exceptions=True)
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _not_kept(run_id: str, count: int) -> Fault:
+    message = f"{count:,} updates of the run {run_id} are no longer kept. Give the mesh a store"
+    return Fault(code=Code.DATA_LOSS, reason="updates-not-kept", message=message)
