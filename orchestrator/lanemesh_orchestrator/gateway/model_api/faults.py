@@ -29,7 +29,7 @@ _STATUS_OF_RUN = {
     Code.UNAVAILABLE: 503,
     Code.DEADLINE_EXCEEDED: 504,
 }
-"""The status of a run that failed by such a fault. Others, such as a file of a model that is not found, are faults of the server."""
+"""The status of a run that failed by such a fault. Others, such as a missing file of a model, are faults of the server."""
 
 
 def in_dialect(respond: ErrorResponse) -> Callable[[Endpoint], Endpoint]:

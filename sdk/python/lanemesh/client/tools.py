@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from lanemesh.chat import ToolEvent, ToolProgress, ToolResult
-from lanemesh.chat_codec import decode_spec, decode_tool_event, encode_arguments, encode_tool_request
+from lanemesh.chat_codec import decode_tool_event, encode_arguments, encode_tool_request
+from lanemesh.codec import decode_spec
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.v1 import control_pb2, lane_pb2
 from lanemesh.values import FrozenDict, ToolCall, freeze_json

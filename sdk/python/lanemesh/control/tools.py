@@ -9,17 +9,15 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
-from lanemesh.chat import ToolEvent, ToolPart, ToolProgress, ToolResult, ToolSpec
+from lanemesh.chat import ToolEvent, ToolPart, ToolProgress, ToolResult
 from lanemesh.chat_codec import (
-    decode_spec,
     decode_tool_call,
     decode_tool_event,
     encode_arguments,
-    encode_spec,
     encode_tool_event,
     encode_tool_request,
 )
-from lanemesh.codec import dump_json
+from lanemesh.codec import decode_spec, dump_json, encode_spec
 from lanemesh.control.connection import REACH_SECONDS, Connection
 from lanemesh.control.ends import Answer, HelperEnds, HelperLink
 from lanemesh.control.instance import HelperInstance
@@ -31,7 +29,7 @@ from lanemesh.json_text import read_json
 from lanemesh.node.helper_clients import ToolClient
 from lanemesh.redaction import Secrets
 from lanemesh.v1 import control_pb2, lane_pb2
-from lanemesh.values import Document, ToolCall
+from lanemesh.values import Document, ToolCall, ToolSpec
 
 R = TypeVar("R")
 
