@@ -118,18 +118,11 @@ class _Graph:
     def __init__(self, components: Sequence[dict[str, Any]], types: Mapping[str, NodeTypeInfo]) -> None:
         self._types = {str(one.get("id")): types.get(str(one.get("provider"))) for one in components}
         self._edges = [
-            (str(entry.get("from")), self._lane(entry), str(one.get("id")))
+            (str(entry.get("from")), str(entry.get("lane")), str(one.get("id")))
             for one in components
             for entry in (one["input"] if isinstance(one.get("input"), list) else ())
             if isinstance(entry, dict)
         ]
-
-    def _lane(self, entry: Mapping[str, Any]) -> str:
-        """The lane type of an edge, whose entry names the lane, or the output of the producer."""
-        named = str(entry.get("lane"))
-        producer = self._types.get(str(entry.get("from")))
-        ports = producer.outputs if producer is not None else ()
-        return next((port.lane for port in ports if port.name == named and port.lane), named)
 
     def consumers(self, component: str) -> Iterator[tuple[str, str]]:
         """The components that take from one, with the lanes."""
