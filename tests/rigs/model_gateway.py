@@ -23,6 +23,8 @@ class Recorded:
     """A response that is a stream of events."""
 
     path: str
+    query: str
+    """The query of the request."""
     body: bytearray = field(default_factory=bytearray)
     is_whole: bool = False
     """It was sent to its end."""
@@ -86,7 +88,7 @@ class Recorder:
             nonlocal recorded
             if message["type"] == "http.response.start":
                 if dict(message["headers"]).get(b"content-type", b"").startswith(b"text/event-stream"):
-                    recorded = Recorded(scope["path"])
+                    recorded = Recorded(scope["path"], scope["query_string"].decode())
                     self.streams.append(recorded)
             elif recorded is not None and message["type"] == "http.response.body":
                 recorded.body += message.get("body", b"")

@@ -43,5 +43,6 @@ def _fields(block: str) -> Iterator[tuple[str, str]]:
     for line in block.split("\n"):
         if not line.startswith(":"):
             name, colon, value = line.partition(": ")
-            assert colon and name in ("event", "data", "id"), line
+            assert colon, line
+            assert name in ("event", "data", "id"), line
             yield name, value

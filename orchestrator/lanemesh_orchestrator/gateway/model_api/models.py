@@ -19,6 +19,7 @@ from lanemesh_orchestrator.pipeline.source import components_of, document_tree, 
 if TYPE_CHECKING:
     from lanemesh.client.deployment_info import DeploymentInfo
     from lanemesh.client.node_types import NodeTypeInfo
+    from lanemesh.client.records import RunRecord
     from lanemesh.client.run_host import RunHost
     from starlette.requests import HTTPConnection
 
@@ -193,12 +194,15 @@ class ModelCatalog:
             raise self._unknown(name, list(self._known))
         return found
 
-    async def of_document(self, name: str, version: int, created_at: datetime, document: str) -> DeployedModel:
-        """The model that a pipeline was when it ran. Raises LanemeshError if it is none ("unknown-model")."""
-        found = await self._model(name, version, created_at, document)
-        if found is None:
+    async def of_run(self, record: RunRecord) -> DeployedModel:
+        """The model that a deployed pipeline was when a run of it began. Raises LanemeshError if it is none ("unknown-model")."""
+        name, version = record.deployment, record.deployment_version
+        known, model = self._known.get(name, (0, None))
+        if known != version or model is None:
+            model = await self._model(name, version, record.created_at, record.pipeline_json)
+        if model is None:
             raise self._unknown(name, [])
-        return found
+        return model
 
     def _unknown(self, name: str, models: Sequence[str]) -> LanemeshError:
         near = nearest(name, models)

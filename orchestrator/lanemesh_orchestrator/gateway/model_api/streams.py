@@ -20,6 +20,7 @@ from lanemesh_orchestrator.gateway.model_api.turns import (
     Called,
     Failed,
     Finished,
+    Lost,
     TurnEvent,
     TurnReader,
     Wrote,
@@ -45,8 +46,10 @@ class TurnFailed(LanemeshError):
 class TurnStream:
     """The events of the turn of a run, Finished or Failed last. None: nothing has come for 15 s."""
 
-    def __init__(self, run: RunReader, model: DeployedModel) -> None:
+    def __init__(self, run: RunReader, model: DeployedModel, *, until: int = 0) -> None:
+        """The events of a run of a model. `until`: it ends after the update of this number; 0: after the last one."""
         self._run = run
+        self._until = until
         self._updates = run.updates()
         self._reader = TurnReader(model)
         self._ready: deque[TurnEvent | None] = deque()
@@ -56,13 +59,17 @@ class TurnStream:
         return self
 
     async def __anext__(self) -> TurnEvent | None:
-        if not self._ready:
-            if self._ended:
-                raise StopAsyncIteration
+        if not self._ready and not self._ended:
             await self._advance()
+        if not self._ready:
+            raise StopAsyncIteration
         event = self._ready.popleft()
         self._ended = self._ended or isinstance(event, (Finished, Failed))
         return event
+
+    async def close(self) -> None:
+        """Ends the reading. The run of another caller goes on."""
+        await self._updates.aclose()
 
     async def until_output(self) -> None:
         """Waits for the first event after Began, or for 15 s, and keeps what was read.
@@ -79,7 +86,6 @@ class TurnStream:
             if not isinstance(event, Began):
                 break
         self._ready.extendleft(reversed(read))
-        self._ended = False
 
     async def _advance(self) -> None:
         while not self._ready:
@@ -90,14 +96,18 @@ class TurnStream:
                 self._ready.append(None)
                 return
             except LanemeshError as error:
-                self._ready.append(Failed(error.fault, datetime.now(UTC)))
+                self._ready.append(Lost(error.fault, datetime.now(UTC)))
                 return
             if self._run.missed:
-                self._ready.append(Failed(_not_kept(self._run.id, self._run.missed), datetime.now(UTC)))
+                self._ready.append(Lost(_not_kept(self._run.id, self._run.missed), datetime.now(UTC)))
                 return
             if update is None:
-                raise StopAsyncIteration
+                self._ended = True
+                return
             self._ready.extend(self._reader.read(update))
+            if update.sequence == self._until:
+                self._ended = True
+                return
 
 
 class OwnedTurn:
@@ -110,6 +120,11 @@ class OwnedTurn:
         self._run: Run = mesh.run(Deployed(model.name), input=given, settings=settings or None)
         self.events = TurnStream(self._run, model)
         """Its events, once it is open."""
+
+    @property
+    def run_id(self) -> str:
+        """The id of the run, once it is open."""
+        return self._run.id
 
     async def open(self) -> None:
         """Starts the run, and waits for its first output.

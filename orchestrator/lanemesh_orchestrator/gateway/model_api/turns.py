@@ -67,6 +67,11 @@ class Failed:
     """When."""
 
 
+@dataclass(frozen=True, slots=True)
+class Lost(Failed):
+    """The further updates of the run cannot be read; the run may continue."""
+
+
 TurnEvent: TypeAlias = Began | Wrote | Called | Finished | Failed
 """One event of a turn."""
 

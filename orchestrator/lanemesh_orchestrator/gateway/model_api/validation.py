@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Body = TypeVar("Body", bound=BaseModel)
 
-_UNIONS = ("messages", "content", "input", "output", "tools", "system")
+_UNIONS = ("messages", "content", "input", "output", "system")
 """Lists whose entries are of several kinds: pydantic adds the kind to the place of a fault."""
 
 
