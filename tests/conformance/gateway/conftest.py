@@ -7,6 +7,7 @@ from urllib.parse import parse_qs
 
 import pytest
 
+from rigs.anthropic_rules import check_message_stream
 from rigs.model_gateway import ModelGateway, Recorded, model_gateway
 from rigs.openai_rules import check_chat_stream, check_response_stream
 
@@ -29,5 +30,7 @@ def check(stream: Recorded) -> None:
         query = parse_qs(stream.query)
         first = int(query["starting_after"][0]) + 1 if "starting_after" in query else 0
         check_response_stream(body, whole=stream.is_whole, first=first)
+    elif stream.path == "/v1/messages":
+        check_message_stream(body, whole=stream.is_whole)
     else:
         pytest.fail(f"no rules for the stream at {stream.path}")

@@ -322,9 +322,8 @@ async def test_a_client_that_disconnects_cancels_the_run(
     await gateway.mesh.deploy("endless", answering("endless_answer"))
 
     async with gateway.mesh.channels().subscribe("mesh:asked") as questions:
-        asking = asyncio.create_task(
-            client.chat.completions.create(model="endless", messages=HELLO, stream=stream)  # type: ignore[call-overload]
-        )
+        request: dict[str, Any] = {"model": "endless", "messages": HELLO, "stream": stream}
+        asking: asyncio.Task[Any] = asyncio.create_task(client.chat.completions.create(**request))
         assert await anext(questions) == "Hello"
         if stream:
             await (await asking).close()

@@ -143,3 +143,11 @@ def invalid(param: str, message: str, *, reason: str = "bad-request") -> Lanemes
     """The error of a request that is wrong at one place."""
     fault = Fault(code=Code.INVALID_ARGUMENT, reason=reason, message=f"{param}: {message}", details={"param": param})
     return LanemeshError(fault)
+
+
+def tool_spec(param: str, name: str, description: str | None, parameters: Mapping[str, Any] | None) -> ToolSpec:
+    """The description of a tool. Raises LanemeshError if a lane cannot carry it."""
+    try:
+        return ToolSpec(name, description or "", parameters or {})
+    except (TypeError, ValueError) as error:
+        raise invalid(param, str(error)) from None

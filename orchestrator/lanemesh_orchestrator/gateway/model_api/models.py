@@ -52,6 +52,10 @@ class DeployedModel:
     takes_tools: bool
     """Its questions go to a language model, which takes tools, and not to an agent."""
 
+    def can_set(self, key: str) -> bool:
+        """Whether requests can override a sampling setting."""
+        return len(self.sampled) == 1 and all(key in keys for keys in self.sampled.values())
+
     def settings(self, sampling: Mapping[str, Any]) -> dict[str, Any]:
         """The settings of a run with this sampling.
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
-from lanemesh.faults import LanemeshError
 from lanemesh.values import Image, Message, ToolCall, ToolSpec
 from pydantic import BeforeValidator, Field, JsonValue
 
-from lanemesh_orchestrator.gateway.model_api.conversation import Conversation, Turn, image_of, invalid
+from lanemesh_orchestrator.gateway.model_api.conversation import Conversation, Turn, image_of, invalid, tool_spec
 from lanemesh_orchestrator.gateway.model_api.models import unsupported
 from lanemesh_orchestrator.gateway.model_api.validation import Strict, only
 
@@ -277,11 +276,3 @@ def _images(place: int, parts: Sequence[TextPart | ImagePart]) -> Iterator[Image
 
 def _tool(place: int, tool: Tool) -> ToolSpec:
     return tool_spec(f"tools[{place}]", tool.function.name, tool.function.description, tool.function.parameters)
-
-
-def tool_spec(param: str, name: str, description: str | None, parameters: Object | None) -> ToolSpec:
-    """The description of a tool. Raises LanemeshError if a lane cannot carry it."""
-    try:
-        return ToolSpec(name, description or "", parameters or {})
-    except (TypeError, ValueError, LanemeshError) as error:
-        raise invalid(param, str(error)) from None

@@ -9,10 +9,10 @@ from typing import Annotated, Any, Literal
 from lanemesh.values import Image, Message, ToolCall, ToolSpec
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 
-from lanemesh_orchestrator.gateway.model_api.conversation import Conversation, Turn, image_of, invalid
+from lanemesh_orchestrator.gateway.model_api.conversation import Conversation, Turn, image_of, invalid, tool_spec
 from lanemesh_orchestrator.gateway.model_api.models import unsupported
 from lanemesh_orchestrator.gateway.model_api.validation import Strict, only
-from lanemesh_orchestrator.gateway.openai.chat_request import Object, tool_spec
+from lanemesh_orchestrator.gateway.openai.chat_request import Object
 
 Status = Literal["in_progress", "completed", "incomplete"]
 

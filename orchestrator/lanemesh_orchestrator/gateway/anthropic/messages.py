@@ -1,0 +1,40 @@
+"""`POST /v1/messages`: a run of a deployed pipeline, which is cancelled when the client disconnects."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from lanemesh_orchestrator.gateway.anthropic.errors import endpoint
+from lanemesh_orchestrator.gateway.anthropic.message_events import MessageEvents, whole_message
+from lanemesh_orchestrator.gateway.anthropic.message_request import MessageRequest
+from lanemesh_orchestrator.gateway.model_api.event_stream import EventStream
+from lanemesh_orchestrator.gateway.model_api.models import models_of
+from lanemesh_orchestrator.gateway.model_api.streams import OwnedTurn, TurnStream
+from lanemesh_orchestrator.gateway.model_api.validation import read_body_as
+
+
+@endpoint
+async def create(request: Request) -> Response:
+    """Answers the last turn of a conversation, as a whole or as a stream of events.
+
+    `max_tokens`, which every request has, applies where the pipeline has exactly one model with this setting.
+    """
+    body = await read_body_as(request, MessageRequest)
+    model = await models_of(request).find(body.model)
+    given = body.conversation().input_of(model)
+    limit = {"max_tokens": body.max_tokens} if model.can_set("max_tokens") else {}
+    turn = OwnedTurn(request, model, given, model.settings({**limit, **body.sampling()}))
+    await turn.open()
+    if not body.stream:
+        return JSONResponse(whole_message(await turn.whole(), body.model))
+    return EventStream(_frames(turn.events, MessageEvents(body.model)), turn.close)
+
+
+async def _frames(events: TurnStream, made: MessageEvents) -> AsyncIterator[str]:
+    async for event in events:
+        yield made.frames(event)
+        if made.has_failed:
+            return
