@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute
 
 from lanemesh_orchestrator.gateway import anthropic, openai, problems
-from lanemesh_orchestrator.gateway.api import runs
+from lanemesh_orchestrator.gateway.api import runs, sessions
 from lanemesh_orchestrator.gateway.gateway import Gateway
 from lanemesh_orchestrator.gateway.options import GatewayOptions
 
@@ -39,4 +39,4 @@ def create_app(mesh: RunHost, options: GatewayOptions | None = None) -> Starlett
 
 def routes() -> list[BaseRoute]:
     """Every endpoint."""
-    return [*runs.routes(), *openai.routes(), *anthropic.routes()]
+    return [*runs.routes(), *sessions.routes(), *openai.routes(), *anthropic.routes()]
