@@ -254,3 +254,68 @@ async def test_responses_that_there_are_not(gateway: ModelGateway, client: opena
             await client.responses.retrieve(response_id)
         with pytest.raises(openai.NotFoundError, match="there is no response"):
             await client.responses.cancel(response_id)
+
+
+async def test_a_response_continues_a_previous_one(gateway: ModelGateway, client: openai.AsyncOpenAI) -> None:
+    await gateway.mesh.deploy("noted", answering("noted_question"))
+    await gateway.deploy("other", "hi")
+
+    async def ask(text: str, previous: str | None = None) -> tuple[str, list[str]]:
+        response = await client.responses.create(
+            model="noted", input=text, previous_response_id=previous or openai.omit
+        )
+        history = json.loads(response.output_text)["question"].get("history", [])
+        return response.id, [turn["content"] for turn in history if turn["role"] == "user"]
+
+    one, no_turns = await ask("one")
+    two, of_two = await ask("two", one)
+    _, of_three = await ask("three", two)
+    _, of_branch = await ask("branch", one)
+
+    assert (no_turns, of_two, of_three, of_branch) == ([], ["one"], ["one", "two"], ["one"])
+    for request_, message in (
+        ({"model": "other", "previous_response_id": one}, 'of the model "noted"'),
+        ({"model": "noted", "previous_response_id": "resp_run-0"}, "no stored response"),
+        ({"model": "noted", "previous_response_id": one, "store": False}, '"store"'),
+    ):
+        with pytest.raises(openai.BadRequestError, match=message):
+            await client.responses.create(input="x", **request_)  # type: ignore[call-overload]
+    unstored = await client.responses.create(model="noted", input="x", store=False)
+    with pytest.raises(openai.BadRequestError, match="no stored response"):
+        await ask("y", unstored.id)
+
+
+async def test_the_results_of_tools_continue_the_response_with_the_calls(
+    gateway: ModelGateway, client: openai.AsyncOpenAI
+) -> None:
+    call = {"text": "", "tool_calls": [{"name": "look", "arguments": {"at": "a"}}]}
+    await gateway.deploy("chat", call, call, "It is blue.")
+    request: dict[str, Any] = {"model": "chat", "tools": [LOOK]}
+
+    first = await client.responses.create(input="Hello", **request)
+    second = await client.responses.create(input=results_of(first), previous_response_id=first.id, **request)
+    third = await client.responses.create(input=results_of(second), previous_response_id=second.id, **request)
+
+    assert third.output_text == "It is blue."
+    for wrong in ("Hello", [{"type": "function_call_output", "call_id": "c9", "output": "x"}]):
+        with pytest.raises(openai.BadRequestError) as caught:
+            await client.responses.create(input=wrong, previous_response_id=first.id, **request)
+        assert caught.value.code == "unknown_tool_call"
+
+
+def results_of(response: Any) -> list[Any]:
+    """The results of the calls of a response."""
+    calls = [item for item in response.output if item.type == "function_call"]
+    return [{"type": "function_call_output", "call_id": call.call_id, "output": "blue"} for call in calls]
+
+
+async def test_only_a_completed_response_is_continued(gateway: ModelGateway, client: openai.AsyncOpenAI) -> None:
+    await gateway.mesh.deploy("endless", answering("endless_answer"))
+    async with gateway.mesh.channels().subscribe("mesh:asked") as questions:
+        response = await client.responses.create(model="endless", input="Hello", background=True)
+        await anext(questions)
+
+    with pytest.raises(openai.BadRequestError) as caught:
+        await client.responses.create(model="endless", input="x", previous_response_id=response.id)
+    assert caught.value.code == "response_not_completed"
+    await client.responses.cancel(response.id)

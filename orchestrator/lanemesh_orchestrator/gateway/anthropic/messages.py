@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse, Response
 from lanemesh_orchestrator.gateway.anthropic.errors import endpoint
 from lanemesh_orchestrator.gateway.anthropic.message_events import MessageEvents, whole_message
 from lanemesh_orchestrator.gateway.anthropic.message_request import MessageRequest
+from lanemesh_orchestrator.gateway.gateway import conversation_of
 from lanemesh_orchestrator.gateway.model_api.event_stream import EventStream
 from lanemesh_orchestrator.gateway.model_api.models import models_of
 from lanemesh_orchestrator.gateway.model_api.streams import OwnedTurn, TurnStream
@@ -26,7 +27,8 @@ async def create(request: Request) -> Response:
     model = await models_of(request).find(body.model)
     given = body.conversation().input_of(model)
     limit = {"max_tokens": body.max_tokens} if model.can_set("max_tokens") else {}
-    turn = OwnedTurn(request, model, given, model.settings({**limit, **body.sampling()}))
+    settings = model.settings({**limit, **body.sampling()})
+    turn = OwnedTurn(request, model, given, settings, conversation_of(request))
     await turn.open()
     if not body.stream:
         return JSONResponse(whole_message(await turn.whole(), body.model))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lanemesh.faults import Code, Fault, LanemeshError
-from lanemesh.values import Image, Message, Question, ToolSpec
+from lanemesh.values import Image, Message, Question, ToolCall, ToolSpec
 
 from lanemesh_orchestrator.gateway.model_api.models import unsupported
 
@@ -42,6 +42,8 @@ class Conversation:
     """Tools that the client calls."""
     schema: Mapping[str, Any] | None = None
     """The JSON schema of the answer; None: any text."""
+    called: Sequence[ToolCall] = ()
+    """The calls of tools in the turn before the first one, which the orchestrator has."""
 
     def input_of(self, model: DeployedModel) -> Question | str:
         """The input of a run of a model: a question, or only a text if it takes no more.
@@ -65,7 +67,7 @@ class Conversation:
     def _question(self) -> Question:
         if not self.turns:
             raise invalid("messages", "there are no messages. Send at least one of the user")
-        _check_calls(self.turns)
+        _check_calls(self.turns, self.called)
         if len({tool.name for tool in self.tools}) < len(self.tools) or len(self.tools) > MAX_TOOLS:
             raise invalid("tools", f"the names of tools are unique, and there are at most {MAX_TOOLS}")
         history = [turn.message for turn in self.turns]
@@ -89,9 +91,9 @@ class Conversation:
         )
 
 
-def _check_calls(turns: Sequence[Turn]) -> None:
+def _check_calls(turns: Sequence[Turn], called: Sequence[ToolCall]) -> None:
     """Raises LanemeshError unless each call of a tool is followed by its result, and each result follows its call."""
-    unanswered: dict[str, str] = {}
+    unanswered = dict.fromkeys((call.id for call in called), turns[0].param)
     for turn in turns:
         message = turn.message
         if message.role == "tool":

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from lanemesh.client.specs import Deployed
+from lanemesh.client.specs import Conversation, Deployed
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.values import Question, ToolCall
 from starlette.requests import ClientDisconnect, Request
@@ -113,11 +113,18 @@ class TurnStream:
 class OwnedTurn:
     """A run that is cancelled unless it is read to its end, and its events."""
 
-    def __init__(self, request: Request, model: DeployedModel, given: Question | str, settings: Mapping[str, Any]):
-        """A run of a model that has not started."""
+    def __init__(
+        self,
+        request: Request,
+        model: DeployedModel,
+        given: Question | str,
+        settings: Mapping[str, Any],
+        session: Conversation | None = None,
+    ) -> None:
+        """A run of a model that has not started. `session`: it is the next turn of this one."""
         self._request = request
         mesh = gateway_of(request).mesh
-        self._run: Run = mesh.run(Deployed(model.name), input=given, settings=settings or None)
+        self._run: Run = mesh.run(Deployed(model.name), input=given, settings=settings or None, session=session or "")
         self.events = TurnStream(self._run, model)
         """Its events, once it is open."""
 

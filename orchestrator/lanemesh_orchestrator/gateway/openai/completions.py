@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from lanemesh_orchestrator.gateway.gateway import conversation_of
 from lanemesh_orchestrator.gateway.model_api.event_stream import EventStream
 from lanemesh_orchestrator.gateway.model_api.models import models_of
 from lanemesh_orchestrator.gateway.model_api.streams import OwnedTurn, TurnStream
@@ -22,7 +23,7 @@ async def create(request: Request) -> Response:
     body = await read_body_as(request, ChatRequest)
     model = await models_of(request).find(body.model)
     given = body.conversation().input_of(model)
-    turn = OwnedTurn(request, model, given, model.settings(body.sampling()))
+    turn = OwnedTurn(request, model, given, model.settings(body.sampling()), conversation_of(request))
     await turn.open()
     if not body.stream:
         return JSONResponse(completion(await turn.whole(), body.model))

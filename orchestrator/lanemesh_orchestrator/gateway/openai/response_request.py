@@ -10,7 +10,6 @@ from lanemesh.values import Image, Message, ToolCall, ToolSpec
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 
 from lanemesh_orchestrator.gateway.model_api.conversation import Conversation, Turn, image_of, invalid, tool_spec
-from lanemesh_orchestrator.gateway.model_api.models import unsupported
 from lanemesh_orchestrator.gateway.model_api.validation import Strict, only
 from lanemesh_orchestrator.gateway.openai.chat_request import Object
 
@@ -188,15 +187,16 @@ class ResponseRequest(Strict):
         """The sampling settings; None: not given."""
         return {"max_tokens": self.max_output_tokens, "temperature": self.temperature, "top_p": self.top_p}
 
-    def conversation_of(self) -> Conversation:
-        """What is asked. Raises LanemeshError for what is not supported, or invalid."""
-        self._check_unsupported()
+    def conversation_of(self, called: Sequence[ToolCall] = ()) -> Conversation:
+        """What is asked, where the previous response has made these calls. Raises LanemeshError for what is not supported, or
+        invalid."""
         offered = self.tools if self.tool_choice != "none" else None
         return Conversation(
             instructions=self.instructions or "",
             turns=list(_merged(_turns(self.input))),
             tools=[_tool(place, tool) for place, tool in enumerate(offered or ())],
             schema=self._schema(),
+            called=called,
         )
 
     def _schema(self) -> dict[str, Any] | None:
@@ -209,10 +209,8 @@ class ResponseRequest(Strict):
             raise invalid("text.format.schema", "a format json_schema has a schema")
         return form.schema_
 
-    def _check_unsupported(self) -> None:
-        if self.previous_response_id is not None:
-            message = "the conversation of a previous response is not kept here. Send it as the input"
-            raise unsupported("previous_response_id", message)
+    def check_supported(self) -> None:
+        """Raises LanemeshError for what is not supported."""
         only("parallel_tool_calls", self.parallel_tool_calls, [True], "cannot be switched off")
         only("tool_choice", self.tool_choice, ["auto", "none"], "cannot be enforced")
         only("top_logprobs", self.top_logprobs, [0], "is not supported")

@@ -8,10 +8,10 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
+from lanemesh.client.detached import DetachedRun
 from lanemesh.client.records import RunRecord
 from lanemesh.client.specs import Deployed
 from lanemesh.faults import Code, Fault, LanemeshError
-from lanemesh.values import Question
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -23,6 +23,7 @@ from lanemesh_orchestrator.gateway.model_api.streams import OwnedTurn, TurnStrea
 from lanemesh_orchestrator.gateway.model_api.turns import Lost
 from lanemesh_orchestrator.gateway.model_api.validation import read_body_as
 from lanemesh_orchestrator.gateway.openai.errors import endpoint
+from lanemesh_orchestrator.gateway.openai.previous import continued
 from lanemesh_orchestrator.gateway.openai.response_events import PREFIX, ResponseEvents
 from lanemesh_orchestrator.gateway.openai.response_request import ResponseRequest
 
@@ -35,11 +36,16 @@ async def create(request: Request) -> Response:
     """Answers an input: as a whole, as a stream of events, or in the background."""
     body = await read_body_as(request, ResponseRequest)
     model = await models_of(request).find(body.model)
-    given = body.conversation_of().input_of(model)
     settings = model.settings(body.sampling())
+    body.check_supported()
+    previous = await continued(request, body, model)
+    given = body.conversation_of(previous.calls).input_of(model)
     if body.background:
-        return await _in_background(request, model, given, settings, stream=bool(body.stream))
-    turn = OwnedTurn(request, model, given, settings)
+        run = await gateway_of(request).mesh.start(
+            Deployed(model.name), input=given, settings=settings or None, session=previous.session or ""
+        )
+        return await _in_background(request, run, model, stream=bool(body.stream))
+    turn = OwnedTurn(request, model, given, settings, previous.session)
     await turn.open()
     events = ResponseEvents(turn.run_id, model.name, background=False)
     if body.stream:
@@ -87,14 +93,9 @@ async def cancel(request: Request) -> Response:
     return JSONResponse(events.response)
 
 
-async def _in_background(
-    request: Request, model: DeployedModel, given: Question | str, settings: dict[str, Any], *, stream: bool
-) -> Response:
-    mesh = gateway_of(request).mesh
-    run = await mesh.start(Deployed(model.name), input=given, settings=settings or None)
-    record = await mesh.record(run.id)
+async def _in_background(request: Request, run: DetachedRun, model: DeployedModel, *, stream: bool) -> Response:
     if stream:
-        return _stream(request, record, model, -1)
+        return _stream(request, await gateway_of(request).mesh.record(run.id), model, -1)
     events = ResponseEvents(run.id, model.name, background=True)
     await read_into(TurnStream(run, model, until=1), events)
     return JSONResponse({**events.response, "status": "queued"})
