@@ -227,6 +227,54 @@ class Reason(StrEnum):
     UNKNOWN_TOOL = "unknown-tool"
     """There is no tool with the name."""
 
+    # The web gateway
+
+    BAD_REQUEST = "bad-request"
+    """A request is not valid HTTP, or has a header that is not valid."""
+    BODY_TIMEOUT = "body-timeout"
+    """The body of a request arrives too slowly."""
+    BODY_TOO_LARGE = "body-too-large"
+    """The body of a request is larger than its limit."""
+    FOREIGN_ORIGIN = "foreign-origin"
+    """A page of another site, which the gateway does not permit, sent the request."""
+    GATEWAY_FULL = "gateway-full"
+    """The gateway serves its maximum number of requests."""
+    METHOD_NOT_ALLOWED = "method-not-allowed"
+    """The path has no such method."""
+    NO_SUCH_PATH = "no-such-path"
+    """There is no such path."""
+    TOO_MANY_REQUESTS = "too-many-requests"
+    """A token or an address sends too many requests in a second, or has too many at once."""
+    UNAUTHORIZED = "unauthorized"
+    """A request does not have the token of the gateway."""
+    UNKNOWN_HOST = "unknown-host"
+    """A request names a host by which the gateway is not reached."""
+    WEB_MISSING = "web-missing"
+    """A library of the gateway is not installed."""
+
+    # Model APIs
+
+    ANSWER_INCOMPLETE = "answer-incomplete"
+    """The answer of a pipeline ended with an error, although its run completed."""
+    ANSWER_TOO_LONG = "answer-too-long"
+    """An answer is longer than a response may be."""
+    BAD_EMBEDDINGS = "bad-embeddings"
+    """A pipeline did not deliver one embedding for each input."""
+    NOT_CANCELLED = "not-cancelled"
+    """A run has not ended in time after its cancellation."""
+    RESPONSE_NOT_COMPLETED = "response-not-completed"
+    """The previous response is active, failed or cancelled."""
+    UNKNOWN_MODEL = "unknown-model"
+    """No deployed pipeline with this name takes questions or text and delivers answers or text."""
+    UNKNOWN_RESPONSE = "unknown-response"
+    """There is no response with this id, or no longer."""
+    UNKNOWN_TOOL_CALL = "unknown-tool-call"
+    """A tool call in a conversation has no result, or a result belongs to no call."""
+    UNSUPPORTED_PARAMETER = "unsupported-parameter"
+    """A model, or the API, does not support a parameter of the request."""
+    UPDATES_NOT_KEPT = "updates-not-kept"
+    """Updates of a run that were requested are no longer kept."""
+
     # The store
 
     BAD_STORE = "bad-store"
@@ -245,14 +293,3 @@ class Reason(StrEnum):
     """The store was written by an older version and must be migrated."""
     STORE_UNUSABLE = "store-unusable"
     """The store cannot be used."""
-
-    # The web gateway
-
-    BAD_REQUEST = "bad-request"
-    """A request of the HTTP API is wrong in itself."""
-    BODY_TOO_LARGE = "body-too-large"
-    """The body of a request is larger than the gateway accepts."""
-    BODY_TIMEOUT = "body-timeout"
-    """Nothing of the body of a request arrived for too long."""
-    WEB_MISSING = "web-missing"
-    """A Python library of the gateway is not installed."""

@@ -268,6 +268,7 @@ def _turn(turn: lane_pb2.Message) -> Flat:
         content=turn.content,
         tool_calls=list(map(_tool_call, turn.tool_calls)),
         tool_call_id=turn.tool_call_id,
+        images=[_media(image, "") for image in turn.images],
     )
 
 
@@ -277,7 +278,7 @@ def _tool_spec(spec: lane_pb2.ToolSpec) -> Flat:
 
 
 def _tool_call(call: lane_pb2.ToolCall) -> Flat:
-    return {"id": call.id, "name": call.name, "arguments": loads_or_text(call.arguments_json)}
+    return {"id": call.id, "name": call.name, "arguments": call.arguments_json}
 
 
 def _media(media: lane_pb2.Media, file: str) -> Flat:

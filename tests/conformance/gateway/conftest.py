@@ -1,36 +1,61 @@
-"""A gateway whose event streams are checked, one by one, against the rules of their dialect."""
+"""Gateways for the tests of this folder: of a mesh in this process, and of an orchestrator elsewhere."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from urllib.parse import parse_qs
 
+import httpx
 import pytest
+import pytest_asyncio
+from lanemesh import Client
+from lanemesh_orchestrator import Mesh
+from lanemesh_orchestrator.gateway.options import GatewayOptions
+from lanemesh_orchestrator.orchestrator import Orchestrator
 
-from rigs.anthropic_rules import check_message_stream
-from rigs.model_gateway import ModelGateway, Recorded, model_gateway
-from rigs.openai_rules import check_chat_stream, check_response_stream
+from endings import end, lasting
+from rigs.gateways import gateway
+from rigs.runs import FIRING_NODES, NODES, RIGS
+
+UNLIMITED = GatewayOptions(rate=1_000_000.0, max_requests=5_000, max_requests_per_token=5_000)
+"""The options of gateways that many tests share."""
 
 
-@pytest.fixture
-async def gateway() -> AsyncIterator[ModelGateway]:
-    """A gateway to a mesh of this process."""
-    async with model_gateway() as made:
-        yield made
-    for stream in made.streams:
-        check(stream)
+@pytest_asyncio.fixture(scope="package", loop_scope="session")
+async def mesh() -> AsyncIterator[Mesh]:
+    """A mesh in this process."""
+    nodes = [NODES, FIRING_NODES, RIGS / "approval_nodes.py", RIGS / "secret_nodes.py"]
+    async with lasting("the mesh", Mesh(nodes=nodes)) as mesh:
+        yield mesh
 
 
-def check(stream: Recorded) -> None:
-    """Asserts the rules of the dialect of a stream."""
-    body = bytes(stream.body)
-    if stream.path == "/v1/chat/completions":
-        check_chat_stream(body, whole=stream.is_whole)
-    elif stream.path.startswith("/v1/responses"):
-        query = parse_qs(stream.query)
-        first = int(query["starting_after"][0]) + 1 if "starting_after" in query else 0
-        check_response_stream(body, whole=stream.is_whole, first=first)
-    elif stream.path == "/v1/messages":
-        check_message_stream(body, whole=stream.is_whole)
-    else:
-        pytest.fail(f"no rules for the stream at {stream.path}")
+@pytest_asyncio.fixture(scope="package", loop_scope="session")
+async def serving() -> AsyncIterator[Orchestrator]:
+    """An orchestrator that clients reach; its nodes run in this process."""
+    orchestrator = Orchestrator(embedded=True, nodes=[NODES])
+    await orchestrator.listen()
+    yield orchestrator
+    await end("the orchestrator", orchestrator.close())
+
+
+@pytest_asyncio.fixture(scope="package", loop_scope="session")
+async def embedded(mesh: Mesh) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of a gateway to a mesh in its process."""
+    async with lasting("the gateway", gateway(mesh, UNLIMITED)) as client:
+        yield client
+
+
+@pytest_asyncio.fixture(scope="package", loop_scope="session")
+async def remote(serving: Orchestrator) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of a gateway to an orchestrator elsewhere."""
+    async with (
+        lasting("the client", Client(serving.address)) as client,
+        lasting("the gateway", gateway(client, UNLIMITED)) as web,
+    ):
+        yield web
+
+
+@pytest.fixture(params=["embedded", "remote"])
+def web(request: pytest.FixtureRequest) -> httpx.AsyncClient:
+    """A client of either."""
+    found: httpx.AsyncClient = request.getfixturevalue(request.param)
+    return found

@@ -9,12 +9,12 @@ from lanemesh.faults import Code, Fault
 from lanemesh.values import ToolCall, Usage
 
 from lanemesh_orchestrator.gateway.anthropic.errors import run_error_body
-from lanemesh_orchestrator.gateway.model_api.event_stream import named_frame
 from lanemesh_orchestrator.gateway.model_api.streams import TurnFailed, WholeTurn
 from lanemesh_orchestrator.gateway.model_api.turns import Began, Called, Failed, Finished, TurnEvent, Wrote
+from lanemesh_orchestrator.gateway.sse import event
 
-PING = named_frame("ping", {"type": "ping"})
-"""A sign of life."""
+PING = event({"type": "ping"}, name="ping")
+"""A sign of life, after the first event."""
 _STOP_REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
 
 
@@ -28,26 +28,25 @@ class MessageEvents:
         self.has_failed = False
         """The last frame is an error."""
 
-    def frames(self, event: TurnEvent | None) -> str:
-        """The frames of an event; a ping for none."""
-        match event:
+    def chunk(self, turn_event: TurnEvent) -> bytes:
+        """The events that are sent for one of a turn."""
+        match turn_event:
             case Began():
-                return _frame("message_start", message=_message(event, self._model)) + PING
+                return _frame("message_start", message=_message(turn_event, self._model)) + PING
             case Wrote():
-                begin = "" if self._in_text else self._begin({"type": "text", "text": ""})
+                begin = b"" if self._in_text else self._begin({"type": "text", "text": ""})
                 self._in_text = True
-                return begin + self._delta({"type": "text_delta", "text": event.text})
+                return begin + self._delta({"type": "text_delta", "text": turn_event.text})
             case Called():
-                return self._call(event.call)
+                return self._call(turn_event.call)
             case Finished():
-                usage = _usage(event.usage)
-                delta = {"stop_reason": _STOP_REASONS[event.reason], "stop_sequence": None}
+                usage = _usage(turn_event.usage)
+                delta = {"stop_reason": _STOP_REASONS[turn_event.reason], "stop_sequence": None}
                 return self._end_text() + _frame("message_delta", delta=delta, usage=usage) + _frame("message_stop")
             case Failed():
-                return self._fail(event.fault)
-        return PING
+                return self._fail(turn_event.fault)
 
-    def _call(self, call: ToolCall) -> str:
+    def _call(self, call: ToolCall) -> bytes:
         try:
             arguments = json.dumps(_input(call), ensure_ascii=False)
         except TurnFailed as error:
@@ -56,23 +55,23 @@ class MessageEvents:
         frames += self._begin({"type": "tool_use", "id": call.id, "name": call.name, "input": {}})
         return frames + self._delta({"type": "input_json_delta", "partial_json": arguments}) + self._end()
 
-    def _fail(self, fault: Fault) -> str:
+    def _fail(self, fault: Fault) -> bytes:
         self.has_failed = True
-        return named_frame("error", run_error_body(fault))
+        return event(run_error_body(fault), name="error")
 
-    def _begin(self, block: dict[str, Any]) -> str:
+    def _begin(self, block: dict[str, Any]) -> bytes:
         return _frame("content_block_start", index=self._blocks, content_block=block)
 
-    def _delta(self, delta: dict[str, Any]) -> str:
+    def _delta(self, delta: dict[str, Any]) -> bytes:
         return _frame("content_block_delta", index=self._blocks, delta=delta)
 
-    def _end(self) -> str:
+    def _end(self) -> bytes:
         self._blocks += 1
         return _frame("content_block_stop", index=self._blocks - 1)
 
-    def _end_text(self) -> str:
+    def _end_text(self) -> bytes:
         was_in_text, self._in_text = self._in_text, False
-        return self._end() if was_in_text else ""
+        return self._end() if was_in_text else b""
 
 
 def whole_message(turn: WholeTurn, model: str) -> dict[str, Any]:
@@ -118,5 +117,5 @@ def _input(call: ToolCall) -> dict[str, Any]:
     return value
 
 
-def _frame(kind: str, **fields: Any) -> str:
-    return named_frame(kind, {"type": kind, **fields})
+def _frame(kind: str, **fields: Any) -> bytes:
+    return event({"type": kind, **fields}, name=kind)

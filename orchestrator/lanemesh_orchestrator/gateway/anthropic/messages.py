@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -11,10 +11,10 @@ from lanemesh_orchestrator.gateway.anthropic.errors import endpoint
 from lanemesh_orchestrator.gateway.anthropic.message_events import MessageEvents, whole_message
 from lanemesh_orchestrator.gateway.anthropic.message_request import MessageRequest
 from lanemesh_orchestrator.gateway.gateway import conversation_of
-from lanemesh_orchestrator.gateway.model_api.event_stream import EventStream
 from lanemesh_orchestrator.gateway.model_api.models import models_of
 from lanemesh_orchestrator.gateway.model_api.streams import OwnedTurn, TurnStream
 from lanemesh_orchestrator.gateway.model_api.validation import read_body_as
+from lanemesh_orchestrator.gateway.sse import EventStream
 
 
 @endpoint
@@ -32,11 +32,11 @@ async def create(request: Request) -> Response:
     await turn.open()
     if not body.stream:
         return JSONResponse(whole_message(await turn.whole(), body.model))
-    return EventStream(_frames(turn.events, MessageEvents(body.model)), turn.close)
+    return EventStream(_chunks(turn.events, MessageEvents(body.model)), close=turn.close)
 
 
-async def _frames(events: TurnStream, made: MessageEvents) -> AsyncIterator[str]:
+async def _chunks(events: TurnStream, made: MessageEvents) -> AsyncGenerator[bytes, None]:
     async for event in events:
-        yield made.frames(event)
+        yield made.chunk(event)
         if made.has_failed:
             return

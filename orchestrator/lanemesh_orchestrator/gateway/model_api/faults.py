@@ -58,8 +58,6 @@ def status_of_error(error: LanemeshError) -> int:
     """The HTTP status of an error."""
     if isinstance(error, PipelineInvalid):
         return 400 if all(one.reason == "bad-setting" for one in error.faults) else 500
-    if error.fault.reason == "body-too-large":
-        return 413
     return status_of_run(error.fault) if isinstance(error, TurnFailed) else status_of(error.fault)
 
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self
 
 from lanemesh.client.specs import Conversation, Deployed
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.values import Question, ToolCall
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
+from lanemesh_orchestrator.gateway.connected import while_connected
 from lanemesh_orchestrator.gateway.gateway import gateway_of
 from lanemesh_orchestrator.gateway.model_api.turns import (
     Began,
@@ -31,10 +33,8 @@ if TYPE_CHECKING:
 
     from lanemesh_orchestrator.gateway.model_api.models import DeployedModel
 
-T = TypeVar("T")
-
-PAUSE_SECONDS = 15.0
-"""Silence after which a stream sends a sign of life, so that proxies do not close it."""
+HEADER_SECONDS = 15.0
+"""How long the headers of a stream wait for the first output, so that a run which fails at once is an HTTP error."""
 MAX_ANSWER = 16 * 1024 * 1024
 """Most characters of an answer that is sent as a whole."""
 
@@ -44,7 +44,7 @@ class TurnFailed(LanemeshError):
 
 
 class TurnStream:
-    """The events of the turn of a run, Finished or Failed last. None: nothing has come for 15 s."""
+    """The events of the turn of a run, Finished or Failed last. A cancelled wait loses nothing."""
 
     def __init__(self, run: RunReader, model: DeployedModel, *, until: int = 0) -> None:
         """The events of a run of a model. `until`: it ends after the update of this number; 0: after the last one."""
@@ -52,13 +52,13 @@ class TurnStream:
         self._until = until
         self._updates = run.updates()
         self._reader = TurnReader(model)
-        self._ready: deque[TurnEvent | None] = deque()
+        self._ready: deque[TurnEvent] = deque()
         self._ended = False
 
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> TurnEvent | None:
+    async def __anext__(self) -> TurnEvent:
         if not self._ready and not self._ended:
             await self._advance()
         if not self._ready:
@@ -78,23 +78,21 @@ class TurnStream:
             TurnFailed: the run failed before its first output.
             LanemeshError: the run cannot be started.
         """
-        read: list[TurnEvent | None] = []
-        async for event in self:
-            if isinstance(event, Failed):
-                raise TurnFailed(event.fault)
-            read.append(event)
-            if not isinstance(event, Began):
-                break
+        read: list[TurnEvent] = []
+        with suppress(TimeoutError):
+            async with asyncio.timeout(HEADER_SECONDS):
+                async for event in self:
+                    read.append(event)
+                    if not isinstance(event, Began):
+                        break
+        if read and isinstance(read[-1], Failed):
+            raise TurnFailed(read[-1].fault)
         self._ready.extendleft(reversed(read))
 
     async def _advance(self) -> None:
         while not self._ready:
             try:
-                async with asyncio.timeout(PAUSE_SECONDS):
-                    update = await anext(self._updates, None)
-            except TimeoutError:
-                self._ready.append(None)
-                return
+                update = await anext(self._updates, None)
             except LanemeshError as error:
                 self._ready.append(Lost(error.fault, datetime.now(UTC)))
                 return
@@ -182,7 +180,7 @@ class WholeTurn:
     """Its end."""
 
 
-async def whole_turn(events: AsyncIterator[TurnEvent | None]) -> WholeTurn:
+async def whole_turn(events: AsyncIterator[TurnEvent]) -> WholeTurn:
     """Reads a turn to its end. Raises TurnFailed if it failed, or is longer than 16 MiB ("answer-too-long")."""
     began: Began | None = None
     texts: list[str] = []
@@ -208,30 +206,6 @@ async def whole_turn(events: AsyncIterator[TurnEvent | None]) -> WholeTurn:
     raise TurnFailed(
         Fault(code=Code.DATA_LOSS, reason="no-end", message="the updates of the run stopped before its end")
     )
-
-
-async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """The result of some work, which is cancelled when the client disconnects.
-
-    Raises:
-        ClientDisconnect: the client has disconnected.
-    """
-    working = asyncio.create_task(work, name="request")
-    watching = asyncio.create_task(_disconnected(request), name="disconnect of a request")
-    try:
-        await asyncio.wait((working, watching), return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            return working.result()
-        raise ClientDisconnect
-    finally:
-        for task in (working, watching):
-            task.cancel()
-        await asyncio.gather(working, watching, return_exceptions=True)
-
-
-async def _disconnected(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 def _not_kept(run_id: str, count: int) -> Fault:

@@ -7,12 +7,12 @@ from typing import Any
 
 from lanemesh.values import ToolCall, Usage
 
-from lanemesh_orchestrator.gateway.model_api.event_stream import KEEP_ALIVE, data_frame
 from lanemesh_orchestrator.gateway.model_api.streams import WholeTurn
 from lanemesh_orchestrator.gateway.model_api.turns import Began, Called, Failed, Finished, TurnEvent, Wrote
 from lanemesh_orchestrator.gateway.openai.errors import run_error_body
+from lanemesh_orchestrator.gateway.sse import event
 
-DONE = "data: [DONE]\n\n"
+DONE = b"data: [DONE]\n\n"
 """The end of a stream."""
 
 
@@ -26,32 +26,31 @@ class ChatChunks:
         self._base: dict[str, Any] = {}
         self._calls = 0
 
-    def frames(self, event: TurnEvent | None) -> str:
-        """The frames of an event; a comment for none."""
-        match event:
+    def chunk(self, turn_event: TurnEvent) -> bytes:
+        """The events that are sent for one of a turn."""
+        match turn_event:
             case Began():
-                self._base = _base(event, "chat.completion.chunk", self._model)
+                self._base = _base(turn_event, "chat.completion.chunk", self._model)
                 return self._chunk({"role": "assistant", "content": "", "refusal": None})
             case Wrote():
-                return self._chunk({"content": event.text})
+                return self._chunk({"content": turn_event.text})
             case Called():
-                call = {"index": self._calls, **_call(event.call)}
+                call = {"index": self._calls, **_call(turn_event.call)}
                 self._calls += 1
                 return self._chunk({"tool_calls": [call]})
             case Finished():
-                return self._chunk({}, event.reason) + self._last(event.usage) + DONE
+                return self._chunk({}, turn_event.reason) + self._last(turn_event.usage) + DONE
             case Failed():
-                return data_frame({"error": run_error_body(event.fault)}) + DONE
-        return KEEP_ALIVE
+                return event({"error": run_error_body(turn_event.fault)}) + DONE
 
-    def _chunk(self, delta: Mapping[str, Any], finish_reason: str | None = None) -> str:
+    def _chunk(self, delta: Mapping[str, Any], finish_reason: str | None = None) -> bytes:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
-        return data_frame({**self._base, "choices": [choice], **self._usage})
+        return event({**self._base, "choices": [choice], **self._usage})
 
-    def _last(self, usage: Usage | None) -> str:
+    def _last(self, usage: Usage | None) -> bytes:
         if not self._usage:
-            return ""
-        return data_frame({**self._base, "choices": [], "usage": usage_body(usage or Usage(0, 0))})
+            return b""
+        return event({**self._base, "choices": [], "usage": usage_body(usage or Usage(0, 0))})
 
 
 def completion(turn: WholeTurn, model: str) -> dict[str, Any]:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from lanemesh_orchestrator.gateway.gateway import conversation_of
-from lanemesh_orchestrator.gateway.model_api.event_stream import EventStream
 from lanemesh_orchestrator.gateway.model_api.models import models_of
 from lanemesh_orchestrator.gateway.model_api.streams import OwnedTurn, TurnStream
 from lanemesh_orchestrator.gateway.model_api.validation import read_body_as
 from lanemesh_orchestrator.gateway.openai.chat_chunks import ChatChunks, completion
 from lanemesh_orchestrator.gateway.openai.chat_request import ChatRequest
 from lanemesh_orchestrator.gateway.openai.errors import endpoint
+from lanemesh_orchestrator.gateway.sse import EventStream
 
 
 @endpoint
@@ -29,9 +29,9 @@ async def create(request: Request) -> Response:
         return JSONResponse(completion(await turn.whole(), body.model))
     with_usage = body.stream_options is not None and bool(body.stream_options.include_usage)
     chunks = ChatChunks(body.model, include_usage=with_usage)
-    return EventStream(_frames(turn.events, chunks), turn.close)
+    return EventStream(_chunks(turn.events, chunks), close=turn.close)
 
 
-async def _frames(events: TurnStream, chunks: ChatChunks) -> AsyncIterator[str]:
+async def _chunks(events: TurnStream, chunks: ChatChunks) -> AsyncGenerator[bytes, None]:
     async for event in events:
-        yield chunks.frames(event)
+        yield chunks.chunk(event)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from typing import Any
 
 from lanemesh.client.detached import DetachedRun
@@ -15,17 +15,18 @@ from lanemesh.faults import Code, Fault, LanemeshError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from lanemesh_orchestrator.gateway.connected import while_connected
 from lanemesh_orchestrator.gateway.gateway import gateway_of
 from lanemesh_orchestrator.gateway.model_api.conversation import invalid
-from lanemesh_orchestrator.gateway.model_api.event_stream import KEEP_ALIVE, EventStream, named_frame
 from lanemesh_orchestrator.gateway.model_api.models import DeployedModel, models_of, unsupported
-from lanemesh_orchestrator.gateway.model_api.streams import OwnedTurn, TurnStream, while_connected
+from lanemesh_orchestrator.gateway.model_api.streams import OwnedTurn, TurnStream
 from lanemesh_orchestrator.gateway.model_api.turns import Lost
 from lanemesh_orchestrator.gateway.model_api.validation import read_body_as
 from lanemesh_orchestrator.gateway.openai.errors import endpoint
 from lanemesh_orchestrator.gateway.openai.previous import continued
 from lanemesh_orchestrator.gateway.openai.response_events import PREFIX, ResponseEvents
 from lanemesh_orchestrator.gateway.openai.response_request import ResponseRequest
+from lanemesh_orchestrator.gateway.sse import EventStream, event
 
 CANCEL_SECONDS = 30.0
 """How long the end of a cancelled run is awaited."""
@@ -49,7 +50,7 @@ async def create(request: Request) -> Response:
     await turn.open()
     events = ResponseEvents(turn.run_id, model.name, background=False)
     if body.stream:
-        return EventStream(_frames(turn.events, events, -1), turn.close)
+        return EventStream(_chunks(turn.events, events, -1), close=turn.close)
     try:
         await while_connected(request, read_into(turn.events, events))
     finally:
@@ -121,7 +122,7 @@ async def _found(request: Request) -> tuple[RunRecord, DeployedModel]:
 def _stream(request: Request, record: RunRecord, model: DeployedModel, after: int) -> Response:
     turn = TurnStream(gateway_of(request).mesh.attach(record.run_id), model)
     events = ResponseEvents(record.run_id, model.name, background=record.detached)
-    return EventStream(_frames(turn, events, after), turn.close)
+    return EventStream(_chunks(turn, events, after), close=turn.close)
 
 
 async def _response_until(request: Request, record: RunRecord, model: DeployedModel) -> dict[str, Any]:
@@ -136,26 +137,22 @@ async def _response_until(request: Request, record: RunRecord, model: DeployedMo
 async def read_into(turn: TurnStream, events: ResponseEvents) -> None:
     """Reads a turn to its end, and closes it. Raises LanemeshError if its updates cannot be read."""
     try:
-        async for event in turn:
-            if isinstance(event, Lost):
-                raise LanemeshError(event.fault)
-            if event is not None:
-                deque(events.events(event), maxlen=0)
+        async for one in turn:
+            if isinstance(one, Lost):
+                raise LanemeshError(one.fault)
+            deque(events.events(one), maxlen=0)
     finally:
         await turn.close()
 
 
-async def _frames(turn: TurnStream, events: ResponseEvents, after: int) -> AsyncIterator[str]:
-    async for event in turn:
-        if event is None:
-            yield KEEP_ALIVE
-            continue
-        frames = [named_frame(one["type"], one) for one in _after(events.events(event), after)]
-        if frames:
-            yield "".join(frames)
+async def _chunks(turn: TurnStream, events: ResponseEvents, after: int) -> AsyncGenerator[bytes, None]:
+    async for turn_event in turn:
+        made = [event(one, name=one["type"]) for one in _after(events.events(turn_event), after)]
+        if made:
+            yield b"".join(made)
         if events.has_ended:
             return
 
 
 def _after(events: Iterable[dict[str, Any]], after: int) -> Iterable[dict[str, Any]]:
-    return (event for event in events if event["sequence_number"] > after)
+    return (one for one in events if one["sequence_number"] > after)

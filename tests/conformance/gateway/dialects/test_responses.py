@@ -18,6 +18,8 @@ from rigs.sse import events_of
 
 LOOK: Any = {"type": "function", "name": "look", "description": "Looks.", "parameters": {"type": "object"}}
 CUTS = 100
+BEGINNING = b": lanemesh\n\n"
+"""The comment with which every stream begins."""
 
 
 @pytest.fixture
@@ -108,7 +110,7 @@ async def test_the_question_has_the_whole_input(gateway: ModelGateway, client: o
     assert (question["text"], question["instructions"]) == ("And this?", "Be brief.")
     assert [turn["role"] for turn in question["history"]] == ["system", "user", "assistant", "tool"]
     assert question["history"][2]["content"] == "I do."
-    assert question["history"][2]["tool_calls"] == [{"id": "c1", "name": "look", "arguments": {}}]
+    assert question["history"][2]["tool_calls"] == [{"id": "c1", "name": "look", "arguments": "{}"}]
     assert question["images"][0]["mime_type"] == "image/png"
     assert question["schema"] == {"type": "array"}
     assert question["tools"][0]["name"] == "look"
@@ -146,7 +148,7 @@ async def read_a_little(client: httpx.AsyncClient, url: str) -> bytes:
     async with client.stream("GET", url) as response:
         async for piece in response.aiter_raw(64):
             body += piece
-            if b"\n\n" in body and not body.endswith(b"\n\n"):
+            if b"\n\n" in body.removeprefix(BEGINNING) and not body.endswith(b"\n\n"):
                 break
     return body
 
@@ -163,18 +165,18 @@ async def test_a_background_response_is_resumed_byte_by_byte_after_a_hundred_cut
         while True:
             url = f"{response.id}?stream=true" + (f"&starting_after={last}" if last >= 0 else "")
             body = await read_a_little(raw, url)
-            whole = body[: body.rindex(b"\n\n") + 2]
+            whole = body[: body.rindex(b"\n\n") + 2].removeprefix(BEGINNING)
             received += whole
             last = events_of(whole)[0][-1].value["sequence_number"]
             if events_of(whole)[0][-1].name == "response.completed":
                 break
             cuts += 1
-        uninterrupted = (await raw.get(f"{response.id}?stream=true")).content
+        uninterrupted = (await raw.get(f"{response.id}?stream=true")).content.removeprefix(BEGINNING)
         after_the_end = (await raw.get(f"{response.id}?stream=true&starting_after={last}")).content
 
     assert cuts >= CUTS
     assert received == uninterrupted
-    assert after_the_end == b""
+    assert after_the_end == BEGINNING
     assert response.status == "queued"
     final = await client.responses.retrieve(response.id)
     assert final.output_text == words

@@ -102,7 +102,7 @@ async def test_the_question_has_the_whole_conversation(gateway: ModelGateway, cl
     question = got["question"]
     assert (question["text"], question["instructions"]) == ("And this?", "Be brief.")
     assert [turn["role"] for turn in question["history"]] == ["user", "assistant", "tool"]
-    assert question["history"][1]["tool_calls"] == [{"id": "c1", "name": "look", "arguments": {"at": "x"}}]
+    assert question["history"][1]["tool_calls"] == [{"id": "c1", "name": "look", "arguments": '{"at": "x"}'}]
     assert question["history"][2] == {"role": "tool", "content": "seen", "tool_call_id": "c1"}
     assert base64.b64decode(question["images"][0]["content"]) == PNG
     assert question["tools"][0]["name"] == "look"

@@ -157,7 +157,7 @@ async def test_the_question_has_the_whole_conversation(gateway: ModelGateway, cl
     assert question["text"] == "And this?"
     assert base64.b64decode(question["images"][0]["content"]) == PNG
     assert [turn["role"] for turn in question["history"]] == ["user", "assistant", "tool", "assistant"]
-    assert question["history"][1]["tool_calls"] == [{"id": "c1", "name": "look", "arguments": {"at": "x"}}]
+    assert question["history"][1]["tool_calls"] == [{"id": "c1", "name": "look", "arguments": '{"at": "x"}'}]
     assert question["history"][2]["tool_call_id"] == "c1"
     assert question["tools"][0] == {
         "name": "look",
