@@ -86,3 +86,14 @@ class PausedAnswer(Node):
             if word == "fail":
                 raise ValueError("it was told to fail")
             yield "replies", word
+
+
+class PlainDocument(Node):
+    """Makes a document without an embedding of each text."""
+
+    text: In[str]
+    documents: Out[Document]
+
+    async def process(self, context: Context) -> dict[str, Any]:
+        """One text."""
+        return {"documents": Document(self.text)}

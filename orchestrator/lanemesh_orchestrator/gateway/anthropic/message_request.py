@@ -10,7 +10,7 @@ from lanemesh.values import Image, Message, ToolCall, ToolSpec
 from pydantic import BeforeValidator, Field, JsonValue
 
 from lanemesh_orchestrator.gateway.model_api.conversation import Conversation, Turn, image_from, tool_spec
-from lanemesh_orchestrator.gateway.model_api.models import unsupported
+from lanemesh_orchestrator.gateway.model_api.refusals import unsupported
 from lanemesh_orchestrator.gateway.model_api.validation import Strict, only
 
 Object = dict[str, JsonValue]

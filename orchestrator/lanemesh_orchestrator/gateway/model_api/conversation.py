@@ -8,13 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.values import Image, Message, Question, ToolCall, ToolSpec
 
-from lanemesh_orchestrator.gateway.model_api.models import unsupported
+from lanemesh_orchestrator.gateway.model_api.refusals import invalid, unsupported
 
 if TYPE_CHECKING:
-    from lanemesh_orchestrator.gateway.model_api.models import DeployedModel
+    from lanemesh_orchestrator.gateway.model_api.deployed import DeployedModel
 
 MAX_TOOLS = 128
 """Most tools of one request."""
@@ -139,12 +138,6 @@ def image_from(mime_type: str, text: str, param: str) -> Image:
     if not content:
         raise invalid(param, "the image is empty")
     return Image(mime_type, content)
-
-
-def invalid(param: str, message: str, *, reason: str = "bad-request") -> LanemeshError:
-    """The error of a request that is wrong at one place."""
-    fault = Fault(code=Code.INVALID_ARGUMENT, reason=reason, message=f"{param}: {message}", details={"param": param})
-    return LanemeshError(fault)
 
 
 def tool_spec(param: str, name: str, description: str | None, parameters: Mapping[str, Any] | None) -> ToolSpec:

@@ -31,7 +31,7 @@ from lanemesh_orchestrator.gateway.model_api.turns import (
 if TYPE_CHECKING:
     from lanemesh.client.runs import Run, RunReader
 
-    from lanemesh_orchestrator.gateway.model_api.models import DeployedModel
+    from lanemesh_orchestrator.gateway.model_api.deployed import DeployedModel
 
 HEADER_SECONDS = 15.0
 """How long the headers of a stream wait for the first output, so that a run which fails at once is an HTTP error."""

@@ -13,7 +13,7 @@ from lanemesh.faults import Code, Fault
 from lanemesh.values import Answer, ToolCall, Usage
 
 if TYPE_CHECKING:
-    from lanemesh_orchestrator.gateway.model_api.models import DeployedModel
+    from lanemesh_orchestrator.gateway.model_api.deployed import DeployedModel
 
 PARAGRAPH = "\n\n"
 """Between two answers of one run."""

@@ -10,8 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.requests import Request
 
 from lanemesh_orchestrator.gateway.bodies import read_object
-from lanemesh_orchestrator.gateway.model_api.conversation import invalid
-from lanemesh_orchestrator.gateway.model_api.models import unsupported
+from lanemesh_orchestrator.gateway.model_api.refusals import invalid, unsupported
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 from lanemesh.values import Image, Message, ToolCall, ToolSpec
 from pydantic import BeforeValidator, Field, JsonValue
 
-from lanemesh_orchestrator.gateway.model_api.conversation import Conversation, Turn, image_of, invalid, tool_spec
-from lanemesh_orchestrator.gateway.model_api.models import unsupported
+from lanemesh_orchestrator.gateway.model_api.conversation import Conversation, Turn, image_of, tool_spec
+from lanemesh_orchestrator.gateway.model_api.refusals import invalid, unsupported
 from lanemesh_orchestrator.gateway.model_api.validation import Strict, only
 
 Object = dict[str, JsonValue]

@@ -7,7 +7,8 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from lanemesh_orchestrator.gateway.model_api.models import DeployedModel, models_of
+from lanemesh_orchestrator.gateway.model_api.deployed import DeployedModel
+from lanemesh_orchestrator.gateway.model_api.models import models_of
 from lanemesh_orchestrator.gateway.openai.errors import endpoint
 
 

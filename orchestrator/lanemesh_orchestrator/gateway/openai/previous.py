@@ -13,7 +13,8 @@ from lanemesh.values import ToolCall
 from starlette.requests import Request
 
 from lanemesh_orchestrator.gateway.gateway import gateway_of, owner_of
-from lanemesh_orchestrator.gateway.model_api.models import DeployedModel, unsupported
+from lanemesh_orchestrator.gateway.model_api.deployed import DeployedModel
+from lanemesh_orchestrator.gateway.model_api.refusals import unsupported
 from lanemesh_orchestrator.gateway.openai.response_events import PREFIX
 from lanemesh_orchestrator.gateway.openai.response_request import ResponseRequest
 

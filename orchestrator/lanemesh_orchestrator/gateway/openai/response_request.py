@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 from lanemesh.values import Image, Message, ToolCall, ToolSpec
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 
-from lanemesh_orchestrator.gateway.model_api.conversation import Conversation, Turn, image_of, invalid, tool_spec
+from lanemesh_orchestrator.gateway.model_api.conversation import Conversation, Turn, image_of, tool_spec
+from lanemesh_orchestrator.gateway.model_api.refusals import invalid
 from lanemesh_orchestrator.gateway.model_api.validation import Strict, only
 from lanemesh_orchestrator.gateway.openai.chat_request import Object
 

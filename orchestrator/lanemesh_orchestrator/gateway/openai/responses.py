@@ -17,8 +17,9 @@ from starlette.responses import JSONResponse, Response
 
 from lanemesh_orchestrator.gateway.connected import while_connected
 from lanemesh_orchestrator.gateway.gateway import gateway_of
-from lanemesh_orchestrator.gateway.model_api.conversation import invalid
-from lanemesh_orchestrator.gateway.model_api.models import DeployedModel, models_of, unsupported
+from lanemesh_orchestrator.gateway.model_api.deployed import DeployedModel
+from lanemesh_orchestrator.gateway.model_api.models import models_of
+from lanemesh_orchestrator.gateway.model_api.refusals import invalid, unsupported
 from lanemesh_orchestrator.gateway.model_api.streams import OwnedTurn, TurnStream
 from lanemesh_orchestrator.gateway.model_api.turns import Lost
 from lanemesh_orchestrator.gateway.model_api.validation import read_body_as
