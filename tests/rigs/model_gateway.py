@@ -11,6 +11,7 @@ from typing import Any
 
 from lanemesh import Mesh
 from lanemesh_orchestrator.gateway.app import create_app
+from lanemesh_orchestrator.gateway.options import GatewayOptions
 from lanemesh_orchestrator.http_server.server import HttpServer
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -99,10 +100,10 @@ class Recorder:
 
 
 @asynccontextmanager
-async def model_gateway(**options: Any) -> AsyncIterator[ModelGateway]:
-    """A gateway to a mesh of this process. `options`: those of the mesh."""
-    async with Mesh(nodes=NODES, **options) as mesh:
-        recorder = Recorder(create_app(mesh))
+async def model_gateway(options: GatewayOptions | None = None) -> AsyncIterator[ModelGateway]:
+    """A gateway to a mesh of this process."""
+    async with Mesh(nodes=NODES) as mesh:
+        recorder = Recorder(create_app(mesh, options))
         server = HttpServer(recorder, "127.0.0.1", 0)
         serving = asyncio.create_task(server.run())
         try:

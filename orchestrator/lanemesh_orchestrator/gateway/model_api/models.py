@@ -71,7 +71,9 @@ class ModelCatalog:
         if known is None:
             raise self._unknown(name, "")
         if known.embedder is None:
-            message = f'the pipeline "{known.name}" makes no embeddings: it takes no text, or delivers no documents or data'
+            message = (
+                f'the pipeline "{known.name}" makes no embeddings: it takes no text, or delivers no documents or data'
+            )
             raise unsupported("model", message)
         return known.embedder
 

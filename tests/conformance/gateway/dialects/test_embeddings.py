@@ -61,6 +61,12 @@ async def test_what_makes_no_embeddings_is_refused(gateway: ModelGateway, client
         await client.embeddings.create(model="plain", input=["x", "y"])
     with pytest.raises(openai.NotFoundError):
         await client.embeddings.create(model="none", input="x")
-    for wrong in ({"input": []}, {"input": ""}, {"input": [[1, 2]]}, {"input": "x", "dimensions": 3}):
+    requests: list[dict[str, Any]] = [
+        {"input": []},
+        {"input": ""},
+        {"input": [[1, 2]]},
+        {"input": "x", "dimensions": 3},
+    ]
+    for wrong in requests:
         with pytest.raises(openai.BadRequestError):
-            await client.embeddings.create(model="plain", **wrong)  # type: ignore[arg-type]
+            await client.embeddings.create(model="plain", **wrong)

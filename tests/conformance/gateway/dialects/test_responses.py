@@ -281,7 +281,7 @@ async def test_a_response_continues_a_previous_one(gateway: ModelGateway, client
         ({"model": "noted", "previous_response_id": one, "store": False}, '"store"'),
     ):
         with pytest.raises(openai.BadRequestError, match=message):
-            await client.responses.create(input="x", **request_)  # type: ignore[call-overload]
+            await client.responses.create(input="x", **request_)
     unstored = await client.responses.create(model="noted", input="x", store=False)
     with pytest.raises(openai.BadRequestError, match="no stored response"):
         await ask("y", unstored.id)
@@ -299,7 +299,8 @@ async def test_the_results_of_tools_continue_the_response_with_the_calls(
     third = await client.responses.create(input=results_of(second), previous_response_id=second.id, **request)
 
     assert third.output_text == "It is blue."
-    for wrong in ("Hello", [{"type": "function_call_output", "call_id": "c9", "output": "x"}]):
+    unknown: list[Any] = [{"type": "function_call_output", "call_id": "c9", "output": "x"}]
+    for wrong in ("Hello", unknown):
         with pytest.raises(openai.BadRequestError) as caught:
             await client.responses.create(input=wrong, previous_response_id=first.id, **request)
         assert caught.value.code == "unknown_tool_call"
