@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, JsonValue
 
 from lanemesh_orchestrator.gateway.model_api.conversation import Conversation, Turn, image_from, tool_spec
 from lanemesh_orchestrator.gateway.model_api.refusals import unsupported
-from lanemesh_orchestrator.gateway.model_api.validation import Strict, only
+from lanemesh_orchestrator.gateway.model_api.validation import Echoed, Strict, only
 
 Object = dict[str, JsonValue]
 Cache = Object | None
@@ -22,13 +22,11 @@ def _as_blocks(content: Any) -> Any:
     return [{"type": "text", "text": content}] if isinstance(content, str) else content
 
 
-class TextBlock(Strict):
+class TextBlock(Echoed):
     """A piece of text."""
 
     type: Literal["text"]
     text: str
-    cache_control: Cache = None
-    citations: list[Any] | None = None
 
 
 class ImageSource(Strict):
@@ -49,15 +47,13 @@ class ImageBlock(Strict):
     cache_control: Cache = None
 
 
-class ToolUseBlock(Strict):
+class ToolUseBlock(Echoed):
     """A call of a tool."""
 
     type: Literal["tool_use"]
     id: str = Field(min_length=1)
     name: str
     input: Object
-    cache_control: Cache = None
-    caller: Object | None = None
 
 
 ResultContent = Annotated[
@@ -75,13 +71,10 @@ class ToolResultBlock(Strict):
     cache_control: Cache = None
 
 
-class ThinkingBlock(Strict):
+class ThinkingBlock(Echoed):
     """The thinking of an earlier message, which pipelines do not read."""
 
     type: Literal["thinking", "redacted_thinking"]
-    thinking: str | None = None
-    signature: str | None = None
-    data: str | None = None
 
 
 Block = Annotated[TextBlock | ImageBlock | ToolUseBlock | ToolResultBlock | ThinkingBlock, Field(discriminator="type")]

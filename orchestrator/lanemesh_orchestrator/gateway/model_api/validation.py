@@ -27,6 +27,12 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
+class Echoed(BaseModel):
+    """A part of an earlier answer that a client sends back. SDKs add fields to it, which are ignored."""
+
+    model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
+
+
 async def read_body_as(request: Request, kind: type[Body]) -> Body:
     """The body of a request. Raises LanemeshError with the place of the first fault, and as `read_object`."""
     given = await read_object(request)

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, JsonValue
 
 from lanemesh_orchestrator.gateway.model_api.conversation import Conversation, Turn, image_of, tool_spec
 from lanemesh_orchestrator.gateway.model_api.refusals import invalid, unsupported
-from lanemesh_orchestrator.gateway.model_api.validation import Strict, only
+from lanemesh_orchestrator.gateway.model_api.validation import Echoed, Strict, only
 
 Object = dict[str, JsonValue]
 MAX_STOPS = 16
@@ -62,33 +62,28 @@ class UserMessage(Strict):
     name: str | None = None
 
 
-class CalledFunction(Strict):
+class CalledFunction(Echoed):
     """A tool and its arguments."""
 
     name: str
     arguments: str
 
 
-class CallEntry(Strict):
+class CallEntry(Echoed):
     """A call of a tool."""
 
     id: str = Field(min_length=1)
     type: Literal["function"] = "function"
     function: CalledFunction
-    index: int | None = None
 
 
-class AssistantMessage(Strict):
+class AssistantMessage(Echoed):
     """A turn of the model."""
 
     role: Literal["assistant"]
     content: Texts | None = None
     tool_calls: list[CallEntry] | None = None
-    name: str | None = None
     refusal: str | None = None
-    annotations: list[Any] | None = None
-    audio: None = None
-    function_call: None = None
 
 
 class ToolMessage(Strict):

@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag
 
 from lanemesh_orchestrator.gateway.model_api.conversation import Conversation, Turn, image_of, tool_spec
 from lanemesh_orchestrator.gateway.model_api.refusals import invalid
-from lanemesh_orchestrator.gateway.model_api.validation import Strict, only
+from lanemesh_orchestrator.gateway.model_api.validation import Echoed, Strict, only
 from lanemesh_orchestrator.gateway.openai.chat_request import Object
 
 Status = Literal["in_progress", "completed", "incomplete"]
@@ -32,16 +32,14 @@ class InputText(Strict):
     text: str
 
 
-class OutputText(Strict):
+class OutputText(Echoed):
     """A piece of text of an earlier response."""
 
     type: Literal["output_text"]
     text: str
-    annotations: list[Any] | None = None
-    logprobs: list[Any] | None = None
 
 
-class Refusal(Strict):
+class Refusal(Echoed):
     """A refusal of an earlier response."""
 
     type: Literal["refusal"]
@@ -72,18 +70,13 @@ class MessageItem(Strict):
     phase: str | None = None
 
 
-class CallItem(Strict):
+class CallItem(Echoed):
     """A call of a tool in an earlier response."""
 
     type: Literal["function_call"]
     call_id: str = Field(min_length=1)
     name: str
     arguments: str
-    id: str | None = None
-    status: Status | None = None
-    namespace: None = None
-    caller: None = None
-    async_: None = Field(None, alias="async")
 
 
 class ResultItem(Strict):
@@ -97,15 +90,10 @@ class ResultItem(Strict):
     name: str | None = None
 
 
-class ReasoningItem(Strict):
+class ReasoningItem(Echoed):
     """The reasoning of an earlier response, which pipelines do not read."""
 
     type: Literal["reasoning"]
-    id: str | None = None
-    summary: list[Any] | None = None
-    content: list[Any] | None = None
-    encrypted_content: str | None = None
-    status: Status | None = None
 
 
 def _kind(item: Any) -> str | None:
