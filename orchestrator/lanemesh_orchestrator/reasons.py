@@ -255,11 +255,13 @@ class Reason(StrEnum):
     # Model APIs
 
     ANSWER_INCOMPLETE = "answer-incomplete"
-    """The answer of a pipeline ended with an error, although its run completed."""
+    """The answer of a pipeline ended early."""
     ANSWER_TOO_LONG = "answer-too-long"
     """An answer is longer than a response may be."""
     BAD_EMBEDDINGS = "bad-embeddings"
     """A pipeline did not deliver one embedding for each input."""
+    INTERNAL = "internal"
+    """The gateway itself failed; its log has the cause."""
     NOT_CANCELLED = "not-cancelled"
     """A run has not ended in time after its cancellation."""
     RESPONSE_NOT_COMPLETED = "response-not-completed"

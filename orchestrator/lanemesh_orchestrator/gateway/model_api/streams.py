@@ -204,7 +204,7 @@ async def whole_turn(events: AsyncIterator[TurnEvent]) -> WholeTurn:
             message = f"the answer has more than {MAX_ANSWER:,} characters. Request a stream"
             raise TurnFailed(Fault(code=Code.OUT_OF_RANGE, reason="answer-too-long", message=message))
     raise TurnFailed(
-        Fault(code=Code.DATA_LOSS, reason="no-end", message="the updates of the run stopped before its end")
+        Fault(code=Code.DATA_LOSS, reason="answer-incomplete", message="the updates of the run stopped before its end")
     )
 
 

@@ -113,7 +113,7 @@ class TurnReader:
             else:
                 yield Finished(self._finish_reason(), self._usage or _total(self._helpers.values()), job.time)
         elif job.state is RunState.FAILED:
-            unknown = Fault(code=Code.UNKNOWN, reason="unknown", message="the run failed")
+            unknown = Fault(code=Code.UNKNOWN, reason="answer-incomplete", message="the run failed")
             yield Failed(job.error or unknown, job.time)
         elif job.state is RunState.CANCELLED:
             message = f"the run was cancelled: {job.reason or 'without a reason'}"
