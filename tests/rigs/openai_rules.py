@@ -50,9 +50,10 @@ def check_chunks(chunks: list[dict[str, Any]], *, whole: bool) -> None:
             chunks[0][name] for name in ("id", "created", "model")
         ]
         assert chunk["id"].startswith("chatcmpl-")
-    if with_usage and whole:
+    if with_usage and (whole or (chunks and not chunks[-1]["choices"])):
         last = chunks.pop()
         assert last["choices"] == []
+        assert last["usage"].keys() == {"prompt_tokens", "completion_tokens", "total_tokens"}
         usage = last["usage"]
         assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
     assert all(chunk.get("usage") is None for chunk in chunks)
@@ -109,10 +110,14 @@ def check_response(response: dict[str, Any]) -> None:
     assert isinstance(response["created_at"], int)
     assert (response["error"] is not None) == (response["status"] in ("failed", "cancelled"))
     assert (response["incomplete_details"] is not None) == (response["status"] == "incomplete")
+    assert response["reasoning"].keys() == {"effort", "summary"}
+    assert response["text"] == {"format": {"type": "text"}}
     for item in response["output"]:
         _check_item(item)
     if response["status"] in ("completed", "incomplete"):
         usage = response["usage"]
+        details = {"input_tokens_details", "output_tokens_details"}
+        assert usage.keys() == {"input_tokens", "output_tokens", "total_tokens"} | details
         assert usage["total_tokens"] == usage["input_tokens"] + usage["output_tokens"]
         assert usage["input_tokens_details"].keys() == {"cached_tokens"}
         assert usage["output_tokens_details"].keys() == {"reasoning_tokens"}
@@ -153,6 +158,9 @@ class _Response:
     def check(self, events: list[dict[str, Any]], *, whole: bool) -> None:
         for place, event in enumerate(events):
             kind = event["type"]
+            assert ("response" in event) == (place < 2 or kind in ENDS)
+            if kind == "error":
+                assert event.keys() == {"type", "sequence_number", "code", "message", "param"}
             if "response" in event:
                 assert event.keys() == {"type", "sequence_number", "response"}
                 check_response(event["response"])
