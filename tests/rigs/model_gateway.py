@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lanemesh import Mesh
+from lanemesh import Client, Mesh
+from lanemesh.client.run_host import RunHost
 from lanemesh_orchestrator.gateway.app import create_app
 from lanemesh_orchestrator.gateway.options import GatewayOptions
 from lanemesh_orchestrator.http_server.server import HttpServer
+from lanemesh_orchestrator.orchestrator import Orchestrator
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 NODES = Path(__file__).with_name("model_nodes.py")
@@ -35,7 +37,7 @@ class Recorded:
 class ModelGateway:
     """A gateway for tests."""
 
-    mesh: Mesh
+    mesh: RunHost
     url: str
     """Its base URL, without a path."""
     streams: list[Recorded]
@@ -102,12 +104,35 @@ class Recorder:
 @asynccontextmanager
 async def model_gateway(options: GatewayOptions | None = None) -> AsyncIterator[ModelGateway]:
     """A gateway to a mesh of this process."""
-    async with Mesh(nodes=NODES) as mesh:
-        recorder = Recorder(create_app(mesh, options))
-        server = HttpServer(recorder, "127.0.0.1", 0)
-        serving = asyncio.create_task(server.run())
-        try:
-            yield ModelGateway(mesh, server.url.rstrip("/"), recorder.streams)
-        finally:
-            server.close()
-            await serving
+    async with Mesh(nodes=NODES) as mesh, gateway_to(mesh, options) as made:
+        yield made
+
+
+@asynccontextmanager
+async def remote_gateways() -> AsyncIterator[tuple[ModelGateway, ModelGateway]]:
+    """Two gateways to the same orchestrator, each with a client of its own."""
+    orchestrator = Orchestrator(embedded=True, nodes=[NODES])
+    await orchestrator.listen()
+    try:
+        async with (
+            Client(orchestrator.address) as one,
+            Client(orchestrator.address) as other,
+            gateway_to(one) as first,
+            gateway_to(other) as second,
+        ):
+            yield first, second
+    finally:
+        await orchestrator.close()
+
+
+@asynccontextmanager
+async def gateway_to(mesh: RunHost, options: GatewayOptions | None = None) -> AsyncIterator[ModelGateway]:
+    """A gateway to a mesh."""
+    recorder = Recorder(create_app(mesh, options))
+    server = HttpServer(recorder, "127.0.0.1", 0)
+    serving = asyncio.create_task(server.run())
+    try:
+        yield ModelGateway(mesh, server.url.rstrip("/"), recorder.streams)
+    finally:
+        server.close()
+        await serving

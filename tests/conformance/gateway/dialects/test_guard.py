@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import anthropic
+import httpx
 import openai
 import pytest
 from lanemesh_orchestrator.gateway.options import GatewayOptions
@@ -44,3 +45,16 @@ async def test_too_many_requests_are_an_error_in_the_form_of_the_api() -> None:
 
     openai_rules.check_error(caught.value.response.json())
     assert int(caught.value.response.headers["retry-after"]) >= 1
+
+
+async def test_a_body_that_is_too_large_is_an_error_in_the_form_of_the_api() -> None:
+    async with model_gateway(GatewayOptions(max_body=1_000)) as gateway, httpx.AsyncClient(base_url=gateway.url) as raw:
+        for path, check in (
+            ("/v1/chat/completions", openai_rules.check_error),
+            ("/v1/responses", openai_rules.check_error),
+            ("/v1/embeddings", openai_rules.check_error),
+            ("/v1/messages", anthropic_rules.check_error),
+        ):
+            response = await raw.post(path, content=b" " * 1_001)
+            assert response.status_code == 413
+            check(response.json())
