@@ -138,6 +138,13 @@ async def test_wrong_requests_are_refused(
     assert caught.value.body["error"]["type"] == "invalid_request_error"
 
 
+async def test_models_are_listed(gateway: ModelGateway, client: anthropic.AsyncAnthropic) -> None:
+    await gateway.deploy("chat", "hi")
+
+    assert [(model.id, model.display_name) async for model in client.models.list()] == [("chat", "chat")]
+    assert (await client.models.retrieve("chat")).created_at.tzinfo is not None
+
+
 async def test_an_unknown_model_is_not_found(gateway: ModelGateway, client: anthropic.AsyncAnthropic) -> None:
     with pytest.raises(anthropic.NotFoundError, match="there is no model"):
         await client.messages.create(model="chat", max_tokens=9, messages=HELLO)
