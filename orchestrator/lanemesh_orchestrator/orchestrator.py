@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,6 +51,7 @@ class Orchestrator:
         deployment_store: DeploymentStore | None = None,
         store: StoreOptions | None = None,
         variables: Mapping[str, str] | None = None,
+        plain_variables: Collection[str] = (),
         placement: PlacementPolicy = least_loaded,
         run_memory: int = DEFAULT_BUDGET,
     ) -> None:
@@ -64,7 +65,9 @@ class Orchestrator:
                 "dns:///name:port" for the servers at all addresses of a name.
             deployment_store: stores deployed pipelines, which `listen` restores; None: the `store` does.
             store: where runs and deployed pipelines are stored; None: they are not stored.
-            variables: variables that `${NAME}` in documents of clients may read, besides those that clients send.
+            variables: variables that `${NAME}` in documents of clients may read, besides those that clients send. They are secret:
+                such a document may use them only in settings that are marked as secret.
+            plain_variables: the names of those that clients may see, so that any setting may use them.
             placement: selects the node server of each component.
             run_memory: most bytes of runs and their updates that are kept in memory, at least 1 MiB. Ended runs lose theirs first,
                 then active ones lose their oldest updates, except those that the owner of a run has not read.
@@ -96,6 +99,7 @@ class Orchestrator:
             memory=run_memory,
         )
         self.runs.variables = dict(variables or {})
+        self.runs.plain_variables = frozenset(plain_variables)
         self.runs.named = lambda spec: self.deployments.graph(spec)
         self._embedded = embedded
         self._deployment_store = deployment_store
@@ -311,6 +315,7 @@ async def serve(
     servers: Sequence[str] = (),
     store: StoreOptions | None = None,
     variables: Mapping[str, str] | None = None,
+    plain_variables: Collection[str] = (),
     run_memory: int = DEFAULT_BUDGET,
     stop: asyncio.Event | None = None,
 ) -> int:
@@ -330,6 +335,7 @@ async def serve(
         servers=servers,
         store=store,
         variables=variables,
+        plain_variables=plain_variables,
         run_memory=run_memory,
     )
     await orchestrator.listen(host, port, advertise=advertise, insecure=insecure)

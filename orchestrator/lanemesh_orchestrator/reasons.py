@@ -76,6 +76,8 @@ class Reason(StrEnum):
     """A variable that a config names is not set."""
     OPERATOR_VARIABLE = "operator-variable"
     """A component of a client's document would send a variable of the operator to an address that the document chooses."""
+    VARIABLE_NOT_SECRET = "variable-not-secret"
+    """A client's document uses a secret variable of the operator in a setting that clients can see."""
     NO_COMPONENTS = "no-components"
     """The document has no components."""
     NO_EFFECT = "no-effect"
@@ -229,6 +231,10 @@ class Reason(StrEnum):
 
     # The web gateway
 
+    ALREADY_WATCHED = "already-watched"
+    """A WebSocket watches the run, or subscribes to the channel, already."""
+    NOT_WATCHED = "not-watched"
+    """A WebSocket does not watch the run, or does not subscribe to the channel."""
     BAD_REQUEST = "bad-request"
     """A request is not valid HTTP, or has a header that is not valid."""
     BODY_TIMEOUT = "body-timeout"

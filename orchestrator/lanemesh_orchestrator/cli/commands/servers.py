@@ -33,6 +33,7 @@ def serve(
     keep_runs: int,
     run_memory: int = 256,
     variables: Sequence[str] = (),
+    plain_variables: Sequence[str] = (),
     variables_file: Path | None = None,
 ) -> ExitCode:
     """Runs an orchestrator until SIGTERM or Ctrl-C. Runs are remembered in the user's own store unless `store` names another, or is
@@ -53,15 +54,17 @@ def serve(
         gpu_arbiter=gpu_arbiter,
         servers=servers,
         store=_store_options(store, shared_store, keep_days, keep_runs),
-        variables=_variables(variables, variables_file),
+        variables=_variables(variables, plain_variables, variables_file),
+        plain_variables=plain_variables,
         run_memory=run_memory * 1024 * 1024,
     )
     asyncio.run(serving)
     return ExitCode.COMPLETED
 
 
-def _variables(names: Sequence[str], file: Path | None) -> dict[str, str]:
-    """The variables that documents of clients may use: those of this environment, and those of a file of NAME=VALUE lines."""
+def _variables(names: Sequence[str], plain: Sequence[str], file: Path | None) -> dict[str, str]:
+    """The variables that documents of clients may use: those of a file of NAME=VALUE lines, and those of this environment. A
+    `plain` one may be in the file."""
     found: dict[str, str] = {}
     if file is not None:
         try:
@@ -75,10 +78,11 @@ def _variables(names: Sequence[str], file: Path | None) -> dict[str, str]:
             if not equals or not name.strip().isidentifier():
                 raise CommandError(f"--variables-file {file}, line {number}: write NAME=VALUE.")
             found[name.strip()] = value
-    for name in names:
+    missing = [name for name in plain if name not in found]
+    for option, name in [*(("--variable", name) for name in names), *(("--plain-variable", name) for name in missing)]:
         if name not in os.environ:
             raise CommandError(
-                f"--variable {name}: the environment variable {name} is not set. Set it, or remove the option."
+                f"{option} {name}: the environment variable {name} is not set. Set it, or remove the option."
             )
         found[name] = os.environ[name]
     return found
