@@ -264,6 +264,29 @@ class Reason(StrEnum):
     WEB_MISSING = "web-missing"
     """A library of the gateway is not installed."""
 
+    # Model APIs
+
+    ANSWER_INCOMPLETE = "answer-incomplete"
+    """The answer of a pipeline ended early."""
+    ANSWER_TOO_LONG = "answer-too-long"
+    """An answer is longer than a response may be."""
+    BAD_EMBEDDINGS = "bad-embeddings"
+    """A pipeline did not deliver one embedding for each input."""
+    NOT_CANCELLED = "not-cancelled"
+    """A run has not ended in time after its cancellation."""
+    RESPONSE_NOT_COMPLETED = "response-not-completed"
+    """The previous response is active, failed or cancelled."""
+    UNKNOWN_MODEL = "unknown-model"
+    """No deployed pipeline with this name takes questions or text and delivers answers or text."""
+    UNKNOWN_RESPONSE = "unknown-response"
+    """There is no response with this id, or no longer."""
+    UNKNOWN_TOOL_CALL = "unknown-tool-call"
+    """A tool call in a conversation has no result, or a result belongs to no call."""
+    UNSUPPORTED_PARAMETER = "unsupported-parameter"
+    """A model, or the API, does not support a parameter of the request."""
+    UPDATES_NOT_KEPT = "updates-not-kept"
+    """Updates of a run that were requested are no longer kept."""
+
     # The store
 
     BAD_STORE = "bad-store"

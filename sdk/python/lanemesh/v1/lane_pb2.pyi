@@ -640,6 +640,7 @@ class Question(_message.Message):
     SCHEMA_JSON_FIELD_NUMBER: _builtins.int
     EMBEDDING_FIELD_NUMBER: _builtins.int
     IMAGES_FIELD_NUMBER: _builtins.int
+    TOOLS_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     """The text of the question."""
     instructions: _builtins.str
@@ -666,6 +667,10 @@ class Question(_message.Message):
     def images(self) -> _containers.RepeatedCompositeFieldContainer[Global___Media]:
         """Images that the text is about."""
 
+    @_builtins.property
+    def tools(self) -> _containers.RepeatedCompositeFieldContainer[Global___ToolSpec]:
+        """Tools of the client, which the answer may request to call."""
+
     def __init__(
         self,
         *,
@@ -677,10 +682,11 @@ class Question(_message.Message):
         schema_json: _builtins.str = ...,
         embedding: _abc.Iterable[_builtins.float] | None = ...,
         images: _abc.Iterable[Global___Media] | None = ...,
+        tools: _abc.Iterable[Global___ToolSpec] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["documents", b"documents", "embedding", b"embedding", "examples", b"examples", "history", b"history", "images", b"images", "instructions", b"instructions", "schema_json", b"schema_json", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["documents", b"documents", "embedding", b"embedding", "examples", b"examples", "history", b"history", "images", b"images", "instructions", b"instructions", "schema_json", b"schema_json", "text", b"text", "tools", b"tools"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -727,6 +733,44 @@ class Message(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Message: _TypeAlias = Message  # noqa: Y015
+
+@_typing.final
+class ToolSpec(_message.Message):
+    """The description of a tool for a model."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    PARAMETERS_JSON_FIELD_NUMBER: _builtins.int
+    DEPLOYMENT_FIELD_NUMBER: _builtins.int
+    COMPONENT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Unique within the helper, or within the question."""
+    description: _builtins.str
+    """What it does and when to use it."""
+    parameters_json: _builtins.str
+    """The JSON schema, as text, of its arguments: an object."""
+    deployment: _builtins.str
+    """In a list of an orchestrator: the deployed pipeline that has it."""
+    component: _builtins.str
+    """In a list of an orchestrator: the component that has it."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        description: _builtins.str = ...,
+        parameters_json: _builtins.str = ...,
+        deployment: _builtins.str = ...,
+        component: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["component", b"component", "deployment", b"deployment", "description", b"description", "name", b"name", "parameters_json", b"parameters_json"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ToolSpec: _TypeAlias = ToolSpec  # noqa: Y015
 
 @_typing.final
 class ToolCall(_message.Message):
@@ -794,6 +838,7 @@ class Answer(_message.Message):
     DATA_JSON_FIELD_NUMBER: _builtins.int
     FINISH_REASON_FIELD_NUMBER: _builtins.int
     USAGE_FIELD_NUMBER: _builtins.int
+    TOOL_CALLS_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     """Text to append to the earlier pieces."""
     data_json: _builtins.str
@@ -806,6 +851,10 @@ class Answer(_message.Message):
     def usage(self) -> Global___Usage:
         """Tokens used; on the last piece."""
 
+    @_builtins.property
+    def tool_calls(self) -> _containers.RepeatedCompositeFieldContainer[Global___ToolCall]:
+        """Calls of the question's tools that the model requests, to append to those of the earlier pieces."""
+
     def __init__(
         self,
         *,
@@ -813,10 +862,11 @@ class Answer(_message.Message):
         data_json: _builtins.str = ...,
         finish_reason: _builtins.str = ...,
         usage: Global___Usage | None = ...,
+        tool_calls: _abc.Iterable[Global___ToolCall] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data_json", b"data_json", "finish_reason", b"finish_reason", "text", b"text", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data_json", b"data_json", "finish_reason", b"finish_reason", "text", b"text", "tool_calls", b"tool_calls", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -176,12 +176,17 @@ class Conversation(_message.Message):
     HISTORY_TURNS_FIELD_NUMBER: _builtins.int
     HISTORY_BYTES_FIELD_NUMBER: _builtins.int
     TIME_TO_LIVE_FIELD_NUMBER: _builtins.int
+    APPEND_HISTORY_FIELD_NUMBER: _builtins.int
     owner: _builtins.str
     """Whom the session belongs to: one that exists must have the same owner. At most 128 characters; empty: anyone with its id."""
     history_turns: _builtins.int
     """The maximum number of earlier turns in the history, up to 1,000; 0 means 20."""
     history_bytes: _builtins.int
     """The maximum size of the history in bytes, up to 1 MiB; 0 means 64 KiB. The oldest turns are left out."""
+    append_history: _builtins.bool
+    """The history of the run's first question follows the earlier turns and is kept in its turn, such as the results of tools.
+    Otherwise it replaces them.
+    """
     @_builtins.property
     def time_to_live(self) -> _duration_pb2.Duration:
         """How long the session is kept after its last use, up to 365 days; absent: 30 days."""
@@ -193,10 +198,11 @@ class Conversation(_message.Message):
         history_turns: _builtins.int = ...,
         history_bytes: _builtins.int = ...,
         time_to_live: _duration_pb2.Duration | None = ...,
+        append_history: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["time_to_live", b"time_to_live"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["history_bytes", b"history_bytes", "history_turns", b"history_turns", "owner", b"owner", "time_to_live", b"time_to_live"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["append_history", b"append_history", "history_bytes", b"history_bytes", "history_turns", b"history_turns", "owner", b"owner", "time_to_live", b"time_to_live"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
