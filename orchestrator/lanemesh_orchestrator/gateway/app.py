@@ -9,7 +9,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute
 
-from lanemesh_orchestrator.gateway import problems
+from lanemesh_orchestrator.gateway import page, problems
 from lanemesh_orchestrator.gateway.api import runs
 from lanemesh_orchestrator.gateway.gateway import Gateway
 from lanemesh_orchestrator.gateway.options import GatewayOptions
@@ -39,4 +39,4 @@ def create_app(mesh: RunHost, options: GatewayOptions | None = None) -> Starlett
 
 def routes() -> list[BaseRoute]:
     """Every endpoint."""
-    return [*runs.routes()]
+    return [*page.routes(), *runs.routes()]

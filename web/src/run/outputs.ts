@@ -1,0 +1,81 @@
+/** What has reached one input of a target: texts are joined, other items stand one after the other. */
+import type { OutputUpdate } from "../app/types.ts";
+
+export const MOST_BLOCKS = 200;
+export const MOST_TEXT = 400_000;
+
+export type OutputBlock =
+  | { kind: "text"; key: number; group: string; text: string; cut: number; done: boolean; finish: string; usage: Usage | undefined }
+  | { kind: "value"; key: number; lane: string; value: unknown; outcome: string };
+
+export interface Usage {
+  prompt_tokens?: number;
+  completion_tokens?: number;
+  cost?: number;
+}
+
+export interface OutputStream {
+  key: string;
+  component: string;
+  port: string;
+  /** Items so far. */
+  count: number;
+  /** Blocks that are no longer kept. */
+  dropped: number;
+  revision: number;
+  blocks: OutputBlock[];
+}
+
+interface Answer {
+  text?: string;
+  data?: unknown;
+  finish_reason?: string;
+  usage?: Usage;
+}
+
+export function appendOutput(stream: OutputStream, update: OutputUpdate): void {
+  stream.count++;
+  stream.revision++;
+  const { value } = update;
+  if (update.lane === "text" && typeof value === "string") {
+    appendText(stream, update, value, {});
+  } else if (update.lane === "answers" && isAnswer(value) && value.data === undefined) {
+    appendText(stream, update, value.text ?? "", value);
+  } else if (value !== undefined || update.outcome) {
+    const lane = update.lane ?? "";
+    add(stream, { kind: "value", key: stream.count, lane, value: update.lane === "answers" && isAnswer(value) ? value.data : value, outcome: update.outcome ?? "" });
+  } else if (update.last) {
+    const open = stream.blocks.at(-1);
+    if (open?.kind === "text") open.done = true;
+  }
+}
+
+function appendText(stream: OutputStream, update: OutputUpdate, text: string, answer: Answer): void {
+  const group = update.group ?? "";
+  let block = stream.blocks.at(-1);
+  if (block?.kind !== "text" || block.group !== group || block.done) {
+    block = { kind: "text", key: stream.count, group, text: "", cut: 0, done: false, finish: "", usage: undefined };
+    add(stream, block);
+  }
+  block.text += text;
+  if (block.text.length > MOST_TEXT * 1.25) {
+    block.cut += block.text.length - MOST_TEXT;
+    block.text = block.text.slice(-MOST_TEXT);
+  }
+  if (answer.finish_reason) block.finish = answer.finish_reason;
+  if (answer.usage) block.usage = answer.usage;
+  block.done = Boolean(update.last) || Boolean(answer.finish_reason);
+}
+
+function add(stream: OutputStream, block: OutputBlock): void {
+  stream.blocks.push(block);
+  if (stream.blocks.length > MOST_BLOCKS * 1.25) {
+    const gone = stream.blocks.length - MOST_BLOCKS;
+    stream.blocks.splice(0, gone);
+    stream.dropped += gone;
+  }
+}
+
+function isAnswer(value: unknown): value is Answer {
+  return typeof value === "object" && value !== null && ("text" in value || "data" in value || "finish_reason" in value);
+}
