@@ -1,0 +1,81 @@
+/** A JSON value that unfolds part by part. Parts that are folded are not drawn. */
+import { useState } from "preact/hooks";
+import { plural } from "../app/format.ts";
+
+const MOST_CHILDREN = 100;
+const MOST_TEXT = 2_000;
+
+export function JsonTree({ value, open = 2 }: { value: unknown; open?: number }) {
+  return (
+    <div class="json">
+      <Part value={value} name={undefined} open={open} />
+    </div>
+  );
+}
+
+function Part({ value, name, open }: { value: unknown; name: string | undefined; open: number }) {
+  if (typeof value !== "object" || value === null) {
+    return (
+      <div class="json-line">
+        <Name name={name} />
+        <Leaf value={value} />
+      </div>
+    );
+  }
+  return <Branch value={value} name={name} open={open} />;
+}
+
+function Branch({ value, name, open }: { value: object; name: string | undefined; open: number }) {
+  const entries = Object.entries(value);
+  const [shown, setShown] = useState(open > 0 && entries.length <= MOST_CHILDREN);
+  const [most, setMost] = useState(MOST_CHILDREN);
+  const list = Array.isArray(value);
+  if (!entries.length) {
+    return (
+      <div class="json-line">
+        <Name name={name} />
+        <span class="json-null">{list ? "[ ]" : "{ }"}</span>
+      </div>
+    );
+  }
+  return (
+    <details open={shown} onToggle={(event) => setShown(event.currentTarget.open)}>
+      <summary>
+        <Name name={name} />
+        <span class="json-size">{list ? `[ ${plural(entries.length, "item")} ]` : `{ ${plural(entries.length, "field")} }`}</span>
+      </summary>
+      {shown && (
+        <div class="json-children">
+          {entries.slice(0, most).map(([key, child]) => (
+            <Part key={key} name={key} value={child} open={open - 1} />
+          ))}
+          {entries.length > most && (
+            <button class="button quiet small" onClick={() => setMost(most + MOST_CHILDREN)}>
+              Show {Math.min(MOST_CHILDREN, entries.length - most)} more of {entries.length}
+            </button>
+          )}
+        </div>
+      )}
+    </details>
+  );
+}
+
+function Name({ name }: { name: string | undefined }) {
+  return name === undefined ? null : <span class="json-name">{name}: </span>;
+}
+
+function Leaf({ value }: { value: unknown }) {
+  const [whole, setWhole] = useState(false);
+  if (typeof value !== "string") return <span class={value === null ? "json-null" : "json-atom"}>{String(value)}</span>;
+  const cut = !whole && value.length > MOST_TEXT;
+  return (
+    <span class="json-text">
+      "{cut ? value.slice(0, MOST_TEXT) : value}"
+      {cut && (
+        <button class="button quiet small" onClick={() => setWhole(true)}>
+          Show all {value.length.toLocaleString("en")} characters
+        </button>
+      )}
+    </span>
+  );
+}
