@@ -69,6 +69,8 @@ export interface EdgeModel {
   rate: number;
   rateTime: number;
   rateCount: number;
+  /** How full it was lately: a mean of its last reports, from 0 to 1. */
+  fullness: number;
   traces: Ring<TraceUpdate>;
 }
 
@@ -268,6 +270,7 @@ export class RunModel {
       rate: 0,
       rateTime: 0,
       rateCount: 0,
+      fullness: 0,
       traces: new Ring(MOST_TRACES),
     });
     this.shapeRevision++;
@@ -311,6 +314,8 @@ export class RunModel {
     edge.buffered = update.buffered;
     edge.limit = update.limit_items;
     edge.drained = update.drained;
+    const fill = update.limit_items && !update.drained ? Math.min(1, update.buffered / update.limit_items) : 0;
+    edge.fullness = update.drained ? 0 : edge.fullness * 0.6 + fill * 0.4;
     if (update.drained) edge.rate = 0;
     edge.growths = update.growths ?? 0;
     edge.detail = update.detail ?? "";

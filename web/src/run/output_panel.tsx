@@ -1,0 +1,102 @@
+/** What has reached the targets, as it streams. */
+import { Component } from "preact";
+import { count, plural } from "../app/format.ts";
+import { CopyButton } from "../widgets/copy.tsx";
+import { Empty } from "../widgets/empty.tsx";
+import { Markdown } from "../widgets/markdown.tsx";
+import { ValueView } from "../widgets/value.tsx";
+import type { OutputBlock, OutputStream } from "./outputs.ts";
+import type { RunModel } from "./run_model.ts";
+
+/** Blocks of a stream that are drawn; a button shows the others. */
+const SHOWN = 40;
+
+export function OutputPanel({ model }: { model: RunModel }) {
+  const streams = [...model.outputs.values()];
+  if (!streams.length) {
+    const title = model.ended ? "No output has reached a target" : "No output yet";
+    return <Empty title={title}>{!model.ended && <p>Outputs appear here while the run delivers them.</p>}</Empty>;
+  }
+  return (
+    <div class="stack">
+      {streams.map((stream) => (
+        <Stream key={stream.key} stream={stream} revision={stream.revision} live={!model.ended} />
+      ))}
+    </div>
+  );
+}
+
+interface StreamProps {
+  stream: OutputStream;
+  revision: number;
+  live: boolean;
+}
+
+class Stream extends Component<StreamProps, { all: boolean }> {
+  override state = { all: false };
+
+  override shouldComponentUpdate(next: StreamProps, state: { all: boolean }): boolean {
+    return next.revision !== this.props.revision || next.live !== this.props.live || state.all !== this.state.all;
+  }
+
+  override render({ stream, live }: StreamProps, { all }: { all: boolean }) {
+    const { blocks } = stream;
+    const shown = all ? blocks : blocks.slice(-SHOWN);
+    const hidden = blocks.length - shown.length;
+    return (
+      <article class="output" aria-label={`Output of ${stream.component}`}>
+        <header>
+          <strong class="mono">{stream.component}</strong>
+          <span class="faint">
+            {stream.port} · {plural(stream.count, "item")}
+          </span>
+          <CopyButton text={textOf(blocks)} />
+        </header>
+        {stream.dropped > 0 && <p class="faint">{plural(stream.dropped, "earlier item")} are no longer shown.</p>}
+        {hidden > 0 && (
+          <button class="button small" onClick={() => this.setState({ all: true })}>
+            Show {count(hidden)} earlier
+          </button>
+        )}
+        {shown.map((block) => (
+          <Block key={block.key} block={block} size={sizeOf(block)} live={live} name={stream.component} />
+        ))}
+      </article>
+    );
+  }
+}
+
+class Block extends Component<{ block: OutputBlock; size: string; live: boolean; name: string }> {
+  override shouldComponentUpdate(next: { block: OutputBlock; size: string; live: boolean; name: string }): boolean {
+    return next.block !== this.props.block || next.size !== this.props.size || next.live !== this.props.live;
+  }
+
+  override render({ block, live, name }: { block: OutputBlock; size: string; live: boolean; name: string }) {
+    if (block.kind === "value") {
+      return (
+        <div class="output-block">
+          {block.value !== undefined && <ValueView value={block.value} lane={block.lane} name={name} />}
+          {block.outcome && <p class="error-line">This item ended early: {block.outcome}</p>}
+        </div>
+      );
+    }
+    const usage = block.usage;
+    const notes = [
+      block.finish && block.finish !== "stop" && `ended by ${block.finish}`,
+      usage && `${count(usage.prompt_tokens ?? 0)} tokens in, ${count(usage.completion_tokens ?? 0)} out`,
+    ].filter(Boolean);
+    return (
+      <div class={live && !block.done && block.group ? "output-block streaming" : "output-block"}>
+        {block.cut > 0 && <p class="faint">The first {count(block.cut)} characters are no longer shown.</p>}
+        <Markdown text={block.text} />
+        {notes.length > 0 && <p class="faint number">{notes.join(" · ")}</p>}
+      </div>
+    );
+  }
+}
+
+const sizeOf = (block: OutputBlock): string => (block.kind === "text" ? `${block.text.length} ${block.cut} ${block.done} ${block.finish}` : "");
+
+function textOf(blocks: OutputBlock[]): string {
+  return blocks.map((one) => (one.kind === "text" ? one.text : JSON.stringify(one.value, null, 2))).join("\n");
+}
