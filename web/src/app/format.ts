@@ -24,6 +24,7 @@ export function rate(value: number): string {
 }
 
 export function seconds(value: number): string {
+  if (value === 0) return "0 s";
   if (value < 0.001) return `${Math.round(value * 1e6)} µs`;
   if (value < 1) return `${Math.round(value * 1000)} ms`;
   if (value < 60) return `${value < 10 ? value.toFixed(1) : Math.round(value)} s`;
@@ -32,7 +33,7 @@ export function seconds(value: number): string {
   return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
-export const percent = (fraction: number): string => `${Math.round(fraction * 100)} %`;
+export const percent = (fraction: number): string => `${Math.round(fraction * 100)}\u00a0%`;
 
 /** A time of today as 14:03:22, another one with its date. */
 export function clock(time: string | undefined): string {

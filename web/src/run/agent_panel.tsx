@@ -5,10 +5,12 @@ import { ApprovalCard } from "../widgets/approval_card.tsx";
 import { Empty } from "../widgets/empty.tsx";
 import { Thought, ToolCard } from "../widgets/tool_card.tsx";
 import { approvalKey, type RunModel } from "./run_model.ts";
+import { useTick } from "./run_store.ts";
 
 const SHOWN = 60;
 
 export function AgentPanel({ model }: { model: RunModel }) {
+  useTick(model);
   const [all, setAll] = useState(false);
   const events = model.tools.all();
   const shown = all ? events : events.slice(-SHOWN);
@@ -30,7 +32,7 @@ export function AgentPanel({ model }: { model: RunModel }) {
         return event.kind === "thought" ? (
           <Thought key={event.key} text={event.text} who={who} />
         ) : (
-          <ToolCard key={event.key} call={event} who={`${who ? who + " · " : ""}round ${event.wave}`} active={!model.ended} />
+          <ToolCard key={event.key} call={event} revision={event.revision} who={`${who ? who + " · " : ""}round ${event.wave}`} active={!model.ended} />
         );
       })}
     </div>

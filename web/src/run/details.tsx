@@ -10,6 +10,7 @@ import { ValueView } from "../widgets/value.tsx";
 import type { Selection } from "./graph.tsx";
 import { edgeName } from "./graph_parts.tsx";
 import type { EdgeModel, NodeModel, RunModel } from "./run_model.ts";
+import { useTick } from "./run_store.ts";
 
 interface DetailsProps {
   model: RunModel;
@@ -36,12 +37,13 @@ export function Details({ model, selection, onSelect }: DetailsProps) {
           <Icon name="close" size={16} />
         </button>
       </header>
-      {node ? <NodeDetails model={model} node={node} onSelect={onSelect} /> : <EdgeDetails edge={edge!} onSelect={onSelect} />}
+      {node ? <NodeDetails model={model} node={node} onSelect={onSelect} /> : <EdgeDetails model={model} edge={edge!} onSelect={onSelect} />}
     </aside>
   );
 }
 
 function NodeDetails({ model, node, onSelect }: { model: RunModel; node: NodeModel; onSelect(selection: Selection): void }) {
+  useTick(model);
   const component = model.document?.components.find((one) => one.id === node.id);
   const edges = [...model.edges.values()];
   const total = node.busy + node.waiting + node.blocked;
@@ -125,7 +127,8 @@ function EdgeList({ title, edges, onSelect }: { title: string; edges: EdgeModel[
   );
 }
 
-function EdgeDetails({ edge, onSelect }: { edge: EdgeModel; onSelect(selection: Selection): void }) {
+function EdgeDetails({ model, edge, onSelect }: { model: RunModel; edge: EdgeModel; onSelect(selection: Selection): void }) {
+  useTick(model);
   const { shape } = edge;
   const traces = edge.traces.all().slice(-20).reverse();
   return (

@@ -5,6 +5,7 @@ import { edgeName, GraphEdge, GraphNode } from "./graph_parts.tsx";
 import type { Holdup } from "./holdup.ts";
 import { layoutOf, type Direction } from "./layout.ts";
 import type { RunModel } from "./run_model.ts";
+import { useTick } from "./run_store.ts";
 
 export type Selection = { kind: "node" | "edge"; id: string } | undefined;
 
@@ -25,17 +26,21 @@ interface Camera {
 const FIT: Camera = { scale: 0, x: 0, y: 0 };
 const SCALES = { least: 0.1, most: 2.5 };
 const LABELS_FROM = 0.55;
+/** Height of the strip below the graph where its buttons are. */
+const TOOLS = 26;
 
 export function Graph({ model, holdup, selection, onSelect }: GraphProps) {
+  useTick(model);
   const frame = useRef<HTMLDivElement>(null);
   const [width, setWidth] = useState(900);
   const [camera, setCamera] = useState<Camera>(FIT);
   const direction: Direction = width < 560 ? "TB" : "LR";
   const layout = useMemo(() => layoutOf(model, direction), [model, model.shapeRevision, direction]);
-  const height = Math.round(Math.min(Math.max(layout.height, 120), direction === "TB" ? 460 : 480));
-  const fit = Math.min(1, width / layout.width, height / layout.height);
+  const space = Math.round(Math.min(Math.max(layout.height, 110), direction === "TB" ? 460 : 480));
+  const height = space + TOOLS;
+  const fit = Math.min(1, width / layout.width, space / layout.height);
   const scale = camera.scale || fit;
-  const [x, y] = camera.scale ? [camera.x, camera.y] : [(width - layout.width * fit) / 2, (height - layout.height * fit) / 2];
+  const [x, y] = camera.scale ? [camera.x, camera.y] : [(width - layout.width * fit) / 2, (space - layout.height * fit) / 2];
 
   useEffect(() => {
     const element = frame.current;

@@ -32,7 +32,7 @@ export class GraphNode extends Component<NodeProps> {
     const { progress } = node;
     const fraction = progress?.total ? Math.min(1, progress.done / progress.total) : undefined;
     const work = workOf(node);
-    const classes = ["node", look, selected && "selected", holdup && "holdup", helper && "helper"].filter(Boolean).join(" ");
+    const classes = ["node", look, selected && "selected", node.error?.secondary && "secondary", holdup && "holdup", helper && "helper"].filter(Boolean).join(" ");
     return (
       <g
         class={classes}

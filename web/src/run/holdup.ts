@@ -64,7 +64,7 @@ function slowNode(model: RunModel): Holdup | undefined {
     return `Its lane ${output} from ${producer} is full (${count(edge.buffered)} of ${count(edge.limit)}); it takes ${rate(edge.rate)}.`;
   });
   const next = (outputs.get(node.id) ?? []).filter((edge) => !edge.drained);
-  if (next.length) evidence.push("The lanes behind it have capacity, so that nothing holds it up.");
+  if (next.length) evidence.push("The lanes behind it have capacity.");
   evidence.push(...shares(node), ...helperCalls(model, node), ...waiters(model, node.id));
   return { node: node.id, title: `${node.id} holds up the run`, evidence, edges: full.map((edge) => edge.id) };
 }
@@ -93,7 +93,8 @@ function busiest(model: RunModel): Holdup | undefined {
 function shares(node: NodeModel): string[] {
   const recent = node.timeline.recent(WINDOW);
   if (!recent || recent.busy + recent.waiting + recent.blocked < 0.1) return [];
-  return [`Lately it was busy ${percent(recent.busy)}, waiting ${percent(recent.waiting)} and blocked ${percent(recent.blocked)} of the time.`];
+  const parts = (["busy", "waiting", "blocked"] as const).filter((kind) => recent[kind] >= 0.01);
+  return [`Lately ${parts.map((kind) => `${kind} ${percent(recent[kind])}`).join(", ")} of the time.`];
 }
 
 function helperCalls(model: RunModel, node: NodeModel): string[] {

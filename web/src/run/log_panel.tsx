@@ -3,11 +3,13 @@ import { useState } from "preact/hooks";
 import { clock, count } from "../app/format.ts";
 import { Empty } from "../widgets/empty.tsx";
 import type { RunModel } from "./run_model.ts";
+import { useTick } from "./run_store.ts";
 
 const SHOWN = 300;
 const LEVELS = ["debug", "info", "warning", "error"] as const;
 
 export function LogPanel({ model }: { model: RunModel }) {
+  useTick(model);
   const [least, setLeast] = useState<(typeof LEVELS)[number]>("debug");
   const [text, setText] = useState("");
   const lines = model.log.all();

@@ -7,11 +7,13 @@ import { Markdown } from "../widgets/markdown.tsx";
 import { ValueView } from "../widgets/value.tsx";
 import type { OutputBlock, OutputStream } from "./outputs.ts";
 import type { RunModel } from "./run_model.ts";
+import { useTick } from "./run_store.ts";
 
 /** Blocks of a stream that are drawn; a button shows the others. */
 const SHOWN = 40;
 
 export function OutputPanel({ model }: { model: RunModel }) {
+  useTick(model);
   const streams = [...model.outputs.values()];
   if (!streams.length) {
     const title = model.ended ? "No output has reached a target" : "No output yet";
@@ -43,6 +45,8 @@ class Stream extends Component<StreamProps, { all: boolean }> {
     const { blocks } = stream;
     const shown = all ? blocks : blocks.slice(-SHOWN);
     const hidden = blocks.length - shown.length;
+    const values = blocks.length > 2 && blocks.every((one) => one.kind === "value");
+    const ordered = values ? [...shown].reverse() : shown; // of many values the latest comes first
     return (
       <article class="output" aria-label={`Output of ${stream.component}`}>
         <header>
@@ -52,30 +56,36 @@ class Stream extends Component<StreamProps, { all: boolean }> {
           </span>
           <CopyButton text={textOf(blocks)} />
         </header>
-        {stream.dropped > 0 && <p class="faint">{plural(stream.dropped, "earlier item")} are no longer shown.</p>}
-        {hidden > 0 && (
-          <button class="button small" onClick={() => this.setState({ all: true })}>
-            Show {count(hidden)} earlier
-          </button>
-        )}
-        {shown.map((block) => (
-          <Block key={block.key} block={block} size={sizeOf(block)} live={live} name={stream.component} />
+        {!values && this.earlier(hidden)}
+        {ordered.map((block) => (
+          <Block key={block.key} block={block} size={sizeOf(block)} live={live} name={stream.component} open={values ? 0 : 2} />
         ))}
+        {values && this.earlier(hidden)}
+        {stream.dropped > 0 && <p class="faint">{plural(stream.dropped, "earlier item")} are no longer shown.</p>}
       </article>
+    );
+  }
+
+  private earlier(hidden: number) {
+    if (!hidden) return null;
+    return (
+      <button class="button small start" onClick={() => this.setState({ all: true })}>
+        Show {count(hidden)} earlier
+      </button>
     );
   }
 }
 
-class Block extends Component<{ block: OutputBlock; size: string; live: boolean; name: string }> {
-  override shouldComponentUpdate(next: { block: OutputBlock; size: string; live: boolean; name: string }): boolean {
+class Block extends Component<{ block: OutputBlock; size: string; live: boolean; name: string; open: number }> {
+  override shouldComponentUpdate(next: { block: OutputBlock; size: string; live: boolean; name: string; open: number }): boolean {
     return next.block !== this.props.block || next.size !== this.props.size || next.live !== this.props.live;
   }
 
-  override render({ block, live, name }: { block: OutputBlock; size: string; live: boolean; name: string }) {
+  override render({ block, live, name, open }: { block: OutputBlock; size: string; live: boolean; name: string; open: number }) {
     if (block.kind === "value") {
       return (
         <div class="output-block">
-          {block.value !== undefined && <ValueView value={block.value} lane={block.lane} name={name} />}
+          {block.value !== undefined && <ValueView value={block.value} lane={block.lane} name={name} open={open} />}
           {block.outcome && <p class="error-line">This item ended early: {block.outcome}</p>}
         </div>
       );

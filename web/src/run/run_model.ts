@@ -23,6 +23,7 @@ import type {
   TraceUpdate,
   Update,
 } from "../app/types.ts";
+import { FrameClock } from "../app/frame.ts";
 import { appendOutput, type OutputStream } from "./outputs.ts";
 import { Ring } from "./ring.ts";
 import { Timeline } from "./timeline_data.ts";
@@ -77,6 +78,7 @@ export interface EdgeModel {
 /** An event of an agent; a call has its result once it is there. */
 export interface ToolEvent {
   key: string;
+  revision: number;
   component: string;
   wave: number;
   time: string;
@@ -99,6 +101,8 @@ export interface Sample {
 
 export class RunModel {
   readonly id: string;
+  /** The clock by which it is drawn; `useTick` reads it. */
+  readonly clock = new FrameClock();
   state: RunState = "starting";
   error: Fault | undefined;
   reason = "";
@@ -351,6 +355,7 @@ export class RunModel {
     if (update.event === "thought" || update.event === "call") {
       const event: ToolEvent = {
         key: String(update.sequence),
+        revision: 0,
         component: update.component,
         wave: update.wave,
         time: update.time,
@@ -373,6 +378,7 @@ export class RunModel {
     }
     const call = this.calls.get(callKey);
     if (!call) return;
+    call.revision++;
     if (update.event === "result") {
       call.result = { content: update.content, isError: update.is_error ?? false, seconds: update.seconds ?? 0 };
     } else {

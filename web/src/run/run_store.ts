@@ -1,16 +1,14 @@
-/** A watched run: its model, the connection that feeds it, and the clock by which it is drawn. */
+/** A watched run: its model, and the connection that feeds it. */
 import { signal } from "@preact/signals";
 import { useEffect, useState } from "preact/hooks";
 import { api } from "../app/api.ts";
 import { streamEvents, type Connection, type ServerEvent } from "../app/events.ts";
-import { FrameClock } from "../app/frame.ts";
 import type { ApiError } from "../app/http.ts";
 import type { Fault, Gap, Update } from "../app/types.ts";
 import { RunModel } from "./run_model.ts";
 
 export class RunStore {
   readonly model: RunModel;
-  readonly clock = new FrameClock();
   readonly connection = signal<Connection>("connecting");
   readonly error = signal<string>("");
   /** Reconnections so far. */
@@ -29,14 +27,14 @@ export class RunStore {
 
   close(): void {
     this.abort.abort();
-    this.clock.stop();
+    this.model.clock.stop();
   }
 
   private async describe(): Promise<void> {
     try {
       const record = await api.run(this.model.id, this.abort.signal);
       this.model.describe(record);
-      this.clock.touch();
+      this.model.clock.touch();
     } catch (error) {
       if (!this.abort.signal.aborted) this.error.value = (error as Error).message;
     }
@@ -53,7 +51,7 @@ export class RunStore {
         return true;
       }
     }
-    this.clock.touch();
+    this.model.clock.touch();
     return this.model.ended;
   }
 
@@ -62,6 +60,11 @@ export class RunStore {
     if (error) this.error.value = error.message;
     this.connection.value = state;
   }
+}
+
+/** Draws the component again in each frame in which the model has changed. */
+export function useTick(model: RunModel): number {
+  return model.clock.tick.value;
 }
 
 /** The store of a run, for as long as the component lives. */

@@ -7,11 +7,13 @@ import { StateBadge } from "../widgets/state_badge.tsx";
 import { Chart } from "./chart.tsx";
 import type { Selection } from "./graph.tsx";
 import type { NodeModel, RunModel } from "./run_model.ts";
+import { useTick } from "./run_store.ts";
 import type { Span } from "./timeline_data.ts";
 
 const REDRAW = 250;
 
 export function TimelinePanel({ model, onSelect }: { model: RunModel; onSelect(selection: Selection): void }) {
+  useTick(model);
   const nodes = [...model.nodes.values()];
   const drawn = nodes.filter((one) => one.timeline.spans.length);
   if (!drawn.length) return <Empty title={model.ended ? "The run was too short for a timeline" : "The timeline begins with the first reports"} />;
@@ -39,7 +41,7 @@ export function TimelinePanel({ model, onSelect }: { model: RunModel; onSelect(s
           </thead>
           <tbody>
             {drawn.map((node) => (
-              <Row key={node.id} node={node} from={from} to={to} onSelect={onSelect} />
+              <Row key={node.id} node={node} revision={node.revision} from={from} to={to} onSelect={onSelect} />
             ))}
           </tbody>
         </table>
@@ -48,7 +50,7 @@ export function TimelinePanel({ model, onSelect }: { model: RunModel; onSelect(s
   );
 }
 
-function Row({ node, from, to, onSelect }: { node: NodeModel; from: number; to: number; onSelect(selection: Selection): void }) {
+function Row({ node, from, to, onSelect }: { node: NodeModel; revision: number; from: number; to: number; onSelect(selection: Selection): void }) {
   const total = node.busy + node.waiting + node.blocked || 1;
   return (
     <tr>
@@ -98,7 +100,7 @@ function draw(canvas: HTMLCanvasElement, { spans, from, to }: { spans: Span[]; f
   const colours = { busy: "--running", blocked: "--blocked", waiting: "--idle-soft" } as const;
   const at = (time: number): number => ((time - from) / Math.max(0.001, to - from)) * width;
   for (const span of spans) {
-    const [left, right] = [at(span.from), at(span.to)];
+    const [left, right] = [Math.floor(at(span.from)), Math.ceil(at(span.to))];
     let top = height;
     for (const kind of ["busy", "blocked", "waiting"] as const) {
       const size = span[kind] * height;

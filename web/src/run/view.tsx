@@ -19,17 +19,17 @@ import { LogPanel } from "./log_panel.tsx";
 import { OutputPanel } from "./output_panel.tsx";
 import "./run.css";
 import { approvalKey, type RunModel } from "./run_model.ts";
-import { useRun, type RunStore } from "./run_store.ts";
+import { useRun, useTick, type RunStore } from "./run_store.ts";
 import { TimelinePanel } from "./timeline_panel.tsx";
 
 export function RunView({ id }: { id: string }) {
   const store = useRun(id);
   const { model } = store;
-  const tick = store.clock.tick.value;
+  useTick(model);
   const [again, setAgain] = useState(false);
   const [selection, setSelection] = useState<Selection>();
   const select = useCallback((next: Selection) => setSelection(next), []);
-  const holdup = useHoldup(model, tick);
+  const holdup = useHoldup(model);
   const cancel = async (): Promise<void> => {
     try {
       await api.cancelRun(id, "cancelled on the page");
@@ -91,12 +91,13 @@ export function RunView({ id }: { id: string }) {
 }
 
 /** Looks for it at most five times a second, so that the words can be read. */
-function useHoldup(model: RunModel, tick: number): Holdup | undefined {
+function useHoldup(model: RunModel): Holdup | undefined {
   const turn = Math.floor(performance.now() / 200);
-  return useMemo(() => findHoldup(model), [turn, tick === 0, model.state]);
+  return useMemo(() => findHoldup(model), [turn, model.state, model.approvals.size]);
 }
 
 function Facts({ model }: { model: RunModel }) {
+  useTick(model);
   const [, setNow] = useState(0);
   useEffect(() => {
     if (model.ended) return;
@@ -131,6 +132,7 @@ function Connection({ store }: { store: RunStore }) {
 
 /** The cause first; failures that are consequences below it. */
 function Failure({ model, onSelect }: { model: RunModel; onSelect(selection: Selection): void }) {
+  useTick(model);
   if (model.state !== "failed" || !model.error) return null;
   const cause = model.failures.find((one) => !one.error.secondary) ?? model.failures[0];
   const node = cause && model.nodes.get(cause.component);
@@ -177,6 +179,7 @@ function HoldupLine({ holdup, onSelect }: { holdup: Holdup; onSelect(selection: 
 }
 
 function Panels({ model, onSelect }: { model: RunModel; onSelect(selection: Selection): void }) {
+  useTick(model);
   const tabs = [
     { name: "output", title: "Output" },
     { name: "agents", title: "Agents", count: model.tools.length },

@@ -3,9 +3,12 @@ import type { ComponentChildren } from "preact";
 import { Icon } from "../app/icons.tsx";
 import type { Fault } from "../app/types.ts";
 
+/** Details that `where` has in words. */
+const NAMED = new Set(["component", "provider", "server"]);
+
 /** `where`: the component, its node type and its server. */
 export function FaultBox({ fault, title, where }: { fault: Fault; title?: string; where?: ComponentChildren }) {
-  const details = Object.entries(fault.details ?? {});
+  const details = Object.entries(fault.details ?? {}).filter(([name]) => !(where && NAMED.has(name)));
   return (
     <section class="fault" role="alert">
       <header>

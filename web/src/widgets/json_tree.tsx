@@ -42,6 +42,7 @@ function Branch({ value, name, open }: { value: object; name: string | undefined
     <details open={shown} onToggle={(event) => setShown(event.currentTarget.open)}>
       <summary>
         <Name name={name} />
+        {!shown && <span class="json-preview">{preview(value)}</span>}
         <span class="json-size">{list ? `[ ${plural(entries.length, "item")} ]` : `{ ${plural(entries.length, "field")} }`}</span>
       </summary>
       {shown && (
@@ -58,6 +59,17 @@ function Branch({ value, name, open }: { value: object; name: string | undefined
       )}
     </details>
   );
+}
+
+/** The beginning of a value on one line. */
+function preview(value: unknown, most = 90): string {
+  let text = "";
+  for (const [key, child] of Object.entries(value as object)) {
+    if (text.length > most) return text.slice(0, most) + "… ";
+    const shown = typeof child === "object" && child !== null ? (Array.isArray(child) ? "[…]" : "{…}") : JSON.stringify(child)?.slice(0, most);
+    text += `${text ? ", " : ""}${Array.isArray(value) ? "" : `${key}: `}${shown}`;
+  }
+  return text + " ";
 }
 
 function Name({ name }: { name: string | undefined }) {

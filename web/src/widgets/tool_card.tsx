@@ -10,8 +10,8 @@ export interface ToolCall {
   progress?: { message: string; fraction: number | undefined } | undefined;
 }
 
-/** `active`: the caller still waits for the result. */
-export function ToolCard({ call, who, active = true }: { call: ToolCall; who?: string; active?: boolean }) {
+/** `active`: the caller still waits for the result. `revision` moves with every change of a call that is changed in place. */
+export function ToolCard({ call, who, active = true }: { call: ToolCall; revision?: number; who?: string; active?: boolean }) {
   const state = call.result ? (call.result.isError ? "failed" : "done") : active ? "running" : "idle";
   return (
     <article class={`card tool-card ${state}`}>

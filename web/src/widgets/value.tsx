@@ -4,7 +4,8 @@ import { JsonTree } from "./json_tree.tsx";
 import { Markdown } from "./markdown.tsx";
 import { isMedia, MediaView } from "./media.tsx";
 
-export function ValueView({ value, lane, name }: { value: unknown; lane?: string; name?: string }) {
+/** `open`: how deep a JSON tree is unfolded at first. */
+export function ValueView({ value, lane, name, open = 2 }: { value: unknown; lane?: string; name?: string; open?: number }) {
   if (typeof value === "string") return <Markdown text={value} />;
   if (isMedia(value)) return <MediaView media={value} name={name ?? lane ?? "output"} />;
   if (isTable(value)) return <DataTable columns={value.columns} rows={value.rows} />;
@@ -17,7 +18,7 @@ export function ValueView({ value, lane, name }: { value: unknown; lane?: string
       </div>
     );
   }
-  return <JsonTree value={value} />;
+  return <JsonTree value={value} open={open} />;
 }
 
 function isTable(value: unknown): value is { columns: string[]; rows: unknown[][] } {
