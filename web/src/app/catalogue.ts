@@ -71,13 +71,13 @@ export interface Server {
   health?: string;
   health_detail?: string;
   active_instances?: number;
+  /** The most components that it hosts; 0: no limit. */
   max_instances?: number;
-  draining?: boolean;
   pid?: number;
-  started_at?: string;
-  software_version?: string;
   labels?: Record<string, string>;
-  providers?: string[];
-  features?: string[];
-  [key: string]: unknown;
+  node_types?: string[];
+  conflicting_node_types?: string[];
+  replaced_node_types?: string[];
+  /** The orchestrator was given its address; otherwise the server has joined. */
+  static?: boolean;
 }

@@ -36,9 +36,9 @@ export function Graph({ model, holdup, selection, onSelect }: GraphProps) {
   const [camera, setCamera] = useState<Camera>(FIT);
   const direction: Direction = width < 560 ? "TB" : "LR";
   const layout = useMemo(() => layoutOf(model, direction), [model, model.shapeRevision, direction]);
-  const space = Math.round(Math.min(Math.max(layout.height, 110), direction === "TB" ? 460 : 480));
+  const fit = Math.min(1, width / layout.width, 480 / layout.height);
+  const space = Math.round(Math.max(layout.height * fit, 100));
   const height = space + TOOLS;
-  const fit = Math.min(1, width / layout.width, space / layout.height);
   const scale = camera.scale || fit;
   const [x, y] = camera.scale ? [camera.x, camera.y] : [(width - layout.width * fit) / 2, (space - layout.height * fit) / 2];
 

@@ -249,6 +249,18 @@ export class RunModel {
     if (this.ended) this.endedAt = update.time;
     for (const placement of update.placements ?? []) this.place(placement);
     for (const shape of update.edges ?? []) this.addEdge(shape);
+    if (this.ended || update.state === "running") this.settleNodes();
+  }
+
+  /** Helpers report calls and no states: they are as the run is. */
+  private settleNodes(): void {
+    const state = !this.ended ? "running" : this.state === "completed" ? "completed" : "cancelled";
+    for (const node of this.nodes.values()) {
+      if (this.ended ? ["starting", "running", "waiting"].includes(node.state) : node.state === "starting") {
+        node.state = state;
+        node.revision++;
+      }
+    }
   }
 
   private addEdge(shape: EdgeShape): void {

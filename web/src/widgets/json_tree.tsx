@@ -4,11 +4,19 @@ import { plural } from "../app/format.ts";
 
 const MOST_CHILDREN = 100;
 const MOST_TEXT = 2_000;
+/** An object of at most so many fields is shown without a line of its own. */
+const MOST_PLAIN = 20;
 
 export function JsonTree({ value, open = 2 }: { value: unknown; open?: number }) {
+  const entries = typeof value === "object" && value !== null ? Object.entries(value) : [];
+  const plain = open > 0 && entries.length > 0 && entries.length <= MOST_PLAIN;
   return (
     <div class="json">
-      <Part value={value} name={undefined} open={open} />
+      {plain && !Array.isArray(value) ? (
+        entries.map(([name, child]) => <Part key={name} name={name} value={child} open={open - 1} />)
+      ) : (
+        <Part value={value} name={undefined} open={open} />
+      )}
     </div>
   );
 }
