@@ -45,9 +45,12 @@ function Navigation({ current }: { current: string }) {
       <ul>
         {VIEWS.map((one) => (
           <li key={one.name}>
-            <a href={href(one.name)} aria-current={one.name === current ? "page" : undefined}>
+            <a href={href(one.name)} aria-label={one.title} aria-current={one.name === current ? "page" : undefined}>
               <Icon name={one.icon} />
-              <span>{one.title}</span>
+              <span class="nav-title">{one.title}</span>
+              <span class="nav-short" aria-hidden="true">
+                {one.short ?? one.title}
+              </span>
             </a>
           </li>
         ))}

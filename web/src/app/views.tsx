@@ -12,6 +12,8 @@ import type { IconName } from "./icons.tsx";
 export interface View {
   name: string;
   title: string;
+  /** The title where there is little width. */
+  short?: string;
   icon: IconName;
   /** The second key of its shortcut, after "g". */
   key: string;
@@ -26,8 +28,8 @@ function RunsOrRun({ parts }: { parts: string[] }) {
 export const VIEWS: readonly View[] = [
   { name: "chat", title: "Chat", icon: "chat", key: "c", component: ChatView },
   { name: "runs", title: "Runs", icon: "runs", key: "r", component: RunsOrRun },
-  { name: "deployments", title: "Deployments", icon: "deployments", key: "d", component: DeploymentsView },
+  { name: "deployments", title: "Deployments", short: "Deployed", icon: "deployments", key: "d", component: DeploymentsView },
   { name: "editor", title: "Editor", icon: "editor", key: "e", component: EditorView },
-  { name: "types", title: "Node types", icon: "types", key: "t", component: NodeTypesView },
+  { name: "types", title: "Node types", short: "Types", icon: "types", key: "t", component: NodeTypesView },
   { name: "servers", title: "Servers", icon: "servers", key: "s", component: ServersView },
 ];
