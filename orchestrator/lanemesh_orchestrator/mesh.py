@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from lanemesh.client.detached import DetachedRun
     from lanemesh.client.node_servers import NodeServerInfo
     from lanemesh.client.node_types import NodeTypeInfo
-    from lanemesh.client.records import RunRecord
+    from lanemesh.client.records import RunPage, RunRecord
     from lanemesh.client.requests import Request, RequestLimit
     from lanemesh.client.tools import MeshTool, OnProgress
     from lanemesh.client.updates import RunState
@@ -256,12 +256,32 @@ class Mesh:
         """
         from lanemesh.client.records import list_runs
 
+        return await list_runs(self._list_runs, limit, states, deployment)
+
+    async def run_page(
+        self, *, limit: int = 100, states: Iterable[RunState | str] = (), deployment: str = "", page: str = ""
+    ) -> RunPage:
+        """One page of the records of runs, the latest first.
+
+        Args:
+            limit: most records on the page, from 1 to 1,000.
+            states: as in `runs`.
+            deployment: as in `runs`.
+            page: `next_page` of the previous page; empty: the first page.
+
+        Raises:
+            TypeError: as `runs`.
+            ValueError: as `runs`, or the limit is out of bounds.
+            LanemeshError: `page` is not that of a previous page ("bad-page-token").
+        """
+        from lanemesh.client.records import list_page
+
+        return await list_page(self._list_runs, limit, states, deployment, page)
+
+    async def _list_runs(self, request: run_pb2.ListRunsRequest) -> run_pb2.ListRunsResponse:
         from lanemesh_orchestrator.runs.records import page
 
-        async def call(request: run_pb2.ListRunsRequest) -> run_pb2.ListRunsResponse:
-            return await page(self.orchestrator.history, request)
-
-        return await list_runs(call, limit, states, deployment)
+        return await page(self.orchestrator.history, request)
 
     async def record(self, run_id: str) -> RunRecord:
         """The record of a run, with its pipeline. Raises LanemeshError if the run is not known."""

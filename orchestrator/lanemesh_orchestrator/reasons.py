@@ -219,6 +219,31 @@ class Reason(StrEnum):
     UNKNOWN_TOOL = "unknown-tool"
     """There is no tool with the name."""
 
+    # The web gateway
+
+    BAD_REQUEST = "bad-request"
+    """A request is not valid HTTP, or has a header that is not valid."""
+    BODY_TIMEOUT = "body-timeout"
+    """The body of a request arrives too slowly."""
+    BODY_TOO_LARGE = "body-too-large"
+    """The body of a request is larger than its limit."""
+    FOREIGN_ORIGIN = "foreign-origin"
+    """A page of another site, which the gateway does not permit, sent the request."""
+    GATEWAY_FULL = "gateway-full"
+    """The gateway serves its maximum number of requests."""
+    METHOD_NOT_ALLOWED = "method-not-allowed"
+    """The path has no such method."""
+    NO_SUCH_PATH = "no-such-path"
+    """There is no such path."""
+    TOO_MANY_REQUESTS = "too-many-requests"
+    """A token or an address sends too many requests in a second, or has too many at once."""
+    UNAUTHORIZED = "unauthorized"
+    """A request does not have the token of the gateway."""
+    UNKNOWN_HOST = "unknown-host"
+    """A request names a host by which the gateway is not reached."""
+    WEB_MISSING = "web-missing"
+    """A library of the gateway is not installed."""
+
     # The store
 
     BAD_STORE = "bad-store"

@@ -248,7 +248,7 @@ def _question(question: lane_pb2.Question) -> Flat:
         "text": question.text,
         **_present(
             instructions=question.instructions,
-            history=[_present(role=turn.role, content=turn.content) for turn in question.history],
+            history=list(map(_turn, question.history)),
             examples=[{"question": pair.question, "answer": pair.answer} for pair in question.examples],
             documents=list(map(_document, question.documents)),
             schema=json.loads(question.schema_json) if question.schema_json else None,
@@ -256,6 +256,14 @@ def _question(question: lane_pb2.Question) -> Flat:
             images=[_media(image, "") for image in question.images],
         ),
     }
+
+
+def _turn(turn: lane_pb2.Message) -> Flat:
+    calls = [{"id": call.id, "name": call.name, "arguments": call.arguments_json} for call in turn.tool_calls]
+    images = [_media(image, "") for image in turn.images]
+    return _present(
+        role=turn.role, content=turn.content, tool_calls=calls, tool_call_id=turn.tool_call_id, images=images
+    )
 
 
 def _media(media: lane_pb2.Media, file: str) -> Flat:

@@ -10,12 +10,13 @@ from lanemesh import Client
 from lanemesh.client.deployment_info import DeploymentInfo, DeploymentState
 from lanemesh.client.updates import Placement
 from lanemesh.times import age
-from lanemesh_orchestrator.cli.commands.deployments import deploy, placements_text, to_json
+from lanemesh_orchestrator.cli.commands.deployments import deploy, placements_text
 from lanemesh_orchestrator.cli.exits import CommandError
 from lanemesh_orchestrator.cli.input.documents import pipeline_of
 from lanemesh_orchestrator.cli.input.hosts import HostOptions
 from lanemesh_orchestrator.cli.options import DEFAULT_MESH, Spread, host_options
 from lanemesh_orchestrator.orchestrator import Orchestrator
+from lanemesh_orchestrator.record_json import deployment_json
 
 ECHO = (
     '{"components": [{"id": "chat_1", "provider": "chat"}, '
@@ -34,7 +35,7 @@ def test_a_deployed_pipeline_is_shown_in_words() -> None:
     assert placements_text(deployed) == "in the orchestrator"
     deployed = replace(deployed, placements=(placement("llm_1", "s"), placement("llm_1", "s-2"), placement("b", "s")))
     assert placements_text(deployed) == "llm_1 on s, s-2; b on s"
-    flat = to_json(deployed)
+    flat = deployment_json(deployed)
     placements = flat.pop("placements")
     assert flat == {
         "name": "chat",

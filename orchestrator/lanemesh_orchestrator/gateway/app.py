@@ -7,15 +7,25 @@ from typing import TYPE_CHECKING
 from lanemesh.faults import LanemeshError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute
 
-from lanemesh_orchestrator.gateway import page, problems
-from lanemesh_orchestrator.gateway.api import runs
+from lanemesh_orchestrator.gateway import api, page, problems
 from lanemesh_orchestrator.gateway.gateway import Gateway
+from lanemesh_orchestrator.gateway.guard.headers import SecurityHeaders
+from lanemesh_orchestrator.gateway.guard.hosts import HostGuard
+from lanemesh_orchestrator.gateway.guard.limits import LimitGuard
+from lanemesh_orchestrator.gateway.guard.origins import OriginGuard
+from lanemesh_orchestrator.gateway.guard.tokens import TokenGuard
 from lanemesh_orchestrator.gateway.options import GatewayOptions
 
 if TYPE_CHECKING:
     from lanemesh.client.run_host import RunHost
+
+EXPOSED_HEADERS = ("Location", "Retry-After")
+"""The headers of responses that pages of permitted sites may read."""
 
 
 def create_app(mesh: RunHost, options: GatewayOptions | None = None) -> Starlette:
@@ -25,18 +35,39 @@ def create_app(mesh: RunHost, options: GatewayOptions | None = None) -> Starlett
         mesh: a `Client`, or a `Mesh` of this process. The caller closes it.
         options: limits and permissions; None: the defaults.
     """
+    options = options or GatewayOptions()
     app = Starlette(
         routes=routes(),
+        middleware=guards(options),
         exception_handlers={
             LanemeshError: problems.on_fault,
             HTTPException: problems.on_http_error,
+            ClientDisconnect: problems.on_disconnect,
             Exception: problems.on_error,
         },
     )
-    app.state.gateway = Gateway(mesh=mesh, options=options or GatewayOptions())
+    app.state.gateway = Gateway(mesh=mesh, options=options)
     return app
 
 
 def routes() -> list[BaseRoute]:
     """Every endpoint."""
-    return [*page.routes(), *runs.routes()]
+    return [*page.routes(), *api.routes()]
+
+
+def guards(options: GatewayOptions) -> list[Middleware]:
+    """What each request has to pass, in this order."""
+    return [
+        Middleware(SecurityHeaders),
+        Middleware(HostGuard, options.hosts),
+        Middleware(
+            CORSMiddleware,
+            allow_origins=options.origins,
+            allow_methods=["GET", "POST", "PUT", "DELETE"],
+            allow_headers=["*"],
+            expose_headers=EXPOSED_HEADERS,
+        ),
+        Middleware(OriginGuard, options.origins),
+        Middleware(LimitGuard, options),
+        Middleware(TokenGuard, options.token),
+    ]

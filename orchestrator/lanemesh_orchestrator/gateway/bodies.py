@@ -1,17 +1,41 @@
-"""Reads the bodies of requests: bounded in size and time."""
+"""Reads the bodies and queries of requests: bounded in size, time and depth, and checked against a model."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, TypeVar, get_origin
 
+from lanemesh._aio.threads import Threads
 from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.json_text import read_json as parse_json
+from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.requests import ClientDisconnect, Request
 
 from lanemesh_orchestrator.gateway.gateway import gateway_of
+from lanemesh_orchestrator.gateway.invalid import invalid_fields
 from lanemesh_orchestrator.gateway.problems import bad_request
+from lanemesh_orchestrator.reasons import Reason
+
+INLINE_BYTES = 64 * 1024
+"""Largest body that is parsed in the event loop; a larger one is parsed in a thread."""
+
+_PARSERS = Threads(limit=4)
+"""Threads that parse large bodies."""
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class Body(BaseModel):
+    """The body of a request. Unknown fields and other types are rejected."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Query(BaseModel):
+    """The query of a request. Unknown parameters are rejected; numbers are written in decimal digits."""
+
+    model_config = ConfigDict(extra="forbid")
 
 
 async def body_pieces(request: Request, max_bytes: int) -> AsyncIterator[bytes]:
@@ -34,7 +58,8 @@ async def body_pieces(request: Request, max_bytes: int) -> AsyncIterator[bytes]:
                 piece = await anext(pieces, None)
         except TimeoutError:
             message = f"nothing of the body arrived for {seconds:g} s. Send it without pauses"
-            raise LanemeshError(Fault(code=Code.DEADLINE_EXCEEDED, reason="body-timeout", message=message)) from None
+            fault = Fault(code=Code.DEADLINE_EXCEEDED, reason=Reason.BODY_TIMEOUT, message=message)
+            raise LanemeshError(fault) from None
         if piece is None:
             return
         received += len(piece)
@@ -45,41 +70,91 @@ async def body_pieces(request: Request, max_bytes: int) -> AsyncIterator[bytes]:
 
 
 async def read_body(request: Request, max_bytes: int = 0) -> bytes:
-    """The whole body. `max_bytes`: 0: that of the options. Raises as `body_pieces`."""
-    limit = max_bytes or gateway_of(request).options.max_body
-    return b"".join([piece async for piece in body_pieces(request, limit)])
+    """The whole body. `max_bytes`: 0: that of the options. Raises as `body_pieces`, and LanemeshError ("body-timeout") if the whole
+    of it takes longer than ten times the time of the options."""
+    options = gateway_of(request).options
+    body = bytearray()
+    try:
+        async with asyncio.timeout(10 * options.body_seconds):
+            async for piece in body_pieces(request, max_bytes or options.max_body):
+                body += piece
+    except TimeoutError:
+        message = f"the body took longer than {10 * options.body_seconds:g} s. Send it faster, or in several requests"
+        raise LanemeshError(Fault(code=Code.DEADLINE_EXCEEDED, reason=Reason.BODY_TIMEOUT, message=message)) from None
+    return bytes(body)
 
 
 async def read_json(request: Request, max_bytes: int = 0) -> Any:
-    """The body as a JSON value. Raises LanemeshError ("not-json"), and as `body_pieces`."""
-    body = await read_body(request, max_bytes)
-    try:
-        return json.loads(body, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        raise bad_request(f"the body is not JSON: {error}", reason="not-json") from None
+    """The body as a JSON value that lanes can carry. Raises LanemeshError ("not-json"), and as `read_body`."""
+    return await _parsed(await read_body(request, max_bytes))
 
 
 async def read_object(request: Request, max_bytes: int = 0) -> dict[str, Any]:
     """The body as a JSON object; an empty body is an empty object. Raises as `read_json`."""
     body = await read_body(request, max_bytes)
-    if not body.strip():
-        return {}
-    try:
-        value = json.loads(body, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        raise bad_request(f"the body is not JSON: {error}", reason="not-json") from None
+    value = await _parsed(body) if body.strip() else {}
     if not isinstance(value, dict):
-        raise bad_request(f"the body is a JSON object, not {type(value).__name__}", reason="wrong-type")
+        raise bad_request("the body is not a JSON object", reason=Reason.WRONG_TYPE)
     return value
 
 
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not a JSON number")
+async def read_model(request: Request, model: type[Model]) -> Model:
+    """The body as a model. Raises `InvalidRequest` with an error for each wrong field, and as `read_object`."""
+    value = await read_object(request)
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise invalid_fields(error) from None
+
+
+def read_query(request: Request, model: type[Model]) -> Model:
+    """The query as a model: a field that is a list has every value of a parameter. Raises `InvalidRequest`."""
+    given: dict[str, Any] = {}
+    for name, value in request.query_params.multi_items():
+        field = model.model_fields.get(name)
+        is_list = field is not None and get_origin(field.annotation) is list
+        if is_list:
+            given.setdefault(name, []).append(value)
+        elif name in given:
+            raise bad_request(f'the parameter "{name[:80]}" is given twice', reason=Reason.BAD_VALUE)
+        else:
+            given[name] = value
+    try:
+        return model.model_validate(given)
+    except ValidationError as error:
+        raise invalid_fields(error, "?") from None
+
+
+async def _parsed(body: bytes) -> Any:
+    try:
+        if len(body) > INLINE_BYTES:
+            return await _PARSERS.call(_parse, body)
+        return _parse(body)
+    except (ValueError, RecursionError) as error:
+        raise bad_request(f"the body is not JSON: {error}", reason=Reason.NOT_JSON) from None
+
+
+def _parse(body: bytes) -> Any:
+    try:
+        text = body.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"byte {error.start:,} is not UTF-8") from None
+    return parse_json(text)
 
 
 def _too_large(max_bytes: int) -> LanemeshError:
     message = f"the body is larger than {max_bytes:,} bytes. Send less, or upload to a webhook"
-    return LanemeshError(Fault(code=Code.OUT_OF_RANGE, reason="body-too-large", message=message))
+    return LanemeshError(Fault(code=Code.OUT_OF_RANGE, reason=Reason.BODY_TOO_LARGE, message=message))
 
 
-__all__ = ["ClientDisconnect", "body_pieces", "read_body", "read_json", "read_object"]
+__all__ = [
+    "Body",
+    "ClientDisconnect",
+    "Query",
+    "body_pieces",
+    "read_body",
+    "read_json",
+    "read_model",
+    "read_object",
+    "read_query",
+]

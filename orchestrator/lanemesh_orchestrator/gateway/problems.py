@@ -10,7 +10,11 @@ from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.pipeline_faults import PipelineFault, PipelineInvalid
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
+
+from lanemesh_orchestrator.gateway.invalid import InvalidRequest
+from lanemesh_orchestrator.gateway.json_response import Json
+from lanemesh_orchestrator.reasons import Reason
 
 log = logging.getLogger("lanemesh.gateway")
 
@@ -35,14 +39,16 @@ STATUS_OF_CODE = {
 resource. Other codes: 500."""
 
 
+STATUS_OF_REASON = {Reason.BODY_TIMEOUT.value: 408, Reason.BODY_TOO_LARGE.value: 413}
+"""The HTTP status of reasons that HTTP has a status for."""
+
+
 def status_of(fault: Fault) -> int:
     """The HTTP status of a fault."""
-    return STATUS_OF_CODE.get(fault.code, 500)
+    return STATUS_OF_REASON.get(fault.reason) or STATUS_OF_CODE.get(fault.code, 500)
 
 
-def problem(
-    status: int, reason: str, message: str, *, headers: dict[str, str] | None = None, **members: Any
-) -> JSONResponse:
+def problem(status: int, reason: str, message: str, *, headers: dict[str, str] | None = None, **members: Any) -> Json:
     """A response with problem details.
 
     Args:
@@ -53,15 +59,17 @@ def problem(
         members: further members, such as `faults`.
     """
     body = {"type": f"urn:lanemesh:{reason}", "title": reason, "status": status, "detail": message, **members}
-    return JSONResponse(body, status, headers, MEDIA_TYPE)
+    return Json(body, status, headers, MEDIA_TYPE)
 
 
-def fault_problem(error: LanemeshError) -> JSONResponse:
+def fault_problem(error: LanemeshError) -> Json:
     """The response for an error of the mesh; an invalid pipeline has every fault with its pointer."""
     fault = error.fault
     members: dict[str, Any] = {}
     if isinstance(error, PipelineInvalid):
         members["faults"] = [pipeline_fault_json(one) for one in error.faults]
+    if isinstance(error, InvalidRequest):
+        members["errors"] = [one.to_json() for one in error.errors]
     if fault.details:
         members["details"] = dict(fault.details)
     status = 422 if isinstance(error, PipelineInvalid) else status_of(fault)
@@ -80,9 +88,12 @@ def pipeline_fault_json(fault: PipelineFault) -> dict[str, str]:
     }
 
 
-def bad_request(message: str, *, reason: str = "bad-request") -> LanemeshError:
+def bad_request(message: str, *, reason: str = Reason.BAD_REQUEST) -> LanemeshError:
     """The error of a request that is wrong in itself."""
     return LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason=reason, message=message))
+
+
+_HTTP_REASONS = {404: Reason.NO_SUCH_PATH, 405: Reason.METHOD_NOT_ALLOWED}
 
 
 async def on_fault(request: Request, error: Exception) -> Response:
@@ -94,9 +105,14 @@ async def on_fault(request: Request, error: Exception) -> Response:
 async def on_http_error(request: Request, error: Exception) -> Response:
     """Handles unknown paths and methods."""
     assert isinstance(error, HTTPException)
-    reason = {404: "no-such-path", 405: "method-not-allowed"}.get(error.status_code, "bad-request")
+    reason = _HTTP_REASONS.get(error.status_code, Reason.BAD_REQUEST)
     message = f"{request.method} {request.url.path[:200]}: {error.detail}. /v1/openapi.json lists the paths"
     return problem(error.status_code, reason, message, headers=dict(error.headers or {}))
+
+
+async def on_disconnect(request: Request, error: Exception) -> Response:
+    """Handles clients that are gone before their body has arrived, or before the response: nobody reads this response."""
+    return problem(499, Reason.CANCELLED, "the client disconnected")
 
 
 async def on_error(request: Request, error: Exception) -> Response:

@@ -1,43 +1,98 @@
-"""The updates of a run as server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html).
+"""The updates of a run as server-sent events.
 
-The `id:` of an event is the sequence of its update, so that `Last-Event-ID` resumes without loss or double.
+The `id:` of an event is the sequence of its update, so that `Last-Event-ID` resumes without loss or duplicates.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
-from lanemesh.client.runs import wire_updates
+from google.protobuf.timestamp_pb2 import Timestamp
+from lanemesh.client.runs import RunReader, wire_batches
 from lanemesh.faults import LanemeshError
+from lanemesh.text_outputs import Entry, TextOutputs
+from lanemesh.times import NANOSECONDS
+from lanemesh.v1 import run_pb2
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from lanemesh_orchestrator.gateway.gateway import gateway_of
-from lanemesh_orchestrator.gateway.problems import bad_request
-from lanemesh_orchestrator.update_json import fault_json, to_json
+from lanemesh_orchestrator.gateway.invalid import invalid
+from lanemesh_orchestrator.gateway.sse import EventStream, event
+from lanemesh_orchestrator.update_json import to_json
 
-KEEP_ALIVE_SECONDS = 15.0
-"""Pause after which a comment keeps proxies from closing a silent stream."""
-
-HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-"""Keeps proxies from storing or delaying events."""
-
-
-def event_stream(request: Request, run_id: str) -> Response:
-    """The updates of a run after `?after=N` or `Last-Event-ID`, to the terminal one. A client that disconnects leaves the run."""
-    text = request.headers.get("last-event-id") or request.query_params.get("after") or "0"
-    if not (text.isdecimal() and len(text) < 19):
-        raise bad_request(f'"after" and Last-Event-ID are the number of an update, not {text[:40]!r}')
-    return StreamingResponse(_events(request, run_id, int(text) + 1), 200, HEADERS, "text/event-stream")
+MAX_DIGITS = 18
+"""Most digits of the number of an update."""
+_ENCODER = json.JSONEncoder(ensure_ascii=False)
 
 
-async def _events(request: Request, run_id: str, from_sequence: int) -> AsyncGenerator[str, None]:
-    run = gateway_of(request).mesh.attach(run_id, from_sequence)
+async def event_stream(request: Request, run_id: str) -> Response:
+    """The updates of a run after `?after=N` or `Last-Event-ID`, to the terminal one. A client that disconnects leaves the run.
+
+    Returns:
+        A stream of events; an empty response with the status 204 if the run has ended and no update follows, so that a browser's
+        `EventSource` does not connect again.
+
+    Raises:
+        LanemeshError: the run is unknown, or the number is none.
+    """
+    after = _after(request)
+    mesh = gateway_of(request).mesh
+    record = await mesh.record(run_id)
+    if record.state.is_terminal and after >= record.last_sequence:
+        return Response(status_code=204)
+    return EventStream(run_chunks(mesh.attach(run_id, after + 1)))
+
+
+async def run_chunks(run: RunReader) -> AsyncGenerator[bytes, None]:
+    """The updates of a run as events, one chunk per batch. Updates that are no longer kept are an event `gap` with their numbers.
+
+    The updates of a chunk count as taken when the next one is requested.
+    """
     try:
-        async with aclosing(wire_updates(run)) as updates:
-            async for update in updates:
-                yield f"id: {update.sequence}\ndata: {json.dumps(to_json(update), ensure_ascii=False)}\n\n"
+        async with aclosing(wire_batches(run)) as batches:
+            async for batch in batches:
+                if isinstance(batch, run_pb2.Gap):
+                    first, last = batch.from_sequence, batch.to_sequence
+                    yield event({"from": first, "to": last}, name="gap", id=last)
+                else:
+                    yield chunk_of(batch)
     except LanemeshError as error:
-        yield f"event: error\ndata: {json.dumps(fault_json(error.fault), ensure_ascii=False)}\n\n"
+        if error.fault.reason != "nothing-left":  # the next request is answered with 204
+            raise
+
+
+def chunk_of(batch: Sequence[Entry]) -> bytes:
+    """The updates of a batch as events."""
+    parts: list[bytes] = []
+    for entry in batch:
+        if isinstance(entry, TextOutputs):
+            parts.append(_texts(entry))
+        else:
+            parts.append(event(to_json(entry), id=entry.sequence))
+    return b"".join(parts)
+
+
+def _texts(outputs: TextOutputs) -> bytes:
+    """Text outputs as events: the same bytes as those of their updates, which are not made."""
+    seconds, nanos = divmod(outputs.time, NANOSECONDS)
+    time = Timestamp(seconds=seconds, nanos=nanos).ToJsonString()
+    encode = _ENCODER.encode
+    component, port = encode(outputs.component), encode(outputs.port)
+    middle = f',"time":"{time}","update":"output","component":{component},"port":{port},"lane":"text","value":'
+    numbered = enumerate(outputs.texts, outputs.first)
+    return "".join(
+        [f'id: {number}\ndata: {{"sequence":{number}{middle}{encode(text)}}}\n\n' for number, text in numbered]
+    ).encode()
+
+
+def _after(request: Request) -> int:
+    """The number of the last update that the client has."""
+    header = request.headers.get("last-event-id", "")
+    text = header or request.query_params.get("after") or "0"
+    if text.isascii() and text.isdecimal() and len(text) <= MAX_DIGITS:
+        return int(text)
+    where = "Last-Event-ID" if header else "?after"
+    raise invalid(where, "it is the number of an update, such as 12")

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from lanemesh.client.node_servers import NodeServerInfo, ServerHealth
     from lanemesh.client.node_types import InputInfo, InvokesInfo, NodeTypeInfo, OutputInfo
     from lanemesh.client.pipeline import Pipeline
-    from lanemesh.client.records import RunRecord
+    from lanemesh.client.records import RunPage, RunRecord
     from lanemesh.client.requests import Request
     from lanemesh.client.results import RunFailed, RunResult
     from lanemesh.client.runs import Run
@@ -109,7 +109,7 @@ _HOMES = {
     "lanemesh.client.node_servers": ("NodeServerInfo", "ServerHealth"),
     "lanemesh.client.node_types": ("InputInfo", "InvokesInfo", "NodeTypeInfo", "OutputInfo"),
     "lanemesh.client.pipeline": ("Pipeline",),
-    "lanemesh.client.records": ("RunRecord",),
+    "lanemesh.client.records": ("RunPage", "RunRecord"),
     "lanemesh.client.requests": ("Request",),
     "lanemesh.client.results": ("RunFailed", "RunResult"),
     "lanemesh.client.runs": ("Run",),
@@ -259,6 +259,7 @@ __all__ = [
     "Request",
     "Run",
     "RunFailed",
+    "RunPage",
     "RunRecord",
     "RunResult",
     "RunState",

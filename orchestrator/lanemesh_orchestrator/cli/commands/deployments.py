@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from lanemesh.client.client import Client
 from lanemesh.client.deployment_info import DeploymentInfo
@@ -21,7 +20,7 @@ from lanemesh_orchestrator.cli.input.encoding import json_text
 from lanemesh_orchestrator.cli.input.hosts import check_address
 from lanemesh_orchestrator.cli.interrupts import Interrupts
 from lanemesh_orchestrator.cli.output.errors import report
-from lanemesh_orchestrator.update_json import time_json
+from lanemesh_orchestrator.record_json import deployment_json
 
 _T = TypeVar("_T")
 
@@ -49,7 +48,7 @@ def deployments(*, mesh: str, as_json: bool) -> ExitCode:
     """Prints the deployed pipelines."""
     found = on_mesh(mesh, lambda client: client.deployments())
     if as_json:
-        print(json_text([to_json(deployment) for deployment in found], indent=2))
+        print(json_text([deployment_json(deployment) for deployment in found], indent=2))
     elif not found:
         print("There are no deployed pipelines. Deploy one with: lanemesh deploy FILE.pipe --name NAME")
     else:
@@ -84,14 +83,6 @@ def placements_text(deployment: DeploymentInfo) -> str:
     return (
         "; ".join(f"{component} on {', '.join(names)}" for component, names in servers.items()) or "in the orchestrator"
     )
-
-
-def to_json(deployment: DeploymentInfo) -> dict[str, Any]:
-    """A deployed pipeline as JSON: the fields of `lanemesh.DeploymentInfo`, without the pipeline and an empty detail."""
-    flat = asdict(deployment) | {"created_at": time_json(deployment.created_at)}
-    for placement in flat["placements"]:
-        del placement["earlier"]  # a deployment is kept where its servers are now
-    return {name: value for name, value in flat.items() if name != "pipeline_json" and value != ""}
 
 
 def _print_table(found: Sequence[DeploymentInfo]) -> None:

@@ -13,24 +13,6 @@ NONE = (
 )
 
 
-def to_json(server: NodeServerInfo) -> dict[str, Any]:
-    """A server as JSON."""
-    return {
-        "name": server.name,
-        "address": server.address,
-        "health": server.health,
-        **({"health_detail": server.health_detail} if server.health_detail else {}),
-        "active_instances": server.active_instances,
-        "max_instances": server.max_instances,
-        "labels": dict(server.labels),
-        "node_types": list(server.node_types),
-        "conflicting_node_types": list(server.conflicting_node_types),
-        "replaced_node_types": list(server.replaced_node_types),
-        "static": server.static,
-        "pid": server.pid,
-    }
-
-
 def load(server: NodeServerInfo) -> str:
     """Its load: `3 of 8`, or `3` without a limit."""
     most = server.max_instances

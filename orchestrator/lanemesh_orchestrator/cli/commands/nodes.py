@@ -8,7 +8,6 @@ import io
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from lanemesh.client.node_servers import NodeServerInfo
@@ -20,6 +19,7 @@ from lanemesh_orchestrator.cli.input.encoding import json_text
 from lanemesh_orchestrator.cli.input.hosts import HostOptions, open_host
 from lanemesh_orchestrator.cli.interrupts import Interrupts
 from lanemesh_orchestrator.cli.output.streams import is_terminal
+from lanemesh_orchestrator.record_json import node_server_json, node_type_json
 
 _PIPE_WIDTH = 160
 """Width of a table in a pipe or a file, in characters."""
@@ -42,16 +42,16 @@ async def _main(provider: str | None, options: HostOptions, *, servers: bool, as
             manifests = await host.node_types()
             listed = await host.node_servers() if options.mesh is not None and provider is None else []
     if servers:
-        _print_json([node_servers.to_json(server) for server in listed]) if as_json else _print_servers(listed)
+        _print_json([node_server_json(server) for server in listed]) if as_json else _print_servers(listed)
         return ExitCode.COMPLETED
     if provider is None:
-        _print_json([to_json(manifest) for manifest in manifests]) if as_json else _print_table(manifests)
+        _print_json([node_type_json(manifest) for manifest in manifests]) if as_json else _print_table(manifests)
         if options.mesh is not None and not as_json:
             print()
             _print_servers(listed)
         return ExitCode.COMPLETED
     manifest = find(provider, manifests)
-    _print_json(to_json(manifest)) if as_json else _print_one(manifest)
+    _print_json(node_type_json(manifest)) if as_json else _print_one(manifest)
     return ExitCode.COMPLETED
 
 
@@ -65,17 +65,6 @@ def find(provider: str, manifests: Sequence[NodeTypeInfo]) -> NodeTypeInfo:
     near = difflib.get_close_matches(provider, list(names), n=1, cutoff=0.6)
     hint = f"Nearest: {near[0]}." if near else "`lanemesh nodes` lists them."
     raise CommandError(f"There is no node type {provider}. {hint} Node types of a Python file need --nodes FILE.py.")
-
-
-def to_json(manifest: NodeTypeInfo) -> dict[str, Any]:
-    """A node type as JSON: the fields of `lanemesh.NodeTypeInfo`, without those that are empty, false or null."""
-    flat = asdict(manifest)
-    flat |= {name: [_filled(part) for part in flat[name]] for name in ("inputs", "outputs", "invokes")}
-    return _filled(flat)
-
-
-def _filled(flat: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in flat.items() if value or type(value) is int}
 
 
 def _print_json(value: Any) -> None:

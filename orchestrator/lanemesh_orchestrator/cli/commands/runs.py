@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from lanemesh.client.updates import JobUpdate
 from lanemesh.faults import Code, LanemeshError
@@ -17,7 +17,7 @@ from lanemesh_orchestrator.cli.input.encoding import json_text
 from lanemesh_orchestrator.cli.input.hosts import HostOptions, open_host
 from lanemesh_orchestrator.cli.interrupts import Interrupts
 from lanemesh_orchestrator.cli.output.errors import report
-from lanemesh_orchestrator.update_json import fault_json, time_json
+from lanemesh_orchestrator.record_json import record_json
 
 if TYPE_CHECKING:
     from lanemesh.client.records import RunRecord
@@ -103,24 +103,6 @@ def is_missing(error: Exception) -> bool:
     return isinstance(error, CommandError) or (
         isinstance(error, LanemeshError) and error.fault.code in (Code.NOT_FOUND, Code.INVALID_ARGUMENT)
     )
-
-
-def record_json(record: RunRecord) -> dict[str, Any]:
-    """A record as JSON: the fields of `lanemesh.RunRecord`, without the pipeline, and the error as in `--json` updates."""
-    flat: dict[str, Any] = {"run_id": record.run_id, "name": record.name, "state": record.state}
-    for field in ("created_at", "started_at", "ended_at"):
-        if (time := getattr(record, field)) is not None:
-            flat[field] = time_json(time)
-    if record.error is not None:
-        flat["error"] = fault_json(record.error)
-    optional = {
-        "reason": record.reason,
-        "deployment": record.deployment,
-        "deployment_version": record.deployment_version,
-    }
-    flat |= {name: value for name, value in optional.items() if value}
-    flat |= {"detached": record.detached, "stored": record.stored}
-    return flat | {"last_sequence": record.last_sequence, "output_count": record.output_count}
 
 
 def ago(seconds: float) -> str:

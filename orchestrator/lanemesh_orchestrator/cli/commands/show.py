@@ -13,7 +13,7 @@ from lanemesh.client.runs import wire_updates
 from lanemesh.faults import LanemeshError
 from lanemesh.v1 import update_pb2
 
-from lanemesh_orchestrator.cli.commands.runs import find, is_missing, lasted, on, record_json
+from lanemesh_orchestrator.cli.commands.runs import find, is_missing, lasted, on
 from lanemesh_orchestrator.cli.exits import CommandError, ExitCode, RunFailed
 from lanemesh_orchestrator.cli.input.documents import PipelineFile
 from lanemesh_orchestrator.cli.input.encoding import json_text
@@ -24,6 +24,7 @@ from lanemesh_orchestrator.cli.output.printer import Printer
 from lanemesh_orchestrator.cli.output.render import trace_line
 from lanemesh_orchestrator.cli.output.run_history import RunHistory
 from lanemesh_orchestrator.cli.output.streams import Streams
+from lanemesh_orchestrator.record_json import record_json
 from lanemesh_orchestrator.update_json import to_json
 
 if TYPE_CHECKING:

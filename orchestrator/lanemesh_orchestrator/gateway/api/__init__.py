@@ -1,1 +1,22 @@
-"""The HTTP API under /v1: runs, deployments, node types, servers and channels."""
+"""The HTTP API: runs, deployed pipelines, node types, node servers, channels."""
+
+from __future__ import annotations
+
+from starlette.routing import BaseRoute
+
+from lanemesh_orchestrator.gateway.api import catalog, channels, deployments, runs
+from lanemesh_orchestrator.gateway.api.endpoint import Endpoint, routes_of
+from lanemesh_orchestrator.gateway.api.pages import page_routes
+
+ENDPOINTS: tuple[Endpoint, ...] = (
+    *runs.ENDPOINTS,
+    *deployments.ENDPOINTS,
+    *catalog.ENDPOINTS,
+    *channels.ENDPOINTS,
+)
+"""Every endpoint of the API."""
+
+
+def routes() -> list[BaseRoute]:
+    """The routes of the API, and of its document."""
+    return [*routes_of(ENDPOINTS), *page_routes(ENDPOINTS)]

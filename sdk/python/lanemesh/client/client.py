@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from lanemesh.client.deployments import DeploymentCalls
     from lanemesh.client.node_servers import NodeServerInfo
     from lanemesh.client.node_types import NodeTypeInfo
-    from lanemesh.client.records import RunRecord
+    from lanemesh.client.records import RunPage, RunRecord
     from lanemesh.client.requests import Request, RequestLimit
     from lanemesh.client.tools import MeshTool, OnProgress
     from lanemesh.client.updates import RunState
@@ -164,11 +164,19 @@ class Client:
         """The records of runs there, the latest first. The arguments and errors are those of `Mesh.runs`."""
         from lanemesh.client.records import list_runs
 
-        async def call(request: run_pb2.ListRunsRequest) -> run_pb2.ListRunsResponse:
-            response: run_pb2.ListRunsResponse = await self._call(self._runs.ListRuns(request, timeout=CALL_SECONDS))
-            return response
+        return await list_runs(self._list_runs, limit, states, deployment)
 
-        return await list_runs(call, limit, states, deployment)
+    async def run_page(
+        self, *, limit: int = 100, states: Iterable[RunState | str] = (), deployment: str = "", page: str = ""
+    ) -> RunPage:
+        """One page of the records of runs there. The arguments and errors are those of `Mesh.run_page`."""
+        from lanemesh.client.records import list_page
+
+        return await list_page(self._list_runs, limit, states, deployment, page)
+
+    async def _list_runs(self, request: run_pb2.ListRunsRequest) -> run_pb2.ListRunsResponse:
+        response: run_pb2.ListRunsResponse = await self._call(self._runs.ListRuns(request, timeout=CALL_SECONDS))
+        return response
 
     async def record(self, run_id: str) -> RunRecord:
         """The record of a run there, with its pipeline. Raises LanemeshError if the run is not known."""

@@ -49,17 +49,24 @@ class DetachedRun(RunReader):
         self._from = from_sequence
 
     async def _batches(self) -> AsyncGenerator[Sequence[Entry], None]:
-        # A broken connection is made again, and the updates continue. Those that are no longer kept are counted and logged.
+        # Updates that are no longer kept are counted and logged.
         self.missed = 0
-        last_state = update_pb2.RUN_STATE_UNSPECIFIED
-        async with aclosing(self._link.batches(self._from)) as batches:
+        async with aclosing(self._batches_and_gaps()) as batches:
             async for batch in batches:
                 if isinstance(batch, run_pb2.Gap):
                     self._miss(batch)
-                    continue
-                self._note(batch)
-                last = batch[-1]
-                last_state = update_pb2.RUN_STATE_UNSPECIFIED if isinstance(last, TextOutputs) else last.job.state
+                else:
+                    yield batch
+
+    async def _batches_and_gaps(self) -> AsyncGenerator[Sequence[Entry] | run_pb2.Gap, None]:
+        # A broken connection is made again, and the updates continue.
+        last_state = update_pb2.RUN_STATE_UNSPECIFIED
+        async with aclosing(self._link.batches(self._from)) as batches:
+            async for batch in batches:
+                if not isinstance(batch, run_pb2.Gap):
+                    self._note(batch)
+                    last = batch[-1]
+                    last_state = update_pb2.RUN_STATE_UNSPECIFIED if isinstance(last, TextOutputs) else last.job.state
                 yield batch
         if last_state not in TERMINAL:
             message = f"run {self.id} has ended, and the number of its last update is less than {self._from}"

@@ -20,6 +20,8 @@ from lanemesh.v1 import run_pb2, update_pb2
 
 PAGE = 500
 """Number of runs in one request."""
+MAX_PAGE = 1_000
+"""Most runs on a page."""
 
 ListRuns = Callable[[run_pb2.ListRunsRequest], Awaitable[run_pb2.ListRunsResponse]]
 
@@ -74,6 +76,16 @@ class RunRecord:
         return None if self.ended_at is None else (self.ended_at - self.created_at).total_seconds()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPage:
+    """One page of the list of runs, the latest first."""
+
+    runs: tuple[RunRecord, ...]
+    """The records of the page."""
+    next_page: str = ""
+    """The `page` of the next call; empty: there is no further page."""
+
+
 def decode_run(record: run_pb2.RunRecord, pipeline_json: str = "") -> RunRecord:
     """The value of a record, with the document of the run if it is known. Raises ValueError for an unknown state."""
     return RunRecord(
@@ -120,6 +132,24 @@ async def list_runs(call: ListRuns, limit: int, states: Iterable[RunState | str]
         if not request.page_token:
             break
     return found
+
+
+async def list_page(
+    call: ListRuns, limit: int, states: Iterable[RunState | str], deployment: str, page: str
+) -> RunPage:
+    """One page of the list of runs. Raises ValueError if `limit` is not from 1 to 1,000; otherwise as `list_runs`, and
+    LanemeshError for a wrong `page` ("bad-page-token")."""
+    if not 1 <= limit <= MAX_PAGE:
+        raise ValueError(f"limit is from 1 to {MAX_PAGE:,}, not {limit}")
+    response = await call(
+        run_pb2.ListRunsRequest(
+            page_size=limit,
+            page_token=wire_text(page, "a page token"),
+            states=_wire_states(states),
+            deployment=wire_text(deployment, "the name of a deployed pipeline"),
+        )
+    )
+    return RunPage(runs=tuple(map(decode_run, response.runs)), next_page=response.next_page_token)
 
 
 def _wire_states(states: Iterable[RunState | str]) -> list[update_pb2.RunState.ValueType]:

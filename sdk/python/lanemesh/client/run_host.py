@@ -10,7 +10,7 @@ from lanemesh.client.deployment_info import DeploymentInfo
 from lanemesh.client.detached import DetachedRun
 from lanemesh.client.node_servers import NodeServerInfo
 from lanemesh.client.node_types import NodeTypeInfo
-from lanemesh.client.records import RunRecord
+from lanemesh.client.records import RunPage, RunRecord
 from lanemesh.client.runs import Run
 from lanemesh.client.specs import PipelineDocument, Trace
 from lanemesh.client.updates import RunState
@@ -82,6 +82,11 @@ class RunHost(Protocol):
         self, *, limit: int = 100, states: Iterable[RunState | str] = (), deployment: str = ""
     ) -> list[RunRecord]:
         """The records of runs, the latest first."""
+
+    async def run_page(
+        self, *, limit: int = 100, states: Iterable[RunState | str] = (), deployment: str = "", page: str = ""
+    ) -> RunPage:
+        """One page of the records of runs, the latest first."""
 
     async def record(self, run_id: str) -> RunRecord:
         """The record of a run, with its pipeline."""

@@ -21,7 +21,7 @@ from lanemesh.codec import encode, make_item
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.items import LaneType
 from lanemesh.rendering import valid_unicode
-from lanemesh.text_outputs import Entry, TextOutputs, each_update
+from lanemesh.text_outputs import Entry, TextOutputs, each_update, last_of, size_of_entry
 from lanemesh.v1 import run_pb2, update_pb2
 from lanemesh.values import Answer, Audio, Document, Image, Question, Table, Tags, Video
 
@@ -99,6 +99,10 @@ class RunReader(ABC):
     @abstractmethod
     def _batches(self) -> AsyncGenerator[Sequence[Entry], None]:
         """Updates of the run, the terminal `JobUpdate` last."""
+
+    @abstractmethod
+    def _batches_and_gaps(self) -> AsyncGenerator[Sequence[Entry] | run_pb2.Gap, None]:
+        """The same, with a gap in place of updates that are no longer kept."""
 
     @abstractmethod
     def _acknowledge(self, sequence: int) -> None:
@@ -290,6 +294,9 @@ class Run(RunReader):
         finally:
             await self._release()
 
+    def _batches_and_gaps(self) -> AsyncGenerator[Sequence[Entry] | run_pb2.Gap, None]:
+        return self._batches()  # it has no gaps
+
     def _acknowledge(self, sequence: int) -> None:
         if not self._never_ran:
             self._link.acknowledge(sequence)
@@ -435,6 +442,23 @@ async def wire_updates(run: RunReader) -> AsyncGenerator[update_pb2.Update, None
             for update in each_update(batch):
                 yield update
                 acknowledgement.took(update.sequence, update.ByteSize())
+
+
+async def wire_batches(run: RunReader) -> AsyncGenerator[Sequence[Entry] | run_pb2.Gap, None]:
+    """The updates of a run in batches, as they arrive, for programs that forward many updates at once.
+
+    The updates of a batch count as taken when the next batch is requested, so a slow program holds a `Run`. A `DetachedRun` has a
+    `Gap` in place of updates that are no longer kept. Otherwise as `wire_updates`.
+
+    Raises:
+        LanemeshError: as `wire_updates`.
+    """
+    acknowledgement = Acknowledgement(run._acknowledge)
+    async with aclosing(run._batches_and_gaps()) as batches:
+        async for batch in batches:
+            yield batch
+            if not isinstance(batch, run_pb2.Gap):
+                acknowledgement.took(last_of(batch[-1]), sum(map(size_of_entry, batch)))
 
 
 def _refused(reason: str, why: str) -> LanemeshError:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from lanemesh.client.deployment_info import DeploymentInfo
     from lanemesh.client.node_servers import NodeServerInfo
     from lanemesh.client.node_types import NodeTypeInfo
-    from lanemesh.client.records import RunRecord
+    from lanemesh.client.records import RunPage, RunRecord
     from lanemesh.client.requests import Request
     from lanemesh.client.run_host import RunHost
     from lanemesh.client.tools import MeshTool, OnProgress
@@ -161,6 +161,12 @@ class SyncHost:
     def runs(self, *, limit: int = 100, states: Iterable[RunState | str] = (), deployment: str = "") -> list[RunRecord]:
         """The records of runs, the latest first. The arguments and errors are those of `Mesh.runs`."""
         return self._loop.call(self._host.runs(limit=limit, states=states, deployment=deployment))
+
+    def run_page(
+        self, *, limit: int = 100, states: Iterable[RunState | str] = (), deployment: str = "", page: str = ""
+    ) -> RunPage:
+        """One page of the records of runs, the latest first. The arguments and errors are those of `Mesh.run_page`."""
+        return self._loop.call(self._host.run_page(limit=limit, states=states, deployment=deployment, page=page))
 
     def record(self, run_id: str) -> RunRecord:
         """The record of a run, with its pipeline. Raises LanemeshError if the run is not known."""

@@ -1,0 +1,56 @@
+"""Rejects requests for foreign host names, so that a page of another site cannot reach the gateway by DNS rebinding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from ipaddress import ip_address
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from lanemesh_orchestrator.gateway.guard.refusal import header, refuse
+from lanemesh_orchestrator.reasons import Reason
+
+
+class HostGuard:
+    """Passes requests for IP addresses, localhost and some names. A page in a browser cannot choose the `Host` header, and a name
+    whose address was rebound is still the name of the page."""
+
+    def __init__(self, app: ASGIApp, names: Iterable[str]) -> None:
+        """`names`: further host names."""
+        self._app = app
+        self._names = frozenset(name.lower().rstrip(".") for name in names)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes or refuses a request."""
+        if scope["type"] in ("http", "websocket"):
+            host = header(scope, b"host")
+            if not host:
+                message = "a request has one Host header"
+                await refuse(scope, receive, send, 400, Reason.BAD_REQUEST, message)
+                return
+            name = host_name(host)
+            if not (is_local(name) or name in self._names):
+                message = (
+                    f'the gateway is not reached as "{name[:80]}". Start it with --host-name {name[:80]} to permit that'
+                )
+                await refuse(scope, receive, send, 421, Reason.UNKNOWN_HOST, message)
+                return
+        await self._app(scope, receive, send)
+
+
+def host_name(host: str) -> str:
+    """The name or address of a `Host` header or of an origin, without its port."""
+    if host.startswith("["):
+        return host[1:].partition("]")[0].lower()
+    return host.partition(":")[0].rstrip(".").lower()
+
+
+def is_local(name: str) -> bool:
+    """Whether a name is an address, or localhost."""
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,32 @@
+"""Refuses a request or the handshake of a WebSocket."""
+
+from __future__ import annotations
+
+from starlette.types import Receive, Scope, Send
+
+from lanemesh_orchestrator.gateway.problems import problem
+
+
+async def refuse(
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+    status: int,
+    reason: str,
+    message: str,
+    headers: dict[str, str] | None = None,
+) -> None:
+    """Answers with a problem. The arguments after those of ASGI are those of `problem`."""
+    response = problem(status, reason, message, headers=headers)
+    if scope["type"] == "websocket" and "websocket.http.response" not in scope.get("extensions", {}):
+        await send({"type": "websocket.close", "code": 1008, "reason": reason})
+        return
+    await response(scope, receive, send)
+
+
+def header(scope: Scope, name: bytes) -> str | None:
+    """The value of a header; None if it is missing, empty if it is given twice or is not ASCII."""
+    found = [value for key, value in scope["headers"] if key == name]
+    if not found:
+        return None
+    return found[0].decode() if len(found) == 1 and found[0].isascii() else ""
