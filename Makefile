@@ -153,7 +153,7 @@ browser: $(HAS_DEV) $(HAS_PAGE) ## run the tests of the page in Debian's Chromiu
 		printf '==> %s\n' "Installing Chromium"; \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; }
 	$(SAY) "Running the tests of the page"
-	@$(RUN) -m pytest tests/browser -q $(ARGS)
+	@LANEMESH_BROWSER=1 $(RUN) -m pytest tests/browser -q $(ARGS)
 
 bench: $(HAS_DEV) $(HAS_LLM) $(HAS_TRANSFORMERS) ## run the benchmarks and compare them with their targets; ARGS=--quick: shortly
 	$(COMPILE)

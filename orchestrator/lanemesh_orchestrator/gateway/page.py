@@ -13,6 +13,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from lanemesh_orchestrator.reasons import Reason
+
 MEDIA_TYPES = {
     "html": "text/html; charset=utf-8",
     "js": "text/javascript; charset=utf-8",
@@ -21,27 +23,8 @@ MEDIA_TYPES = {
     "txt": "text/plain; charset=utf-8",
 }
 
-CONTENT_SECURITY_POLICY = "; ".join(
-    (
-        "default-src 'self'",
-        "img-src 'self' data: blob:",
-        "media-src 'self' data: blob:",
-        "object-src 'none'",
-        "base-uri 'none'",
-        "form-action 'self'",
-        "frame-ancestors 'none'",
-    )
-)
-"""Permits nothing of other sites, and no script or style inside the document. Media of outputs are data and blobs."""
-
-HEADERS = {
-    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cache-Control": "no-cache",
-}
-"""`no-cache`: browsers ask whether a file has changed, by its ETag, so that a page never mixes files of two versions."""
+HEADERS = {"Cache-Control": "no-cache"}
+"""Browsers ask whether a file has changed, by its ETag, so that a page never mixes files of two versions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +69,7 @@ def _respond(request: Request, name: str) -> Response:
     found = assets().get(name)
     if found is None:
         message = f"the page has no file {name[:100]!r}. Open / instead"
-        raise LanemeshError(Fault(code=Code.NOT_FOUND, reason="no-such-path", message=message))
+        raise LanemeshError(Fault(code=Code.NOT_FOUND, reason=Reason.NO_SUCH_PATH, message=message))
     headers = HEADERS | {"ETag": found.etag, "Vary": "Accept-Encoding"}
     if request.headers.get("if-none-match") == found.etag:
         return Response(status_code=304, headers=headers)

@@ -15,7 +15,7 @@ export interface StreamOptions {
   onConnection?(state: Connection, error?: ApiError): void;
 }
 
-const FIRST_PAUSE = 200;
+const FIRST_PAUSE = 50;
 const LONGEST_PAUSE = 10_000;
 
 /** Reads events until the stream ends (204, or `onEvents` returns true), fails for good, or `signal` aborts. */

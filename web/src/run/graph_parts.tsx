@@ -38,7 +38,7 @@ export class GraphNode extends Component<NodeProps> {
         class={classes}
         transform={`translate(${box.x} ${box.y})`}
         role="button"
-        tabIndex={0}
+        tabindex={0}
         aria-pressed={selected}
         aria-label={`${node.id}, ${node.provider}, ${node.state}, ${work}${holdup ? ", holds up the run" : ""}`}
         onClick={() => onSelect(node.id)}
