@@ -16,7 +16,14 @@ interface NodeProps {
   onSelect(id: string): void;
 }
 
-const SIGNS: Record<string, string> = { completed: "✓", failed: "!", cancelled: "×", skipped: "–", waiting: "…" };
+/** The sign within the circle of a state, as a path. */
+const SIGNS: Record<string, string> = {
+  completed: "M15 20.2l2.2 2.2 3.8-4.4",
+  failed: "M18 16.6v4M18 23.2v.2",
+  cancelled: "M15.8 17.8l4.4 4.4M20.2 17.8l-4.4 4.4",
+  skipped: "M15.2 20h5.6",
+  waiting: "M15.2 20h.1M18 20h.1M20.8 20h.1",
+};
 
 function changed<P extends object>(before: P, after: P): boolean {
   return (Object.keys(after) as (keyof P)[]).some((name) => before[name] !== after[name]);
@@ -32,6 +39,8 @@ export class GraphNode extends Component<NodeProps> {
     const { progress } = node;
     const fraction = progress?.total ? Math.min(1, progress.done / progress.total) : undefined;
     const work = workOf(node);
+    const id = fitted(node.id, box.width - 42, 7.6);
+    const provider = fitted(node.provider, box.width - 28 - 6.4 * (work.length + 2), 6.2);
     const classes = ["node", look, selected && "selected", node.error?.secondary && "secondary", holdup && "holdup", helper && "helper"].filter(Boolean).join(" ");
     return (
       <g
@@ -40,7 +49,6 @@ export class GraphNode extends Component<NodeProps> {
         role="button"
         tabindex={0}
         aria-pressed={selected}
-        aria-label={`${node.id}, ${node.provider}, ${node.state}, ${work}${holdup ? ", holds up the run" : ""}`}
         onClick={() => onSelect(node.id)}
         onKeyDown={(event) => {
           if (event.key === "Enter" || event.key === " ") event.preventDefault(), onSelect(node.id);
@@ -48,20 +56,21 @@ export class GraphNode extends Component<NodeProps> {
       >
         <rect class="node-box" width={box.width} height={box.height} rx="10" />
         <circle class="node-state" cx="18" cy="20" r="6.5" />
-        <text class="node-sign" x="18" y="23.500">
-          {SIGNS[node.state] ?? ""}
-        </text>
-        <text class="node-id" x="32" y="24.500">
-          {fitted(node.id, box.width - 42, 7.6)}
-        </text>
+        <path class="node-sign" d={SIGNS[node.state] ?? ""} />
+        <text class="node-id" x="32" y="24.5">
+          {id}
+        </text>{" "}
         <text class="node-provider" x="14" y="44">
-          {fitted(node.provider, box.width - 28 - 6.4 * (work.length + 2), 6.2)}
-        </text>
+          {provider}
+        </text>{" "}
         <text class="node-work" x={box.width - 12} y="44">
           {work}
         </text>
-        <rect class="node-track" x="12" y="52" width={box.width - 24} height="3" rx="1.500" />
-        {fraction !== undefined && <rect class="node-progress" x="12" y="52" width={(box.width - 24) * fraction} height="3" rx="1.500" />}
+        <text class="node-words" x="14" y="30">
+          {` ${node.state}${id === node.id ? "" : `, ${node.id}`}${holdup ? ", holds up the run" : ""}`}
+        </text>
+        <rect class="node-track" x="12" y="52" width={box.width - 24} height="3" rx="1.5" />
+        {fraction !== undefined && <rect class="node-progress" x="12" y="52" width={(box.width - 24) * fraction} height="3" rx="1.5" />}
         {fraction === undefined && shares(node, box.width - 24)}
       </g>
     );

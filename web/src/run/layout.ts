@@ -37,7 +37,7 @@ const MARGIN = 16;
 const MOST_LABELS = 60;
 
 export function nodeWidth(id: string, provider: string): number {
-  return Math.min(240, Math.max(132, 48 + 7.6 * id.length, 44 + 6.6 * provider.length));
+  return Math.min(240, Math.max(132, 48 + 7.6 * id.length, 88 + 6.4 * provider.length));
 }
 
 export function layoutOf(model: RunModel, direction: Direction): Layout {
