@@ -508,6 +508,36 @@ address = asyncio.run(elsewhere())
 # -> ('DETACHED',)
 # -> DEPLOYED
 
+# == Sessions: Session, SessionInfo, Turn, Conversation, SyncSession
+# The orchestrator keeps a conversation: each run is a turn, whose question gets the earlier turns as its history.
+from lanemesh import Conversation, Session, SessionInfo, SyncMesh, SyncSession, Turn
+
+CHAT = Pipeline()
+asked = CHAT.add("chat")
+asked.text >> CHAT.add("response", lane="text").text
+
+
+async def talk() -> None:
+    async with Mesh() as mesh:
+        session: Session = mesh.session(CHAT)
+        await session.request("Hello").all()
+        await session.request("Goodbye").all()
+        turns: list[Turn] = await session.turns()
+        info: SessionInfo = await session.info()
+        print(info.title, [turn.question.text for turn in turns])
+        again = Conversation(id=session.id, history_turns=5)
+        print(await mesh.request(CHAT, "Once more", session=again).text())
+
+
+asyncio.run(talk())
+with SyncMesh() as mesh:
+    session: SyncSession = mesh.session(CHAT)
+    session.request("Hello").all()
+    print(len(session.turns()))
+# -> Hello ['Hello', 'Goodbye']
+# -> Once more
+# -> 1
+
 # == Records: RunRecord, DeploymentInfo, DeploymentState, NodeServerInfo, ServerHealth
 # A `Mesh` and a `Client` return the same frozen values. Times are aware datetimes in UTC, durations are seconds.
 from lanemesh import DeploymentInfo, DeploymentState, NodeServerInfo, RunRecord, ServerHealth

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from lanemesh._aio.loops import misuse
 from lanemesh.channels import Channels
 from lanemesh.client.runs import Run, to_input
-from lanemesh.client.specs import PipelineDocument, Trace, input_list, one_or_many, run_spec
+from lanemesh.client.specs import Conversation, PipelineDocument, SessionId, Trace, input_list, one_or_many, run_spec
 from lanemesh.node.names import of_names
 from lanemesh.pipeline_faults import PipelineFault
 from lanemesh.rendering import rendered
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from lanemesh.client.node_types import NodeTypeInfo
     from lanemesh.client.records import RunPage, RunRecord
     from lanemesh.client.requests import Request, RequestLimit
+    from lanemesh.client.sessions import Session, SessionInfo
     from lanemesh.client.tools import MeshTool, OnProgress
     from lanemesh.client.updates import RunState
 
@@ -106,7 +107,7 @@ class Mesh:
         timeout: float | None = None,
         trace: Trace | None = None,
         variables: Mapping[str, str] | None = None,
-        session: str = "",
+        session: SessionId = "",
     ) -> Run:
         """Creates a run of a pipeline. It starts when its context is entered or its updates are first read.
 
@@ -124,7 +125,8 @@ class Mesh:
             variables: values of `${NAME}` in the pipeline, treated as secrets. They take precedence over the environment of this
                 process, or on a remote orchestrator over the variables that it allows.
             session: the session that the run belongs to, such as a conversation: 1 to 128 printable characters; empty: none. Runs
-                of one session share its memory, so use an id that others cannot guess.
+                of one session share its memory, so use an id that others cannot guess. A `Conversation` makes the run the next turn
+                of a session that the orchestrator keeps.
 
         Raises:
             PipelineInvalid: when it starts, with every fault of the pipeline.
@@ -143,7 +145,7 @@ class Mesh:
         timeout: float | None = None,
         trace: Trace | None = None,
         variables: Mapping[str, str] | None = None,
-        session: str = "",
+        session: SessionId = "",
         retries: int = 0,
     ) -> Request:
         """One input to a pipeline, and what it returns: `await mesh.request("@chat", "hello").text()`.
@@ -175,7 +177,7 @@ class Mesh:
         settings: Mapping[str, Any] | None,
         trace: Trace | None,
         variables: Mapping[str, str] | None,
-        session: str,
+        session: SessionId,
     ) -> Callable[[float | None], LocalRunLink]:
         """Returns the links of runs with these options, by the timeout of the run."""
         spec = run_spec(pipeline, settings, trace=trace, variables=variables, session=session)
@@ -202,7 +204,7 @@ class Mesh:
         timeout: float | None = None,
         trace: Trace | None = None,
         variables: Mapping[str, str] | None = None,
-        session: str = "",
+        session: SessionId = "",
     ) -> DetachedRun:
         """Starts a detached run, which ends with the mesh at the latest. The arguments are those of `run`, except:
 
@@ -231,6 +233,56 @@ class Mesh:
 
         link = LocalDetachedLink(self.orchestrator.runs, self.orchestrator.history, run_id)
         return DetachedRun(run_id, link, self.channels(run_id), from_sequence)
+
+    def session(
+        self,
+        pipeline: PipelineDocument,
+        id: str = "",  # noqa: A002
+        *,
+        owner: str = "",
+        history_turns: int = 20,
+        history_bytes: int = 64 * 1024,
+        time_to_live: float = 30 * 86_400.0,
+    ) -> Session:
+        """A conversation over a pipeline, which the orchestrator keeps: with its store, or without one in its memory.
+
+        Args:
+            pipeline: that of `run`.
+            id: 1 to 128 printable characters that others cannot guess; empty: a random id.
+            owner: whom it belongs to, at most 128 characters. Reading and continuing it needs the same one.
+            history_turns: the maximum number of earlier turns in the history of a question, from 1 to 1,000.
+            history_bytes: the maximum size of the history, from 1 to 1 MiB. The oldest turns are left out.
+            time_to_live: how long it is kept after its last use, in seconds, up to 365 days.
+        """
+        from lanemesh.client.sessions import Session, new_session_id
+
+        conversation = Conversation(
+            id=id or new_session_id(),
+            owner=owner,
+            history_turns=history_turns,
+            history_bytes=history_bytes,
+            time_to_live=time_to_live,
+        )
+        return Session(self, self.orchestrator.runs.sessions, pipeline, conversation)
+
+    async def sessions(self, deployment: str = "", *, owner: str = "", limit: int = 100) -> list[SessionInfo]:
+        """The kept sessions, the last used first.
+
+        Args:
+            deployment: only sessions of this deployed pipeline; empty: all.
+            owner: only sessions of this owner; empty: those without an owner.
+            limit: most sessions.
+        """
+        from lanemesh.client.sessions import list_sessions
+
+        return await list_sessions(self.orchestrator.runs.sessions, deployment, owner, limit)
+
+    async def session_of_run(self, run_id: str, *, owner: str = "") -> SessionInfo:
+        """The kept session with the turn of a run. Raises LanemeshError if there is none, or it has another owner
+        ("unknown-session")."""
+        from lanemesh.client.sessions import session_of_run
+
+        return await session_of_run(self.orchestrator.runs.sessions, run_id, owner)
 
     async def approve(self, run_id: str, call_id: str, *, component: str = "") -> None:
         """Approves a call for which a component of a run waits. The arguments and errors are those of `Run.approve`."""
@@ -486,7 +538,11 @@ class Mesh:
         """The graph and the options of a run. A spread mesh starts the missing servers and assigns the components to them."""
         graph = self._graph(spec, folder)
         return graph, RunOptions(
-            timeout=timeout, session=spec.session_id, depth=spec.depth, homes=await self._homes(graph)
+            timeout=timeout,
+            session=spec.session_id,
+            depth=spec.depth,
+            homes=await self._homes(graph),
+            conversation=await self.orchestrator.runs.conversation(spec),
         )
 
 

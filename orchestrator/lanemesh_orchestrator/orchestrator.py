@@ -185,8 +185,10 @@ class Orchestrator:
         if not options.read_only:
             from lanemesh_orchestrator.store.deployed import StoredDeployments
             from lanemesh_orchestrator.store.journal import Journal
+            from lanemesh_orchestrator.store.sessions import StoredSessions
 
             self._journal = self.runs.journal = Journal(store, options)
+            self.runs.session_store = StoredSessions(self._journal)
             if options.deployments:
                 self._deployment_store = self._deployment_store or StoredDeployments(self._journal)
 
@@ -219,12 +221,20 @@ class Orchestrator:
         from lanemesh._grpc.server import GrpcServer
         from lanemesh.control.grpc_service import helper_service
         from lanemesh.server.node_service import NodeService
-        from lanemesh.v1 import channel_pb2_grpc, deployment_pb2_grpc, node_pb2_grpc, registry_pb2_grpc, run_pb2_grpc
+        from lanemesh.v1 import (
+            channel_pb2_grpc,
+            deployment_pb2_grpc,
+            node_pb2_grpc,
+            registry_pb2_grpc,
+            run_pb2_grpc,
+            session_pb2_grpc,
+        )
 
         from lanemesh_orchestrator.channels.service import ChannelService
         from lanemesh_orchestrator.deployments.service import DeploymentService
         from lanemesh_orchestrator.registry.service import RegistryService
         from lanemesh_orchestrator.runs.service import RunService
+        from lanemesh_orchestrator.sessions.service import SessionService
         from lanemesh_orchestrator.tools.service import ToolHandlers
 
         self.grpc = GrpcServer(host, port, insecure=insecure)
@@ -238,11 +248,20 @@ class Orchestrator:
         channel_pb2_grpc.add_ChannelServiceServicer_to_server(ChannelService(self.channels), server)
         deployments = DeploymentService(lambda: self.deployments)
         deployment_pb2_grpc.add_DeploymentServiceServicer_to_server(deployments, server)
+        session_pb2_grpc.add_SessionServiceServicer_to_server(SessionService(lambda: self.runs.sessions), server)
         # Node servers call the helpers of this process; calls that name no run are for the tools of deployed pipelines.
         helpers = [helper_service(kind, self.host) for kind in HELPER_KINDS.values()]
         server.add_generic_rpc_handlers([ToolHandlers(self.tools), *helpers])
         await self.restore_deployments()
-        names = ("RunService", "RegistryService", "NodeService", "ChannelService", "DeploymentService", "ToolService")
+        names = (
+            "RunService",
+            "RegistryService",
+            "NodeService",
+            "ChannelService",
+            "DeploymentService",
+            "SessionService",
+            "ToolService",
+        )
         await self.grpc.start([f"lanemesh.v1.{name}" for name in names])
         if self._polled is not None:
             self._polled.start()

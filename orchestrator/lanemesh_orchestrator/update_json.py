@@ -28,7 +28,10 @@ from datetime import UTC, datetime
 from typing import Any, Never
 
 from google.protobuf.duration_pb2 import Duration
+from lanemesh.client.sessions import SessionInfo, Turn
+from lanemesh.codec import encode, make_item
 from lanemesh.faults import Fault
+from lanemesh.items import LaneType
 from lanemesh.times import seconds_of
 from lanemesh.v1 import fault_pb2, lane_pb2, update_pb2
 
@@ -371,3 +374,34 @@ _KINDS: dict[str, Callable[[Any], Flat]] = {
     "trace": trace_json,
     "helper": helper_json,
 }
+
+
+def session_json(session: SessionInfo) -> Flat:
+    """A kept session."""
+    return {
+        "id": session.id,
+        "deployment": session.deployment,
+        "title": session.title,
+        "created_at": time_json(session.created_at),
+        "used_at": time_json(session.used_at),
+        "expires_at": time_json(session.expires_at),
+        "last_turn": session.last_turn,
+        "size_bytes": session.size_bytes,
+    }
+
+
+def turn_json(turn: Turn) -> Flat:
+    """A turn of a kept session."""
+    question = encode(LaneType.QUESTIONS, make_item(LaneType.QUESTIONS, turn.question))
+    answer = encode(LaneType.ANSWERS, make_item(LaneType.ANSWERS, turn.answer))
+    return {
+        "number": turn.number,
+        "run_id": turn.run_id,
+        "state": turn.state.value,
+        "question": value_json(question),
+        "answer": value_json(answer),
+        "created_at": time_json(turn.created_at),
+        **_present(
+            ended_at=time_json(turn.ended_at) if turn.ended_at is not None else "", truncated=turn.truncated or None
+        ),
+    }

@@ -12,7 +12,7 @@ import typer
 
 from lanemesh_orchestrator.cli.exits import ExitCode
 from lanemesh_orchestrator.cli.input.encoding import set_up_streams
-from lanemesh_orchestrator.cli.mesh_app import mesh_app, tools_app
+from lanemesh_orchestrator.cli.mesh_app import mesh_app, sessions_app, tools_app
 from lanemesh_orchestrator.cli.options import (
     Advertise,
     Common,
@@ -52,6 +52,7 @@ gpu_app = typer.Typer(help="Run and inspect the GPU arbiter, which leases GPUs t
 typer_app.add_typer(mesh_app)
 typer_app.add_typer(web_app)
 typer_app.add_typer(tools_app, name="tools")
+typer_app.add_typer(sessions_app, name="sessions")
 typer_app.add_typer(models_app, name="models")
 typer_app.add_typer(env_app, name="env")
 typer_app.add_typer(gpu_app, name="gpu")

@@ -127,7 +127,7 @@ SessionId = Annotated[
     typer.Option(
         "--session",
         metavar="ID",
-        help="The session of the runs: they share its memory. Use an id that others cannot guess.",
+        help="The session of the runs: they share its memory; the turns of a chat are kept. Use an id that others cannot guess.",
         show_default=False,
     ),
 ]

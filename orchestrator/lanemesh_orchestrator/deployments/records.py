@@ -96,6 +96,7 @@ def without_variables(spec: run_pb2.RunSpec) -> run_pb2.RunSpec:
     stored.CopyFrom(spec)
     stored.variables.clear()
     stored.session_id = ""
+    stored.ClearField("conversation")
     return stored
 
 

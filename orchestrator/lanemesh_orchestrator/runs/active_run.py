@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from lanemesh_orchestrator.runs.approvals import RunApprovals
     from lanemesh_orchestrator.runs.recovery import Recovery
     from lanemesh_orchestrator.runs.steps import Steps
+    from lanemesh_orchestrator.sessions.conversation import Conversation
 
 LINGER_SECONDS = 60.0
 """How long node servers may take to finish once every node has ended."""
@@ -71,6 +72,8 @@ class RunOptions:
     """The session that it belongs to, 1 to 128 printable characters; empty: none."""
     depth: int = 0
     """How many runs are above it, at most `MAX_DEPTH`: a run that a node has started is below that node's run."""
+    conversation: Conversation | None = None
+    """Its part in its session; None: the session is not kept."""
 
     def __post_init__(self) -> None:
         if self.timeout is not None and not self.timeout > 0:
@@ -150,7 +153,7 @@ class ActiveRun:
 
             self._steps = Steps(run_id)
         self._secrets = graph.secrets()
-        self._inputs = RunInputs(run_id, graph.source, graph.source_outputs)
+        self._inputs = RunInputs(run_id, graph.source, graph.source_outputs, options.conversation)
         self._hosts = RunHosts(
             run_id,
             graph,

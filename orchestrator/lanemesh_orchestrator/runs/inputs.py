@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from lanemesh._aio.signal import Signal
 from lanemesh.codec import decode, lane_type_of
@@ -14,6 +15,9 @@ from lanemesh.node.context import ClientInput
 from lanemesh.redaction import Secrets
 from lanemesh.summaries import summary
 from lanemesh.v1 import lane_pb2, run_pb2, update_pb2
+
+if TYPE_CHECKING:
+    from lanemesh_orchestrator.sessions.conversation import Conversation
 
 MAX_INPUTS = 64
 """Most queued inputs of clients; further ones wait at the client."""
@@ -52,13 +56,17 @@ class RunInputs:
         run_id: str,
         source: str | None,
         outputs: Mapping[str, lane_pb2.LaneType.ValueType] | None = None,
+        conversation: Conversation | None = None,
     ) -> None:
         """`source` is the client-fed component; None: the pipeline has none.
 
         `outputs` are the lane types of its outputs, by name. An input must have one of these types, and may name one of these
-        outputs. None: the types are not known, and the source itself rejects invalid inputs.
+        outputs. None: the types are not known, and the source itself rejects invalid inputs. `conversation` takes the first
+        question, and adds the history of its session.
         """
         self._outputs = outputs
+        self._conversation = conversation
+        self._takes_questions = outputs is not None and lane_pb2.LANE_TYPE_QUESTIONS in outputs.values()
         self.source = source
         self._run_id = run_id
         self._waiting: deque[ClientInput] = deque()
@@ -138,6 +146,8 @@ class RunInputs:
         return len(self._waiting) >= MAX_INPUTS or self._waiting_bytes >= MAX_BYTES
 
     def _add(self, one: ClientInput) -> None:
+        if self._conversation is not None:
+            one = self._conversation.take(one, takes_questions=self._takes_questions)
         self._waiting.append(one)
         self._waiting_bytes += one.item.size
         if one.item.value is ABSENT:

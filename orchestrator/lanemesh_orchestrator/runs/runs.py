@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     from lanemesh_orchestrator.runs.check_pool import CheckPool
     from lanemesh_orchestrator.runs.host_streams import HostStreams
     from lanemesh_orchestrator.runs.recent_graphs import RecentGraphs
+    from lanemesh_orchestrator.sessions.conversation import Conversation
+    from lanemesh_orchestrator.sessions.records import SessionStore
+    from lanemesh_orchestrator.sessions.sessions import Sessions
     from lanemesh_orchestrator.store.journal import Journal
 
 MEMORY_SHARE = 5 / 6
@@ -88,6 +91,9 @@ class Runs:
         """Variables that documents of clients may read, by name."""
         self.journal: Journal | None = None
         """Stores the runs; None: they are not stored."""
+        self.session_store: SessionStore | None = None
+        """Stores sessions; None: they are kept in memory."""
+        self._sessions: Sessions | None = None
         self._checks: CheckPool | None = None
         self._graphs: RecentGraphs | None = None
         """The graphs of documents that clients have run last."""
@@ -109,6 +115,19 @@ class Runs:
 
             self._checks = CheckPool()
         return self._checks
+
+    @property
+    def sessions(self) -> Sessions:
+        """The sessions of the runs; created at the first use."""
+        if self._sessions is None:
+            from lanemesh_orchestrator.sessions.sessions import Sessions
+
+            self._sessions = Sessions(self.session_store)
+        return self._sessions
+
+    async def conversation(self, spec: run_pb2.RunSpec) -> Conversation | None:
+        """The part of a run in its session; None if the session is not kept. Raises LanemeshError as `Sessions.conversation`."""
+        return await self.sessions.conversation(spec) if spec.HasField("conversation") else None
 
     def manifests(self) -> dict[str, node_pb2.Manifest]:
         """The manifests of the available node types, by provider."""
@@ -197,6 +216,8 @@ class Runs:
         self._runs[run_id] = run
         self._tasks[run_id] = task
         task.add_done_callback(lambda _: self._ended(run_id, assignment, ticket))
+        if options.conversation is not None:
+            self.sessions.record(options.conversation, run)
         return run
 
     def start_detached(
@@ -259,6 +280,8 @@ class Runs:
         for run in self._runs.values():
             run.cancel("the orchestrator stops")
         await cancel_stragglers(CLOSE_SECONDS, "runs to end", {*self._tasks.values()})
+        if self._sessions is not None:
+            await self._sessions.close()
         if self._checks is not None:
             self._checks.close()
         await self._admission.close()

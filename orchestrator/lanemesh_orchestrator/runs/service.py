@@ -156,7 +156,13 @@ class RunService(run_pb2_grpc.RunServiceServicer):
             graph = await self._runs.validate_for_client(spec)
             timeout = seconds_of(spec.timeout) if spec.HasField("timeout") else None
             trace = traceparent_of(context.invocation_metadata())
-            options = RunOptions(timeout=timeout, traceparent=trace, session=spec.session_id, depth=spec.depth)
+            options = RunOptions(
+                timeout=timeout,
+                traceparent=trace,
+                session=spec.session_id,
+                depth=spec.depth,
+                conversation=await self._runs.conversation(spec),
+            )
             return start(graph, options)
         except PipelineInvalid as error:
             await context.abort_with_status(rpc_status.to_status(error.to_status()))

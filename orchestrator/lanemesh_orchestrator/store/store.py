@@ -7,11 +7,11 @@ import os
 import secrets
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from lanemesh.faults import Code, Fault, LanemeshError
@@ -39,6 +39,8 @@ FORGET_AT_ONCE = 50
 TERMINAL = (update_pb2.RUN_STATE_COMPLETED, update_pb2.RUN_STATE_FAILED, update_pb2.RUN_STATE_CANCELLED)
 
 log = logging.getLogger("lanemesh.store")
+
+R = TypeVar("R")
 
 
 @dataclass(slots=True)
@@ -193,6 +195,16 @@ class RunStore:
         """Every version: name, version, spec, when it was deployed, and the folder of its relative paths."""
         with self._engine.connect() as connection:
             return [tuple(row) for row in connection.execute(sa.select(DEPLOYMENTS))]
+
+    def read(self, work: Callable[[sa.Connection], R]) -> R:
+        """Returns what a function reads."""
+        with self._engine.connect() as connection:
+            return work(connection)
+
+    def change(self, work: Callable[[sa.Connection], R]) -> R:
+        """Calls a function that writes, in one transaction; returns its result. Raises OSError if the store is not ours."""
+        with self._writing() as connection:
+            return work(connection)
 
     @contextmanager
     def _writing(self) -> Iterator[sa.Connection]:

@@ -62,3 +62,28 @@ DEPLOYMENTS = Table(
     Column("folder", Text, nullable=False),  # what relative paths count from; empty: nothing
 )
 """Versions of deployed pipelines."""
+
+SESSIONS = Table(
+    "sessions",
+    METADATA,
+    Column("session_id", String(128), primary_key=True),
+    Column("owner", String(128), nullable=False),  # empty: anyone with the id
+    Column("deployment", String(64), nullable=False),  # empty: a pipeline that is not deployed
+    Column("used_at", BigInteger, nullable=False),  # nanoseconds since 1970
+    Column("expires_at", BigInteger, nullable=False),  # nanoseconds since 1970
+    Column("record", LargeBinary, nullable=False),  # a serialized `Session`
+    Index("sessions_by_use", "owner", "used_at"),
+)
+"""One row per session."""
+
+SESSION_TURNS = Table(
+    "session_turns",
+    METADATA,
+    Column("session_id", String(128), ForeignKey("sessions.session_id", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("run_id", String(64), nullable=False),
+    Column("size", Integer, nullable=False),  # bytes of the content
+    Column("content", LargeBinary, nullable=False),  # a serialized `Turn`
+    Index("session_turns_by_run", "run_id"),
+)
+"""One row per turn of a session."""

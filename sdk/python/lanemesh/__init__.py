@@ -37,9 +37,11 @@ if TYPE_CHECKING:
     from lanemesh.client.requests import Request
     from lanemesh.client.results import RunFailed, RunResult
     from lanemesh.client.runs import Run
-    from lanemesh.client.specs import Deployed
+    from lanemesh.client.sessions import Session, SessionInfo, Turn
+    from lanemesh.client.specs import Conversation, Deployed
     from lanemesh.client.sync import SyncClient
     from lanemesh.client.sync_runs import SyncDetachedRun, SyncRequest, SyncRun
+    from lanemesh.client.sync_sessions import SyncSession
     from lanemesh.client.tools import MeshTool
     from lanemesh.client.updates import (
         ApprovalState,
@@ -113,9 +115,11 @@ _HOMES = {
     "lanemesh.client.requests": ("Request",),
     "lanemesh.client.results": ("RunFailed", "RunResult"),
     "lanemesh.client.runs": ("Run",),
-    "lanemesh.client.specs": ("Deployed",),
+    "lanemesh.client.sessions": ("Session", "SessionInfo", "Turn"),
+    "lanemesh.client.specs": ("Conversation", "Deployed"),
     "lanemesh.client.sync": ("SyncClient",),
     "lanemesh.client.sync_runs": ("SyncDetachedRun", "SyncRequest", "SyncRun"),
+    "lanemesh.client.sync_sessions": ("SyncSession",),
     "lanemesh.client.tools": ("MeshTool",),
     "lanemesh.client.updates": (
         "ApprovalState",
@@ -206,6 +210,7 @@ __all__ = [
     "Client",
     "Code",
     "Context",
+    "Conversation",
     "Deployed",
     "DeploymentInfo",
     "DeploymentState",
@@ -266,12 +271,15 @@ __all__ = [
     "Sampling",
     "ServerHealth",
     "Service",
+    "Session",
+    "SessionInfo",
     "Severity",
     "SyncClient",
     "SyncDetachedRun",
     "SyncMesh",
     "SyncRequest",
     "SyncRun",
+    "SyncSession",
     "Table",
     "Tags",
     "ThoughtUpdate",
@@ -287,6 +295,7 @@ __all__ = [
     "ToolSpec",
     "ToolUpdate",
     "TraceUpdate",
+    "Turn",
     "Update",
     "Usage",
     "Video",

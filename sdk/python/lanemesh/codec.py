@@ -169,7 +169,11 @@ def _encode_question(item: lane_pb2.Item, question: Question) -> None:
 
 
 def _decode_question(item: lane_pb2.Item) -> Question:
-    question = item.question
+    return decode_question(item.question)
+
+
+def decode_question(question: lane_pb2.Question) -> Question:
+    """The question that a message carries. Raises ValueError if its schema is not JSON."""
     return Question(
         text=question.text,
         instructions=question.instructions,

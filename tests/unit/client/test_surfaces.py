@@ -10,7 +10,7 @@ import lanemesh_orchestrator.sync
 import pytest
 from lanemesh.channels import Channels
 from lanemesh.channels.channels import Subscription
-from lanemesh.client import sync, sync_channels, sync_runs
+from lanemesh.client import sync, sync_channels, sync_runs, sync_sessions
 from lanemesh.client.run_host import RunHost
 from lanemesh.client.sync_channels import SyncChannels, SyncSubscription
 from lanemesh.client.sync_runs import SyncView
@@ -23,14 +23,15 @@ OF_SOURCES = {"open_updates", "close_updates"}
 """What views of a run call."""
 OF_NODES = {"publish_sync", "release", "end", "waiting"}
 """What the channels of a node have besides."""
-ATTRIBUTES = {"id", "state", "reason", "missed", "channels"}
-"""What an asynchronous run has as plain attributes."""
+ATTRIBUTES = {"id", "state", "reason", "missed", "channels", "pipeline", "conversation"}
+"""What an asynchronous run or session has as plain attributes."""
 TWINS = [
     (lanemesh.Mesh, lanemesh.SyncMesh, OF_MESHES),
     (lanemesh.Client, lanemesh.SyncClient, OF_CLIENTS),
     (lanemesh.Run, lanemesh.SyncRun, OF_SOURCES),
     (lanemesh.Request, lanemesh.SyncRequest, OF_SOURCES),
     (lanemesh.DetachedRun, lanemesh.SyncDetachedRun, OF_SOURCES),
+    (lanemesh.Session, lanemesh.SyncSession, set()),
     (Channels, SyncChannels, OF_NODES),
     (Subscription, SyncSubscription, set()),
     (View, SyncView, {"aclose"}),
@@ -60,7 +61,7 @@ def test_a_twin_has_every_method_and_every_argument(asynchronous: type, synchron
 
 
 def test_every_synchronous_class_is_compared() -> None:
-    modules = [sync, sync_channels, sync_runs, lanemesh_orchestrator.sync]
+    modules = [sync, sync_channels, sync_runs, sync_sessions, lanemesh_orchestrator.sync]
     values = (value for module in modules for name, value in vars(module).items() if name.startswith("Sync"))
     found = {value for value in values if isinstance(value, type)}
     assert found - {sync.SyncHost} == {synchronous for _, synchronous, _ in TWINS}

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from lanemesh._aio.forks import reset_signals_in_children
 from lanemesh._aio.signals import STOP_SIGNALS, end_at_once
+from lanemesh.client.specs import Conversation
 from lanemesh.faults import Fault, LanemeshError
 from lanemesh.v1 import update_pb2
 from lanemesh.values import Message, Question
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
 MAX_HISTORY_CHARACTERS = 16_000
 """Maximum length of the history of a question; the oldest turns are dropped first."""
 
+SHOWN_CHARACTERS = 60
+"""Most characters of the last question of a session that goes on."""
 MAX_TRANSCRIPT_CHARACTERS = 4_000_000
 """Maximum length of a conversation that `/save` writes; the oldest turns are omitted first."""
 HELP = """/help        lists these commands
@@ -72,7 +75,7 @@ class ChatOptions:
     turns: int = 20
     """`--history`: maximum number of earlier turns that are sent with a question."""
     session: str = ""
-    """`--session`; empty: a new one."""
+    """`--session`: goes on with a session that the mesh keeps; empty: a new session, whose turns are in this process alone."""
     debug: bool = False
     """`--debug`."""
     log_level: int = logging.WARNING
@@ -253,6 +256,8 @@ class Session:
         self._first = True
         self._id = options.session or _new_session()
         """The session of its runs: they share its memory."""
+        self._is_kept = bool(options.session) and options.turns > 0
+        """The mesh keeps the turns and adds the history."""
 
     @property
     def _host(self) -> RunHost:
@@ -277,6 +282,19 @@ class Session:
         if source is None:
             raise CommandError(f"{self._pipeline.name} cannot be used with chat: it has no source, such as chat.")
         self._takes_questions = "questions" in source.lanes
+        if self._is_kept:
+            await self._report_turns()
+
+    async def _report_turns(self) -> None:
+        """Reports how many turns the session has. One without turns is new."""
+        try:
+            turns = await self._host.session(self._pipeline.document, self._id).turns()
+        except LanemeshError as error:
+            if error.fault.reason != "unknown-session":
+                raise
+            return
+        last = " ".join(turns[-1].question.text[:200].split())[:SHOWN_CHARACTERS]
+        print(f"The conversation goes on after {len(turns):,} turns, the last: {last}", file=sys.stderr)
 
     async def close(self) -> None:
         """Stops the mesh."""
@@ -299,14 +317,14 @@ class Session:
 
     async def turn(self, text: str) -> None:
         """Sends a question, prints the answer when it arrives, and keeps both."""
-        history = tuple(message for turn in self._history for message in turn)
+        history = () if self._is_kept else tuple(message for turn in self._history for message in turn)
         given = Question(text, history=history) if self._takes_questions else text
         self._run = self._host.run(
             self._pipeline.document,
             input=given,
             settings=self._settings,
             variables=self._pipeline.variables,
-            session=self._id,
+            session=Conversation(id=self._id, history_turns=self._options.turns) if self._is_kept else self._id,
         )
         try:
             answer = await self._show(self._run)

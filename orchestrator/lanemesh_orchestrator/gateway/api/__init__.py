@@ -1,16 +1,17 @@
-"""The HTTP API: runs, deployed pipelines, node types, node servers, channels."""
+"""The HTTP API: runs, deployed pipelines, sessions, node types, node servers, channels."""
 
 from __future__ import annotations
 
 from starlette.routing import BaseRoute
 
-from lanemesh_orchestrator.gateway.api import catalog, channels, deployments, runs
+from lanemesh_orchestrator.gateway.api import catalog, channels, deployments, runs, sessions
 from lanemesh_orchestrator.gateway.api.endpoint import Endpoint, routes_of
 from lanemesh_orchestrator.gateway.api.pages import page_routes
 
 ENDPOINTS: tuple[Endpoint, ...] = (
     *runs.ENDPOINTS,
     *deployments.ENDPOINTS,
+    *sessions.ENDPOINTS,
     *catalog.ENDPOINTS,
     *channels.ENDPOINTS,
 )

@@ -4,13 +4,31 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from lanemesh.client.specs import MAX_NAME
+from pydantic import Field, PlainValidator, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 from lanemesh_orchestrator.gateway.bodies import Body, Query
 
 MAX_SECONDS = 10 * 366 * 86_400
 """Longest timeout, in seconds: ten years."""
 
+
+def _runnable(value: Any) -> Any:
+    """A document, or the name of a deployed pipeline: never the path of a file."""
+    if isinstance(value, dict) or (isinstance(value, str) and value.startswith("@") and len(value) <= MAX_NAME):
+        return value
+    if isinstance(value, str):
+        message = 'write a deployed pipeline as "@NAME", such as "@chat", and a document as a JSON object'
+        raise PydanticCustomError("bad_pipeline", message)
+    raise PydanticCustomError("pipeline_type", 'it is a JSON object, or the name of a deployed pipeline as "@NAME"')
+
+
+_RUNNABLE_SCHEMA = {
+    "description": 'A pipeline document, or a deployed pipeline as "@NAME" or "@NAME:VERSION".',
+    "anyOf": [{"type": "object"}, {"type": "string", "pattern": "^@", "maxLength": MAX_NAME}],
+}
+Runnable = Annotated[Any, PlainValidator(_runnable), WithJsonSchema(_RUNNABLE_SCHEMA)]
 Document = Annotated[dict[str, Any], Field(description="A pipeline document.")]
 Settings = Annotated[
     dict[str, Any],
@@ -28,9 +46,7 @@ Port = Annotated[str, Field(description="Output of the source that sends the val
 class StartRun(Body):
     """A run to start."""
 
-    pipeline: dict[str, Any] | Annotated[str, Field(pattern="^@")] = Field(
-        description='A pipeline document, or a deployed pipeline as "@NAME" or "@NAME:VERSION".'
-    )
+    pipeline: Runnable
     input: Any = Field(None, description="One value for the source; null: no input.")
     inputs: list[Any] | None = Field(None, max_length=10_000, description="Several values for the source, in order.")
     open_input: bool = Field(False, description="Further values follow by POST /v1/runs/{run_id}/input.")
@@ -40,12 +56,30 @@ class StartRun(Body):
         None, description="What is reported of each item that reaches a node; null: the level of the pipeline."
     )
     variables: Variables = Field(default_factory=dict)
-    session: str = Field("", description="The session that the run belongs to; empty: none.")
+    session: str = Field(
+        "",
+        description="The session that the run is the next turn of, instead of the header Lanemesh-Session; empty: none. It is "
+        "created by its first turn.",
+    )
     detached: bool = Field(
         True,
         description="The run continues without its caller. False: the response is the stream of its events, which needs "
         "`Accept: text/event-stream`, and a broken connection cancels the run.",
     )
+
+
+class ListSessions(Query):
+    """The filter of a list of sessions."""
+
+    limit: int = Field(100, ge=1, le=1_000, description="Most sessions.")
+    deployment: str = Field("", description="Only sessions of this deployed pipeline; empty: all.")
+
+
+class ForkSession(Body):
+    """A fork of a session."""
+
+    turn: int = Field(0, ge=0, lt=2**31, description="Number of the last turn that the new session has; 0: all.")
+    id: str = Field("", description="The id of the new session, which others cannot guess; empty: a random one.")
 
 
 class FeedRun(Body):
@@ -83,9 +117,7 @@ class Deploy(Body):
 class Validate(Body):
     """A pipeline to validate."""
 
-    pipeline: dict[str, Any] | Annotated[str, Field(pattern="^@")] = Field(
-        description='A pipeline document, or a deployed pipeline as "@NAME".'
-    )
+    pipeline: Runnable
     settings: Settings = Field(default_factory=dict)
     variables: Variables = Field(default_factory=dict)
 

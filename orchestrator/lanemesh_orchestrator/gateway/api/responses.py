@@ -208,3 +208,41 @@ class Health(_Answer):
 
 
 Problem.model_rebuild()
+
+
+class SessionAnswer(_Answer):
+    """A kept session."""
+
+    id: str
+    deployment: str
+    title: str
+    created_at: str
+    used_at: str
+    expires_at: str
+    last_turn: int
+    size_bytes: int
+
+
+class SessionList(_Answer):
+    """Sessions, the last used first."""
+
+    sessions: list[SessionAnswer]
+
+
+class TurnAnswer(_Answer):
+    """A turn of a session: a run."""
+
+    number: int
+    run_id: str
+    state: Literal["starting", "running", "completed", "failed", "cancelled"]
+    question: dict[str, Any]
+    answer: dict[str, Any]
+    created_at: str
+    ended_at: str = ""
+    truncated: bool = False
+
+
+class SessionDetails(SessionAnswer):
+    """A session with its turns."""
+
+    turns: list[TurnAnswer]

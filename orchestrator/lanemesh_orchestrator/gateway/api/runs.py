@@ -27,7 +27,7 @@ from lanemesh_orchestrator.gateway.api.responses import Ok, RunDetails, RunList,
 from lanemesh_orchestrator.gateway.api.values import inputs_of
 from lanemesh_orchestrator.gateway.bodies import read_model, read_query
 from lanemesh_orchestrator.gateway.connected import while_connected
-from lanemesh_orchestrator.gateway.gateway import gateway_of
+from lanemesh_orchestrator.gateway.gateway import conversation_of, gateway_of
 from lanemesh_orchestrator.gateway.invalid import invalid
 from lanemesh_orchestrator.gateway.json_response import Json
 from lanemesh_orchestrator.gateway.run_events import event_stream, run_chunks
@@ -46,7 +46,7 @@ async def start_run(request: Request) -> Response:
         "timeout": body.timeout,
         "trace": body.trace,
         "variables": body.variables,
-        "session": body.session,
+        "session": conversation_of(request, body.session) or "",
     }
     mesh = gateway_of(request).mesh
     if body.detached:
@@ -160,7 +160,10 @@ ENDPOINTS = (
         tag="runs",
         description="A value is a string (text), an entry with lane and value, or other JSON (data).",
         body=StartRun,
-        headers={"Accept": "text/event-stream with `detached: false`."},
+        headers={
+            "Accept": "text/event-stream with `detached: false`.",
+            "Lanemesh-Session": "The session that the run is the next turn of.",
+        },
         answers={201: Answer(description="The run was started.", schema=Started), 200: _EVENTS},
     ),
     Endpoint(

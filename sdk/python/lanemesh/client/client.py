@@ -17,7 +17,16 @@ from lanemesh.client.calls import CALL_SECONDS, call_fault, with_faults
 from lanemesh.client.detached import DetachedRun
 from lanemesh.client.run_call import GrpcRunLink
 from lanemesh.client.runs import Run, to_input
-from lanemesh.client.specs import PipelineDocument, Trace, input_list, one_or_many, run_spec, wire_text
+from lanemesh.client.specs import (
+    Conversation,
+    PipelineDocument,
+    SessionId,
+    Trace,
+    input_list,
+    one_or_many,
+    run_spec,
+    wire_text,
+)
 from lanemesh.client.watching import GrpcDetachedLink
 from lanemesh.faults import LanemeshError
 from lanemesh.node.names import of_names
@@ -33,6 +42,7 @@ if TYPE_CHECKING:
     from lanemesh.client.node_types import NodeTypeInfo
     from lanemesh.client.records import RunPage, RunRecord
     from lanemesh.client.requests import Request, RequestLimit
+    from lanemesh.client.sessions import Session, SessionInfo, SessionLink
     from lanemesh.client.tools import MeshTool, OnProgress
     from lanemesh.client.updates import RunState
 
@@ -69,7 +79,7 @@ class Client:
         timeout: float | None = None,
         trace: Trace | None = None,
         variables: Mapping[str, str] | None = None,
-        session: str = "",
+        session: SessionId = "",
     ) -> Run:
         """A run of a pipeline. It starts when it is entered or first read, and is cancelled
         if this client goes away. The arguments are those of `Mesh.run`.
@@ -90,7 +100,7 @@ class Client:
         timeout: float | None = None,
         trace: Trace | None = None,
         variables: Mapping[str, str] | None = None,
-        session: str = "",
+        session: SessionId = "",
         retries: int = 0,
     ) -> Request:
         """One input to a pipeline, and what it returns: `await client.request("@chat", "hello").text()`. The arguments and errors
@@ -124,7 +134,7 @@ class Client:
         timeout: float | None = None,
         trace: Trace | None = None,
         variables: Mapping[str, str] | None = None,
-        session: str = "",
+        session: SessionId = "",
     ) -> DetachedRun:
         """Starts a run that continues without this client. The arguments are those of `Mesh.start`.
 
@@ -149,6 +159,40 @@ class Client:
         """
         link = GrpcDetachedLink(lambda: self._runs, wire_text(run_id, "the id of a run"), self.address)
         return DetachedRun(run_id, link, self.channels(run_id), from_sequence)
+
+    def session(
+        self,
+        pipeline: PipelineDocument,
+        id: str = "",  # noqa: A002
+        *,
+        owner: str = "",
+        history_turns: int = 20,
+        history_bytes: int = 64 * 1024,
+        time_to_live: float = 30 * 86_400.0,
+    ) -> Session:
+        """A conversation over a pipeline, kept there. The arguments are those of `Mesh.session`."""
+        from lanemesh.client.sessions import Session, new_session_id
+
+        conversation = Conversation(
+            id=id or new_session_id(),
+            owner=owner,
+            history_turns=history_turns,
+            history_bytes=history_bytes,
+            time_to_live=time_to_live,
+        )
+        return Session(self, self._sessions, pipeline, conversation)
+
+    async def sessions(self, deployment: str = "", *, owner: str = "", limit: int = 100) -> list[SessionInfo]:
+        """The kept sessions there, the last used first. The arguments are those of `Mesh.sessions`."""
+        from lanemesh.client.sessions import list_sessions
+
+        return await list_sessions(self._sessions, deployment, owner, limit)
+
+    async def session_of_run(self, run_id: str, *, owner: str = "") -> SessionInfo:
+        """The kept session with the turn of a run. The arguments and errors are those of `Mesh.session_of_run`."""
+        from lanemesh.client.sessions import session_of_run
+
+        return await session_of_run(self._sessions, run_id, owner)
 
     async def approve(self, run_id: str, call_id: str, *, component: str = "") -> None:
         """Approves a call for which a component of a run waits. The arguments and errors are those of `Run.approve`."""
@@ -315,6 +359,12 @@ class Client:
         from lanemesh.client.deployments import DeploymentCalls
 
         return DeploymentCalls(self._channel, self._call)
+
+    @property
+    def _sessions(self) -> SessionLink:
+        from lanemesh.client.sessions import GrpcSessionLink
+
+        return GrpcSessionLink(lambda: self._channel, self._call)
 
     async def _call(self, call: Any) -> Any:
         try:

@@ -12,13 +12,14 @@ from lanemesh.client.node_servers import NodeServerInfo
 from lanemesh.client.node_types import NodeTypeInfo
 from lanemesh.client.records import RunPage, RunRecord
 from lanemesh.client.runs import Run
-from lanemesh.client.specs import PipelineDocument, Trace
+from lanemesh.client.specs import PipelineDocument, SessionId, Trace
 from lanemesh.client.updates import RunState
 from lanemesh.pipeline_faults import PipelineFault
 
 if TYPE_CHECKING:
     from lanemesh.chat import ToolResult
     from lanemesh.client.requests import Request
+    from lanemesh.client.sessions import Session, SessionInfo
     from lanemesh.client.tools import MeshTool, OnProgress
 
 
@@ -36,7 +37,7 @@ class RunHost(Protocol):
         timeout: float | None = None,
         trace: Trace | None = None,
         variables: Mapping[str, str] | None = None,
-        session: str = "",
+        session: SessionId = "",
     ) -> Run:
         """A run of a pipeline. It starts when it is entered or first read."""
 
@@ -49,7 +50,7 @@ class RunHost(Protocol):
         timeout: float | None = None,
         trace: Trace | None = None,
         variables: Mapping[str, str] | None = None,
-        session: str = "",
+        session: SessionId = "",
         retries: int = 0,
     ) -> Request:
         """One input to a pipeline, and what it returns."""
@@ -65,12 +66,30 @@ class RunHost(Protocol):
         timeout: float | None = None,
         trace: Trace | None = None,
         variables: Mapping[str, str] | None = None,
-        session: str = "",
+        session: SessionId = "",
     ) -> DetachedRun:
         """Starts a detached run, which continues without its caller."""
 
     def attach(self, run_id: str, from_sequence: int = 1) -> DetachedRun:
         """A running or stored run, with any caller."""
+
+    def session(
+        self,
+        pipeline: PipelineDocument,
+        id: str = "",  # noqa: A002
+        *,
+        owner: str = "",
+        history_turns: int = 20,
+        history_bytes: int = 64 * 1024,
+        time_to_live: float = 30 * 86_400.0,
+    ) -> Session:
+        """A conversation over a pipeline, which the orchestrator keeps."""
+
+    async def sessions(self, deployment: str = "", *, owner: str = "", limit: int = 100) -> list[SessionInfo]:
+        """The kept sessions, the last used first."""
+
+    async def session_of_run(self, run_id: str, *, owner: str = "") -> SessionInfo:
+        """The kept session with the turn of a run."""
 
     async def approve(self, run_id: str, call_id: str, *, component: str = "") -> None:
         """Approves a call for which a component of a run waits."""

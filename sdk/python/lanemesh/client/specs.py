@@ -79,6 +79,26 @@ class NamedText:
     """The name, such as that of its file."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversation:
+    """A session that the orchestrator keeps: `session=Conversation(id=...)` makes a run its next turn. The first question of the
+    run gets the earlier turns as its history, unless it has one."""
+
+    id: str
+    """The session: 1 to 128 printable characters that others cannot guess. It is created by its first turn."""
+    owner: str = ""
+    """Whom it belongs to, at most 128 characters: whoever reads or continues it gives the same one; empty: the id suffices."""
+    history_turns: int = 20
+    """The maximum number of earlier turns in the history, from 1 to 1,000."""
+    history_bytes: int = 64 * 1024
+    """The maximum size of the history, from 1 to 1 MiB; the oldest turns are left out."""
+    time_to_live: float = 30 * 86_400.0
+    """How long it is kept after its last use, in seconds, up to 365 days."""
+
+
+SessionId = str | Conversation
+"""The session of a run: its id, or a conversation that the orchestrator keeps."""
+
 MAX_NAME = 200
 """Longest name of a document, in characters."""
 PipelineDocument = str | Path | Mapping[str, Any] | Written | Deployed | NamedText
@@ -99,7 +119,7 @@ def run_spec(
     timeout: float | None = None,
     trace: Trace | None = None,
     variables: Mapping[str, str] | None = None,
-    session: str = "",
+    session: SessionId = "",
 ) -> run_pb2.RunSpec:
     """A pipeline, with config overrides and run options, as a `RunSpec`.
 
@@ -138,7 +158,10 @@ def run_spec(
     for key, value in (variables or {}).items():
         spec.variables[wire_text(key, "the name of a variable")] = wire_text(value, f"the variable {rendered(key)}")
     spec.depth = RUN_DEPTH.get()
-    spec.session_id = wire_text(session, "the id of a session")
+    if isinstance(session, Conversation):
+        set_conversation(spec, session)
+    else:
+        spec.session_id = wire_text(session, "the id of a session")
     spec.name = "".join(c for c in name if c.isprintable())[:MAX_NAME]
     if isinstance(pipeline, Deployed):
         spec.deployment.name = wire_text(pipeline.name, "the name of a deployed pipeline")
@@ -151,6 +174,22 @@ def run_spec(
     if timeout is not None:
         set_seconds(spec.timeout, timeout)
     return spec
+
+
+def set_conversation(spec: run_pb2.RunSpec, conversation: Conversation) -> None:
+    """Makes a run the next turn of a session.
+
+    Raises:
+        ValueError: the history is not greater than 0.
+        LanemeshError: the id or the owner is not valid Unicode.
+    """
+    if conversation.history_turns < 1 or conversation.history_bytes < 1:
+        raise ValueError("history_turns and history_bytes are greater than 0")
+    spec.session_id = wire_text(conversation.id, "the id of a session")
+    spec.conversation.owner = wire_text(conversation.owner, "the owner of a session")
+    spec.conversation.history_turns = conversation.history_turns
+    spec.conversation.history_bytes = conversation.history_bytes
+    set_seconds(spec.conversation.time_to_live, conversation.time_to_live)
 
 
 def input_list(one: Any, many: Iterable[Any] | AsyncIterable[Any] | None) -> Iterable[Any] | AsyncIterable[Any] | None:

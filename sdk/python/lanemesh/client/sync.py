@@ -14,7 +14,7 @@ from lanemesh._aio.loop_thread import Closable, LoopThread
 from lanemesh.client.client import Client
 from lanemesh.client.detached import DetachedRun
 from lanemesh.client.runs import Run
-from lanemesh.client.specs import PipelineDocument, Trace
+from lanemesh.client.specs import PipelineDocument, SessionId, Trace
 from lanemesh.client.sync_channels import SyncChannels
 from lanemesh.client.sync_runs import SyncDetachedRun, SyncRequest, SyncRun
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from lanemesh.client.records import RunPage, RunRecord
     from lanemesh.client.requests import Request
     from lanemesh.client.run_host import RunHost
+    from lanemesh.client.sessions import SessionInfo
+    from lanemesh.client.sync_sessions import SyncSession
     from lanemesh.client.tools import MeshTool, OnProgress
     from lanemesh.client.updates import RunState
     from lanemesh.pipeline_faults import PipelineFault
@@ -63,7 +65,7 @@ class SyncHost:
         timeout: float | None = None,
         trace: Trace | None = None,
         variables: Mapping[str, str] | None = None,
-        session: str = "",
+        session: SessionId = "",
     ) -> SyncRun:
         """A run of a pipeline. It starts when it is entered or first read. The arguments are those of `Mesh.run`; `inputs` may be
         an iterator that waits for its values."""
@@ -95,7 +97,7 @@ class SyncHost:
         timeout: float | None = None,
         trace: Trace | None = None,
         variables: Mapping[str, str] | None = None,
-        session: str = "",
+        session: SessionId = "",
         retries: int = 0,
     ) -> SyncRequest:
         """One input to a pipeline, and what it returns: `client.request("@chat", "hello").all().text`. The arguments and errors are
@@ -126,7 +128,7 @@ class SyncHost:
         timeout: float | None = None,
         trace: Trace | None = None,
         variables: Mapping[str, str] | None = None,
-        session: str = "",
+        session: SessionId = "",
     ) -> SyncDetachedRun:
         """Starts a detached run, which continues without its caller. The arguments are those of `Mesh.start`."""
         starting = self._host.start(
@@ -149,6 +151,37 @@ class SyncHost:
             return self._host.attach(run_id, from_sequence)
 
         return SyncDetachedRun(self._loop, self._loop.call(make()), self)
+
+    def session(
+        self,
+        pipeline: PipelineDocument,
+        id: str = "",  # noqa: A002
+        *,
+        owner: str = "",
+        history_turns: int = 20,
+        history_bytes: int = 64 * 1024,
+        time_to_live: float = 30 * 86_400.0,
+    ) -> SyncSession:
+        """A conversation over a pipeline, which the orchestrator keeps. The arguments are those of `Mesh.session`."""
+        from lanemesh.client.sync_sessions import SyncSession
+
+        session = self._host.session(
+            pipeline,
+            id,
+            owner=owner,
+            history_turns=history_turns,
+            history_bytes=history_bytes,
+            time_to_live=time_to_live,
+        )
+        return SyncSession(self._loop, session, self)
+
+    def sessions(self, deployment: str = "", *, owner: str = "", limit: int = 100) -> list[SessionInfo]:
+        """The kept sessions, the last used first. The arguments are those of `Mesh.sessions`."""
+        return self._loop.call(self._host.sessions(deployment, owner=owner, limit=limit))
+
+    def session_of_run(self, run_id: str, *, owner: str = "") -> SessionInfo:
+        """The kept session with the turn of a run. The arguments and errors are those of `Mesh.session_of_run`."""
+        return self._loop.call(self._host.session_of_run(run_id, owner=owner))
 
     def approve(self, run_id: str, call_id: str, *, component: str = "") -> None:
         """Approves a call for which a component of a run waits. The arguments and errors are those of `Run.approve`."""

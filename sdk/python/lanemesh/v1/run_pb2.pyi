@@ -103,6 +103,7 @@ class RunSpec(_message.Message):
     VARIABLES_FIELD_NUMBER: _builtins.int
     SESSION_ID_FIELD_NUMBER: _builtins.int
     DEPTH_FIELD_NUMBER: _builtins.int
+    CONVERSATION_FIELD_NUMBER: _builtins.int
     pipeline_json: _builtins.str
     """A pipeline: a JSON document, as text."""
     trace: _update_pb2.TraceLevel.ValueType
@@ -135,6 +136,12 @@ class RunSpec(_message.Message):
         they are in no update, log or store. At most 256, with 262,144 characters together.
         """
 
+    @_builtins.property
+    def conversation(self) -> Global___Conversation:
+        """The session is a conversation that the orchestrator keeps: it is created if it does not exist, its earlier turns become the
+        history of the run's first question, and that question with its answer becomes the next turn. Needs `session_id`.
+        """
+
     def __init__(
         self,
         *,
@@ -147,16 +154,53 @@ class RunSpec(_message.Message):
         variables: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         session_id: _builtins.str = ...,
         depth: _builtins.int = ...,
+        conversation: Global___Conversation | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment", "pipeline_json", b"pipeline_json", "source", b"source", "timeout", b"timeout"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["conversation", b"conversation", "deployment", b"deployment", "pipeline_json", b"pipeline_json", "source", b"source", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment", "depth", b"depth", "name", b"name", "pipeline_json", b"pipeline_json", "session_id", b"session_id", "settings_json", b"settings_json", "source", b"source", "timeout", b"timeout", "trace", b"trace", "variables", b"variables"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["conversation", b"conversation", "deployment", b"deployment", "depth", b"depth", "name", b"name", "pipeline_json", b"pipeline_json", "session_id", b"session_id", "settings_json", b"settings_json", "source", b"source", "timeout", b"timeout", "trace", b"trace", "variables", b"variables"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_source: _TypeAlias = _typing.Literal["pipeline_json", "deployment"]  # noqa: Y015
     _WhichOneofArgType_source: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_source) -> _WhichOneofReturnType_source | None: ...
 
 Global___RunSpec: _TypeAlias = RunSpec  # noqa: Y015
+
+@_typing.final
+class Conversation(_message.Message):
+    """How a session is kept."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OWNER_FIELD_NUMBER: _builtins.int
+    HISTORY_TURNS_FIELD_NUMBER: _builtins.int
+    HISTORY_BYTES_FIELD_NUMBER: _builtins.int
+    TIME_TO_LIVE_FIELD_NUMBER: _builtins.int
+    owner: _builtins.str
+    """Whom the session belongs to: one that exists must have the same owner. At most 128 characters; empty: anyone with its id."""
+    history_turns: _builtins.int
+    """The maximum number of earlier turns in the history, up to 1,000; 0 means 20."""
+    history_bytes: _builtins.int
+    """The maximum size of the history in bytes, up to 1 MiB; 0 means 64 KiB. The oldest turns are left out."""
+    @_builtins.property
+    def time_to_live(self) -> _duration_pb2.Duration:
+        """How long the session is kept after its last use, up to 365 days; absent: 30 days."""
+
+    def __init__(
+        self,
+        *,
+        owner: _builtins.str = ...,
+        history_turns: _builtins.int = ...,
+        history_bytes: _builtins.int = ...,
+        time_to_live: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time_to_live", b"time_to_live"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["history_bytes", b"history_bytes", "history_turns", b"history_turns", "owner", b"owner", "time_to_live", b"time_to_live"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Conversation: _TypeAlias = Conversation  # noqa: Y015
 
 @_typing.final
 class DeploymentReference(_message.Message):

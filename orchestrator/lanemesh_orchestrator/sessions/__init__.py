@@ -1,0 +1,1 @@
+"""Sessions: conversations over pipelines, whose turns are runs."""
