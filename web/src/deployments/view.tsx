@@ -83,7 +83,7 @@ function DeployForm({ name: givenName, text: givenText, onClose, onDeployed }: D
   const invalid = faults.some((one) => one.severity === "error");
   const deploy = async (event: SubmitEvent): Promise<void> => {
     event.preventDefault();
-    if (!document) return;
+    if (!document || invalid || !current) return;
     setSending(true);
     try {
       const done = await api.deploy(name, { pipeline: document });

@@ -39,11 +39,11 @@ export function ApprovalCard({ runId, approval, ended = false }: { runId: string
       {approval.arguments !== undefined && <JsonTree value={approval.arguments} />}
       {open && (
         <div class="row">
-          <button class="button primary" disabled={sent} onClick={() => void decide(true)}>
+          <button type="button" class="button primary" disabled={sent} onClick={() => void decide(true)}>
             <Icon name="check" size={16} />
             Approve
           </button>
-          <button class="button danger" disabled={sent} onClick={() => void decide(false)}>
+          <button type="button" class="button danger" disabled={sent} onClick={() => void decide(false)}>
             Refuse
           </button>
           <label class="grow">

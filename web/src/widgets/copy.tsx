@@ -15,7 +15,7 @@ export function CopyButton({ text, label = "Copy" }: { text: string; label?: str
     }
   };
   return (
-    <button class="button quiet small copy" onClick={() => void copy()}>
+    <button type="button" class="button quiet small copy" onClick={() => void copy()}>
       <Icon name={copied ? "check" : "copy"} size={15} />
       {copied ? "Copied" : label}
     </button>

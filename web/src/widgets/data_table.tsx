@@ -28,7 +28,7 @@ export function DataTable({ columns, rows }: { columns: string[]; rows: unknown[
         </table>
       </div>
       {rows.length > most && (
-        <button class="button small" onClick={() => setMost(most + 10 * ROWS)}>
+        <button type="button" class="button small" onClick={() => setMost(most + 10 * ROWS)}>
           Show more of {rows.length.toLocaleString("en")} rows
         </button>
       )}

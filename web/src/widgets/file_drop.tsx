@@ -28,7 +28,7 @@ export function FileDrop({ onFiles, accept, multiple = false, label, children }:
       onDrop={(event) => (event.preventDefault(), setOver(0), take(event.dataTransfer?.files))}
     >
       {children}
-      <button class="button" onClick={() => input.current?.click()}>
+      <button type="button" class="button" onClick={() => input.current?.click()}>
         <Icon name="upload" size={16} />
         {label}
       </button>

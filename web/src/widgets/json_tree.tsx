@@ -59,7 +59,7 @@ function Branch({ value, name, open }: { value: object; name: string | undefined
             <Part key={key} name={key} value={child} open={open - 1} />
           ))}
           {entries.length > most && (
-            <button class="button quiet small" onClick={() => setMost(most + MOST_CHILDREN)}>
+            <button type="button" class="button quiet small" onClick={() => setMost(most + MOST_CHILDREN)}>
               Show {Math.min(MOST_CHILDREN, entries.length - most)} more of {entries.length}
             </button>
           )}
@@ -92,7 +92,7 @@ function Leaf({ value }: { value: unknown }) {
     <span class="json-text">
       "{cut ? value.slice(0, MOST_TEXT) : value}"
       {cut && (
-        <button class="button quiet small" onClick={() => setWhole(true)}>
+        <button type="button" class="button quiet small" onClick={() => setWhole(true)}>
           Show all {value.length.toLocaleString("en")} characters
         </button>
       )}

@@ -129,7 +129,7 @@ function FaultList({ placed, text, onShow }: FaultListProps) {
       <ul>
         {placed.map(({ fault: one, place }) => (
           <li key={one.pointer + one.reason}>
-            <button class={`fault-item ${one.severity}`} onClick={() => onShow(place)}>
+            <button type="button" class={`fault-item ${one.severity}`} onClick={() => onShow(place)}>
               <span class="fault-place">
                 <span class="number">line {lineAt(text, place.from)}</span> <code>{one.pointer || "/"}</code>
               </span>
