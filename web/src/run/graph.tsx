@@ -5,7 +5,7 @@ import { edgeName, GraphEdge, GraphNode } from "./graph_parts.tsx";
 import type { Holdup } from "./holdup.ts";
 import { layoutOf, type Direction } from "./layout.ts";
 import type { RunModel } from "./run_model.ts";
-import { useTick } from "./run_store.ts";
+import { useSlices } from "./slices.ts";
 
 export type Selection = { kind: "node" | "edge"; id: string } | undefined;
 
@@ -30,7 +30,6 @@ const LABELS_FROM = 0.55;
 const TOOLS = 26;
 
 export function Graph({ model, holdup, selection, onSelect }: GraphProps) {
-  useTick(model);
   const frame = useRef<HTMLDivElement>(null);
   const [width, setWidth] = useState(900);
   const [camera, setCamera] = useState<Camera>(FIT);
@@ -77,6 +76,8 @@ export function Graph({ model, holdup, selection, onSelect }: GraphProps) {
     drag.current = { x: event.clientX, y: event.clientY, moved: true };
     setCamera({ scale, x: x + dx, y: y + dy });
   };
+  const revisionOf = useSlices(model, layout.nodes.size + layout.edges.size);
+  const far = scale < LABELS_FROM;
   const selectNode = useRef((id: string): void => onSelect({ kind: "node", id }));
   const selectEdge = useRef((id: string): void => onSelect({ kind: "edge", id }));
   const helpers = useMemo(() => new Set([...model.edges.values()].filter((one) => one.shape.class_type).map((one) => one.shape.consumer)), [layout]);
@@ -84,7 +85,7 @@ export function Graph({ model, holdup, selection, onSelect }: GraphProps) {
   return (
     <div class="graph" ref={frame}>
       <svg
-        class={scale < LABELS_FROM ? "graph-canvas far" : "graph-canvas"}
+        class={far ? "graph-canvas far" : "graph-canvas"}
         height={height}
         role="group"
         aria-label={`Graph of ${model.nodes.size} nodes and ${model.edges.size} edges`}
@@ -99,26 +100,36 @@ export function Graph({ model, holdup, selection, onSelect }: GraphProps) {
           </marker>
         </defs>
         <g transform={`translate(${x.toFixed(2)} ${y.toFixed(2)}) scale(${scale.toFixed(4)})`}>
-          {[...layout.edges].map(([id, line]) => {
+          {[...layout.edges].map(([id, line], place) => {
             const edge = model.edges.get(id)!;
             const selected = selection?.kind === "edge" && selection.id === id;
             const full = holdup?.edges.includes(id) ?? false;
             return (
-              <GraphEdge key={id} edge={edge} revision={edge.revision} line={line} selected={selected} holdup={full} onSelect={selectEdge.current} />
+              <GraphEdge
+                key={id}
+                edge={edge}
+                revision={revisionOf(edge, place)}
+                line={line}
+                selected={selected}
+                holdup={full}
+                far={far}
+                onSelect={selectEdge.current}
+              />
             );
           })}
-          {[...layout.nodes].map(([id, box]) => {
+          {[...layout.nodes].map(([id, box], place) => {
             const node = model.nodes.get(id)!;
             const selected = selection?.kind === "node" && selection.id === id;
             return (
               <GraphNode
                 key={id}
                 node={node}
-                revision={node.revision}
+                revision={revisionOf(node, place)}
                 box={box}
                 selected={selected}
                 holdup={holdup?.node === id}
                 helper={helpers.has(id)}
+                far={far}
                 onSelect={selectNode.current}
               />
             );

@@ -13,6 +13,8 @@ interface NodeProps {
   selected: boolean;
   holdup: boolean;
   helper: boolean;
+  /** The graph is drawn so small that words cannot be read: they are left out. */
+  far: boolean;
   onSelect(id: string): void;
 }
 
@@ -34,7 +36,7 @@ export class GraphNode extends Component<NodeProps> {
     return changed(this.props, next);
   }
 
-  override render({ node, box, selected, holdup, helper, onSelect }: NodeProps) {
+  override render({ node, box, selected, holdup, helper, far, onSelect }: NodeProps) {
     const look = lookOf(node.state);
     const { progress } = node;
     const fraction = progress?.total ? Math.min(1, progress.done / progress.total) : undefined;
@@ -49,27 +51,32 @@ export class GraphNode extends Component<NodeProps> {
         role="button"
         tabindex={0}
         aria-pressed={selected}
+        aria-label={far ? `${node.id}, ${node.provider}, ${node.state}` : undefined}
         onClick={() => onSelect(node.id)}
         onKeyDown={(event) => {
           if (event.key === "Enter" || event.key === " ") event.preventDefault(), onSelect(node.id);
         }}
       >
         <rect class="node-box" width={box.width} height={box.height} rx="10" />
-        <circle class="node-state" cx="18" cy="20" r="6.5" />
-        <path class="node-sign" d={SIGNS[node.state] ?? ""} />
-        <text class="node-id" x="32" y="24.5">
-          {id}
-        </text>{" "}
-        <text class="node-provider" x="14" y="44">
-          {provider}
-        </text>{" "}
-        <text class="node-work" x={box.width - 12} y="44">
-          {work}
-        </text>
-        <text class="node-words" x="14" y="30">
-          {` ${node.state}${id === node.id ? "" : `, ${node.id}`}${holdup ? ", holds up the run" : ""}`}
-        </text>
-        <rect class="node-track" x="12" y="52" width={box.width - 24} height="3" rx="1.5" />
+        {!far && (
+          <>
+            <circle class="node-state" cx="18" cy="20" r="6.5" />
+            <path class="node-sign" d={SIGNS[node.state] ?? ""} />
+            <text class="node-id" x="32" y="24.5">
+              {id}
+            </text>{" "}
+            <text class="node-provider" x="14" y="44">
+              {provider}
+            </text>{" "}
+            <text class="node-work" x={box.width - 12} y="44">
+              {work}
+            </text>
+            <text class="node-words" x="14" y="30">
+              {` ${node.state}${id === node.id ? "" : `, ${node.id}`}${holdup ? ", holds up the run" : ""}`}
+            </text>
+            <rect class="node-track" x="12" y="52" width={box.width - 24} height="3" rx="1.5" />
+          </>
+        )}
         {fraction !== undefined && <rect class="node-progress" x="12" y="52" width={(box.width - 24) * fraction} height="3" rx="1.5" />}
         {fraction === undefined && shares(node, box.width - 24)}
       </g>
@@ -111,6 +118,7 @@ interface EdgeProps {
   line: EdgeLine;
   selected: boolean;
   holdup: boolean;
+  far: boolean;
   onSelect(id: string): void;
 }
 
@@ -119,7 +127,7 @@ export class GraphEdge extends Component<EdgeProps> {
     return changed(this.props, next);
   }
 
-  override render({ edge, line, selected, holdup, onSelect }: EdgeProps) {
+  override render({ edge, line, selected, holdup, far, onSelect }: EdgeProps) {
     const control = edge.shape.class_type;
     const fill = fillOf(edge);
     const classes = ["edge", control && "control", edge.drained && "drained", selected && "selected", (holdup || fill >= 0.8) && "full"];
@@ -128,7 +136,7 @@ export class GraphEdge extends Component<EdgeProps> {
       <g class={classes.filter(Boolean).join(" ")} onClick={() => onSelect(edge.id)}>
         <path class="edge-hit" d={line.path} />
         <path class="edge-line" d={line.path} marker-end={control ? undefined : "url(#arrow)"} stroke-width={1.4 + width(edge.rate)} />
-        <g class="edge-label" transform={`translate(${line.x} ${line.y})`}>
+        {!far && <g class="edge-label" transform={`translate(${line.x} ${line.y})`}>
           {control ? (
             <text y="4">{control}</text>
           ) : (
@@ -140,7 +148,7 @@ export class GraphEdge extends Component<EdgeProps> {
               </>
             )
           )}
-        </g>
+        </g>}
       </g>
     );
   }

@@ -11,6 +11,10 @@ import { useTick } from "./run_store.ts";
 
 /** Blocks of a stream that are drawn; a button shows the others. */
 const SHOWN = 40;
+/** From so many characters on a text is drawn after a pause that grows with it. */
+const LONG = 4_000;
+const CHARACTERS_PER_MS = 80;
+const MOST_PAUSE = 1_000;
 
 export function OutputPanel({ model }: { model: RunModel }) {
   useTick(model);
@@ -76,12 +80,38 @@ class Stream extends Component<StreamProps, { all: boolean }> {
   }
 }
 
-class Block extends Component<{ block: OutputBlock; size: string; live: boolean; name: string; open: number }> {
-  override shouldComponentUpdate(next: { block: OutputBlock; size: string; live: boolean; name: string; open: number }): boolean {
-    return next.block !== this.props.block || next.size !== this.props.size || next.live !== this.props.live;
+interface BlockProps {
+  block: OutputBlock;
+  size: string;
+  live: boolean;
+  name: string;
+  open: number;
+}
+
+class Block extends Component<BlockProps> {
+  private drawn = 0;
+  private timer = 0;
+
+  /** A long text is drawn less often, because its last paragraph is read again as a whole. */
+  override shouldComponentUpdate(next: BlockProps): boolean {
+    if (next.block !== this.props.block || next.live !== this.props.live) return true;
+    if (next.size === this.props.size || this.timer) return false;
+    const length = next.block.kind === "text" ? next.block.text.length : 0;
+    const left = this.drawn + Math.min(MOST_PAUSE, length / CHARACTERS_PER_MS) - performance.now();
+    if (length < LONG || left <= 0) return true;
+    this.timer = window.setTimeout(() => {
+      this.timer = 0;
+      this.forceUpdate();
+    }, left);
+    return false;
   }
 
-  override render({ block, live, name, open }: { block: OutputBlock; size: string; live: boolean; name: string; open: number }) {
+  override componentWillUnmount(): void {
+    clearTimeout(this.timer);
+  }
+
+  override render({ block, live, name, open }: BlockProps) {
+    this.drawn = performance.now();
     if (block.kind === "value") {
       return (
         <div class="output-block">

@@ -111,7 +111,7 @@ function Facts({ model }: { model: RunModel }) {
     since && seconds(between(since, model.ended ? model.endedAt : undefined)),
     model.deployment && `deployed as @${model.deployment}`,
     model.inputCount > 0 && plural(model.inputCount, "input"),
-    `${count(model.updateCount)} updates`,
+    `${model.updateCount.toLocaleString("en")} updates`,
     gone > 0 && `${count(gone)} updates are no longer kept`,
     model.state === "cancelled" && model.reason,
   ].filter(Boolean);
