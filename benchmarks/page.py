@@ -40,6 +40,7 @@ BATCH_S = 0.02
 SECONDS = 10.0
 WARM_UP_S = 3.0
 LOADS = 5
+START_LIMIT_S = 20.0
 
 FRAMES = """() => {
     window.frames_ = 0;
@@ -147,8 +148,9 @@ async def serving(run: BusyRun) -> AsyncIterator[str]:
     )
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve())
-    while not server.started:
-        await asyncio.sleep(0.01)
+    async with asyncio.timeout(START_LIMIT_S):
+        while not server.started:  # noqa: ASYNC110  uvicorn has no event for it
+            await asyncio.sleep(0.01)
     yield f"http://127.0.0.1:{config.port}"
     server.should_exit = True
     await task
@@ -179,7 +181,13 @@ async def measure(seconds: float) -> list[Verdict]:
     elapsed = after[2] - before[2]
     return [
         Verdict(what="frames a second", value=(after[0] - before[0]) / elapsed, bound=50, at_least=True, unit="/s"),
-        Verdict(what="processor time of the page", value=(after[1] - before[1]) / elapsed, bound=1, at_least=False, unit="cores"),
+        Verdict(
+            what="processor time of the page",
+            value=(after[1] - before[1]) / elapsed,
+            bound=1,
+            at_least=False,
+            unit="cores",
+        ),
         Verdict(what="updates that are not drawn yet", value=behind, bound=UPDATES_PER_S / 2, at_least=False, unit=""),
         Verdict(what="heap of the page", value=heap, bound=100, at_least=False, unit="MB"),
         Verdict(what="load of the page, p50", value=median(loads), bound=300, at_least=False, unit="ms"),

@@ -25,6 +25,7 @@ FAILING = line(node("fails_1", "fail_running", "chat"))
 AXE = Path(__file__).parents[2] / "web/node_modules/axe-core/axe.min.js"
 VIEWS = ("runs", "deployments", "types", "types/agent_wave", "servers", "chat", "editor")
 MOST_BYTES = 100_000
+WIDE: Any = {"width": 1280, "height": 900}
 SERIOUS = ("serious", "critical")
 
 
@@ -66,7 +67,9 @@ async def test_a_dropped_pipeline_is_deployed_once_its_faults_are_mended(page: P
     await expect(form.locator("mark")).to_have_text('"agent_wafe"')
     await expect(form.get_by_role("button", name="Deploy")).to_be_disabled()
     await fault.click()
-    selected = "[...document.querySelectorAll('textarea')].map(one => one.value.slice(one.selectionStart, one.selectionEnd))"
+    selected = (
+        "[...document.querySelectorAll('textarea')].map(one => one.value.slice(one.selectionStart, one.selectionEnd))"
+    )
     assert await page.evaluate(selected) == ['"agent_wafe"']
     await form.get_by_label("Text of the pipeline").fill(text)
     await form.get_by_role("button", name="Deploy").click()
@@ -130,8 +133,16 @@ async def test_axe_finds_nothing_serious(chromium: Browser, site: Site, scheme: 
     approval = await site.start(line(node("careful_1", "careful", "chat")), input="everything")
     agent = await site.finish("@agent", input="What do I pack?", trace="full")
     failed = await site.finish({**FAILING, "name": "failing"}, input="x")
-    runs = [f"runs/{agent}", f"runs/{agent}?tab=agents", f"runs/{agent}?tab=timeline", f"runs/{approval}", f"runs/{failed}"]
-    context = await chromium.new_context(base_url=site.url, color_scheme=scheme, viewport={"width": 1280, "height": 900}, bypass_csp=True)
+    runs = [
+        f"runs/{agent}",
+        f"runs/{agent}?tab=agents",
+        f"runs/{agent}?tab=timeline",
+        f"runs/{approval}",
+        f"runs/{failed}",
+    ]
+    context = await chromium.new_context(
+        base_url=site.url, color_scheme=scheme, viewport={"width": 1280, "height": 900}, bypass_csp=True
+    )
     page = await context.new_page()
     found = {}
     for view in (*VIEWS, *runs):

@@ -3,9 +3,23 @@ import type { OutputUpdate } from "../app/types.ts";
 
 export const MOST_BLOCKS = 200;
 export const MOST_TEXT = 400_000;
+/** So many texts that are no pieces of a whole share a block, each as a paragraph. */
+export const TEXTS_OF_BLOCK = 100;
 
 export type OutputBlock =
-  | { kind: "text"; key: number; group: string; text: string; cut: number; done: boolean; finish: string; usage: Usage | undefined }
+  | {
+      kind: "text";
+      key: number;
+      /** The whole that its texts are pieces of; empty: they are not pieces. */
+      group: string;
+      items: number;
+      text: string;
+      /** Characters at its beginning that are no longer kept. */
+      cut: number;
+      done: boolean;
+      finish: string;
+      usage: Usage | undefined;
+    }
   | { kind: "value"; key: number; lane: string; value: unknown; outcome: string };
 
 export interface Usage {
@@ -53,11 +67,12 @@ export function appendOutput(stream: OutputStream, update: OutputUpdate): void {
 function appendText(stream: OutputStream, update: OutputUpdate, text: string, answer: Answer): void {
   const group = update.group ?? "";
   let block = stream.blocks.at(-1);
-  if (block?.kind !== "text" || block.group !== group || block.done) {
-    block = { kind: "text", key: stream.count, group, text: "", cut: 0, done: false, finish: "", usage: undefined };
+  if (block?.kind !== "text" || block.group !== group || block.done || (!group && block.items >= TEXTS_OF_BLOCK)) {
+    block = { kind: "text", key: stream.count, group, items: 0, text: "", cut: 0, done: false, finish: "", usage: undefined };
     add(stream, block);
   }
-  block.text += text;
+  block.text += group || !block.items ? text : `\n\n${text}`;
+  block.items++;
   if (block.text.length > MOST_TEXT * 1.25) {
     block.cut += block.text.length - MOST_TEXT;
     block.text = block.text.slice(-MOST_TEXT);
