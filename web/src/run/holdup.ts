@@ -1,4 +1,5 @@
 /** Which node holds up a run, and the evidence for it. Pure: it reads the model alone. */
+import { grouped } from "../app/grouped.ts";
 import { count, percent, plural, rate } from "../app/format.ts";
 import type { EdgeModel, NodeModel, RunModel } from "./run_model.ts";
 
@@ -46,8 +47,8 @@ function waitingOutside(model: RunModel): Holdup | undefined {
 
 /** A node whose inputs are full while its outputs are not. */
 function slowNode(model: RunModel): Holdup | undefined {
-  const inputs = Map.groupBy(lanes(model), (edge) => edge.shape.consumer);
-  const outputs = Map.groupBy(lanes(model), (edge) => edge.shape.producer);
+  const inputs = grouped(lanes(model), (edge) => edge.shape.consumer);
+  const outputs = grouped(lanes(model), (edge) => edge.shape.producer);
   let found: { node: NodeModel; full: EdgeModel[]; upstream: number } | undefined;
   for (const [id, edges] of inputs) {
     const node = model.nodes.get(id);
@@ -106,7 +107,7 @@ function helperCalls(model: RunModel, node: NodeModel): string[] {
 }
 
 function waiters(model: RunModel, id: string): string[] {
-  const inputs = Map.groupBy(lanes(model), (edge) => edge.shape.consumer);
+  const inputs = grouped(lanes(model), (edge) => edge.shape.consumer);
   const names = [...blockedUpstream(inputs, id)];
   if (!names.length) return [];
   const others = names.length > 3 ? ` and ${names.length - 3} more` : "";

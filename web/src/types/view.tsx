@@ -2,6 +2,7 @@
 import { useMemo } from "preact/hooks";
 import { api } from "../app/api.ts";
 import type { JsonSchema, NodeType, Port } from "../app/catalogue.ts";
+import { grouped } from "../app/grouped.ts";
 import { useResource } from "../app/resource.ts";
 import { href, route, setQuery } from "../app/router.ts";
 import { useShortcuts } from "../app/shortcuts.tsx";
@@ -15,7 +16,7 @@ export function NodeTypesView({ parts }: { parts: string[] }) {
   const found = useResource((abort) => api.nodeTypes(abort), []);
   const text = route.value.query.get("text") ?? "";
   const types = useMemo(() => filtered(found.value?.node_types ?? [], text), [found.value, text]);
-  const services = Object.entries(Object.groupBy(types, (one) => one.service || "other")).sort(([a], [b]) => a.localeCompare(b));
+  const services = [...grouped(types, (one) => one.service || "other")].sort(([a], [b]) => a.localeCompare(b));
   const wanted = parts[0];
   const current = found.value?.node_types.find((one) => one.provider === wanted || one.aliases?.includes(wanted ?? ""));
   useShortcuts([{ keys: "/", label: "Search the node types", run: () => document.getElementById("types-text")?.focus() }]);
@@ -42,7 +43,7 @@ export function NodeTypesView({ parts }: { parts: string[] }) {
               <section key={service}>
                 <h2>{service}</h2>
                 <ul>
-                  {list!.map((one) => (
+                  {list.map((one) => (
                     <li key={one.provider}>
                       <a href={href("types", one.provider)} aria-current={one === current ? "page" : undefined}>
                         <span class="mono">{one.provider}</span>
