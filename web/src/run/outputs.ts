@@ -2,6 +2,8 @@
 import type { OutputUpdate } from "../app/types.ts";
 
 export const MOST_BLOCKS = 200;
+/** Most characters of media that a stream keeps, as base64. */
+export const MOST_MEDIA = 64 * 1024 * 1024;
 export const MOST_TEXT = 400_000;
 /** So many texts that are no pieces of a whole share a block, each as a paragraph. */
 export const TEXTS_OF_BLOCK = 100;
@@ -20,7 +22,7 @@ export type OutputBlock =
       finish: string;
       usage: Usage | undefined;
     }
-  | { kind: "value"; key: number; lane: string; value: unknown; outcome: string };
+  | { kind: "value"; key: number; lane: string; value: unknown; outcome: string; size: number };
 
 export interface Usage {
   prompt_tokens?: number;
@@ -37,6 +39,8 @@ export interface OutputStream {
   /** Blocks that are no longer kept. */
   dropped: number;
   revision: number;
+  /** Characters of the media that it keeps. */
+  media: number;
   blocks: OutputBlock[];
 }
 
@@ -57,7 +61,7 @@ export function appendOutput(stream: OutputStream, update: OutputUpdate): void {
     appendText(stream, update, value.text ?? "", value);
   } else if (value !== undefined || update.outcome) {
     const lane = update.lane ?? "";
-    add(stream, { kind: "value", key: stream.count, lane, value: update.lane === "answers" && isAnswer(value) ? value.data : value, outcome: update.outcome ?? "" });
+    add(stream, { kind: "value", key: stream.count, lane, value: update.lane === "answers" && isAnswer(value) ? value.data : value, outcome: update.outcome ?? "", size: sizeOf(value) });
   } else if (update.last) {
     const open = stream.blocks.at(-1);
     if (open?.kind === "text") open.done = true;
@@ -84,11 +88,21 @@ function appendText(stream: OutputStream, update: OutputUpdate, text: string, an
 
 function add(stream: OutputStream, block: OutputBlock): void {
   stream.blocks.push(block);
-  if (stream.blocks.length > MOST_BLOCKS * 1.25) {
-    const gone = stream.blocks.length - MOST_BLOCKS;
-    stream.blocks.splice(0, gone);
-    stream.dropped += gone;
-  }
+  stream.media += mediaOf(block);
+  let gone = stream.blocks.length > MOST_BLOCKS * 1.25 ? stream.blocks.length - MOST_BLOCKS : 0;
+  let media = stream.media - stream.blocks.slice(0, gone).reduce((sum, one) => sum + mediaOf(one), 0);
+  while (media > MOST_MEDIA && gone < stream.blocks.length - 1) media -= mediaOf(stream.blocks[gone++]!);
+  if (!gone) return;
+  stream.blocks.splice(0, gone);
+  stream.dropped += gone;
+  stream.media = media;
+}
+
+const mediaOf = (block: OutputBlock): number => (block.kind === "value" ? block.size : 0);
+
+function sizeOf(value: unknown): number {
+  const content = (value as { content?: unknown } | null | undefined)?.content;
+  return typeof content === "string" ? content.length : 0;
 }
 
 function isAnswer(value: unknown): value is Answer {

@@ -33,6 +33,11 @@ const MOST_EVENTS = 500;
 const MOST_TRACES = 20;
 const MOST_STREAMS = 200;
 const MOST_SAMPLES = 600;
+/** Most characters of a log line, and of a result of a tool that is text. */
+const MOST_LINE = 20_000;
+const MOST_RESULT = 200_000;
+/** Most bytes of traced items that are kept with their values; of further ones the summary is kept. */
+const MOST_TRACED = 64 * 1024 * 1024;
 
 export interface NodeModel {
   id: string;
@@ -129,6 +134,7 @@ export class RunModel {
   readonly samples = new Ring<Sample>(MOST_SAMPLES);
   /** The errors of nodes in the order of their arrival. */
   readonly failures: { component: string; error: Fault }[] = [];
+  private tracedBytes = 0;
   private readonly calls = new Map<string, ToolEvent>();
 
   constructor(id: string) {
@@ -187,7 +193,7 @@ export class RunModel {
       case "approval":
         return void this.approvals.set(approvalKey(update), { ...this.approvals.get(approvalKey(update)), ...update });
       case "log":
-        return void this.log.push(update);
+        return void this.log.push({ ...update, message: update.message.slice(0, MOST_LINE) });
       case "trace":
         return this.foldTrace(update);
     }
@@ -356,7 +362,7 @@ export class RunModel {
     let stream = this.outputs.get(key);
     if (!stream) {
       if (this.outputs.size >= MOST_STREAMS) return;
-      stream = { key, component: update.component, port: update.port, count: 0, dropped: 0, revision: 0, blocks: [] };
+      stream = { key, component: update.component, port: update.port, count: 0, dropped: 0, revision: 0, media: 0, blocks: [] };
       this.outputs.set(key, stream);
     }
     appendOutput(stream, update);
@@ -392,7 +398,8 @@ export class RunModel {
     if (!call) return;
     call.revision++;
     if (update.event === "result") {
-      call.result = { content: update.content, isError: update.is_error ?? false, seconds: update.seconds ?? 0 };
+      const content = typeof update.content === "string" ? update.content.slice(0, MOST_RESULT) : update.content;
+      call.result = { content, isError: update.is_error ?? false, seconds: update.seconds ?? 0 };
     } else {
       call.progress = { message: update.message ?? "", fraction: update.fraction };
     }
@@ -401,7 +408,12 @@ export class RunModel {
   private foldTrace(update: TraceUpdate): void {
     const edge = this.edges.get(update.edge);
     if (!edge) return;
-    edge.traces.push(update);
+    const size = update.value === undefined ? 0 : (update.size ?? 0);
+    const fits = this.tracedBytes + size <= MOST_TRACED;
+    if (fits) this.tracedBytes += size;
+    for (const gone of edge.traces.push(fits ? update : { ...update, value: undefined })) {
+      if (gone.value !== undefined) this.tracedBytes -= gone.size ?? 0;
+    }
     edge.revision++;
   }
 }

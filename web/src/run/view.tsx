@@ -44,6 +44,17 @@ export function RunView({ id }: { id: string }) {
   useEffect(() => {
     document.title = `${model.name || id} · ${model.state} · Lanemesh`;
   }, [model.name, model.state]);
+  if (store.connection.value === "failed" && !model.lastSequence && !model.createdAt) {
+    return (
+      <div class="page">
+        <h1>This run cannot be shown</h1>
+        <ErrorLine error={{ message: store.error.value }} />
+        <p>
+          <a href={href("runs")}>All runs</a>
+        </p>
+      </div>
+    );
+  }
   const open = [...model.approvals.values()].filter((one) => one.state === "requested" && !model.ended);
   return (
     <div class="page run-page">
