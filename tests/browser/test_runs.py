@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import re
+from typing import Any
 
 import pytest
 from playwright.async_api import Browser, Page, expect
@@ -23,6 +25,8 @@ SLOW = pipeline(
     name="slow consumer",
 )
 CUTS = 100
+PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+"""A picture of one pixel."""
 
 
 async def test_a_run_is_watched_live(page: Page, site: Site) -> None:
@@ -151,6 +155,25 @@ async def test_markdown_of_a_model_never_becomes_html(page: Page, site: Site) ->
     assert [await one.get_attribute("href") for one in await output.locator(".markdown a").all()] == [
         "http://other.example/x.png"
     ]
+
+
+async def test_images_and_audio_are_shown(page: Page, site: Site) -> None:
+    image = {"mime_type": "image/png", "content": PNG}
+    audio = {"mime_type": "audio/wav", "content": base64.b64encode(b"RIFF" + bytes(40)).decode()}
+    media = pipeline({"id": "file", "provider": "file"}, *(_target(kind) for kind in ("image", "audio")))
+    inputs = [{"lane": "image", "value": image}, {"lane": "audio", "value": audio}]
+    run = await site.finish(media, inputs=inputs)
+    await page.goto(f"/#/runs/{run}")
+
+    picture = page.get_by_role("img", name="Image from image")
+    await expect(picture).to_be_visible()
+    assert await picture.evaluate("image => image.decode().then(() => image.naturalWidth)") == 1
+    await expect(page.locator("audio[controls]")).to_have_count(1)
+    await expect(page.get_by_role("link", name="Download")).to_have_count(2)
+
+
+def _target(kind: str) -> dict[str, Any]:
+    return {**node(kind, "response", lane=kind), "input": [{"lane": kind, "from": "file"}]}
 
 
 async def test_the_log_and_the_timeline_are_shown(page: Page, site: Site) -> None:

@@ -38,7 +38,7 @@ export function LogPanel({ model }: { model: RunModel }) {
         </label>
       </div>
       {(model.log.dropped > 0 || found.length > shown.length) && (
-        <p class="faint">The last {count(shown.length)} lines. Earlier ones are in `lanemesh show`.</p>
+        <p class="faint">The last {count(shown.length)} lines. Earlier ones are in <code>lanemesh show</code>.</p>
       )}
       <ol class="log" aria-label="Log">
         {shown.map((line) => (
