@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { findHoldup } from "../src/run/holdup.ts";
+import { findHoldup, waitsFor } from "../src/run/holdup.ts";
 import { MOST_BLOCKS, TEXTS_OF_BLOCK } from "../src/run/outputs.ts";
 import { RunModel } from "../src/run/run_model.ts";
 import type { Update } from "../src/app/types.ts";
@@ -88,6 +88,8 @@ test("the node behind the last full lane holds up the run", () => {
   const found = findHoldup(feed.model)!;
   assert.equal(found.node, "slow");
   assert.deepEqual(found.edges, ["b.out>slow.in"]);
+  assert.deepEqual(waitsFor(feed.model, feed.model.nodes.get("b")!), ["capacity of the lane to slow"]);
+  assert.deepEqual(waitsFor(feed.model, feed.model.nodes.get("slow")!), []);
   assert.match(found.evidence.join(" "), /lane out from b is full.*b, a wait for it/);
 });
 

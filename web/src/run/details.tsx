@@ -9,6 +9,7 @@ import { StateBadge } from "../widgets/state_badge.tsx";
 import { ValueView } from "../widgets/value.tsx";
 import type { Selection } from "./graph.tsx";
 import { edgeName } from "./graph_parts.tsx";
+import { waitsFor } from "./holdup.ts";
 import type { EdgeModel, NodeModel, RunModel } from "./run_model.ts";
 import { useTick } from "./run_store.ts";
 
@@ -47,6 +48,7 @@ function NodeDetails({ model, node, onSelect }: { model: RunModel; node: NodeMod
   const component = model.document?.components.find((one) => one.id === node.id);
   const edges = [...model.edges.values()];
   const total = node.busy + node.waiting + node.blocked;
+  const waits = waitsFor(model, node);
   const time = (value: number): string => `${seconds(value)}${total ? ` (${percent(value / total)})` : ""}`;
   return (
     <>
@@ -55,6 +57,7 @@ function NodeDetails({ model, node, onSelect }: { model: RunModel; node: NodeMod
         <Pair name="State">
           <StateBadge state={node.state} /> {node.detail && <span class="soft">{node.detail}</span>}
         </Pair>
+        {waits.length > 0 && <Pair name="Waits for">{waits.join(", ")}</Pair>}
         <Pair name="Firings">
           {count(node.firings)}
           {node.retriedFirings > 0 && `, ${count(node.retriedFirings)} retries`}

@@ -114,6 +114,16 @@ function waiters(model: RunModel, id: string): string[] {
   return [`${names.slice(0, 3).join(", ")}${others} ${names.length === 1 ? "waits" : "wait"} for it.`];
 }
 
+/** What a node waits for, in words: capacity of its lanes, else items; empty if it works or has ended. */
+export function waitsFor(model: RunModel, node: NodeModel): string[] {
+  if (isOver(node) || model.state !== "running") return [];
+  const outputs = lanes(model).filter((edge) => edge.shape.producer === node.id && edge.fullness >= FULL);
+  if (outputs.length) return outputs.map((edge) => `capacity of the lane to ${edge.shape.consumer}`);
+  if ((node.timeline.recent(WINDOW)?.waiting ?? 0) < 0.5) return [];
+  const inputs = lanes(model).filter((edge) => edge.shape.consumer === node.id && !edge.drained && !edge.buffered);
+  return inputs.map((edge) => `items from ${edge.shape.producer}`);
+}
+
 /** The producers that wait for a node, directly or through others that wait. */
 function blockedUpstream(inputs: Map<string, EdgeModel[]>, id: string): Set<string> {
   const found = new Set<string>();

@@ -63,10 +63,12 @@ export function RunView({ id }: { id: string }) {
           <p class="crumbs">
             <a href={href("runs")}>Runs</a> <span aria-hidden="true">/</span> <span class="mono">{id}</span>
           </p>
-          <h1>{model.name || model.deployment || "Run"}</h1>
+          <div class="row">
+            <h1>{model.name || model.deployment || "Run"}</h1>
+            <StateBadge state={model.state} />
+            <Connection store={store} />
+          </div>
         </div>
-        <StateBadge state={model.state} />
-        <Connection store={store} />
         <div class="end">
           {!model.ended && (
             <button class="button danger" onClick={() => void cancel()}>
