@@ -112,3 +112,12 @@ test("helpers, which report no states, end with the run", () => {
   feed.add({ update: "job", run_id: "run-1", state: "completed" });
   assert.equal(feed.model.nodes.get("llm")!.state, "completed");
 });
+
+test("the record of an ended run is not its last update", () => {
+  const feed = new Feed();
+  feed.model.describe({ run_id: "run-1", state: "completed" });
+  feed.add({ update: "output", component: "out", port: "text", lane: "text", value: "a" });
+  assert.equal(feed.model.complete, false);
+  feed.add({ update: "job", run_id: "run-1", state: "completed" });
+  assert.equal(feed.model.complete, true);
+});

@@ -119,6 +119,8 @@ export class RunModel {
   endedAt: string | undefined;
   inputCount = 0;
   inputs: NonNullable<JobUpdate["inputs"]> = [];
+  /** The last update is there. The record may say earlier that the run has ended. */
+  complete = false;
   lastSequence = 0;
   lastTime = "";
   updateCount = 0;
@@ -252,7 +254,10 @@ export class RunModel {
     if (update.inputs) this.inputs = update.inputs;
     if (update.state === "starting") this.createdAt ??= update.time;
     if (update.state === "running") this.startedAt = update.time;
-    if (this.ended) this.endedAt = update.time;
+    if (this.ended) {
+      this.endedAt = update.time;
+      this.complete = true;
+    }
     for (const placement of update.placements ?? []) this.place(placement);
     for (const shape of update.edges ?? []) this.addEdge(shape);
     if (this.ended || update.state === "running") this.settleNodes();

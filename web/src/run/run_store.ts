@@ -52,7 +52,7 @@ export class RunStore {
       }
     }
     this.model.clock.touch();
-    return this.model.ended;
+    return this.model.complete;
   }
 
   private report(state: Connection, error?: ApiError): void {
