@@ -188,7 +188,7 @@ async def measure(seconds: float) -> list[Verdict]:
             at_least=False,
             unit="cores",
         ),
-        Verdict(what="updates that are not drawn yet", value=behind, bound=UPDATES_PER_S / 2, at_least=False, unit=""),
+        Verdict(what="the page is behind the run by", value=behind / UPDATES_PER_S, bound=2, at_least=False, unit="s"),
         Verdict(what="heap of the page", value=heap, bound=100, at_least=False, unit="MB"),
         Verdict(what="load of the page, p50", value=median(loads), bound=300, at_least=False, unit="ms"),
     ]

@@ -82,7 +82,7 @@ export function RunView({ id }: { id: string }) {
           </button>
         </div>
       </header>
-      <Facts model={model} />
+      <Facts model={model} state={model.complete ? "complete" : model.state} />
       <ErrorLine error={store.error.value ? { message: store.error.value } : undefined} />
       <Failure model={model} onSelect={select} />
       {open.map((approval) => (
@@ -109,14 +109,14 @@ function useHoldup(model: RunModel): Holdup | undefined {
   return useMemo(() => findHoldup(model), [turn, model.state, model.approvals.size]);
 }
 
-function Facts({ model }: { model: RunModel }) {
-  useTick(model);
+/** Drawn once a second, and when the state changes: the numbers can then be read. */
+function Facts({ model }: { model: RunModel; state: string }) {
   const [, setNow] = useState(0);
   useEffect(() => {
-    if (model.ended) return;
+    if (model.complete) return;
     const timer = setInterval(() => setNow(Date.now()), 1000);
     return () => clearInterval(timer);
-  }, [model.ended]);
+  }, [model.complete]);
   const since = model.startedAt ?? model.createdAt;
   const gone = model.gaps.reduce((sum, gap) => sum + gap.to - gap.from + 1, 0);
   const facts = [

@@ -28,7 +28,7 @@ export function Tabs({ tabs, current, label, onSelect }: { tabs: readonly Tab[];
           onClick={() => onSelect(one.name)}
         >
           {one.title}
-          {one.count !== undefined && one.count > 0 && <span class="tab-count number">{one.count}</span>}
+          {one.count !== undefined && one.count > 0 && <span class="tab-count number">{one.count > 999 ? "999+" : one.count}</span>}
         </button>
       ))}
     </div>
