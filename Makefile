@@ -194,9 +194,11 @@ $(HAS_DEV): $(HAS_PYTHON) $(PINS)
 	$(COMPILE)
 	@touch $@
 
-$(HAS_TRANSFORMERS): $(HAS_PYTHON) $(PINS)
+$(HAS_TRANSFORMERS): $(HAS_LLM) $(PINS)
 	$(SAY) "Installing torch and transformers (some 300 MB for the CPU; a few minutes, once)"
 	$(call INSTALL,--editable '.[transformers]')
+	$(SAY) "Preparing a model for them (half a minute, once)"
+	@$(RUN) -c "from lanemesh_services.llm.nodes import transformers_source; transformers_source('smollm2')"
 	@touch $@
 
 $(HAS_PAGE): web/package.json web/package-lock.json

@@ -5,7 +5,7 @@ shows several. With `--conformance` a table of ids, tests and results ends the r
 test fails it. A mark with an id that the page does not have is an error with or without the option.
 
 The tests may be run by several processes: a test carries its ids in its reports. They may be run by several calls of pytest, too:
-one with `--save-outcomes FOLDER` counts and leaves the table to the next, which has `--load-outcomes FOLDER`.
+one with `--save-outcomes FOLDER` counts and leaves the table to a later one, which has `--load-outcomes FOLDER`, once for each.
 """
 
 import json
@@ -91,12 +91,12 @@ def table(behaviours: Mapping[str, Behaviour]) -> Iterator[str]:
 
 
 class ConformanceTable:
-    """Collects the marks and results of a pytest run, and of one before it whose outcomes were saved."""
+    """Collects the marks and results of a pytest run, and of those before it whose outcomes were saved."""
 
     def __init__(self, behaviours: dict[str, Behaviour], config: pytest.Config) -> None:
         self._behaviours = behaviours
         self._config = config
-        if folder := config.getoption("load_outcomes"):
+        for folder in config.getoption("load_outcomes"):
             self._load(Path(folder) / SAVED)
 
     @property
@@ -153,7 +153,9 @@ class ConformanceTable:
     def _load(self, file: Path) -> None:
         for behaviour_id, (passed, skipped, failed) in json.loads(file.read_text(encoding="utf-8")).items():
             behaviour = self._behaviours[behaviour_id]
-            behaviour.passed, behaviour.skipped, behaviour.failed = passed, skipped, failed
+            behaviour.passed += passed
+            behaviour.skipped += skipped
+            behaviour.failed += failed
 
 
 def _shown_by(item: pytest.Item) -> list[str]:

@@ -21,7 +21,7 @@ if (
 ):  # as in what a script starts with `&`; some tests interrupt themselves
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-pytest_plugins = ["conformance_table", "failure_tail", "timing_files"]
+pytest_plugins = ["conformance_table", "failure_tail", "files_with_mark"]
 
 
 def pytest_collection_finish() -> None:

@@ -3,8 +3,8 @@
 With `--failure-tail`, after everything else that pytest prints come the ends of the first failures, within `LINES` lines in all. Of
 a test that ran out of time they are what the tasks of its event loop were waiting for.
 
-A call of pytest with `--save-outcomes FOLDER` also keeps its failures for the next, which has `--load-outcomes FOLDER`, and whose
-last lines are of both.
+A call of pytest with `--save-outcomes FOLDER` also keeps its failures for a later one, which has `--load-outcomes FOLDER`, once for
+each such call, and whose last lines are of all.
 """
 
 import asyncio
@@ -34,9 +34,9 @@ class FailureTail:
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self._failures: list[tuple[str, str]] = []
-        if folder := config.getoption("load_outcomes"):
+        for folder in config.getoption("load_outcomes"):
             saved = (Path(folder) / SAVED).read_text(encoding="utf-8")
-            self._failures = [(name, told) for name, told in json.loads(saved)]
+            self._failures += [(name, told) for name, told in json.loads(saved)]
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
@@ -95,7 +95,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--failure-tail", action="store_true", help="end a failing run with the ends of its first failures"
     )
     parser.addoption("--save-outcomes", metavar="FOLDER", help="keep the outcomes for another call of pytest")
-    parser.addoption("--load-outcomes", metavar="FOLDER", help="begin with the outcomes of another call of pytest")
+    parser.addoption(
+        "--load-outcomes",
+        metavar="FOLDER",
+        action="append",
+        default=[],
+        help="begin with the outcomes of another call of pytest; may be repeated",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:

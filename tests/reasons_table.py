@@ -64,10 +64,19 @@ def used(package: Path) -> Iterator[tuple[str, str]]:
 
 
 def texts(package: Path) -> set[str]:
-    """Every text that stands in the code of a package, but for its `reasons.py`."""
+    """Every text that stands in the code of a package, but for its `reasons.py`, and the text of each `Reason.NAME`."""
     trees = [tree for file, tree in _modules(package) if file.name != "reasons.py"]
-    constants = (node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Constant))
-    return {node.value for node in constants if isinstance(node.value, str)}
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    constants = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    return constants | {_text_of(node.attr) for node in nodes if isinstance(node, ast.Attribute) and _is_reason(node)}
+
+
+def _is_reason(node: ast.Attribute) -> bool:
+    return isinstance(node.value, ast.Name) and node.value.id == "Reason"
+
+
+def _text_of(name: str) -> str:
+    return name.lower().replace("_", "-")
 
 
 def _modules(package: Path) -> Iterator[tuple[Path, ast.Module]]:

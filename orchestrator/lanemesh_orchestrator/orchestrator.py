@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("lanemesh.orchestrator")
 
+Beside = Callable[[str], AbstractAsyncContextManager[object]]
+"""Serves something while an orchestrator does. It gets the address of the orchestrator."""
+
 
 class Orchestrator:
     """Validates, places and supervises runs."""
@@ -51,6 +55,7 @@ class Orchestrator:
         deployment_store: DeploymentStore | None = None,
         store: StoreOptions | None = None,
         variables: Mapping[str, str] | None = None,
+        plain_variables: Collection[str] = (),
         placement: PlacementPolicy = least_loaded,
         run_memory: int = DEFAULT_BUDGET,
     ) -> None:
@@ -64,7 +69,9 @@ class Orchestrator:
                 "dns:///name:port" for the servers at all addresses of a name.
             deployment_store: stores deployed pipelines, which `listen` restores; None: the `store` does.
             store: where runs and deployed pipelines are stored; None: they are not stored.
-            variables: variables that `${NAME}` in documents of clients may read, besides those that clients send.
+            variables: variables that `${NAME}` in documents of clients may read, besides those that clients send. They are secret:
+                such a document may use them only in settings that are marked as secret.
+            plain_variables: the names of those that clients may see, so that any setting may use them.
             placement: selects the node server of each component.
             run_memory: most bytes of runs and their updates that are kept in memory, at least 1 MiB. Ended runs lose theirs first,
                 then active ones lose their oldest updates, except those that the owner of a run has not read.
@@ -96,6 +103,7 @@ class Orchestrator:
             memory=run_memory,
         )
         self.runs.variables = dict(variables or {})
+        self.runs.plain_variables = frozenset(plain_variables)
         self.runs.named = lambda spec: self.deployments.graph(spec)
         self._embedded = embedded
         self._deployment_store = deployment_store
@@ -311,10 +319,15 @@ async def serve(
     servers: Sequence[str] = (),
     store: StoreOptions | None = None,
     variables: Mapping[str, str] | None = None,
+    plain_variables: Collection[str] = (),
     run_memory: int = DEFAULT_BUDGET,
+    beside: Beside | None = None,
     stop: asyncio.Event | None = None,
 ) -> int:
     """Runs an orchestrator until SIGTERM, SIGINT or `stop`. A second signal ends the process at once. Returns the exit code.
+
+    `beside` serves something else meanwhile, such as the web gateway: it gets the address at which this process reaches the
+    orchestrator, is entered when the orchestrator listens, and left when its runs have ended.
 
     Raises:
         LanemeshError: the port is in use, the address is not loopback and `insecure` is not set, or one of `servers` is no
@@ -330,16 +343,32 @@ async def serve(
         servers=servers,
         store=store,
         variables=variables,
+        plain_variables=plain_variables,
         run_memory=run_memory,
     )
     await orchestrator.listen(host, port, advertise=advertise, insecure=insecure)
     gc.collect()
     gc.freeze()  # as a node server does
     stop = stop or asyncio.Event()
+    async with AsyncExitStack() as served:
+        if beside is not None:
+            await served.enter_async_context(beside(_dialled(orchestrator)))
+        await _until(stop, orchestrator)
+    return 0
+
+
+async def _until(stop: asyncio.Event, orchestrator: Orchestrator) -> None:
     with StopSignals(stop.set):
         logger.info("listening, reached at %s", orchestrator.address)
         if orchestrator.stored_in:
             logger.info("runs are stored in %s", orchestrator.stored_in)
         await stop.wait()
         await orchestrator.close()
-    return 0
+
+
+def _dialled(orchestrator: Orchestrator) -> str:
+    """The address at which this process reaches its orchestrator: not the advertised one, which may be that of a proxy."""
+    assert orchestrator.grpc is not None, "it listens"
+    host, _, port = orchestrator.grpc.address.rpartition(":")
+    own = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)
+    return f"{own}:{port}"

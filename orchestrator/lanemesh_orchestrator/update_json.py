@@ -9,7 +9,7 @@ Every object has `sequence` (from 1, without gaps), `time` (RFC 3339, UTC) and `
 | `edge` | `edge`, `sent`, `consumed`, `buffered`, `drained`, `limit_items`, `growths`, `detail` |
 | `output` | `component`, `port`, `lane`, `value`; of a piece of a whole `group`, `index`, `last`, and `outcome` if it ended badly; `metadata`, `created_at` |
 | `progress` | `component`, `done`, `total`, `message` |
-| `tool` | `component`, `wave`, `event`: thought (`text`), call (`call_id`, `tool`, `arguments`), result (`call_id`, `tool`, `content`, `is_error`, `seconds`) or progress (`call_id`, `message`, `fraction`) |
+| `tool` | `component`, `wave`, `event`: thought (`text`), call (`call_id`, `tool`, `arguments`), result (`call_id`, `tool`, `content`, `is_error`, `seconds`, `usage`) or progress (`call_id`, `message`, `fraction`, `usage`) |
 | `helper` | `component`, `calls`, `active_calls`, `failed_calls`, `prompt_tokens`, `completion_tokens`, `cost` |
 | `log` | `component`, `level`: debug, info, warning or error; `message` |
 | `trace` | `edge`, `number`, `lane`, `size`; of a piece of a whole `group`, `index`, `last`; `summary`, `value`, by the level; `left_out` |
@@ -33,7 +33,7 @@ from lanemesh.codec import encode, make_item
 from lanemesh.faults import Fault
 from lanemesh.items import LaneType
 from lanemesh.times import seconds_of
-from lanemesh.v1 import fault_pb2, lane_pb2, update_pb2
+from lanemesh.v1 import control_pb2, fault_pb2, lane_pb2, update_pb2
 
 Flat = dict[str, Any]
 
@@ -223,13 +223,19 @@ def _answer(answer: lane_pb2.Answer) -> Flat:
     if answer.data_json:
         flat["data"] = json.loads(answer.data_json)
     flat |= _present(finish_reason=answer.finish_reason)
-    if answer.HasField("usage"):
-        flat["usage"] = {
-            "prompt_tokens": answer.usage.prompt_tokens,
-            "completion_tokens": answer.usage.completion_tokens,
-            **_present(cost=answer.usage.cost if answer.usage.HasField("cost") else None),
-        }
-    return flat
+    return flat | _present(usage=_usage(answer))
+
+
+def _usage(of: lane_pb2.Answer | control_pb2.ToolProgress | control_pb2.ToolResult) -> Flat | None:
+    """What something has used; None if it does not count it."""
+    if not of.HasField("usage"):
+        return None
+    usage = of.usage
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        **_present(cost=usage.cost if usage.HasField("cost") else None, tool_calls=usage.tool_calls or None),
+    }
 
 
 def _document(document: lane_pb2.Document) -> Flat:
@@ -310,10 +316,11 @@ def _tool(tool: update_pb2.ToolUpdate) -> Flat:
     elif event == "result":
         result = tool.result
         flat |= {"call_id": result.call_id, "tool": result.name, "content": loads_or_text(result.content_json)}
-        flat |= {"is_error": result.is_error, "seconds": seconds_of(result.duration)}
+        flat |= {"is_error": result.is_error, "seconds": seconds_of(result.duration), **_present(usage=_usage(result))}
     elif event == "progress":
         fraction = tool.progress.fraction if tool.progress.HasField("fraction") else None
         flat |= {"call_id": tool.progress.call_id, **_present(message=tool.progress.message, fraction=fraction)}
+        flat |= _present(usage=_usage(tool.progress))
     return flat
 
 
@@ -339,6 +346,7 @@ def approval_json(approval: update_pb2.ApprovalUpdate) -> Flat:
     }
     if approval.arguments_json:
         flat["arguments"] = loads_or_text(approval.arguments_json)
+        flat |= _present(omitted_characters=approval.omitted_characters or None)
     if approval.HasField("deadline"):
         flat["deadline"] = time_json(approval.deadline.ToDatetime(UTC))
     return flat

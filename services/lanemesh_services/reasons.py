@@ -126,6 +126,10 @@ class Reason(StrEnum):
     """A file of an agent cannot be imported, or has no agent."""
     FRAMEWORK_MISSING = "framework-missing"
     """The package of an agent framework is not installed."""
+    SCHEMA_NOT_FOLLOWED = "schema-not-followed"
+    """The structured answer of an agent breaks the schema of its question, also after one repair."""
+    UNMATCHED_APPROVAL = "unmatched-approval"
+    """The settings of an agent require an approval for a tool that none of its helpers has."""
 
     # Memories
 

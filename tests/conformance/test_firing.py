@@ -384,6 +384,7 @@ _yes, _no = classmethod(lambda cls: True), classmethod(lambda cls: False)
         ({"process": lambda self, context: None, "sync_mode": "sometimes"}, 'sync_mode is "sometimes"'),
         ({"process": _process, "isolation": "jail"}, 'isolation is "jail"'),
         ({"run": _run, "isolation": "process"}, 'isolation is "process", but it implements run'),
+        ({"offers": ("tool",), "isolation": "process"}, 'isolation is "process", but calls of helpers'),
         ({"run": _run, "restartable": True}, "it is restartable, but it implements run"),
         ({"run": _run, "sync_mode": "zip_all"}, 'sync_mode is "zip_all", but it implements run'),
         (

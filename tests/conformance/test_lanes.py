@@ -160,7 +160,7 @@ async def test_large_items_that_are_not_taken_are_held_only_up_to_the_limit(
         await leave(run)
 
 
-@pytest.mark.timing
+@pytest.mark.apart
 @pytest.mark.conformance("LANE-04")
 async def test_a_million_small_items_behind_a_stalled_consumer_grow_neither_process(lanes: Rig) -> None:
     async with lanes.run(Wire(limit_items=1_000_000)) as run:

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from rigs.mcp_mesh import ADDITIONS, content, job, mcp_over_http, mesh
 from rigs.mcp_suite import judge, npm
@@ -17,6 +18,7 @@ from rigs.mcp_suite import judge, npm
 pytestmark = [
     pytest.mark.skipif(npm() is None, reason="the suite is an npm package, and there is no npm here"),
     pytest.mark.timeout(300),
+    pytest.mark.asyncio(loop_scope="module"),
 ]
 
 PIPELINES = {
@@ -53,7 +55,7 @@ PIPELINES = {
 }
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def url() -> AsyncIterator[str]:
     """`lanemesh mcp` before a mesh with these pipelines."""
     async with mesh(**PIPELINES) as address, mcp_over_http(address, f"--with={ADDITIONS}") as found:

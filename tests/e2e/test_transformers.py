@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +37,8 @@ def ask(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
     )
 
 
-@pytest.mark.parametrize("spread", [(), ("--spread",)], ids=["embedded", "spread"])
-def test_the_chat_streams(spread: Sequence[str]) -> None:
-    done = ask("--json", *spread)
+def test_the_chat_streams_from_another_process() -> None:
+    done = ask("--json", "--spread")
 
     assert done.returncode == 0, done.stderr
     updates: list[dict[str, Any]] = [json.loads(line) for line in done.stdout.splitlines()]
@@ -54,7 +52,7 @@ def test_the_chat_streams(spread: Sequence[str]) -> None:
     assert updates[-1]["state"] == "completed"
 
 
-def test_the_answer_and_its_timing_are_printed() -> None:
+def test_the_answer_of_this_process_and_its_timing_are_printed() -> None:
     done = ask("--set", "llm_1.temperature=0")
 
     assert done.returncode == 0, done.stderr

@@ -58,6 +58,20 @@ async def test_a_failed_call_is_a_result_for_the_model(mesh: Mesh, provider: str
     assert "".join(answer.text for answer in answers) == ANSWER
 
 
+@pytest.mark.parametrize("provider", guest_params())
+async def test_what_a_sub_agent_uses_is_used_by_its_caller(mesh: Mesh, provider: str) -> None:
+    work = {"text": "word " * 500, "tool_calls": [{"name": "weather", "arguments": {"city": "Oslo"}}]}
+    script = [call("worker", task="look it up"), ANSWER]
+    pipeline = document(agent("a", script, provider=provider, **GUESTS[provider]))
+    worker = agent("worker", [work, "Rain."], provider="agent_wave")
+    worker[0] = {**worker[0], "input": [], "control": [{"classType": "tool", "from": "a"}]}
+    pipeline["components"] += worker
+    _, answers = await told(mesh, pipeline)
+    assert answers[-1].usage is not None
+    assert answers[-1].usage.completion_tokens > 500
+    assert answers[-1].usage.tool_calls == 2
+
+
 @pytest.mark.conformance("CTRL-10")
 @pytest.mark.parametrize("provider", guest_params())
 async def test_cancel_during_a_call_stops_the_tool(mesh: Mesh, provider: str, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from lanemesh_orchestrator.gateway.options import GatewayOptions
 from lanemesh_orchestrator.gateway.server import gateway_server
 from lanemesh_orchestrator.http_server.server import HttpServer
 
-from endings import end
+from endings import lasting
 
 SECONDS = 30.0
 """How long a client waits for a part of a response."""
@@ -86,16 +86,8 @@ def document() -> dict[str, Any]:
 async def gateway_at(mesh: RunHost, options: GatewayOptions | None = None, port: int = 0) -> AsyncIterator[HttpServer]:
     """A gateway of a mesh in this process."""
     server = gateway_server(mesh, "127.0.0.1", port, options)
-    serving = asyncio.create_task(server.run(), name="gateway")
-    try:
+    async with lasting("the gateway", server):
         yield server
-    finally:
-        server.close()
-        await end("the gateway", _ended(serving))
-
-
-async def _ended(serving: asyncio.Task[None]) -> None:
-    await serving
 
 
 async def events(response: httpx.Response) -> AsyncIterator[Event]:

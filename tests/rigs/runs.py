@@ -11,7 +11,8 @@ from typing import Any
 
 from lanemesh.client.results import RunResult
 from lanemesh.client.runs import Run, wire_updates
-from lanemesh.client.updates import OutputUpdate, RunState, from_wire
+from lanemesh.client.update_conversion import from_wire
+from lanemesh.client.updates import OutputUpdate, RunState
 from lanemesh.codec import decode, lane_type_of
 from lanemesh.faults import Fault
 from lanemesh.features import FEATURES

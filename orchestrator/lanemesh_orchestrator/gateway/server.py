@@ -32,9 +32,11 @@ def gateway_server(
         LanemeshError: the address is in use or invalid, or not loopback while there is neither a token nor `insecure`.
     """
     options = options or GatewayOptions()
+    app = create_app(mesh, options)
     return HttpServer(
-        create_app(mesh, options),
+        app,
         *(host, port),
+        on_close=app.state.gateway.end_streams,
         token=options.token,
         insecure=insecure,
         max_requests=CONNECTIONS_PER_REQUEST * options.max_requests,

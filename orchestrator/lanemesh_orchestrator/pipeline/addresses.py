@@ -1,8 +1,8 @@
-"""Addresses in configs to which a component sends its secrets."""
+"""Where the operator's variables may stand in configs of clients: which addresses get them, and which settings are secret."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from lanemesh.server.file_roots import REMOTE_URL
@@ -30,6 +30,22 @@ def chosen_address(
         if chosen and _is_address(rule) and f"/{escape(key)}" not in of_operator:
             return key
     return None
+
+
+def exposed(
+    of_operator: Mapping[str, str], known: Mapping[str, Any], secret: Collection[str]
+) -> Iterator[tuple[str, str]]:
+    """The secret variables of the operator in settings that are neither secret nor an address: pointers, and names.
+
+    Args:
+        of_operator: JSON pointers into the config to strings that hold such a variable, each with its name.
+        known: the schema of each key.
+        secret: JSON pointers to the values that the schema marks as secret.
+    """
+    addresses = [f"/{escape(key)}" for key, rule in known.items() if _is_address(rule)]
+    for pointer, name in of_operator.items():
+        if not any(pointer == allowed or pointer.startswith(f"{allowed}/") for allowed in (*secret, *addresses)):
+            yield pointer, name
 
 
 def _is_address(rule: Any) -> bool:

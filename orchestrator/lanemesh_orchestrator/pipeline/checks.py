@@ -155,6 +155,14 @@ def misfits(node: Node) -> Iterator[PipelineFault]:
     entry, manifest, pointer = node.component.entry, node.manifest, node.component.pointer
     if manifest is None:
         return
+    if node.helper and entry.isolation == "process":
+        message = f"{node.label} is a helper: its calls are made in its node server, not in a process of its own."
+        hint = (
+            "Remove it. To keep the crash of a tool apart, put its work into a pipeline of its own, as a node with this "
+            "isolation, and offer that by tool_pipeline; or offer an MCP server by tool_mcp."
+        )
+        yield PipelineFault(f"{pointer}/isolation", "bad-value", message, hint)
+        return
     if not manifest.is_streaming_input:
         if entry.join_on is not None and node.sync_mode != node_pb2.SYNC_MODE_JOIN:
             message = f"{node.label} does not join, so `join_on` has no effect."

@@ -19,7 +19,7 @@ from lanemesh_orchestrator.pipeline.entries import EDITOR_CONFIG_KEYS
 from lanemesh_orchestrator.pipeline.faults import MAX_FAULTS, PipelineFault, escape, listed, nearest, quoted
 from lanemesh_orchestrator.pipeline.json_schema import problems
 from lanemesh_orchestrator.pipeline.secrets import from_variables, marked
-from lanemesh_orchestrator.pipeline.variables import Insertions, is_of_operator, missing
+from lanemesh_orchestrator.pipeline.variables import Insertions, is_of_operator, is_plain, missing, not_secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +54,9 @@ class _Config:
     from_variables: dict[tuple[str, str], None] = field(default_factory=dict)
     """JSON pointers into the config, each with a text that a variable has put in there; each pair once."""
     of_operator: dict[str, str] = field(default_factory=dict)
-    """The variables with the operator's value in a client's document: JSON pointers into the config, each with the name."""
+    """The secret variables of the operator in a client's document: JSON pointers into the config, each with the name."""
     whole: set[str] = field(default_factory=set)
-    """JSON pointers to strings that are one such variable and nothing else."""
+    """JSON pointers to strings that are one variable of the operator and nothing else."""
     faults: list[PipelineFault] = field(default_factory=list)
     own: dict[int, dict[str, JsonValue]] = field(default_factory=dict)
     """Objects that were copied so that settings can change them, by their `id`."""
@@ -128,12 +128,10 @@ def resolve_config(
     for path, value in settings.items():
         _set(config, path, value)
     _drop_replaced(config)
-    _check_addresses(config)
+    secret = marked(manifest.config_schema_json, config.schema, config.values)
+    _check_operator_variables(config, manifest, secret)
     _check(config, manifest)
-    secrets = [
-        *marked(manifest.config_schema_json, config.schema, config.values),
-        *from_variables(config.values, config.from_variables),
-    ]
+    secrets = [*secret, *from_variables(config.values, config.from_variables)]
     return ResolvedConfig(config.values, tuple(dict.fromkeys(secrets)), tuple(config.faults))
 
 
@@ -245,11 +243,13 @@ def _substitute(
             config.fault(origin, "bad-variable", message, f"Set {name} to UTF-8 text.")
             return match.group()
         config.insertions.add(value, origin)
+        if is_of_operator(name, environment) and match.group() == match.string:
+            config.whole.add(pointer)
+        if is_plain(name, environment):
+            return value
         config.from_variables[pointer, value] = None
         if is_of_operator(name, environment):
             config.of_operator[pointer] = name
-            if match.group() == match.string:
-                config.whole.add(pointer)
         return value
 
     return VARIABLE_PATTERN.sub(replacement, value)
@@ -301,24 +301,32 @@ def _drop_replaced(config: _Config) -> None:
     config.whole = set(filter(stays, config.whole))
 
 
-def _check_addresses(config: _Config) -> None:
-    """A client's document must not send the operator's variables to an address that it chooses."""
+def _check_operator_variables(config: _Config, manifest: node_pb2.Manifest, secret: Sequence[str]) -> None:
+    """A client's document must neither show the operator's secret variables, nor send them to an address that it chooses. `secret`
+    are JSON pointers to the values that are marked as secret."""
     if not config.of_operator:
         return
-    from lanemesh_orchestrator.pipeline.addresses import chosen_address
+    from lanemesh_orchestrator.pipeline.addresses import chosen_address, exposed
 
-    key = chosen_address(config.values, config.known, config.whole)
-    if key is None:
+    for pointer, name in exposed(config.of_operator, config.known, secret):
+        _, key, *inner = pointer.split("/")
+        setting = key.replace("~1", "/").replace("~0", "~")
+        origin = config.origins[setting]
+        where = origin if origin in config.brought else "/".join((origin, *inner))
+        config.unsettled.add(setting)  # its problems would tell of the value
+        config.fault(where, "variable-not-secret", *not_secret(name, manifest.provider, setting))
+    address = chosen_address(config.values, config.known, config.whole)
+    if address is None:
         return
     name = next(iter(config.of_operator.values()))
     message = (
-        f"The component would send the operator's variable {name} to an address that the document chooses ({key})."
+        f"The component would send the operator's variable {name} to an address that the document chooses ({address})."
     )
     hint = (
-        f"Send {name} with the run, remove {key}, or have the operator allow a variable with the address as well, and write "
-        f"only that into {key}."
+        f"Send {name} with the run, remove {address}, or have the operator allow a variable with the address as well, and write "
+        f"only that into {address}."
     )
-    config.fault(config.origins.get(key, config.pointer), "operator-variable", message, hint)
+    config.fault(config.origins.get(address, config.pointer), "operator-variable", message, hint)
 
 
 def _ends(pointer: str) -> Iterator[int]:

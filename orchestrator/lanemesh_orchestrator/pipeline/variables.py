@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from lanemesh.client.variables import VARIABLE_NAME
 from lanemesh.faults import Code, Fault, LanemeshError
@@ -28,6 +28,8 @@ class ClientVariables(dict[str, str]):
 
     of_operator: frozenset[str] = frozenset()
     """The names of those whose value is the operator's."""
+    plain: frozenset[str] = frozenset()
+    """The names of those of the operator whose value clients may see. The others are secret."""
 
 
 class Insertions:
@@ -64,16 +66,33 @@ def check_sent(sent: Mapping[str, str]) -> None:
             )
 
 
-def client_variables(allowed: Mapping[str, str], sent: Mapping[str, str]) -> ClientVariables:
-    """The variables for a client's document. Those sent win."""
+def client_variables(
+    allowed: Mapping[str, str], sent: Mapping[str, str], plain: Collection[str] = ()
+) -> ClientVariables:
+    """The variables for a client's document. Those sent win. `plain` names the allowed ones that clients may see."""
     variables = ClientVariables({**allowed, **sent})
     variables.of_operator = frozenset(allowed.keys() - sent.keys())
+    variables.plain = variables.of_operator.intersection(plain)
     return variables
 
 
 def is_of_operator(name: str, environment: Mapping[str, str]) -> bool:
     """Whether a client's document gets the operator's value of a variable."""
     return isinstance(environment, ClientVariables) and name in environment.of_operator
+
+
+def is_plain(name: str, environment: Mapping[str, str]) -> bool:
+    """Whether a client's document gets the operator's value of a variable that clients may see."""
+    return isinstance(environment, ClientVariables) and name in environment.plain
+
+
+def not_secret(name: str, provider: str, setting: str) -> tuple[str, str]:
+    """The message and the hint for a secret variable of the operator in a setting that is no secret."""
+    return (
+        f"The operator's variable {name} is secret, but `{setting}` is not a secret setting of {provider}: clients could see it.",
+        f"Use {name} in settings that are secret, such as keys, send a value of your own with the run, or have the operator "
+        f"declare that clients may see it: `lanemesh serve --plain-variable {name}`.",
+    )
 
 
 def missing(name: str, environment: Mapping[str, str]) -> tuple[str, str]:
@@ -87,7 +106,8 @@ def missing(name: str, environment: Mapping[str, str]) -> tuple[str, str]:
     return (
         f"The variable {name} is not available: documents of clients do not read the orchestrator's environment.",
         f"Send it with the run (`lanemesh run` sends it if it is set where you call it; in Python `variables={{...}}`), "
-        f"or have the operator allow it: `lanemesh serve --variable {name}`. Available: {known}.",
+        f"or have the operator allow it: `lanemesh serve --variable {name}`, or `--plain-variable {name}` if clients may see it. "
+        f"Available: {known}.",
     )
 
 

@@ -388,17 +388,20 @@ class ActiveRun:
         self._some_finished.set()
         if not self._verdict.stopping.is_set():
             self._verdict.add(*answer.result())
-        self._withdraw_approvals(host)
+        self._end_waits(host)
         for instance in host.place.instances:
             self._router.node_ended(instance.component)
 
-    def _withdraw_approvals(self, host: HostHandle) -> None:
+    def _end_waits(self, host: HostHandle) -> None:
+        """Ends the approvals and the calls that the components of a host wait for."""
+        components = {instance.component for instance in host.place.instances}
         if self._approvals is not None:
-            self._approvals.withdraw({instance.component for instance in host.place.instances})
+            self._approvals.withdraw(components)
+        self._router.end_calls(components)
 
     def _on_lost(self, host: HostHandle, fault: Fault) -> None:
         """Handles the loss of a started server: places its components again, unless the run is ending."""
-        self._withdraw_approvals(host)
+        self._end_waits(host)
         self._some_finished.set()
         if self._verdict.stopping.is_set():
             self._verdict.add(fault)

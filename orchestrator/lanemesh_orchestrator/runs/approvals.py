@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 
 from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.rendering import shortened
 from lanemesh.times import seconds_of, stamp
 from lanemesh.v1 import node_pb2, run_pb2, update_pb2
 
@@ -15,6 +16,12 @@ MAX_PENDING = 1_000
 """Most approvals for which the components of a run wait at once. Further ones are refused."""
 MAX_DECIDED = 1_000
 """Number of decided approvals that are remembered for the error of a second decision."""
+MAX_ARGUMENTS = 4_000
+"""Most characters of the arguments that clients get, before the mark with the number of the others."""
+MAX_OMITTED = 2**53
+"""Largest number of characters that a node server may have left out."""
+MAX_DESCRIPTION = 1_000
+"""Most characters of the description that clients get, before such a mark."""
 MAX_REASON = 1_000
 """Most characters of the reason of a refusal."""
 
@@ -50,8 +57,8 @@ class RunApprovals:
         return [one.update for one in self._pending.values()]
 
     def take(self, update: update_pb2.Update) -> None:
-        """Takes in a request or a withdrawal of a component, and appends it to the log. Ignores other states, a second request of
-        one id, and the withdrawal of an approval that is not pending."""
+        """Takes in a request or a withdrawal of a component, without secrets, and appends it to the log. Ignores other states, a
+        second request of one id, and the withdrawal of an approval that is not pending."""
         approval = update.approval
         key = approval.component, approval.call_id
         if approval.state == update_pb2.APPROVAL_STATE_REQUESTED:
@@ -63,6 +70,10 @@ class RunApprovals:
     def _request(self, update: update_pb2.Update) -> None:
         approval = update.approval
         key, seconds = (approval.component, approval.call_id), seconds_of(approval.timeout)
+        omitted = min(approval.omitted_characters, MAX_OMITTED)
+        approval.omitted_characters = omitted + max(0, len(approval.arguments_json) - MAX_ARGUMENTS)
+        approval.arguments_json = shortened(approval.arguments_json, MAX_ARGUMENTS, omitted)
+        approval.description = shortened(approval.description, MAX_DESCRIPTION)
         approval.deadline.FromNanoseconds(time.time_ns() + int(seconds * 1e9))
         kept = update_pb2.ApprovalUpdate()
         kept.CopyFrom(approval)

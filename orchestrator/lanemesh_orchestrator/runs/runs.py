@@ -89,6 +89,8 @@ class Runs:
         """Returns the graph of a deployed pipeline for a spec that names a deployment."""
         self.variables: dict[str, str] = {}
         """Variables that documents of clients may read, by name."""
+        self.plain_variables: frozenset[str] = frozenset()
+        """The names of those that clients may see. Documents use the others only in secret settings."""
         self.journal: Journal | None = None
         """Stores the runs; None: they are not stored."""
         self.session_store: SessionStore | None = None
@@ -165,7 +167,7 @@ class Runs:
         sent = dict(spec.variables)
         check_sent(sent)
         own = {**os.environ, **sent}  # for runs of this process itself, such as those of an embedded mesh
-        environment = client_variables(self.variables, sent) if manifests is None else own
+        environment = client_variables(self.variables, sent, self.plain_variables) if manifests is None else own
         graph = validate(
             spec.pipeline_json, types, environment=environment, settings=settings, folder=folder, mesh=mesh
         )

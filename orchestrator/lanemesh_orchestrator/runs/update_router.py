@@ -17,6 +17,7 @@ from lanemesh.v1 import update_pb2
 
 from lanemesh_orchestrator.pipeline import Graph, ServerAddress
 from lanemesh_orchestrator.runs.host_handle import ENDED
+from lanemesh_orchestrator.runs.open_calls import OpenCalls
 from lanemesh_orchestrator.runs.update_log import UpdateLog
 from lanemesh_orchestrator.runs.verdict import Verdict
 
@@ -82,6 +83,7 @@ class UpdateRouter:
             self._offsets = CounterOffsets(graph.edges)
         self._is_traced = graph.trace != "none"
         self._controls = {shape.edge_id for shape in graph.shapes() if shape.class_type}
+        self._open_calls = OpenCalls()
         self._lines = LogLines(log.offer)
         self._traces: TapLines | None = None
 
@@ -106,7 +108,9 @@ class UpdateRouter:
                 self.on_approval(update)
             return
         self._append(update)
-        if kind == "node" and update.node.state in ENDED:
+        if kind == "tool":
+            self._open_calls.take(update.tool)
+        elif kind == "node" and update.node.state in ENDED:
             self._judge(update.node)
             self.node_ended(update.node.component)
 
@@ -153,9 +157,15 @@ class UpdateRouter:
 
     def node_ended(self, component: str) -> None:
         """Marks a component as ended, whether or not its end was reported."""
+        self.end_calls((component,))
         self.going.discard(component)
         if not self.going:
             self.all_ended.set()
+
+    def end_calls(self, components: Collection[str]) -> None:
+        """Appends results for the calls of components that have ended, or whose server is lost, without them."""
+        for update in self._open_calls.ended(components):
+            self._append(update)
 
     def placed_again(self, components: Collection[str]) -> None:
         """Adjusts the counters of components that count from 0 on their new servers."""
@@ -163,7 +173,10 @@ class UpdateRouter:
             self._offsets.placed_again(components)
 
     def close(self, job: update_pb2.JobUpdate) -> None:
-        """Appends the numbers of dropped log lines and traces, then the terminal update, and closes the log."""
+        """Appends results for calls without them, the numbers of dropped log lines and traces, then the terminal update, and
+        closes the log."""
+        for result in self._open_calls.ended():
+            self._append(result)
         for rest in [*self._lines.rests(), *(self._traces.rests() if self._traces is not None else ())]:
             self._log.append(rest)
         self.report_state(job)

@@ -9,10 +9,12 @@ from lanemesh.codec import (
     decode_answer,
     decode_call,
     decode_message,
+    decode_usage,
     dump_json,
     encode_answer,
     encode_call,
     encode_message,
+    encode_usage,
 )
 from lanemesh.v1 import control_pb2
 from lanemesh.values import Answer, ToolCall
@@ -50,6 +52,8 @@ class AgentEncoder:
             self._wave = max(1, event.wave)
         step = event.step if isinstance(event, AgentEvent) else event
         message = control_pb2.RunAgentResponse(wave=self._wave)
+        if isinstance(event, AgentEvent) and event.usage is not None:
+            message.usage.CopyFrom(encode_usage(event.usage))
         match step:
             case AgentThought():
                 message.thought = step.text
@@ -82,4 +86,5 @@ def decode_agent_event(message: control_pb2.RunAgentResponse) -> AgentEvent | No
             step = decode_answer(message.answer)
         case _:
             return None
-    return AgentEvent(step, max(1, message.wave))
+    usage = decode_usage(message.usage) if message.HasField("usage") else None
+    return AgentEvent(step, max(1, message.wave), usage)

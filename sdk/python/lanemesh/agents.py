@@ -58,6 +58,8 @@ class AgentEvent:
     """What happened. The last one is an `Answer` with a finish reason."""
     wave: int = 1
     """Round of the agent's loop, from 1."""
+    usage: Usage | None = None
+    """What the agent and the agents that it called have used so far; None if it does not count it."""
 
 
 @dataclass(frozen=True, slots=True)

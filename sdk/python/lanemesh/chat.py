@@ -66,6 +66,8 @@ class ToolResult:
     parts: tuple[ToolPart, ...] = ()
     """Images, audio, video and documents of the result, in order. The content describes each of them, for models that read text
     only."""
+    usage: Usage | None = None
+    """What the tool used, if it has models, such as an agent; None if it does not count it."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "parts", tuple(self.parts))
@@ -86,6 +88,8 @@ class ToolProgress:
     """How much is done, from 0 to 1; None if unknown."""
     call_id: str = ""
     """The call."""
+    usage: Usage | None = None
+    """What the tool has used so far, if it has models; None if it does not count it."""
 
 
 ToolEvent: TypeAlias = ToolProgress | ToolResult

@@ -118,6 +118,8 @@ def encode_result(result: ToolResult) -> control_pb2.ToolResult:
         set_seconds(message.duration, result.seconds)
     for part in result.parts:
         _encode_part(message.parts.add(), part)
+    if result.usage is not None:
+        message.usage.CopyFrom(encode_usage(result.usage))
     return message
 
 
@@ -125,7 +127,8 @@ def decode_result(result: control_pb2.ToolResult) -> ToolResult:
     """What a call gave. Raises ValueError or TypeError if one of its parts is invalid."""
     seconds = seconds_of(result.duration) if result.HasField("duration") else None
     parts = tuple(part for part in map(_decode_part, result.parts) if part is not None)
-    return ToolResult(result.content_json, result.call_id, result.name, result.is_error, seconds, parts)
+    usage = decode_usage(result.usage) if result.HasField("usage") else None
+    return ToolResult(result.content_json, result.call_id, result.name, result.is_error, seconds, parts, usage)
 
 
 def _encode_part(message: control_pb2.ToolPart, part: ToolPart) -> None:
@@ -158,13 +161,17 @@ def _decode_part(message: control_pb2.ToolPart) -> ToolPart | None:
 
 def encode_progress(progress: ToolProgress) -> control_pb2.ToolProgress:
     """The protobuf form of a call's progress."""
-    return control_pb2.ToolProgress(call_id=progress.call_id, message=progress.message, fraction=progress.fraction)
+    usage = None if progress.usage is None else encode_usage(progress.usage)
+    return control_pb2.ToolProgress(
+        call_id=progress.call_id, message=progress.message, fraction=progress.fraction, usage=usage
+    )
 
 
 def decode_progress(progress: control_pb2.ToolProgress) -> ToolProgress:
     """The progress of a call in a message."""
     fraction = progress.fraction if progress.HasField("fraction") else None
-    return ToolProgress(progress.message, fraction, progress.call_id)
+    usage = decode_usage(progress.usage) if progress.HasField("usage") else None
+    return ToolProgress(progress.message, fraction, progress.call_id, usage)
 
 
 def encode_tool_event(event: ToolEvent, call: ToolCall) -> control_pb2.CallToolResponse:

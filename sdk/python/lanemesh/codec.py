@@ -141,13 +141,18 @@ def decode_call(message: lane_pb2.ToolCall) -> ToolCall:
 
 def encode_usage(usage: Usage) -> lane_pb2.Usage:
     """The protobuf form of what a generation used."""
-    return lane_pb2.Usage(prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens, cost=usage.cost)
+    return lane_pb2.Usage(
+        prompt_tokens=usage.prompt_tokens,
+        completion_tokens=usage.completion_tokens,
+        cost=usage.cost,
+        tool_calls=usage.tool_calls,
+    )
 
 
 def decode_usage(usage: lane_pb2.Usage) -> Usage:
     """What a generation used."""
     cost = usage.cost if usage.HasField("cost") else None
-    return Usage(usage.prompt_tokens, usage.completion_tokens, cost)
+    return Usage(usage.prompt_tokens, usage.completion_tokens, cost, usage.tool_calls)
 
 
 def _decode_images(images: Iterable[lane_pb2.Media]) -> tuple[Image, ...]:

@@ -10,7 +10,8 @@ from lanemesh.values import INT_MAX, INT_MIN, MAX_JSON_DEPTH, check_text, copy_j
 
 _LONGEST = len(str(INT_MIN))
 """Most characters of an integer of 64 bits."""
-_OUTSIDE_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[^\[\]{}"]+', re.DOTALL)
+_OUTSIDE_BRACKETS = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[^\[\]{}"]++', re.DOTALL)
+"""Strings, also one that does not end, and what is neither string nor bracket. Possessive, so that it is linear in any text."""
 
 
 def read_json(text: str) -> Any:

@@ -54,6 +54,13 @@ def rendered(value: Any, limit: int = 80) -> str:
     return text if len(text) <= limit else text[: max(0, limit - 3)] + "..."
 
 
+def shortened(text: str, limit: int, omitted: int = 0) -> str:
+    """The first `limit` characters of a text, with a mark that has the number of the others and of those that were `omitted`
+    before."""
+    omitted += max(0, len(text) - limit)
+    return f"{text[:limit]}... ({omitted:,} more characters)" if omitted else text
+
+
 def text_of(value: Any) -> str:
     """The `str` of a value or an error; the reason in angle brackets if it cannot be made. At most 1,048,576 characters."""
     try:

@@ -369,7 +369,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a generation used."""
+    """What a generation used, or all generations of an agent. `+` adds two; the cost of the sum is that of those that have one."""
 
     prompt_tokens: int
     """Tokens read."""
@@ -377,11 +377,22 @@ class Usage:
     """Tokens written."""
     cost: float | None = None
     """The price of these tokens in US dollars; None if it is unknown."""
+    tool_calls: int = 0
+    """Number of tool calls, of an agent and of the agents that it called; 0 of a model."""
 
     def __post_init__(self) -> None:
-        _count(self, "prompt_tokens", "completion_tokens")
+        _count(self, "prompt_tokens", "completion_tokens", "tool_calls")
         if self.cost is not None:
             _number(self, "cost")
+
+    def __add__(self, other: Usage) -> Usage:
+        costs = [cost for cost in (self.cost, other.cost) if cost is not None]
+        return Usage(
+            min(self.prompt_tokens + other.prompt_tokens, INT_MAX),
+            min(self.completion_tokens + other.completion_tokens, INT_MAX),
+            sum(costs) if costs else None,
+            min(self.tool_calls + other.tool_calls, INT_MAX),
+        )
 
 
 @dataclass(frozen=True, slots=True)

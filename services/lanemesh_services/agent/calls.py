@@ -10,11 +10,11 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lanemesh import Context, LanemeshError, ToolCall, ToolProgress, ToolResult
+from lanemesh import Context, LanemeshError, ToolCall, ToolProgress, ToolResult, Usage
 
 from lanemesh_services.agent import built_in
 from lanemesh_services.agent.arguments import ArgumentSchemas, BadArguments, parse_arguments
-from lanemesh_services.agent.budget import Spending
+from lanemesh_services.agent.budget import CallUsage, Spending
 from lanemesh_services.agent.config import AgentConfig, Schedule
 from lanemesh_services.agent.patterns import first_match, matches, names_of
 from lanemesh_services.agent.references import resolved_arguments
@@ -60,7 +60,7 @@ class Planned:
 
 
 class AgentCalls:
-    """Makes the calls of one question. Each reported call gets exactly one reported result, unless the agent is cancelled."""
+    """Makes the calls of one question. Each reported call gets exactly one reported result, however the agent ends."""
 
     def __init__(
         self,
@@ -86,6 +86,10 @@ class AgentCalls:
         self._schemas = ArgumentSchemas()
         self._slots = asyncio.Semaphore(config.max_parallel)
         self._background: dict[str, _Running] = {}
+        self._open: dict[str, ToolCall] = {}
+        """Reported calls without a result, by id."""
+        self._reports: set[asyncio.Task[None]] = set()
+        """Reports of results, which a cancelled call does not break off."""
         self._changed = asyncio.Event()
         self.peek = built_in.free_name(built_in.PEEK, toolbox.by_name)
         """Name of the tool that reads stored results."""
@@ -109,6 +113,10 @@ class AgentCalls:
             self._changed.clear()
             await self._changed.wait()
 
+    def note_reported(self, call: ToolCall) -> None:
+        """A call was reported, so it gets a result, whether or not it is made."""
+        self._open[call.id] = call
+
     async def wave(self, calls: Sequence[ToolCall]) -> WaveOutcome:
         """Makes the calls of a wave, and reports their events."""
         outcome = WaveOutcome([])
@@ -122,16 +130,14 @@ class AgentCalls:
         return outcome
 
     async def close(self) -> None:
-        """Cancels the calls in the background, and reports that."""
+        """Cancels the calls in the background, and reports a result for each call that has none."""
         running = list(self._background.values())
         for one in running:
             one.work.cancel()
-        try:
-            await asyncio.gather(*(one.reporting for one in running), return_exceptions=True)
-        except asyncio.CancelledError:
-            for one in running:
-                one.reporting.cancel()
-            raise
+        await asyncio.gather(*(one.reporting for one in running), return_exceptions=True)
+        for call in list(self._open.values()):
+            self._report_result(replace(failure(call, "the agent ended before this call had a result"), seconds=0.0))
+        await asyncio.gather(*self._reports, return_exceptions=True)
 
     async def _one(self, call: ToolCall, outcome: WaveOutcome, *, within_limit: bool) -> ToolResult:
         if not within_limit:
@@ -222,12 +228,11 @@ class AgentCalls:
         """The result of a call, after its approval. It is not reported yet."""
         call = planned.call
         if matches(planned.names, self._config.approve):
+            seconds, left = self._config.approval_timeout, self._spending.seconds_left
+            if left is not None:
+                seconds = max(0.001, min(seconds, left))
             decision = await self._context.approval(
-                f"call {call.name}",
-                tool=call.name,
-                arguments=call.arguments,
-                call_id=call.id,
-                timeout=self._config.approval_timeout,
+                f"call {call.name}", tool=call.name, arguments=call.arguments, call_id=call.id, timeout=seconds
             )
             if not decision:
                 return replace(failure(call, f"not called: it was refused: {decision.reason}"), seconds=0.0)
@@ -239,15 +244,24 @@ class AgentCalls:
     async def _executed(self, planned: Planned) -> ToolResult:
         call, seconds = planned.call, self._config.tool_timeout
         left = self._spending.seconds_left
+        if left == 0.0:
+            return failure(call, f"not called: the {self._spending.exhausted()} is used up")
         if left is not None:
             seconds = max(0.001, min(seconds, left))
+        used = CallUsage(self._spending)
         try:
             events = self._toolbox.stream(call, planned.arguments, seconds)
             async with aclosing(events):
                 async for event in events:
+                    usage = event if isinstance(event, Usage) else event.usage
+                    if usage is not None:
+                        used.reported(usage)
                     if isinstance(event, ToolResult):
                         return event
-                    await self._report(replace(event, call_id=call.id))
+                    if usage is not None and (exceeded := self._spending.exceeded()):
+                        return failure(call, f"cancelled: the {exceeded} is used up")
+                    if isinstance(event, ToolProgress):
+                        await self._report(replace(event, call_id=call.id))
         except LanemeshError as error:
             return failure(call, error.fault.message)
         return failure(call, "the tool ended without a result")
@@ -255,8 +269,18 @@ class AgentCalls:
     async def _ended(self, call: ToolCall, result: ToolResult) -> ToolResult:
         """Reports the result of a call, and returns it with the id and name of the call."""
         result = replace(result, call_id=call.id, name=call.name, seconds=result.seconds or 0.0)
-        await self._report(result)
+        await asyncio.shield(self._report_result(result))
         return result
+
+    def _report_result(self, result: ToolResult) -> asyncio.Task[None]:
+        async def report() -> None:
+            await self._report(result)
+
+        self._open.pop(result.call_id, None)
+        task = asyncio.create_task(report(), name=f"report of {result.call_id}")
+        self._reports.add(task)
+        task.add_done_callback(self._reports.discard)
+        return task
 
 
 def failure(call: ToolCall, message: str) -> ToolResult:

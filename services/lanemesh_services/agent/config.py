@@ -15,10 +15,14 @@ Schedule = Literal["wait", "background", "interrupt"]
 class Budget(BaseModel):
     """Most that one question may use; None: no limit. Then the agent answers from what it knows."""
 
-    calls: int | None = Field(None, ge=1, le=100_000, description="Tool calls.")
-    tokens: int | None = Field(None, ge=1, description="Tokens of all turns of the model.")
-    seconds: float | None = Field(None, gt=0, le=86_400, description="Seconds; calls that run then are cancelled.")
-    cost: float | None = Field(None, gt=0, description="US dollars, if the model reports its cost.")
+    calls: int | None = Field(None, ge=1, le=100_000, description="Tool calls, with those of sub-agents.")
+    tokens: int | None = Field(None, ge=1, description="Tokens of all turns of the model, with those of sub-agents.")
+    seconds: float | None = Field(
+        None, gt=0, le=86_400, description="Seconds; calls that run or wait for an approval then are cancelled."
+    )
+    cost: float | None = Field(
+        None, gt=0, description="US dollars, with those of sub-agents, if the models report their cost."
+    )
 
 
 class AgentConfig(BaseModel):

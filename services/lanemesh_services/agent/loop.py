@@ -11,6 +11,7 @@ from lanemesh import (
     ChatFinish,
     ChatText,
     Context,
+    LanemeshError,
     Question,
     ToolCall,
     ToolProgress,
@@ -25,8 +26,10 @@ from lanemesh_services.agent.budget import Spending
 from lanemesh_services.agent.calls import AgentCalls
 from lanemesh_services.agent.config import AgentConfig
 from lanemesh_services.agent.conversation import Conversation
+from lanemesh_services.agent.errors import not_followed
 from lanemesh_services.agent.references import ReferenceStream
 from lanemesh_services.agent.result_store import ResultStore
+from lanemesh_services.agent.structured import problem_in, problems_of, repair_request
 from lanemesh_services.agent.toolbox import Toolbox
 from lanemesh_services.agent.turns import ModelTurns, Thought, TurnEvent, Unreadable, WholeText
 from lanemesh_services.llm.schemas import answer_data
@@ -96,6 +99,11 @@ class AgentLoop:
         """Waves of invalid calls that do not count."""
         self._empty_turns = 0
 
+    @property
+    def usage(self) -> Usage:
+        """What it has used so far, with its sub-agents."""
+        return self._spending.usage
+
     async def answer(self) -> AsyncGenerator[str | Answer, None]:
         """The pieces of the answer's text, then its end. Raises LanemeshError with the fault of the model."""
         try:
@@ -114,6 +122,9 @@ class AgentLoop:
             if stopped:
                 await self._report_stopped(stopped)
             offered = () if stopped or not self._toolbox.specs else self._offered()
+            if self._structured and not offered:
+                yield await self._structured_answer()
+                break
             async with aclosing(self._turn(offered)) as pieces:
                 async for piece in pieces:
                     yield piece
@@ -126,6 +137,34 @@ class AgentLoop:
             for piece in self._written(f"[Stopped after {stopped}.]"):
                 yield piece
         yield self._last(stopped)
+
+    async def _structured_answer(self) -> str:
+        """The answer of a turn without tools, whole, because it may be repaired: if it does not follow its schema, by one more
+        turn. Raises LanemeshError ("schema-not-followed") if that does not either."""
+        problems = await self._structured_turn()
+        if problems:
+            await self._think(f"The answer does not follow its schema: {problems}")
+            self._conversation.add_request(repair_request(problems))
+            problems = await self._structured_turn()
+        if problems:
+            raise not_followed(self._context.component, problems)
+        return self._said
+
+    async def _structured_turn(self) -> str:
+        """Runs a turn without tools. Returns why its answer does not follow its schema; empty if it does, or was cut off."""
+        self._said = ""
+        try:
+            async with aclosing(self._turn(())) as pieces:
+                async for _ in pieces:
+                    pass
+        except LanemeshError as error:
+            problem = problem_in(error)
+            if not problem:
+                raise
+            self._conversation.add_turn(self._said, ())
+            return problem
+        schema = self._conversation.schema
+        return "" if schema is None or self._finish_reason == "length" else problems_of(self._said, schema)
 
     async def _go_on(self) -> bool:
         """Does what follows a turn with tools. Returns whether there is another turn."""
@@ -293,6 +332,7 @@ class AgentLoop:
         known = self._conversation.identified(call, self.wave)
         self._called.append(known)
         await self._report(known)
+        self._calls.note_reported(known)
 
     def _written(self, text: str) -> list[str]:
         if not text:
@@ -329,4 +369,4 @@ class AgentLoop:
             data, problem = answer_data(self._said, self._conversation.schema)
             if problem:
                 self._context.log.warning("the answer has only text and no data: %s", problem)
-        return Answer(data=data, finish_reason=reason, usage=self._spending.usage)
+        return Answer(data=data, finish_reason=reason, usage=self.usage)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Collection, Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import TypeVar
 
 V = TypeVar("V")
+_WILDCARD = re.compile(r"[*?[]")
 
 
 def names_of(tool: str, helper: str) -> tuple[str, ...]:
@@ -16,6 +18,15 @@ def names_of(tool: str, helper: str) -> tuple[str, ...]:
         return (tool,)
     names = dict.fromkeys((tool, tool.removeprefix(f"{helper}_")))
     return (*names, helper, *(f"{helper}.{name}" for name in names))
+
+
+def is_reference(pattern: str, components: Collection[str]) -> bool:
+    """Whether a pattern refers to a certain tool or component: it has no wildcard, or begins with a component that is none of
+    these. Others, such as "delete_*", are rules for whatever there is."""
+    component, dot, _ = pattern.partition(".")
+    if dot and not _WILDCARD.search(component) and component not in components:
+        return True
+    return not _WILDCARD.search(pattern)
 
 
 def matches(names: Iterable[str], patterns: Iterable[str]) -> bool:

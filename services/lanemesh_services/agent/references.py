@@ -5,6 +5,7 @@ Only what the model itself wrote is resolved, once: a result that contains a ref
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -15,56 +16,92 @@ _REFERENCE = re.compile(r"\{\{\s*memory\.([A-Za-z0-9_.-]+)\s*((?:/[^:{}]*|\$[^:{
 MAX_REFERENCE = 300
 """Longest reference in a streamed answer, in characters; longer ones are text."""
 MAX_INSERTED = 4 * 1024 * 1024
-"""Most characters that the references of one text may insert."""
+"""Most characters that the references of one call, or of one answer, insert together."""
+MAX_REFERENCES = 1_000
+"""Most references of one call, or of one answer."""
+
+
+class TooMuchInserted(ValueError):
+    """The references of a call or an answer insert too much."""
+
+
+class Insertions:
+    """What the references of one call, or of one answer, insert together."""
+
+    def __init__(self, store: ResultStore, of: str) -> None:
+        """`of`: "call" or "answer", for errors."""
+        self._store = store
+        self._of = of
+        self._characters = self._references = 0
+
+    def value(self, match: re.Match[str]) -> Any:
+        """The value of a reference. Raises ValueError if it names no result; `TooMuchInserted` if all are too large together."""
+        value = self._value(match)
+        self._add(len(value) if isinstance(value, str) else len(json.dumps(value, ensure_ascii=False)))
+        return value
+
+    def text(self, match: re.Match[str]) -> str:
+        """The text of a reference. Raises as `value` does."""
+        text = render(self._value(match), match[3] or "text")
+        self._add(len(text))
+        return text
+
+    def _value(self, match: re.Match[str]) -> Any:
+        self._references += 1
+        if self._references > MAX_REFERENCES:
+            raise TooMuchInserted(f"one {self._of} may have at most {MAX_REFERENCES:,} references")
+        return self._store.value(match[1], match[2].strip())
+
+    def _add(self, characters: int) -> None:
+        if self._characters + characters > MAX_INSERTED:
+            what = f"the references of one {self._of} may insert at most {MAX_INSERTED:,} characters together"
+            raise TooMuchInserted(f"{what}. Refer to parts, such as {{{{memory.KEY/rows/0}}}}")
+        self._characters += characters
 
 
 def resolved_arguments(value: Any, store: ResultStore) -> Any:
-    """Arguments with the values of their references. A text that is one reference without a format becomes the value itself.
+    """The arguments of one call with the values of their references. A text that is one reference without a format becomes the
+    value itself.
 
     Raises:
-        ValueError: a reference names no result, or the results are too large.
+        ValueError: a reference names no result, or the results are too large together.
     """
+    return _resolved_value(value, Insertions(store, "call"))
+
+
+def _resolved_value(value: Any, insertions: Insertions) -> Any:
     if isinstance(value, dict):
-        return {key: resolved_arguments(one, store) for key, one in value.items()}
+        return {key: _resolved_value(one, insertions) for key, one in value.items()}
     if isinstance(value, list):
-        return [resolved_arguments(one, store) for one in value]
+        return [_resolved_value(one, insertions) for one in value]
     if not isinstance(value, str) or "{{" not in value:
         return value
     whole = _REFERENCE.fullmatch(value.strip())
     if whole and not whole[3]:
-        return store.value(whole[1], whole[2].strip())
-    return _resolved(value, store)
+        return insertions.value(whole)
+    return _REFERENCE.sub(insertions.text, value)
 
 
-def resolved_text(text: str, store: ResultStore) -> str:
-    """A text of the answer with the results of its references. A reference that names no result stays as it is."""
-    return _resolved(text, store, strict=False)
-
-
-def _resolved(text: str, store: ResultStore, *, strict: bool = True) -> str:
-    inserted = 0
+def resolved_text(text: str, insertions: Insertions) -> str:
+    """A text of the answer with the results of its references. A reference that names no result stays as it is; in the place of one
+    that would insert too much is a note."""
 
     def written(match: re.Match[str]) -> str:
-        nonlocal inserted
         try:
-            found = render(store.value(match[1], match[2].strip()), match[3] or "text")
-            if inserted + len(found) > MAX_INSERTED:
-                raise ValueError(f"the references of one text insert more than {MAX_INSERTED:,} characters")
+            return insertions.text(match)
+        except TooMuchInserted as error:
+            return f"[{match[1]} is left out: {error}]"
         except ValueError:
-            if strict:
-                raise
             return match[0]
-        inserted += len(found)
-        return found
 
     return _REFERENCE.sub(written, text)
 
 
 class ReferenceStream:
-    """Resolves the references of a text that arrives in pieces. Holds back what may be the beginning of one."""
+    """Resolves the references of an answer that arrives in pieces. Holds back what may be the beginning of one."""
 
     def __init__(self, store: ResultStore) -> None:
-        self._store = store
+        self._insertions = Insertions(store, "answer")
         self._held = ""
 
     def push(self, piece: str) -> str:
@@ -78,9 +115,9 @@ class ReferenceStream:
         else:
             done = len(text) - 1 if text.endswith("{") else len(text)
         self._held = text[done:]
-        return resolved_text(text[:done], self._store)
+        return resolved_text(text[:done], self._insertions)
 
     def finish(self) -> str:
         """The rest at the end of the text."""
         rest, self._held = self._held, ""
-        return resolved_text(rest, self._store)
+        return resolved_text(rest, self._insertions)

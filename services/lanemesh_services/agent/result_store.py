@@ -22,6 +22,8 @@ class ResultStore:
 
     def __init__(self) -> None:
         self._contents: dict[str, str] = {}
+        self._latest: tuple[str, Any] = "", None
+        """A content and its value: several references to one result parse it once."""
         self._characters = 0
         self._dropped = 0
 
@@ -37,11 +39,13 @@ class ResultStore:
     def value(self, key: str, path: str = "") -> Any:
         """A result, or the part of it at a path."""
         content = self._content(key)
-        try:
-            value = read_json(content)
-        except ValueError:
-            value = content
-        return value_at(value, path)
+        if self._latest[0] is not content:
+            try:
+                value = read_json(content)
+            except ValueError:
+                value = content
+            self._latest = content, value
+        return value_at(self._latest[1], path)
 
     def peek(self, key: str, path: str = "", start: int = 0, length: int = MAX_PEEK) -> dict[str, Any]:
         """A part of a result: items of a list, or characters of a text or of the JSON of an object."""

@@ -6,10 +6,10 @@ import json
 import re
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from lanemesh import AgentThought, Answer, Context, ToolCall, ToolClient, ToolProgress, ToolResult, ToolSpec
+from lanemesh import AgentThought, Answer, Context, ToolCall, ToolClient, ToolProgress, ToolResult, ToolSpec, Usage
 
 TASK_PARAMETERS = {
     "type": "object",
@@ -58,6 +58,11 @@ class Toolbox:
             agents[tool] = SubAgent(client, component)
         return cls(context.tools, specs, agents)
 
+    @property
+    def fixed(self) -> bool:
+        """The tools do not change during the run."""
+        return self._tools.fixed
+
     def without(self) -> Toolbox:
         """The same without anything to call."""
         return Toolbox(self._tools, (), {})
@@ -69,10 +74,11 @@ class Toolbox:
 
     async def stream(
         self, call: ToolCall, arguments: Mapping[str, Any], timeout: float
-    ) -> AsyncGenerator[ToolProgress | ToolResult, None]:
-        """Makes a call of one of `by_name`: any progress, then the result. Raises LanemeshError as `ToolClient.stream`."""
+    ) -> AsyncGenerator[ToolProgress | Usage | ToolResult, None]:
+        """Makes a call of one of `by_name`: any progress, and what it has used so far, then the result. Raises LanemeshError as
+        `ToolClient.stream`."""
         agent = self._agents.get(call.name)
-        events = (
+        events: AsyncGenerator[ToolProgress | Usage | ToolResult, None] = (
             self._tools.stream(call, timeout)
             if agent is None
             else _delegated(agent, str(arguments.get("task", "")), timeout)
@@ -82,19 +88,32 @@ class Toolbox:
                 yield event
 
 
-async def _delegated(agent: SubAgent, task: str, timeout: float) -> AsyncGenerator[ToolProgress | ToolResult, None]:
+async def _delegated(
+    agent: SubAgent, task: str, timeout: float
+) -> AsyncGenerator[ToolProgress | Usage | ToolResult, None]:
     """Gives a task to a sub-agent. Its own component reports its thoughts and calls; here each of its waves is progress."""
     texts: list[str] = []
-    data, wave = None, 0
+    data, wave, calls = None, 0, 0
+    used = Usage(0, 0)
     async with aclosing(agent.client.stream(task, timeout=timeout)) as events:
         async for event in events:
-            if isinstance(event.step, Answer):
-                texts.append(event.step.text)
-                data = event.step.data if event.step.data is not None else data
-            elif isinstance(event.step, AgentThought | ToolCall) and event.wave != wave:
+            step, before = event.step, used
+            calls += isinstance(step, ToolCall)
+            if event.usage is not None:
+                used = event.usage
+            else:  # it counts no usage before its end, so its calls are counted here
+                used = replace((step.usage if isinstance(step, Answer) else None) or used, tool_calls=calls)
+            if isinstance(step, Answer):
+                texts.append(step.text)
+                data = step.data if step.data is not None else data
+                if step.finish_reason:
+                    continue  # the result has the usage
+            elif isinstance(step, AgentThought | ToolCall) and event.wave != wave:
                 wave = event.wave
                 yield ToolProgress(f"wave {wave}")
-    yield ToolResult(json.dumps("".join(texts) if data is None else data, ensure_ascii=False))
+            if used != before:
+                yield used
+    yield ToolResult(json.dumps("".join(texts) if data is None else data, ensure_ascii=False), usage=used)
 
 
 def _agent_spec(name: str, agent: SubAgent) -> ToolSpec:

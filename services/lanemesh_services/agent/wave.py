@@ -18,6 +18,7 @@ from lanemesh import (
     In,
     Invokes,
     LanemeshError,
+    Message,
     Node,
     Out,
     Pieces,
@@ -26,12 +27,14 @@ from lanemesh import (
     ToolProgress,
     ToolResult,
     ToolSpec,
+    Usage,
 )
 from lanemesh.extend import read_json, to_json
 
 from lanemesh_services.agent.config import AgentConfig
 from lanemesh_services.agent.loop import AgentLoop, KeepResult, ReportStep, Step
 from lanemesh_services.agent.toolbox import TASK_PARAMETERS, Toolbox
+from lanemesh_services.agent.unmatched import check_patterns
 
 Pair = tuple[str, Any]
 MAX_STEPS = 64
@@ -54,6 +57,7 @@ class AgentWave(Node):
         Invokes("memory", 0, 1),
     )
     offers: ClassVar = ("agent", "tool")
+    fixed_tools: ClassVar = True
 
     class Config(AgentConfig):
         """Settings of an agent."""
@@ -83,7 +87,8 @@ class AgentWave(Node):
 
         async def report(step: Step, wave: int) -> None:
             await reported(step, wave)
-            await steps.put(AgentEvent(AgentThought(step) if isinstance(step, str) else step, max(1, wave)))
+            event = AgentThought(step) if isinstance(step, str) else step
+            await steps.put(AgentEvent(event, max(1, wave), loop.usage))
 
         loop = await self._loop(context, question, report, max_waves=request.max_waves)
         work = asyncio.create_task(_queue(loop, steps), name=f"{context.component} task")
@@ -107,25 +112,24 @@ class AgentWave(Node):
     async def call_tool(self, context: Context, call: ToolCall) -> AsyncGenerator[ToolProgress | ToolResult, None]:
         """Answers a task that a model gives to the agent as a tool."""
         try:
-            task = json.loads(call.arguments or "{}")["task"]
-            question = Question(str(task))
+            task = str(json.loads(call.arguments or "{}")["task"])
         except (ValueError, KeyError, TypeError, RecursionError):
             yield ToolResult('{"error": "the arguments must be {\\"task\\": \\"...\\"}"}', is_error=True)
             return
-        loop = await self._loop(context, question, _reporting(context))
         texts: list[str] = []
-        wave = 0
-        async with aclosing(loop.answer()) as pieces:
-            async for piece in pieces:
-                if loop.wave != wave:
-                    wave = loop.wave
-                    yield ToolProgress(f"wave {wave}")
-                if isinstance(piece, str):
-                    texts.append(piece)
-        yield ToolResult(to_json("".join(texts)))
+        wave, usage = 0, Usage(0, 0)
+        async with aclosing(self.run_agent(context, AgentRequest((Message("user", task),)))) as events:
+            async for event in events:
+                before, wave, usage = (wave, usage), event.wave, event.usage or usage
+                if isinstance(event.step, Answer):
+                    texts.append(event.step.text)
+                elif before != (wave, usage):
+                    yield ToolProgress(f"wave {wave}", usage=usage)
+        yield ToolResult(to_json("".join(texts)), usage=usage)
 
     async def _loop(self, context: Context, question: Question, report: ReportStep, *, max_waves: int = 0) -> AgentLoop:
         toolbox = await Toolbox.of(context)
+        check_patterns(self.config, context, toolbox)
         return AgentLoop(self.config, context, question, toolbox, report, max_waves=max_waves, keep=_keeping(context))
 
 
@@ -135,7 +139,7 @@ async def _queue(loop: AgentLoop, steps: asyncio.Queue[AgentEvent | None]) -> No
         async with aclosing(loop.answer()) as pieces:
             async for piece in pieces:
                 answer = Answer(text=piece) if isinstance(piece, str) else piece
-                await steps.put(AgentEvent(answer, max(1, loop.wave)))
+                await steps.put(AgentEvent(answer, max(1, loop.wave), loop.usage))
     except Exception:
         await steps.put(None)
         raise

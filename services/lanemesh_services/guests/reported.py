@@ -37,8 +37,7 @@ class GuestReport:
         """Number of turns that its models have begun."""
         self.tool_timeout = tool_timeout
         self._context = context
-        self._prompt_tokens = self._completion_tokens = 0
-        self._cost: float | None = None
+        self._usage = Usage(0, 0)
 
     def reported_context(self) -> Context:
         """The context for the guest: its models and tools report each turn and call."""
@@ -49,20 +48,17 @@ class GuestReport:
 
     @property
     def usage(self) -> Usage | None:
-        """The tokens of all turns, and their cost; None if no model was called."""
-        return Usage(self._prompt_tokens, self._completion_tokens, self._cost) if self.wave else None
+        """The tokens of all turns, their cost, and the calls of tools, with those of sub-agents; None if there were none."""
+        return self._usage if self.wave or self._usage.tool_calls else None
 
     def count(self, usage: Usage) -> None:
-        """Adds the tokens of a turn."""
-        self._prompt_tokens += usage.prompt_tokens
-        self._completion_tokens += usage.completion_tokens
-        if usage.cost is not None:
-            self._cost = (self._cost or 0.0) + usage.cost
+        """Adds the usage of a turn or of a call."""
+        self._usage += usage
 
     async def event(self, event: str | ToolCall | ToolProgress | ToolResult) -> None:
         """Reports a thought (a text), a call, its progress or its result."""
         if isinstance(event, str):
-            event = event.strip()[:MAX_THOUGHT_CHARACTERS]
+            event = self._context.secrets.hidden(event.strip())[:MAX_THOUGHT_CHARACTERS]
         if event:
             await self._context.report_tool(event, wave=max(self.wave, 1))
 
@@ -110,6 +106,11 @@ class ReportedTools:
         """The tools of all helpers."""
         return await self._tools.specs()
 
+    @property
+    def fixed(self) -> bool:
+        """The tools do not change during the run, by the last `specs`."""
+        return self._tools.fixed
+
     def helper_of(self, name: str) -> str:
         """The component of the helper that has a tool, by the last `specs`; empty if it is not known."""
         return self._tools.helper_of(name)
@@ -119,23 +120,28 @@ class ReportedTools:
     ) -> AsyncGenerator[ToolProgress | ToolResult, None]:
         """Calls a tool. Arguments and errors are those of `ToolClient.stream`."""
         await self._report.event(call)
+        self._report.count(Usage(0, 0, tool_calls=1))
+        used: Usage | None = None
         began, ended = time.monotonic(), False
         try:
             async with aclosing(self._tools.stream(call, timeout or self._report.tool_timeout)) as events:
                 async for event in events:
+                    used = event.usage or used
                     if isinstance(event, ToolResult):
                         seconds = time.monotonic() - began if event.seconds is None else event.seconds
                         event = replace(event, call_id=call.id, name=call.name, seconds=seconds)
-                        ended = True
                     else:
                         event = replace(event, call_id=call.id)
                     await self._report.event(event)
+                    ended = isinstance(event, ToolResult)
                     yield event
         except LanemeshError as error:
             ended = True
             await self._report.event(failed_call(call, error.fault.message, time.monotonic() - began))
             raise
         finally:
+            if used is not None:
+                self._report.count(used)
             if not ended:
                 await self._report.event(failed_call(call, "the call was cancelled", time.monotonic() - began))
 

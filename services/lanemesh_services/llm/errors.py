@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from lanemesh import Code, Fault, LanemeshError
 
@@ -195,16 +197,27 @@ def template_refuses(model: object, why: str) -> GenerationRefused:
 def not_followed(why: str) -> GenerationFailed:
     """An answer does not follow its schema."""
     hint = "Simplify the schema, or remove json_schema and use the text."
-    return failed(f"the answer does not follow json_schema: {why}", hint)
+    return failed(
+        f"the answer does not follow json_schema: {why}", hint, {"field": "json_schema", "problem": f"{why:.1000}"}
+    )
 
 
-def failed(why: str, hint: str = "Check the node server's log, then retry.") -> GenerationFailed:
+def schema_problem(fault: Fault) -> str:
+    """Why an answer does not follow its schema, by the fault of `not_followed`; empty if it is another one."""
+    is_it = fault.reason == "generation-failed" and fault.details.get("field") == "json_schema"
+    return fault.details.get("problem", "") if is_it else ""
+
+
+def failed(
+    why: str, hint: str = "Check the node server's log, then retry.", details: Mapping[str, str] = MappingProxyType({})
+) -> GenerationFailed:
     """An engine failed."""
     return GenerationFailed(
         Fault(
             code=Code.INTERNAL,
             reason="generation-failed",
             message=f"The generation failed: {why.rstrip('.')}. {hint}",
+            details=details,
         )
     )
 

@@ -144,8 +144,9 @@ def without_images(request: ChatRequest, model: object) -> None:
     """Raises `GenerationRefused` if a conversation has images, for a model that reads only text."""
     for index, message in enumerate(request.messages):
         if message.images:
+            hint = "remove them, or use llm_openai, llm_anthropic, llm_gemini or llm_llamacpp with a projector"
             why = f"has {len(message.images)} image{'s' * (len(message.images) > 1)}, and {model} reads only text"
-            raise refused(f"messages[{index}]", f"{why}; use a model that reads images, or remove them")
+            raise refused(f"messages[{index}]", f"{why}; {hint}")
 
 
 def _image_type(image: Image) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Self
 
 from lanemesh.extend import MAX_JSON_DEPTH, json_depth, read_json
@@ -90,17 +91,16 @@ class AnswerSchema:
 
     def problem(self, text: str) -> str:
         """Why a complete answer does not follow the schema; empty if it does."""
+        return next(iter(self.problems(text, 1)), "")
+
+    def problems(self, text: str, most: int) -> list[str]:
+        """The first reasons why a complete answer does not follow the schema; none if it does."""
         try:
-            value = json.loads(text)
-            error = next(self.validator.iter_errors(value), None)
+            return [_described(error) for error in islice(self.validator.iter_errors(json.loads(text)), most)]
         except RecursionError:
-            return ""  # nested deeper than can be checked; the recursion of the schema allows it
+            return []  # nested deeper than can be checked; the recursion of the schema allows it
         except ValueError as error:
-            return f"it is not JSON ({error})"
-        if error is None:
-            return ""
-        where = "".join(f"/{step}" for step in error.instance_path)
-        return f"{error.message}{f' at {where}' if where else ''}"
+            return [f"it is not JSON ({error})"]
 
 
 def begins_json(text: str) -> bool:
@@ -128,6 +128,11 @@ def answer_data(text: str, schema: Mapping[str, Any]) -> tuple[Any, str]:
     except GenerationRefused as error:
         return None, error.fault.message
     return (None, problem) if problem else (value, "")
+
+
+def _described(error: Any) -> str:
+    where = "".join(f"/{step}" for step in error.instance_path)
+    return f"{error.message}{f' at {where}' if where else ''}"
 
 
 def _read(text: str) -> Mapping[str, Any]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import pytest
 from lanemesh import (
     ApprovalState,
     ApprovalUpdate,
+    LogUpdate,
     OutputUpdate,
     ThoughtUpdate,
     ToolCallUpdate,
@@ -60,6 +63,52 @@ async def test_an_approved_call_is_made_and_a_refused_one_is_a_result(agents: Me
     assert by_tool["add"].content == "3"
     assert by_tool["rows"].is_error
     assert "too many rows" in by_tool["rows"].content
+
+
+async def test_an_approval_of_a_tool_that_is_not_there_is_a_fault(agents: Mesh) -> None:
+    document = asking([ADD, "Added."], approve=["ad", "tolls.*", "delete_*", "add"])
+    result = await agents.run(document, input="go").result()
+    assert result.error is not None
+    assert result.error.reason == "unmatched-approval"
+    assert 'agent: config.approve has the patterns "ad", "tolls.*", which match no tool' in result.error.message
+    assert "tools.add" in result.error.message
+    assert "delete_*" not in result.error.message
+
+
+async def test_patterns_that_may_match_a_later_tool_are_warnings(tmp_path: Path) -> None:
+    (tmp_path / "changing.py").write_text(CHANGING)
+    document = asking(
+        [{"tool_calls": [call("now")]}, "Done."],
+        helper("more", "changing", "tool", "agent"),
+        approve=["later", "add_*"],
+        schedules={"*": "wait", "rest": "background"},
+    )
+    async with Mesh(nodes=tmp_path / "changing.py") as mesh, mesh.run(document, input="go") as run:
+        lines = [update.message async for update in run.updates() if isinstance(update, LogUpdate)]
+    assert [line.partition("; the tools: ")[0] for line in lines] == [
+        'config.approve has the pattern "later", which matches no tool',
+        'config.approve has the pattern "add_*", which matches no tool',
+        'config.schedules has the pattern "rest", which matches no tool',
+    ]
+    assert "more.now" in lines[0]
+    assert run.state == "completed"
+
+
+CHANGING = """
+from lanemesh import Context, Node, ToolCall, ToolResult, ToolSpec
+
+
+class Changing(Node):
+    \"\"\"Tools that may come and go.\"\"\"
+
+    offers = ("tool",)
+
+    async def list_tools(self, context: Context):
+        return [ToolSpec("now")]
+
+    async def call_tool(self, context: Context, call: ToolCall):
+        yield ToolResult("1")
+"""
 
 
 async def test_an_approval_without_a_decision_is_refused(agents: Mesh) -> None:
@@ -124,6 +173,38 @@ async def test_a_budget_ends_in_an_answer_that_states_it(embedded_agents: Mesh, 
     answer, found = await steps(embedded_agents, asking(script, budget=budget))
     assert answer.endswith(f"[Stopped after {why} was used up.]")
     assert len(results(found)) == 1
+
+
+@pytest.mark.parametrize("kind", ["agent", "tool"])
+@pytest.mark.parametrize(
+    ("budget", "why"), [({"tokens": 250}, "budget of 250 tokens"), ({"calls": 2}, "budget of 2 tool calls")]
+)
+async def test_a_sub_agent_uses_up_the_budget_of_its_caller(
+    embedded_agents: Mesh, kind: str, budget: Any, why: str
+) -> None:
+    document = asking(
+        [{"tool_calls": [call("worker", task="go on")]}, "Done."],
+        helper("worker", "agent_wave", kind, "agent"),
+        helper(
+            *("worker_model", "llm_scripted", "llm", "worker"),
+            script=[
+                {"text": "word " * 300, **ADD},
+                {"tool_calls": [call("add", a=2, b=2)]},
+                {"tool_calls": [call("hang")]},
+            ],
+        ),
+        helper("worker_tools", "tool_python", "tool", "worker", file=document_tools()),
+        budget=budget,
+    )
+    answer, found = await steps(embedded_agents, document)
+    assert answer == f"Done.\n\n[Stopped after its {why} was used up.]"
+    assert json.loads(results(found)[0].content)["error"] == f"cancelled: the {why} is used up"
+
+
+async def test_the_wait_for_an_approval_is_bounded_by_the_budget(agents: Mesh) -> None:
+    answer, found = await steps(agents, asking([ADD, "Not added."], approve=["add"], budget={"seconds": 0.05}))
+    assert answer == "Not added.\n\n[Stopped after its budget of 0.05 s was used up.]"
+    assert "no decision within 0.0" in results(found)[0].content
 
 
 async def test_the_same_call_over_and_over_is_stopped(embedded_agents: Mesh) -> None:
@@ -192,6 +273,14 @@ async def test_a_sub_agent_is_a_tool_and_agents_nest(agents: Mesh, kind: str) ->
     assert sorted(calls) == [("agent", "worker"), ("clerk", "add"), ("worker", "clerk")]
     assert sorted(one.component for one in found if isinstance(one, ThoughtUpdate)) == ["agent", "clerk"]
     assert sorted(one.component for one in found if isinstance(one, ToolResultUpdate)) == ["agent", "clerk", "worker"]
+    (of_worker,), (of_clerk,) = results(found), results(found, "worker")
+    assert of_worker.usage is not None
+    assert of_clerk.usage is not None
+    assert (of_worker.usage.tool_calls, of_clerk.usage.tool_calls) == (
+        2,
+        1,
+    )  # the worker called the clerk, and the clerk add
+    assert of_worker.usage.completion_tokens == of_clerk.usage.completion_tokens + 1
 
 
 def document_tools() -> str:
@@ -256,3 +345,80 @@ async def test_results_are_stored_in_a_connected_memory(tmp_path: Path) -> None:
     async with Mesh(nodes=tmp_path / "keeps.py") as mesh:
         answer, _ = await steps(mesh, document)
     assert answer == "Done. [('wave-1.r1', 3)]"
+
+
+CRASHES = """
+import os
+
+from lanemesh import Context, In, Node, Out
+
+
+class Crashes(Node):
+    \"\"\"Ends its process.\"\"\"
+
+    isolation = "process"
+    text: In[str]
+    found: Out[str]
+
+    def process(self, context: Context) -> str:
+        os._exit(3)
+"""
+
+
+async def test_an_isolated_tool_that_ends_its_process_is_a_failed_result(tmp_path: Path) -> None:
+    (tmp_path / "crashes.py").write_text(CRASHES)
+    work = {
+        "components": [
+            {"id": "in", "provider": "chat"},
+            {"id": "work", "provider": "crashes", "input": [{"lane": "text", "from": "in"}]},
+            {"id": "out", "provider": "response_text", "input": [{"lane": "text", "from": "work"}]},
+        ]
+    }
+    document = asking(
+        [{"tool_calls": [call("crash", input="now")]}, ADD, "Done."],
+        {
+            **helper("crash", "tool_pipeline", "tool", "agent"),
+            "config": {"name": "crash", "description": "Crashes.", "document": work},
+        },
+    )
+    async with Mesh(nodes=tmp_path / "crashes.py") as mesh:
+        answer, found = await steps(mesh, document)
+    crashed, added = results(found)
+    assert "ended with exit code 3" in json.loads(crashed.content)["error"]
+    assert (crashed.is_error, added.content, answer) == (True, "3", "Done.")
+
+
+LOOKS_UP = """
+import asyncio
+import os
+
+from lanemesh import Context, In, Node, Out, Question, ToolCall
+
+
+class LooksUp(Node):
+    \"\"\"An agent that reports a call with the id of its process, and never ends.\"\"\"
+
+    questions: In[Question]
+    text: Out[str]
+
+    async def process(self, context: Context) -> str:
+        await context.report_tool(ToolCall("c1", "look_up", str(os.getpid())), wave=3)
+        await asyncio.Event().wait()
+"""
+
+
+async def test_a_call_of_an_agent_whose_server_is_lost_has_a_result(tmp_path: Path) -> None:
+    (tmp_path / "looks_up.py").write_text(LOOKS_UP)
+    document = asking([])
+    chat, out = document["components"][0], document["components"][-1]
+    agent = {"id": "agent", "provider": "looks_up", "input": [{"lane": "questions", "from": "chat"}]}
+    document = {"components": [chat, agent, out]}
+    found = []
+    async with Mesh("component", nodes=tmp_path / "looks_up.py") as mesh, mesh.run(document, input="go") as run:
+        async for update in run.updates():
+            if isinstance(update, ToolCallUpdate):
+                os.kill(int(update.call.arguments), signal.SIGKILL)
+            elif isinstance(update, ToolResultUpdate):
+                found.append(update)
+    assert [(one.call_id, one.name, one.wave, one.is_error) for one in found] == [("c1", "look_up", 3, True)]
+    assert "agent ended before this call had a result" in found[0].content

@@ -314,3 +314,13 @@ def test_without_await_it_is_read_in_every_way() -> None:
         client.request(ECHO, "x")
     loop.call(orchestrator.close())
     loop.stop()
+
+
+async def test_a_run_ends_although_its_close_is_cancelled(host: RunHost) -> None:
+    run = await host.run(HANGS, input="x").start()
+    closing = asyncio.create_task(run.close())
+    await asyncio.sleep(0)
+    closing.cancel()
+    await asyncio.gather(closing, return_exceptions=True)
+    result = await host.attach(run.id).result()
+    assert (result.state, result.reason) == DISCONNECTED

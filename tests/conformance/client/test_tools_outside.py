@@ -10,10 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from lanemesh import Client, Mesh, ToolProgress
 from lanemesh.client.run_host import RunHost
 from lanemesh.faults import LanemeshError
 from lanemesh_orchestrator.orchestrator import Orchestrator
+
+from endings import lasting
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 NODES = Path(__file__).parents[2] / "rigs" / "outside_tools.py"
 AGENT: dict[str, Any] = {
@@ -51,9 +56,11 @@ async def spread() -> AsyncIterator[RunHost]:
         yield mesh
 
 
-@pytest.fixture(params=[embedded, remote, spread], ids=["memory", "client", "spread"])
+@pytest_asyncio.fixture(
+    scope="module", loop_scope="session", params=[embedded, remote, spread], ids=["memory", "client", "spread"]
+)
 async def host(request: pytest.FixtureRequest) -> AsyncIterator[RunHost]:
-    async with request.param() as host:
+    async with lasting("the host", request.param()) as host:
         await host.deploy("agent", AGENT)
         yield host
 
@@ -113,12 +120,16 @@ async def test_a_call_ends_at_its_timeout(host: RunHost) -> None:
 @pytest.mark.conformance("CTRL-08")
 async def test_tools_of_one_name_are_told_apart(host: RunHost) -> None:
     await host.deploy("box", TOOLBOX)
-    assert [tool.name for tool in await host.tools()] == ["agent_forecast", "broken", "endless", "box_forecast"]
-    assert [tool.name for tool in await host.tools("box")] == ["forecast"]
-    assert (await host.call_tool("box_forecast", {"city": "Oslo"})).value == "it rained in Oslo"
-    assert (await host.call_tool("forecast", {"city": "Oslo"}, deployment="agent")).value == {"city": "Oslo", "days": 1}
-    with pytest.raises(LanemeshError) as several:
-        await host.call_tool("forecast", {"city": "Oslo"})
+    try:
+        assert [tool.name for tool in await host.tools()] == ["agent_forecast", "broken", "endless", "box_forecast"]
+        assert [tool.name for tool in await host.tools("box")] == ["forecast"]
+        assert (await host.call_tool("box_forecast", {"city": "Oslo"})).value == "it rained in Oslo"
+        of_agent = await host.call_tool("forecast", {"city": "Oslo"}, deployment="agent")
+        assert of_agent.value == {"city": "Oslo", "days": 1}
+        with pytest.raises(LanemeshError) as several:
+            await host.call_tool("forecast", {"city": "Oslo"})
+    finally:
+        await host.undeploy("box")
     assert several.value.fault.reason == "several-tools"
     assert "agent_forecast, box_forecast" in several.value.fault.message
 

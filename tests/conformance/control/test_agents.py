@@ -33,8 +33,8 @@ from .conftest import Reach, helper_of, seen_by
 STEPS: tuple[AgentStep, ...] = (
     AgentThought("I look it up."),
     ToolCall("c1", "search", '{"q": "x"}'),
-    ToolProgress("half", 0.5, "c1"),
-    ToolResult('"found"', "c1", "search", seconds=0.25),
+    ToolProgress("half", 0.5, "c1", Usage(1, 0, 0.5)),
+    ToolResult('"found"', "c1", "search", seconds=0.25, usage=Usage(1, 1, 0.5, 2)),
 )
 
 
@@ -59,7 +59,7 @@ class Researcher(Node):
                     return
                 case "odd":
                     yield 3
-            yield AgentEvent(Answer("It is "), wave=2)
+            yield AgentEvent(Answer("It is "), wave=2, usage=Usage(2, 1, tool_calls=3))
             yield Answer("found.", data={"n": 1}, finish_reason="stop", usage=Usage(3, 4))
             yield AgentThought("nobody reads this")
         finally:
@@ -91,7 +91,7 @@ async def test_streaming_every_step_comes_in_order_with_its_round(reach: Reach) 
 
     assert events == [
         *map(AgentEvent, STEPS),
-        AgentEvent(Answer("It is "), 2),
+        AgentEvent(Answer("It is "), 2, Usage(2, 1, tool_calls=3)),
         AgentEvent(Answer("found.", {"n": 1}, "stop", Usage(3, 4)), 2),
     ]
 

@@ -7,7 +7,7 @@ import json
 import random
 import socket
 from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import asynccontextmanager
 
 import httpx
 import pytest
@@ -72,7 +72,8 @@ async def test_events_are_the_updates_of_the_run_byte_for_byte(
 
 async def test_a_hundred_cuts_in_the_middle_of_anything_lose_and_repeat_nothing(web: httpx.AsyncClient) -> None:
     path = await start(web, numbers(2_000))
-    dice, seen, cuts = random.Random(1), [], 0
+    dice, cuts = random.Random(1), 0
+    seen: list[Event] = []
     while not seen or seen[-1].data.get("state") not in ("completed", "failed"):
         seen += await complete(web, path, dice.randrange(1, 6_000), int(seen[-1].id) if seen else 0)
         cuts += 1
@@ -101,7 +102,7 @@ async def test_a_number_that_is_none_is_refused(embedded: httpx.AsyncClient, num
 
     answers = [
         await embedded.get(f"{path}/events", params={"after": number}),
-        await embedded.get(f"{path}/events", headers={"last-event-id": number.encode()}),
+        await embedded.get(f"{path}/events", headers={b"last-event-id": number.encode()}),
     ]
     assert [one.status_code for one in answers] == [400, 400]
     assert await embedded.get(f"{path}/events?after=1&before=3") is not None
@@ -133,9 +134,9 @@ async def test_a_silent_stream_is_kept_alive(web: httpx.AsyncClient, monkeypatch
     monkeypatch.setattr(sse, "KEEP_ALIVE_SECONDS", 0.05)
     path = await start(web, TAG, open_input=True)
 
-    async with web.stream("GET", f"{path}/events") as answer, aclosing(answer.aiter_lines()) as lines:
+    async with web.stream("GET", f"{path}/events") as answer:
         comments = 0
-        async for text in lines:
+        async for text in answer.aiter_lines():
             comments += text == ": keep-alive"
             if comments == 3:
                 break
@@ -236,7 +237,8 @@ async def test_a_subscriber_is_gone_with_its_client(web: httpx.AsyncClient) -> N
         assert (await web.post("/v1/channels/mesh:gone", json={"message": 1})).json() == {"subscribers": 1}
 
     async def gone() -> bool:
-        return (await web.post("/v1/channels/mesh:gone", json={"message": 1})).json() == {"subscribers": 0}
+        answer = await web.post("/v1/channels/mesh:gone", json={"message": 1})
+        return answer.text == '{"subscribers":0}'
 
     await eventually(gone)
 
@@ -268,3 +270,27 @@ async def test_streams_leave_no_task_behind(mesh: Mesh) -> None:
         return len(asyncio.all_tasks()) <= before
 
     await eventually(ended)
+
+
+async def test_a_gateway_that_stops_ends_its_streams_at_once(mesh: Mesh) -> None:
+    async with gateway(mesh) as web:
+        path = await start(web, TAG, open_input=True)
+        async with (
+            gateway_at(mesh) as other,
+            httpx.AsyncClient(base_url=other.url) as leaving,
+            leaving.stream("GET", f"{path}/events") as answer,
+        ):
+            found = events(answer)
+            seen = [await anext(found)]
+            other.close()
+            seen += [event async for event in found]  # the end of the response, without an error
+        await web.post(f"{path}/cancel", json={})
+        rest = await all_events(web, f"{path}/events", headers={"last-event-id": seen[-1].id})
+        assert [int(event.id) for event in seen + rest] == list(range(1, len(seen + rest) + 1))
+
+
+async def test_the_head_of_a_stream_is_no_stream(web: httpx.AsyncClient) -> None:
+    path = await start(web, TAG, open_input=True)
+    answer = await web.head(f"{path}/events")
+    assert (answer.status_code, answer.content) == (200, b"")
+    await web.post(f"{path}/cancel", json={})

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from typing import cast
 
 import httpx
 import pytest
 import pytest_asyncio
 from lanemesh.faults import LanemeshError
 from lanemesh_orchestrator import Mesh
+from lanemesh_orchestrator.cli.commands.gateway import WebOptions, web_server
 from lanemesh_orchestrator.gateway.options import GatewayOptions
 from lanemesh_orchestrator.gateway.server import gateway_server
+from starlette.applications import Starlette
 
 from endings import lasting
 from rigs.gateways import events, eventually, gateway
@@ -153,10 +156,11 @@ async def test_a_caller_beyond_its_rate_is_told_when_to_retry(mesh: Mesh) -> Non
     async with gateway(mesh, GatewayOptions(rate=0.2)) as web:  # one request at first, and one in five seconds
         answers = [await web.get("/v1/servers") for _ in range(3)]
         health = await web.get("/healthz")
+        other = await web.get("/healthz", headers={"x-forwarded-for": "203.0.113.9"})
     assert [one.status_code for one in answers] == [200, 429, 429]
     assert answers[1].json()["title"] == "too-many-requests"
     assert int(answers[1].headers["retry-after"]) in (4, 5)
-    assert health.status_code == 200
+    assert (health.status_code, other.status_code) == (429, 200)
 
 
 async def test_streams_count_as_requests_until_they_end(mesh: Mesh) -> None:
@@ -171,6 +175,7 @@ async def test_streams_count_as_requests_until_they_end(mesh: Mesh) -> None:
                 await anext(events(stream))
             full = await web.get("/v1/runs")
             assert (full.status_code, full.json()["title"], full.headers["retry-after"]) == (503, "gateway-full", "1")
+            assert (await web.get("/healthz")).status_code == 200
 
         async def served() -> bool:
             return (await web.post(f"{path}/cancel", json={})).status_code == 200
@@ -214,3 +219,38 @@ async def test_requests_that_are_not_http_end_and_leave_the_gateway_as_it_was(me
             assert answer in (b"HTTP/1.1 400", b"")
             writer.close()
         assert (await web.get("/healthz")).status_code == 200
+
+
+async def test_documents_and_settings_of_clients_are_refused_where_anyone_could_send_them(mesh: Mesh) -> None:
+    await mesh.deploy("own", TAG)
+    async with gateway(mesh, GatewayOptions(documents=False)) as web:
+        refused = [
+            await web.post("/v1/runs", json={"pipeline": TAG, "input": "x"}),
+            await web.post("/v1/runs", json={"pipeline": "@own", "input": "x", "settings": {"a.mark": "!"}}),
+            await web.post("/v1/validate", json={"pipeline": TAG}),
+            await web.put("/v1/deployments/other", json={"pipeline": TAG}),
+            await web.delete("/v1/deployments/own"),
+        ]
+        assert [(one.status_code, one.json()["title"]) for one in refused] == [(403, "documents-refused")] * 5
+        assert (await web.post("/v1/runs", json={"pipeline": "@own", "input": "x"})).status_code == 201
+    await mesh.undeploy("own")
+
+
+@pytest.mark.parametrize(
+    ("host", "token", "trusts", "documents"),
+    [
+        ("127.0.0.1", "", True, True),
+        ("0.0.0.0", "t", True, True),
+        ("0.0.0.0", "", True, False),
+        ("0.0.0.0", "", False, True),
+    ],
+)
+async def test_the_commands_accept_documents_only_of_those_who_are_trusted(
+    mesh: Mesh, monkeypatch: pytest.MonkeyPatch, host: str, token: str, trusts: bool, documents: bool
+) -> None:
+    monkeypatch.setenv("LANEMESH_HTTP_TOKEN", token)
+    server = web_server(mesh, WebOptions(port=0, host=host, insecure=True), trusts_documents=trusts)
+    try:
+        assert cast("Starlette", server.app).state.gateway.options.documents is documents
+    finally:
+        server.close()

@@ -23,7 +23,7 @@ from rigs.runs import NODES, line, node
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 STREAMS = 50
-VALUES = 40
+VALUES = 20
 TAG = line(node("a", "tag", "chat", mark="+"))
 
 

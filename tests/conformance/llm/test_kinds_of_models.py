@@ -252,5 +252,7 @@ async def test_a_special_token_within_a_stop_text_is_found_by_transformers_and_r
 async def test_an_image_for_a_model_of_text_is_refused(tmp_path: Path, make: Make, serve: Serve) -> None:
     message = Message("user", "What is it?", images=(Image("image/png", b"png"),))
     async with serve(make(tmp_path / "model")) as engine:
-        with pytest.raises(GenerationRefused, match=r"has 1 image, and .* reads only text"):
+        with pytest.raises(
+            GenerationRefused, match=r"1 image, .* reads only text; .* use llm_openai, .* with a projector"
+        ):
             await read_turn(engine.chat(ChatRequest((message,))))

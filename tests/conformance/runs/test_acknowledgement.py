@@ -12,6 +12,7 @@ import grpc
 import grpc.aio
 import pytest
 from lanemesh import Client, OutputUpdate, SyncClient
+from lanemesh.client.fanout import ACKNOWLEDGED_UPDATES
 from lanemesh.client.run_host import RunHost
 from lanemesh.client.runs import Run, to_input
 from lanemesh.client.specs import run_spec
@@ -19,10 +20,13 @@ from lanemesh.lanes.inbox.edge import DEFAULT_LIMIT_ITEMS
 from lanemesh.text_outputs import last_of, merged
 from lanemesh.v1 import run_pb2, run_pb2_grpc
 from lanemesh_orchestrator import Mesh
+from lanemesh_orchestrator.deadlock.snapshot import Snapshot
 from lanemesh_orchestrator.orchestrator import Orchestrator
+from lanemesh_orchestrator.runs.active_run import ActiveRun
 from lanemesh_orchestrator.runs.update_log import CALLER_BYTES, CALLER_UPDATES
 from lanemesh_orchestrator.store.options import StoreOptions
 
+from rigs.lanes import SOON
 from rigs.runs import Pipeline, line, node, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -40,29 +44,39 @@ def emitted(journal: Path) -> int:
     return journal.stat().st_size if journal.exists() else 0
 
 
-async def stopped(journal: Path, least: int = 0) -> int:
-    """The number of emitted items once it has not grown for a second, which has no event."""
-    last = -1
-    while last < max(least, 1) or emitted(journal) > last:
-        last = emitted(journal)
-        await asyncio.sleep(1)
-    return last
+async def held(orchestrator: Orchestrator, acknowledged: int = 0) -> None:
+    """Waits until the only run is held by its owner, which has acknowledged the updates up to a number at least: its target waits
+    for the owner, its source waits for capacity, and neither an item nor a credit is in transit between the two."""
+    (run,) = orchestrator.runs.known()
+    log = run.log
+    async with asyncio.timeout(SOON):
+        while log._read < acknowledged or not log._is_ahead() or not await source_waits(run):  # noqa: ASYNC110 - no event reports it
+            await asyncio.sleep(0.01)
+
+
+async def source_waits(run: ActiveRun) -> bool:
+    """Whether the source waits for capacity on a lane whose two ends have counted the same."""
+    answers = [answer for host in run._hosts if (answer := await host.probe(SOON)) is not None]
+    snapshot = Snapshot.of(answers)
+    full = [edge for wait in snapshot.actors["a"].waits for edge in wait.full_edges] if "a" in snapshot.actors else []
+    ends = [(snapshot.producers[edge], snapshot.consumers[edge]) for edge in full]
+    return bool(ends) and all((one.items, one.taken) == (other.items, other.taken) for one, other in ends)
 
 
 @asynccontextmanager
-async def host_of(kind: str, store: str) -> AsyncIterator[RunHost]:
+async def host_of(kind: str, store: str) -> AsyncIterator[tuple[RunHost, Orchestrator]]:
     if kind == "client":
         orchestrator = Orchestrator(embedded=True, nodes=[NODES], store=StoreOptions(location=store) if store else None)
         await orchestrator.listen()
         try:
             async with Client(orchestrator.address) as client:
-                yield client
+                yield client, orchestrator
         finally:
             await orchestrator.close()
         return
     spread = {"spread": "component"} if kind == "spread" else {}
     async with Mesh(nodes=[NODES], store=store or None, **spread) as mesh:  # type: ignore[arg-type]
-        yield mesh
+        yield mesh, mesh.orchestrator
 
 
 @pytest.mark.conformance("RUN-19")
@@ -73,12 +87,12 @@ async def test_a_client_that_stops_reading_stops_the_source_at_the_bound(
 ) -> None:
     journal = tmp_path / "journal"
     store = str(tmp_path / "runs.db") if stored else ""
-    async with host_of(kind, store) as host, host.run(document(journal), input="go") as run:
+    async with host_of(kind, store) as (host, orchestrator), host.run(document(journal), input="go") as run:
         outputs = run.outputs()
         taken = [await anext(outputs) for _ in range(1_000)]
         assert [int(one.value) for one in taken] == list(range(1_000))
-        ahead = await stopped(journal, 1_000) - 1_000
-        assert ahead <= CALLER_UPDATES + LANES
+        await held(orchestrator, taken[-1].sequence - ACKNOWLEDGED_UPDATES)
+        assert emitted(journal) - 1_000 <= CALLER_UPDATES + LANES
         further = [await anext(outputs) for _ in range(1_000)]  # it goes on where it stood
         assert [int(one.value) for one in further] == list(range(1_000, 2_000))
         await outputs.aclose()
@@ -92,18 +106,21 @@ async def test_a_client_that_stops_reading_stops_the_source_at_the_bound(
 @pytest.mark.parametrize("kind", ["embedded", "client"])
 async def test_large_outputs_are_bounded_by_their_bytes(kind: str, tmp_path: Path) -> None:
     journal = tmp_path / "journal"
-    async with host_of(kind, "") as host, host.run(document(journal, size=300_000, count=40), input="go") as run:
-        values = run.values()
-        await anext(values)
-        ahead = await stopped(journal)
-        assert ahead <= 1 + 2 * CALLER_BYTES // 300_000 + 4 * 4  # the window, and three lanes of at most 1 MiB
-        assert len([value async for value in values]) == 39
+    large = document(journal, size=300_000, count=40)
+    async with host_of(kind, "") as (host, orchestrator), host.run(large, input="go") as run:
+        outputs = run.outputs()
+        await anext(outputs)
+        await held(orchestrator)
+        assert (
+            emitted(journal) <= 1 + 2 * CALLER_BYTES // 300_000 + 4 * 4
+        )  # the window, and three lanes of at most 1 MiB
+        assert len([output async for output in outputs]) == 39
 
 
 @pytest.mark.conformance("RUN-19")
 async def test_a_huge_output_passes_alone(tmp_path: Path) -> None:
     journal = tmp_path / "journal"
-    async with host_of("client", "") as host:
+    async with host_of("client", "") as (host, _):
         run = host.run(document(journal, size=3 * CALLER_BYTES, count=5), input="go")
         assert [len(value) async for value in run.values()] == [3 * CALLER_BYTES] * 5
 
@@ -111,11 +128,14 @@ async def test_a_huge_output_passes_alone(tmp_path: Path) -> None:
 @pytest.mark.conformance("RUN-19")
 async def test_a_view_that_is_left_frees_the_run(tmp_path: Path) -> None:
     journal = tmp_path / "journal"
-    async with host_of("client", "") as host, host.run(document(journal, count=5_000), input="go") as run:
-        idle = run.values()
+    async with (
+        host_of("client", "") as (host, orchestrator),
+        host.run(document(journal, count=5_000), input="go") as run,
+    ):
+        idle = run.outputs()
         await anext(idle)
         read = asyncio.ensure_future(run.result())
-        await stopped(journal)
+        await held(orchestrator)
         assert not read.done()
         await idle.aclose()
         assert (await read).state == "completed"
@@ -134,7 +154,8 @@ async def test_a_blocking_client_holds_the_run_as_well(tmp_path: Path) -> None:
 
     client, texts, text = await asyncio.to_thread(first)
     assert text == "0 "
-    assert await stopped(journal) <= CALLER_UPDATES + LANES
+    await held(orchestrator)
+    assert emitted(journal) <= CALLER_UPDATES + LANES
     assert await asyncio.to_thread(next, texts) == "1 "
     await asyncio.to_thread(client.close)
     await orchestrator.close()
@@ -172,10 +193,11 @@ async def read_to(call: Any, sequence: int) -> int:
 
 @pytest.mark.conformance("RUN-20")
 async def test_without_acknowledgement_a_client_gets_the_window_and_no_more(tmp_path: Path) -> None:
-    async with raw_call(tmp_path / "journal") as (_, call):
+    async with raw_call(tmp_path / "journal") as (orchestrator, call):
         assert await read_to(call, CALLER_UPDATES) == CALLER_UPDATES
         more = asyncio.ensure_future(call.read())
-        assert await stopped(tmp_path / "journal") <= CALLER_UPDATES + LANES
+        await held(orchestrator)
+        assert emitted(tmp_path / "journal") <= CALLER_UPDATES + LANES
         assert not more.done()
         await call.write(acknowledgement(CALLER_UPDATES))
         frame = await more

@@ -136,6 +136,36 @@ async def test_secrets_are_hidden_in_arguments(asking_mesh: Mesh) -> None:
         await rest_of(updates)
 
 
+@pytest.mark.parametrize("owner", ["a", "other"])
+@pytest.mark.parametrize("characters", [5_000, 100_000])
+async def test_secrets_are_hidden_before_long_arguments_are_shortened(
+    asking_mesh: Mesh, owner: str, characters: int
+) -> None:
+    secret = "sk-very-secret-and-long"
+    first = node("a", "careful", "chat", **({"secret": "${LM_MAIL_KEY}"} if owner == "a" else {}))
+    other = node(
+        "other", "careful", "chat", call_id="other", **({"secret": "${LM_MAIL_KEY}"} if owner == "other" else {})
+    )
+    document = pipeline(chat(), first, other, response("a", "other"))
+    text = "x" * 980 + secret + "y" * (4_000 - len('{"to": "') - 990 - len(secret)) + secret + "z" * characters
+    run = asking_mesh.run(document, input=text, variables={"LM_MAIL_KEY": secret})
+    async with run, aclosing(run.updates()) as updates:
+        async for update in updates:
+            if not isinstance(update, ApprovalUpdate) or update.state is not ApprovalState.REQUESTED:
+                continue
+            if update.call_id == "c1":
+                shown, _, mark = update.arguments.partition("... (")
+                assert len(shown) == 4_000
+                assert (shown.count("***"), "sk-" in update.arguments) == (2, False)
+                assert characters - 50 < update.omitted_characters < characters + 50
+                assert mark == f"{update.omitted_characters:,} more characters)"
+                assert len(update.description) < 1_050
+                assert update.description.endswith(" more characters)")
+                assert "sk-" not in update.description
+            await run.approve(update.call_id)
+    assert run.state == "completed"
+
+
 async def test_a_detached_run_is_decided_by_any_client(tmp_path: Path) -> None:
     async with Mesh(nodes=[NODES], store=tmp_path / "runs.db") as mesh:
         run = await mesh.start(asking(), input="ada")

@@ -219,7 +219,7 @@ async def test_a_client_that_is_killed_in_mid_request_leaves_nothing() -> None:
 
 
 @pytest.mark.conformance("START-04")
-@pytest.mark.timing
+@pytest.mark.apart
 async def test_of_thousands_of_starts_at_once_those_beyond_the_bound_are_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -9,7 +9,7 @@ import asyncio
 import itertools
 import json
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,13 @@ def texts_of(node: type[Node]) -> dict[Keys, str]:
     """The texts of a node type's settings, with their formats."""
     schema = node.Config.model_json_schema()
     return dict(texts(schema, schema))
+
+
+def all_texts(service: str) -> Iterator[tuple[type[Node], Keys, str]]:
+    """The texts of all node types of a service: the node type, where its config takes the text, and the format."""
+    for node in node_types(service):
+        for keys, kind in texts_of(node).items():
+            yield node, keys, kind
 
 
 def holding(keys: Keys, text: str) -> Any:
@@ -146,42 +153,70 @@ def required(node: type[Node]) -> dict[str, Any]:
     return {key: values[schema["properties"][key].get("type", "string")] for key in schema.get("required", ())}
 
 
-def given(node: type[Node], keys: Keys, text: str) -> Iterator[Given]:
-    """One text in a config: beside the others, in a profile and in a setting."""
-    config = {**required(node), **holding(keys, text)}
-    for document in documents(node, config):
+Place = Callable[[type[Node], Keys, str], Iterator[Given]]
+"""A place in a request where a client writes a text of a config."""
+
+
+def in_config(node: type[Node], keys: Keys, text: str) -> Iterator[Given]:
+    """In the config, beside the other values."""
+    for document in documents(node, {**required(node), **holding(keys, text)}):
         yield document, {}
-    for document in documents(node, {"profile": "p", "p": config}):
+
+
+def in_profile(node: type[Node], keys: Keys, text: str) -> Iterator[Given]:
+    """In a profile of the config."""
+    for document in documents(node, {"profile": "p", "p": {**required(node), **holding(keys, text)}}):
         yield document, {}
+
+
+def in_settings(node: type[Node], keys: Keys, text: str) -> Iterator[Given]:
+    """In a setting of the call."""
     name, value = str(keys[0]), holding(keys[1:], text)
     for document in documents(node, required(node)):
         yield document, {f"x.{name}": value}
 
 
-async def attempts(client: Client, document: dict[str, Any], settings: dict[str, Any]) -> list[str]:
-    """What the calls that take a document report about this one; an empty text if it is accepted and runs to its end."""
+async def run(client: Client, document: dict[str, Any], settings: dict[str, Any]) -> None:
+    result = await client.run(document, input="x", settings=settings, timeout=RUN_SECONDS).result()
+    result.raise_for_state()
 
-    async def run() -> Any:
-        result = await client.run(document, input="x", settings=settings, timeout=RUN_SECONDS).result()
-        result.raise_for_state()
 
-    async def start() -> Any:
-        run = await client.start(document, input="x", settings=settings, timeout=RUN_SECONDS)
-        (await run.result()).raise_for_state()
+async def start(client: Client, document: dict[str, Any], settings: dict[str, Any]) -> None:
+    started = await client.start(document, input="x", settings=settings, timeout=RUN_SECONDS)
+    (await started.result()).raise_for_state()
 
-    async def deploy() -> Any:
-        name = f"d{next(NUMBERS)}"
-        await client.deploy(name, document, settings=settings, timeout=RUN_SECONDS)
-        await client.undeploy(name)
 
-    async def report(call: Callable[[], Awaitable[Any]]) -> str:
-        try:
-            await call()
-        except LanemeshError as error:
-            return str(error)
-        return ""
+async def deploy(client: Client, document: dict[str, Any], settings: dict[str, Any]) -> None:
+    name = f"d{next(NUMBERS)}"
+    await client.deploy(name, document, settings=settings, timeout=RUN_SECONDS)
+    await client.undeploy(name)
 
-    return list(await asyncio.gather(report(run), report(start), report(deploy)))
+
+Call = Callable[[Client, dict[str, Any], dict[str, Any]], Awaitable[None]]
+PLACES: Sequence[tuple[Place, Call]] = ((in_config, run), (in_profile, start), (in_settings, deploy))
+"""The places, and the calls that take a document. How a request is read depends neither on the node type nor on the text, so most
+texts are tried with one call at each place, and the first one of a service with all calls at all places."""
+
+
+def attempts(node: type[Node], keys: Keys, wanted: Sequence[str], *, every: bool) -> Iterator[tuple[Call, Given]]:
+    """The calls by which one text of a config is tried, with each of the `wanted` values. `every`: all calls at all places.
+
+    Otherwise every value is tried in the config of a run, and one value at each other place.
+    """
+    for number, (place, call) in enumerate(PLACES):
+        values = wanted if every or not number else [wanted[number % len(wanted)]]
+        calls = [each for _, each in PLACES] if every else [call]
+        for value in values:
+            yield from itertools.product(calls, place(node, keys, value))
+
+
+async def report(client: Client, call: Call, given: Given) -> str:
+    """What a call reports about a document; an empty text if it is accepted and runs to its end."""
+    try:
+        await call(client, *given)
+    except LanemeshError as error:
+        return str(error)
+    return ""
 
 
 @pytest.mark.parametrize("service", service_names())
@@ -194,21 +229,19 @@ async def test_no_text_of_a_document_reads_the_environment(
     await orchestrator.listen()
     try:
         async with Client(orchestrator.address) as client:
-            for node in node_types(service):
-                for keys in texts_of(node):
-                    for document, settings in given(node, keys, READS):
-                        await check_unread(client, node, keys, document, settings)
+            for number, (node, keys, _) in enumerate(all_texts(service)):
+                for call, given in attempts(node, keys, [READS], every=not number):
+                    await check_unread(client, node, keys, call, given)
     finally:
         await orchestrator.close()
 
 
-async def check_unread(
-    client: Client, node: type[Node], keys: Keys, document: dict[str, Any], settings: dict[str, Any]
-) -> None:
+async def check_unread(client: Client, node: type[Node], keys: Keys, call: Call, given: Given) -> None:
     """Fails if a call that gets this document reads the variable. A setting is literal text, so it alone may be accepted."""
-    for report in await attempts(client, document, settings):
-        assert SECRET not in report, (node.provider, keys)
-        assert settings or VARIABLE in report, (node.provider, keys, report)
+    document, settings = given
+    answer = await report(client, call, given)
+    assert SECRET not in answer, (node.provider, keys)
+    assert settings or VARIABLE in answer, (node.provider, keys, answer)
     for fault in await client.validate(document, settings=settings):
         assert SECRET not in f"{fault}", (node.provider, keys)
     if settings:
@@ -275,15 +308,14 @@ async def test_no_text_of_a_document_opens_a_file_outside_the_roots(
     root = tmp_path / "root"
     root.mkdir()
     async with mesh_of(root) as client:
-        for node in node_types(service):
-            for keys, kind in texts_of(node).items():
-                found = (outside.stem,) if kind == MODULE else (str(outside), outside.as_uri())
-                calls = [attempts(client, *one) for text in found for one in given(node, keys, text)]
-                reports = [report for each in await asyncio.gather(*calls) for report in each]
-                assert WATCH.seen == [], (node.provider, keys)
-                if kind in PATH_FORMATS or kind == MODULE:
-                    wrong = [one for one in reports if not any(reason in one for reason in REFUSALS)]
-                    assert wrong == [], (node.provider, keys)
+        for number, (node, keys, kind) in enumerate(all_texts(service)):
+            wanted = (outside.stem,) if kind == MODULE else (str(outside), outside.as_uri())
+            tried = attempts(node, keys, wanted, every=not number)
+            reports = await asyncio.gather(*(report(client, call, given) for call, given in tried))
+            assert WATCH.seen == [], (node.provider, keys)
+            if kind in PATH_FORMATS or kind == MODULE:
+                wrong = [one for one in reports if not any(reason in one for reason in REFUSALS)]
+                assert wrong == [], (node.provider, keys)
 
 
 def test_the_watch_notices_what_is_opened(outside: Path) -> None:

@@ -144,7 +144,6 @@ async def test_a_forgotten_subscription_ends_with_its_node(mesh: Mesh) -> None:
     assert run.state == "completed"
 
 
-@pytest.mark.timing
 async def test_the_time_of_a_chain_grows_with_its_length() -> None:
     """Ten times the nodes take about ten times as long, and not a hundred times."""
     async with Mesh(nodes=[MISBEHAVING_NODES]) as mesh:

@@ -319,14 +319,14 @@ async def test_many_runs_one_after_the_other_leave_nothing(document: Pipeline) -
 
 
 @pytest.mark.conformance("START-05")
-@pytest.mark.timing
+@pytest.mark.apart
 @pytest.mark.timeout(300)
 async def test_many_deployed_runs_leave_nothing() -> None:
     await check_that_runs_leave_nothing(APART, DEPLOYED_RUNS)
 
 
 @pytest.mark.conformance("START-05")
-@pytest.mark.timing
+@pytest.mark.apart
 @pytest.mark.timeout(300)
 async def test_a_thousand_deployed_runs_leave_nothing_in_the_processes_of_node_servers() -> None:
     async with replicas("left", "right") as mesh, Client(mesh.orchestrator.address) as client:
@@ -532,7 +532,6 @@ async def test_a_draining_server_reports_the_end_of_its_last_run(drains_while_it
 
 
 @pytest.mark.conformance("START-03")
-@pytest.mark.timing
 async def test_deployed_runs_end_right_while_servers_are_killed() -> None:
     seed = SystemRandom().randrange(10**9)
     found = await hunt(120, Random(seed))

@@ -44,7 +44,6 @@ async def grown(outputs: int, size: int) -> dict[str, int]:
         }
 
 
-@pytest.mark.timing
 @pytest.mark.conformance("RUN-22")
 @pytest.mark.parametrize(
     ("outputs", "size"), [(50_000, 40), (20_000, 400), (200, 100_000)], ids=["short", "middle", "long"]

@@ -4,35 +4,41 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import pytest_asyncio
 from lanemesh import Client, Deployed, LanemeshError
 from lanemesh.client.run_host import RunHost
 from lanemesh.client.runs import wire_updates
 from lanemesh_orchestrator import Mesh
 from lanemesh_orchestrator.orchestrator import Orchestrator
 
+from endings import end, lasting
 from rigs import session_nodes
 from rigs.runs import chat, node, pipeline, response
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 NODES = Path(session_nodes.__file__)
 ASKED = pipeline(chat(), node("a", "teller", "chat"), node("b", "isolated_teller", "a"), response("b"))
 ID = "conversation é 1"
 
 
-@pytest.fixture(params=["embedded", "spread", "client"])
+@pytest_asyncio.fixture(scope="module", loop_scope="session", params=["embedded", "spread", "client"])
 async def host(request: pytest.FixtureRequest) -> AsyncIterator[RunHost]:
     """Meshes within this process, of several processes, and reached by a client."""
     if request.param == "client":
         orchestrator = Orchestrator(embedded=True, nodes=[NODES])
         await orchestrator.listen()
         try:
-            async with Client(orchestrator.address) as client:
+            async with lasting("the client", Client(orchestrator.address)) as client:
                 yield client
         finally:
-            await orchestrator.close()
+            await end("the orchestrator", orchestrator.close())
     else:
-        async with Mesh("component" if request.param == "spread" else None, nodes=[NODES]) as mesh:
+        kind: Any = "component" if request.param == "spread" else None
+        async with lasting("the mesh", Mesh(kind, nodes=[NODES])) as mesh:
             yield mesh
 
 

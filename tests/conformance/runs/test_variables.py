@@ -32,6 +32,29 @@ def reading(name: str) -> dict[str, Any]:
     return prompt({"template": f"${{{name}}} {{question}}"})
 
 
+REFUSED = {"variable-not-secret", "operator-variable"}
+
+
+def scripted(turn: Any, nested: dict[str, Any] | None = None) -> dict[str, Any]:
+    """An agent whose model returns a turn; `nested` is the pipeline behind its tool."""
+    components: list[dict[str, Any]] = [
+        {"id": "c", "provider": "chat"},
+        {"id": "agent", "provider": "agent_wave", "input": [{"lane": "questions", "from": "c"}]},
+        {
+            "id": "m",
+            "provider": "llm_scripted",
+            "config": {"script": [turn]},
+            "control": [{"classType": "llm", "from": "agent"}],
+        },
+        {"id": "r", "provider": "response_text", "input": [{"lane": "text", "from": "agent"}]},
+    ]
+    if nested is not None:
+        config = {"name": "nested", "description": "A pipeline.", "document": nested}
+        control = [{"classType": "tool", "from": "agent"}]
+        components.append({"id": "t", "provider": "tool_pipeline", "config": config, "control": control})
+    return {"components": components}
+
+
 def stored_specs(path: Path) -> bytes:
     with contextlib.closing(sqlite3.connect(path)) as store:
         return b"".join(row[0] for row in store.execute("select spec from deployments"))
@@ -44,7 +67,8 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 async def client() -> AsyncIterator[Client]:
-    orchestrator = Orchestrator(embedded=True, variables={"ALLOWED": "allowed-by-the-operator"})
+    variables = {"ALLOWED": "allowed-by-the-operator", "KEY": SECRET}
+    orchestrator = Orchestrator(embedded=True, variables=variables, plain_variables=["ALLOWED"])
     await orchestrator.listen()
     async with Client(orchestrator.address) as client:
         yield client
@@ -79,6 +103,34 @@ async def test_a_document_of_a_client_does_not_read_the_environment(client: Clie
         message = await refused(call)
         assert "LANEMESH_TEST_SECRET" in message
         assert SECRET not in message
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        reading("KEY"),
+        prompt({"profile": "p", "p": {"template": "${ALLOWED} ${KEY} {question}"}}),
+        scripted("${KEY}"),
+        scripted({"text": "It is ${KEY}", "tool_calls": [{"name": "a", "arguments": {"b": "${KEY}"}}]}),
+        {"components": scripted("x", nested=scripted("${KEY}"))["components"]},
+    ],
+    ids=["template", "profile", "script", "call", "nested document"],
+)
+async def test_a_document_of_a_client_does_not_show_a_secret_of_the_operator(
+    client: Client, document: dict[str, Any]
+) -> None:
+    assert {fault.reason for fault in await client.validate(document)} <= REFUSED
+    for call in (
+        client.run(document, input="x").text().all(),
+        client.start(document, input="x"),
+        client.deploy("d", document),
+    ):
+        with pytest.raises(
+            LanemeshError, match=r"The operator's variable KEY is secret|the operator's variable KEY"
+        ) as caught:
+            await call
+        assert SECRET not in str(caught.value)
+    assert await client.validate(document, variables={"KEY": "key-of-the-client"}) == []
 
 
 async def test_settings_are_taken_as_they_are(client: Client) -> None:

@@ -22,8 +22,8 @@ from lanemesh.v1 import update_pb2
 from lanemesh.values import Answer, Question, ToolCall, Usage
 from lanemesh_services.agent.wave import AgentWave
 
-Turn = Sequence[str | tuple[str, str]]
-"""Pieces of a turn in order: texts, and calls as (name, arguments)."""
+Turn = Sequence[str | tuple[str, str] | Exception]
+"""Pieces of a turn in order: texts, calls as (name, arguments), and an exception that breaks it."""
 
 
 class Model(Node):
@@ -40,6 +40,8 @@ class Model(Node):
         for piece in turn:
             if isinstance(piece, str):
                 yield ChatText(piece)
+            elif isinstance(piece, Exception):
+                raise piece
             else:
                 reason = "tool_calls"
                 yield ToolCall("", *piece)

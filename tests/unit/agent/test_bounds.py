@@ -7,11 +7,11 @@ import json
 import pytest
 from lanemesh import Question, ToolCall, ToolResult, ToolSpec, Usage
 from lanemesh_services.agent.arguments import ArgumentSchemas, BadArguments, parse_arguments
-from lanemesh_services.agent.budget import Spending
+from lanemesh_services.agent.budget import CallUsage, Spending
 from lanemesh_services.agent.config import Budget
 from lanemesh_services.agent.conversation import Conversation
 from lanemesh_services.agent.json_calls import AnswerReader, read_turn
-from lanemesh_services.agent.patterns import first_match, matches, names_of
+from lanemesh_services.agent.patterns import first_match, is_reference, matches, names_of
 from lanemesh_services.agent.repeats import Repeats
 from lanemesh_services.agent.result_store import ResultStore
 
@@ -35,7 +35,21 @@ def test_a_budget_is_used_up(budget: dict[str, float], used_up: str) -> None:
     now[0] = 2.0
     assert spending.exhausted() == used_up
     assert spending.take_call() == ("calls" not in budget)
-    assert spending.usage == Usage(3, 2, 0.1)
+    assert spending.usage == Usage(3, 2, 0.1, 1 if "calls" in budget else 2)
+
+
+def test_a_call_counts_what_is_new_of_its_usage() -> None:
+    spending = Spending(Budget.model_validate({"calls": 3, "cost": 0.5}))
+    spending.count(Usage(1, 1))
+    call = CallUsage(spending)
+    for usage in (Usage(10, 5), Usage(20, 5, 0.25, 1), Usage(8, 8), Usage(20, 6, 0.5, 3)):
+        call.reported(usage)
+    CallUsage(spending).reported(Usage(0, 0, -1.0))  # a tool cannot give money back
+    assert spending.usage == Usage(21, 9, 0.5, 3)
+    assert spending.exhausted() == "budget of 3 tool calls"
+    assert not spending.exceeded()
+    call.reported(Usage(20, 6, 0.75, 3))
+    assert spending.exceeded() == "budget of 0.5 for the model"
 
 
 def test_repetitions_are_counted_by_tool_and_arguments() -> None:
@@ -54,6 +68,21 @@ def test_patterns_match_tools_helpers_and_both() -> None:
         assert matches(names, [pattern])
     assert not matches(names, ["tool_http.post", "tool"])
     assert first_match(names, {"post": "wait", "tool_*": "background"}, "wait") == "background"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "reference"),
+    [
+        ("add", True),
+        ("tool_htp.*", True),
+        ("tool.add", True),
+        ("delete_*", False),
+        ("tool.delete_*", False),
+        ("*.x", False),
+    ],
+)
+def test_patterns_that_refer_to_a_certain_tool(pattern: str, reference: bool) -> None:
+    assert is_reference(pattern, {"tool"}) == reference
 
 
 def test_arguments_are_read_and_checked() -> None:

@@ -8,7 +8,14 @@ from typing import Any
 import pytest
 from lanemesh_services.agent.formats import render
 from lanemesh_services.agent.paths import value_at
-from lanemesh_services.agent.references import ReferenceStream, resolved_arguments, resolved_text
+from lanemesh_services.agent.references import (
+    MAX_INSERTED,
+    MAX_REFERENCES,
+    Insertions,
+    ReferenceStream,
+    resolved_arguments,
+    resolved_text,
+)
 from lanemesh_services.agent.result_store import MAX_PEEK, ResultStore
 
 ROWS = [{"n": 1, "name": "a|b"}, {"n": 2, "more": None}]
@@ -70,7 +77,7 @@ def test_arguments_get_values_and_texts(store: ResultStore) -> None:
 
 
 def test_a_reference_in_a_result_is_not_resolved(store: ResultStore) -> None:
-    assert resolved_text("{{memory.wave-1.r2}}", store) == "text with {{memory.wave-1.r1}}"
+    assert resolved_text("{{memory.wave-1.r2}}", Insertions(store, "answer")) == "text with {{memory.wave-1.r1}}"
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 100])
@@ -78,7 +85,7 @@ def test_a_streamed_text_is_resolved_whatever_its_pieces(store: ResultStore, siz
     text = "a { b {{ c {{memory.wave-1.r1/rows/0/n}} {{memory.none}} {x} {{memory.wave-1.r1:wrong}} {"
     stream = ReferenceStream(store)
     pieces = [stream.push(text[start : start + size]) for start in range(0, len(text), size)]
-    assert "".join([*pieces, stream.finish()]) == resolved_text(text, store)
+    assert "".join([*pieces, stream.finish()]) == resolved_text(text, Insertions(store, "answer"))
 
 
 def test_a_stream_holds_back_no_more_than_a_reference(store: ResultStore) -> None:
@@ -106,9 +113,31 @@ def test_a_table_has_a_limit_of_cells() -> None:
     "text", ["{{memory.a/" + " " * 20_000, "{{memory.a" + " " * 20_000, "{{ memory.a:" + "b" * 20_000]
 )
 def test_what_only_begins_like_a_reference_stays(store: ResultStore, text: str) -> None:
-    assert resolved_text(text, store) == text
+    assert resolved_text(text, Insertions(store, "answer")) == text
 
 
 @pytest.mark.parametrize("reference", ["{{ memory.wave-1.r1/rows/0/n }}", "{{memory.wave-1.r1/rows/0/n:text }}"])
 def test_spaces_in_a_reference_do_not_count(store: ResultStore, reference: str) -> None:
-    assert resolved_text(reference, store) == "1"
+    assert resolved_text(reference, Insertions(store, "answer")) == "1"
+
+
+@pytest.mark.parametrize("form", ["", ":json"])
+def test_the_references_of_one_call_insert_a_bounded_amount(store: ResultStore, form: str) -> None:
+    store.add("wave-2.r1", json.dumps(["x" * (MAX_INSERTED // 3)]))
+    reference = f"{{{{memory.wave-2.r1{form}}}}}"
+    assert len(json.dumps(resolved_arguments({"a": reference, "b": [reference]}, store))) > MAX_INSERTED // 2
+    with pytest.raises(
+        ValueError, match=r"of one call may insert at most 4,194,304 characters together. Refer to parts"
+    ):
+        resolved_arguments({"a": reference, "b": [reference, {"c": f"{reference}"}]}, store)
+    with pytest.raises(ValueError, match="one call may have at most 1,000 references"):
+        resolved_arguments(["{{memory.wave-1.r1/rows/0/n}}"] * (MAX_REFERENCES + 1), store)
+
+
+def test_the_references_of_one_answer_insert_a_bounded_amount(store: ResultStore) -> None:
+    store.add("wave-2.r1", json.dumps("x" * (MAX_INSERTED // 3 - 2)))
+    stream = ReferenceStream(store)
+    pieces = [stream.push("{{memory.wave-2.r1}} {{memory.wave-1.r1/rows/0/n}}\n") for _ in range(4)]
+    assert [len(piece) >= MAX_INSERTED // 3 for piece in pieces] == [True, True, True, False]
+    assert pieces[3].startswith("[wave-2.r1 is left out: the references of one answer may insert at most 4,194,304")
+    assert pieces[3].endswith("] 1\n")

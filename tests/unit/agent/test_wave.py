@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+from typing import Any
 
 import pytest
 from lanemesh.faults import LanemeshError
 from lanemesh.values import Answer, Message, Question, ToolCall, Usage
+from lanemesh_services.llm.errors import not_followed
 
 from .conftest import MakeAgent
 
@@ -25,7 +27,7 @@ async def test_happy_thought_call_result_and_answer_in_the_order_in_which_they_h
     assert (call.name, call.arguments_json, result.content_json, result.is_error) == (*ADD, "3", False)
     assert call.id == result.call_id == agent.seen("progress")[0].call_id
     assert result.HasField("duration")
-    assert agent.last == Answer(finish_reason="stop", usage=Usage(20, 5))
+    assert agent.last == Answer(finish_reason="stop", usage=Usage(20, 5, tool_calls=1))
 
 
 async def test_happy_the_model_sees_question_calls_and_results(make_agent: MakeAgent) -> None:
@@ -154,11 +156,68 @@ async def test_happy_a_structured_answer_comes_in_a_turn_without_tools(make_agen
     assert [bool(request.tools) for request in agent.model.requests] == [True, True, False]
 
 
+SUM = {"type": "object", "properties": {"sum": {"type": "integer"}}, "required": ["sum"], "additionalProperties": False}
+
+
+@pytest.mark.parametrize("tools", [True, False])
+@pytest.mark.parametrize(
+    "wrong", [['{"sum": "three", "n": 1}'], ["It is 3."], ['{"sum": ', not_followed("x is no y")], [""]]
+)
+async def test_a_structured_answer_that_breaks_its_schema_is_repaired_once(
+    make_agent: MakeAgent, tools: bool, wrong: list[Any]
+) -> None:
+    agent = make_agent([*([["I have it."]] if tools else []), wrong, ['{"sum"', ": 3}"]], tools=tools)
+    assert await agent.ask(Question("1 + 2?", schema=SUM)) == '{"sum": 3}'
+    assert agent.last.data == {"sum": 3}
+    *_, said, request = agent.model.requests[-1].messages
+    assert (said.role, said.content) == ("assistant", wrong[0])
+    assert request.content.startswith("Your answer does not follow its JSON schema: ")
+    if wrong[0].endswith("}"):
+        assert "at /sum; " in request.content
+        assert "'n'" in request.content or '"n"' in request.content
+    assert "does not follow its schema" in agent.seen("thought")[-1]
+
+
+@pytest.mark.parametrize("wrong", [["It is 3."], ['{"sum": ', not_followed("x is no y")]])
+async def test_a_structured_answer_that_breaks_its_schema_twice_is_a_fault(
+    make_agent: MakeAgent, wrong: list[Any]
+) -> None:
+    agent = make_agent([wrong], tools=False)
+    with pytest.raises(LanemeshError, match="also at the second try: ") as caught:
+        await agent.ask(Question("1 + 2?", schema=SUM))
+    assert caught.value.fault.reason == "schema-not-followed"
+    assert len(agent.model.requests) == 2
+    assert not any(isinstance(event, Answer) for event in agent.events)
+
+
 async def test_error_of_the_model_is_the_agents_error(make_agent: MakeAgent) -> None:
     agent = make_agent([])
     with pytest.raises(LanemeshError, match="IndexError") as caught:
         await agent.ask()
     assert caught.value.fault.details["component"] == "llm_1"
+
+
+async def test_error_of_the_model_in_a_turn_with_calls_ends_each_of_them(make_agent: MakeAgent) -> None:
+    agent = make_agent(
+        [[ADD], [ADD, ("fail", "{}"), ZeroDivisionError("the line broke")]], schedules={"fail": "background"}
+    )
+    with pytest.raises(LanemeshError, match="the line broke"):
+        await agent.ask()
+    calls, results = agent.seen("call"), agent.seen("result")
+    assert [call.id for call in calls] == [result.call_id for result in results]
+    assert [result.is_error for result in results] == [False, True, True]
+    assert "ended before this call had a result" in results[-1].content_json
+
+
+@pytest.mark.parametrize("schedule", ["wait", "background"])
+async def test_shutdown_each_call_of_a_cancelled_agent_has_one_result(make_agent: MakeAgent, schedule: str) -> None:
+    agent = make_agent([[("hang", "{}"), ADD], ["word"]], schedules={"hang": schedule}, max_parallel=1)
+    task = asyncio.create_task(agent.ask())
+    await asyncio.wait_for(agent.bench.hanging.wait(), 5)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert sorted(call.id for call in agent.seen("call")) == sorted(result.call_id for result in agent.seen("result"))
 
 
 @pytest.mark.conformance("CTRL-10")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lanemesh import HelperUpdate, NodeUpdate
-from lanemesh.client.updates import from_wire
+from lanemesh.client.update_conversion import from_wire
 from lanemesh.v1 import update_pb2
 from lanemesh.values import Usage
 

@@ -19,7 +19,10 @@ TYPES = {
         provider="hosted",
         offers=["tool"],
         config_schema_json=schema(
-            key={"type": "string"},
+            key={"type": "string", "format": "password"},
+            headers={"type": "object", "additionalProperties": {"type": "string", "writeOnly": True}},
+            names={"type": "array", "items": {"type": "string", "maxLength": 3}},
+            text={"type": "string"},
             url={"type": "string", "format": "remote-url", "default": OWN},
             other={"anyOf": [{"type": "string", "format": "remote-url"}, {"type": "null"}]},
         ),
@@ -65,6 +68,35 @@ def test_a_client_sends_the_operators_key_only_where_the_operator_chose(
     config: dict[str, Any], sent: dict[str, str], expected: list[str]
 ) -> None:
     assert faults(config, client_variables(ALLOWED, sent)) == expected
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ({"text": "${KEY}"}, ["text"]),
+        ({"text": "${REGION}-${KEY}"}, ["text"]),
+        ({"text": "${KEY}-${REGION}"}, ["text"]),
+        ({"names": ["a", "${KEY}"]}, ["names/1"]),
+        ({"profile": "p", "p": {"text": "${KEY}"}}, ["p/text"]),
+        ({"text": "${REGION} $${KEY}", "names": ["${R}"]}, []),
+        ({"key": "${KEY}${REGION}", "headers": {"a": "Bearer ${KEY}"}}, []),
+    ],
+)
+def test_a_client_uses_the_operators_secrets_only_in_secret_settings(
+    config: dict[str, Any], expected: list[str]
+) -> None:
+    allowed = {**ALLOWED, "REGION": "north", "R": "n"}
+    refused = [f"variable-not-secret /components/1/config/{place}" for place in expected]
+    assert faults(config, client_variables(allowed, {}, ["REGION", "R"])) == refused
+    assert faults(config, client_variables(allowed, {"KEY": "my"}, ["REGION", "R"])) == []
+
+
+def test_values_of_plain_variables_are_shown() -> None:
+    environment = client_variables({"REGION": "north-of-here", "KEY": "key-of-the-operator"}, {}, ["REGION"])
+    config = {"text": "${REGION}", "key": "${KEY}"}
+    helper = component("hosted_1", "hosted", config=config, control=[{"classType": "tool", "from": "boss_1"}])
+    graph = validate(write(component("boss_1", "boss"), helper), TYPES, environment=environment)
+    assert graph.components["hosted_1"].secret_pointers == ("/key",)
 
 
 def test_a_setting_is_an_address_of_the_client_too() -> None:

@@ -284,6 +284,13 @@ ONE_FAULT: dict[str, tuple[list[dict[str, Any]], dict[str, Any], str, str, str]]
         "Remove it",
     ),
     "isolated run": ([CHAT, SHOUT | {"isolation": "process"}], {}, "/components/1/isolation", "bad-value", "Remove it"),
+    "isolated helper": (
+        [CHAT, AGENT, {**HELPING_LLM, "isolation": "process"}],
+        {},
+        "/components/2/isolation",
+        "bad-value",
+        "offer that by tool_pipeline",
+    ),
     "placement of a boundary": (
         [CHAT | {"placement": {"labels": {"gpu": "a"}}}, LLM],
         {},

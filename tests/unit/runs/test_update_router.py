@@ -152,3 +152,28 @@ async def test_a_server_that_cannot_trace_is_warned_of_where_traces_are_wanted(t
     updates = await rig.kept()
     assert len(updates) == warned
     assert all('"old" lacks the feature "traces"' in update.log.message for update in updates)
+
+
+def tool(component: str, **event: object) -> update_pb2.Update:
+    return update_pb2.Update(tool=update_pb2.ToolUpdate(component=component, wave=2, **event))  # type: ignore[arg-type]
+
+
+async def test_calls_of_a_component_that_has_ended_get_a_result() -> None:
+    rig = Rig()
+    for name in ("a", "b", "c"):
+        await rig.router.report(tool("c", call={"id": name, "name": f"tool_{name}"}))
+    await rig.router.report(tool("c", result={"call_id": "a", "content_json": "1"}))
+    await rig.router.report(tool("r", call={"id": "b", "name": "other"}))
+    rig.router.node_ended("c")
+    rig.router.close(update_pb2.JobUpdate(state=update_pb2.RUN_STATE_FAILED))
+
+    *updates, last = await rig.kept()
+
+    found = [(one.tool.component, one.tool.wave, one.tool.result) for one in updates if one.tool.HasField("result")]
+    assert [(component, wave, result.call_id) for component, wave, result in found] == [
+        *(("c", 2, name) for name in ("a", "b", "c")),
+        ("r", 2, "b"),
+    ]
+    assert [result.is_error for *_, result in found] == [False, True, True, True]
+    assert [result.name for *_, result in found] == ["", "tool_b", "tool_c", "other"]
+    assert last.WhichOneof("kind") == "job"

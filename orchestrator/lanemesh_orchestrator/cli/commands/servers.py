@@ -16,6 +16,8 @@ MAX_NAME = 64
 """Most characters of the name of a node server."""
 
 if TYPE_CHECKING:
+    from lanemesh_orchestrator.cli.commands.gateway import WebOptions
+    from lanemesh_orchestrator.orchestrator import Beside
     from lanemesh_orchestrator.store.options import StoreOptions
 
 
@@ -33,10 +35,12 @@ def serve(
     keep_runs: int,
     run_memory: int = 256,
     variables: Sequence[str] = (),
+    plain_variables: Sequence[str] = (),
     variables_file: Path | None = None,
+    web: WebOptions | None = None,
 ) -> ExitCode:
     """Runs an orchestrator until SIGTERM or Ctrl-C. Runs are remembered in the user's own store unless `store` names another, or is
-    "none". At most `run_memory` MiB of runs are kept in memory."""
+    "none". At most `run_memory` MiB of runs are kept in memory. `web`: a gateway is served beside it."""
     from lanemesh_orchestrator.orchestrator import serve as serve_orchestrator
 
     if advertise:
@@ -53,15 +57,24 @@ def serve(
         gpu_arbiter=gpu_arbiter,
         servers=servers,
         store=_store_options(store, shared_store, keep_days, keep_runs),
-        variables=_variables(variables, variables_file),
+        variables=_variables(variables, plain_variables, variables_file),
+        plain_variables=plain_variables,
         run_memory=run_memory * 1024 * 1024,
+        beside=_beside(web) if web is not None else None,
     )
     asyncio.run(serving)
     return ExitCode.COMPLETED
 
 
-def _variables(names: Sequence[str], file: Path | None) -> dict[str, str]:
-    """The variables that documents of clients may use: those of this environment, and those of a file of NAME=VALUE lines."""
+def _beside(web: WebOptions) -> Beside:
+    from lanemesh_orchestrator.cli.commands.gateway import beside
+
+    return beside(web)
+
+
+def _variables(names: Sequence[str], plain: Sequence[str], file: Path | None) -> dict[str, str]:
+    """The variables that documents of clients may use: those of a file of NAME=VALUE lines, and those of this environment. A
+    `plain` one may be in the file."""
     found: dict[str, str] = {}
     if file is not None:
         try:
@@ -75,10 +88,11 @@ def _variables(names: Sequence[str], file: Path | None) -> dict[str, str]:
             if not equals or not name.strip().isidentifier():
                 raise CommandError(f"--variables-file {file}, line {number}: write NAME=VALUE.")
             found[name.strip()] = value
-    for name in names:
+    missing = [name for name in plain if name not in found]
+    for option, name in [*(("--variable", name) for name in names), *(("--plain-variable", name) for name in missing)]:
         if name not in os.environ:
             raise CommandError(
-                f"--variable {name}: the environment variable {name} is not set. Set it, or remove the option."
+                f"{option} {name}: the environment variable {name} is not set. Set it, or remove the option."
             )
         found[name] = os.environ[name]
     return found

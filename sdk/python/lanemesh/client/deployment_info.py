@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
-from lanemesh.client.updates import Placement, placement_from_wire
+from lanemesh.client.update_conversion import placement_from_wire
+from lanemesh.client.updates import Placement
 from lanemesh.v1 import deployment_pb2
 
 

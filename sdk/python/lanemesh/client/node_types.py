@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from lanemesh.client.updates import lane_name
+from lanemesh.client.update_conversion import lane_name
 from lanemesh.items import LaneType
 from lanemesh.v1 import node_pb2
 from lanemesh.values import FrozenDict

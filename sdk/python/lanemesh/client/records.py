@@ -7,13 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from lanemesh.client.specs import wire_text
-from lanemesh.client.updates import (
-    ApprovalUpdate,
-    Placement,
-    RunState,
-    approval_from_wire,
-    placement_from_wire,
-)
+from lanemesh.client.update_conversion import approval_from_wire, placement_from_wire
+from lanemesh.client.updates import ApprovalUpdate, Placement, RunState
 from lanemesh.faults import Fault
 from lanemesh.rendering import rendered
 from lanemesh.v1 import run_pb2, update_pb2

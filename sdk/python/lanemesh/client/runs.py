@@ -15,7 +15,8 @@ from lanemesh.client import views
 from lanemesh.client.fanout import Acknowledgement, Fanout
 from lanemesh.client.results import RunFailed, RunResult, failure_of
 from lanemesh.client.specs import wire_text
-from lanemesh.client.updates import NodeUpdate, OutputUpdate, RunState, ToolUpdate, Update, placement_from_wire
+from lanemesh.client.update_conversion import placement_from_wire
+from lanemesh.client.updates import NodeUpdate, OutputUpdate, RunState, ToolUpdate, Update
 from lanemesh.client.views import View
 from lanemesh.codec import encode, make_item
 from lanemesh.faults import Code, Fault, LanemeshError
@@ -241,6 +242,7 @@ class Run(RunReader):
         self._fanout = Fanout(self._batches, self._acknowledge)
         self._entered = False
         self._released = False
+        self._freeing: asyncio.Task[None] | None = None
 
     @property
     def channels(self) -> Channels:
@@ -375,9 +377,14 @@ class Run(RunReader):
         await self._release()
 
     async def _release(self) -> None:
-        if self._released:
-            return
-        self._released = True
+        """Frees what the run holds. A cancellation of the caller does not leave it half done."""
+        if not self._released:
+            self._released = True
+            self._freeing = asyncio.create_task(self._free(), name="release of a run")
+        if self._freeing is not None:
+            await asyncio.shield(self._freeing)
+
+    async def _free(self) -> None:
         if self._feeder is not None:
             self._feeder.cancel()
             await asyncio.gather(self._feeder, return_exceptions=True)

@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterat
 from typing import Any, Generic, Protocol, TypeVar
 
 from lanemesh.client.fanout import Fanout, UpdateQueue, Wanted
-from lanemesh.client.updates import NodeUpdate, OutputUpdate, ToolUpdate, Update, from_entry, from_wire, outputs_of
+from lanemesh.client.update_conversion import from_entry, from_wire, outputs_of
+from lanemesh.client.updates import NodeUpdate, OutputUpdate, ToolUpdate, Update
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.text_outputs import Entry, TextOutputs
 

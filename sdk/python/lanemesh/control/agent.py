@@ -125,7 +125,8 @@ async def _run_agent(
     async with aclosing(pieces):
         async for piece in pieces:
             if _ends(piece) and piece.answer.HasField("usage"):
-                helper.count_tokens(piece.answer.usage.prompt_tokens, piece.answer.usage.completion_tokens)
+                usage = piece.answer.usage
+                helper.count_tokens(usage.prompt_tokens, usage.completion_tokens, usage.cost)
             yield piece
             if _ends(piece):
                 return

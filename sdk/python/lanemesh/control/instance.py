@@ -119,6 +119,11 @@ class HelperInstance:
         """Adds a call that returned an error instead of raising it."""
         self._add(failed=1)
 
+    @property
+    def has_fixed_tools(self) -> bool:
+        """Its tools do not change during a run."""
+        return self._node.fixed_tools
+
     def count_tokens(self, prompt: int, completion: int, cost: float = 0.0) -> None:
         """Adds the tokens of a call, and their price in US dollars."""
         self._add(prompt_tokens=prompt, completion_tokens=completion, cost=cost)

@@ -19,14 +19,14 @@ def bounded(tool: str, result: ToolResult) -> ToolResult:
     """The result, or an error that says so if it is larger than its bounds, or its content is no text."""
     if not isinstance(result.content, str):
         what = f"the content of its result is {rendered(result.content)}, which is no text. Give JSON as text"
-        return _failure(f"the tool {tool} failed: {what}")
+        return _failure(f"the tool {tool} failed: {what}", result)
     size = len(result.content)
     if size > MAX_CONTENT_BYTES // 4:
         size = len(result.content.encode("utf-8", "replace"))
     if size > MAX_CONTENT_BYTES:
-        return _too_large(tool, f"{size:,} bytes of JSON", f"{MAX_CONTENT_BYTES:,} bytes (4 MiB)")
+        return _too_large(tool, f"{size:,} bytes of JSON", f"{MAX_CONTENT_BYTES:,} bytes (4 MiB)", result)
     if result.parts and (size := sum(map(_size, result.parts))) > MAX_PARTS_BYTES:
-        return _too_large(tool, f"{size:,} bytes of images and other parts", f"{MAX_PARTS_BYTES:,} bytes")
+        return _too_large(tool, f"{size:,} bytes of images and other parts", f"{MAX_PARTS_BYTES:,} bytes", result)
     return result
 
 
@@ -46,9 +46,10 @@ def _size(part: ToolPart) -> int:
     return len(part.content)
 
 
-def _too_large(tool: str, what: str, limit: str) -> ToolResult:
-    return _failure(f"the tool {tool} returned {what}; the limit is {limit}. Ask for less, or for a part of it")
+def _too_large(tool: str, what: str, limit: str, result: ToolResult) -> ToolResult:
+    return _failure(f"the tool {tool} returned {what}; the limit is {limit}. Ask for less, or for a part of it", result)
 
 
-def _failure(message: str) -> ToolResult:
-    return ToolResult(json.dumps({"error": message, "reason": "bad-result"}), is_error=True)
+def _failure(message: str, result: ToolResult) -> ToolResult:
+    content = json.dumps({"error": message, "reason": "bad-result"})
+    return ToolResult(content, is_error=True, usage=result.usage)

@@ -43,6 +43,10 @@ class ToolHelper(Protocol):
     def connection(self) -> Connection:
         """The connection to it."""
 
+    @property
+    def fixed(self) -> bool:
+        """Its tools do not change during the run, as its last list says."""
+
     async def list(self) -> list[ToolSpec]:
         """Its tools. Raises LanemeshError if the parameters of one are no JSON schema ("bad-tool")."""
 
@@ -59,11 +63,14 @@ class LinkedTools:
     def __init__(self, link: HelperLink) -> None:
         self.connection = link.connection
         """The connection to the helper."""
+        self.fixed = False
+        """Its tools do not change during the run, as its last list says."""
         self._link = link
 
     async def list(self) -> list[ToolSpec]:
         """Its tools."""
         response = await self._link.call("ListTools", control_pb2.ListToolsRequest(), REACH_SECONDS)
+        self.fixed = response.fixed
         return list(map(_decoded, response.tools))
 
     async def call(self, call: ToolCall, timeout: float | None = None) -> AsyncGenerator[ToolEvent, None]:
@@ -131,6 +138,11 @@ class ToolSet:
         owned = owned_tools(list(zip(self._helpers, found, strict=True)))
         self._owners = {tool.spec.name: tool for tool in owned}
         return tuple(tool.spec for tool in owned)
+
+    @property
+    def fixed(self) -> bool:
+        """The tools do not change during the run, by the last `specs`."""
+        return all(helper.fixed for helper in self._helpers)
 
     def helper_of(self, name: str) -> str:
         """The component of the helper that has a tool, by the last `specs`; empty if there is none, or it is not known."""
@@ -218,7 +230,9 @@ def _failed(name: str, content: str) -> LanemeshError:
 
 async def _list_tools(helper: HelperInstance, request: control_pb2.ListToolsRequest) -> control_pb2.ListToolsResponse:
     """The tools that the helper's node lists. The call is not counted in the helper's activity."""
-    return await helper.call("tool", "list_tools", lambda: (helper.context,), _encoded_specs, counted=False)
+    response = await helper.call("tool", "list_tools", lambda: (helper.context,), _encoded_specs, counted=False)
+    response.fixed = helper.has_fixed_tools
+    return response
 
 
 def _encoded_specs(given: Any) -> control_pb2.ListToolsResponse:
@@ -239,6 +253,8 @@ def _call_tool(
             raise TypeError("ToolProgress or ToolResult")
         if isinstance(event, ToolResult):
             event = _presentable(helper, call.name, event)
+            if event.usage is not None:
+                helper.count_tokens(event.usage.prompt_tokens, event.usage.completion_tokens, event.usage.cost or 0.0)
         elif hidden := helper.context.secrets:
             event = replace(event, message=hidden.hidden(event.message))
         return encode_tool_event(event, call)

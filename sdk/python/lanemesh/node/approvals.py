@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
-from lanemesh.rendering import text_of
+from lanemesh.rendering import MAX_TEXT, text_of
 from lanemesh.times import set_seconds
 from lanemesh.v1 import node_pb2, update_pb2
 
@@ -17,10 +17,11 @@ MAX_SECONDS = 7 * 86_400.0
 """Longest time limit of a decision: a week."""
 GRACE_SECONDS = 10.0
 """How much longer than its time limit a component waits for a decision. The orchestrator refuses at the time limit."""
-MAX_ARGUMENTS = 4_000
-"""Most characters of the arguments that clients get."""
-MAX_DESCRIPTION = 1_000
-"""Most characters of the description that clients get."""
+MAX_SENT = 64 * 1024
+"""Most characters of the arguments and of the description that are sent to the orchestrator: 64 Ki. It hides the secrets of the
+whole run in them before it shortens them for clients."""
+MAX_TOOL = 1_000
+"""Most characters of the name of the tool."""
 MAX_PENDING = 256
 """Most approvals for which one component waits at once. Further ones are refused."""
 
@@ -46,6 +47,7 @@ class Approvals:
         incarnation: int,
         report: Callable[[update_pb2.ApprovalUpdate], Awaitable[None]],
         waiting_for: Callable[[str], AbstractAsyncContextManager[None]],
+        hidden: Callable[[str], str],
     ) -> None:
         """Creates the approvals of a component.
 
@@ -53,10 +55,12 @@ class Approvals:
             incarnation: above 0 if the component was placed again; part of the ids then, so that none is used twice.
             report: sends an update of the component.
             waiting_for: marks a wait for something outside the run.
+            hidden: removes secrets from a text.
         """
         self._suffix = f".{incarnation}" if incarnation else ""
         self._report = report
         self._waiting_for = waiting_for
+        self._hidden = hidden
         self._pending: dict[str, asyncio.Future[Approval]] = {}
         self._used: set[str] = set()
 
@@ -69,12 +73,14 @@ class Approvals:
             raise ValueError(f"the timeout of an approval is above 0 and at most {MAX_SECONDS:,.0f} s, not {seconds:g}")
         if len(self._pending) >= MAX_PENDING:
             return Approval(False, f"{MAX_PENDING} approvals of this component are pending already")
+        shown = self._hidden(text_of(arguments))
         update = update_pb2.ApprovalUpdate(
             call_id=self._new_id(call_id),
             state=update_pb2.APPROVAL_STATE_REQUESTED,
-            tool=text_of(tool)[:MAX_DESCRIPTION],
-            description=text_of(description)[:MAX_DESCRIPTION],
-            arguments_json=text_of(arguments)[:MAX_ARGUMENTS],
+            tool=text_of(tool)[:MAX_TOOL],
+            description=self._hidden(text_of(description))[:MAX_SENT],
+            arguments_json=shown[:MAX_SENT],
+            omitted_characters=len(shown[MAX_SENT:]) + max(0, len(arguments) - MAX_TEXT),
         )
         set_seconds(update.timeout, seconds)
         return await self._wait(update, seconds)

@@ -317,7 +317,7 @@ class Context:
         if self._approvals is None:
             from lanemesh.node.approvals import Approvals
 
-            self._approvals = Approvals(self.incarnation, self._report_approval, self.waiting_for)
+            self._approvals = Approvals(self.incarnation, self._report_approval, self.waiting_for, self.secrets.hidden)
         return self._approvals
 
     async def approval(
@@ -331,7 +331,8 @@ class Context:
         Args:
             description: what is to be approved, in words; at most 1,000 characters are shown.
             tool: the name of the tool that is to be called, if it is for a call.
-            arguments: the arguments of the call as JSON text; the first 4,000 characters are shown, without secrets.
+            arguments: the arguments of the call as JSON text. They are shown without secrets; of more than 4,000 characters the
+                first 4,000 and the number of the others.
             call_id: the wanted id of the approval; it gets a number if the component has used it before. Empty: "approval".
             timeout: seconds until it is refused without a decision, at most a week; None: 600.
 

@@ -74,6 +74,10 @@ class ToolClient(Protocol):
                 tool are no JSON schema ("bad-tool").
         """
 
+    @property
+    def fixed(self) -> bool:
+        """The tools do not change during the run, by the last `specs`."""
+
     def helper_of(self, name: str) -> str:
         """The component of the helper that has a tool, by the last `specs`; empty if there is none, or it is not known."""
 

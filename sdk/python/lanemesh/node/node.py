@@ -86,6 +86,8 @@ class Node:
     offers: ClassVar[Sequence[str]] = ()
     """The kinds of helper that it offers: "llm" (it has `chat`), "tool" (`list_tools` and `call_tool`), "memory" (`put`, `get`,
     `list`, `search` and `clear`), "agent" (`run_agent`)."""
+    fixed_tools: ClassVar[bool] = False
+    """`list_tools` returns the same tools during a whole run."""
     boundary: ClassVar[str | None] = None
     """ "source" if clients feed it, "target" if it delivers to clients."""
     runs_to_end: ClassVar[bool] = False
@@ -256,6 +258,8 @@ def _check_flags(cls: type[Node]) -> None:
     if len({(item.class_type, item.name) for item in cls.invokes}) < len(cls.invokes):
         raise _contradiction(cls, "two of its invokes have the same kind and the same name; use different names")
     if cls.kind_ is Kind.HELPER:
+        if cls.isolation == "process":
+            raise _contradiction(cls, 'isolation is "process", but calls of helpers are made in their node server')
         return
     if cls.kind_ is Kind.RUN and cls.sync_mode != "on_any":
         raise _contradiction(cls, f'sync_mode is "{cls.sync_mode}", but it implements run, which reads its own inputs')

@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -23,6 +24,10 @@ from lanemesh.server.services import InstalledServices, service_names
 
 COMPLETE = "complete"
 """The file in an environment that says that all its packages are installed."""
+DIGITS = 12
+"""Digits at the end of the name of an environment's folder, after the service."""
+
+_FOLDER = re.compile(rf"(.+)-[0-9a-f]{{{DIGITS}}}", re.DOTALL)
 
 
 def environments() -> dict[str, Environment]:
@@ -67,7 +72,7 @@ def interpreter_of(service: str) -> str:
 def folder_of(service: str, environment: Environment) -> Path:
     """The folder of an environment. Its name changes with the requirements, the version of Python and that of Lanemesh."""
     what = (environment.requirements, environment.constraints, sys.version_info[:3], _lanemesh())
-    digest = hashlib.sha256(repr(what).encode()).hexdigest()[:12]
+    digest = hashlib.sha256(repr(what).encode()).hexdigest()[:DIGITS]
     return _base() / f"{service}-{digest}"
 
 
@@ -106,10 +111,18 @@ def create(service: str, report: Callable[[str], None]) -> Path:
 
 def remove(service: str) -> bool:
     """Removes the environments of a service, those of other versions as well. Returns whether there was one."""
-    found = [folder for folder in _base().glob(f"{service}-*") if folder.is_dir()]
+    base = _base()
+    found = [folder for folder in base.iterdir() if _service_of(folder) == service] if base.is_dir() else []
     for folder in found:
-        shutil.rmtree(folder)
+        with _locked(folder):
+            shutil.rmtree(folder)
     return bool(found)
+
+
+def _service_of(folder: Path) -> str:
+    """The service whose environment is in a folder, by its name; empty if it is no such folder."""
+    match = _FOLDER.fullmatch(folder.name)
+    return match[1] if match and folder.is_dir() else ""
 
 
 def _install(folder: Path, environment: Environment, report: Callable[[str], None]) -> None:

@@ -80,6 +80,8 @@ class FunctionTools:
         """Name and arguments of each call, in order."""
         self.connection = Connection(class_type="tool", helper="tools under test")
         """Named in errors."""
+        self.fixed = True
+        """The functions stay the same."""
         self._functions = dict(functions)
 
     async def list(self) -> list[ToolSpec]:

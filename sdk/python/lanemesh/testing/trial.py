@@ -12,7 +12,8 @@ from typing import Any
 from lanemesh.agents import AgentStep
 from lanemesh.channels import Channels
 from lanemesh.client.runs import to_input
-from lanemesh.client.updates import Update, from_wire
+from lanemesh.client.update_conversion import from_wire
+from lanemesh.client.updates import Update
 from lanemesh.codec import lane_type_of
 from lanemesh.control.ends import wire_optional
 from lanemesh.control.tools import ToolHelper, ToolSet

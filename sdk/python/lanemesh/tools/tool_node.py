@@ -21,10 +21,11 @@ class ToolNode(Node):
     """Base of nodes whose methods below `@tool` are tools. They have the resource of `load` as `self.resource`, and the settings as
     `self.config`. If the settings have a field `secrets`, an object of texts or of `SecretStr`, the context of a call has them.
 
-    A subclass that has other tools than its methods overrides `tools`.
+    A subclass that has other tools than its methods overrides `tools`, and sets `fixed_tools = False` if they change during a run.
     """
 
     offers: ClassVar[Sequence[str]] = ("tool",)
+    fixed_tools: ClassVar[bool] = True
 
     def tools(self) -> Mapping[str, ToolFunction]:
         """The tools by name. Raises LanemeshError ("bad-tool-function") if a method cannot be one."""

@@ -286,6 +286,9 @@ class ListToolsResponse(_message.Message):
 
     TOOLS_FIELD_NUMBER: _builtins.int
     UNLISTED_FIELD_NUMBER: _builtins.int
+    FIXED_FIELD_NUMBER: _builtins.int
+    fixed: _builtins.bool
+    """The list does not change during a run."""
     @_builtins.property
     def tools(self) -> _containers.RepeatedCompositeFieldContainer[Global___ToolSpec]:
         """The tools."""
@@ -299,10 +302,11 @@ class ListToolsResponse(_message.Message):
         *,
         tools: _abc.Iterable[Global___ToolSpec] | None = ...,
         unlisted: _abc.Iterable[Global___UnlistedTools] | None = ...,
+        fixed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["tools", b"tools", "unlisted", b"unlisted"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fixed", b"fixed", "tools", b"tools", "unlisted", b"unlisted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -416,6 +420,7 @@ class ToolResult(_message.Message):
     IS_ERROR_FIELD_NUMBER: _builtins.int
     DURATION_FIELD_NUMBER: _builtins.int
     PARTS_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
     call_id: _builtins.str
     """Id of the call."""
     name: _builtins.str
@@ -432,6 +437,10 @@ class ToolResult(_message.Message):
     def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___ToolPart]:
         """Images, audio, video and documents of the result, in order. The content describes each of them, for models that read text only."""
 
+    @_builtins.property
+    def usage(self) -> _lane_pb2.Usage:
+        """What the tool used, if it has models, such as an agent; absent if it does not count it."""
+
     def __init__(
         self,
         *,
@@ -441,10 +450,11 @@ class ToolResult(_message.Message):
         is_error: _builtins.bool = ...,
         duration: _duration_pb2.Duration | None = ...,
         parts: _abc.Iterable[Global___ToolPart] | None = ...,
+        usage: _lane_pb2.Usage | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "content_json", b"content_json", "duration", b"duration", "is_error", b"is_error", "name", b"name", "parts", b"parts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "content_json", b"content_json", "duration", b"duration", "is_error", b"is_error", "name", b"name", "parts", b"parts", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -503,22 +513,28 @@ class ToolProgress(_message.Message):
     CALL_ID_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     FRACTION_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
     call_id: _builtins.str
     """Id of the call."""
     message: _builtins.str
     """Current activity, in words."""
     fraction: _builtins.float
     """Completed fraction, from 0 to 1; absent if unknown."""
+    @_builtins.property
+    def usage(self) -> _lane_pb2.Usage:
+        """What the tool has used so far, if it has models; absent if it does not count it."""
+
     def __init__(
         self,
         *,
         call_id: _builtins.str = ...,
         message: _builtins.str = ...,
         fraction: _builtins.float | None = ...,
+        usage: _lane_pb2.Usage | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_fraction", b"_fraction", "fraction", b"fraction"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_fraction", b"_fraction", "fraction", b"fraction", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_fraction", b"_fraction", "call_id", b"call_id", "fraction", b"fraction", "message", b"message"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_fraction", b"_fraction", "call_id", b"call_id", "fraction", b"fraction", "message", b"message", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__fraction: _TypeAlias = _typing.Literal["fraction"]  # noqa: Y015
     _WhichOneofArgType__fraction: _TypeAlias = _typing.Literal["_fraction", b"_fraction"]  # noqa: Y015
@@ -942,6 +958,7 @@ class RunAgentResponse(_message.Message):
     TOOL_PROGRESS_FIELD_NUMBER: _builtins.int
     TOOL_RESULT_FIELD_NUMBER: _builtins.int
     ANSWER_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
     wave: _builtins.int
     """Round of the agent's loop, from 1."""
     thought: _builtins.str
@@ -962,6 +979,10 @@ class RunAgentResponse(_message.Message):
     def answer(self) -> _lane_pb2.Answer:
         """A piece of the answer. The last one has `finish_reason` set and ends the stream."""
 
+    @_builtins.property
+    def usage(self) -> _lane_pb2.Usage:
+        """What the agent and the agents that it called have used so far; absent if it does not count it."""
+
     def __init__(
         self,
         *,
@@ -971,10 +992,11 @@ class RunAgentResponse(_message.Message):
         tool_progress: Global___ToolProgress | None = ...,
         tool_result: Global___ToolResult | None = ...,
         answer: _lane_pb2.Answer | None = ...,
+        usage: _lane_pb2.Usage | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "event", b"event", "thought", b"thought", "tool_call", b"tool_call", "tool_progress", b"tool_progress", "tool_result", b"tool_result"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "event", b"event", "thought", b"thought", "tool_call", b"tool_call", "tool_progress", b"tool_progress", "tool_result", b"tool_result", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "event", b"event", "thought", b"thought", "tool_call", b"tool_call", "tool_progress", b"tool_progress", "tool_result", b"tool_result", "wave", b"wave"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "event", b"event", "thought", b"thought", "tool_call", b"tool_call", "tool_progress", b"tool_progress", "tool_result", b"tool_result", "usage", b"usage", "wave", b"wave"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["thought", "tool_call", "tool_progress", "tool_result", "answer"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015

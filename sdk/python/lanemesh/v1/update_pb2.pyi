@@ -811,6 +811,7 @@ class ApprovalUpdate(_message.Message):
     TIMEOUT_FIELD_NUMBER: _builtins.int
     DEADLINE_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    OMITTED_CHARACTERS_FIELD_NUMBER: _builtins.int
     component: _builtins.str
     """The component that waits."""
     call_id: _builtins.str
@@ -822,9 +823,13 @@ class ApprovalUpdate(_message.Message):
     description: _builtins.str
     """What is to be approved, in words."""
     arguments_json: _builtins.str
-    """With `requested`: the arguments of the call as JSON text, without secrets; at most 4,000 characters."""
+    """With `requested`: the arguments of the call as JSON text, without secrets. Of more than 4,000 characters the first 4,000, then
+    "... (N more characters)", which is no JSON. A node server sends at most 65,536 characters, without that mark.
+    """
     reason: _builtins.str
     """With `refused`: why, in words."""
+    omitted_characters: _builtins.int
+    """With `requested`: the number of characters at the end of the arguments that are left out."""
     @_builtins.property
     def timeout(self) -> _duration_pb2.Duration:
         """With `requested`: time left for the decision. Then the approval is refused."""
@@ -845,10 +850,11 @@ class ApprovalUpdate(_message.Message):
         timeout: _duration_pb2.Duration | None = ...,
         deadline: _timestamp_pb2.Timestamp | None = ...,
         reason: _builtins.str = ...,
+        omitted_characters: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["deadline", b"deadline", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments_json", b"arguments_json", "call_id", b"call_id", "component", b"component", "deadline", b"deadline", "description", b"description", "reason", b"reason", "state", b"state", "timeout", b"timeout", "tool", b"tool"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments_json", b"arguments_json", "call_id", b"call_id", "component", b"component", "deadline", b"deadline", "description", b"description", "omitted_characters", b"omitted_characters", "reason", b"reason", "state", b"state", "timeout", b"timeout", "tool", b"tool"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
