@@ -65,6 +65,7 @@ venv: $(HAS_DEV) $(HAS_LLM) ## make .venv and install lanemesh with all that dev
 demo: $(HAS_LLM) ## stream an answer of a real language model through a mesh of processes
 	$(SAY) "lanemesh run examples/chat.pipe --spread --input 'Why is the sky blue?'"
 	@$(BIN)/lanemesh run examples/chat.pipe --spread --input "Why is the sky blue?"
+	$(SAY) "Open it in a browser: $(BIN)/lanemesh up examples/chat.pipe" "and then http://127.0.0.1:8080/"
 
 test: $(HAS_DEV) $(HAS_LLM) $(HAS_TRANSFORMERS) ## run the tests on JOBS=3 processes; ARGS="..." goes to pytest
 	$(SAY) "Running the tests"
@@ -183,7 +184,7 @@ $(HAS_PYTHON):
 
 $(HAS_LLM): $(HAS_PYTHON) $(PINS)
 	$(SAY) "Installing lanemesh with the llm extra (about 60 MB; a minute or so, once)"
-	$(call INSTALL,--editable '.[llm]')
+	$(call INSTALL,--editable '.[llm,web]')
 	$(COMPILE)
 	@$(BIN)/lanemesh models get smollm2
 	@touch $@
