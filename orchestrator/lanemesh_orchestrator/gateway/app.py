@@ -14,6 +14,7 @@ from starlette.routing import BaseRoute
 
 from lanemesh_orchestrator.gateway import anthropic, api, openai, problems, websocket
 from lanemesh_orchestrator.gateway.gateway import Gateway
+from lanemesh_orchestrator.gateway.guard.bodies import BodyGuard
 from lanemesh_orchestrator.gateway.guard.headers import SecurityHeaders
 from lanemesh_orchestrator.gateway.guard.hosts import HostGuard
 from lanemesh_orchestrator.gateway.guard.limits import LimitGuard
@@ -58,6 +59,7 @@ def routes() -> list[BaseRoute]:
 def guards(options: GatewayOptions) -> list[Middleware]:
     """What each request has to pass, in this order."""
     return [
+        Middleware(BodyGuard),
         Middleware(SecurityHeaders),
         Middleware(HostGuard, options.hosts),
         Middleware(

@@ -30,6 +30,8 @@ from lanemesh_orchestrator.runs.update_log import Batch
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
+LEFT = "its caller left before it had the id of the run"
+"""The reason of a cancellation."""
 FIRST_FRAME_SECONDS = 30.0
 """Time limit for the caller of `Run` to send the spec."""
 
@@ -64,7 +66,8 @@ class RunService(run_pb2_grpc.RunServiceServicer):
         await OwnerCall(run, context, token, texts=first.text_outputs).serve()
 
     async def StartRun(self, request: run_pb2.StartRunRequest, context: Context) -> run_pb2.StartRunResponse:
-        """Starts a detached run with its first inputs. Answers when the run is stored, if runs are stored."""
+        """Starts a detached run with its first inputs. Answers when the run is stored, if runs are stored. If its caller leaves
+        before that, the run is cancelled."""
         inputs: Sequence[run_pb2.RunInput | ClientInput] = request.inputs
         if is_large(request.inputs):
             try:
@@ -76,7 +79,11 @@ class RunService(run_pb2_grpc.RunServiceServicer):
             return self._runs.start_detached(graph, inputs, options, open_input=request.open_input)
 
         run = await self._start(request.spec, context, start)
-        await run.log.begun()
+        try:
+            await run.log.begun()
+        except asyncio.CancelledError:
+            run.cancel(LEFT)
+            raise
         return run_pb2.StartRunResponse(run_id=run.id)
 
     async def PushInput(self, request: run_pb2.PushInputRequest, context: Context) -> run_pb2.PushInputResponse:

@@ -99,11 +99,10 @@ def decode_events(message: control_pb2.GenerateResponse) -> Iterator[ChatEvent]:
             yield ChatFinish(message.done.finish_reason)
 
 
-def encode_result(result: ToolResult) -> control_pb2.ToolResult:
-    """The protobuf form of what a call gave."""
-    message = control_pb2.ToolResult(
-        call_id=result.call_id, name=result.name, content_json=result.content, is_error=result.is_error
-    )
+def encode_result(result: ToolResult, call: ToolCall | None = None) -> control_pb2.ToolResult:
+    """The protobuf form of what a call gave. `call`: the call, if the result need not repeat its id and name."""
+    call_id, name = (result.call_id, result.name) if call is None else (call.id, call.name)
+    message = control_pb2.ToolResult(call_id=call_id, name=name, content_json=result.content, is_error=result.is_error)
     if result.seconds is not None:
         set_seconds(message.duration, result.seconds)
     for part in result.parts:
@@ -170,7 +169,7 @@ def encode_tool_event(event: ToolEvent, call: ToolCall) -> control_pb2.CallToolR
         case ToolProgress():
             return control_pb2.CallToolResponse(progress=encode_progress(replace(event, call_id=call.id)))
         case ToolResult():
-            return control_pb2.CallToolResponse(result=encode_result(replace(event, call_id=call.id, name=call.name)))
+            return control_pb2.CallToolResponse(result=encode_result(event, call))
     raise TypeError(f"{type(event).__name__} is not an event of a call")
 
 

@@ -170,6 +170,8 @@ def check_text(text: str) -> int:
 def _text_fields(value: object, *names: str) -> None:
     for name in names:
         text = getattr(value, name)
+        if type(text) is str and text.isascii():
+            continue
         if not isinstance(text, str):
             raise TypeError(f"{type(value).__name__}.{name} must be str, not {type(text).__name__}")
         check_text(text)

@@ -19,6 +19,7 @@ async def test_it_runs_to_its_first_wait_at_once_and_goes_on_when_awaited() -> N
 
     begun = EagerCoroutine(work())
     assert heard == ["began"]
+    assert not begun.succeeded
     first.set()
     await asyncio.sleep(0)
     assert heard == ["began"]
@@ -29,6 +30,7 @@ async def test_it_runs_to_its_first_wait_at_once_and_goes_on_when_awaited() -> N
     second.set()
     await task
     assert heard == ["began", "went on", "ended"]
+    assert begun.succeeded
 
 
 async def _awaits(begun: EagerCoroutine) -> None:
@@ -41,7 +43,9 @@ async def test_what_ends_without_a_wait_has_ended() -> None:
     async def work() -> None:
         heard.append("all")
 
-    await EagerCoroutine(work())
+    begun = EagerCoroutine(work())
+    assert begun.succeeded
+    await begun
     assert heard == ["all"]
 
 
@@ -53,8 +57,10 @@ async def test_what_it_raises_comes_to_who_awaits(waits: bool) -> None:
         raise ValueError("no")
 
     begun = EagerCoroutine(work())
+    assert not begun.succeeded
     with pytest.raises(ValueError, match="no"):
         await begun
+    assert not begun.succeeded
 
 
 @pytest.mark.parametrize("swallows", [False, True])

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
+from lanemesh._aio.signal import NOTHING
 from lanemesh.items import LaneType
 from lanemesh.lanes.inbox.inbox import Inbox
 from lanemesh.lanes.transport.memory import MemorySender
 from lanemesh.node.outputs import OutputLanes, Outputs
-from lanemesh.node.waits import SIBLING, Wait, Waits
+from lanemesh.node.waits import SIBLING, Wait, WaitingOutside, Waits
 
 FULL = Wait(full_edges=("a>b",))
 
@@ -51,7 +54,7 @@ async def test_the_time_of_an_actor_is_split_into_waiting_busy_and_blocked(monke
         with waits.waiting(FULL):
             now[0] += 4
             assert waits.seconds() == (2, 1, 4)
-        with waits.waiting_outside("a lease"):
+        async with WaitingOutside(waits, "a lease", lambda: NOTHING):
             now[0] += 8
     now[0] += 1000  # after its end
     assert waits.seconds() == (10, 1, 4)
@@ -87,8 +90,28 @@ async def test_a_wait_for_capacity_is_reported_at_once() -> None:
 
 async def test_what_is_waited_for_outside_is_named_while_it_is() -> None:
     waits = Waits()
-    with waits.waiting_outside("the llm helper m"):
-        assert waits.outside == ["the llm helper m"]
+    inner: list[str] = []
+
+    @asynccontextmanager
+    async def yielded() -> AsyncIterator[None]:
+        inner.append("entered")
+        yield
+        inner.append("left")
+
+    async with WaitingOutside(waits, "the llm helper m", yielded):
+        assert (waits.outside, inner) == (["the llm helper m"], ["entered"])
+    assert (waits.outside, inner) == ([], ["entered", "left"])
+
+
+async def test_a_wait_outside_ends_if_what_is_entered_within_it_fails() -> None:
+    waits = Waits()
+
+    def refuse() -> AbstractAsyncContextManager[None]:
+        raise LookupError("the lease is lost")
+
+    with pytest.raises(LookupError, match="the lease is lost"):
+        async with WaitingOutside(waits, "the llm helper m", refuse):
+            pass
     assert waits.outside == []
 
 

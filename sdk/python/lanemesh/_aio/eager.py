@@ -27,6 +27,11 @@ class EagerCoroutine:
         except (Exception, asyncio.CancelledError) as error:
             self._error = error
 
+    @property
+    def succeeded(self) -> bool:
+        """It has ended without an exception, so that it need not be awaited."""
+        return self._future is _ENDED and self._error is None
+
     def __await__(self) -> Generator[Any, None, None]:
         if self._error is not None:
             raise self._error

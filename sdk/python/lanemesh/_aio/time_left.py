@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 
 MARGIN_SECONDS = 0.25
 """How much later the deadline of a call is than its caller's own, so that the caller's own error is reported."""
@@ -19,11 +19,21 @@ _limits: ContextVar[tuple[Ends, ...]] = ContextVar("lanemesh_limits", default=()
 @contextmanager
 def within(ends: Ends) -> Iterator[None]:
     """Adds a time limit to the code inside, including tasks that it starts."""
-    token = _limits.set((*_limits.get(), ends))
+    begun = begin_limit(ends)
     try:
         yield
     finally:
-        _limits.reset(token)
+        end_limit(begun)
+
+
+def begin_limit(ends: Ends) -> Token[tuple[Ends, ...]]:
+    """Adds a time limit from here on, as `within` does. Its caller ends it with the result."""
+    return _limits.set((*_limits.get(), ends))
+
+
+def end_limit(begun: Token[tuple[Ends, ...]]) -> None:
+    """Removes the time limit that `begin_limit` has added in the same task."""
+    _limits.reset(begun)
 
 
 def within_seconds(seconds: float | None) -> Ends:

@@ -87,7 +87,10 @@ class Closing(Generic[C]):
         return self._generator
 
     async def __aexit__(self, *raised: object) -> None:
-        await close(self._generator.aclose(), _name(self._generator), self._warn)
+        try:
+            await self._generator.aclose()
+        except RuntimeError as error:
+            _warn_of_ignored_close(error, _name(self._generator), self._warn)
 
 
 async def close(closing: Awaitable[None], name: str, warn: Callable[[str], object]) -> None:
@@ -95,9 +98,13 @@ async def close(closing: Awaitable[None], name: str, warn: Callable[[str], objec
     try:
         await closing
     except RuntimeError as error:
-        if not ignored_close(error):
-            raise
-        warn(f"{name} yielded after it was closed, as `yield` in `finally` does; the generator was abandoned")
+        _warn_of_ignored_close(error, name, warn)
+
+
+def _warn_of_ignored_close(error: RuntimeError, name: str, warn: Callable[[str], object]) -> None:
+    if not ignored_close(error):
+        raise error
+    warn(f"{name} yielded after it was closed, as `yield` in `finally` does; the generator was abandoned")
 
 
 def ignored_close(error: RuntimeError) -> bool:

@@ -10,8 +10,10 @@ from typing import Any, Protocol
 from lanemesh.channels import Channels
 from lanemesh.client.fanout import Fanout
 from lanemesh.client.runs import TERMINAL, RunReader, to_input
+from lanemesh.client.update_conversion import from_entry
+from lanemesh.client.updates import Update
 from lanemesh.faults import Code, Fault, LanemeshError
-from lanemesh.text_outputs import Entry, TextOutputs
+from lanemesh.text_outputs import Entry, TextOutputs, last_of
 from lanemesh.v1 import run_pb2, update_pb2
 
 log = logging.getLogger("lanemesh.client")
@@ -109,3 +111,30 @@ class DetachedRun(RunReader):
         self.missed += missed.to_sequence - missed.from_sequence + 1
         message = "run %s: updates %d to %d are no longer kept; this reader does not get their outputs"
         log.warning(message, self.id, missed.from_sequence, missed.to_sequence)
+
+
+async def updates_until(run: DetachedRun, sequence: int) -> AsyncGenerator[Update, None]:
+    """The updates of a run that are kept, from its first requested one to the number `sequence`, for programs that show a run as it
+    is. `sequence` is at most `RunRecord.last_sequence`. Later updates are not waited for, whatever was dropped; `run.missed` is the
+    number of those that were.
+
+    Raises:
+        LanemeshError: the run is not known, or the orchestrator cannot be reached.
+    """
+    run.missed = 0
+    if sequence < run._from:
+        return
+    async with aclosing(run._link.batches(run._from)) as batches:
+        async for batch in batches:
+            if isinstance(batch, run_pb2.Gap):
+                last = min(batch.to_sequence, sequence)
+                run.missed += max(0, last - batch.from_sequence + 1)
+            else:
+                run._note(batch)
+                last = last_of(batch[-1])
+                for entry in batch:
+                    for update in from_entry(entry):
+                        if update.sequence <= sequence:
+                            yield update
+            if last >= sequence:
+                return

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterable, Iterable, Mapping
-from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
 
+from lanemesh._grpc.run_depth import RUN_DEPTH
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.rendering import rendered, valid_unicode
 from lanemesh.times import set_seconds
@@ -111,9 +111,6 @@ PipelineDocument = str | Path | Mapping[str, Any] | Written | Deployed | NamedTe
 
 Trace = Literal["none", "metadata", "summary", "full"]
 """The trace level: the report of each item that reaches a node."""
-
-RUN_DEPTH: ContextVar[int] = ContextVar("RUN_DEPTH", default=0)
-"""How many runs are above those that the current task starts: above 0 in the code of a node that starts runs."""
 
 
 def run_spec(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -61,6 +62,16 @@ class AnswerTrace(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Ending:
+    """The end of an answer whose last response shows that it is the last one. gRPC sends that response together with the status."""
+
+    is_last: Callable[[Any], bool]
+    """Whether a response is the last one."""
+    missing: Callable[[HelperInstance, Any], LanemeshError]
+    """Takes the request. Makes the error of an answer that has ended without such a response."""
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """The answer of a helper to one method of the kind's service."""
 
@@ -68,6 +79,8 @@ class Answer:
     """Takes the request. Returns an asynchronous generator of responses if the method streams, else an awaitable response."""
     trace: Callable[[], AnswerTrace] | None = None
     """Makes the trace that reports requests and answers, at the trace levels above none; None: they are not reported."""
+    ending: Ending | None = None
+    """How the answer ends; None: as its generator does, or it is one response."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +98,12 @@ class HelperEnds:
 
 def ends_of(kind: HelperKind) -> HelperEnds:
     """The ends of a kind, from its module."""
-    ends: HelperEnds = import_module(kind.module).ENDS
+    return _ends(kind.module)
+
+
+@cache
+def _ends(module: str) -> HelperEnds:
+    ends: HelperEnds = import_module(module).ENDS
     return ends
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -20,7 +20,6 @@ from lanemesh.control.connection import (
     RUN_KEY,
     Connection,
     Waiting,
-    relay,
 )
 from lanemesh.control.grpc_methods import methods_of
 from lanemesh.faults import Code, LanemeshError
@@ -51,7 +50,7 @@ class GrpcLink:
             kind: its kind.
             channel: leads to the helper's server; the caller closes it.
             run_id: the run; empty outside of a run.
-            component: the helper's component.
+            component: the helper's component; empty: the server has just one.
             timeout: seconds for a call, unless the call has its own limit; None: no limit. The gRPC deadline is this limit, or the
                 remaining time of the run or of the calling firing if that is shorter.
             invoker: the calling component, for errors.
@@ -65,9 +64,12 @@ class GrpcLink:
         self._methods = methods_of(kind)
         self._channel = channel
         trace = ((TRACEPARENT_KEY, traceparent),) if traceparent else ()
-        self._metadata = ((RUN_KEY, run_id), (COMPONENT_KEY, component), *trace, *metadata)
+        named = [(key, value) for key, value in ((RUN_KEY, run_id), (COMPONENT_KEY, component)) if value]
+        self._metadata = grpc.aio.Metadata(*named, *trace, *metadata)
         self._timeout = timeout
-        self._waiting = waiting
+        self._waiting: Waiting = waiting if waiting is not None else nullcontext
+        self._begins: dict[str, Any] = {}
+        """What begins calls, by method."""
         self._reach_seconds = reach_seconds
 
     async def reach(self) -> None:
@@ -78,37 +80,44 @@ class GrpcLink:
         except TimeoutError:
             raise self.connection.unreachable(f"no connection within {self._reach_seconds:g} s") from None
 
-    def stream(self, method: str, request: Any, timeout: float | None = None) -> AsyncGenerator[Any, None]:
+    async def stream(self, method: str, request: Any, timeout: float | None = None) -> AsyncGenerator[Any, None]:
         """Calls a method that streams."""
-        return relay(self._pieces(method, request, timeout), self.connection, waiting=self._waiting)
-
-    async def call(self, method: str, request: Any, timeout: float | None = None) -> Any:
-        """Calls a method that returns one response."""
-        rpc = self._methods[method]
-        call = self._channel.unary_unary(
-            rpc.path, request_serializer=rpc.request.SerializeToString, response_deserializer=rpc.response.FromString
-        )
-        async with self._waiting() if self._waiting is not None else nullcontext():
-            seconds = self._seconds(timeout)
-            try:
-                return await call(request, timeout=seconds, metadata=self._metadata)
-            except grpc.aio.AioRpcError as error:
-                raise self._error(error, seconds) from None
-
-    async def _pieces(self, method: str, request: Any, timeout: float | None) -> AsyncGenerator[Any, None]:
-        rpc = self._methods[method]
-        begin = self._channel.unary_stream(
-            rpc.path, request_serializer=rpc.request.SerializeToString, response_deserializer=rpc.response.FromString
-        )
         seconds = self._seconds(timeout)
-        call = begin(request, timeout=seconds, metadata=self._metadata)
+        call = self._begin(method, self._channel.unary_stream)(request, timeout=seconds, metadata=self._metadata)
+        pieces = aiter(call)
         try:
-            async for piece in call:
+            while True:
+                async with self._waiting():
+                    piece = await anext(pieces, None)
+                if piece is None:
+                    return
                 yield piece
         except grpc.aio.AioRpcError as error:
             raise self._error(error, seconds) from None
         finally:
             call.cancel()  # this has no effect if it has ended
+
+    async def call(self, method: str, request: Any, timeout: float | None = None) -> Any:
+        """Calls a method that returns one response."""
+        begin = self._begin(method, self._channel.unary_unary)
+        async with self._waiting():
+            seconds = self._seconds(timeout)
+            try:
+                return await begin(request, timeout=seconds, metadata=self._metadata)
+            except grpc.aio.AioRpcError as error:
+                raise self._error(error, seconds) from None
+
+    def _begin(self, method: str, kind: Callable[..., Any]) -> Any:
+        """What begins calls of a method; made once."""
+        begin = self._begins.get(method)
+        if begin is None:
+            rpc = self._methods[method]
+            begin = self._begins[method] = kind(
+                rpc.path,
+                request_serializer=rpc.request.SerializeToString,
+                response_deserializer=rpc.response.FromString,
+            )
+        return begin
 
     def _seconds(self, timeout: float | None) -> float | None:
         return call_seconds(self._timeout if timeout is None else timeout)

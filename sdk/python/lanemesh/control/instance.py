@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import copy
 import inspect
-from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from lanemesh._aio.user_code import Closing, called, failure_of
+from lanemesh._aio.user_code import Closing, failure_of
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.node.callables import call_hook
 from lanemesh.node.context import Context
@@ -54,8 +53,15 @@ class HelperInstance:
         """It accepts no more calls."""
         self._node = node
         self._calls: set[asyncio.Task[Any]] = set()
-        self.activity = HelperActivity()
+        self._received = self._active = self._failed = self._prompt_tokens = self._completion_tokens = 0
+        self._cost = 0.0
+
+    @property
+    def activity(self) -> HelperActivity:
         """Its activity so far."""
+        return HelperActivity(
+            self._received, self._active, self._failed, self._prompt_tokens, self._completion_tokens, self._cost
+        )
 
     async def stream(
         self, kind: str, method: str, arguments: Callable[[], tuple[Any, ...]], encode: Callable[[Any], P | None]
@@ -69,7 +75,8 @@ class HelperInstance:
             encode: makes a response from each value; None: it has no response. Raises TypeError for an invalid value, with the
                 valid types as its text.
         """
-        with self._counted():
+        self._begin()
+        try:
             produced = getattr(self._fresh(kind), method)(*arguments())
             if not hasattr(produced, "aclose"):
                 _discard(produced)
@@ -77,15 +84,22 @@ class HelperInstance:
             async with Closing(produced, self.context.log.warning):
                 while True:
                     try:
-                        event = await called(anext(produced))
+                        event = await anext(produced)
                     except StopAsyncIteration:
                         return
+                    except BaseException as error:
+                        raise failure_of(error)  # noqa: B904 - it is the same error, or has it as its cause
                     try:
                         piece = encode(event)
                     except TypeError as error:
                         raise self.bad(f"{method} yielded {rendered(event)}; yield {error}") from None
                     if piece is not None:
                         yield piece
+        except Exception as error:
+            self._failed += 1
+            raise self._fault(error) from error
+        finally:
+            self._active -= 1
 
     async def call(
         self,
@@ -105,19 +119,26 @@ class HelperInstance:
             encode: makes the response. Raises TypeError for an invalid result, with the valid types as its text.
             counted: False: the call is not counted in the activity of the helper.
         """
-        with self._counted() if counted else self._faults():
+        if counted:
+            self._begin()
+        try:
             try:
                 returned = await call_hook(getattr(self._fresh(kind), method), *arguments())
-                try:
-                    return encode(returned)
-                except TypeError as error:
-                    raise self.bad(f"{method} returned {rendered(returned)}; return {error}") from None
             except BaseException as error:
                 raise failure_of(error)  # noqa: B904 - it is the same error, or has it as its cause
+            try:
+                return encode(returned)
+            except TypeError as error:
+                raise self.bad(f"{method} returned {rendered(returned)}; return {error}") from None
+        except Exception as error:
+            self._failed += counted
+            raise self._fault(error) from error
+        finally:
+            self._active -= counted
 
     def count_failure(self) -> None:
         """Adds a call that returned an error instead of raising it."""
-        self._add(failed=1)
+        self._failed += 1
 
     @property
     def has_fixed_tools(self) -> bool:
@@ -126,18 +147,20 @@ class HelperInstance:
 
     def count_tokens(self, prompt: int, completion: int, cost: float = 0.0) -> None:
         """Adds the tokens of a call, and their price in US dollars."""
-        self._add(prompt_tokens=prompt, completion_tokens=completion, cost=cost)
+        self._prompt_tokens += prompt
+        self._completion_tokens += completion
+        self._cost += cost
 
-    @contextmanager
-    def serving(self) -> Iterator[None]:
-        """Marks the current task as a remote call, so that `close` cancels it."""
+    def begin_remote_call(self) -> asyncio.Task[Any]:
+        """Marks the current task as a remote call, so that `close` cancels it. Its caller ends it with the result."""
         task = asyncio.current_task()
         assert task is not None
         self._calls.add(task)
-        try:
-            yield
-        finally:
-            self._calls.discard(task)
+        return task
+
+    def end_remote_call(self, task: asyncio.Task[Any]) -> None:
+        """The task is no longer a remote call."""
+        self._calls.discard(task)
 
     async def close(self) -> None:
         """Cancels the remote calls in progress, and waits up to 5 s for them. Later calls are rejected."""
@@ -163,33 +186,15 @@ class HelperInstance:
         message = f"{self.context.component} ({self.context.provider}): {what}."
         return LanemeshError(Fault(code=Code.INTERNAL, reason="bad-result", message=message))
 
-    @contextmanager
-    def _counted(self) -> Iterator[None]:
-        """Counts a call. Errors are raised as faults of this helper."""
-        self._add(calls=1, active=1)
-        try:
-            with self._faults():
-                yield
-        except LanemeshError:
-            self._add(failed=1)
-            raise
-        finally:
-            self._add(active=-1)
+    def _begin(self) -> None:
+        """Counts the begin of a call."""
+        self._received += 1
+        self._active += 1
 
-    @contextmanager
-    def _faults(self) -> Iterator[None]:
-        """Errors are raised as faults of this helper."""
-        try:
-            yield
-        except Exception as error:
-            where = {"component": self.context.component, "provider": self.context.provider}
-            fault = self.context.secrets.fault(Fault.from_exception(error, **where))
-            raise LanemeshError(fault.bounded()) from error
-
-    def _add(self, **counts: float) -> None:
-        self.activity = replace(
-            self.activity, **{name: getattr(self.activity, name) + count for name, count in counts.items()}
-        )
+    def _fault(self, error: Exception) -> LanemeshError:
+        """An error as a fault of this helper."""
+        where = {"component": self.context.component, "provider": self.context.provider}
+        return LanemeshError(self.context.secrets.fault(Fault.from_exception(error, **where)).bounded())
 
     def _fresh(self, kind: str) -> Any:
         if self.closed:

@@ -19,7 +19,7 @@ from lanemesh.chat_codec import (
 )
 from lanemesh.codec import decode_spec, dump_json, encode_spec
 from lanemesh.control.connection import REACH_SECONDS, Connection
-from lanemesh.control.ends import Answer, HelperEnds, HelperLink
+from lanemesh.control.ends import Answer, Ending, HelperEnds, HelperLink
 from lanemesh.control.instance import HelperInstance
 from lanemesh.control.tool_names import OwnedTool, owned_tools
 from lanemesh.control.tool_results import bounded, error_text
@@ -282,6 +282,20 @@ def _without(secrets: Secrets, part: ToolPart) -> ToolPart:
     return replace(part, uri=secrets.hidden(part.uri)) if part.uri else part
 
 
+def _is_result(piece: control_pb2.CallToolResponse) -> bool:
+    return piece.HasField("result")
+
+
+def _no_result(helper: HelperInstance, request: control_pb2.CallToolRequest) -> LanemeshError:
+    """The error of a call that has ended without a result."""
+    context = helper.context
+    message = (
+        f"{context.component} ({context.provider}): its tool {request.name} ended without a result; yield a ToolResult"
+    )
+    where = {"component": context.component, "provider": context.provider}
+    return LanemeshError(Fault(code=Code.INTERNAL, reason="no-result", message=message, details=where))
+
+
 class _ResultTrace:
     """The result of a call."""
 
@@ -294,7 +308,10 @@ class _ResultTrace:
 
 
 ENDS = HelperEnds(
-    answers={"ListTools": Answer(_list_tools), "CallTool": Answer(_call_tool, _ResultTrace)},
+    answers={
+        "ListTools": Answer(_list_tools),
+        "CallTool": Answer(_call_tool, _ResultTrace, Ending(_is_result, _no_result)),
+    },
     client=LinkedTools,
     together=ToolSet,
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
@@ -16,7 +16,7 @@ from lanemesh.items import ABSENT, Item
 from lanemesh.node.helper_list import Helpers
 from lanemesh.node.log import ComponentLog, OnLog
 from lanemesh.node.progress import REPORTED, OnProgress, Progress
-from lanemesh.node.waits import Waits
+from lanemesh.node.waits import WaitingOutside, Waits
 from lanemesh.redaction import NO_SECRETS, Secrets
 from lanemesh.rendering import text_of
 from lanemesh.times import stamp
@@ -260,12 +260,9 @@ class Context:
             return NOTHING
         return self._gpu.waiting()
 
-    @asynccontextmanager
-    async def waiting_for(self, what: str) -> AsyncIterator[None]:
+    def waiting_for(self, what: str) -> AbstractAsyncContextManager[None]:
         """Context manager around each wait for an event outside the run, which `what` names, such as "the llm helper model"."""
-        with self.waits.waiting_outside(what):
-            async with self.waiting():
-                yield
+        return WaitingOutside(self.waits, what, self.waiting)
 
     def abandon_waits(self) -> None:
         """Ends its waits for a lease, for synchronous bodies, which no cancellation reaches."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from types import TracebackType
+
+from lanemesh._aio.signal import NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +82,15 @@ class Waits:
         """The current task waits for an item or an end at any of these inputs."""
         return self.waiting(_wait_for_any(tuple(inputs)))
 
-    @contextmanager
-    def waiting_outside(self, what: str) -> Iterator[None]:
-        """The actor waits for an event outside the run, which may or may not occur."""
+    def begin_outside(self, what: str) -> None:
+        """The actor waits from now on for an event outside the run, which may or may not occur."""
         self.outside.append(what)
         self._count(time.monotonic())
-        try:
-            yield
-        finally:
-            self.outside.remove(what)
-            self._count(time.monotonic())
+
+    def end_outside(self, what: str) -> None:
+        """The actor no longer waits for this event."""
+        self.outside.remove(what)
+        self._count(time.monotonic())
 
     @property
     def blocked(self) -> bool:
@@ -164,3 +165,41 @@ class _Waiting:
                 waits._seconds[waits._doing] += now - waits._since
                 waits._since = now
                 waits._doing = _WAITING if waits.outside else _BUSY
+
+
+class WaitingOutside:
+    """A wait for an event outside the run. A class and not a generator: calls of helpers enter one for each piece of the answer."""
+
+    __slots__ = ("_inner", "_make_inner", "_waits", "_what")
+
+    def __init__(self, waits: Waits, what: str, inner: Callable[[], AbstractAsyncContextManager[None]]) -> None:
+        """
+        Args:
+            waits: the waits of the actor.
+            what: the event, in words.
+            inner: makes what is entered besides, within this wait.
+        """
+        self._waits = waits
+        self._what = what
+        self._make_inner = inner
+        self._inner: AbstractAsyncContextManager[None] = NOTHING
+
+    async def __aenter__(self) -> None:
+        self._waits.begin_outside(self._what)
+        try:
+            self._inner = self._make_inner()
+            if self._inner is not NOTHING:
+                await self._inner.__aenter__()
+        except BaseException:
+            self._waits.end_outside(self._what)
+            raise
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        try:
+            if self._inner is NOTHING:
+                return None
+            return await self._inner.__aexit__(kind, error, traceback)
+        finally:
+            self._waits.end_outside(self._what)

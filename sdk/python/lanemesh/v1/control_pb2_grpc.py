@@ -137,7 +137,8 @@ class ToolServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CallTool(self, request, context):
-        """Calls a tool. Returns any number of progress reports, then one result.
+        """Calls a tool. Returns any number of progress reports, then one result. A server repeats the result at the end of the call if
+        it sent the result before that end.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

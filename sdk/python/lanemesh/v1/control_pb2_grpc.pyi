@@ -72,7 +72,9 @@ class ToolServiceStub:
     ListTools: _grpc.UnaryUnaryMultiCallable[_control_pb2.ListToolsRequest, _control_pb2.ListToolsResponse]
     """Lists the tools."""
     CallTool: _grpc.UnaryStreamMultiCallable[_control_pb2.CallToolRequest, _control_pb2.CallToolResponse]
-    """Calls a tool. Returns any number of progress reports, then one result."""
+    """Calls a tool. Returns any number of progress reports, then one result. A server repeats the result at the end of the call if
+    it sent the result before that end.
+    """
 
 @_typing.type_check_only
 class ToolServiceAsyncStub(ToolServiceStub):
@@ -84,7 +86,9 @@ class ToolServiceAsyncStub(ToolServiceStub):
     ListTools: _aio.UnaryUnaryMultiCallable[_control_pb2.ListToolsRequest, _control_pb2.ListToolsResponse]  # type: ignore[assignment]
     """Lists the tools."""
     CallTool: _aio.UnaryStreamMultiCallable[_control_pb2.CallToolRequest, _control_pb2.CallToolResponse]  # type: ignore[assignment]
-    """Calls a tool. Returns any number of progress reports, then one result."""
+    """Calls a tool. Returns any number of progress reports, then one result. A server repeats the result at the end of the call if
+    it sent the result before that end.
+    """
 
 class ToolServiceServicer(metaclass=_abc_1.ABCMeta):
     """Tools. An orchestrator serves it too, for calls outside any run: with the tools of deployed pipelines. The metadata key
@@ -105,7 +109,9 @@ class ToolServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _control_pb2.CallToolRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_control_pb2.CallToolResponse], _abc.AsyncIterator[_control_pb2.CallToolResponse]]:
-        """Calls a tool. Returns any number of progress reports, then one result."""
+        """Calls a tool. Returns any number of progress reports, then one result. A server repeats the result at the end of the call if
+        it sent the result before that end.
+        """
 
 def add_ToolServiceServicer_to_server(servicer: ToolServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 
