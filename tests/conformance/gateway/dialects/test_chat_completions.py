@@ -335,3 +335,16 @@ async def test_a_client_that_disconnects_cancels_the_run(
     async with asyncio.timeout(20):
         result = await gateway.mesh.attach(record.run_id).result()
     assert result.state is RunState.CANCELLED
+
+
+async def test_completions_with_a_session_are_its_turns(gateway: ModelGateway, client: openai.AsyncOpenAI) -> None:
+    await gateway.mesh.deploy("noted", answering("noted_question"))
+    headers = {"Lanemesh-Session": "session-of-a-test"}
+
+    await asked(client, extra_headers=headers)
+    second = await asked(client, extra_headers=headers, messages=[{"role": "user", "content": "And?"}])
+
+    assert [turn["role"] for turn in second["question"]["history"]] == ["user", "assistant"]
+    assert second["question"]["history"][0]["content"] == "Hello"
+    turns = await gateway.mesh.session("@noted", "session-of-a-test").turns()
+    assert [turn.question.text for turn in turns] == ["Hello", "And?"]
