@@ -65,9 +65,9 @@ class DetachedRun(RunReader):
             async for batch in batches:
                 if not isinstance(batch, run_pb2.Gap):
                     self._note(batch)
-                    last = batch[-1]
-                    last_state = update_pb2.RUN_STATE_UNSPECIFIED if isinstance(last, TextOutputs) else last.job.state
+                    last_state = _state_of(batch[-1])
                 yield batch
+                del batch  # a silent run does not hold it
         if last_state not in TERMINAL:
             message = f"run {self.id} has ended, and the number of its last update is less than {self._from}"
             raise LanemeshError(Fault(code=Code.OUT_OF_RANGE, reason="nothing-left", message=message))
@@ -109,3 +109,8 @@ class DetachedRun(RunReader):
         self.missed += missed.to_sequence - missed.from_sequence + 1
         message = "run %s: updates %d to %d are no longer kept; this reader does not get their outputs"
         log.warning(message, self.id, missed.from_sequence, missed.to_sequence)
+
+
+def _state_of(entry: Entry) -> update_pb2.RunState.ValueType:
+    """The state of the run that an entry reports; unspecified if it reports none."""
+    return update_pb2.RUN_STATE_UNSPECIFIED if isinstance(entry, TextOutputs) else entry.job.state
