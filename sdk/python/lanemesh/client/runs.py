@@ -466,6 +466,7 @@ async def wire_batches(run: RunReader) -> AsyncGenerator[Sequence[Entry] | run_p
             yield batch
             if not isinstance(batch, run_pb2.Gap):
                 acknowledgement.took(last_of(batch[-1]), sum(map(size_of_entry, batch)))
+            del batch  # a silent run does not hold it
 
 
 def _refused(reason: str, why: str) -> LanemeshError:
