@@ -23,7 +23,15 @@ export function TimelinePanel({ model, onSelect }: { model: RunModel; onSelect(s
     <div class="stack">
       {model.samples.length > 2 && <Chart model={model} />}
       <p class="legend soft">
-        <span class="key busy" /> busy <span class="key blocked" /> blocked: its lanes are full <span class="key waiting" /> waiting for items
+        <span>
+          <span class="key busy" /> busy
+        </span>
+        <span>
+          <span class="key blocked" /> blocked: its lanes are full
+        </span>
+        <span>
+          <span class="key waiting" /> waiting for items
+        </span>
       </p>
       <div class="table-scroll timeline" tabIndex={0} role="region" aria-label="Timeline">
         <table class="table">
