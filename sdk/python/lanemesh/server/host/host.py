@@ -7,7 +7,7 @@ import contextlib
 import json
 import logging
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from lanemesh.channels import ChannelLink
     from lanemesh.control.instance import HelperInstance
     from lanemesh.gpu import ArbiterLink
+    from lanemesh.lanes.transport.short_lanes import ShortLanes
     from lanemesh.permissions import Permissions
     from lanemesh.server.host.preload import Preload
     from lanemesh.server.node_files import NodeFiles
@@ -121,6 +122,8 @@ class NodeHost:
         self.spare: set[HostSession] = set()
         """Sessions whose run has finished, and that may host another one."""
         self._pool: ConnectionPool | None = None
+        self._short_lanes: ShortLanes | None = None
+        self._at_close: set[Callable[[], None]] = set()
         self._gpu: ArbiterLink | None = None
         self._channels: ChannelLink | None = None
 
@@ -201,6 +204,15 @@ class NodeHost:
         return self._pool
 
     @property
+    def short_lanes(self) -> ShortLanes:
+        """The calls that carry short lanes to other node servers, created on first use."""
+        if self._short_lanes is None:
+            from lanemesh.lanes.transport.short_lanes import ShortLanes
+
+            self._short_lanes = ShortLanes(self.pool)
+        return self._short_lanes
+
+    @property
     def gpu_link(self) -> ArbiterLink:
         """The link to the GPU arbiter, created on first use."""
         if self._gpu is None:
@@ -251,6 +263,15 @@ class NodeHost:
         parts = (run for (hosted, _), run in self.runs.items() if hosted == run_id)
         return next((part.helpers[component] for part in parts if component in part.helpers), None)
 
+    @contextlib.contextmanager
+    def ending_at_close(self, end: Callable[[], None]) -> Iterator[None]:
+        """Calls `end` if the host closes within the block: a call that belongs to no run ends with it."""
+        self._at_close.add(end)
+        try:
+            yield
+        finally:
+            self._at_close.discard(end)
+
     def drain(self) -> None:
         """Takes no new runs, and releases all preloads."""
         self.draining = True
@@ -263,7 +284,11 @@ class NodeHost:
             await session.close("the node server stops")
         endings = ((run, run.cancel("the node server stops")) for run in list(self.runs.values()))
         await asyncio.gather(*(within(CLOSE_SECONDS, f"{run.run_id} to end here", ending) for run, ending in endings))
+        for end in list(self._at_close):
+            end()
         await self.resources.close()
+        if self._short_lanes is not None:
+            await self._short_lanes.close()
         if self._gpu is not None:
             await self._gpu.close()
         if self._pool is not None:
