@@ -45,6 +45,9 @@ CLOSE_SECONDS = 20.0
 MAX_FRAME_BYTES = 256 * 1024
 """Most bytes of the responses that are merged into one frame: 256 KiB."""
 
+CLOSING_SECONDS = 0.02
+"""How long the report that the last node of a run has ended waits for the end of its lanes, which the last frame reports: 20 ms."""
+
 LEAVE_SECONDS = 15.0
 """How long an abandoned part of a run may take to end before the same part is placed again."""
 
@@ -378,12 +381,21 @@ class HostSession:
         return response
 
     async def _merge_waiting(self, frame: node_pb2.HostResponse) -> None:
-        """Adds the responses that wait to a frame. While a run finishes, its last responses are awaited: they come at once."""
-        size, last = frame.ByteSize(), frame
+        """Adds the responses that wait to a frame. While a run finishes, its last responses are awaited: they come at once. While its
+        lanes close they come soon, and are awaited for `CLOSING_SECONDS`."""
+        size, last, ends_at = frame.ByteSize(), frame, 0.0
         while not last.HasField("finished"):
             if self._queue.empty() and (self._run is None or not self._run.is_finishing):
-                return
-            response = await self._take_response()
+                if self._run is None or not self._run.is_closing:
+                    return
+                ends_at = ends_at or asyncio.get_running_loop().time() + CLOSING_SECONDS
+                try:
+                    async with asyncio.timeout_at(ends_at):
+                        response = await self._take_response()
+                except TimeoutError:
+                    return
+            else:
+                response = await self._take_response()
             if response is None:
                 return
             size += response.ByteSize()
