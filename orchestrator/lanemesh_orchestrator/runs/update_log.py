@@ -40,8 +40,8 @@ PASSES = 4
 HELD = frozenset({"node", "edge"})
 """Kinds of updates that wait for others, for `HOLD_SECONDS` at most."""
 HOLD_SECONDS = 0.01
-"""How long the owner's states of nodes and edges wait for an update of another kind, which is sent at once: 10 ms. A frame costs more
-than all that a run does in the meantime."""
+"""How long the owner's states of nodes and edges wait for an update of another kind, which is sent at once: 10 ms. A frame costs
+more than all that a short run does in the meantime."""
 MAX_BATCH_UPDATES = 256
 """Most updates that are sent in one frame."""
 MAX_BATCH_BYTES = 256 * 1024
@@ -317,8 +317,8 @@ class UpdateLog:
                 await self._gather(wanted)
 
     async def _gather(self, wanted: int) -> None:
-        """Returns when something has to be sent: an output, or anything but states of nodes and edges. These are there together with
-        what follows within `HOLD_SECONDS`."""
+        """Returns when something has to be sent: an output, or anything but states of nodes and edges. These wait for what follows
+        within `HOLD_SECONDS`."""
         for _ in range(PASSES):
             if self.closed or self._last_urgent >= wanted:
                 return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
@@ -232,9 +231,7 @@ async def test_a_bad_lane_fails_its_consumer_and_no_other(case: str, server: Nod
     fields, message = BAD[case]
     run = Consumers(server, "tag")
     await run.start()
-    await send(
-        call, run.open("b", "x", *fields.get("more", ()), count=fields.get("count")), run.open("c", "x")
-    )
+    await send(call, run.open("b", "x", *fields.get("more", ()), count=fields.get("count")), run.open("c", "x"))
     assert (await closed(call, 2))[2] is None
     await run.finish()
     assert message in run.updates["b"]

@@ -6,7 +6,7 @@ import asyncio
 import gc
 import os
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from random import Random, SystemRandom
 from typing import Any
@@ -18,7 +18,6 @@ from lanemesh import Client, Deployed, Fault, LanemeshError
 from lanemesh.client.specs import run_spec
 from lanemesh.features import FEATURES, Feature
 from lanemesh.lanes.transport import grpc_sender
-from lanemesh.lanes.transport.frames import Frame, parsed, serialize
 from lanemesh.lanes.transport.grpc_receiver import GrpcReceiver
 from lanemesh.node.context import ClientLink
 from lanemesh.server.host import hosted_run
@@ -26,8 +25,7 @@ from lanemesh.server.host.host import HostSession, NodeHost
 from lanemesh.server.host.hosted_run import HostedRun
 from lanemesh.server.node_server import NodeServer
 from lanemesh.server.services import load_file
-from lanemesh.v1 import lane_pb2, node_pb2, update_pb2
-from lanemesh_orchestrator.orchestrator import Orchestrator
+from lanemesh.v1 import node_pb2, update_pb2
 from lanemesh_orchestrator.runs import host_streams
 from lanemesh_orchestrator.runs.active_run import ActiveRun, RunOptions
 from lanemesh_orchestrator.runs.host_connection import HostConnection, server_lost
@@ -37,7 +35,7 @@ from lanemesh_orchestrator.scheduling.assignment import LOCAL
 from rigs import footprint
 from rigs.joined import APART, TAGS, ends, mesh_of, serve
 from rigs.killed_servers import Outcome, hunt
-from rigs.replicas import RECOVERY_NODES, replicas
+from rigs.replicas import replicas
 from rigs.runs import NODES, Pipeline, at, line, node, pipeline, until
 
 DEPLOYED_RUNS = int(os.environ.get("DEPLOYED_RUNS", "200"))

@@ -57,8 +57,9 @@ class RunLink(Protocol):
         """The run's channels. Only after `start`."""
 
     async def start(self, given: Sequence[run_pb2.RunInput] | None = None) -> bool:
-        """Starts the run. `given` are all of its inputs, if they are few and known. Returns whether the run has got them and the end
-        of its input; otherwise `feed` it. Raises LanemeshError if that fails: an invalid pipeline, an unreachable orchestrator."""
+        """Starts the run. `given` are all of its inputs, if they are few and known. Returns whether the run has got them and the
+        end of its input; otherwise `feed` it. Raises LanemeshError if the start fails: an invalid pipeline, an unreachable
+        orchestrator."""
 
     def batches(self) -> AsyncGenerator[Sequence[Entry], None]:
         """Every update, to the terminal one. Further ones come as `acknowledge` is called."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import grpc
 from google.protobuf.message import DecodeError
 
-from lanemesh.faults import Code, Fault
+from lanemesh.faults import Code
 from lanemesh.items import LaneType
 from lanemesh.lanes.inbox.inbox import Edge
 from lanemesh.lanes.transport.credit_writer import Context, CreditWriter

@@ -47,8 +47,8 @@ class ShortLaneReceiver:
         self._over = False
 
     async def serve(self) -> None:
-        """Takes lanes until the caller half-closes, and reports each; or until `end`. What arrived stays in the inboxes of its nodes
-        when the call ends."""
+        """Takes lanes until the caller half-closes, and reports each; or until `end`. When the call ends, what arrived stays in the
+        inboxes."""
         reading = asyncio.create_task(self._read(), name="short lanes")
         try:
             while True:
@@ -77,7 +77,9 @@ class ShortLaneReceiver:
                     self._take(lane.number, lane.open)
                 while len(self._closed) >= MAX_UNREPORTED:
                     await self._wrote.wait()
-                await asyncio.sleep(0)  # starting the next read takes as long as a node needs for an item: let them run first
+                await asyncio.sleep(
+                    0
+                )  # starting the next read takes as long as a node needs for an item: let them run first
         except Exception:  # bytes that are not a frame, or a broken call: the lanes that were not reported break
             self._ending = True
         finally:
@@ -112,9 +114,7 @@ class ShortLaneReceiver:
 
     def _report_when_taken(self, number: int, edge: Edge) -> None:
         if edge.buffered_items or not edge.drained:
-            edge.when_taken(
-                partial(self._report_when_taken, number, edge), edge.taken + max(1, edge.buffered_items)
-            )
+            edge.when_taken(partial(self._report_when_taken, number, edge), edge.taken + max(1, edge.buffered_items))
         else:
             self._report(number)
 

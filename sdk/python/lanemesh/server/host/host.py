@@ -7,7 +7,17 @@ import contextlib
 import json
 import logging
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Collection,
+    Coroutine,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
@@ -358,7 +368,7 @@ class HostSession:
         """It ended while it hosted nothing."""
         self._closing: asyncio.Task[None] | None = None
 
-    async def responses(self) -> AsyncIterator[node_pb2.HostResponse]:
+    async def responses(self) -> AsyncGenerator[node_pb2.HostResponse, None]:
         """The responses of the host, until the session ends. Those that wait are merged, if the orchestrator can read that."""
         while (response := await self._take_response()) is not None:
             if self._merges:
@@ -381,8 +391,8 @@ class HostSession:
         return response
 
     async def _merge_waiting(self, frame: node_pb2.HostResponse) -> None:
-        """Adds the responses that wait to a frame. While a run finishes, its last responses are awaited: they come at once. While its
-        lanes close they come soon, and are awaited for `CLOSING_SECONDS`."""
+        """Adds the responses that wait to a frame. While a run finishes, its last responses are awaited: they come at once. While
+        its lanes close they come soon, and are awaited for `CLOSING_SECONDS`."""
         size, last, ends_at = frame.ByteSize(), frame, 0.0
         while not last.HasField("finished"):
             if self._queue.empty() and (self._run is None or not self._run.is_finishing):
