@@ -99,7 +99,7 @@ async def outcome(
 ) -> tuple[list[str], str]:
     """The texts and the reason of the cancellation of a run by hand."""
     async with raw_channel(orchestrator.address) as channel:
-        call = RunServiceStub(channel).Run()
+        call: Any = RunServiceStub(channel).Run()
         for request in (first, *further):
             await call.write(request)
         texts: list[str] = []

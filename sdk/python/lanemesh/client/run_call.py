@@ -91,10 +91,10 @@ class GrpcRunLink:
         self._call = self._stub().Run(metadata=trace_metadata())
         try:
             with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # the read reports why
-                first = run_pb2.RunRequest(
+                request = run_pb2.RunRequest(
                     spec=self._spec, text_outputs=True, inputs=given, ends_input=given is not None
                 )
-                await self._call.write(first)
+                await self._call.write(request)
             while not self._batches and not self._ended:
                 await self._read_frame()
         except LanemeshError as error:
