@@ -40,7 +40,7 @@ PASSES = 4
 HELD = frozenset({"node", "edge"})
 """Kinds of updates that wait for others, for `HOLD_SECONDS` at most."""
 HOLD_SECONDS = 0.01
-"""How long the owner's states of nodes and edges wait for an update of another kind, which is sent at once: 10 ms. A frame costs
+"""How long states of nodes and edges wait for an update of another kind, which is sent at once: 10 ms. A frame costs
 more than all that a short run does in the meantime."""
 MAX_BATCH_UPDATES = 256
 """Most updates that are sent in one frame."""
@@ -298,9 +298,11 @@ class UpdateLog:
                 up and it can acknowledge no more.
         """
         while True:
+            wanted = self._sent_to + 1
+            if wanted <= self._readable:
+                await self._gather(wanted)
             if self._owner_error is not None:
                 raise self._owner_error
-            wanted = self._sent_to + 1
             if wanted < self._kept.first:
                 raise _dropped(wanted, self._kept.first - 1)
             found = self._next_for_owner(wanted)
@@ -314,7 +316,6 @@ class UpdateLog:
                 raise _half_closed(self._sent_to)
             else:
                 await self._appended.wait()
-                await self._gather(wanted)
 
     async def _gather(self, wanted: int) -> None:
         """Returns when something has to be sent: an output, or anything but states of nodes and edges. These wait for what follows

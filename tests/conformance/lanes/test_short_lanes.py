@@ -328,7 +328,7 @@ async def test_a_host_that_closes_ends_the_calls_of_short_lanes(server: NodeServ
 @pytest.mark.conformance("START-01")
 async def test_bytes_that_are_no_frame_end_the_call(server: NodeServer) -> None:
     async with grpc.aio.insecure_channel(server.address) as channel:
-        call = channel.stream_stream(EXCHANGE_SHORT)()
+        call: Any = channel.stream_stream(EXCHANGE_SHORT)()
         await call.write(b"\xff\xff\xff")
         assert await call.read() is grpc.aio.EOF
         assert not server.host._at_close

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +19,9 @@ from lanemesh.v1 import lane_pb2
 
 EXCHANGE_SHORT = "/lanemesh.v1.NodeService/ExchangeShort"
 """The method that carries short lanes."""
+
+
+log = logging.getLogger("lanemesh.lanes")
 
 
 class Refused(Exception):
@@ -117,37 +121,49 @@ class _Call:
             self.ended = True
             writer.cancel()
             await asyncio.gather(writer, return_exceptions=True)
-            self._pool.release(self._channel)
             self._waiting.clear()
             code, details = await self._call.code(), await self._call.details()
+            self._pool.release(self._channel)
             broken = CallBroken(
                 Code.UNAVAILABLE if code is grpc.StatusCode.OK else Code(code.value[0]),
                 details or "the connection is gone",
             )
-            while self._open:
-                _, on_closed = self._open.popitem()
-                on_closed(broken)
+            for number in list(self._open):
+                self._report(number, broken)
+
+    def _report(self, number: int, broken: Refused | CallBroken | None) -> None:
+        on_closed = self._open.pop(number, None)
+        if on_closed is None:
+            return  # it was forgotten, or the consumer does not keep to the protocol
+        try:
+            on_closed(broken)
+        except Exception:  # an error of one lane must not end the others
+            log.exception("the end of a short lane")
 
     async def _write(self) -> None:
-        while True:
-            if not self._waiting:
-                await self._work.wait()
-                continue
-            request, size = lane_pb2.ExchangeShortRequest(), 0
-            while self._waiting:
-                size += self._waiting[0].ByteSize()
-                if request.lanes and size > MAX_FRAME_BYTES:
-                    break
-                request.lanes.append(self._waiting.popleft())
-            await self._call.write(request)
+        try:
+            while True:
+                if not self._waiting:
+                    await self._work.wait()
+                    continue
+                request, size = lane_pb2.ExchangeShortRequest(), 0
+                while self._waiting:
+                    size += self._waiting[0].ByteSize()
+                    if request.lanes and size > MAX_FRAME_BYTES:
+                        break
+                    request.lanes.append(self._waiting.popleft())
+                await self._call.write(request)
+        finally:
+            self._call.cancel()  # no lane waits for a writer that has ended
 
     async def _read(self) -> None:
         try:
             while isinstance(response := await self._call.read(), lane_pb2.ExchangeShortResponse):
                 for closed in response.closed:
-                    on_closed = self._open.pop(closed.number, None)
-                    if on_closed is not None:
-                        on_closed(Refused(Fault.from_proto(closed.fault)) if closed.HasField("fault") else None)
+                    refused = Refused(Fault.from_proto(closed.fault)) if closed.HasField("fault") else None
+                    self._report(closed.number, refused)
+            if response is not grpc.aio.EOF:  # bytes that are no frame; gRPC has logged why
+                self._call.cancel()
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
             pass  # `run` reports how it ended
         except asyncio.CancelledError:
