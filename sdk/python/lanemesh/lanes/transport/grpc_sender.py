@@ -371,7 +371,7 @@ class GrpcSender(SenderState):
         assert call is not None
         size = 0
         if self._merges:
-            for _ in range(PASSES):
+            for _ in range(PASSES if self._short is None else 0):  # one that may be short has let other work run
                 await asyncio.sleep(0)
             if self._queue and not isinstance(self._queue[0][0], Media):
                 frame, size = self._next_frame()
