@@ -186,6 +186,112 @@ class ExchangeResponse(_message.Message):
 Global___ExchangeResponse: _TypeAlias = ExchangeResponse  # noqa: Y015
 
 @_typing.final
+class ExchangeShortRequest(_message.Message):
+    """Whole lanes from one server to another, as many as there are."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LANES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def lanes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ShortLane]:
+        """Lanes, at most 256 KiB together, or one larger lane alone."""
+
+    def __init__(
+        self,
+        *,
+        lanes: _abc.Iterable[Global___ShortLane] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lanes", b"lanes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExchangeShortRequest: _TypeAlias = ExchangeShortRequest  # noqa: Y015
+
+@_typing.final
+class ExchangeShortResponse(_message.Message):
+    """The ends of lanes that arrived on this call."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLOSED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def closed(self) -> _containers.RepeatedCompositeFieldContainer[Global___ShortLaneClosed]:
+        """In any order."""
+
+    def __init__(
+        self,
+        *,
+        closed: _abc.Iterable[Global___ShortLaneClosed] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["closed", b"closed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExchangeShortResponse: _TypeAlias = ExchangeShortResponse  # noqa: Y015
+
+@_typing.final
+class ShortLane(_message.Message):
+    """A lane that has ended before its first item was sent, so that one message carries all of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    OPEN_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """Identifies the response; unique on this call."""
+    @_builtins.property
+    def open(self) -> Global___LaneOpen:
+        """What would open the lane on a call of its own, with all of its items, at most 256, and its end. `reopen` and `resume_from` are
+        not set, and the edge is neither replayable nor reopenable.
+        """
+
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        open: Global___LaneOpen | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["open", b"open"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["number", b"number", "open", b"open"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShortLane: _TypeAlias = ShortLane  # noqa: Y015
+
+@_typing.final
+class ShortLaneClosed(_message.Message):
+    """The consumer has taken or discarded every item of a lane, or has refused the lane."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    FAULT_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """The lane."""
+    @_builtins.property
+    def fault(self) -> _fault_pb2.Fault:
+        """Why the lane was refused; absent if it was not."""
+
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        fault: _fault_pb2.Fault | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["fault", b"fault"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fault", b"fault", "number", b"number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShortLaneClosed: _TypeAlias = ShortLaneClosed  # noqa: Y015
+
+@_typing.final
 class LaneOpen(_message.Message):
     """Identifies the lane of this call."""
 
