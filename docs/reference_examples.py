@@ -538,9 +538,9 @@ with SyncMesh() as mesh:
 # -> Once more
 # -> 1
 
-# == Records: RunRecord, DeploymentInfo, DeploymentState, NodeServerInfo, ServerHealth
+# == Records: RunRecord, RunPage, DeploymentInfo, DeploymentState, NodeServerInfo, ServerHealth
 # A `Mesh` and a `Client` return the same frozen values. Times are aware datetimes in UTC, durations are seconds.
-from lanemesh import DeploymentInfo, DeploymentState, NodeServerInfo, RunRecord, ServerHealth
+from lanemesh import DeploymentInfo, DeploymentState, NodeServerInfo, RunPage, RunRecord, ServerHealth
 
 
 async def records():
@@ -549,6 +549,9 @@ async def records():
         await run.result()
         record: RunRecord = await mesh.record(run.id)
         print(record.state, record.output_count, record.duration < 60, record.created_at.tzname())
+
+        page: RunPage = await mesh.run_page(limit=10)
+        print(len(page.runs), page.next_page == "")
 
         deployed: DeploymentInfo = await mesh.deploy("shout", pipeline)
         print(deployed.name, deployed.version, deployed.state is DeploymentState.READY)
@@ -559,6 +562,7 @@ async def records():
 
 asyncio.run(records())
 # -> completed 1 True UTC
+# -> 1 True
 # -> shout 1 True
 # -> []
 

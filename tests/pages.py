@@ -34,8 +34,8 @@ ROOT = Path(__file__).parents[1]
 """The folder of the repository."""
 SECONDS = 90.0
 """Longest that a block may take, and that a server may take to say what it shows."""
-PORT = "7070"
-"""The port that pages name; another one is used instead, since this one may be in use."""
+PORTS = ("7070", "8080")
+"""The ports that pages name; others are used instead, since these may be in use."""
 
 _FENCE = re.compile(r"^```(?P<info>[^\n`]*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 _NUMBER = re.compile(r"\d+(\.\d+)?")
@@ -92,7 +92,7 @@ class Reader:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._port = _free_port()
+        self._ports = {named: str(_free_port()) for named in PORTS}
         self._servers: list[tuple[subprocess.Popen[bytes], Path]] = []
         self._module = ModuleType("pasted")
         (folder / ".venv").symlink_to(sys.prefix)
@@ -165,7 +165,7 @@ class Reader:
 
     def _execute(self, block: Block) -> None:
         printed = io.StringIO()
-        code = compile(block.text, block.where, "exec")
+        code = compile(self._own_port(block.text), block.where, "exec")
         with contextlib.redirect_stdout(printed), contextlib.chdir(self._folder), self._imported():
             exec(code, self._module.__dict__)
         self._compare(block, printed.getvalue())
@@ -185,10 +185,14 @@ class Reader:
             assert not why, why
 
     def _own_port(self, text: str) -> str:
-        return text.replace(PORT, str(self._port))
+        for named, used in self._ports.items():
+            text = text.replace(named, used)
+        return text
 
     def _shown_port(self, text: str) -> str:
-        return text.replace(str(self._port), PORT)
+        for named, used in self._ports.items():
+            text = text.replace(used, named)
+        return text
 
 
 def _free_port() -> int:

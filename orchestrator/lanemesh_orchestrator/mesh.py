@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from lanemesh._aio.loops import misuse
+from lanemesh._grpc.run_depth import RUN_DEPTH
 from lanemesh.channels import Channels
 from lanemesh.client.runs import Run, to_input
 from lanemesh.client.specs import (
@@ -216,7 +217,8 @@ class Mesh:
         session: SessionId = "",
         idempotency_key: str = "",
     ) -> DetachedRun:
-        """Starts a detached run, which ends with the mesh at the latest. The arguments are those of `run`, except:
+        """Starts a detached run, which ends with the mesh at the latest. If the caller is cancelled before it has the run,
+        the run is cancelled, unless it has an idempotency key. The arguments are those of `run`, except:
 
         Args:
             inputs: all values at once; `push` adds more if `open_input` is set.
@@ -231,15 +233,17 @@ class Mesh:
         """
         given = [to_input(value) for value in one_or_many(input, inputs)]
         spec = run_spec(pipeline, settings, trace=trace, variables=variables, session=session)
-        runs = self.orchestrator.runs
-        key = runs.keys.keyed(
-            wire_text(idempotency_key, "an idempotency key"), spec, given, timeout, open_input=open_input
-        )
-        run = runs.keys.find(key)
+        runs, text = self.orchestrator.runs, wire_text(idempotency_key, "an idempotency key")
+        key, run = runs.keys.keyed(text, spec, given, timeout, open_input=open_input) if text else (None, None)
         if run is None:
             graph, options = await self._prepare(spec, self._folder_of(pipeline), timeout)
             run = runs.start_detached(graph, given, options, open_input=open_input, key=key)
-        await run.log.begun()
+        try:
+            await run.log.begun()
+        except asyncio.CancelledError:
+            if key is None:  # otherwise a further call finds the run
+                run.cancel("its caller left before it had the run")
+            raise
         return self.attach(run.id)
 
     def attach(self, run_id: str, from_sequence: int = 1) -> DetachedRun:
@@ -432,7 +436,7 @@ class Mesh:
         """
         from lanemesh.client.tools import decode_tools
 
-        return decode_tools(await self.orchestrator.tools.list(deployment))
+        return decode_tools(await self.orchestrator.tools.list(deployment, depth=RUN_DEPTH.get()))
 
     async def call_tool(
         self,
@@ -464,7 +468,8 @@ class Mesh:
         from lanemesh.client.tools import result_of, tool_request
 
         request = tool_request(name, arguments, timeout)
-        return await result_of(self.orchestrator.tools.call(deployment, request), name, on_progress)
+        pieces = self.orchestrator.tools.call(deployment, request, depth=RUN_DEPTH.get())
+        return await result_of(pieces, name, on_progress)
 
     async def node_types(self, names: Collection[str] | None = None) -> list[NodeTypeInfo]:
         """The available node types, in alphabetical order; with `names` only those with one of these names or aliases."""

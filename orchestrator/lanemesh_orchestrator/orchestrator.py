@@ -6,8 +6,9 @@ import asyncio
 import gc
 import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from lanemesh._aio.signals import StopSignals
 from lanemesh.channels import Channels, LocalChannels
@@ -22,6 +23,7 @@ from lanemesh_orchestrator.scheduling.assignment import LOCAL
 from lanemesh_orchestrator.scheduling.requirements import PlacementPolicy, least_loaded
 
 if TYPE_CHECKING:
+    import grpc.aio
     from lanemesh._grpc.server import GrpcServer
     from lanemesh.server.node_files import NodeFiles
 
@@ -36,6 +38,13 @@ if TYPE_CHECKING:
     from lanemesh_orchestrator.tools.tools import MeshTools
 
 logger = logging.getLogger("lanemesh.orchestrator")
+
+Beside = Callable[[str], AbstractAsyncContextManager[object]]
+"""Serves something while an orchestrator does. It gets the address of the orchestrator."""
+
+
+MoreServices: TypeAlias = "Callable[[grpc.aio.Server, str], Sequence[str]]"
+"""Adds services to the gRPC server of an orchestrator, whose clients reach it at an address. Returns their full names."""
 
 
 class Orchestrator:
@@ -207,7 +216,13 @@ class Orchestrator:
             await self.deployments.restore()
 
     async def listen(
-        self, host: str = "127.0.0.1", port: int = 0, *, advertise: str = "", insecure: bool = False
+        self,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        advertise: str = "",
+        insecure: bool = False,
+        more: MoreServices | None = None,
     ) -> None:
         """Starts the gRPC server.
 
@@ -217,6 +232,7 @@ class Orchestrator:
             advertise: the "host:port" that clients and node servers dial. Empty: the address on which the server listens, or for
                 0.0.0.0 the address of this machine in its network.
             insecure: permits an address that is not loopback.
+            more: adds further services to the server.
 
         Raises:
             LanemeshError: the port is in use, or the address is not loopback and `insecure` is not set.
@@ -266,12 +282,15 @@ class Orchestrator:
             "SessionService",
             "ToolService",
         )
-        await self.grpc.start([f"lanemesh.v1.{name}" for name in names])
+        further = more(server, self.address) if more is not None else []
+        await self.grpc.start([*(f"lanemesh.v1.{name}" for name in names), *further])
         if self._polled is not None:
             self._polled.start()
 
     async def close_runs(self) -> None:
         """Cancels all runs, and releases all preloaded pipelines."""
+        if self._tools is not None:
+            await self._tools.close()
         if self._deployments is not None:
             await self._deployments.close()
         await self.runs.close()
@@ -317,9 +336,15 @@ async def serve(
     variables: Mapping[str, str] | None = None,
     plain_variables: Collection[str] = (),
     run_memory: int = DEFAULT_BUDGET,
+    more: MoreServices | None = None,
+    beside: Beside | None = None,
     stop: asyncio.Event | None = None,
 ) -> int:
-    """Runs an orchestrator until SIGTERM, SIGINT or `stop`. A second signal ends the process at once. Returns the exit code.
+    """Runs an orchestrator until SIGTERM, SIGINT or `stop`. A second signal ends the process at once. Returns the exit code. `more`
+    adds further services to its server.
+
+    `beside` serves something else meanwhile, such as the web gateway: it gets the address at which this process reaches the
+    orchestrator, is entered when the orchestrator listens, and left when its runs have ended.
 
     Raises:
         LanemeshError: the port is in use, the address is not loopback and `insecure` is not set, or one of `servers` is no
@@ -338,14 +363,29 @@ async def serve(
         plain_variables=plain_variables,
         run_memory=run_memory,
     )
-    await orchestrator.listen(host, port, advertise=advertise, insecure=insecure)
+    await orchestrator.listen(host, port, advertise=advertise, insecure=insecure, more=more)
     gc.collect()
     gc.freeze()  # as a node server does
     stop = stop or asyncio.Event()
+    async with AsyncExitStack() as served:
+        if beside is not None:
+            await served.enter_async_context(beside(_dialled(orchestrator)))
+        await _until(stop, orchestrator)
+    return 0
+
+
+async def _until(stop: asyncio.Event, orchestrator: Orchestrator) -> None:
     with StopSignals(stop.set):
         logger.info("listening, reached at %s", orchestrator.address)
         if orchestrator.stored_in:
             logger.info("runs are stored in %s", orchestrator.stored_in)
         await stop.wait()
         await orchestrator.close()
-    return 0
+
+
+def _dialled(orchestrator: Orchestrator) -> str:
+    """The address at which this process reaches its orchestrator: not the advertised one, which may be that of a proxy."""
+    assert orchestrator.grpc is not None, "it listens"
+    host, _, port = orchestrator.grpc.address.rpartition(":")
+    own = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)
+    return f"{own}:{port}"

@@ -10,27 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import grpc.aio
-import httpx
 import pytest
-from a2a.client import A2ACardResolver, ClientConfig, ClientFactory
-from a2a.client.client import Client as A2aClient
-from a2a.helpers.proto_helpers import new_text_message
-from a2a.types import a2a_pb2
+from a2a.client import ClientConfig, ClientFactory
+from a2a.types import a2a_pb2, a2a_pb2_grpc
 from a2a.utils.constants import TransportProtocol
 from a2a.utils.errors import TaskNotCancelableError, TaskNotFoundError, UnsupportedOperationError
 from lanemesh import Client
+from lanemesh.faults import LanemeshError
+from lanemesh_orchestrator.a2a_server.server import A2aServer
 from lanemesh_orchestrator.orchestrator import Orchestrator
 
+from rigs.a2a_mesh import GATED, NODES, agent, message, texts
 from rigs.mcp_mesh import ECHO, SCRIPT, content
 
-RIGS = Path(__file__).parents[1] / "rigs"
-GATED: dict[str, Any] = {
-    "components": [
-        {"id": "chat_1", "provider": "chat"},
-        {"id": "gated_1", "provider": "gated", "input": [{"lane": "text", "from": "chat_1"}]},
-        {"id": "out_1", "provider": "response", "input": [{"lane": "text", "from": "gated_1"}]},
-    ]
-}
 PIPELINES = {"echo": ECHO, "fails": content({"text": "before"}, {"fail": "it is broken"}), "gated": GATED}
 COMPLETED, CANCELED = a2a_pb2.TASK_STATE_COMPLETED, a2a_pb2.TASK_STATE_CANCELED
 
@@ -43,7 +35,7 @@ def binding(request: pytest.FixtureRequest) -> str:
 @asynccontextmanager
 async def served() -> AsyncIterator[tuple[str, Client]]:
     """The URL of `lanemesh a2a` for a mesh, and a client of the mesh."""
-    orchestrator = Orchestrator(embedded=True, nodes=[RIGS / "mcp_nodes.py", RIGS / "a2a_nodes.py"])
+    orchestrator = Orchestrator(embedded=True, nodes=NODES)
     await orchestrator.listen()
     words = ("a2a", f"--mesh={orchestrator.address}", "--http=0", "--grpc=0")
     process = await asyncio.create_subprocess_exec(str(SCRIPT), *words, stderr=asyncio.subprocess.PIPE)
@@ -61,32 +53,6 @@ async def served() -> AsyncIterator[tuple[str, Client]]:
         sys.stderr.write((await process.stderr.read()).decode())
         await process.wait()
         await orchestrator.close()
-
-
-@asynccontextmanager
-async def agent(url: str, name: str, binding: str, *, streaming: bool = True) -> AsyncIterator[A2aClient]:
-    """An unmodified client of an agent, made from the agent's card."""
-    async with httpx.AsyncClient() as http:
-        card = await A2ACardResolver(http, f"{url}/{name}").get_agent_card()
-        config = ClientConfig(
-            httpx_client=http,
-            streaming=streaming,
-            supported_protocol_bindings=[binding],
-            grpc_channel_factory=grpc.aio.insecure_channel,
-        )
-        client = ClientFactory(config).create(card)
-        try:
-            yield client
-        finally:
-            await client.close()
-
-
-def message(text: str) -> a2a_pb2.SendMessageRequest:
-    return a2a_pb2.SendMessageRequest(message=new_text_message(text, role=a2a_pb2.ROLE_USER))
-
-
-def texts(task: a2a_pb2.Task) -> list[str]:
-    return ["".join(part.text for part in artifact.parts) for artifact in task.artifacts]
 
 
 async def test_a_message_is_answered_and_the_task_can_be_got(binding: str) -> None:
@@ -144,3 +110,50 @@ async def test_a_cancelled_task_ends_its_streams_and_its_run(binding: str) -> No
         assert (await mesh.record(task_id)).state == "cancelled"
         with pytest.raises(TaskNotCancelableError):
             await other.cancel_task(a2a_pb2.CancelTaskRequest(id=task_id))
+
+
+async def test_an_orchestrator_serves_agents_at_its_own_port(tmp_path: Path) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(str(SCRIPT), "serve", "--port=0", "--store=none", "--a2a"), stderr=asyncio.subprocess.PIPE, cwd=tmp_path
+    )
+    assert process.stderr is not None
+    try:
+        async with asyncio.timeout(60):
+            while "reached at " not in (line := (await process.stderr.readline()).decode()):
+                assert line, "it has ended"
+        address = line.rpartition("reached at ")[2].strip()
+        node = await asyncio.create_subprocess_exec(
+            *(str(SCRIPT), "node", "text", f"--orchestrator={address}", "--port=0"), stderr=asyncio.subprocess.DEVNULL
+        )
+        try:
+            async with Client(address) as mesh, grpc.aio.insecure_channel(address) as channel, asyncio.timeout(60):
+                while not await mesh.node_servers():  # noqa: ASYNC110 - nothing reports it
+                    await asyncio.sleep(0.05)
+                await mesh.deploy("echo", ECHO)
+                stub: Any = a2a_pb2_grpc.A2AServiceStub(channel)  # type: ignore[no-untyped-call]
+                card = await stub.GetExtendedAgentCard(a2a_pb2.GetExtendedAgentCardRequest(tenant="echo"))
+                assert [one.protocol_binding for one in card.supported_interfaces] == ["GRPC"]
+                config = ClientConfig(
+                    supported_protocol_bindings=["GRPC"], grpc_channel_factory=grpc.aio.insecure_channel
+                )
+                client = ClientFactory(config).create(card)
+                events = [event async for event in client.send_message(message("hello"))]
+                assert events[-1].status_update.status.state == COMPLETED
+                await client.close()
+        finally:
+            node.terminate()
+            await node.wait()
+    finally:
+        process.terminate()
+        ended = (await process.stderr.read()).decode()
+        assert await process.wait() == 0
+        assert "Traceback" not in ended
+
+
+async def test_a_token_is_not_taken_by_plain_grpc_from_other_machines() -> None:
+    async with Client("127.0.0.1:1") as mesh:
+        with pytest.raises(LanemeshError, match="without encryption") as caught:
+            A2aServer(mesh, "0.0.0.0", 0, grpc_port=0, token="secret")
+        assert caught.value.fault.reason == "insecure-token"
+        for options in ({"grpc_port": 0, "insecure": True}, {"grpc_port": None}):
+            A2aServer(mesh, "0.0.0.0", 0, token="secret", **options).close()

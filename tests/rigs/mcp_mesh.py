@@ -55,7 +55,7 @@ def job(properties: dict[str, Any], **config: Any) -> dict[str, Any]:
 @asynccontextmanager
 async def mesh(**pipelines: dict[str, Any]) -> AsyncIterator[str]:
     """A mesh with these pipelines deployed; its address."""
-    orchestrator = Orchestrator(embedded=True, nodes=[RIGS / "mcp_nodes.py"])
+    orchestrator = Orchestrator(embedded=True, nodes=[RIGS / "mcp_nodes.py", RIGS / "outside_tools.py"])
     await orchestrator.listen()
     try:
         async with Client(orchestrator.address) as client:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from lanemesh import ToolContext, ToolNode, tool
+from lanemesh import Document, Image, Invokes, ToolCall, ToolContext, ToolNode, ToolResult, tool
 
 
 class Weather(ToolNode):
@@ -46,3 +46,35 @@ class Archive(ToolNode):
     def forecast(self, city: str) -> str:
         """Returns a forecast of the past."""
         return f"it rained in {city}"
+
+
+class Forwarder(ToolNode):
+    """A tool that calls the tool of its own name among its helpers."""
+
+    invokes: ClassVar = (Invokes("tool"),)
+
+    @tool
+    async def forward(self, context: ToolContext) -> Any:
+        """Calls itself."""
+        call = ToolCall("1", "forward", "{}")
+        async for event in context.node.tools.stream(call):
+            if isinstance(event, ToolResult):
+                return event.value
+        return None
+
+
+class Silent(ToolNode):
+    """A helper that never lists its tools."""
+
+    async def list_tools(self, context: Any) -> Any:
+        """Waits."""
+        await asyncio.Event().wait()
+
+
+class Camera(ToolNode):
+    """A tool whose result has parts."""
+
+    @tool
+    def picture(self, of: str) -> list[Any]:
+        """Takes a picture, and describes it."""
+        return [Image("image/png", b"pixels"), Document(f"A picture of {of}", source="camera://1")]

@@ -18,7 +18,7 @@ def card_of(offer: Offer, http_url: str, grpc_address: str, *, token: bool) -> a
 
     Args:
         offer: the pipeline.
-        http_url: URL of the server for JSON-RPC, without a path.
+        http_url: URL of the server for JSON-RPC, without a path; empty: there is none.
         grpc_address: "host:port" of the server for gRPC; empty: there is none.
         token: clients have to send a token.
     """
@@ -26,16 +26,17 @@ def card_of(offer: Offer, http_url: str, grpc_address: str, *, token: bool) -> a
         name=offer.name,
         description=offer.description,
         version=str(offer.version),
-        capabilities=a2a_pb2.AgentCapabilities(streaming=True, push_notifications=False),
+        capabilities=a2a_pb2.AgentCapabilities(streaming=True, push_notifications=False, extended_agent_card=True),
         default_input_modes=[_MODES[one.name] for one in offer.arguments] or [_MODES["data"]],
         default_output_modes=["text/plain", "application/json"],
         skills=[a2a_pb2.AgentSkill(id=offer.name, name=offer.name, description=offer.description, tags=["pipeline"])],
     )
-    card.supported_interfaces.add(
-        url=f"{http_url}/{offer.name}",
-        protocol_binding=TransportProtocol.JSONRPC.value,
-        protocol_version=PROTOCOL_VERSION_1_0,
-    )
+    if http_url:
+        card.supported_interfaces.add(
+            url=f"{http_url}/{offer.name}",
+            protocol_binding=TransportProtocol.JSONRPC.value,
+            protocol_version=PROTOCOL_VERSION_1_0,
+        )
     if grpc_address:
         card.supported_interfaces.add(
             url=grpc_address,

@@ -1,4 +1,4 @@
-"""The updates of a run as events of a task, and the task so far."""
+"""The updates of a run as events of a task."""
 
 from __future__ import annotations
 
@@ -20,11 +20,10 @@ from lanemesh.client.updates import (
     Update,
 )
 
-from lanemesh_orchestrator.a2a_server.artifacts import MAX_ARTIFACT_BYTES, Artifacts, add_to_task
-
 if TYPE_CHECKING:
     from lanemesh.client.detached import DetachedRun
-    from lanemesh.client.records import RunRecord
+
+    from lanemesh_orchestrator.a2a_server.artifacts import Artifacts
 
 Event = a2a_pb2.Task | a2a_pb2.TaskStatusUpdateEvent | a2a_pb2.TaskArtifactUpdateEvent
 """An event of a task."""
@@ -43,37 +42,27 @@ def state_of(state: RunState) -> a2a_pb2.TaskState:
     return STATES.get(state, a2a_pb2.TASK_STATE_WORKING)
 
 
-async def events_of(run: DetachedRun, context_id: str) -> AsyncGenerator[tuple[int, Event | None], None]:
-    """Every update of a task's run by its number, with the event that it is, if any. The terminal event is the last."""
-    artifacts = Artifacts(run.id, context_id)
+async def events_of(run: DetachedRun, artifacts: Artifacts) -> AsyncGenerator[Event, None]:
+    """The events of a task from the first requested update of its run on. The terminal event is the last."""
     async with aclosing(run.updates()) as updates:
         async for update in updates:
             if run.missed:
                 message = f"{run.missed:,} updates of the task {run.id} are no longer kept. Give the mesh a store"
                 raise InternalError(message=message)
-            if isinstance(update, OutputUpdate):
-                yield update.sequence, artifacts.event(update)
-                continue
-            status = _status_of(update, run.id, context_id)
-            event = a2a_pb2.TaskStatusUpdateEvent(task_id=run.id, context_id=context_id, status=status)
-            yield update.sequence, event if status is not None else None
+            event = event_of(update, artifacts)
+            if event is not None:
+                yield event
 
 
-async def task_until(run: DetachedRun, record: RunRecord, context_id: str) -> a2a_pb2.Task:
-    """The task as it was at a record of its run. Raises InternalError if its artifacts have more than 16 MiB."""
-    task = new_task(record.run_id, context_id)
-    if record.last_sequence == 0:
-        return task
-    async with aclosing(events_of(run, context_id)) as events:
-        async for sequence, event in events:
-            if sequence > record.last_sequence and not record.state.is_terminal:
-                break
-            add_event(task, event)
-            if sequence >= record.last_sequence:
-                break
-    if record.state.is_terminal:
-        task.status.state = state_of(record.state)
-    return task
+def event_of(update: Update, artifacts: Artifacts) -> Event | None:
+    """An update as an event; None if it is none."""
+    if isinstance(update, OutputUpdate):
+        return artifacts.event(update)
+    task_id, context_id = artifacts.task_id, artifacts.context_id
+    status = _status_of(update, task_id, context_id)
+    if status is None:
+        return None
+    return a2a_pb2.TaskStatusUpdateEvent(task_id=task_id, context_id=context_id, status=status)
 
 
 def new_task(task_id: str, context_id: str) -> a2a_pb2.Task:
@@ -81,19 +70,6 @@ def new_task(task_id: str, context_id: str) -> a2a_pb2.Task:
     status = a2a_pb2.TaskStatus(state=a2a_pb2.TASK_STATE_WORKING)
     status.timestamp.FromDatetime(datetime.now(UTC))
     return a2a_pb2.Task(id=task_id, context_id=context_id, status=status)
-
-
-def add_event(task: a2a_pb2.Task, event: Event | None) -> None:
-    """Applies an event to a task. Raises InternalError if its artifacts have more than 16 MiB."""
-    if isinstance(event, a2a_pb2.TaskStatusUpdateEvent):
-        task.status.CopyFrom(event.status)
-    elif isinstance(event, a2a_pb2.TaskArtifactUpdateEvent):
-        add_to_task(task, event)
-        if task.ByteSize() > MAX_ARTIFACT_BYTES:
-            raise InternalError(
-                message=f"the outputs of task {task.id} exceed {MAX_ARTIFACT_BYTES:,} bytes, the limit of a task. Subscribe to "
-                f"the task, or run `lanemesh show {task.id}`"
-            )
 
 
 def _status_of(update: Update, task_id: str, context_id: str) -> a2a_pb2.TaskStatus | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 from collections.abc import AsyncIterable, Awaitable, Callable
 from typing import TYPE_CHECKING, Any
@@ -13,24 +14,28 @@ from a2a.server.request_handlers import GrpcHandler
 from a2a.server.request_handlers.response_helpers import agent_card_to_dict
 from a2a.server.routes.common import DefaultServerCallContextBuilder
 from a2a.server.routes.jsonrpc_dispatcher import JsonRpcDispatcher
-from a2a.types import a2a_pb2_grpc
+from a2a.types import a2a_pb2, a2a_pb2_grpc
 from a2a.utils.constants import AGENT_CARD_WELL_KNOWN_PATH
+from lanemesh._grpc.connections import is_loopback
 from lanemesh._grpc.server import GrpcServer
-from lanemesh.faults import LanemeshError
+from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.reasons import Reason
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from lanemesh_orchestrator.a2a_server.cards import card_of
 from lanemesh_orchestrator.a2a_server.handler import AGENT_KEY, MeshAgents
 from lanemesh_orchestrator.http_server.address import require_private
-from lanemesh_orchestrator.http_server.server import HttpServer
+from lanemesh_orchestrator.http_server.server import GRACE_SECONDS, HttpServer
 from lanemesh_orchestrator.http_server.tokens import TokenGuard
 from lanemesh_orchestrator.mcp_server.catalog import Catalog
 
 if TYPE_CHECKING:
     from lanemesh.client.run_host import RunHost
+
+    from lanemesh_orchestrator.mcp_server.offers import Offer
 
 SERVICE = "lf.a2a.v1.A2AService"
 """Full name of the gRPC service."""
@@ -57,14 +62,17 @@ class A2aServer:
             port: of JSON-RPC; 0: any free one.
             grpc_port: of gRPC; 0: any free one; None: no gRPC.
             token: what each request has to send as `Authorization: Bearer TOKEN`; empty: nothing.
-            insecure: permits an address that is not loopback without a token.
+            insecure: permits an address that is not loopback without a token, and a token that is sent there by gRPC.
 
         Raises:
-            LanemeshError: an address is in use or invalid, or not loopback while there is neither a token nor `insecure`.
+            LanemeshError: an address is in use or invalid, not loopback while there is neither a token nor `insecure` ("insecure"),
+                or not loopback while a token would be sent by gRPC ("insecure-token").
         """
         require_private(host, token, insecure=insecure)
+        if grpc_port is not None and token and not (insecure or is_loopback(host)):
+            raise _plain_token(host)
         self._catalog = Catalog(client)
-        self._agents = MeshAgents(client, self._catalog)
+        self._agents = MeshAgents(client, self._catalog, self._card_for)
         self._token = token
         app = self._app()
         self._http = HttpServer(TokenGuard(app, token) if token else app, host, port, token=token, insecure=insecure)
@@ -77,8 +85,7 @@ class A2aServer:
     async def run(self) -> None:
         """Serves until a signal."""
         if self._grpc is not None:
-            handler = _GuardedHandler(self._agents, self._token)
-            a2a_pb2_grpc.add_A2AServiceServicer_to_server(handler, self._grpc.server)  # type: ignore[no-untyped-call]
+            add_service(self._grpc.server, self._agents, self._token)
             await self._grpc.start([SERVICE])
         try:
             await self._http.run()
@@ -86,16 +93,37 @@ class A2aServer:
             if self._grpc is not None:
                 await self._grpc.stop(1.0)
 
+    def close(self) -> None:
+        """Lets `run` end, after its requests or five seconds; frees the address if it has not begun."""
+        self._http.close()
+
     def _app(self) -> Starlette:
-        dispatcher = JsonRpcDispatcher(self._agents, context_builder=_PathContext())
+        self._dispatcher = JsonRpcDispatcher(self._agents, context_builder=_PathContext())
         return Starlette(
             routes=[
                 Route("/", self._list, methods=["GET"]),
                 Route(AGENT_CARD_WELL_KNOWN_PATH, self._only_card, methods=["GET"]),
                 Route("/{agent}" + AGENT_CARD_WELL_KNOWN_PATH, self._card, methods=["GET"]),
-                Route("/{agent}", dispatcher.handle_requests, methods=["POST"]),
+                Route("/{agent}", self._answer, methods=["POST"]),
             ]
         )
+
+    async def _answer(self, request: Request) -> Response:
+        """Answers a request by JSON-RPC. If its client disconnects before there is a response, the request is cancelled."""
+        try:
+            await request.body()  # from here on, what arrives is the end of the connection
+        except ClientDisconnect:
+            return Response(status_code=499)
+        answering = asyncio.create_task(self._dispatcher.handle_requests(request), name="A2A request")
+        leaving = asyncio.create_task(_disconnected(request), name="A2A disconnection")
+        try:
+            await asyncio.wait([answering, leaving], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            leaving.cancel()
+            if not answering.done():
+                answering.cancel()
+                await asyncio.wait([answering], timeout=GRACE_SECONDS)
+        return Response(status_code=499) if answering.cancelled() or not answering.done() else answering.result()
 
     async def _list(self, request: Request) -> Response:
         """The agents, and the URLs of their cards."""
@@ -127,8 +155,30 @@ class A2aServer:
             return JSONResponse({"error": error.fault.message}, 503)
         if offer is None:
             return JSONResponse({"error": f"there is no agent {name[:80]!r}; {self.url}/ lists the agents"}, 404)
-        card = card_of(offer, self.url, self.grpc_address, token=bool(self._token))
-        return JSONResponse(agent_card_to_dict(card))
+        return JSONResponse(agent_card_to_dict(self._card_for(offer)))
+
+    def _card_for(self, offer: Offer) -> a2a_pb2.AgentCard:
+        return card_of(offer, self.url, self.grpc_address, token=bool(self._token))
+
+
+def add_service(server: grpc.aio.Server, agents: MeshAgents, token: str = "") -> None:
+    """Adds the service of A2A to a gRPC server. `token` is what each call has to send; empty: nothing."""
+    handler = _GuardedHandler(agents, token)
+    a2a_pb2_grpc.add_A2AServiceServicer_to_server(handler, server)  # type: ignore[no-untyped-call]
+
+
+def _plain_token(host: str) -> LanemeshError:
+    message = (
+        f"clients would send the token to {host} by gRPC without encryption. Listen on a loopback address behind a proxy with TLS, "
+        "omit --grpc, or give --insecure if the network is trusted"
+    )
+    return LanemeshError(Fault(code=Code.FAILED_PRECONDITION, reason=Reason.INSECURE_TOKEN, message=message))
+
+
+async def _disconnected(request: Request) -> None:
+    """Returns when the client has disconnected."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 class _PathContext(DefaultServerCallContextBuilder):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lanemesh_orchestrator.cli.exits import ExitCode
+from lanemesh_orchestrator.cli.exits import CommandError, ExitCode
 from lanemesh_orchestrator.cli.options import (
     Advertise,
     Common,
@@ -21,6 +21,10 @@ from lanemesh_orchestrator.cli.options import (
     Port,
     command,
 )
+from lanemesh_orchestrator.cli.web_app import HostNames, Origins, TokenFile, WebhookSecrets
+
+if TYPE_CHECKING:
+    from lanemesh_orchestrator.cli.commands.gateway import WebOptions
 
 server_app = typer.Typer()
 gpu_app = typer.Typer(help="Run and inspect the GPU arbiter, which leases GPUs to components.", no_args_is_help=True)
@@ -97,6 +101,23 @@ def serve(
         Path | None,
         typer.Option("--variables-file", metavar="FILE", help="--variable for the NAME=VALUE lines of a file."),
     ] = None,
+    a2a: Annotated[
+        bool, typer.Option("--a2a", help="Offer the deployments as agents to A2A clients, by gRPC.")
+    ] = False,
+    http: Annotated[
+        int | None,
+        typer.Option(
+            "--http",
+            metavar="PORT",
+            min=0,
+            max=65_535,
+            help="Serve the web gateway at this port, on the same host; 0: any free one.",
+        ),
+    ] = None,
+    token_file: TokenFile = None,
+    origins: Origins = None,
+    host_names: HostNames = None,
+    webhook_secrets: WebhookSecrets = None,
     debug: Debug = False,
     log_level: Log = None,
 ) -> ExitCode:
@@ -121,6 +142,38 @@ def serve(
         variables=variables or (),
         plain_variables=plain_variables or (),
         variables_file=variables_file,
+        a2a=a2a,
+        web=_web(http, host, token_file, origins, host_names, webhook_secrets, insecure=insecure),
+    )
+
+
+def _web(
+    port: int | None,
+    host: str,
+    token_file: Path | None,
+    origins: list[str] | None,
+    names: list[str] | None,
+    webhook_secrets: Path | None,
+    *,
+    insecure: bool,
+) -> WebOptions | None:
+    """The options of the gateway beside an orchestrator. Raises CommandError for options that need `--http`."""
+    if port is None:
+        if token_file or origins or names or webhook_secrets:
+            raise CommandError(
+                "--token-file, --origin, --host-name and --webhook-secrets are for the web gateway. Give --http PORT as well."
+            )
+        return None
+    from lanemesh_orchestrator.cli.commands.gateway import WebOptions
+
+    return WebOptions(
+        port=port,
+        host=host,
+        token_file=token_file,
+        insecure=insecure,
+        origins=origins or (),
+        names=names or (),
+        webhook_secrets=webhook_secrets,
     )
 
 

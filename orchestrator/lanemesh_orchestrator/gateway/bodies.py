@@ -15,7 +15,6 @@ from starlette.requests import ClientDisconnect, Request
 from lanemesh_orchestrator.gateway.gateway import gateway_of
 from lanemesh_orchestrator.gateway.invalid import invalid_fields
 from lanemesh_orchestrator.gateway.problems import bad_request
-from lanemesh_orchestrator.reasons import Reason
 
 INLINE_BYTES = 64 * 1024
 """Largest body that is parsed in the event loop; a larger one is parsed in a thread."""
@@ -58,7 +57,7 @@ async def body_pieces(request: Request, max_bytes: int) -> AsyncIterator[bytes]:
                 piece = await anext(pieces, None)
         except TimeoutError:
             message = f"nothing of the body arrived for {seconds:g} s. Send it without pauses"
-            fault = Fault(code=Code.DEADLINE_EXCEEDED, reason=Reason.BODY_TIMEOUT, message=message)
+            fault = Fault(code=Code.DEADLINE_EXCEEDED, reason="body-timeout", message=message)
             raise LanemeshError(fault) from None
         if piece is None:
             return
@@ -93,7 +92,7 @@ async def read_object(request: Request, max_bytes: int = 0) -> dict[str, Any]:
     body = await read_body(request, max_bytes)
     value = await parse_body(body) if body.strip() else {}
     if not isinstance(value, dict):
-        raise bad_request("the body is not a JSON object", reason=Reason.WRONG_TYPE)
+        raise bad_request("the body is not a JSON object", reason="wrong-type")
     return value
 
 
@@ -115,7 +114,7 @@ def read_query(request: Request, model: type[Model]) -> Model:
         if is_list:
             given.setdefault(name, []).append(value)
         elif name in given:
-            raise bad_request(f'the parameter "{name[:80]}" is given twice', reason=Reason.BAD_VALUE)
+            raise bad_request(f'the parameter "{name[:80]}" is given twice', reason="bad-value")
         else:
             given[name] = value
     try:
@@ -131,7 +130,7 @@ async def parse_body(body: bytes) -> Any:
             return await _PARSERS.call(_parse, body)
         return _parse(body)
     except (ValueError, RecursionError) as error:
-        raise bad_request(f"the body is not JSON: {error}", reason=Reason.NOT_JSON) from None
+        raise bad_request(f"the body is not JSON: {error}", reason="not-json") from None
 
 
 def _parse(body: bytes) -> Any:
@@ -145,13 +144,13 @@ def _parse(body: bytes) -> Any:
 def too_slow(seconds: float) -> LanemeshError:
     """The error of a body that takes longer than its limit."""
     message = f"the body took longer than {seconds:g} s. Send it faster, or in several requests"
-    return LanemeshError(Fault(code=Code.DEADLINE_EXCEEDED, reason=Reason.BODY_TIMEOUT, message=message))
+    return LanemeshError(Fault(code=Code.DEADLINE_EXCEEDED, reason="body-timeout", message=message))
 
 
 def too_large(max_bytes: int) -> LanemeshError:
     """The error of a body that is larger than its limit."""
     message = f"the body is larger than {max_bytes:,} bytes. Send less, or post media to a webhook"
-    return LanemeshError(Fault(code=Code.OUT_OF_RANGE, reason=Reason.BODY_TOO_LARGE, message=message))
+    return LanemeshError(Fault(code=Code.OUT_OF_RANGE, reason="body-too-large", message=message))
 
 
 __all__ = [

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
 from lanemesh.client.specs import Conversation
+from lanemesh.faults import Code, Fault, LanemeshError
 
 from lanemesh_orchestrator.gateway.options import GatewayOptions
 
@@ -20,16 +22,43 @@ SESSION_HEADER = "lanemesh-session"
 
 @dataclass(slots=True, kw_only=True)
 class Gateway:
-    """A gateway to one mesh. It has no state of its own: two gateways of a mesh answer alike."""
+    """A gateway to one mesh. It has no state besides its connections: two gateways of a mesh answer alike."""
 
     mesh: RunHost
     """The mesh: a `Client`, or a `Mesh` of this process."""
     options: GatewayOptions
+    streams: set[asyncio.Task[None]] = field(default_factory=set)
+    """Of each open stream the task that waits for the end of its connection."""
+
+    def end_streams(self) -> None:
+        """Ends every open stream, so that clients continue at another gateway while this one stops."""
+        for waiting in self.streams:
+            waiting.cancel()
 
 
 def gateway_of(connection: HTTPConnection) -> Gateway:
     """The gateway that serves a request or a WebSocket."""
     return cast("Gateway", connection.app.state.gateway)
+
+
+def check_documents(connection: HTTPConnection, pipeline: object = None, settings: object = None) -> None:
+    """Checks whether clients may run what a request has.
+
+    Args:
+        connection: the request or the WebSocket.
+        pipeline: a document, or the name of a deployed pipeline; None: the request deploys or removes one.
+        settings: changes to settings; empty: none.
+
+    Raises:
+        LanemeshError: the gateway runs deployed pipelines alone, and as they are ("documents-refused").
+    """
+    if gateway_of(connection).options.documents or (isinstance(pipeline, str) and not settings):
+        return
+    message = (
+        "this gateway runs deployed pipelines alone, and as they are: anyone can reach it, and documents of clients could use "
+        "files and commands of its machine. Name a deployed pipeline, without settings, or start the gateway with --token-file"
+    )
+    raise LanemeshError(Fault(code=Code.PERMISSION_DENIED, reason="documents-refused", message=message))
 
 
 def owner_of(connection: HTTPConnection) -> str:

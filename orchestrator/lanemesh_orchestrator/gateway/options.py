@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+from lanemesh.faults import Code, Fault, LanemeshError
+
+_ORIGIN = re.compile(r"https?://[^/?#@\s*]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,6 +21,10 @@ class GatewayOptions:
     """Origins of other sites, such as "https://app.example", whose pages may call the API."""
     hosts: tuple[str, ...] = ()
     """Names by which clients reach the gateway, besides addresses and localhost. Requests for other names are rejected."""
+    documents: bool = True
+    """Clients may run, validate and deploy documents of their own, change settings of deployed pipelines, and remove these.
+    Otherwise they run deployed pipelines as they are. A `Mesh` trusts documents as its program's own: they read the environment,
+    open files and start commands. An orchestrator that a `Client` reaches does not."""
     max_body: int = 16 * 1024 * 1024
     """Largest body of a request of the API, in bytes."""
     max_upload: int = 1024 * 1024 * 1024
@@ -32,3 +41,10 @@ class GatewayOptions:
     """Most of them at once of one token, or of one address without a token."""
     rate: float = 200.0
     """Most requests a second of one token or address; short bursts of 5 seconds of them are served."""
+
+    def __post_init__(self) -> None:
+        """Raises LanemeshError if an origin is none ("bad-value"): "*" would let every page use the gateway."""
+        for origin in self.origins:
+            if not _ORIGIN.fullmatch(origin):
+                message = f'"{origin[:80]}" is not an origin. Write scheme and host without a path, such as https://app.example'
+                raise LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-value", message=message))

@@ -14,7 +14,6 @@ from starlette.responses import Response
 
 from lanemesh_orchestrator.gateway.invalid import InvalidRequest
 from lanemesh_orchestrator.gateway.json_response import Json
-from lanemesh_orchestrator.reasons import Reason
 
 log = logging.getLogger("lanemesh.gateway")
 
@@ -40,11 +39,11 @@ resource. Other codes: 500."""
 
 
 STATUS_OF_REASON = {
-    Reason.BODY_TIMEOUT.value: 408,
-    Reason.BODY_TOO_LARGE.value: 413,
-    Reason.UNSUPPORTED_TYPE.value: 415,
-    Reason.NOT_ACCEPTABLE.value: 406,
-    Reason.ANSWER_TOO_LARGE.value: 502,
+    "body-timeout": 408,
+    "body-too-large": 413,
+    "unsupported-type": 415,
+    "not-acceptable": 406,
+    "answer-too-large": 502,
 }
 """The HTTP status of reasons that HTTP has a status for."""
 
@@ -94,12 +93,12 @@ def pipeline_fault_json(fault: PipelineFault) -> dict[str, str]:
     }
 
 
-def bad_request(message: str, *, reason: str = Reason.BAD_REQUEST) -> LanemeshError:
+def bad_request(message: str, *, reason: str = "bad-request") -> LanemeshError:
     """The error of a request that is wrong in itself."""
     return LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason=reason, message=message))
 
 
-_HTTP_REASONS = {404: Reason.NO_SUCH_PATH, 405: Reason.METHOD_NOT_ALLOWED}
+_HTTP_REASONS = {404: "no-such-path", 405: "method-not-allowed"}
 
 
 async def on_fault(request: Request, error: Exception) -> Response:
@@ -111,14 +110,14 @@ async def on_fault(request: Request, error: Exception) -> Response:
 async def on_http_error(request: Request, error: Exception) -> Response:
     """Handles unknown paths and methods."""
     assert isinstance(error, HTTPException)
-    reason = _HTTP_REASONS.get(error.status_code, Reason.BAD_REQUEST)
+    reason = _HTTP_REASONS.get(error.status_code, "bad-request")
     message = f"{request.method} {request.url.path[:200]}: {error.detail}. /v1/openapi.json lists the paths"
     return problem(error.status_code, reason, message, headers=dict(error.headers or {}))
 
 
 async def on_disconnect(request: Request, error: Exception) -> Response:
     """Handles clients that are gone before their body has arrived, or before the response: nobody reads this response."""
-    return problem(499, Reason.CANCELLED, "the client disconnected")
+    return problem(499, "cancelled", "the client disconnected")
 
 
 async def on_error(request: Request, error: Exception) -> Response:

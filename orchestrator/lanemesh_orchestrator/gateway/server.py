@@ -11,6 +11,10 @@ from lanemesh_orchestrator.http_server.server import HttpServer
 if TYPE_CHECKING:
     from lanemesh.client.run_host import RunHost
 
+CONNECTIONS_PER_REQUEST = 2
+"""Connections per request that the gateway serves at once: some are idle between two requests. Further ones are answered with 503
+without a problem."""
+
 
 def gateway_server(
     mesh: RunHost, host: str, port: int, options: GatewayOptions | None = None, *, insecure: bool = False
@@ -28,11 +32,13 @@ def gateway_server(
         LanemeshError: the address is in use or invalid, or not loopback while there is neither a token nor `insecure`.
     """
     options = options or GatewayOptions()
+    app = create_app(mesh, options)
     return HttpServer(
-        create_app(mesh, options),
+        app,
         *(host, port),
+        on_close=app.state.gateway.end_streams,
         token=options.token,
         insecure=insecure,
-        max_requests=options.max_requests,
+        max_requests=CONNECTIONS_PER_REQUEST * options.max_requests,
         max_message=options.max_body,
     )

@@ -42,7 +42,8 @@ def event(data: Any, *, name: str = "", id: int | None = None) -> bytes:  # noqa
 class EventStream(Response):
     """A response whose chunks come from a generator.
 
-    It ends with the generator. When the client disconnects, the generator is closed at once, also while it waits. An error of the
+    It ends with the generator, or when the gateway ends its streams. Then, and when the client disconnects, the generator is closed
+    at once, also while it waits. An error of the
     mesh becomes an event `error` with the fault, and ends the stream.
     """
 
@@ -71,13 +72,18 @@ class EventStream(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Sends the events until their end, or until the client is gone."""
         gone = asyncio.create_task(_disconnect(receive), name="event stream")
+        open_streams: set[asyncio.Task[None]] = scope["app"].state.gateway.streams
+        open_streams.add(gone)
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            await send({"type": "http.response.body", "body": b": lanemesh\n\n", "more_body": True})
-            await self._send_all(send, gone)
+            is_head = scope["method"] == "HEAD"
+            await send({"type": "http.response.body", "body": b": lanemesh\n\n", "more_body": not is_head})
+            if not is_head:
+                await self._send_all(send, gone)
         except (OSError, ClientDisconnect):
             pass
         finally:
+            open_streams.discard(gone)
             gone.cancel()
             await asyncio.gather(gone, return_exceptions=True)
             await self._chunks.aclose()
@@ -85,30 +91,29 @@ class EventStream(Response):
                 await self._close()
 
     async def _send_all(self, send: Send, gone: asyncio.Task[None]) -> None:
-        while not gone.done():
-            following = asyncio.ensure_future(anext(self._chunks, None))
-            try:
-                while not following.done():
-                    await asyncio.wait(
-                        {following, gone}, timeout=KEEP_ALIVE_SECONDS, return_when=asyncio.FIRST_COMPLETED
-                    )
-                    if gone.done():
-                        return
-                    if not following.done():
-                        await send({"type": "http.response.body", "body": KEEP_ALIVE, "more_body": True})
-                chunk = following.result()
-            except LanemeshError as error:
-                chunk = event(fault_json(error.fault), name="error")
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
-                chunk = None
-            finally:
-                if not following.done():
-                    following.cancel()
-                    await asyncio.gather(following, return_exceptions=True)
-            if chunk is None:
-                await send({"type": "http.response.body", "body": b"", "more_body": False})
-                return
+        while (chunk := await self._next(send, gone)) is not None:
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            del chunk  # a silent stream does not hold it
+        if not gone.done() or gone.cancelled():
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _next(self, send: Send, gone: asyncio.Task[None]) -> bytes | None:
+        """The next chunk; None at the end. Sends comments while it waits."""
+        following = asyncio.ensure_future(anext(self._chunks, None))
+        try:
+            while True:
+                await asyncio.wait({following, gone}, timeout=KEEP_ALIVE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+                if gone.done():
+                    return None
+                if following.done():
+                    return following.result()
+                await send({"type": "http.response.body", "body": KEEP_ALIVE, "more_body": True})
+        except LanemeshError as error:  # the chunks end with it
+            return event(fault_json(error.fault), name="error")
+        finally:
+            if not following.done():
+                following.cancel()
+                await asyncio.gather(following, return_exceptions=True)
 
 
 async def _disconnect(receive: Receive) -> None:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+
 import uvicorn
+from lanemesh._aio.signals import StopSignals
 from starlette.types import ASGIApp
 
 from lanemesh_orchestrator.http_server.address import bound_socket, require_private, url_of
+from lanemesh_orchestrator.http_server.protocol import TimedProtocol
 
 MAX_REQUESTS = 1_000
 """Most requests at once, unless a server sets its own; further ones are answered with 503."""
@@ -29,6 +36,7 @@ class HttpServer:
         insecure: bool = False,
         max_requests: int = MAX_REQUESTS,
         max_message: int = MAX_MESSAGE_BYTES,
+        on_close: Callable[[], None] | None = None,
     ) -> None:
         """Binds the address.
 
@@ -41,16 +49,20 @@ class HttpServer:
             insecure: permits an address that is not loopback without a token.
             max_requests: most requests and WebSockets at once.
             max_message: largest message of a WebSocket, in bytes.
+            on_close: ends what would otherwise go on until the server has waited for it.
 
         Raises:
             LanemeshError: the address is in use or invalid, or not loopback while there is neither a token nor `insecure`.
         """
         require_private(host, token, insecure=insecure)
+        self.app = app
+        """The application."""
         self._socket = bound_socket(host, port)
         self.url = url_of(self._socket, host, path)
         """URL of the endpoint."""
         config = uvicorn.Config(
             app,
+            http=TimedProtocol,
             log_config=None,
             access_log=False,
             server_header=False,
@@ -59,14 +71,45 @@ class HttpServer:
             ws="websockets-sansio",
             ws_max_size=max_message,
         )
-        self._server = uvicorn.Server(config)
+        self._server = _Server(config)
+        self._running: asyncio.Task[None] | None = None
+        self._on_close = on_close
 
     async def run(self) -> None:
-        """Serves until a signal, or `close`."""
-        await self._server.serve(sockets=[self._socket])
+        """Serves until SIGTERM, SIGINT or `close`. A second signal ends the process at once."""
+        with StopSignals(self.close):
+            await self._serve()
+
+    async def __aenter__(self) -> HttpServer:
+        """Serves until the end of the block. Signals are left to the program."""
+        self._running = asyncio.create_task(self._serve(), name="HTTP server")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Ends the server after its requests, or five seconds. Raises what has ended it before."""
+        self.close()
+        if self._running is not None:
+            await self._running
+
+    async def _serve(self) -> None:
+        if not self._server.should_exit:  # closed before it began
+            await self._server.serve(sockets=[self._socket])
 
     def close(self) -> None:
         """Lets `run` end, after its requests or five seconds; frees the address if it has not begun."""
         self._server.should_exit = True
+        if self._on_close is not None:
+            self._on_close()
         if not self._server.started:
             self._socket.close()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server without handlers of signals: it would end the process by the signal, in place of the command."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leaves signals as they are."""
+        yield

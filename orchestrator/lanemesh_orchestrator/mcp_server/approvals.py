@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from lanemesh.client.updates import ApprovalState, ApprovalUpdate
@@ -13,7 +12,6 @@ from mcp_types import ElicitRequest, ElicitRequestFormParams
 
 if TYPE_CHECKING:
     from lanemesh.client.records import RunRecord
-    from lanemesh.client.run_host import RunHost
     from lanemesh.client.runs import RunReader
 
 log = logging.getLogger("lanemesh.mcp")
@@ -28,6 +26,11 @@ SCHEMA: dict[str, Any] = {
 """What a user fills in. Accepting it without a change approves; declining it refuses."""
 
 
+def key_of(update: ApprovalUpdate) -> str:
+    """The key of an approval, by which a client answers the question about it."""
+    return f"{update.component}:{update.call_id}"
+
+
 class Approvals:
     """The approvals of a run for which its components wait, by keys for the client."""
 
@@ -35,9 +38,17 @@ class Approvals:
         self.pending: dict[str, ApprovalUpdate] = {}
         """Those that are not decided, in the order of the requests."""
 
+    @classmethod
+    def of(cls, record: RunRecord) -> Approvals:
+        """Those that a record of a run has."""
+        approvals = cls()
+        for update in record.approvals:
+            approvals.note(update)
+        return approvals
+
     def note(self, update: ApprovalUpdate) -> None:
         """Notes the state of an approval."""
-        key = f"{update.component}:{update.call_id}"
+        key = key_of(update)
         if update.state is ApprovalState.REQUESTED:
             self.pending[key] = update
         else:
@@ -56,19 +67,6 @@ def question(update: ApprovalUpdate) -> str:
     arguments = f" with {update.arguments}" if update.arguments else ""
     call = f" ({update.tool}{arguments})" if update.tool else ""
     return f"{update.component} asks for an approval: {update.description}{call}"
-
-
-async def approvals_of(host: RunHost, record: RunRecord) -> Approvals:
-    """The approvals of an active run, as of its latest recorded update."""
-    approvals = Approvals()
-    if record.last_sequence:
-        async with aclosing(host.attach(record.run_id).updates()) as updates:
-            async for update in updates:
-                if isinstance(update, ApprovalUpdate):
-                    approvals.note(update)
-                if update.sequence >= record.last_sequence:
-                    break
-    return approvals
 
 
 class _Silent:

@@ -19,7 +19,7 @@ from lanemesh.client.updates import (
     ToolProgressUpdate,
     Update,
 )
-from lanemesh.faults import LanemeshError
+from lanemesh.faults import Code, Fault, LanemeshError
 from mcp_types import CallToolResult, ContentBlock, TextContent
 
 from lanemesh_orchestrator.mcp_server.outcome import Outcome
@@ -83,6 +83,8 @@ async def follow(run: RunReader, reporter: Reporter) -> CallToolResult | None:
                 fault = error
                 break
             await reports.report(update, text)
+    if fault is None and run.missed:
+        fault = _dropped(run)
     if fault is None:
         try:
             run.raise_unless_completed()
@@ -107,6 +109,11 @@ def error_result(
     where = [details[key] for key in ("component", "server") if details.get(key)]
     text = f"{error.fault.message} ({', '.join(where)})" if where else error.fault.message
     return CallToolResult(content=[TextContent(text=text), *(content or ())], is_error=True, _meta=meta)
+
+
+def _dropped(run: RunReader) -> LanemeshError:
+    message = f"{run.missed:,} updates of run {run.id} are no longer kept, and its outputs may be among them. Give the mesh a store"
+    return LanemeshError(Fault(code=Code.DATA_LOSS, reason="updates-dropped", message=message))
 
 
 class _Reports:

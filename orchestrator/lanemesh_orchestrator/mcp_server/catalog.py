@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from lanemesh.faults import Code, Fault, LanemeshError
@@ -29,21 +29,17 @@ class Catalog:
         self._host = host
         self._offers: dict[str, Offer] = {}
         self._read_at = -FRESH_SECONDS
-        self._reading = asyncio.Lock()
+        self._reading: asyncio.Task[None] | None = None
 
     async def offers(self) -> Mapping[str, Offer]:
         """The tools by name, in alphabetical order; at most a second old. Raises LanemeshError if the mesh cannot be reached."""
-        async with self._reading:
-            if time.monotonic() - self._read_at >= FRESH_SECONDS:
-                await self._read()
+        if time.monotonic() - self._read_at >= FRESH_SECONDS:
+            if self._reading is None or self._reading.done():
+                self._reading = asyncio.create_task(self._read(), name="deployed pipelines")
+            reading = self._reading  # of all who ask meanwhile, so a mesh that hangs delays them together
+            await asyncio.wait([reading])
+            reading.result()
         return self._offers
-
-    async def find(self, name: str) -> Offer:
-        """One tool. Raises LanemeshError if there is none ("unknown-tool"), with the nearest name."""
-        offers = await self.offers()
-        if name not in offers:
-            raise _unknown(name, offers)
-        return offers[name]
 
     async def _read(self) -> None:
         asked_at = time.monotonic()
@@ -71,8 +67,9 @@ class Catalog:
             return offer_of(name, info.version, info.pipeline_json, types)
 
 
-def _unknown(name: str, offers: Mapping[str, Offer]) -> LanemeshError:
-    near = nearest(name, list(offers))
+def unknown_tool(name: str, known: Iterable[str]) -> LanemeshError:
+    """The error of a call of a tool that does not exist, with the nearest name."""
+    near = nearest(name, list(known))
     hint = f'Did you mean "{near}"? ' if near else ""
     message = f'there is no tool "{name[:80]}". {hint}tools/list has all of them'
     return LanemeshError(Fault(code=Code.NOT_FOUND, reason="unknown-tool", message=message))

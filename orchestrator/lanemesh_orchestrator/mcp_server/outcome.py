@@ -94,29 +94,14 @@ class Outcome:
 
     def _media(self, output: OutputUpdate, media: Media) -> str:
         self._count(len(media.content) * 4 // 3 + _BLOCK_BYTES)
-        kind = type(media).__name__.lower()
+        self._blocks.append(block_of(media, f"{output.component}.{output.port}", self._uri(output)))
         if not media.content:
-            name = f"{output.component}.{output.port}"
-            self._blocks.append(ResourceLink(name=name, uri=media.uri, mime_type=media.mime_type))
             return media.uri
-        data = base64.b64encode(media.content).decode("ascii")
-        if isinstance(media, Image):
-            self._blocks.append(ImageContent(data=data, mime_type=media.mime_type))
-        elif isinstance(media, Audio):
-            self._blocks.append(AudioContent(data=data, mime_type=media.mime_type))
-        else:
-            contents = BlobResourceContents(uri=self._uri(output), mime_type=media.mime_type, blob=data)
-            self._blocks.append(EmbeddedResource(resource=contents))
-        return f"{kind} ({media.mime_type}, {len(media.content):,} bytes)"
+        return f"{type(media).__name__.lower()} ({media.mime_type}, {len(media.content):,} bytes)"
 
     def _document(self, output: OutputUpdate, document: Document) -> str:
         self._count(len(document.content.encode()) + len(document.source) + _BLOCK_BYTES)
-        uri = document.source if "://" in document.source else self._uri(output)
-        mime_type = document.metadata.get("mime_type")
-        contents = TextResourceContents(
-            uri=uri, mime_type=mime_type if isinstance(mime_type, str) else "text/plain", text=document.content
-        )
-        self._blocks.append(EmbeddedResource(resource=contents))
+        self._blocks.append(block_of(document, f"{output.component}.{output.port}", self._uri(output)))
         return document.content
 
     def _uri(self, output: OutputUpdate) -> str:
@@ -130,6 +115,31 @@ class Outcome:
                 "cancelled. Deploy a pipeline with smaller outputs, or run it with `lanemesh run`"
             )
             raise LanemeshError(Fault(code=Code.RESOURCE_EXHAUSTED, reason="result-too-large", message=message))
+
+
+def block_of(value: Media | Document, name: str, uri: str) -> ContentBlock:
+    """A medium or a document as content.
+
+    Args:
+        value: the medium or document.
+        name: the name of a link to it.
+        uri: its URI, if it has none.
+    """
+    if isinstance(value, Document):
+        own = value.source if "://" in value.source else uri
+        mime_type = value.metadata.get("mime_type")
+        text = TextResourceContents(
+            uri=own, mime_type=mime_type if isinstance(mime_type, str) else "text/plain", text=value.content
+        )
+        return EmbeddedResource(resource=text)
+    if not value.content:
+        return ResourceLink(name=name, uri=value.uri, mime_type=value.mime_type)
+    data = base64.b64encode(value.content).decode("ascii")
+    if isinstance(value, Image):
+        return ImageContent(data=data, mime_type=value.mime_type)
+    if isinstance(value, Audio):
+        return AudioContent(data=data, mime_type=value.mime_type)
+    return EmbeddedResource(resource=BlobResourceContents(uri=uri, mime_type=value.mime_type, blob=data))
 
 
 class _Text:

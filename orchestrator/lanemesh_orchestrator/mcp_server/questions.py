@@ -13,7 +13,7 @@ from lanemesh.client.specs import Deployed
 from lanemesh.faults import Code, Fault, LanemeshError
 from mcp_types import CallToolResult, InputRequiredResult
 
-from lanemesh_orchestrator.mcp_server.approvals import Approvals, answer, approvals_of
+from lanemesh_orchestrator.mcp_server.approvals import Approvals, answer
 from lanemesh_orchestrator.mcp_server.calls import Reporter, follow
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ async def call_with_questions(
     else:
         run = await _continued(host, offer, state, answers)
         record = await host.record(run.id)
-        approvals = Approvals() if record.state.is_terminal else await approvals_of(host, record)
+        approvals = Approvals.of(record)
         if approvals.pending:
             return _required(run, approvals)
         seen = record.last_sequence

@@ -7,14 +7,14 @@ import hashlib
 import logging
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable
-from datetime import UTC, datetime
+from collections.abc import Callable, Collection
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, cast
 
 from lanemesh._grpc.traceparent import TRACEPARENT_KEY, in_trace
-from lanemesh.client.updates import ApprovalState, ApprovalUpdate
+from lanemesh.client.updates import ApprovalUpdate
 from lanemesh.faults import LanemeshError
+from lanemesh.values import copy_json
 from mcp.server import CacheHint, MCPServer, ServerRequestContext
 from mcp.server.mcpserver import Context
 from mcp.server.request_state import RequestStateSecurity
@@ -25,6 +25,7 @@ from mcp_types import (
     INTERNAL_ERROR,
     INVALID_PARAMS,
     CallToolResult,
+    ElicitResult,
     EmptyResult,
     GetPromptResult,
     InputRequiredResult,
@@ -35,10 +36,12 @@ from mcp_types import (
     UnsubscribeRequestParams,
 )
 
-from lanemesh_orchestrator.mcp_server.approvals import SCHEMA, answer, question
+from lanemesh_orchestrator.mcp_server.approvals import SCHEMA, question
 from lanemesh_orchestrator.mcp_server.calls import call, error_result
-from lanemesh_orchestrator.mcp_server.catalog import FRESH_SECONDS, Catalog
+from lanemesh_orchestrator.mcp_server.catalog import FRESH_SECONDS, Catalog, unknown_tool
 from lanemesh_orchestrator.mcp_server.insulation import insulated
+from lanemesh_orchestrator.mcp_server.live_questions import LiveQuestions
+from lanemesh_orchestrator.mcp_server.mesh_tools import MeshTools, call_mesh_tool
 from lanemesh_orchestrator.mcp_server.questions import call_with_questions
 from lanemesh_orchestrator.mcp_server.tasks import TasksExtension, call_or_task, supports_tasks
 
@@ -47,6 +50,8 @@ log = logging.getLogger("lanemesh.mcp")
 if TYPE_CHECKING:
     from lanemesh.client.run_host import RunHost
     from lanemesh.client.runs import RunReader
+
+    from lanemesh_orchestrator.mcp_server.offers import Offer
 
 NAME = "lanemesh"
 """Name of the server."""
@@ -58,7 +63,9 @@ NOTIFY_SECONDS = 10.0
 """How long a client may take to accept a notification."""
 _LEVELS = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
 _DEFAULT_LEVEL = "warning"
-_INSTRUCTIONS = "Each tool is a pipeline that is deployed on a mesh of node servers. A call is one run of it."
+_INSTRUCTIONS = (
+    "A tool is a pipeline that is deployed on a mesh of node servers, or a tool of one. A call is one run of it."
+)
 
 
 class MeshServer(MCPServer[Any]):
@@ -84,6 +91,7 @@ class MeshServer(MCPServer[Any]):
         )
         self._host = host
         self._catalog = Catalog(host)
+        self._tools = MeshTools(host)
         self._levels: OrderedDict[str, int] = OrderedDict()
         """The index of the lowest level that a session wants, by its id. Only clients before 2026-07-28 set one."""
         self._followers: OrderedDict[tuple[str, str], ServerSession] = OrderedDict()
@@ -95,6 +103,10 @@ class MeshServer(MCPServer[Any]):
         add_request_handler("resources/subscribe", SubscribeRequestParams, self._follow)
         add_request_handler("resources/unsubscribe", UnsubscribeRequestParams, self._unfollow)
 
+    async def close(self) -> None:
+        """Ends what goes on without a request."""
+        await self._tools.close()
+
     async def list_tools(self) -> list[Tool]:
         """The tools of the mesh, and those that are registered here."""
         try:
@@ -102,10 +114,10 @@ class MeshServer(MCPServer[Any]):
         except LanemeshError as error:
             raise MCPError(INTERNAL_ERROR, str(error)) from None
         own = [tool for tool in await super().list_tools() if tool.name not in offers]
-        annotations = ToolAnnotations(open_world_hint=True)
-        found = [
-            Tool(name=one.name, description=one.description, input_schema=one.schema, annotations=annotations)
-            for one in offers.values()
+        tools = await self._tools.named({*offers, *(tool.name for tool in own)})
+        found = [_tool(one.name, one.description, one.schema) for one in offers.values()]
+        found += [
+            _tool(name, one.description, {"type": "object", **copy_json(one.parameters)}) for name, one in tools.items()
         ]
         return found + own
 
@@ -119,18 +131,35 @@ class MeshServer(MCPServer[Any]):
             offers = await self._catalog.offers()
             if name not in offers and self._tool_manager.get_tool(name) is not None:
                 return await super().call_tool(name, arguments, context)
-            offer = await self._catalog.find(name)
             reporter = _ContextReporter(context, self._level_of)
             with in_trace(_trace_of(context.request_context)):
+                offer = offers.get(name)
+                if offer is None:
+                    return await self._call_tool(name, arguments, offers, reporter)
                 if supports_tasks(context.request_context):
                     result = await insulated(call_or_task(self._host, offer, arguments, reporter))
                     return cast("CallToolResult", result)  # or a task, which its client knows
                 if _asks_by_results(context.request_context):
                     state, answers = context.request_state, context.input_responses or {}
                     return await insulated(call_with_questions(self._host, offer, arguments, reporter, state, answers))
-                return await insulated(call(self._host, offer, arguments, reporter))
+                return await insulated(self._call(offer, arguments, reporter))
         except LanemeshError as error:
             return error_result(error)
+
+    async def _call_tool(
+        self, name: str, arguments: dict[str, Any], offers: Collection[str], reporter: _ContextReporter
+    ) -> CallToolResult:
+        """Calls a tool of a deployed pipeline. Raises LanemeshError if there is none of this name."""
+        taken = {*offers, *(tool.name for tool in await super().list_tools())}
+        tools = await self._tools.named(taken)
+        if name not in tools:
+            raise unknown_tool(name, {*taken, *tools})
+        return await insulated(call_mesh_tool(self._host, tools[name], arguments, reporter))
+
+    async def _call(self, offer: Offer, arguments: dict[str, Any], reporter: _ContextReporter) -> CallToolResult:
+        """Runs a deployed pipeline within the request, and asks the user about its approvals meanwhile."""
+        async with reporter.questions:
+            return await call(self._host, offer, arguments, reporter)
 
     async def get_prompt(
         self, name: str, arguments: dict[str, Any] | None = None, context: Context[Any, Any] | None = None
@@ -188,6 +217,8 @@ class _ContextReporter:
     def __init__(self, context: Context[Any, Any], level_of: Callable[[str], int]) -> None:
         self._context = context
         self._level_of = level_of
+        self.questions = LiveQuestions(self._ask)
+        """The questions to the user in the middle of the call; to be closed with it."""
 
     async def progress(self, done: float, message: str) -> None:
         """Sends `notifications/progress`."""
@@ -205,21 +236,25 @@ class _ContextReporter:
 
     async def approval(self, run: RunReader, update: ApprovalUpdate) -> bool:
         """Asks the user of a client before 2026-07-28, if it can ask. Otherwise another client of the mesh may decide."""
-        if update.state is not ApprovalState.REQUESTED:
-            return False
+        if self._can_ask():
+            self.questions.note(run, update)
+        return False
+
+    def _can_ask(self) -> bool:
+        """Whether the client can be asked in the middle of its call."""
         request = self._context.request_context
         capabilities = request.session.client_capabilities
-        if request.protocol_version >= "2026" or capabilities is None or capabilities.elicitation is None:
-            return False
-        seconds = (update.deadline - datetime.now(UTC)).total_seconds() if update.deadline is not None else None
-        try:
-            async with asyncio.timeout(seconds):
-                reply = await request.session.elicit_form(question(update), SCHEMA, self._context.request_id)
-        except (TimeoutError, MCPError) as error:
-            log.warning("the user of an MCP client was not asked about %s: %s", update.call_id, error)
-            return False
-        await answer(run, f"{update.component}:{update.call_id}", reply)
-        return False
+        is_old = request.protocol_version < "2026"
+        return is_old and capabilities is not None and capabilities.elicitation is not None
+
+    async def _ask(self, update: ApprovalUpdate) -> ElicitResult:
+        request = self._context.request_context
+        return await request.session.elicit_form(question(update), SCHEMA, self._context.request_id)
+
+
+def _tool(name: str, description: str, schema: dict[str, Any]) -> Tool:
+    annotations = ToolAnnotations(open_world_hint=True)
+    return Tool(name=name, description=description, input_schema=schema, annotations=annotations)
 
 
 def _asks_by_results(context: ServerRequestContext[Any]) -> bool:

@@ -23,7 +23,7 @@ from mcp_types import HEADER_MISMATCH, INTERNAL_ERROR, INVALID_PARAMS, CallToolR
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import Field
 
-from lanemesh_orchestrator.mcp_server.approvals import SILENT, answer, approvals_of
+from lanemesh_orchestrator.mcp_server.approvals import SILENT, Approvals, answer
 from lanemesh_orchestrator.mcp_server.calls import Reporter, follow
 from lanemesh_orchestrator.mcp_server.insulation import insulated
 
@@ -42,6 +42,10 @@ POLL_MS = 1_000
 """How often a client should ask for a task, in milliseconds."""
 TTL_MS = 600_000
 """How long a task can be read after its creation, in milliseconds. A mesh with a store keeps it longer."""
+READ_SECONDS = 30.0
+"""How long the reading of one result may take."""
+MAX_READS = 4
+"""Most results that are read at the same time; each has at most 16 MiB."""
 _VERSIONS = frozenset(MODERN_PROTOCOL_VERSIONS)
 
 
@@ -108,6 +112,7 @@ class TasksExtension(Extension):
 
     def __init__(self, host: RunHost) -> None:
         self._host = host
+        self._limit = asyncio.Semaphore(MAX_READS)
 
     def methods(self) -> Sequence[MethodBinding]:
         """The methods of the extension."""
@@ -135,7 +140,7 @@ class TasksExtension(Extension):
             return task | {"status": "cancelled", "statusMessage": record.reason or "the run was cancelled"}
         if record.state.is_terminal:
             return task | await self._end(record)
-        approvals = await insulated(approvals_of(self._host, record))
+        approvals = Approvals.of(record)
         if not approvals.pending:
             return task
         requests = {key: one.model_dump(by_alias=True, mode="json") for key, one in approvals.requests().items()}
@@ -146,8 +151,14 @@ class TasksExtension(Extension):
         failed task."""
         run = self._host.attach(record.run_id)
         try:
-            result = await insulated(follow(run, SILENT))
+            async with asyncio.timeout(READ_SECONDS), self._limit:
+                result = await insulated(follow(run, SILENT))
+        except TimeoutError:
+            message = f"the outputs of run {run.id} could not be read within {READ_SECONDS:g} s. Get the task again"
+            raise MCPError(INTERNAL_ERROR, message) from None
         except LanemeshError as error:
+            if error.fault.code in (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED):  # the result is not lost
+                raise MCPError(INTERNAL_ERROR, str(error)) from None
             return _failed(str(error))
         if run.missed:
             return _failed(f"{run.missed:,} updates of run {run.id} are no longer kept. Give the mesh a store")
@@ -166,7 +177,7 @@ class TasksExtension(Extension):
     async def _update(self, context: ServerRequestContext[Any, Any], params: TaskUpdateParams) -> dict[str, Any]:
         """Decides approvals. An answer to a question that is not pending has no effect."""
         record = await self._record(context, params)
-        approvals = await insulated(approvals_of(self._host, record))
+        approvals = Approvals.of(record)
         run = self._host.attach(record.run_id)
         for key, response in params.input_responses.items():
             if key in approvals.pending:

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 
 from lanemesh.faults import Code, Fault, LanemeshError
 
-from lanemesh_orchestrator.reasons import Reason
-
 if TYPE_CHECKING:
     from lanemesh.v1 import run_pb2
 
@@ -45,37 +43,37 @@ class IdempotencyKeys:
         timeout: float | None = None,
         *,
         open_input: bool,
-    ) -> Key | None:
-        """The key of a request.
+    ) -> tuple[Key, ActiveRun | None]:
+        """The key of a request, and the run that was started with it; None if there is none.
 
         Args:
-            text: the key; empty: the request has none.
+            text: the key.
             spec: its pipeline and options.
             inputs: its inputs.
             timeout: the timeout of its run in seconds, if `spec` does not have it.
             open_input: whether further inputs follow.
 
         Raises:
-            LanemeshError: it is longer than 128 characters, or some are not printable ("bad-idempotency-key").
+            LanemeshError: it is longer than 128 characters, or some are not printable ("bad-idempotency-key"); or its run was
+                started with another pipeline, options or inputs ("idempotency-conflict").
         """
-        if not text:
-            return None
         if len(text) > MAX_KEY or not text.isprintable():
             raise LanemeshError(_bad(f"an idempotency key has 1 to {MAX_KEY} printable characters. Send another one"))
         digest = hashlib.sha256(f"{timeout} {open_input}".encode())
         for message in (spec, *inputs):
             encoded = message.SerializeToString(deterministic=True)
             digest.update(len(encoded).to_bytes(8, "big") + encoded)
-        return Key(text, digest.digest())
+        key = Key(text, digest.digest())
+        return key, self.find(key)
 
-    def find(self, key: Key | None) -> ActiveRun | None:
+    def find(self, key: Key) -> ActiveRun | None:
         """The run that was started with a key; None if there is none.
 
         Raises:
             LanemeshError: it was started with another pipeline, options or inputs ("idempotency-conflict").
         """
-        found = self._runs.get(key.text) if key is not None else None
-        if key is None or found is None:
+        found = self._runs.get(key.text)
+        if found is None:
             return None
         digest, run = found
         if digest != key.digest:
@@ -83,7 +81,7 @@ class IdempotencyKeys:
                 f"the idempotency key is that of run {run.id}, which has another pipeline, other options or another input. Use a "
                 "new key for each request"
             )
-            raise LanemeshError(Fault(code=Code.ALREADY_EXISTS, reason=Reason.IDEMPOTENCY_CONFLICT, message=message))
+            raise LanemeshError(Fault(code=Code.ALREADY_EXISTS, reason="idempotency-conflict", message=message))
         return run
 
     def add(self, key: Key, run: ActiveRun) -> None:
@@ -104,4 +102,4 @@ def not_detached() -> Fault:
 
 
 def _bad(message: str) -> Fault:
-    return Fault(code=Code.INVALID_ARGUMENT, reason=Reason.BAD_IDEMPOTENCY_KEY, message=message)
+    return Fault(code=Code.INVALID_ARGUMENT, reason="bad-idempotency-key", message=message)

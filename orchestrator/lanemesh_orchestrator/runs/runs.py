@@ -26,7 +26,6 @@ from lanemesh_orchestrator.pipeline.variables import check_sent, client_variable
 from lanemesh_orchestrator.registry.registry import Registry
 from lanemesh_orchestrator.runs.active_run import ActiveRun, RunOptions
 from lanemesh_orchestrator.runs.host_connection import ExitReason, GrpcConnection, HostConnection, LocalConnection
-from lanemesh_orchestrator.runs.idempotency import IdempotencyKeys, Key
 from lanemesh_orchestrator.runs.retention import DEFAULT_BUDGET, MAX_ENDED_RUNS, MIB, RunMemory
 from lanemesh_orchestrator.runs.update_log import UpdateLog
 from lanemesh_orchestrator.scheduling.admission import AdmissionQueue, StartGate, Ticket
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
 
     from lanemesh_orchestrator.runs.check_pool import CheckPool
     from lanemesh_orchestrator.runs.host_streams import HostStreams
+    from lanemesh_orchestrator.runs.idempotency import IdempotencyKeys, Key
     from lanemesh_orchestrator.runs.recent_graphs import RecentGraphs
     from lanemesh_orchestrator.sessions.conversation import Conversation
     from lanemesh_orchestrator.sessions.records import SessionStore
@@ -96,8 +96,7 @@ class Runs:
         """Stores the runs; None: they are not stored."""
         self.session_store: SessionStore | None = None
         """Stores sessions; None: they are kept in memory."""
-        self.keys = IdempotencyKeys()
-        """The idempotency keys of the detached runs that are kept."""
+        self._keys: IdempotencyKeys | None = None
         self._sessions: Sessions | None = None
         self._checks: CheckPool | None = None
         self._graphs: RecentGraphs | None = None
@@ -129,6 +128,15 @@ class Runs:
 
             self._sessions = Sessions(self.session_store)
         return self._sessions
+
+    @property
+    def keys(self) -> IdempotencyKeys:
+        """The idempotency keys of the detached runs that are kept; created at the first use."""
+        if self._keys is None:
+            from lanemesh_orchestrator.runs.idempotency import IdempotencyKeys
+
+            self._keys = IdempotencyKeys()
+        return self._keys
 
     async def conversation(self, spec: run_pb2.RunSpec) -> Conversation | None:
         """The part of a run in its session; None if the session is not kept. Raises LanemeshError as `Sessions.conversation`."""
@@ -246,7 +254,7 @@ class Runs:
         Raises:
             LanemeshError: as `start`, an input is no valid value, or the key was used for something else.
         """
-        known = self.keys.find(key)
+        known = self.keys.find(key) if key is not None else None
         if known is not None:
             return known
         run = self.start(graph, replace(options, owned=False))
@@ -323,7 +331,8 @@ class Runs:
 
     def _forget(self, run_id: str) -> None:
         self._runs.pop(run_id, None)
-        self.keys.forget(run_id)
+        if self._keys is not None:
+            self._keys.forget(run_id)
 
     def _can_reuse(self, address: str) -> bool:
         """Whether the server at an address hosts several runs on one stream, and will host further ones."""

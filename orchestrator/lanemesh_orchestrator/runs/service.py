@@ -6,7 +6,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import grpc.aio
@@ -21,7 +21,6 @@ from lanemesh.v1 import run_pb2, run_pb2_grpc
 from lanemesh_orchestrator.pipeline import Graph, PipelineFault, PipelineInvalid
 from lanemesh_orchestrator.runs.active_run import ActiveRun, RunOptions
 from lanemesh_orchestrator.runs.frames import Frames, fill
-from lanemesh_orchestrator.runs.idempotency import not_detached
 from lanemesh_orchestrator.runs.inputs import decode_all, is_large
 from lanemesh_orchestrator.runs.link import decide
 from lanemesh_orchestrator.runs.owner_call import OwnerCall
@@ -29,8 +28,13 @@ from lanemesh_orchestrator.runs.records import History, page
 from lanemesh_orchestrator.runs.runs import Runs
 from lanemesh_orchestrator.runs.update_log import Batch
 
+if TYPE_CHECKING:
+    from lanemesh_orchestrator.runs.idempotency import Key
+
 Context = grpc.aio.ServicerContext[Any, Any]
 
+LEFT = "its caller left before it had the id of the run"
+"""The reason of a cancellation."""
 FIRST_FRAME_SECONDS = 30.0
 """Time limit for the caller of `Run` to send the spec."""
 
@@ -61,13 +65,16 @@ class RunService(run_pb2_grpc.RunServiceServicer):
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the first frame must contain the run")
         assert isinstance(first, run_pb2.RunRequest)
         if first.spec.idempotency_key:
+            from lanemesh_orchestrator.runs.idempotency import not_detached
+
             await abort(context, not_detached())
         run = await self._start(first.spec, context, self._runs.start)
         token = self._input_tokens.setdefault(run, secrets.token_urlsafe())
-        await OwnerCall(run, context, token, texts=first.text_outputs).serve()
+        await OwnerCall(run, context, token, first).serve()
 
     async def StartRun(self, request: run_pb2.StartRunRequest, context: Context) -> run_pb2.StartRunResponse:
-        """Starts a detached run with its first inputs. Answers when the run is stored, if runs are stored."""
+        """Starts a detached run with its first inputs. Answers when the run is stored, if runs are stored. If its caller leaves
+        before that, the run is cancelled, unless it has an idempotency key."""
         inputs: Sequence[run_pb2.RunInput | ClientInput] = request.inputs
         if is_large(request.inputs):
             try:
@@ -75,20 +82,28 @@ class RunService(run_pb2_grpc.RunServiceServicer):
             except LanemeshError as error:
                 await abort(context, error.fault)
 
-        keys = self._runs.keys
-        try:
-            key = keys.keyed(request.spec.idempotency_key, request.spec, request.inputs, open_input=request.open_input)
-            run = keys.find(key)
-        except LanemeshError as error:
-            await abort(context, error.fault)
+        key, run = await self._keyed(request, context) if request.spec.idempotency_key else (None, None)
 
         def start(graph: Graph, options: RunOptions) -> ActiveRun:
             return self._runs.start_detached(graph, inputs, options, open_input=request.open_input, key=key)
 
         if run is None:
             run = await self._start(request.spec, context, start)
-        await run.log.begun()
+        try:
+            await run.log.begun()
+        except asyncio.CancelledError:
+            if key is None:  # otherwise a further call finds the run
+                run.cancel(LEFT)
+            raise
         return run_pb2.StartRunResponse(run_id=run.id)
+
+    async def _keyed(self, request: run_pb2.StartRunRequest, context: Context) -> tuple[Key, ActiveRun | None]:
+        text = request.spec.idempotency_key
+        try:
+            return self._runs.keys.keyed(text, request.spec, request.inputs, open_input=request.open_input)
+        except LanemeshError as error:
+            await abort(context, error.fault)
+        raise AssertionError("abort always raises")
 
     async def PushInput(self, request: run_pb2.PushInputRequest, context: Context) -> run_pb2.PushInputResponse:
         """Feeds a detached run, or a run of `Run` on behalf of its caller. Answers when all inputs are enqueued."""

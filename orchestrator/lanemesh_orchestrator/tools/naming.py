@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from lanemesh.faults import Code, Fault, LanemeshError
-from lanemesh.v1 import control_pb2
+from lanemesh.v1 import lane_pb2
 
 from lanemesh_orchestrator.pipeline.faults import nearest
 
@@ -22,7 +22,7 @@ class FoundTool:
     """The deployed pipeline."""
     component: str
     """The component that has it."""
-    spec: control_pb2.ToolSpec
+    spec: lane_pb2.ToolSpec
     """Its description, with its own name."""
 
     @property
@@ -33,7 +33,7 @@ class FoundTool:
     @classmethod
     def of(cls, deployment: str, listed: Mapping[str, Any]) -> FoundTool:
         """A tool as a `tool_caller` lists it."""
-        spec = control_pb2.ToolSpec(name=listed["name"], description=listed["description"])
+        spec = lane_pb2.ToolSpec(name=listed["name"], description=listed["description"])
         spec.parameters_json = json.dumps(_plain(listed["parameters"]), ensure_ascii=False)
         return cls(deployment, listed["helper"], spec)
 
@@ -51,7 +51,7 @@ def named_tools(tools: Sequence[FoundTool], *, within_one: bool) -> list[tuple[s
     for tool in tools:
         name = tool.name
         if counts[name] > 1:
-            name = _unused(_full_name(tool, tools, within_one=within_one), taken)
+            name = unused(_full_name(tool, tools, within_one=within_one), taken)
             taken.add(name)
         named.append((name, tool))
     return named
@@ -92,7 +92,8 @@ def _full_name(tool: FoundTool, tools: Iterable[FoundTool], *, within_one: bool)
     return f"{tool.deployment}_{tool.name}"
 
 
-def _unused(name: str, taken: set[str]) -> str:
+def unused(name: str, taken: Collection[str]) -> str:
+    """A name, followed by a number if it is taken."""
     found, number = name, 2
     while found in taken:
         found, number = f"{name}_{number}", number + 1

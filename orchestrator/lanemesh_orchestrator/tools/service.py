@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
+from lanemesh._grpc.run_depth import depth_of
 from lanemesh._grpc.status import abort
 from lanemesh._grpc.traceparent import traceparent_of
 from lanemesh._grpc.writing import write
@@ -44,20 +45,21 @@ class ToolHandlers(grpc.GenericRpcHandler):
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
         """The handler of a call; None if it is not one of these."""
-        if any(key == RUN_KEY for key, _ in handler_call_details.invocation_metadata or ()):
+        if any(key == RUN_KEY and value for key, value in handler_call_details.invocation_metadata or ()):
             return None
         return self._handlers.get(handler_call_details.method)
 
     async def _list(self, request: control_pb2.ListToolsRequest, context: Context) -> control_pb2.ListToolsResponse:
         try:
-            return await self._tools.list(_deployment(context.invocation_metadata()))
+            metadata = context.invocation_metadata()
+            return await self._tools.list(_deployment(metadata), depth=depth_of(metadata))
         except LanemeshError as error:
             await abort(context, error.fault)
 
     async def _call(self, request: control_pb2.CallToolRequest, context: Context) -> None:
         """Pieces are written, not yielded, so that a cancelled call cancels its run at any point."""
         metadata = context.invocation_metadata()
-        pieces = self._tools.call(_deployment(metadata), request, traceparent_of(metadata))
+        pieces = self._tools.call(_deployment(metadata), request, traceparent_of(metadata), depth_of(metadata))
         try:
             async with aclosing(pieces):
                 async for piece in pieces:

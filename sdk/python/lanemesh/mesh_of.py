@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import cast
 
+from lanemesh._grpc.run_depth import RUN_DEPTH
 from lanemesh.client.run_host import RunHost
-from lanemesh.client.specs import RUN_DEPTH
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.node.context import Context
 

@@ -78,7 +78,7 @@ class ToolGrpc(Node):
     async def list_tools(self, context: Context) -> list[ToolSpec]:
         """The tools of the server."""
         self._check(context)
-        found: list[ToolSpec] = await self.resource.list()
+        found: list[ToolSpec] = await self.resource.list(depth=context.depth + 1)
         if len(found) > MAX_TOOLS and not self.config.tools:
             why = f"has {len(found):,} tools; the limit is {MAX_TOOLS}"
             raise bad_setting(context.component, "address", why, "Name the tools to offer in config.tools.")
@@ -95,7 +95,7 @@ class ToolGrpc(Node):
         if not self._is_offered(call.name):
             why = f'does not name "{call.name:.80}"'
             raise bad_setting(context.component, "tools", why, "Call one of the tools that it names.")
-        async with aclosing(self.resource.call(call)) as events:
+        async with aclosing(self.resource.call(call, depth=context.depth + 1)) as events:
             async for event in events:
                 yield event
 

@@ -12,8 +12,9 @@ from typing import Any, cast
 import pytest
 from lanemesh import Client
 from lanemesh.client.updates import ApprovalUpdate, RunState
-from lanemesh.faults import LanemeshError
+from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh_orchestrator.mcp_server.additions import add_from
+from lanemesh_orchestrator.mcp_server.catalog import Catalog
 from lanemesh_orchestrator.mcp_server.http import mcp_http_server
 from lanemesh_orchestrator.mcp_server.server import MeshServer
 from mcp.client import Client as McpClient
@@ -239,15 +240,64 @@ async def test_the_user_of_a_client_decides_approvals(
     assert sorted(asked)[0] == "job_1 asks for an approval: delete file 0 (delete)"
 
 
+async def requests_of(client: Client, deployment: str, count: int) -> list[ApprovalUpdate]:
+    """The first approvals that a run of a deployment requests, once its record has them."""
+    async with asyncio.timeout(30):
+        while not (records := await client.runs(deployment=deployment)):  # noqa: ASYNC110 - nothing reports it
+            await asyncio.sleep(0.01)
+        found: list[ApprovalUpdate] = []
+        async for update in client.attach(records[0].run_id).updates():
+            if isinstance(update, ApprovalUpdate):
+                found.append(update)
+            if len(found) == count:
+                break
+    return found
+
+
+async def test_a_second_approval_is_asked_about_while_the_first_waits(place: Place) -> None:
+    second = asyncio.Event()
+
+    async def decide(context: Any, params: Any) -> ElicitResult:
+        if "file 0" in params.message:
+            await second.wait()
+        second.set()
+        return ElicitResult(action="accept", content={})
+
+    async with place.connect("legacy", elicitation_callback=decide) as client, asyncio.timeout(30):
+        assert text_of(await client.call_tool("careful-twice", {})) == "yes yes"
+
+
+@pytest.mark.parametrize(("end", "text"), [("approve", "yes"), ("cancel", "enough")])
+async def test_a_call_goes_on_while_its_user_is_asked(place: Place, end: str, text: str) -> None:
+    asked, left = asyncio.Event(), asyncio.Event()
+
+    async def decide(context: Any, params: Any) -> ElicitResult:
+        asked.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            left.set()
+        raise AssertionError
+
+    async with place.connect("legacy", elicitation_callback=decide) as client, asyncio.timeout(30):
+        calling = asyncio.create_task(client.call_tool("careful", {}))
+        await asked.wait()
+        (record,) = await place.client.runs(deployment="careful")
+        if end == "approve":
+            (request,) = await requests_of(place.client, "careful", 1)
+            await place.client.approve(record.run_id, request.call_id)
+        else:
+            await place.client.attach(record.run_id).cancel("enough")
+        assert text in text_of(await calling)
+        await left.wait()  # the question ends with the approval
+
+
 async def test_another_client_decides_where_the_user_cannot_be_asked(place: Place) -> None:
     async with place.connect() as client:
         calling = asyncio.create_task(client.call_tool("careful", {}))
-        async with asyncio.timeout(30):
-            while not (records := await place.client.runs(deployment="careful")):  # noqa: ASYNC110 - nothing reports it
-                await asyncio.sleep(0.01)
-            updates = place.client.attach(records[0].run_id).updates()
-            call_id = await anext(one.call_id async for one in updates if isinstance(one, ApprovalUpdate))
-        await place.client.approve(records[0].run_id, call_id)
+        (request,) = await requests_of(place.client, "careful", 1)
+        (record,) = await place.client.runs(deployment="careful")
+        await place.client.approve(record.run_id, request.call_id)
         assert text_of(await calling) == "yes"
 
 
@@ -328,3 +378,23 @@ def test_documents_and_media_without_a_uri_have_one_of_their_run() -> None:
         )
     uris = [block.resource.uri for block in outcome.content() if isinstance(block, EmbeddedResource)]
     assert uris == ["lanemesh://runs/run-1/outputs/out/items/0", "lanemesh://runs/run-1/outputs/out/items/1"]
+
+
+async def test_clients_that_ask_together_wait_once_for_a_mesh_that_hangs() -> None:
+    asked, failing = 0, asyncio.Event()
+
+    class Hanging:
+        async def deployments(self) -> None:
+            nonlocal asked
+            asked += 1
+            await failing.wait()
+            raise LanemeshError(Fault(code=Code.UNAVAILABLE, reason="gone", message="it is gone"))
+
+    catalog = Catalog(cast("Any", Hanging()))
+    asking = [asyncio.create_task(catalog.offers()) for _ in range(5)]
+    await asyncio.sleep(0)
+    asking[0].cancel()
+    failing.set()
+    done = await asyncio.gather(*asking, return_exceptions=True)
+    assert [type(one) for one in done] == [asyncio.CancelledError, *[LanemeshError] * 4]
+    assert asked == 1

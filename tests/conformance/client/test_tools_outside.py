@@ -140,3 +140,49 @@ async def test_a_call_is_a_run_of_the_deployed_pipeline(host: RunHost) -> None:
     assert latest.state == "completed"
     tree = json.loads((await host.record(latest.run_id)).pipeline_json)
     assert [one["id"] for one in tree["components"]] == ["weather_1", "tool_caller", "tools_listed"]
+
+
+@asynccontextmanager
+async def looping() -> AsyncIterator[tuple[Orchestrator, Client]]:
+    """A mesh with a deployed pipeline whose tool calls itself through the address of the orchestrator."""
+    orchestrator = Orchestrator(embedded=True, nodes=[NODES])
+    await orchestrator.listen()
+    loop = {
+        "components": [
+            {"id": "forwarder_1", "provider": "forwarder"},
+            {
+                "id": "mesh_1",
+                "provider": "tool_grpc",
+                "config": {"address": orchestrator.address},
+                "control": [{"classType": "tool", "from": "forwarder_1"}],
+            },
+        ]
+    }
+    try:
+        async with Client(orchestrator.address) as client:
+            await client.deploy("loop", loop)
+            yield orchestrator, client
+    finally:
+        await orchestrator.close()
+
+
+async def test_a_tool_that_calls_itself_through_the_orchestrator_ends_at_the_limit_of_depth() -> None:
+    async with looping() as (_, client), asyncio.timeout(60):
+        assert [tool.name for tool in await client.tools()] == ["forward"]
+        result = await client.call_tool("forward")
+        assert "8 runs are above this run already" in result.content
+        calls = [record for record in await client.runs(limit=100) if record.output_count == 0]  # a list is an output
+        assert len(calls) == 9  # the call of the client, and eight below it
+
+
+async def test_a_deployment_that_does_not_list_its_tools_does_not_hold_up_the_others(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("lanemesh_orchestrator.tools.tools.PATIENCE_SECONDS", 0.5)
+    async with remote() as host, asyncio.timeout(60):
+        await host.deploy("agent", AGENT)
+        await host.deploy("silent", {"components": [{"id": "silent_1", "provider": "silent"}]})
+        assert [tool.name for tool in await host.tools()] == ["forecast", "broken", "endless"]
+        assert "the tools of silent are not listed yet" in caplog.text
+        result = await host.call_tool("forecast", {"city": "Oslo"})
+        assert result.value == {"city": "Oslo", "days": 1}

@@ -16,6 +16,7 @@ from lanemesh.faults import LanemeshError
 from lanemesh.v1 import run_pb2, run_pb2_grpc, update_pb2
 from lanemesh_orchestrator import Mesh
 from lanemesh_orchestrator.orchestrator import Orchestrator
+from lanemesh_orchestrator.runs.update_log import UpdateLog
 
 from rigs.lane_proxies import Cable
 from rigs.runs import line, node, pipeline, response
@@ -260,3 +261,29 @@ async def test_an_edge_reports_its_latest_state_ten_times_a_second_at_most_and_o
         times = [update.time.ToNanoseconds() / 1e9 for update in updates]
         assert all(after - before > 0.09 for before, after in pairwise(times[:-1]))
     assert sum(updates[-1].edge.sent for updates in told.values()) == 1 + 3 * 20_000
+
+
+@pytest.mark.parametrize("stored", ["in time", "never"])
+async def test_a_run_whose_caller_leaves_before_it_has_the_id_is_cancelled(
+    host: RunHost, stored: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, storing = asyncio.Event(), asyncio.Event()
+
+    async def begun(log: UpdateLog) -> None:
+        began.set()
+        await storing.wait()
+
+    monkeypatch.setattr(UpdateLog, "begun", begun)
+    monkeypatch.setattr("lanemesh.client.calls.LEFT_SECONDS", 30.0 if stored == "in time" else 0.1)
+    starting = asyncio.create_task(host.start(TAG, inputs=["1"], open_input=True))
+    async with asyncio.timeout(30):
+        await began.wait()
+        (record, *_) = await host.runs(limit=1)
+        starting.cancel()
+        if stored == "in time":
+            storing.set()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+        result = await host.attach(record.run_id).result()
+    assert result.state == "cancelled"
+    assert "its caller left before" in result.reason

@@ -6,6 +6,7 @@ import asyncio
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lanemesh.client.client import Client
 from lanemesh.faults import Code, Fault, LanemeshError
@@ -13,6 +14,11 @@ from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh_orchestrator.cli.exits import ExitCode
 from lanemesh_orchestrator.cli.input.hosts import check_address
 from lanemesh_orchestrator.cli.input.tokens import read_token
+
+if TYPE_CHECKING:
+    import grpc.aio
+
+    from lanemesh_orchestrator.orchestrator import MoreServices
 
 TOKEN_VARIABLE = "LANEMESH_A2A_TOKEN"  # the name of a variable
 """The environment variable with the token of the server."""
@@ -61,6 +67,25 @@ def a2a(options: A2aOptions) -> ExitCode:
 
     asyncio.run(serve())
     return ExitCode.COMPLETED
+
+
+def agents_of() -> MoreServices:
+    """Adds the service of A2A to the server of an orchestrator. Raises LanemeshError if the library is missing."""
+    try:
+        from lanemesh_orchestrator.a2a_server.cards import card_of
+        from lanemesh_orchestrator.a2a_server.handler import MeshAgents
+        from lanemesh_orchestrator.a2a_server.server import SERVICE, add_service
+        from lanemesh_orchestrator.mcp_server.catalog import Catalog
+    except ImportError as error:
+        raise _missing(error) from None
+
+    def add(server: grpc.aio.Server, address: str) -> list[str]:
+        client = Client(address)  # its connection ends with the process, as the server does
+        catalog = Catalog(client)
+        add_service(server, MeshAgents(client, catalog, lambda offer: card_of(offer, "", address, token=False)))
+        return [SERVICE]
+
+    return add
 
 
 def _missing(error: ImportError) -> LanemeshError:

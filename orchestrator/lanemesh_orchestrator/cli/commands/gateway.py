@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lanemesh._grpc.connections import is_loopback
+from lanemesh.client.client import Client
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.pipeline_faults import PipelineInvalid
 
@@ -22,6 +26,9 @@ if TYPE_CHECKING:
     from lanemesh.client.run_host import RunHost
 
     from lanemesh_orchestrator.http_server.server import HttpServer
+    from lanemesh_orchestrator.orchestrator import Beside
+
+log = logging.getLogger("lanemesh.gateway")
 
 TOKEN_VARIABLE = "LANEMESH_HTTP_TOKEN"  # the name of a variable
 """The environment variable with the token of the HTTP server."""
@@ -74,6 +81,18 @@ def gateway(mesh: HostOptions, web: WebOptions) -> ExitCode:
     return ExitCode.COMPLETED
 
 
+def beside(web: WebOptions) -> Beside:
+    """Serves a gateway beside an orchestrator of this process."""
+
+    @asynccontextmanager
+    async def serve(mesh: str) -> AsyncIterator[None]:
+        async with Client(mesh) as client, web_server(client, web) as server:
+            log.info("the web gateway listens at %s", server.url)
+            yield
+
+    return serve
+
+
 def up(options: UpOptions) -> ExitCode:
     """Deploys pipelines on a mesh of this process, and serves them until SIGTERM or Ctrl-C."""
     if options.settings and len(options.pipes) > 1:
@@ -87,7 +106,7 @@ def up(options: UpOptions) -> ExitCode:
 
     async def serve() -> None:
         async with open_host(options.host) as mesh:
-            server = web_server(mesh, options.web)
+            server = web_server(mesh, options.web, trusts_documents=True)
             for name, pipeline in pipelines.items():
                 try:
                     await mesh.deploy(name, pipeline.document, settings=settings, variables=pipeline.variables)
@@ -104,8 +123,17 @@ def up(options: UpOptions) -> ExitCode:
     return ExitCode.COMPLETED
 
 
-def web_server(mesh: RunHost, web: WebOptions) -> HttpServer:
-    """The HTTP server of a gateway. Raises LanemeshError if the address cannot be used, or a library is missing."""
+def web_server(mesh: RunHost, web: WebOptions, *, trusts_documents: bool = False) -> HttpServer:
+    """The HTTP server of a gateway.
+
+    Args:
+        mesh: what it serves.
+        web: where it listens, and whom it serves.
+        trusts_documents: the mesh runs documents of clients as its own. They are refused if anyone can reach the gateway.
+
+    Raises:
+        LanemeshError: the address cannot be used, or a library is missing.
+    """
     try:
         from lanemesh_orchestrator.gateway.options import GatewayOptions
         from lanemesh_orchestrator.gateway.server import gateway_server
@@ -116,9 +144,14 @@ def web_server(mesh: RunHost, web: WebOptions) -> HttpServer:
         )
         raise LanemeshError(Fault(code=Code.FAILED_PRECONDITION, reason="web-missing", message=message)) from None
     token = read_token(web.token_file, TOKEN_VARIABLE)
-    secrets = read_webhook_secrets(web.webhook_secrets)
-    origins, names = tuple(web.origins), tuple(web.names)
-    options = GatewayOptions(token=token, origins=origins, hosts=names, webhook_secrets=secrets)
+    documents = not trusts_documents or bool(token) or is_loopback(web.host)
+    options = GatewayOptions(
+        token=token,
+        origins=tuple(web.origins),
+        hosts=tuple(web.names),
+        documents=documents,
+        webhook_secrets=read_webhook_secrets(web.webhook_secrets),
+    )
     return gateway_server(mesh, web.host, web.port, options, insecure=web.insecure)
 
 

@@ -6,6 +6,7 @@ import asyncio
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lanemesh.client.client import Client
 from lanemesh.faults import Code, Fault, LanemeshError
@@ -13,6 +14,9 @@ from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh_orchestrator.cli.exits import CommandError, ExitCode
 from lanemesh_orchestrator.cli.input.hosts import check_address
 from lanemesh_orchestrator.cli.input.tokens import read_token
+
+if TYPE_CHECKING:
+    from lanemesh_orchestrator.mcp_server.server import MeshServer
 
 TOKEN_VARIABLE = "LANEMESH_MCP_TOKEN"  # the name of a variable
 """The environment variable with the token of the HTTP server."""
@@ -50,21 +54,28 @@ def mcp(options: McpOptions) -> ExitCode:
     async def serve() -> None:
         async with Client(options.mesh) as client:
             server = MeshServer(client, token)
-            if options.additions is not None:
-                from lanemesh_orchestrator.mcp_server.additions import add_from
-
-                add_from(options.additions, server)
-            if options.port is None:
-                await server.run_stdio_async()
-                return
-            from lanemesh_orchestrator.mcp_server.http import mcp_http_server
-
-            http = mcp_http_server(server, options.host, options.port, token, insecure=options.insecure)
-            print(f"MCP server at {http.url}", file=sys.stderr, flush=True)
-            await http.run()
+            try:
+                await _serve(server, options, token)
+            finally:
+                await server.close()
 
     asyncio.run(serve())
     return ExitCode.COMPLETED
+
+
+async def _serve(server: MeshServer, options: McpOptions, token: str) -> None:
+    if options.additions is not None:
+        from lanemesh_orchestrator.mcp_server.additions import add_from
+
+        add_from(options.additions, server)
+    if options.port is None:
+        await server.run_stdio_async()
+        return
+    from lanemesh_orchestrator.mcp_server.http import mcp_http_server
+
+    http = mcp_http_server(server, options.host, options.port, token, insecure=options.insecure)
+    print(f"MCP server at {http.url}", file=sys.stderr, flush=True)
+    await http.run()
 
 
 def _missing(error: ImportError) -> LanemeshError:

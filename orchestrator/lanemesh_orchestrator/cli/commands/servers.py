@@ -16,6 +16,8 @@ MAX_NAME = 64
 """Most characters of the name of a node server."""
 
 if TYPE_CHECKING:
+    from lanemesh_orchestrator.cli.commands.gateway import WebOptions
+    from lanemesh_orchestrator.orchestrator import Beside
     from lanemesh_orchestrator.store.options import StoreOptions
 
 
@@ -35,9 +37,12 @@ def serve(
     variables: Sequence[str] = (),
     plain_variables: Sequence[str] = (),
     variables_file: Path | None = None,
+    a2a: bool = False,
+    web: WebOptions | None = None,
 ) -> ExitCode:
     """Runs an orchestrator until SIGTERM or Ctrl-C. Runs are remembered in the user's own store unless `store` names another, or is
-    "none". At most `run_memory` MiB of runs are kept in memory."""
+    "none". At most `run_memory` MiB of runs are kept in memory. `a2a` adds the service of A2A to its server. `web`: a gateway is
+    served beside it."""
     from lanemesh_orchestrator.orchestrator import serve as serve_orchestrator
 
     if advertise:
@@ -46,6 +51,11 @@ def serve(
         check_address("--gpu-arbiter", gpu_arbiter)
     for server in servers:
         check_address("--server", server.removeprefix("dns:///"))
+    more = None
+    if a2a:
+        from lanemesh_orchestrator.cli.commands.a2a import agents_of
+
+        more = agents_of()
     serving = serve_orchestrator(
         host,
         port,
@@ -57,9 +67,17 @@ def serve(
         variables=_variables(variables, plain_variables, variables_file),
         plain_variables=plain_variables,
         run_memory=run_memory * 1024 * 1024,
+        more=more,
+        beside=_beside(web) if web is not None else None,
     )
     asyncio.run(serving)
     return ExitCode.COMPLETED
+
+
+def _beside(web: WebOptions) -> Beside:
+    from lanemesh_orchestrator.cli.commands.gateway import beside
+
+    return beside(web)
 
 
 def _variables(names: Sequence[str], plain: Sequence[str], file: Path | None) -> dict[str, str]:

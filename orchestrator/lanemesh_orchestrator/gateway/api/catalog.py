@@ -13,10 +13,9 @@ from lanemesh_orchestrator.gateway.api.bodies import Validate
 from lanemesh_orchestrator.gateway.api.endpoint import Answer, Endpoint
 from lanemesh_orchestrator.gateway.api.responses import Faults, Health, NodeTypeAnswer, NodeTypeList, ServerList
 from lanemesh_orchestrator.gateway.bodies import read_model
-from lanemesh_orchestrator.gateway.gateway import gateway_of
+from lanemesh_orchestrator.gateway.gateway import check_documents, gateway_of
 from lanemesh_orchestrator.gateway.json_response import Json
 from lanemesh_orchestrator.gateway.problems import pipeline_fault_json, problem
-from lanemesh_orchestrator.reasons import Reason
 from lanemesh_orchestrator.record_json import node_server_json, node_type_json
 
 HEALTH_SECONDS = 5.0
@@ -37,7 +36,7 @@ async def get_node_type(request: Request) -> Response:
         near = difflib.get_close_matches(name, [one.provider for one in await mesh.node_types()], n=1)
         hint = f"Nearest: {near[0]}" if near else "GET /v1/node-types lists them"
         message = f'there is no node type "{name[:80]}". {hint}'
-        raise LanemeshError(Fault(code=Code.NOT_FOUND, reason=Reason.UNKNOWN_PROVIDER, message=message))
+        raise LanemeshError(Fault(code=Code.NOT_FOUND, reason="unknown-provider", message=message))
     return Json(node_type_json(found[0]))
 
 
@@ -49,6 +48,7 @@ async def list_servers(request: Request) -> Response:
 async def validate(request: Request) -> Response:
     """All faults of a pipeline, warnings included."""
     body = await read_model(request, Validate)
+    check_documents(request, body.pipeline, body.settings)
     faults = await gateway_of(request).mesh.validate(body.pipeline, settings=body.settings, variables=body.variables)
     return Json({"faults": list(map(pipeline_fault_json, faults))})
 
@@ -60,7 +60,7 @@ async def health(request: Request) -> Response:
             await gateway_of(request).mesh.node_servers()
     except (LanemeshError, TimeoutError):
         message = "the mesh does not answer. Is its orchestrator running?"
-        return problem(503, Reason.UNREACHABLE, message, headers={"Retry-After": "1"})
+        return problem(503, "unreachable", message, headers={"Retry-After": "1"})
     return Json({"status": "ok"})
 
 

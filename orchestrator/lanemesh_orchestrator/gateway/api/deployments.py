@@ -10,7 +10,7 @@ from lanemesh_orchestrator.gateway.api.endpoint import Answer, Endpoint
 from lanemesh_orchestrator.gateway.api.responses import DeploymentAnswer, DeploymentDetails, DeploymentList
 from lanemesh_orchestrator.gateway.bodies import read_model, read_query
 from lanemesh_orchestrator.gateway.documents import public_document
-from lanemesh_orchestrator.gateway.gateway import gateway_of
+from lanemesh_orchestrator.gateway.gateway import check_documents, gateway_of
 from lanemesh_orchestrator.gateway.json_response import Json
 from lanemesh_orchestrator.record_json import deployment_json
 
@@ -31,6 +31,7 @@ async def get_deployment(request: Request) -> Response:
 
 async def deploy(request: Request) -> Response:
     """Deploys a pipeline. Returns when it is ready; the previous version serves runs until then."""
+    check_documents(request)
     body, name = await read_model(request, Deploy), request.path_params["name"]
     deployed = await gateway_of(request).mesh.deploy(
         name, body.pipeline, settings=body.settings, timeout=body.timeout, variables=body.variables
@@ -41,6 +42,7 @@ async def deploy(request: Request) -> Response:
 
 async def undeploy(request: Request) -> Response:
     """Removes a deployed pipeline. Its active runs continue."""
+    check_documents(request)
     await gateway_of(request).mesh.undeploy(request.path_params["name"])
     return Response(status_code=204)
 

@@ -27,7 +27,7 @@ from lanemesh_orchestrator.gateway.api.responses import Ok, RunDetails, RunList,
 from lanemesh_orchestrator.gateway.api.values import inputs_of
 from lanemesh_orchestrator.gateway.bodies import read_model, read_query
 from lanemesh_orchestrator.gateway.connected import while_connected
-from lanemesh_orchestrator.gateway.gateway import conversation_of, gateway_of
+from lanemesh_orchestrator.gateway.gateway import check_documents, conversation_of, gateway_of
 from lanemesh_orchestrator.gateway.invalid import invalid
 from lanemesh_orchestrator.gateway.json_response import Json
 from lanemesh_orchestrator.gateway.run_events import event_stream, run_chunks
@@ -38,6 +38,7 @@ from lanemesh_orchestrator.record_json import record_approval_json, record_json,
 async def start_run(request: Request) -> Response:
     """Starts a run: a detached one, or one that its caller owns."""
     body = await read_model(request, StartRun)
+    check_documents(request, body.pipeline, body.settings)
     given = inputs_of(body.input, body.inputs, ("input", "inputs"))
     options: dict[str, Any] = {
         "inputs": given or None,

@@ -13,7 +13,6 @@ from lanemesh.v1 import run_pb2
 from pydantic import ValidationError
 
 from lanemesh_orchestrator.gateway.invalid import InvalidRequest, invalid, invalid_fields
-from lanemesh_orchestrator.reasons import Reason
 from lanemesh_orchestrator.value_json import value_from_json
 
 LANES = {lane.value: lane for lane in LaneType}
@@ -97,14 +96,14 @@ def _lane_of(entry: dict[str, Any], pointer: str) -> LaneType:
     if name is None:
         return LaneType.TEXT if isinstance(entry["value"], str) else LaneType.DATA
     if not isinstance(name, str) or name not in LANES:
-        raise invalid(f"{pointer}/lane", f"a lane is one of {', '.join(LANES)}", Reason.UNKNOWN_LANE)
+        raise invalid(f"{pointer}/lane", f"a lane is one of {', '.join(LANES)}", "unknown-lane")
     return LANES[name]
 
 
 def _port_of(entry: dict[str, Any], pointer: str, port: str) -> str:
     given = entry.get("port", port)
     if not isinstance(given, str):
-        raise invalid(f"{pointer}/port", "a port is a string", Reason.WRONG_TYPE)
+        raise invalid(f"{pointer}/port", "a port is a string", "wrong-type")
     return given
 
 

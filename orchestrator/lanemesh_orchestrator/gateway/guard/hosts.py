@@ -8,7 +8,6 @@ from ipaddress import ip_address
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lanemesh_orchestrator.gateway.guard.refusal import header, refuse
-from lanemesh_orchestrator.reasons import Reason
 
 
 class HostGuard:
@@ -26,14 +25,14 @@ class HostGuard:
             host = header(scope, b"host")
             if not host:
                 message = "a request has one Host header"
-                await refuse(scope, receive, send, 400, Reason.BAD_REQUEST, message)
+                await refuse(scope, receive, send, 400, "bad-request", message)
                 return
             name = host_name(host)
             if not (is_local(name) or name in self._names):
                 message = (
                     f'the gateway is not reached as "{name[:80]}". Start it with --host-name {name[:80]} to permit that'
                 )
-                await refuse(scope, receive, send, 421, Reason.UNKNOWN_HOST, message)
+                await refuse(scope, receive, send, 421, "unknown-host", message)
                 return
         await self._app(scope, receive, send)
 

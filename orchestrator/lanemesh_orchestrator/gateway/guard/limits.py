@@ -14,14 +14,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from lanemesh_orchestrator.gateway.guard.refusal import refuse
 from lanemesh_orchestrator.gateway.guard.tokens import has_token
 from lanemesh_orchestrator.gateway.options import GatewayOptions
-from lanemesh_orchestrator.reasons import Reason
 
 BURST_SECONDS = 5.0
 """How long a caller that was idle may send at any rate: the requests of so many seconds."""
 MAX_CALLERS = 10_000
 """Most callers that are remembered. Of further ones the one that was idle for the longest time is forgotten."""
-EXEMPT = frozenset({"/healthz"})
-"""Paths without limits: a full gateway is still healthy."""
+SHORT = frozenset({"/healthz"})
+"""Paths that only the rate limits: a full gateway is still healthy."""
 
 
 @dataclass(slots=True)
@@ -52,8 +51,8 @@ class Limits:
         """Number of callers that are remembered."""
         return len(self._callers)
 
-    def enter(self, name: str) -> float | None:
-        """A caller sends a request.
+    def enter(self, name: str, *, is_short: bool = False) -> float | None:
+        """A caller sends a request. `is_short`: only the rate limits it.
 
         Returns:
             None if it is served, which `leave` ends; otherwise the seconds after which a further request may be served.
@@ -65,7 +64,7 @@ class Limits:
         caller.updated = now
         if caller.allowance < 1.0:
             return (1.0 - caller.allowance) / self._options.rate
-        if caller.active >= self._options.max_requests_per_token:
+        if caller.active >= self._options.max_requests_per_token and not is_short:
             return 1.0
         caller.allowance -= 1.0
         caller.active += 1
@@ -103,22 +102,23 @@ class LimitGuard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes or refuses a request."""
-        if scope["type"] not in ("http", "websocket") or scope["path"] in EXEMPT:
+        if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        if self._limits.active >= self._options.max_requests:
+        is_short = scope["path"] in SHORT
+        if self._limits.active >= self._options.max_requests and not is_short:
             message = f"the gateway serves {self._options.max_requests:,} requests, its maximum. Retry later"
-            await refuse(scope, receive, send, 503, Reason.GATEWAY_FULL, message, {"Retry-After": "1"})
+            await refuse(scope, receive, send, 503, "gateway-full", message, {"Retry-After": "1"})
             return
         name = caller_of(scope, self._options.token.encode())
-        wait = self._limits.enter(name)
+        wait = self._limits.enter(name, is_short=is_short)
         if wait is not None:
             message = (
                 f"this caller may send {self._options.rate:g} requests a second, and have "
                 f"{self._options.max_requests_per_token:,} at once. Retry later"
             )
             headers = {"Retry-After": str(max(1, math.ceil(wait)))}
-            await refuse(scope, receive, send, 429, Reason.TOO_MANY_REQUESTS, message, headers)
+            await refuse(scope, receive, send, 429, "too-many-requests", message, headers)
             return
         try:
             await self._app(scope, receive, send)

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lanemesh_orchestrator.gateway.guard.refusal import header, refuse
-from lanemesh_orchestrator.reasons import Reason
 
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 
@@ -31,7 +30,7 @@ class OriginGuard:
                 "a page of another site sent the request. Start the gateway with --origin and the origin of that site, such as "
                 "https://app.example, to permit that"
             )
-            await refuse(scope, receive, send, 403, Reason.FOREIGN_ORIGIN, message)
+            await refuse(scope, receive, send, 403, "foreign-origin", message)
             return
         await self._app(scope, receive, send)
 

@@ -9,7 +9,6 @@ from collections.abc import Collection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lanemesh_orchestrator.gateway.guard.refusal import header, refuse
-from lanemesh_orchestrator.reasons import Reason
 
 OPEN_PATHS = frozenset({"/", "/healthz", "/v1/docs", "/v1/docs.css", "/v1/openapi.json"})
 """Paths that need no token: the page, in which a user enters the token, and what holds nothing of the mesh."""
@@ -42,7 +41,7 @@ class TokenGuard:
         if scope["type"] in ("http", "websocket") and self._token and not self._passes(scope):
             message = "send the token of this gateway as Authorization: Bearer TOKEN"
             headers = {"WWW-Authenticate": "Bearer"}
-            await refuse(scope, receive, send, 401, Reason.UNAUTHORIZED, message, headers)
+            await refuse(scope, receive, send, 401, "unauthorized", message, headers)
             return
         await self._app(scope, receive, send)
 

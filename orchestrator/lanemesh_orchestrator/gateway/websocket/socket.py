@@ -16,7 +16,7 @@ from lanemesh.v1 import run_pb2
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from lanemesh_orchestrator.gateway.api.values import inputs_of
-from lanemesh_orchestrator.gateway.gateway import conversation_of, gateway_of
+from lanemesh_orchestrator.gateway.gateway import check_documents, conversation_of, gateway_of
 from lanemesh_orchestrator.gateway.guard.tokens import SUBPROTOCOL
 from lanemesh_orchestrator.gateway.invalid import InvalidRequest, invalid
 from lanemesh_orchestrator.gateway.websocket import requests
@@ -174,6 +174,7 @@ class Socket:
         return {}
 
     async def _start(self, request: requests.Start, frames: list[bytes]) -> None:
+        check_documents(self._socket, request.pipeline, request.settings)
         given = self._inputs(request.input, request.inputs, ("input", "inputs"), frames)
         session = conversation_of(self._socket, request.session) or ""
         options: dict[str, Any] = {

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import grpc.aio
@@ -18,6 +21,45 @@ if TYPE_CHECKING:
 
 CALL_SECONDS = 30.0
 """Deadline of a short call."""
+LEFT_SECONDS = 5.0
+"""How long a caller that is cancelled waits for the id of a run that it starts."""
+
+log = logging.getLogger("lanemesh.client")
+
+
+async def start_run(
+    stub: run_pb2_grpc.RunServiceAsyncStub,
+    request: run_pb2.StartRunRequest,
+    metadata: Sequence[tuple[str, str]],
+    address: str,
+) -> str:
+    """Starts a detached run by `StartRun`; returns its id. If the caller is cancelled meanwhile, the run is cancelled: by its id if
+    that arrives within 5 s, otherwise by the orchestrator, whose caller leaves. Raises LanemeshError if the call fails."""
+
+    async def start() -> str:
+        try:
+            response: run_pb2.StartRunResponse = await stub.StartRun(request, timeout=CALL_SECONDS, metadata=metadata)
+        except grpc.aio.AioRpcError as error:
+            raise LanemeshError(call_fault(error, address)) from None
+        return response.run_id
+
+    starting = asyncio.create_task(start(), name="StartRun")
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        await asyncio.wait([starting], timeout=LEFT_SECONDS)
+        if starting.done() and starting.exception() is None:
+            await _cancelled(stub, starting.result(), address)
+        raise
+    finally:
+        starting.cancel()
+
+
+async def _cancelled(stub: run_pb2_grpc.RunServiceAsyncStub, run_id: str, address: str) -> None:
+    try:
+        await cancel_run(stub, run_id, "its caller left before it had the id of the run", address)
+    except LanemeshError as error:
+        log.warning("run %s, whose caller has left, could not be cancelled: %s", run_id, error)
 
 
 async def cancel_run(stub: run_pb2_grpc.RunServiceAsyncStub, run_id: str, reason: str, address: str) -> None:

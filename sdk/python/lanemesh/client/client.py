@@ -13,7 +13,7 @@ from lanemesh._grpc.connections import ConnectionPool, check_address
 from lanemesh._grpc.traceparent import trace_metadata
 from lanemesh.channels import Channels
 from lanemesh.channels.remote import RemoteChannels
-from lanemesh.client.calls import CALL_SECONDS, call_fault, with_faults
+from lanemesh.client.calls import CALL_SECONDS, call_fault, start_run, with_faults
 from lanemesh.client.detached import DetachedRun
 from lanemesh.client.run_call import GrpcRunLink
 from lanemesh.client.runs import Run, to_input
@@ -137,7 +137,8 @@ class Client:
         session: SessionId = "",
         idempotency_key: str = "",
     ) -> DetachedRun:
-        """Starts a run that continues without this client. The arguments are those of `Mesh.start`.
+        """Starts a run that continues without this client. The arguments are those of `Mesh.start`. If the caller is cancelled
+        before it has the run, the run is cancelled.
 
         Raises:
             PipelineInvalid: with every fault of the pipeline.
@@ -148,11 +149,10 @@ class Client:
         spec.idempotency_key = wire_text(idempotency_key, "an idempotency key")
         request = run_pb2.StartRunRequest(spec=spec, inputs=given, open_input=open_input)
         try:
-            call = self._runs.StartRun(request, timeout=CALL_SECONDS, metadata=trace_metadata())
-            response: run_pb2.StartRunResponse = await self._call(call)
+            run_id = await start_run(self._runs, request, trace_metadata(), self.address)
         except LanemeshError as error:
             raise await with_faults(error, self._runs, spec) from None
-        return self.attach(response.run_id)
+        return self.attach(run_id)
 
     def attach(self, run_id: str, from_sequence: int = 1) -> DetachedRun:
         """A running or stored run of the orchestrator, by its id, with any caller. Its updates are read from `from_sequence` on.

@@ -10,8 +10,10 @@ from typing import Any, Protocol
 from lanemesh.channels import Channels
 from lanemesh.client.fanout import Fanout
 from lanemesh.client.runs import TERMINAL, RunReader, to_input
+from lanemesh.client.update_conversion import from_entry
+from lanemesh.client.updates import Update
 from lanemesh.faults import Code, Fault, LanemeshError
-from lanemesh.text_outputs import Entry, TextOutputs
+from lanemesh.text_outputs import Entry, TextOutputs, last_of
 from lanemesh.v1 import run_pb2, update_pb2
 
 log = logging.getLogger("lanemesh.client")
@@ -65,9 +67,9 @@ class DetachedRun(RunReader):
             async for batch in batches:
                 if not isinstance(batch, run_pb2.Gap):
                     self._note(batch)
-                    last = batch[-1]
-                    last_state = update_pb2.RUN_STATE_UNSPECIFIED if isinstance(last, TextOutputs) else last.job.state
+                    last_state = _state_of(batch[-1])
                 yield batch
+                del batch  # a silent run does not hold it
         if last_state not in TERMINAL:
             message = f"run {self.id} has ended, and the number of its last update is less than {self._from}"
             raise LanemeshError(Fault(code=Code.OUT_OF_RANGE, reason="nothing-left", message=message))
@@ -109,3 +111,35 @@ class DetachedRun(RunReader):
         self.missed += missed.to_sequence - missed.from_sequence + 1
         message = "run %s: updates %d to %d are no longer kept; this reader does not get their outputs"
         log.warning(message, self.id, missed.from_sequence, missed.to_sequence)
+
+
+async def updates_until(run: DetachedRun, sequence: int) -> AsyncGenerator[Update, None]:
+    """The updates of a run that are kept, from its first requested one to the number `sequence`, for programs that show a run as it
+    is. `sequence` is at most `RunRecord.last_sequence`. Later updates are not waited for, whatever was dropped; `run.missed` is the
+    number of those that were.
+
+    Raises:
+        LanemeshError: the run is not known, or the orchestrator cannot be reached.
+    """
+    run.missed = 0
+    if sequence < run._from:
+        return
+    async with aclosing(run._link.batches(run._from)) as batches:
+        async for batch in batches:
+            if isinstance(batch, run_pb2.Gap):
+                last = min(batch.to_sequence, sequence)
+                run.missed += max(0, last - batch.from_sequence + 1)
+            else:
+                run._note(batch)
+                last = last_of(batch[-1])
+                for entry in batch:
+                    for update in from_entry(entry):
+                        if update.sequence <= sequence:
+                            yield update
+            if last >= sequence:
+                return
+
+
+def _state_of(entry: Entry) -> update_pb2.RunState.ValueType:
+    """The state of the run that an entry reports; unspecified if it reports none."""
+    return update_pb2.RUN_STATE_UNSPECIFIED if isinstance(entry, TextOutputs) else entry.job.state

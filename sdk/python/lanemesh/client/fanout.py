@@ -170,6 +170,8 @@ class Fanout:
                 if self._error is not None:
                     raise self._error
                 return None
+            if self._capacity.waiters:  # what was taken before counts no more
+                self._capacity.fire()
             await queue.arrived.wait()
         self._note_read()
         if self._capacity.waiters:

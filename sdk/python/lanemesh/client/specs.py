@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterable, Iterable, Mapping
-from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
 
+from lanemesh._grpc.run_depth import RUN_DEPTH
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.rendering import rendered, valid_unicode
 from lanemesh.times import set_seconds
@@ -94,6 +94,9 @@ class Conversation:
     """The maximum size of the history, from 1 to 1 MiB; the oldest turns are left out."""
     time_to_live: float = 30 * 86_400.0
     """How long it is kept after its last use, in seconds, up to 365 days."""
+    append_history: bool = False
+    """The history of the first question follows the earlier turns and is kept in its turn, such as the results of tools. Otherwise
+    it replaces them."""
 
 
 SessionId = str | Conversation
@@ -108,9 +111,6 @@ PipelineDocument = str | Path | Mapping[str, Any] | Written | Deployed | NamedTe
 
 Trace = Literal["none", "metadata", "summary", "full"]
 """The trace level: the report of each item that reaches a node."""
-
-RUN_DEPTH: ContextVar[int] = ContextVar("RUN_DEPTH", default=0)
-"""How many runs are above those that the current task starts: above 0 in the code of a node that starts runs."""
 
 
 def run_spec(
@@ -189,6 +189,7 @@ def set_conversation(spec: run_pb2.RunSpec, conversation: Conversation) -> None:
     spec.conversation.owner = wire_text(conversation.owner, "the owner of a session")
     spec.conversation.history_turns = conversation.history_turns
     spec.conversation.history_bytes = conversation.history_bytes
+    spec.conversation.append_history = conversation.append_history
     set_seconds(spec.conversation.time_to_live, conversation.time_to_live)
 
 

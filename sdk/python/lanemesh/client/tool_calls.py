@@ -8,6 +8,7 @@ from typing import Any
 
 import grpc.aio
 
+from lanemesh._grpc.run_depth import depth_metadata
 from lanemesh._grpc.traceparent import trace_metadata
 from lanemesh.client.calls import call_fault
 from lanemesh.client.specs import wire_text
@@ -47,4 +48,4 @@ async def call_tool(
 
 def _metadata(deployment: str) -> tuple[tuple[str, str], ...]:
     named = ((DEPLOYMENT_KEY, wire_text(deployment, "the name of a deployed pipeline")),) if deployment else ()
-    return (*named, *trace_metadata())
+    return (*named, *trace_metadata(), *depth_metadata())

@@ -50,7 +50,7 @@ class GrpcLink:
             kind: its kind.
             channel: leads to the helper's server; the caller closes it.
             run_id: the run; empty outside of a run.
-            component: the helper's component.
+            component: the helper's component; empty: the server has just one.
             timeout: seconds for a call, unless the call has its own limit; None: no limit. The gRPC deadline is this limit, or the
                 remaining time of the run or of the calling firing if that is shorter.
             invoker: the calling component, for errors.
@@ -64,7 +64,8 @@ class GrpcLink:
         self._methods = methods_of(kind)
         self._channel = channel
         trace = ((TRACEPARENT_KEY, traceparent),) if traceparent else ()
-        self._metadata = grpc.aio.Metadata((RUN_KEY, run_id), (COMPONENT_KEY, component), *trace, *metadata)
+        named = [(key, value) for key, value in ((RUN_KEY, run_id), (COMPONENT_KEY, component)) if value]
+        self._metadata = grpc.aio.Metadata(*named, *trace, *metadata)
         self._timeout = timeout
         self._waiting: Waiting = waiting if waiting is not None else nullcontext
         self._begins: dict[str, Any] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from functools import partial
 
 import grpc
 import grpc.aio
@@ -15,12 +16,13 @@ from lanemesh._grpc.connections import (
     host_of,
     is_loopback,
 )
-from lanemesh.chat import ToolEvent, ToolSpec
+from lanemesh._grpc.run_depth import depth_metadata
+from lanemesh.chat import ToolEvent
 from lanemesh.control.grpc_link import GrpcLink
 from lanemesh.control.tools import LinkedTools
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.helper_kinds import HELPER_KINDS
-from lanemesh.values import ToolCall
+from lanemesh.values import ToolCall, ToolSpec
 
 
 class RemoteTools:
@@ -66,7 +68,8 @@ class RemoteTools:
         else:
             self._channel = grpc.aio.insecure_channel(address, options=options)
         more = (("authorization", f"Bearer {token}"),) if token else ()
-        link = GrpcLink(
+        self._link = partial(
+            GrpcLink,
             HELPER_KINDS["tool"],
             self._channel,
             "",
@@ -74,27 +77,32 @@ class RemoteTools:
             timeout,
             invoker=invoker,
             address=address,
-            metadata=more,
         )
-        self._tools = LinkedTools(link)
+        self._more = more
 
-    async def list(self) -> list[ToolSpec]:
-        """Its tools. Raises LanemeshError if it cannot be reached within 10 s, or its answer is invalid."""
-        await self._tools.reach_server()
-        return await self._tools.list()
+    async def list(self, *, depth: int = 0) -> list[ToolSpec]:
+        """Its tools; `depth` as for `call`. Raises LanemeshError if it cannot be reached within 10 s, or its answer is invalid."""
+        tools = self._tools(depth)
+        await tools.reach_server()
+        return await tools.list()
 
-    def call(self, call: ToolCall, timeout: float | None = None) -> AsyncGenerator[ToolEvent, None]:
+    def call(self, call: ToolCall, timeout: float | None = None, *, depth: int = 0) -> AsyncGenerator[ToolEvent, None]:
         """Calls one of its tools: any progress, then a result. Leaving the iteration cancels the call.
 
         Args:
             call: the call.
             timeout: most seconds; None: that of the connection.
+            depth: how many runs are above those that the server starts for the call, if it is an orchestrator: for a node,
+                `context.depth + 1`.
 
         Raises:
             LanemeshError: the server's own fault, "helper-timeout", or that of the connection.
         """
-        return self._tools.call(call, timeout)
+        return self._tools(depth).call(call, timeout)
 
     async def close(self) -> None:
         """Closes the connection, which ends its calls."""
         await self._channel.close()
+
+    def _tools(self, depth: int) -> LinkedTools:
+        return LinkedTools(self._link(metadata=(*self._more, *depth_metadata(depth))))
