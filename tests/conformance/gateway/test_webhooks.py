@@ -358,6 +358,14 @@ async def test_a_signed_body_needs_no_token(mesh: Mesh, hooks: httpx.AsyncClient
         problem(await client.post("/hooks/text", content="a", headers=headers | plain), 401, "unauthorized")
 
 
+async def test_a_session_is_that_of_requests_without_a_signature_alone(hooks: httpx.AsyncClient, mesh: Mesh) -> None:
+    sent = {"content-type": "text/plain", "lanemesh-session": "session-of-a-webhook"}
+    assert (await hooks.post("/hooks/signed", content="a", headers=sent | github(b"a"))).text == "a"
+    assert await mesh.sessions("signed") == []
+    assert (await hooks.post("/hooks/chat", content="a", headers=sent)).text == "a"
+    assert [one.id for one in await mesh.sessions("chat")] == ["session-of-a-webhook"]
+
+
 @pytest.mark.parametrize(
     "headers",
     [
@@ -452,9 +460,11 @@ async def test_a_body_that_pauses_is_408(hooks: httpx.AsyncClient, mesh: Mesh, h
 
 
 @pytest.mark.timing
-async def test_an_upload_of_40_mb_does_not_stay_in_memory(serving: Orchestrator) -> None:
+async def test_an_upload_of_40_mb_does_not_stay_in_memory(serving: Orchestrator, tmp_path: Path) -> None:
     program = "import sys, lanemesh_orchestrator.cli as cli; sys.exit(cli.app())"
-    words = ("gateway", "--mesh", serving.address, "--http", "0")
+    secrets = tmp_path / "secrets"
+    secrets.write_text(f"signed={SECRET}\n")
+    words = ("gateway", "--mesh", serving.address, "--http", "0", "--webhook-secrets", str(secrets))
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", program, *words, stderr=asyncio.subprocess.PIPE
     )
@@ -462,6 +472,7 @@ async def test_an_upload_of_40_mb_does_not_stay_in_memory(serving: Orchestrator)
     try:
         url = (await process.stderr.readline()).decode().split()[-1]
         async with Client(serving.address) as client, httpx.AsyncClient(base_url=url, timeout=60) as web:
+            problem(await web.post("/hooks/signed", content="a"), 401, "bad-signature")
             await client.deploy("large", echo("video"))
             sent = {"content-type": "video/mp4", **ASYNC}
             first = await web.post("/hooks/large", content=bytes(1024 * 1024), headers=sent)

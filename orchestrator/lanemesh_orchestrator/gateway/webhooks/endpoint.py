@@ -78,6 +78,8 @@ def _prefers_async(request: Request) -> bool:
 
 
 def _options(request: Request) -> dict[str, Any]:
+    if request.path_params["deployment"] in gateway_of(request).options.webhook_secrets:
+        return {}  # the signature does not cover the session, and the sender has no token that owns it
     return {"session": conversation_of(request) or ""}
 
 
