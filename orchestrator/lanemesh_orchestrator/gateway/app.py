@@ -12,8 +12,9 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute
 
-from lanemesh_orchestrator.gateway import api, problems, websocket
+from lanemesh_orchestrator.gateway import api, page, problems, websocket
 from lanemesh_orchestrator.gateway.gateway import Gateway
+from lanemesh_orchestrator.gateway.guard.bodies import BodyGuard
 from lanemesh_orchestrator.gateway.guard.headers import SecurityHeaders
 from lanemesh_orchestrator.gateway.guard.hosts import HostGuard
 from lanemesh_orchestrator.gateway.guard.limits import LimitGuard
@@ -52,12 +53,13 @@ def create_app(mesh: RunHost, options: GatewayOptions | None = None) -> Starlett
 
 def routes() -> list[BaseRoute]:
     """Every endpoint."""
-    return [*api.routes(), *websocket.routes()]
+    return [*page.routes(), *api.routes(), *websocket.routes()]
 
 
 def guards(options: GatewayOptions) -> list[Middleware]:
     """What each request has to pass, in this order."""
     return [
+        Middleware(BodyGuard),
         Middleware(SecurityHeaders),
         Middleware(HostGuard, options.hosts),
         Middleware(

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+
+from lanemesh.faults import Code, Fault, LanemeshError
+
+from lanemesh_orchestrator.reasons import Reason
+
+_ORIGIN = re.compile(r"https?://[^/?#@\s*]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,3 +34,10 @@ class GatewayOptions:
     """Most of them at once of one token, or of one address without a token."""
     rate: float = 200.0
     """Most requests a second of one token or address; short bursts of 5 seconds of them are served."""
+
+    def __post_init__(self) -> None:
+        """Raises LanemeshError if an origin is none ("bad-value"): "*" would let every page use the gateway."""
+        for origin in self.origins:
+            if not _ORIGIN.fullmatch(origin):
+                message = f'"{origin[:80]}" is not an origin. Write scheme and host without a path, such as https://app.example'
+                raise LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason=Reason.BAD_VALUE, message=message))

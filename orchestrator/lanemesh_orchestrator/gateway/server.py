@@ -11,6 +11,10 @@ from lanemesh_orchestrator.http_server.server import HttpServer
 if TYPE_CHECKING:
     from lanemesh.client.run_host import RunHost
 
+CONNECTIONS_PER_REQUEST = 2
+"""Connections per request that the gateway serves at once: some are idle between two requests. Further ones are answered with 503
+without a problem."""
+
 
 def gateway_server(
     mesh: RunHost, host: str, port: int, options: GatewayOptions | None = None, *, insecure: bool = False
@@ -33,6 +37,6 @@ def gateway_server(
         *(host, port),
         token=options.token,
         insecure=insecure,
-        max_requests=options.max_requests,
+        max_requests=CONNECTIONS_PER_REQUEST * options.max_requests,
         max_message=options.max_body,
     )

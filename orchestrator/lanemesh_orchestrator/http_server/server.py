@@ -6,6 +6,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from lanemesh_orchestrator.http_server.address import bound_socket, require_private, url_of
+from lanemesh_orchestrator.http_server.protocol import TimedProtocol
 
 MAX_REQUESTS = 1_000
 """Most requests at once, unless a server sets its own; further ones are answered with 503."""
@@ -51,6 +52,7 @@ class HttpServer:
         """URL of the endpoint."""
         config = uvicorn.Config(
             app,
+            http=TimedProtocol,
             log_config=None,
             access_log=False,
             server_header=False,

@@ -4,13 +4,31 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from lanemesh.client.specs import MAX_NAME
+from pydantic import Field, PlainValidator, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 from lanemesh_orchestrator.gateway.bodies import Body, Query
 
 MAX_SECONDS = 10 * 366 * 86_400
 """Longest timeout, in seconds: ten years."""
 
+
+def _runnable(value: Any) -> Any:
+    """A document, or the name of a deployed pipeline: never the path of a file."""
+    if isinstance(value, dict) or (isinstance(value, str) and value.startswith("@") and len(value) <= MAX_NAME):
+        return value
+    if isinstance(value, str):
+        message = 'write a deployed pipeline as "@NAME", such as "@chat", and a document as a JSON object'
+        raise PydanticCustomError("bad_pipeline", message)
+    raise PydanticCustomError("pipeline_type", 'it is a JSON object, or the name of a deployed pipeline as "@NAME"')
+
+
+_RUNNABLE_SCHEMA = {
+    "description": 'A pipeline document, or a deployed pipeline as "@NAME" or "@NAME:VERSION".',
+    "anyOf": [{"type": "object"}, {"type": "string", "pattern": "^@", "maxLength": MAX_NAME}],
+}
+Runnable = Annotated[Any, PlainValidator(_runnable), WithJsonSchema(_RUNNABLE_SCHEMA)]
 Document = Annotated[dict[str, Any], Field(description="A pipeline document.")]
 Settings = Annotated[
     dict[str, Any],
@@ -28,9 +46,7 @@ Port = Annotated[str, Field(description="Output of the source that sends the val
 class StartRun(Body):
     """A run to start."""
 
-    pipeline: dict[str, Any] | Annotated[str, Field(pattern="^@")] = Field(
-        description='A pipeline document, or a deployed pipeline as "@NAME" or "@NAME:VERSION".'
-    )
+    pipeline: Runnable
     input: Any = Field(None, description="One value for the source; null: no input.")
     inputs: list[Any] | None = Field(None, max_length=10_000, description="Several values for the source, in order.")
     open_input: bool = Field(False, description="Further values follow by POST /v1/runs/{run_id}/input.")
@@ -101,9 +117,7 @@ class Deploy(Body):
 class Validate(Body):
     """A pipeline to validate."""
 
-    pipeline: dict[str, Any] | Annotated[str, Field(pattern="^@")] = Field(
-        description='A pipeline document, or a deployed pipeline as "@NAME".'
-    )
+    pipeline: Runnable
     settings: Settings = Field(default_factory=dict)
     variables: Variables = Field(default_factory=dict)
 
