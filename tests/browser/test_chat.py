@@ -33,6 +33,7 @@ CHATS: dict[str, dict[str, Any]] = {
     "brief": answering("drip", count=3),
     "recall": answering("recall"),
     "describe": answering("describe"),
+    "tag": line(node("tag_1", "tag", "chat", mark="+")),
     "careful": line(node("careful_1", "careful", "chat")),
     "failing": line(node("fails_1", "fail_running", "chat")),
     "listen": pipeline(
@@ -264,6 +265,21 @@ async def test_a_pasted_image_is_added_and_removed(page: Page) -> None:
     await expect(page.get_by_role("button", name="Send")).to_be_disabled()
 
 
+async def test_a_pipeline_of_texts_refuses_images_and_gets_files_as_text(page: Page) -> None:
+    await page.goto("/#/chat/tag")
+    await expect(field(page)).to_be_visible()
+    files = [
+        {"name": "dot.png", "type": "image/png", "content": PIXEL},
+        {"name": "notes.txt", "type": "text/plain", "content": "Ym9vdHM="},
+    ]
+    await page.evaluate(DROP, files)
+    await expect(page.get_by_text("dot.png is refused: this pipeline takes no images.")).to_be_visible()
+    await expect(page.get_by_role("list", name="Files of the message").get_by_role("listitem")).to_have_count(1)
+    await ask(page, "pack")
+
+    await answered(page, 0, re.compile(r"\+pack.*notes\.txt:.*boots", re.DOTALL))
+
+
 async def test_a_recording_is_sent_where_a_pipeline_takes_audio(page: Page) -> None:
     await page.goto("/#/chat/recall")
     await expect(field(page)).to_be_visible()
@@ -277,6 +293,7 @@ async def test_a_recording_is_sent_where_a_pipeline_takes_audio(page: Page) -> N
     await page.get_by_role("button", name="Send").click()
 
     await answered(page, 0, "heard audio/webm, some bytes")
+    await expect(page).to_have_url(re.compile("#/chat/listen$"))
 
 
 async def test_a_failed_answer_shows_its_cause_and_links_to_its_run(page: Page) -> None:

@@ -41,6 +41,12 @@ export function replace(...parts: string[]): void {
   route.value = { parts, query: new URLSearchParams() };
 }
 
+/** Goes to a view at once; after `go` the route moves with a later event. */
+export function push(...parts: string[]): void {
+  history.pushState(null, "", href(...parts));
+  route.value = { parts, query: new URLSearchParams() };
+}
+
 /** Changes one field of the query without a new entry of the browser's history. */
 export function setQuery(name: string, value: string): void {
   const query = new URLSearchParams(route.value.query);

@@ -62,13 +62,16 @@ function LiveAnswer({ turn, store }: { turn: Turn; store: RunStore }) {
   }, [model.ended]);
   const streams = [...model.outputs.values()].filter((one) => one.blocks.length);
   const lost = Boolean(store.error.value);
+  const kept = turn.kept?.answer.text;
+  const fromSession = Boolean(kept) && (lost || !streams.length || (model.gaps.length > 0 && !turn.kept?.truncated));
   return (
     <>
       <Steps model={model} answered={streams.length > 0} />
       {[...model.approvals.values()].map((approval) => (
         <ApprovalCard key={approvalKey(approval)} runId={model.id} approval={approval} ended={model.ended || lost} />
       ))}
-      {streams.map((stream) => (
+      {fromSession && <Markdown text={kept!} />}
+      {(fromSession ? [] : streams).map((stream) => (
         <div key={stream.key} class="answer-output">
           {streams.length > 1 && <p class="label">{stream.component}</p>}
           {stream.dropped > 0 && <p class="faint">{plural(stream.dropped, "earlier item")} are no longer shown.</p>}
@@ -77,11 +80,11 @@ function LiveAnswer({ turn, store }: { turn: Turn; store: RunStore }) {
           ))}
         </div>
       ))}
-      {!streams.length && turn.kept?.answer.text && lost && <Markdown text={turn.kept.answer.text} />}
-      {!model.ended && !lost && !streams.length && <Waiting words={wordsOf(model)} />}
+      {!model.ended && !lost && !streams.length && !fromSession && <Waiting words={wordsOf(model)} />}
       {!model.ended && store.connection.value === "waiting" && <p class="faint" role="status">The connection is lost; connecting again.</p>}
       {lost && <ErrorLine error={{ message: store.error.value }} />}
-      <Ending model={model} silent={!streams.length} />
+      <Ending model={model} silent={!streams.length && !fromSession} />
+      {model.ended && !turn.inSession && <p class="faint">A session keeps questions and texts, so this turn is not in it. Its run is kept.</p>}
     </>
   );
 }
@@ -134,7 +137,14 @@ function Steps({ model, answered }: { model: RunModel; answered: boolean }) {
 function Ending({ model, silent }: { model: RunModel; silent: boolean }) {
   if (model.state === "failed" && model.error) {
     const cause = model.failures.find((one) => !one.error.secondary) ?? model.failures[0];
-    return <FaultBox fault={cause?.error ?? model.error} title={cause ? `${cause.component} failed` : "The answer failed"} />;
+    const node = cause && model.nodes.get(cause.component);
+    const where = node && (
+      <>
+        of the node type <a href={href("types", node.provider)}>{node.provider}</a>
+        {node.placement && <> on the server {node.placement.server}</>}
+      </>
+    );
+    return <FaultBox fault={cause?.error ?? model.error} title={cause ? `${cause.component} failed` : "The answer failed"} where={where} />;
   }
   if (model.state === "cancelled") return <p class="faint ended">{model.reason ? `Stopped: ${model.reason}` : "Stopped"}</p>;
   if (model.state === "completed" && silent) return <p class="faint ended">The pipeline has delivered nothing.</p>;

@@ -2,7 +2,7 @@
 import { signal } from "@preact/signals";
 import { api } from "../app/api.ts";
 import { ApiError } from "../app/http.ts";
-import { go, replace } from "../app/router.ts";
+import { push, replace } from "../app/router.ts";
 import { RunStore } from "../run/run_store.ts";
 import { inputsOf, type Intake, type Message } from "./intake.ts";
 import { newSessionId, sessions, type KeptTurn } from "./sessions.ts";
@@ -22,6 +22,8 @@ export class Turn {
   readonly store = signal<RunStore | undefined>(undefined);
   /** Why it could not be started. */
   readonly error = signal<ApiError | undefined>(undefined);
+  /** A part of the session. A run without a question or a text is none. */
+  inSession = true;
 
   constructor(message: Message, kept?: KeptTurn) {
     this.message = message;
@@ -29,7 +31,9 @@ export class Turn {
     if (kept) this.runId.value = kept.run_id;
   }
 
+  /** Its run goes on. */
   get active(): boolean {
+    if (this.kept && this.kept.state !== "running") return false;
     const store = this.store.value;
     if (!store) return !this.kept && !this.error.value;
     void store.model.clock.tick.value;
@@ -73,7 +77,8 @@ export class Chat {
     this.loading.value = true;
     this.error.value = undefined;
     try {
-      const { turns } = await sessions.get(this.id, this.abort.signal);
+      const { turns, deployment } = await sessions.get(this.id, this.abort.signal);
+      if (deployment && deployment !== this.deployment) return replace("chat", deployment, this.id);
       this.turns.value = turns.map((kept) => restored(kept));
     } catch (error) {
       if (!this.abort.signal.aborted) this.error.value = error as ApiError;
@@ -83,14 +88,18 @@ export class Chat {
 
   /** Starts the next turn. */
   async ask(message: Message, intake: Intake): Promise<void> {
-    if (!this.id) {
+    const turn = new Turn(message);
+    const inputs = inputsOf(message, intake);
+    turn.inSession = inputs.some((one) => one.lane === "questions" || one.lane === "text");
+    if (!this.id && turn.inSession) {
       this.id = newSessionId();
       replace("chat", this.deployment, this.id);
     }
-    const turn = new Turn(message);
+    this.error.value = undefined;
     this.turns.value = [...this.turns.value.filter((one) => !one.error.value), turn];
     try {
-      const started = await api.startRun({ pipeline: `@${this.deployment}`, inputs: inputsOf(message, intake), session: this.id });
+      const session = turn.inSession ? { session: this.id } : {};
+      const started = await api.startRun({ pipeline: `@${this.deployment}`, inputs, ...session });
       turn.runId.value = started.run_id;
       if (this.abort.signal.aborted) return;
       turn.watch();
@@ -108,10 +117,10 @@ export class Chat {
 
   /** Asks again at the place of a turn, in a new session that has the turns before it. The session so far stays as it is. */
   async askAgain(turn: Turn, message: Message, intake: Intake): Promise<void> {
+    if (!turn.inSession || turn.error.value) return this.ask(message, intake);
     const index = this.turns.value.indexOf(turn);
     const before = this.turns.value.slice(0, index);
-    const last = before.findLast((one) => one.runId.value);
-    if (turn.error.value && index === this.turns.value.length - 1) return this.ask(message, intake); // it is no turn of the session
+    const last = before.findLast((one) => one.runId.value && one.inSession);
     const id = newSessionId();
     const active = this.active?.runId.value;
     if (active) await api.cancelRun(active, "asked again in the chat");
@@ -119,7 +128,7 @@ export class Chat {
     for (const gone of this.turns.value.slice(index)) gone.close();
     this.turns.value = before;
     this.id = id;
-    go("chat", this.deployment, id);
+    push("chat", this.deployment, id); // at once, so that its view takes this for the conversation of the new address
     await this.ask(message, intake);
   }
 

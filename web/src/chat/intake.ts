@@ -38,8 +38,13 @@ export function intakeOf(pipeline: PipelineDocument, types: readonly NodeType[])
   return intake.text || intake.audio ? intake : undefined;
 }
 
+interface Input {
+  lane: string;
+  value: unknown;
+}
+
 /** The inputs of a run. Documents that the pipeline takes in no other way become a part of the text. */
-export function inputsOf(message: Message, intake: Intake): unknown[] {
+export function inputsOf(message: Message, intake: Intake): Input[] {
   const audio = message.audio.map((value) => ({ lane: "audio", value }));
   if (intake.questions) {
     const { text, images, documents } = message;

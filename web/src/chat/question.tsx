@@ -31,11 +31,15 @@ export function Question({ message, onEdited }: { message: Message; onEdited: ((
           </pre>
         </details>
       ))}
-      {message.text && <p class="question-text">{message.text}</p>}
-      {onEdited && message.text && (
-        <button type="button" class="button quiet icon-only small" aria-label="Edit the question" title="Edit" onClick={() => setEditing(true)}>
-          <Icon name="edit" size={15} />
-        </button>
+      {message.text && (
+        <div class="question-line">
+          <p class="question-text">{message.text}</p>
+          {onEdited && (
+            <button type="button" class="button quiet icon-only small" aria-label="Edit the question" title="Edit" onClick={() => setEditing(true)}>
+              <Icon name="edit" size={15} />
+            </button>
+          )}
+        </div>
       )}
     </article>
   );

@@ -38,11 +38,18 @@ export function ChatView({ parts }: { parts: string[] }) {
   useEffect(() => {
     if (partner) remember(name);
   }, [partner, name]);
-  if (partner) return <ChatPage partners={list} partner={partner} id={id} />;
+  if (partner) return <ChatPage key={name} partners={list} partner={partner} id={id} />;
   return (
     <div class="page">
       <h1>Chat</h1>
       <ErrorLine error={found.error} />
+      {found.error && (
+        <p>
+          <button type="button" class="button" onClick={found.reload}>
+            Load again
+          </button>
+        </p>
+      )}
       {!found.value && !found.error && <Loading />}
       {found.value && !name && !list.length && (
         <Empty title="No deployed pipeline takes questions">
@@ -82,6 +89,7 @@ function ChatPage({ partners, partner, id }: { partners: Partner[]; partner: Par
   const chat = useChat(name, id);
   const found = useResource((abort) => sessions.list(name, abort), [name], RELOAD);
   const drawer = useRef<HTMLDialogElement>(null);
+  const [drawerOpen, setDrawerOpen] = useState(false);
   const [over, setOver] = useState(0);
   const [dropped, setDropped] = useState<{ files: File[] }>();
   const active = Boolean(chat.active);
@@ -117,10 +125,10 @@ function ChatPage({ partners, partner, id }: { partners: Partner[]; partner: Par
   return (
     <div
       class={over > 0 ? "chat over" : "chat"}
-      onDragEnter={(event) => (event.preventDefault(), setOver((depth) => depth + 1))}
-      onDragLeave={() => setOver((depth) => Math.max(0, depth - 1))}
-      onDragOver={(event) => event.preventDefault()}
-      onDrop={(event) => (event.preventDefault(), setOver(0), setDropped({ files: [...(event.dataTransfer?.files ?? [])] }))}
+      onDragEnter={(event) => hasFiles(event) && setOver((depth) => depth + 1)}
+      onDragLeave={(event) => hasFiles(event) && setOver((depth) => Math.max(0, depth - 1))}
+      onDragOver={hasFiles}
+      onDrop={(event) => hasFiles(event) && (setOver(0), setDropped({ files: [...(event.dataTransfer?.files ?? [])] }))}
     >
       <aside class="chat-side" aria-label="Conversations">
         {list()}
@@ -131,7 +139,7 @@ function ChatPage({ partners, partner, id }: { partners: Partner[]; partner: Par
             type="button"
             class="button quiet icon-only chat-menu"
             aria-label="Conversations"
-            onClick={() => drawer.current?.showModal()}
+            onClick={() => (setDrawerOpen(true), drawer.current?.showModal())}
           >
             <Icon name="menu" />
           </button>
@@ -142,19 +150,34 @@ function ChatPage({ partners, partner, id }: { partners: Partner[]; partner: Par
         </header>
         <Conversation chat={chat} partner={partner} />
         <div class="chat-foot">
-          <Composer key={name} intake={intake} active={active} disabled={chat.loading.value} dropped={dropped} onSend={send} onStop={stop} />
+          <Composer intake={intake} active={active} disabled={chat.loading.value} dropped={dropped} onSend={send} onStop={stop} />
         </div>
       </section>
-      <dialog ref={drawer} class="drawer" aria-label="Conversations" onClick={(event) => event.target === drawer.current && drawer.current?.close()}>
-        <div class="drawer-content">
-          <button type="button" class="button quiet icon-only drawer-close" aria-label="Close" onClick={() => drawer.current?.close()}>
-            <Icon name="close" />
-          </button>
-          {list(() => drawer.current?.close())}
-        </div>
+      <dialog
+        ref={drawer}
+        class="drawer"
+        aria-label="Conversations"
+        onClose={() => setDrawerOpen(false)}
+        onClick={(event) => event.target === drawer.current && drawer.current?.close()}
+      >
+        {drawerOpen && (
+          <div class="drawer-content">
+            <button type="button" class="button quiet icon-only drawer-close" aria-label="Close" onClick={() => drawer.current?.close()}>
+              <Icon name="close" />
+            </button>
+            {list(() => drawer.current?.close())}
+          </div>
+        )}
       </dialog>
     </div>
   );
+}
+
+/** Whether files are dragged; then the page takes them, and not the browser. */
+function hasFiles(event: DragEvent): boolean {
+  const files = event.dataTransfer?.types.includes("Files") ?? false;
+  if (files) event.preventDefault();
+  return files;
 }
 
 /** The conversation of the address. It stays the same one when it gets its id, or goes on in a fork of its own. */
