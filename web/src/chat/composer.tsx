@@ -2,13 +2,15 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { bytes } from "../app/format.ts";
 import { Icon } from "../app/icons.tsx";
-import { notifyError } from "../app/notices.tsx";
+import { ErrorLine } from "../widgets/fault_box.tsx";
 import { useBlobUrl } from "../widgets/media.tsx";
 import { messageOf, readFile, type Attachment } from "./attachments.ts";
 import type { Intake, Message } from "./intake.ts";
 import { Microphone } from "./recorder.tsx";
 
 const MOST_HEIGHT = 220;
+/** Refused files that are named. */
+const MOST_REASONS = 5;
 
 interface ComposerProps {
   intake: Intake;
@@ -24,6 +26,7 @@ interface ComposerProps {
 export function Composer({ intake, active, disabled, dropped, onSend, onStop }: ComposerProps) {
   const [text, setText] = useState("");
   const [attachments, setAttachments] = useState<readonly Attachment[]>([]);
+  const [refused, setRefused] = useState<readonly string[]>([]);
   const field = useRef<HTMLTextAreaElement>(null);
   const files = useRef<HTMLInputElement>(null);
   const kept = useRef(attachments);
@@ -32,14 +35,16 @@ export function Composer({ intake, active, disabled, dropped, onSend, onStop }: 
     setAttachments(next);
   };
   const take = async (list: Iterable<File>): Promise<void> => {
+    const reasons: string[] = [];
     for (const file of list) {
       try {
         const one = await readFile(file, intake, kept.current);
         keep([...kept.current, one]);
       } catch (error) {
-        notifyError(error);
+        reasons.push((error as Error).message);
       }
     }
+    setRefused(reasons.length > MOST_REASONS ? [...reasons.slice(0, MOST_REASONS), `${reasons.length - MOST_REASONS} more files are left out.`] : reasons);
     field.current?.focus();
   };
   useEffect(() => {
@@ -56,6 +61,7 @@ export function Composer({ intake, active, disabled, dropped, onSend, onStop }: 
     onSend(messageOf(text.trim(), attachments));
     setText("");
     keep([]);
+    setRefused([]);
     field.current?.focus();
   };
   const onKeyDown = (event: KeyboardEvent): void => {
@@ -80,6 +86,9 @@ export function Composer({ intake, active, disabled, dropped, onSend, onStop }: 
           ))}
         </ul>
       )}
+      {refused.map((message) => (
+        <ErrorLine key={message} error={{ message }} />
+      ))}
       <textarea
         ref={field}
         rows={1}
