@@ -42,9 +42,7 @@ CHATS: dict[str, dict[str, Any]] = {
         node("out", "response", "listen_1", lane="text"),
     ),
 }
-PIXEL = (
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="  # one of PNG
-)
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="  # one of PNG
 DROP = """files => {
     const data = new DataTransfer();
     for (const {name, type, content} of files) {
@@ -169,6 +167,23 @@ async def test_an_edited_question_goes_on_in_a_fork(page: Page) -> None:
     await answered(page, 2, "now:three")
 
 
+async def test_a_question_is_edited_while_it_is_answered(page: Page, site: Site) -> None:
+    await page.goto("/#/chat/drip")
+    await ask(page, "count")
+    await expect(answers(page)).to_contain_text("3 4 5")
+    link = await page.evaluate("location.hash")
+    await page.get_by_role("button", name="Edit the question").click()
+    await page.get_by_role("textbox", name="Question").fill("count again")
+    await page.get_by_role("button", name="Send", exact=True).first.click()
+    await expect(page.get_by_role("article", name="Question")).to_have_text("count again")
+    await expect(answers(page)).to_contain_text("3 4 5")
+
+    kept = await site.client.get(f"/v1/sessions/{link.rpartition('/')[2]}")
+    assert [one["state"] for one in kept.json()["turns"]] == ["cancelled"]
+    await page.get_by_role("button", name="Stop").click()
+    await expect(answers(page).get_by_text("Stopped")).to_be_visible()
+
+
 async def test_an_answer_is_given_again(page: Page) -> None:
     await page.goto("/#/chat/recall")
     await ask(page, "one")
@@ -255,7 +270,8 @@ async def test_a_pasted_image_is_added_and_removed(page: Page) -> None:
         """content => {
             const data = new DataTransfer();
             data.items.add(new File([Uint8Array.from(atob(content), one => one.charCodeAt(0))], "shot.png", {type: "image/png"}));
-            document.activeElement.dispatchEvent(new ClipboardEvent("paste", {clipboardData: data, bubbles: true, cancelable: true}));
+            const options = {clipboardData: data, bubbles: true, cancelable: true};
+            document.activeElement.dispatchEvent(new ClipboardEvent("paste", options));
         }""",
         PIXEL,
     )
@@ -305,6 +321,23 @@ async def test_a_failed_answer_shows_its_cause_and_links_to_its_run(page: Page) 
     await answers(page).get_by_role("link", name=re.compile("^Run ")).click()
 
     await expect(page.get_by_role("heading", name="failed")).to_be_visible()
+
+
+async def test_a_question_that_cannot_be_asked_is_sent_again(page: Page, site: Site, watched: Watched) -> None:
+    watched.expected = ("404",)
+    await site.mesh.deploy("gone", CHATS["brief"])
+    await page.goto("/#/chat/gone")
+    await expect(field(page)).to_be_visible()
+    await site.mesh.undeploy("gone")
+    await ask(page, "anyone there?")
+    await expect(answers(page).get_by_role("alert")).to_contain_text("gone")
+    await site.mesh.deploy("gone", CHATS["brief"])
+    await answers(page).get_by_role("button", name="Send again").click()
+
+    await answered(page, 0, "end")
+    await expect(page.get_by_role("article", name="Question")).to_have_text("anyone there?")
+    await expect(answers(page)).to_have_count(1)
+    await site.mesh.undeploy("gone")
 
 
 async def test_an_unknown_session_says_so(page: Page, watched: Watched) -> None:

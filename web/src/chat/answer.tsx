@@ -67,6 +67,7 @@ function LiveAnswer({ turn, store }: { turn: Turn; store: RunStore }) {
   return (
     <>
       <Steps model={model} answered={streams.length > 0} />
+      {turn.stepsWanted && model.ended && !model.tools.length && !model.approvals.size && <p class="faint">It had no thoughts and no tool calls.</p>}
       {[...model.approvals.values()].map((approval) => (
         <ApprovalCard key={approvalKey(approval)} runId={model.id} approval={approval} ended={model.ended || lost} />
       ))}
@@ -166,7 +167,7 @@ function Actions({ turn, onAgain }: { turn: Turn; onAgain: (() => void) | undefi
         </button>
       )}
       {run && !store && (
-        <button type="button" class="button quiet small" onClick={() => turn.watch()}>
+        <button type="button" class="button quiet small" onClick={() => turn.showSteps()}>
           <Icon name="tool" size={15} />
           Steps
         </button>

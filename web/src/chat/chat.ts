@@ -24,6 +24,8 @@ export class Turn {
   readonly error = signal<ApiError | undefined>(undefined);
   /** A part of the session. A run without a question or a text is none. */
   inSession = true;
+  /** The reader asked for the steps of a kept turn. */
+  stepsWanted = false;
 
   constructor(message: Message, kept?: KeptTurn) {
     this.message = message;
@@ -42,6 +44,11 @@ export class Turn {
 
   watch(): void {
     if (!this.store.value) this.store.value = new RunStore(this.runId.value);
+  }
+
+  showSteps(): void {
+    this.stepsWanted = true;
+    this.watch();
   }
 
   close(): void {
