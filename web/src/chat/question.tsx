@@ -77,7 +77,7 @@ function EditForm({ text: given, onSend, onCancel }: { text: string; onSend(text
   };
   return (
     <form class="question edit" aria-label="Edit the question" onSubmit={(event) => (event.preventDefault(), send())}>
-      <textarea ref={field} aria-label="Question" value={text} onInput={(event) => setText(event.currentTarget.value)} onKeyDown={onKeyDown} />
+      <textarea ref={field} rows={1} aria-label="Question" value={text} onInput={(event) => setText(event.currentTarget.value)} onKeyDown={onKeyDown} />
       <div class="row">
         <span class="faint grow">Goes on in a new conversation; this one stays.</span>
         <button type="button" class="button quiet small" onClick={onCancel}>
