@@ -151,7 +151,7 @@ function AttachmentChip({ attachment, onRemove }: { attachment: Attachment; onRe
 
 /** Makes a field as high as its text, up to a limit. */
 export function grow(field: HTMLTextAreaElement | null): void {
-  if (!field) return;
+  if (!field || CSS.supports("field-sizing", "content")) return; // then the style sheet does it
   field.style.height = "auto";
   field.style.height = `${Math.min(field.scrollHeight + 2, MOST_HEIGHT)}px`;
 }
