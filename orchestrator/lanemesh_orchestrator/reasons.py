@@ -253,6 +253,8 @@ class Reason(StrEnum):
     """The gateway itself failed; its log has the cause."""
     METHOD_NOT_ALLOWED = "method-not-allowed"
     """The path has no such method."""
+    NOT_AN_AGENT = "not-an-agent"
+    """A deployed pipeline takes neither questions nor text."""
     NO_SUCH_PATH = "no-such-path"
     """There is no such path."""
     TOO_MANY_REQUESTS = "too-many-requests"
@@ -261,6 +263,8 @@ class Reason(StrEnum):
     """A request does not have the token of the gateway."""
     UNKNOWN_HOST = "unknown-host"
     """A request names a host by which the gateway is not reached."""
+    UPDATES_MISSED = "updates-missed"
+    """A client reads a run too slowly: updates that it needs are no longer kept."""
     WEB_MISSING = "web-missing"
     """A library of the gateway is not installed."""
 
