@@ -44,6 +44,9 @@ HAS_PYTHON := $(VENV)/.has-python
 HAS_LLM := $(VENV)/.has-llm
 HAS_DEV := $(VENV)/.has-dev
 HAS_TRANSFORMERS := $(VENV)/.has-transformers
+# The packages of the page.
+HAS_PAGE := web/node_modules/.package-lock.json
+PAGE := orchestrator/lanemesh_orchestrator/gateway/page
 
 PROTOS := $(wildcard protos/lanemesh/v1/*.proto)
 STUBS := sdk/python/lanemesh/v1
@@ -52,7 +55,7 @@ PROTOC := PATH="$(CURDIR)/$(BIN):$$PATH" $(RUN) -m grpc_tools.protoc -Iprotos
 BASELINE := protos/baseline.binpb
 PROTO_FILES := $(PROTOS:protos/%=%)
 
-.PHONY: help venv demo test environments postgres conformance fuzz chaos lint format proto proto-baseline proto-check schema reasons reference bench clean
+.PHONY: help venv demo test environments postgres conformance fuzz chaos lint format proto proto-baseline proto-check schema reasons reference page page-check browser bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -62,6 +65,7 @@ venv: $(HAS_DEV) $(HAS_LLM) ## make .venv and install lanemesh with all that dev
 demo: $(HAS_LLM) ## stream an answer of a real language model through a mesh of processes
 	$(SAY) "lanemesh run examples/chat.pipe --spread --input 'Why is the sky blue?'"
 	@$(BIN)/lanemesh run examples/chat.pipe --spread --input "Why is the sky blue?"
+	$(SAY) "Open it in a browser: $(BIN)/lanemesh up examples/chat.pipe" "and then http://127.0.0.1:8080/"
 
 test: $(HAS_DEV) $(HAS_LLM) $(HAS_TRANSFORMERS) ## run the tests on JOBS=3 processes; ARGS="..." goes to pytest
 	$(SAY) "Running the tests"
@@ -135,9 +139,26 @@ reasons: $(HAS_DEV) ## write docs/reasons.md anew, after a change of the reasons
 reference: $(HAS_DEV) ## write docs/reference.md anew, after a change of public names or their examples
 	@$(RUN) tests/reference_page.py
 
+page: $(HAS_PAGE) ## build the page of the gateway from web/, after a change of it; wants Node.js 20 or newer
+	$(SAY) "Building $(PAGE)"
+	@cd web && node_modules/.bin/tsc && node build.mjs
+
+page-check: $(HAS_PAGE) ## check the types of the page, its tests and its size, and that the committed page is that of web/
+	$(SAY) "Checking web/"
+	@cd web && node_modules/.bin/tsc && npm run --silent test
+	@cd web && node build.mjs ../build/page
+	@diff -r build/page $(PAGE) || { echo "The page is not that of web/: run 'make page' and commit the result."; exit 1; }
+
+browser: $(HAS_DEV) $(HAS_PAGE) ## run the tests of the page in Debian's Chromium, which is installed if it is missing; wants root
+	@command -v chromium >/dev/null || { \
+		printf '==> %s\n' "Installing Chromium"; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; }
+	$(SAY) "Running the tests of the page"
+	@LANEMESH_BROWSER=1 $(RUN) -m pytest tests/browser -q $(ARGS)
+
 bench: $(HAS_DEV) $(HAS_LLM) $(HAS_TRANSFORMERS) ## run the benchmarks and compare them with their targets; ARGS=--quick: shortly
 	$(COMPILE)
-	@missed=""; for name in lanes clients kinds footprint pipelines agents mcp_calls batching runs; do \
+	@missed=""; for name in lanes clients kinds footprint pipelines agents mcp_calls batching runs page; do \
 		printf '==> benchmarks/%s.py\n' "$$name"; \
 		$(RUN) "benchmarks/$$name.py" $(ARGS) || missed="$$missed $$name"; \
 	done; [ -z "$$missed" ] || { echo "Targets were missed by:$$missed"; exit 1; }
@@ -163,7 +184,7 @@ $(HAS_PYTHON):
 
 $(HAS_LLM): $(HAS_PYTHON) $(PINS)
 	$(SAY) "Installing lanemesh with the llm extra (about 60 MB; a minute or so, once)"
-	$(call INSTALL,--editable '.[llm]')
+	$(call INSTALL,--editable '.[llm,web]')
 	$(COMPILE)
 	@$(BIN)/lanemesh models get smollm2
 	@touch $@
@@ -179,4 +200,9 @@ $(HAS_TRANSFORMERS): $(HAS_LLM) $(PINS)
 	$(call INSTALL,--editable '.[transformers]')
 	$(SAY) "Preparing a model for them (half a minute, once)"
 	@$(RUN) -c "from lanemesh_services.llm.nodes import transformers_source; transformers_source('smollm2')"
+	@touch $@
+
+$(HAS_PAGE): web/package.json web/package-lock.json
+	$(SAY) "Installing the packages of the page (about 50 MB, once)"
+	@cd web && npm ci --no-audit --no-fund --ignore-scripts --loglevel=error
 	@touch $@

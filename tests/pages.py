@@ -165,7 +165,7 @@ class Reader:
 
     def _execute(self, block: Block) -> None:
         printed = io.StringIO()
-        code = compile(block.text, block.where, "exec")
+        code = compile(self._own_port(block.text), block.where, "exec")
         with contextlib.redirect_stdout(printed), contextlib.chdir(self._folder), self._imported():
             exec(code, self._module.__dict__)
         self._compare(block, printed.getvalue())

@@ -23,8 +23,6 @@ from lanemesh_orchestrator.scheduling.assignment import LOCAL
 from lanemesh_orchestrator.scheduling.requirements import PlacementPolicy, least_loaded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import grpc.aio
     from lanemesh._grpc.server import GrpcServer
     from lanemesh.server.node_files import NodeFiles

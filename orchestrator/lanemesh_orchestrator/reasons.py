@@ -253,8 +253,6 @@ class Reason(StrEnum):
     """The gateway itself failed; its log has the cause."""
     METHOD_NOT_ALLOWED = "method-not-allowed"
     """The path has no such method."""
-    NOT_AN_AGENT = "not-an-agent"
-    """A deployed pipeline takes neither questions nor text."""
     NO_SUCH_PATH = "no-such-path"
     """There is no such path."""
     TOO_MANY_REQUESTS = "too-many-requests"
@@ -263,10 +261,31 @@ class Reason(StrEnum):
     """A request does not have the token of the gateway."""
     UNKNOWN_HOST = "unknown-host"
     """A request names a host by which the gateway is not reached."""
-    UPDATES_MISSED = "updates-missed"
-    """A client reads a run too slowly: updates that it needs are no longer kept."""
     WEB_MISSING = "web-missing"
     """A library of the gateway is not installed."""
+
+    # Model APIs
+
+    ANSWER_INCOMPLETE = "answer-incomplete"
+    """The answer of a pipeline ended early."""
+    ANSWER_TOO_LONG = "answer-too-long"
+    """An answer is longer than a response may be."""
+    BAD_EMBEDDINGS = "bad-embeddings"
+    """A pipeline did not deliver one embedding for each input."""
+    NOT_CANCELLED = "not-cancelled"
+    """A run has not ended in time after its cancellation."""
+    RESPONSE_NOT_COMPLETED = "response-not-completed"
+    """The previous response is active, failed or cancelled."""
+    UNKNOWN_MODEL = "unknown-model"
+    """No deployed pipeline with this name takes questions or text and delivers answers or text."""
+    UNKNOWN_RESPONSE = "unknown-response"
+    """There is no response with this id, or no longer."""
+    UNKNOWN_TOOL_CALL = "unknown-tool-call"
+    """A tool call in a conversation has no result, or a result belongs to no call."""
+    UNSUPPORTED_PARAMETER = "unsupported-parameter"
+    """A model, or the API, does not support a parameter of the request."""
+    UPDATES_NOT_KEPT = "updates-not-kept"
+    """Updates of a run that were requested are no longer kept."""
 
     # The store
 

@@ -16,7 +16,7 @@ Every object has `sequence` (from 1, without gaps), `time` (RFC 3339, UTC) and `
 
 An `error` has `code` (a gRPC status code's name), `reason`, `message`, `details` and, where user code raised, `traceback`; that of
 a node has `secondary`: true if something else had failed before. The `value` of an output is by lane: text is a string; an answer
-has `text`, `data`, `finish_reason`, `usage`; a document its fields; a table `columns` and `rows`; tags and data are the JSON value;
+has `text`, `data`, `finish_reason`, `usage`, `tool_calls` (`id`, `name`, `arguments`); a document its fields; a table `columns` and `rows`; tags and data are the JSON value;
 media has `mime_type`, `bytes`, and `uri`, or `content` in base64, or `file` where `--output` wrote it. Empty fields are omitted.
 """  # noqa: E501
 
@@ -222,7 +222,7 @@ def _answer(answer: lane_pb2.Answer) -> Flat:
     flat: Flat = {"text": answer.text} if answer.text or not answer.data_json else {}
     if answer.data_json:
         flat["data"] = json.loads(answer.data_json)
-    flat |= _present(finish_reason=answer.finish_reason)
+    flat |= _present(finish_reason=answer.finish_reason, tool_calls=list(map(_tool_call, answer.tool_calls)))
     return flat | _present(usage=_usage(answer))
 
 
@@ -263,16 +263,28 @@ def _question(question: lane_pb2.Question) -> Flat:
             schema=json.loads(question.schema_json) if question.schema_json else None,
             embedding=list(question.embedding),
             images=[_media(image, "") for image in question.images],
+            tools=list(map(_tool_spec, question.tools)),
         ),
     }
 
 
 def _turn(turn: lane_pb2.Message) -> Flat:
-    calls = [{"id": call.id, "name": call.name, "arguments": call.arguments_json} for call in turn.tool_calls]
-    images = [_media(image, "") for image in turn.images]
     return _present(
-        role=turn.role, content=turn.content, tool_calls=calls, tool_call_id=turn.tool_call_id, images=images
+        role=turn.role,
+        content=turn.content,
+        tool_calls=list(map(_tool_call, turn.tool_calls)),
+        tool_call_id=turn.tool_call_id,
+        images=[_media(image, "") for image in turn.images],
     )
+
+
+def _tool_spec(spec: lane_pb2.ToolSpec) -> Flat:
+    parameters = json.loads(spec.parameters_json) if spec.parameters_json else None
+    return {"name": spec.name, **_present(description=spec.description, parameters=parameters)}
+
+
+def _tool_call(call: lane_pb2.ToolCall) -> Flat:
+    return {"id": call.id, "name": call.name, "arguments": call.arguments_json}
 
 
 def _media(media: lane_pb2.Media, file: str) -> Flat:

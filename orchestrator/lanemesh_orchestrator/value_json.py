@@ -24,6 +24,7 @@ from lanemesh.values import (
     Table,
     Tags,
     ToolCall,
+    ToolSpec,
     Usage,
     Video,
 )
@@ -100,6 +101,14 @@ class DocumentJson(_Model):
     metadata: dict[str, Any] = {}
 
 
+class ToolJson(_Model):
+    """The description of a tool."""
+
+    name: str
+    description: str = ""
+    parameters: dict[str, Any] = Field({}, description="The JSON schema of its arguments; empty: any.")
+
+
 class QuestionJson(_Model):
     """A question to a model or an agent."""
 
@@ -111,6 +120,7 @@ class QuestionJson(_Model):
     schema_: Annotated[dict[str, Any] | None, Field(alias="schema")] = None
     embedding: list[float] = []
     images: list[MediaJson] = []
+    tools: list[ToolJson] = Field([], description="Tools of the client, which the answer may request to call.")
 
 
 class UsageJson(_Model):
@@ -128,6 +138,7 @@ class AnswerJson(_Model):
     data: Any = None
     finish_reason: str = ""
     usage: UsageJson | None = None
+    tool_calls: list[CallJson] = []
 
 
 class TableJson(_Model):
@@ -177,8 +188,11 @@ def _images(given: list[MediaJson]) -> tuple[Image, ...]:
 
 
 def _message(given: MessageJson) -> Message:
-    calls = tuple(ToolCall(call.id, call.name, call.arguments) for call in given.tool_calls)
-    return Message(given.role, given.content, calls, given.tool_call_id, _images(given.images))
+    return Message(given.role, given.content, _calls(given.tool_calls), given.tool_call_id, _images(given.images))
+
+
+def _calls(given: list[CallJson]) -> tuple[ToolCall, ...]:
+    return tuple(ToolCall(call.id, call.name, call.arguments) for call in given)
 
 
 def _document(given: DocumentJson) -> Document:
@@ -203,13 +217,14 @@ def _question(given: QuestionJson) -> Question:
         schema=given.schema_,
         embedding=tuple(given.embedding),
         images=_images(given.images),
+        tools=tuple(ToolSpec(one.name, one.description, one.parameters) for one in given.tools),
     )
 
 
 def _answer(given: AnswerJson) -> Answer:
     used = given.usage
     usage = Usage(used.prompt_tokens, used.completion_tokens, used.cost) if used is not None else None
-    return Answer(given.text, given.data, given.finish_reason, usage)
+    return Answer(given.text, given.data, given.finish_reason, usage, _calls(given.tool_calls))
 
 
 def _table(given: TableJson) -> Table:

@@ -25,6 +25,7 @@ from lanemesh import (
     Table,
     Tags,
     ToolCall,
+    ToolSpec,
     Usage,
     Video,
 )
@@ -189,6 +190,14 @@ EDGES: list[Any] = [
         id="images of a question and of a turn",
     ),
     pytest.param(LaneType.QUESTIONS, Question("", history=(Message("", ""),)), id="empty turn"),
+    pytest.param(
+        LaneType.QUESTIONS,
+        Question("", tools=(ToolSpec("look", "Looks.", {"type": "object", "required": ["a"]}), ToolSpec("wait"))),
+        id="tools of a question",
+    ),
+    pytest.param(
+        LaneType.ANSWERS, Answer(tool_calls=(ToolCall("1", "look", "{"), ToolCall("2", "wait", ""))), id="tool calls"
+    ),
     pytest.param(LaneType.DOCUMENTS, Document(""), id="empty document"),
     pytest.param(LaneType.DOCUMENTS, Document("", score=0.0, chunk_index=0), id="zeros"),
     pytest.param(LaneType.IMAGE, Image(""), id="no image"),

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 from typing import Any, ClassVar
 
 from lanemesh import Context, In, Inputs, Invokes, LanemeshError, Node, Out, Outputs
-from lanemesh.chat import ToolResult, ToolSpec
+from lanemesh.chat import ToolResult
 from lanemesh.faults import Code, Fault
-from lanemesh.values import ToolCall
+from lanemesh.values import ToolCall, ToolSpec
 from pydantic import BaseModel, SecretStr, field_validator
 
 

@@ -18,6 +18,7 @@ from lanemesh.values import (
     Table,
     Tags,
     ToolCall,
+    ToolSpec,
     Usage,
     Video,
 )
@@ -44,8 +45,10 @@ VALUES = [
             schema={"type": "object"},
             embedding=(0.5, 1.0),
             images=(IMAGE,),
+            tools=(ToolSpec("look", "Looks.", {"type": "object"}), ToolSpec("wait")),
         ),
     ),
+    (LaneType.ANSWERS, Answer("", None, "tool_calls", None, (ToolCall("c1", "look", "{"), ToolCall("c2", "wait", "")))),
     (LaneType.ANSWERS, Answer("text", {"a": [1, None]}, "stop", Usage(1, 2, 0.5))),
     (LaneType.ANSWERS, Answer("")),
     (LaneType.DOCUMENTS, Document("c", "i", (0.5,), 0.25, "s", 3, {"k": True})),

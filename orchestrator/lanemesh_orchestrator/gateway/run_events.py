@@ -59,6 +59,7 @@ async def run_chunks(run: RunReader) -> AsyncGenerator[bytes, None]:
                     yield event({"from": first, "to": last}, name="gap", id=last)
                 else:
                     yield chunk_of(batch)
+                del batch  # a silent run does not hold it
     except LanemeshError as error:
         if error.fault.reason != "nothing-left":  # the next request is answered with 204
             raise

@@ -93,6 +93,7 @@ class EventStream(Response):
     async def _send_all(self, send: Send, gone: asyncio.Task[None]) -> None:
         while (chunk := await self._next(send, gone)) is not None:
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            del chunk  # a silent stream does not hold it
         if not gone.done() or gone.cancelled():
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 

@@ -60,6 +60,7 @@ def plan(
     limit = timeout if timeout is not None else graph.timeout
     at_start = again is None and all(Feature.QUICK_STARTS in server.features for server in servers.values())
     merging = at_start and all(Feature.MERGED_FRAMES in server.features for server in servers.values())
+    short_lanes = merging and all(Feature.SHORT_LANES in server.features for server in servers.values())
     places: dict[str, node_pb2.Place] = {}
     addresses: dict[str, str] = {}
     for component in graph.components.values():
@@ -79,6 +80,7 @@ def plan(
                 server=server.name,
                 opens_lanes_at_start=at_start,
                 merges_frames=merging,
+                short_lanes=short_lanes,
             )
             if Feature.TRACES in server.features:
                 places[server.name].trace = TRACE_LEVELS[graph.trace]
@@ -139,6 +141,8 @@ def _features(place: node_pb2.Place, needed: Mapping[str, frozenset[Feature]]) -
         features.add(Feature.QUICK_STARTS)
     if place.merges_frames:
         features.add(Feature.MERGED_FRAMES)
+    if place.short_lanes:
+        features.add(Feature.SHORT_LANES)
     return sorted(features)
 
 

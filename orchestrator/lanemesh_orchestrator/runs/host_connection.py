@@ -63,10 +63,11 @@ class LocalConnection:
 
     async def responses(self) -> AsyncGenerator[node_pb2.HostResponse, None]:
         """The responses of the host."""
-        async for response in self._session.responses():
-            yield response
-            for further in response.more:
-                yield further
+        async with contextlib.aclosing(self._session.responses()) as responses:
+            async for response in responses:
+                yield response
+                for further in response.more:
+                    yield further
 
     async def close(self, *, finished: bool = False) -> None:
         """Ends the session."""

@@ -151,28 +151,11 @@ class HostHandle:
 
     async def _read(self) -> None:
         try:
-            async for response in self._connection.responses():
-                self.heard_at = asyncio.get_running_loop().time()
-                match response.WhichOneof("frame"):
-                    case "update":
-                        await self._forward(response.update)
-                    case "placed":
-                        _settle(self.placed, response.placed.faults)
-                    case "connected" if self.placed.done():
-                        _settle(self.connected, response.connected.faults)
-                    case "probed":
-                        self._answered(response.probed.id, response.probed)
-                    case "detached":
-                        self._answered(response.detached.id, response.detached)
-                    case "stalled":
-                        self._on_stalled()
-                    case "finished":
-                        if not self.started:
-                            raise LanemeshError(bad_server(self.server, "it sent `finished` before `start`"))
-                        _settle(self.finished, response.finished.faults or self._unended())
-                        self._answered()
-                        await self._connection.close(finished=True)
-                        self._closed = True
+            async with contextlib.aclosing(self._connection.responses()) as responses:
+                async for response in responses:
+                    self.heard_at = asyncio.get_running_loop().time()
+                    await self._take(response)
+                    if self._closed:
                         return
             self.lose(server_lost(self.server, f"it left {'what it kept warm' if self.place.keep_warm else 'the run'}"))
         except LanemeshError as error:
@@ -180,6 +163,28 @@ class HostHandle:
         except Exception as error:  # an invalid frame must not stop the reader
             logger.exception("what the node server %s sent", self.server)
             self.lose(bad_server(self.server, f"it sent an invalid frame ({error})"))
+
+    async def _take(self, response: node_pb2.HostResponse) -> None:
+        match response.WhichOneof("frame"):
+            case "update":
+                await self._forward(response.update)
+            case "placed":
+                _settle(self.placed, response.placed.faults)
+            case "connected" if self.placed.done():
+                _settle(self.connected, response.connected.faults)
+            case "probed":
+                self._answered(response.probed.id, response.probed)
+            case "detached":
+                self._answered(response.detached.id, response.detached)
+            case "stalled":
+                self._on_stalled()
+            case "finished":
+                if not self.started:
+                    raise LanemeshError(bad_server(self.server, "it sent `finished` before `start`"))
+                _settle(self.finished, response.finished.faults or self._unended())
+                self._answered()
+                await self._connection.close(finished=True)
+                self._closed = True
 
     async def _forward(self, update: update_pb2.Update) -> None:
         """Forwards an update if this host may send it; otherwise ignores it, with one warning."""

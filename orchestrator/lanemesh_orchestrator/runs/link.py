@@ -7,6 +7,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from lanemesh.channels import Channels
+from lanemesh.faults import LanemeshError
 from lanemesh.text_outputs import Entry
 from lanemesh.v1 import run_pb2
 
@@ -41,9 +42,16 @@ class LocalRunLink:
         """The run's channels."""
         return self._channels(self.run_id)
 
-    async def start(self) -> None:
-        """Validates, places and starts the run."""
+    async def start(self, given: Sequence[run_pb2.RunInput] | None = None) -> bool:
+        """Validates, places and starts the run, with all of its inputs if they are given. Returns whether they are."""
         self._run = await self._begin()
+        if given is None:
+            return False
+        try:
+            self._run.begin(given, end=True)
+        except LanemeshError as error:
+            self._run.cancel(str(error))
+        return True
 
     async def batches(self) -> AsyncGenerator[Sequence[Entry], None]:
         """Every update of the run, within the window of its owner."""

@@ -14,6 +14,7 @@ from lanemesh.v1 import run_pb2
 
 from lanemesh_orchestrator.runs.active_run import ActiveRun
 from lanemesh_orchestrator.runs.frames import Context, Frames, fill
+from lanemesh_orchestrator.runs.inputs import is_large
 
 HALF_CLOSE_SECONDS = 2.0
 """Time limit for the caller of `Run` to half-close after the terminal update."""
@@ -22,6 +23,8 @@ MAX_INPUTS = 64
 client that follows `accepted_inputs` never gets there."""
 MAX_INPUT_BYTES = 16 * 1024 * 1024
 """Bytes of these inputs above which nothing else is read: 16 MiB."""
+FIRST_BYTES = 1024 * 1024
+"""Bytes of a first frame up to which its inputs are taken at once: 1 MiB."""
 REPORT_INPUTS = 32
 """Number of accepted inputs after which their number is reported to the client."""
 REPORT_BYTES = 256 * 1024
@@ -31,12 +34,12 @@ REPORT_BYTES = 256 * 1024
 class OwnerCall:
     """Serves one `Run` call. The run is cancelled when the call ends."""
 
-    def __init__(self, run: ActiveRun, context: Context, input_token: str, *, texts: bool) -> None:
-        """`input_token` lets the caller feed the run by `PushInput`. `texts`: the caller reads `text_outputs`."""
+    def __init__(self, run: ActiveRun, context: Context, input_token: str, first: run_pb2.RunRequest) -> None:
+        """`input_token` lets the caller feed the run by `PushInput`. `first` is the first frame of the caller."""
         self._run = run
         self._context = context
         self._input_token = input_token
-        self._texts = texts
+        self._texts = first.text_outputs
         self._frames = Frames(context, self._frame)
         self._inputs: deque[run_pb2.RunInput] = deque()
         self._input_bytes = 0
@@ -45,14 +48,31 @@ class OwnerCall:
         """The caller has sent the end of its input, so that this is not a broken call."""
         self._changed = Signal()
         self._accepted = 0
+        self._is_first = True
+        """No frame was sent."""
+        self._begin(first)
+
+    def _begin(self, first: run_pb2.RunRequest) -> None:
+        """Takes the inputs of the first frame. Inputs that are refused cancel the run."""
+        is_small = len(first.inputs) <= MAX_INPUTS and first.ByteSize() <= FIRST_BYTES and not is_large(first.inputs)
+        if is_small:
+            try:
+                self._run.begin(first.inputs, end=first.ends_input)
+            except LanemeshError as error:
+                self._run.cancel(str(error))
+        else:
+            self._inputs.extend(first.inputs)
+            self._input_bytes = sum(given.ByteSize() for given in first.inputs)
+        self._input_ended = self._end_sent = first.ends_input
+        self._all_taken = is_small and first.ends_input
+        """The run has got its input, to the end."""
 
     async def serve(self) -> None:
         """Sends all updates to the caller. Fails the call if it acknowledges a wrong number, or updates were dropped."""
         run = self._run
-        tasks = [
-            asyncio.create_task(self._read(), name=f"{run.id} requests"),
-            asyncio.create_task(self._feed(), name=f"{run.id} inputs"),
-        ]
+        tasks = [asyncio.create_task(self._read(), name=f"{run.id} requests")]
+        if not self._all_taken:
+            tasks.append(asyncio.create_task(self._feed(), name=f"{run.id} inputs"))
         try:
             await self._frames.send(run.log.owned_batches(), self._framed)
             await asyncio.wait(
@@ -84,7 +104,7 @@ class OwnerCall:
                 except LanemeshError as error:  # `serve` fails the call with it
                     self._run.cancel(str(error))
                     return
-            elif kind == "input":
+            elif kind == "input" and not self._end_sent:
                 await self._enqueue(frame.input)
             elif kind == "end_input":
                 self._input_ended = self._end_sent = True
@@ -127,8 +147,10 @@ class OwnerCall:
         await self._run.push(end=True)
 
     def _frame(self) -> run_pb2.RunResponse:
-        token, self._input_token = self._input_token, ""
-        return run_pb2.RunResponse(accepted_inputs=self._accepted, input_token=token)
+        if not self._is_first:
+            return run_pb2.RunResponse(accepted_inputs=self._accepted)
+        self._is_first = False
+        return run_pb2.RunResponse(accepted_inputs=self._accepted, input_token=self._input_token, took_inputs=True)
 
     def _framed(self, batch: Sequence[Entry]) -> run_pb2.RunResponse:
         frame = self._frame()

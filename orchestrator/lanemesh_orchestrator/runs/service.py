@@ -63,7 +63,7 @@ class RunService(run_pb2_grpc.RunServiceServicer):
         assert isinstance(first, run_pb2.RunRequest)
         run = await self._start(first.spec, context, self._runs.start)
         token = self._input_tokens.setdefault(run, secrets.token_urlsafe())
-        await OwnerCall(run, context, token, texts=first.text_outputs).serve()
+        await OwnerCall(run, context, token, first).serve()
 
     async def StartRun(self, request: run_pb2.StartRunRequest, context: Context) -> run_pb2.StartRunResponse:
         """Starts a detached run with its first inputs. Answers when the run is stored, if runs are stored. If its caller leaves

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
@@ -48,7 +49,15 @@ class RecordedRun(Protocol):
 class Conversation:
     """What a run does for its session."""
 
-    def __init__(self, session: session_pb2.Session, history: Sequence[Message], begin: Write, end: Write) -> None:
+    def __init__(
+        self,
+        session: session_pb2.Session,
+        history: Sequence[Message],
+        begin: Write,
+        end: Write,
+        *,
+        append_history: bool = False,
+    ) -> None:
         """The part of a run.
 
         Args:
@@ -56,7 +65,9 @@ class Conversation:
             history: its earlier turns, oldest first.
             begin: stores a new turn.
             end: stores a turn whose run has ended.
+            append_history: the history of the question follows that of the session, and is kept in the turn.
         """
+        self._append = append_history
         self.session = session
         self._history = tuple(history)
         self._begin = begin
@@ -66,16 +77,17 @@ class Conversation:
 
     def take(self, given: ClientInput, *, takes_questions: bool) -> ClientInput:
         """Takes the first text or question of the run as the turn. Returns the input for the source: with the history, unless it
-        has one of its own or the source accepts no questions."""
+        has one of its own that is not appended, or the source accepts no questions."""
         value = given.item.value
         if self._question is not None or not isinstance(value, (str, Question)):
             return given
         question = Question(value) if isinstance(value, str) else value
-        self._question = _kept(question)
+        self._question = _kept(question if self._append else replace(question, history=()))
         self._asked.set()
-        if question.history or not self._history or not takes_questions:
+        replaces = bool(question.history) and not self._append
+        if replaces or not self._history or not takes_questions:
             return given
-        asked = replace(question, history=self._history)
+        asked = replace(question, history=consistent((*self._history, *question.history)))
         item = make_item(LaneType.QUESTIONS, asked, given.item.envelope, where="the session")
         return ClientInput(given.port, item, LaneType.QUESTIONS.value)
 
@@ -136,6 +148,8 @@ class _AnswerText:
                 answer = self._answers.setdefault(place, lane_pb2.Answer())
                 piece = output.item.answer
                 self._add_text(place, piece.text)
+                for call in piece.tool_calls:
+                    self._add_call(answer, call)
                 answer.finish_reason = piece.finish_reason or answer.finish_reason
                 if piece.data_json and len(piece.data_json) <= MAX_ANSWER:
                     answer.data_json = piece.data_json
@@ -151,6 +165,14 @@ class _AnswerText:
             turn.answer.text = "".join(self._texts.get(place, ()))
         turn.truncated = self.truncated
 
+    def _add_call(self, answer: lane_pb2.Answer, call: lane_pb2.ToolCall) -> None:
+        size = call.ByteSize()
+        if self._size + size <= MAX_ANSWER:
+            self._size += size
+            answer.tool_calls.append(call)
+        else:
+            self.truncated = True
+
     def _add_text(self, place: tuple[str, str], text: str) -> None:
         kept = text[: max(0, MAX_ANSWER - self._size)]
         self._size += len(kept)
@@ -159,9 +181,28 @@ class _AnswerText:
             self._texts.setdefault(place, []).append(kept)
 
 
+def consistent(messages: Sequence[Message]) -> tuple[Message, ...]:
+    """A history without the tool calls of a turn that were not all answered, and without results of other calls."""
+    kept: list[Message] = []
+    place = 0
+    while place < len(messages):
+        message = messages[place]
+        place += 1
+        results = list(itertools.takewhile(lambda one: one.role == "tool", messages[place:]))
+        place += len(results)
+        answered = message.role == "assistant" and {one.tool_call_id for one in results} == {
+            call.id for call in message.tool_calls
+        }
+        if answered:
+            kept += [message, *results]
+        elif message.role != "tool" and (message.content or message.images or not message.tool_calls):
+            kept.append(replace(message, tool_calls=()))
+    return tuple(kept)
+
+
 def _kept(question: Question) -> lane_pb2.Question:
-    """What a turn keeps of its question: all but the history, and of a large one its text."""
-    alone = replace(question, history=(), embedding=())
+    """What a turn keeps of its question: of a large one its text."""
+    alone = replace(question, embedding=())
     message = encode(LaneType.QUESTIONS, make_item(LaneType.QUESTIONS, alone, where="the session")).question
     if message.ByteSize() <= MAX_QUESTION_BYTES:
         return message

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from functools import partial
 
 from lanemesh._aio.tasks import cancel_stragglers
-from lanemesh.codec import decode_media
+from lanemesh.codec import decode_call, decode_media, decode_message
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.memory import check_name
 from lanemesh.times import NANOSECONDS, seconds_of, set_seconds, stamp
@@ -79,7 +79,11 @@ class Sessions:
         )
         history = history_of(turns, options.history_bytes or HISTORY_BYTES)
         return Conversation(
-            session, history, partial(self._begin_turn, seconds=seconds), partial(self._end_turn, seconds=seconds)
+            session,
+            history,
+            partial(self._begin_turn, seconds=seconds),
+            partial(self._end_turn, seconds=seconds),
+            append_history=options.append_history,
         )
 
     def record(self, conversation: Conversation, run: RecordedRun) -> None:
@@ -177,18 +181,22 @@ class Sessions:
 
 def history_of(turns: Iterable[session_pb2.Turn], max_bytes: int) -> list[Message]:
     """The messages of completed turns, oldest first: as many of the last turns as fit in this number of bytes."""
-    found: list[tuple[Message, Message]] = []
+    found: list[list[Message]] = []
     size = 0
     for turn in reversed(list(turns)):
         answer = turn.answer.text or turn.answer.data_json
-        if turn.state != update_pb2.RUN_STATE_COMPLETED or not answer:
+        calls = tuple(map(decode_call, turn.answer.tool_calls))
+        if turn.state != update_pb2.RUN_STATE_COMPLETED or not (answer or calls):
             continue
-        size += turn.question.ByteSize() + len(answer.encode())
+        size += turn.question.ByteSize() + len(answer.encode()) + sum(map(len, (call.arguments for call in calls)))
         if size > max_bytes:
             break
+        messages = list(map(decode_message, turn.question.history))
         images = tuple(decode_media(Image, image) for image in turn.question.images)
-        found.append((Message("user", turn.question.text, images=images), Message("assistant", answer)))
-    return [message for pair in reversed(found) for message in pair]
+        if turn.question.text or images or not messages:
+            messages.append(Message("user", turn.question.text, images=images))
+        found.append([*messages, Message("assistant", answer, calls)])
+    return [message for messages in reversed(found) for message in messages]
 
 
 def _use(session: session_pb2.Session, seconds: float) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lanemesh.faults import Code, Fault, LanemeshError
-from lanemesh.v1 import control_pb2
+from lanemesh.v1 import lane_pb2
 
 from lanemesh_orchestrator.pipeline.faults import nearest
 
@@ -22,7 +22,7 @@ class FoundTool:
     """The deployed pipeline."""
     component: str
     """The component that has it."""
-    spec: control_pb2.ToolSpec
+    spec: lane_pb2.ToolSpec
     """Its description, with its own name."""
 
     @property
@@ -33,7 +33,7 @@ class FoundTool:
     @classmethod
     def of(cls, deployment: str, listed: Mapping[str, Any]) -> FoundTool:
         """A tool as a `tool_caller` lists it."""
-        spec = control_pb2.ToolSpec(name=listed["name"], description=listed["description"])
+        spec = lane_pb2.ToolSpec(name=listed["name"], description=listed["description"])
         spec.parameters_json = json.dumps(_plain(listed["parameters"]), ensure_ascii=False)
         return cls(deployment, listed["helper"], spec)
 

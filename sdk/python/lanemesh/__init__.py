@@ -25,7 +25,6 @@ if TYPE_CHECKING:
         Sampling,
         ToolProgress,
         ToolResult,
-        ToolSpec,
     )
     from lanemesh.client.client import Client
     from lanemesh.client.deployment_info import DeploymentInfo, DeploymentState
@@ -95,6 +94,7 @@ if TYPE_CHECKING:
         Table,
         Tags,
         ToolCall,
+        ToolSpec,
         Usage,
         Video,
     )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from lanemesh.json_text import read_json
-from lanemesh.values import Audio, Document, FrozenDict, Image, Message, ToolCall, Usage, Video, freeze_json
+from lanemesh.values import Audio, Document, Image, Message, ToolCall, ToolSpec, Usage, Video, freeze_json
 
 ToolPart: TypeAlias = Document | Image | Audio | Video
 """A part of a tool's result that JSON cannot carry, or that has a type."""
@@ -32,21 +32,6 @@ class Sampling:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stop", tuple(self.stop))
-
-
-@dataclass(frozen=True, slots=True)
-class ToolSpec:
-    """The description of a tool for a model."""
-
-    name: str
-    """Unique among the tools of a request."""
-    description: str = ""
-    """What it does and when to use it."""
-    parameters: Mapping[str, Any] = field(default_factory=FrozenDict)
-    """The JSON schema of its arguments, which are an object; empty: any."""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "parameters", freeze_json(self.parameters))
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,19 +17,20 @@ from lanemesh.chat import (
     ToolPart,
     ToolProgress,
     ToolResult,
-    ToolSpec,
 )
 from lanemesh.codec import (
     decode_call,
     decode_document,
     decode_media,
     decode_message,
+    decode_spec,
     decode_usage,
     dump_json,
     encode_call,
     encode_document,
     encode_media,
     encode_message,
+    encode_spec,
     encode_usage,
 )
 from lanemesh.json_text import read_json
@@ -96,17 +97,6 @@ def decode_events(message: control_pb2.GenerateResponse) -> Iterator[ChatEvent]:
             if message.done.HasField("usage"):
                 yield decode_usage(message.done.usage)
             yield ChatFinish(message.done.finish_reason)
-
-
-def encode_spec(spec: ToolSpec) -> control_pb2.ToolSpec:
-    """The protobuf form of a tool's description."""
-    parameters = dump_json(spec.parameters) if spec.parameters else ""
-    return control_pb2.ToolSpec(name=spec.name, description=spec.description, parameters_json=parameters)
-
-
-def decode_spec(spec: control_pb2.ToolSpec) -> ToolSpec:
-    """A tool's description. Raises ValueError or TypeError if its parameters are not a JSON object."""
-    return ToolSpec(spec.name, spec.description, _object(spec.parameters_json) if spec.parameters_json else {})
 
 
 def encode_result(result: ToolResult, call: ToolCall | None = None) -> control_pb2.ToolResult:

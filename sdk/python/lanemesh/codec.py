@@ -24,6 +24,7 @@ from lanemesh.items import (
     refusal,
     within_limit,
 )
+from lanemesh.json_text import read_json
 from lanemesh.v1 import lane_pb2
 from lanemesh.values import (
     Answer,
@@ -37,6 +38,7 @@ from lanemesh.values import (
     Table,
     Tags,
     ToolCall,
+    ToolSpec,
     Usage,
     Video,
 )
@@ -139,6 +141,20 @@ def decode_call(message: lane_pb2.ToolCall) -> ToolCall:
     return ToolCall(message.id, message.name, message.arguments_json)
 
 
+def encode_spec(spec: ToolSpec) -> lane_pb2.ToolSpec:
+    """The protobuf form of a tool's description."""
+    parameters = dump_json(spec.parameters) if spec.parameters else ""
+    return lane_pb2.ToolSpec(name=spec.name, description=spec.description, parameters_json=parameters)
+
+
+def decode_spec(spec: lane_pb2.ToolSpec) -> ToolSpec:
+    """A tool's description. Raises ValueError or TypeError if its parameters are not a JSON object."""
+    parameters = read_json(spec.parameters_json) if spec.parameters_json else {}
+    if not isinstance(parameters, dict):
+        raise TypeError(f"the parameters of a tool must be a JSON object, not {type(parameters).__name__}")
+    return ToolSpec(spec.name, spec.description, parameters)
+
+
 def encode_usage(usage: Usage) -> lane_pb2.Usage:
     """The protobuf form of what a generation used."""
     return lane_pb2.Usage(
@@ -171,6 +187,7 @@ def _encode_question(item: lane_pb2.Item, question: Question) -> None:
     message.embedding.extend(question.embedding)
     for image in question.images:
         encode_media(message.images.add(), image)
+    message.tools.extend(map(encode_spec, question.tools))
 
 
 def _decode_question(item: lane_pb2.Item) -> Question:
@@ -188,6 +205,7 @@ def decode_question(question: lane_pb2.Question) -> Question:
         schema=_load_json(question.schema_json) if question.schema_json else None,
         embedding=tuple(question.embedding),
         images=_decode_images(question.images),
+        tools=tuple(map(decode_spec, question.tools)),
     )
 
 
@@ -199,13 +217,16 @@ def encode_answer(message: lane_pb2.Answer, answer: Answer) -> None:
         message.data_json = dump_json(answer.data)
     if answer.usage is not None:
         message.usage.CopyFrom(encode_usage(answer.usage))
+    if answer.tool_calls:
+        message.tool_calls.extend(map(encode_call, answer.tool_calls))
 
 
 def decode_answer(answer: lane_pb2.Answer) -> Answer:
     """The piece of an answer that a message carries. Raises ValueError if its data is not JSON."""
     usage = decode_usage(answer.usage) if answer.HasField("usage") else None
     data = _load_json(answer.data_json) if answer.data_json else None
-    return Answer(answer.text, data, answer.finish_reason, usage)
+    calls = tuple(map(decode_call, answer.tool_calls)) if answer.tool_calls else ()
+    return Answer(answer.text, data, answer.finish_reason, usage, calls)
 
 
 def _encode_answer(item: lane_pb2.Item, answer: Answer) -> None:

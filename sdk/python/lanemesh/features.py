@@ -28,6 +28,8 @@ class Feature(StrEnum):
     MERGED_FRAMES = "merged-frames"
     """`Place.merges_frames`: several responses in one frame, and lanes whose first frame carries items, and whose last items carry
     the end."""
+    SHORT_LANES = "short-lanes"
+    """`Place.short_lanes`: lanes that have ended before their first frame share a call."""
 
 
 FEATURES = frozenset(Feature)

@@ -246,14 +246,15 @@ def _measure(value: Any) -> int:
             value.examples,
             value.documents,
             value.images,
+            value.tools,
             value.schema or {},
         )
         return _measure(parts) + 4 * len(value.embedding)
     if isinstance(value, Answer):
         return (
             len(value.text) + 24
-            if value.data is None and value.text.isascii()
-            else _measure((value.text, value.data)) + 24
+            if value.data is None and value.text.isascii() and not value.tool_calls
+            else _measure((value.text, value.data, value.tool_calls)) + 24
         )
     if isinstance(value, Document):
         return _measure((value.content, value.id, value.source, value.metadata)) + 4 * len(value.embedding) + 24

@@ -233,6 +233,22 @@ class ToolCall:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolSpec:
+    """The description of a tool for a model."""
+
+    name: str
+    """Unique among the tools of a request."""
+    description: str = ""
+    """What it does and when to use it."""
+    parameters: Mapping[str, Any] = field(default_factory=FrozenDict)
+    """The JSON schema of its arguments, which are an object; empty: any."""
+
+    def __post_init__(self) -> None:
+        _text_fields(self, "name", "description")
+        object.__setattr__(self, "parameters", freeze_json(self.parameters))
+
+
+@dataclass(frozen=True, slots=True)
 class Media:
     """An image, or a piece of audio or video: its bytes, or where they are."""
 
@@ -357,9 +373,13 @@ class Question:
     """The embedding of the text (32-bit floats on the wire); empty if none was made."""
     images: tuple[Image, ...] = ()
     """Images that the text is about."""
+    tools: tuple[ToolSpec, ...] = ()
+    """Tools of the client, which the answer may request to call. The client calls them, and asks again with their results at the
+    end of the history, and an empty text."""
 
     def __post_init__(self) -> None:
         _text_fields(self, "text", "instructions")
+        _frozen(self, "tools", self.tools, ToolSpec)
         _frozen(self, "history", self.history, Message)
         _frozen(self, "examples", self.examples, Example)
         _frozen(self, "documents", self.documents, Document)
@@ -409,9 +429,13 @@ class Answer:
     """Why the answer ended: "stop", "length", "tool_calls", "cancelled" or "error"; empty on all but the last piece."""
     usage: Usage | None = None
     """What the answer cost; on the last piece."""
+    tool_calls: tuple[ToolCall, ...] = ()
+    """Calls of the question's tools that the model requests, to append to those of the pieces before."""
 
     def __post_init__(self) -> None:
         _text_fields(self, "text", "finish_reason")
+        if self.tool_calls:
+            _frozen(self, "tool_calls", self.tool_calls, ToolCall)
         if self.data is not None:
             object.__setattr__(self, "data", freeze_json(self.data))
 

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from lanemesh_services.guests.answering import Answering
 from lanemesh_services.guests.code import CodeConfig, GuestCode, load_code
-from lanemesh_services.guests.errors import bad_agent_file, framework_missing, refuse_images
+from lanemesh_services.guests.errors import bad_agent_file, framework_missing, refuse_images, refuse_tools
 from lanemesh_services.guests.reported import GuestReport
 from lanemesh_services.instructions import Instructions
 
@@ -68,6 +68,7 @@ class AgentLangchain(Node):
         from lanemesh_services.agent.langchain_stream import answer_of
 
         refuse_images(self.questions, context.component)
+        refuse_tools(self.questions, context.component)
         report = GuestReport(context, self.config.tool_timeout)
         reported = report.reported_context()
         specs = await reported.tools.specs()

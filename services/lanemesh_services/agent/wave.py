@@ -35,6 +35,7 @@ from lanemesh_services.agent.config import AgentConfig
 from lanemesh_services.agent.loop import AgentLoop, KeepResult, ReportStep, Step
 from lanemesh_services.agent.toolbox import TASK_PARAMETERS, Toolbox
 from lanemesh_services.agent.unmatched import check_patterns
+from lanemesh_services.guests.errors import refuse_tools
 
 Pair = tuple[str, Any]
 MAX_STEPS = 64
@@ -70,6 +71,7 @@ class AgentWave(Node):
 
     async def gen_process(self, context: Context) -> AsyncGenerator[Pair, None]:
         """Answers one question."""
+        refuse_tools(self.questions, context.component)
         loop = await self._loop(context, self.questions, _reporting(context))
         async with aclosing(loop.answer()) as pieces:
             async for piece in pieces:

@@ -12,7 +12,7 @@ from lanemesh.extend import in_thread
 
 from lanemesh_services.crewai.crew_config import CrewConfig
 from lanemesh_services.guests.answering import Answering
-from lanemesh_services.guests.errors import framework_missing, refuse_images
+from lanemesh_services.guests.errors import framework_missing, refuse_images, refuse_tools
 from lanemesh_services.guests.reported import GuestReport
 
 Pair = tuple[str, Any]
@@ -47,6 +47,7 @@ class AgentCrewai(Node):
         from lanemesh_services.crewai.crew import kickoff
 
         refuse_images(self.questions, context.component)
+        refuse_tools(self.questions, context.component)
         report = GuestReport(context, self.config.tool_timeout)
         answer = Answering(self.questions.schema)
         for pair in answer.add(await kickoff(self.config, self.questions, report.reported_context())):

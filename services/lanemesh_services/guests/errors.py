@@ -24,6 +24,17 @@ def refuse_images(question: Question, where: str) -> None:
         raise LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="agent-failed", message=message))
 
 
+def refuse_tools(question: Question, where: str) -> None:
+    """Raises LanemeshError if a question has tools of the client: an agent calls only those of its pipeline."""
+    if question.tools:
+        names = ", ".join(tool.name for tool in question.tools[:10])
+        message = (
+            f"{where} is an agent, which calls the tools of its pipeline, not those of a question ({names:.200}). Remove them, or "
+            "connect the source to a model"
+        )
+        raise LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="agent-failed", message=message))
+
+
 def framework_missing(package: str, install: str, why: str) -> LanemeshError:
     """The package of a framework cannot be imported."""
     message = f"the package {package} cannot be imported: {why}. Install it with: {install}"

@@ -16,7 +16,7 @@ def to_request(question: Question) -> ChatRequest:
 
     It begins with one system message, unless that is empty: the instructions, then the "system" turns of the history, then the
     documents (many chat templates allow no second one). Examples follow as turns of user and assistant, then the rest of the
-    history, then the question's text as the user's turn.
+    history, then the question's text as the user's turn, unless it is empty and the history ends with the result of a tool.
     """
     messages = []
     system = _system(question)
@@ -26,8 +26,10 @@ def to_request(question: Question) -> ChatRequest:
         messages.append(Message("user", example.question))
         messages.append(Message("assistant", example.answer))
     messages += [message for message in question.history if message.role != "system"]
-    messages.append(Message("user", question.text, images=question.images))
-    return ChatRequest(tuple(messages), schema=question.schema)
+    answers_call = bool(question.history) and question.history[-1].role == "tool"
+    if question.text or question.images or not answers_call:
+        messages.append(Message("user", question.text, images=question.images))
+    return ChatRequest(tuple(messages), question.tools, question.schema)
 
 
 def _system(question: Question) -> str:

@@ -20,6 +20,7 @@ from lanemesh import (
     Out,
     Pieces,
     Question,
+    ToolCall,
     Usage,
 )
 from pydantic import BaseModel, ConfigDict, Field
@@ -116,6 +117,8 @@ class LanguageModel(Node):
                         pieces.append(event.text)
                         yield "text", event.text
                         yield "answers", Answer(text=event.text)
+                    case ToolCall():
+                        yield "answers", Answer(tool_calls=(event,))
                     case Usage():
                         usage = event
                     case ChatFinish():

@@ -15,9 +15,12 @@ from lanemesh import (
     ApprovalUpdate,
     LogUpdate,
     OutputUpdate,
+    Question,
+    RunFailed,
     ThoughtUpdate,
     ToolCallUpdate,
     ToolResultUpdate,
+    ToolSpec,
     ToolUpdate,
 )
 from lanemesh_orchestrator import Mesh
@@ -345,6 +348,13 @@ async def test_results_are_stored_in_a_connected_memory(tmp_path: Path) -> None:
     async with Mesh(nodes=tmp_path / "keeps.py") as mesh:
         answer, _ = await steps(mesh, document)
     assert answer == "Done. [('wave-1.r1', 3)]"
+
+
+async def test_the_tools_of_a_question_are_refused(agents: Mesh) -> None:
+    question = Question("go", tools=(ToolSpec("look"),))
+
+    with pytest.raises(RunFailed, match="which calls the tools of its pipeline"):
+        await agents.run(asking(["Done."]), input=question).text()
 
 
 CRASHES = """

@@ -17,7 +17,7 @@ from typing import Any
 import grpc.aio
 import pytest
 import pytest_asyncio
-from lanemesh.v1 import control_pb2, control_pb2_grpc
+from lanemesh.v1 import control_pb2, control_pb2_grpc, lane_pb2
 from lanemesh_orchestrator import Mesh
 
 from rigs.heartbeats import beat
@@ -138,7 +138,7 @@ async def test_http_servers(mesh: Mesh, tmp_path: Path) -> None:
 
 class _Tools(control_pb2_grpc.ToolServiceServicer):
     async def ListTools(self, request: Any, context: Any) -> control_pb2.ListToolsResponse:
-        return control_pb2.ListToolsResponse(tools=[control_pb2.ToolSpec(name="beat")])
+        return control_pb2.ListToolsResponse(tools=[lane_pb2.ToolSpec(name="beat")])
 
     async def CallTool(self, request: Any, context: Any) -> AsyncIterator[control_pb2.CallToolResponse]:
         await beat(json.loads(request.arguments_json)["folder"])

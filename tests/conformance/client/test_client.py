@@ -33,9 +33,10 @@ class Link:
     def channels(self) -> Channels:
         return Channels(LocalChannels, run_id=self.run_id)
 
-    async def start(self) -> None:
+    async def start(self, given: Sequence[run_pb2.RunInput] | None = None) -> bool:
         self.calls.append("start")
         self.run_id = "r"
+        return False
 
     async def batches(self) -> AsyncGenerator[Sequence[Entry], None]:
         for update in self._updates:
@@ -151,9 +152,10 @@ async def test_a_run_takes_pushed_inputs_if_it_was_made_open() -> None:
 
 async def test_a_run_whose_early_cancellation_cannot_be_sent_is_not_started_twice() -> None:
     class Deaf(Link):
-        async def start(self) -> None:
-            await super().start()
+        async def start(self, given: Sequence[run_pb2.RunInput] | None = None) -> bool:
+            await super().start(given)
             await run.cancel("enough")
+            return False
 
         async def cancel(self, reason: str) -> None:
             raise LanemeshError(Fault(code=Code.UNAVAILABLE, reason="unreachable", message="gone"))

@@ -166,8 +166,6 @@ async def timed_out(request: Request) -> None:
 
 async def dropped(request: Request) -> None:
     await request.start()
-    assert request._feeder is not None
-    await request._feeder
 
 
 LEAVING = [broken_off, left_the_block, closed_its_view, cancelled, timed_out, dropped]

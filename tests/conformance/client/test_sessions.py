@@ -265,3 +265,17 @@ def test_the_synchronous_twin_talks() -> None:
         assert session.fork(1).info().last_turn == 1
         session.delete()
         assert len(mesh.sessions()) == 1
+
+
+async def test_a_history_that_is_appended_is_kept_in_its_turn(host: RunHost) -> None:
+    session = Conversation(id="session-appended", append_history=True)
+    await host.request(TALK, "one", session=session).text()
+    seen = Question("two", history=(Message("user", "and"),))
+
+    assert await host.request(TALK, seen, session=session).text() == "user:one|assistant:now:one|user:and|now:two"
+    assert (
+        await host.request(TALK, "three", session=session).text()
+        == "user:one|assistant:now:one|user:and|user:two|assistant:user:one|assistant:now:one|user:and|now:two|now:three"
+    )
+    replaced = await host.request(TALK, seen, session=Conversation(id="session-appended")).text()
+    assert replaced == "user:and|now:two"

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import grpc.aio
 import pytest
 from lanemesh._grpc.connections import SERVER_OPTIONS, dial
-from lanemesh.chat import ChatEvent, ChatFinish, ChatRequest, ChatText, ToolProgress, ToolResult, ToolSpec
+from lanemesh.chat import ChatEvent, ChatFinish, ChatRequest, ChatText, ToolProgress, ToolResult
 from lanemesh.control.connection import Waiting
 from lanemesh.control.ends import HelperLink
 from lanemesh.control.grpc_link import GrpcLink
@@ -23,7 +23,7 @@ from lanemesh.helper_kinds import HELPER_KINDS
 from lanemesh.node.context import Context
 from lanemesh.node.node import Node
 from lanemesh.v1 import update_pb2
-from lanemesh.values import ToolCall
+from lanemesh.values import ToolCall, ToolSpec
 
 RUN = "run-1"
 

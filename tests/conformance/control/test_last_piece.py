@@ -10,12 +10,12 @@ import grpc.aio
 import pytest
 from lanemesh._grpc.connections import dial
 from lanemesh._grpc.status import fault_of
-from lanemesh.chat import ToolProgress, ToolResult, ToolSpec
+from lanemesh.chat import ToolProgress, ToolResult
 from lanemesh.control.connection import COMPONENT_KEY, RUN_KEY
 from lanemesh.node.context import Context
 from lanemesh.node.node import Node
 from lanemesh.v1 import control_pb2, control_pb2_grpc
-from lanemesh.values import ToolCall
+from lanemesh.values import ToolCall, ToolSpec
 
 from .conftest import RUN, Serve, helper_of
 

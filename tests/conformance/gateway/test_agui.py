@@ -68,6 +68,7 @@ def agent(*script: Any, **config: Any) -> dict[str, Any]:
 PIPELINES = {
     "words": model("one two three"),
     "text": model("one two three", lane="text"),
+    "calls": model({"tool_calls": [{"name": "look", "arguments": {"at": "a"}}]}, "It is blue."),
     "broken": model({"text": "one two", "fail": "the model broke"}),
     "repeats": line(node("a", "tag", "chat", mark="+")),
     "hangs": line(node("a", "hang", "chat")),
@@ -167,7 +168,7 @@ async def test_the_messages_of_the_client_are_the_history(client: httpx.AsyncCli
     before = await run(client, "adds")
     call = of(before, "TOOL_CALL_START", "toolCallId")[0]
     function = {"name": "add", "arguments": '{"a": 1, "b": 2}'}
-    messages = [
+    messages: list[dict[str, Any]] = [
         {"id": "1", "role": "user", "content": "add"},
         {"id": "2", "role": "reasoning", "content": "I add."},
         {
@@ -198,6 +199,32 @@ async def test_a_kept_session_has_the_history(client: httpx.AsyncClient, mesh: M
 
 async def test_a_pipeline_that_takes_text_gets_the_text(client: httpx.AsyncClient) -> None:
     assert "hello" in text_of(await run(client, "repeats"))
+
+
+LOOK = {"name": "look", "description": "Looks.", "parameters": {"type": "object"}}
+
+
+async def test_a_model_calls_the_tools_of_the_client(client: httpx.AsyncClient) -> None:
+    user = {"id": "1", "role": "user", "content": "look"}
+    first = await run(client, "calls", asked(user, tools=[LOOK]))
+
+    (call,) = of(first, "TOOL_CALL_START", "toolCallId")
+    assert of(first, "TOOL_CALL_START", "toolCallName") == ["look"]
+    assert json.loads("".join(of(first, "TOOL_CALL_ARGS", "delta"))) == {"at": "a"}
+    assert first[-1]["outcome"] == {"type": "success", "pendingToolCallIds": [call]}
+
+    function = {"name": "look", "arguments": '{"at": "a"}'}
+    called = {"id": "2", "role": "assistant", "toolCalls": [{"id": call, "type": "function", "function": function}]}
+    result = {"id": "3", "role": "tool", "toolCallId": call, "content": "blue"}
+    second = await run(client, "calls", asked(user, called, result, tools=[LOOK]))
+
+    assert text_of(second) == "It is blue."
+
+
+async def test_an_agent_takes_no_tools_of_the_client(client: httpx.AsyncClient) -> None:
+    problem = await refused(client, "adds", asked(tools=[LOOK]))
+
+    assert (problem["status"], problem["title"]) == (400, "unsupported-parameter")
 
 
 def resume(events: list[dict[str, Any]], *payloads: Any, **fields: Any) -> dict[str, Any]:
@@ -331,6 +358,8 @@ RESULT = {"id": "r", "role": "tool", "toolCallId": "c", "content": "3"}
 VIDEO = {"type": "video", "source": {"type": "data", "value": "AA==", "mimeType": "video/mp4"}}
 FAR = {"type": "image", "source": {"type": "url", "value": "http://127.0.0.1/secret"}}
 
+BROKEN = {"type": "image", "source": {"type": "data", "value": "%", "mimeType": "image/png"}}
+
 
 @pytest.mark.parametrize(
     ("body", "pointer"),
@@ -339,13 +368,14 @@ FAR = {"type": "image", "source": {"type": "url", "value": "http://127.0.0.1/sec
         (asked(runId=1), "/runId"),
         (asked({"id": "m", "role": "user", "content": 7}), "/messages/0/content"),
         (asked({"id": "m", "role": "judge", "content": "x"}), "/messages/0"),
-        (asked({"id": "m", "role": "assistant", "content": "x"}), "/messages"),
-        (asked(USER, {**RESULT, "toolCallId": "other"}), "/messages/1/toolCallId"),
-        (asked(USER, CALLED, RESULT, {**RESULT, "id": "r2"}, USER), "/messages/3/toolCallId"),
-        (asked(USER, {**CALLED, "toolCalls": [CALL, CALL]}, RESULT, USER), "/messages/1/toolCalls"),
-        (asked({**USER, "content": [VIDEO]}), "/messages/0/content/0/type"),
-        (asked({**USER, "content": [FAR]}), "/messages/0/content/0/source/type"),
-        (asked(tools=[{"name": "t", "description": "d"}]), "/tools"),
+        (asked({"id": "m", "role": "assistant", "content": "x"}), "/messages/0"),
+        (asked(USER, {**RESULT, "toolCallId": "other"}), "/messages/1"),
+        (asked(USER, CALLED, RESULT, {**RESULT, "id": "r2"}, USER), "/messages/3"),
+        (asked(USER, {**CALLED, "toolCalls": [CALL, CALL]}, RESULT, USER), "/messages/1"),
+        (asked({**USER, "content": [VIDEO]}), "/messages/0/content/0"),
+        (asked({**USER, "content": [FAR]}), "/messages/0/content/0/source"),
+        (asked({**USER, "content": [BROKEN]}), "/messages/0/content/0/source"),
+        (asked(tools=[{"name": "t", "description": "d", "parameters": 1}]), "/tools/0/parameters"),
         (asked(forwardedProps={"session": 1}), "/forwardedProps/session"),
         (asked(resume=[{"interruptId": "x", "status": "resolved"}]), "/resume/0/interruptId"),
         (asked(resume=[{"interruptId": "a/1/b/c", "status": "resolved", "payload": "yes"}]), "/resume/0/payload"),
@@ -356,7 +386,8 @@ async def test_a_bad_request_names_the_field(client: httpx.AsyncClient, body: di
     problem = await refused(client, "words", body)
 
     assert problem["status"] == 400
-    assert pointer in [error["pointer"] for error in problem["errors"]], problem
+    found = [error["pointer"] for error in problem.get("errors", [])] or [problem["details"]["param"]]
+    assert pointer in found, problem
 
 
 async def test_half_json_is_refused(client: httpx.AsyncClient) -> None:

@@ -164,7 +164,7 @@ async def test_a_thousand_idle_streams_take_little_memory(serving: Orchestrator)
             await reader.readuntil(b'"state":"running"')
             return reader, writer
 
-        streams = [await stream(number) for number in range(20)]
+        streams = [await stream(number) for number in range(100)]
         before = gateway_memory().rss
         streams += [await stream(number) for number in range(1_000)]
         growth = gateway_memory().rss - before

@@ -216,7 +216,7 @@ async def test_channels_are_subscribed_and_published_to(server: HttpServer) -> N
         ('{"type": "sleep"}', "bad-value"),
         ('{"type": ["start"]}', "bad-value"),
         ('{"type": "start"}', "missing-field"),
-        ('{"type": "start", "pipeline": "chat"}', "wrong-type"),
+        ('{"type": "start", "pipeline": "chat"}', "bad-value"),
         ('{"type": "cancel", "run_id": "r", "reson": "x"}', "unknown-field"),
         ('{"type": "cancel", "run_id": 7}', "wrong-type"),
         ('{"type": "cancel", "run_id": "nope"}', "unknown-run"),

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from lanemesh.node.context import Context
-from lanemesh.values import Answer, Question, Usage
+from lanemesh.values import Answer, Question, ToolCall, ToolSpec, Usage
 from lanemesh_services.llm import SERVICE
 from lanemesh_services.llm.engine_cache import EngineCache
 from lanemesh_services.llm.errors import ModelMissing, ModelUnusable
@@ -64,6 +64,17 @@ KINDS = [
         marks=without("torch", "transformers"),
     ),
 ]
+
+
+async def test_the_calls_of_a_questions_tools_are_pieces_of_the_answer() -> None:
+    script = [{"text": "Well", "tool_calls": [{"name": "look", "arguments": {"at": "x"}}, {"name": "wait"}]}]
+    async with node(LlmScripted, script=script) as made:
+        given = await answer(made, Question("Where?", tools=(ToolSpec("look"), ToolSpec("wait"))))
+
+    *pieces, last = given["answers"]
+    calls = [call for piece in pieces for call in piece.tool_calls]
+    assert calls == [ToolCall("call_0_0", "look", '{"at": "x"}'), ToolCall("call_0_1", "wait", "{}")]
+    assert last.finish_reason == "tool_calls"
 
 
 @pytest.mark.parametrize(("kind", "config"), KINDS)

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 from typing import Any, ClassVar
 
 from lanemesh import Context, In, Invokes, Node, Out
-from lanemesh.chat import ChatEvent, ChatFinish, ChatRequest, ChatText, ToolResult, ToolSpec
-from lanemesh.values import ToolCall, Usage
+from lanemesh.chat import ChatEvent, ChatFinish, ChatRequest, ChatText, ToolResult
+from lanemesh.values import ToolCall, ToolSpec, Usage
 from pydantic import BaseModel, SecretStr
 
 

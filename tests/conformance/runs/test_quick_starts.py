@@ -6,7 +6,7 @@ import asyncio
 import gc
 import os
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from random import Random, SystemRandom
 from typing import Any
@@ -18,7 +18,6 @@ from lanemesh import Client, Deployed, Fault, LanemeshError
 from lanemesh.client.specs import run_spec
 from lanemesh.features import FEATURES, Feature
 from lanemesh.lanes.transport import grpc_sender
-from lanemesh.lanes.transport.frames import Frame, parsed, serialize
 from lanemesh.lanes.transport.grpc_receiver import GrpcReceiver
 from lanemesh.node.context import ClientLink
 from lanemesh.server.host import hosted_run
@@ -26,8 +25,7 @@ from lanemesh.server.host.host import HostSession, NodeHost
 from lanemesh.server.host.hosted_run import HostedRun
 from lanemesh.server.node_server import NodeServer
 from lanemesh.server.services import load_file
-from lanemesh.v1 import lane_pb2, node_pb2, update_pb2
-from lanemesh_orchestrator.orchestrator import Orchestrator
+from lanemesh.v1 import node_pb2, update_pb2
 from lanemesh_orchestrator.runs import host_streams
 from lanemesh_orchestrator.runs.active_run import ActiveRun, RunOptions
 from lanemesh_orchestrator.runs.host_connection import HostConnection, server_lost
@@ -35,49 +33,13 @@ from lanemesh_orchestrator.scheduling import admission
 from lanemesh_orchestrator.scheduling.assignment import LOCAL
 
 from rigs import footprint
+from rigs.joined import APART, TAGS, ends, mesh_of, serve
 from rigs.killed_servers import Outcome, hunt
-from rigs.replicas import RECOVERY_NODES, replicas
+from rigs.replicas import replicas
 from rigs.runs import NODES, Pipeline, at, line, node, pipeline, until
 
 DEPLOYED_RUNS = int(os.environ.get("DEPLOYED_RUNS", "200"))
 """How many deployed runs there are one after the other; 1,000 take about 20 s."""
-TAGS = line(node("a", "tag", "chat"), node("b", "tag", "a"))
-
-
-APART = line(at("left", node("a", "tag", "chat")), at("right", node("b", "tag", "a")))
-"""A chain over two node servers."""
-
-
-async def serve(
-    orchestrator: Orchestrator, name: str, *, features: Collection[str] = FEATURES, port: int = 0
-) -> NodeServer:
-    """A node server in this process that has joined."""
-    host = NodeHost([load_file(NODES), load_file(RECOVERY_NODES)], name=name, labels={"name": name})
-    host.features = features
-    server = NodeServer(host, port=port, orchestrator=orchestrator.address)
-    await server.start()
-    assert server.registration is not None
-    await server.registration.joined.wait()
-    return server
-
-
-@asynccontextmanager
-async def mesh_of(
-    *names: str, features: Collection[str] = FEATURES
-) -> AsyncIterator[tuple[Orchestrator, Client, list[NodeServer]]]:
-    """An orchestrator, a client of it, and node servers of these names; the last one has these features."""
-    orchestrator = Orchestrator(embedded=False)
-    await orchestrator.listen()
-    servers: list[NodeServer] = []
-    try:
-        async with Client(orchestrator.address) as client:
-            for name in names:
-                servers.append(await serve(orchestrator, name, features=features if name == names[-1] else FEATURES))
-            yield orchestrator, client, servers
-    finally:
-        for server in servers:
-            await server.stop()
-        await orchestrator.close()
 
 
 @pytest.fixture
@@ -98,11 +60,6 @@ def heard(frames: list[tuple[str, str]], server: str) -> list[str]:
     return [frame for name, frame in frames if name == server]
 
 
-async def ends(client: Client, document: Pipeline | Deployed, text: str = "x") -> tuple[str, tuple[object, ...]]:
-    result = await client.run(document, input=text).result()
-    return str(result.state), result.values
-
-
 @pytest.mark.conformance("START-01")
 async def test_a_start_waits_for_one_answer_of_each_server(frames: list[tuple[str, str]]) -> None:
     async with mesh_of("left", "right") as (_, client, _servers):
@@ -121,49 +78,6 @@ async def test_a_server_that_lacks_quick_starts_is_connected_before_the_start(fr
         assert heard(frames, "left")[:3] == heard(frames, "right")[:3] == ["place", "connect", "start"]
         assert orchestrator.runs._streams is not None
         assert list(orchestrator.runs._streams._spare) == [orchestrator.registry.members["left"].info.address]
-
-
-@pytest.fixture
-def lane_frames(monkeypatch: pytest.MonkeyPatch) -> list[lane_pb2.ExchangeRequest]:
-    """The frames that producers send on lanes between servers."""
-    found: list[lane_pb2.ExchangeRequest] = []
-
-    def noting(frame: Frame) -> bytes:
-        found.append(parsed(frame))
-        return serialize(frame)
-
-    monkeypatch.setattr(grpc_sender, "serialize", noting)
-    return found
-
-
-async def states(client: Client, document: Pipeline) -> Counter[tuple[str, str]]:
-    """How often each state of each component was reported in a completed run."""
-    run = client.run(document, input="x")
-    found = Counter([(update.component, str(update.state)) async for update in run.nodes()])
-    assert run.state == "completed"
-    return found
-
-
-@pytest.mark.conformance("START-01")
-async def test_a_short_lane_takes_two_frames_at_most(lane_frames: list[lane_pb2.ExchangeRequest]) -> None:
-    async with mesh_of("left", "right") as (_, client, _servers):
-        found = await states(client, APART)
-        kinds = [frame.WhichOneof("frame") for frame in lane_frames]
-        assert kinds.count("open") == 3
-        assert len(kinds) <= 6
-        assert all(frame.open.HasField("items") for frame in lane_frames if frame.HasField("open"))
-        assert {state: count for (_, state), count in found.items()} == {"running": 1, "completed": 1}
-
-
-@pytest.mark.conformance("START-01")
-async def test_frames_are_not_merged_if_one_server_of_the_run_cannot_read_that(
-    lane_frames: list[lane_pb2.ExchangeRequest],
-) -> None:
-    async with mesh_of("left", "right", features=FEATURES - {Feature.MERGED_FRAMES}) as (_, client, _servers):
-        found = await states(client, APART)
-        assert [frame.WhichOneof("frame") for frame in lane_frames].count("end") == 3
-        assert not any(frame.open.HasField("items") for frame in lane_frames)
-        assert {state: count for (_, state), count in found.items()} == {"running": 1, "completed": 1}
 
 
 @pytest.mark.conformance("START-01")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import pytest
-from lanemesh.chat import ChatEvent, ChatFinish, ChatRequest, ChatText, ToolProgress, ToolResult, ToolSpec
+from lanemesh.chat import ChatEvent, ChatFinish, ChatRequest, ChatText, ToolProgress, ToolResult
 from lanemesh.control.ends import wire_optional
 from lanemesh.control.instance import HelperInstance
 from lanemesh.control.links import LocalLink
@@ -19,7 +19,7 @@ from lanemesh.helper_kinds import HELPER_KINDS
 from lanemesh.node.context import Context
 from lanemesh.node.node import Node
 from lanemesh.v1 import update_pb2
-from lanemesh.values import Answer, Question, ToolCall, Usage
+from lanemesh.values import Answer, Question, ToolCall, ToolSpec, Usage
 from lanemesh_services.agent.wave import AgentWave
 
 Turn = Sequence[str | tuple[str, str] | Exception]

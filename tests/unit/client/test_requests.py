@@ -54,7 +54,7 @@ class Link:
     def channels(self) -> Channels:
         raise NotImplementedError
 
-    async def start(self) -> None:
+    async def start(self, given: Sequence[run_pb2.RunInput] | None = None) -> bool:
         self.server.links.append(self)
         if self.server.rejections:
             raise self.server.rejections.pop(0)
@@ -62,6 +62,7 @@ class Link:
         await self.server.start_gate.wait()
         self.run_id = f"r{len(self.server.links)}"
         self.server.started.put_nowait(self)
+        return False
 
     async def batches(self) -> AsyncGenerator[Sequence[Entry], None]:
         while text := await self.input.get():

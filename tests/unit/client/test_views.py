@@ -50,8 +50,8 @@ class Link:
     def channels(self) -> Channels:
         raise NotImplementedError
 
-    async def start(self) -> None:
-        pass
+    async def start(self, given: Sequence[run_pb2.RunInput] | None = None) -> bool:
+        return False
 
     async def batches(self) -> AsyncGenerator[Sequence[Entry], None]:
         for number, update in enumerate(self.given, 1):

@@ -18,7 +18,7 @@ from lanemesh.lanes.inbox.assembler import (
 )
 from lanemesh.lanes.inbox.inbox import Edge, Inbox
 from lanemesh.lanes.inbox.serializer import GroupOrder
-from lanemesh.values import Answer, Document, Image, Usage
+from lanemesh.values import Answer, Document, Image, ToolCall, Usage
 
 OK, ERROR, CANCELLED = GroupOutcome.OK, GroupOutcome.ERROR, GroupOutcome.CANCELLED
 
@@ -250,6 +250,8 @@ def test_what_wholes_are_made_of() -> None:
     usage = Usage(1, 2)
     pieces = [Answer("a", {"x": 1}), Answer("b"), Answer("c", finish_reason="stop", usage=usage), Answer()]
     assert join_answers(pieces) == Answer("abc", {"x": 1}, "stop", usage)
+    calls = ToolCall("1", "look", "{}"), ToolCall("2", "wait", "{}")
+    assert join_answers([Answer(tool_calls=calls[:1]), Answer("a", tool_calls=calls[1:])]).tool_calls == calls
     chunks = [Document("a", id="1", source="f", chunk_index=0, score=0.5), Document("b", id="2", chunk_index=1)]
     assert join_documents(chunks) == Document("ab", id="1", source="f")
     assert join_documents(chunks[1:]) == chunks[1]

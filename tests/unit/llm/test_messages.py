@@ -1,6 +1,6 @@
 """How a question becomes a conversation."""
 
-from lanemesh.values import Document, Example, Image, Message, Question, ToolCall
+from lanemesh.values import Document, Example, Image, Message, Question, ToolCall, ToolSpec
 from lanemesh_services.llm.messages import chat_messages, folded, to_request, with_images
 
 
@@ -68,6 +68,21 @@ def test_tool_calls_and_results_keep_their_ids() -> None:
         {"id": "c1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
     ]
     assert result == {"role": "tool", "content": "1", "tool_call_id": "c1"}
+
+
+def test_the_tools_go_along_and_a_result_is_answered_without_a_turn_of_the_user() -> None:
+    tool = ToolSpec("add", "Adds.", {"type": "object"})
+    history = (
+        Message("user", "1 + 1?"),
+        Message("assistant", "", (ToolCall("c1", "add", "{}"),)),
+        Message("tool", "2", tool_call_id="c1"),
+    )
+
+    request = to_request(Question("", history=history, tools=(tool,)))
+
+    assert request.messages == history
+    assert request.tools == (tool,)
+    assert turns(Question("", history=history[:1]))[-1] == ("user", "")
 
 
 def test_a_turn_with_an_image_is_folded_with_its_neighbours() -> None:

@@ -20,7 +20,7 @@ from cryptography.x509.oid import NameOID
 from lanemesh import ToolCall, ToolProgress, ToolResult
 from lanemesh.faults import LanemeshError
 from lanemesh.permissions import Permissions
-from lanemesh.v1 import control_pb2, control_pb2_grpc
+from lanemesh.v1 import control_pb2, control_pb2_grpc, lane_pb2
 from lanemesh_services.tools.grpc_tools import ToolGrpc
 
 from .conftest import loaded, result_of, value_of
@@ -37,7 +37,7 @@ class Server(control_pb2_grpc.ToolServiceServicer):
 
     async def ListTools(self, request: Any, context: Any) -> control_pb2.ListToolsResponse:
         await self._authorise(context)
-        specs = [control_pb2.ToolSpec(name=name, parameters_json='{"type": "object"}') for name in self.names]
+        specs = [lane_pb2.ToolSpec(name=name, parameters_json='{"type": "object"}') for name in self.names]
         return control_pb2.ListToolsResponse(tools=specs)
 
     async def CallTool(self, request: Any, context: Any) -> AsyncIterator[control_pb2.CallToolResponse]:

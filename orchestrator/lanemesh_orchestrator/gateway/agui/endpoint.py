@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ag_ui.core import RunAgentInput
 from lanemesh.client.specs import Deployed
 from lanemesh.faults import Code, Fault, LanemeshError
-from lanemesh.values import Question
 from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from lanemesh_orchestrator.gateway.agui.conversation import question_of
+from lanemesh_orchestrator.gateway.agui.conversation import conversation_of
 from lanemesh_orchestrator.gateway.agui.events import AgentEvents
 from lanemesh_orchestrator.gateway.agui.interrupts import Decision, decide, decisions_of
 from lanemesh_orchestrator.gateway.agui.stream import AgentStream
 from lanemesh_orchestrator.gateway.bodies import read_object
-from lanemesh_orchestrator.gateway.gateway import conversation_of, gateway_of
+from lanemesh_orchestrator.gateway.gateway import conversation_of as kept_session
+from lanemesh_orchestrator.gateway.gateway import gateway_of
 from lanemesh_orchestrator.gateway.invalid import invalid, invalid_fields
+from lanemesh_orchestrator.gateway.model_api.models import models_of
 from lanemesh_orchestrator.gateway.sse import EventStream
-from lanemesh_orchestrator.pipeline.source import document_tree, providers_of, source_of
 from lanemesh_orchestrator.reasons import Reason
-
-if TYPE_CHECKING:
-    from lanemesh.client.run_host import RunHost
 
 
 async def run_agent(request: Request) -> Response:
@@ -49,18 +46,12 @@ async def _read_input(request: Request) -> RunAgentInput:
 
 
 async def _started(request: Request, given: RunAgentInput) -> AgentStream:
-    name: str = request.path_params["deployment"]
-    mesh, session = gateway_of(request).mesh, _session(given)
-    if given.tools:
-        raise invalid("/tools", "an agent calls the tools of its pipeline, and none of the client. Send no tools")
-    question = question_of(given)
-    if session:  # it has the earlier turns
-        question = Question(question.text, instructions=question.instructions, images=question.images)
-    takes = await _lane_of(mesh, name)
-    run = await mesh.start(
-        Deployed(name),
-        input=question if takes == "questions" else _text_of(question),
-        session=conversation_of(request, session) or "" if session else "",
+    model, session = await models_of(request).find(request.path_params["deployment"]), _session(given)
+    only_last = bool(session) or model.takes == "text"  # the session has the earlier turns; a text has none
+    run = await gateway_of(request).mesh.start(
+        Deployed(model.name),
+        input=conversation_of(given, only_last=only_last).input_of(model),
+        session=(kept_session(request, session) or "") if session else "",
     )
     return AgentStream(run, AgentEvents(given, run.id))
 
@@ -99,23 +90,3 @@ def _session(given: RunAgentInput) -> str:
     if not isinstance(session, str):
         raise invalid("/forwardedProps/session", "the id of a session is a string", Reason.WRONG_TYPE)
     return session
-
-
-async def _lane_of(mesh: RunHost, name: str) -> str:
-    """What a deployed pipeline takes: "questions", or else "text". Raises LanemeshError if there is none, or it takes neither."""
-    info = await mesh.deployment(name)
-    tree = document_tree(info.pipeline_json)
-    source = source_of(tree, await mesh.node_types(providers_of(tree)))
-    lanes = source.lanes if source is not None else frozenset()
-    for lane in ("questions", "text"):
-        if lane in lanes:
-            return lane
-    message = f'the pipeline "{name[:80]}" is no agent: its source gives neither questions nor text. Choose another deployment'
-    raise LanemeshError(Fault(code=Code.FAILED_PRECONDITION, reason=Reason.NOT_AN_AGENT, message=message))
-
-
-def _text_of(question: Question) -> str:
-    """The input of a pipeline that takes text. Earlier turns have no place in it; images and instructions are refused."""
-    if question.images or question.instructions:
-        raise invalid("/messages", "the pipeline takes text: send no images, system messages or context")
-    return question.text

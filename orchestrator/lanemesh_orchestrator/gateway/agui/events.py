@@ -166,7 +166,8 @@ class AgentEvents:
             return
         cancelled = job.state is RunState.CANCELLED
         yield from self._pause()
-        yield self._finished(RunFinishedCancelledOutcome() if cancelled else RunFinishedSuccessOutcome())
+        success = RunFinishedSuccessOutcome(pending_tool_call_ids=self._texts.calls or None)
+        yield self._finished(RunFinishedCancelledOutcome() if cancelled else success)
 
     def _pause(self) -> Iterator[BaseEvent]:
         """Ends what is open."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ag_ui._generated.models import AddOperation, ReplaceOperation
 from ag_ui.core import BaseEvent, StateDeltaEvent, StateSnapshotEvent, StepFinishedEvent, StepStartedEvent
 from lanemesh.client.updates import NodeState, NodeUpdate
 
@@ -58,6 +59,5 @@ class NodeEvents:
         self._nodes[name] = state
         if self._given is not None:
             path = "/lanemesh/nodes/" + name.replace("~", "~0").replace("/", "~1")
-            yield StateDeltaEvent(
-                delta=[{"op": "replace" if known is not None else "add", "path": path, "value": state}]
-            )
+            change = AddOperation if known is None else ReplaceOperation
+            yield StateDeltaEvent(delta=[change(path=path, value=state)])

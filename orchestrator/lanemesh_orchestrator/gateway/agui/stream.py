@@ -93,8 +93,9 @@ class AgentStream:
         if gap.to_sequence <= self._after:
             return []
         first = max(gap.from_sequence, self._after + 1)
-        message = f"the updates {first:,} to {gap.to_sequence:,} of the run {self.run_id} are no longer kept: the client is too slow"
-        fault = Fault(code=Code.DATA_LOSS, reason=Reason.UPDATES_MISSED, message=f"{message}. Run the agent again")
+        missing = f"the updates {first:,} to {gap.to_sequence:,} of the run {self.run_id}"
+        message = f"{missing} are no longer kept: the client is too slow. Run the agent again"
+        fault = Fault(code=Code.DATA_LOSS, reason=Reason.UPDATES_NOT_KEPT, message=message)
         return self._events.fail(fault)
 
     def _start(self) -> list[BaseEvent]:

@@ -1,15 +1,24 @@
-"""The outputs of a run as messages of the assistant. Pure."""
+"""The outputs of a run as messages of the assistant, and as calls of the client's tools. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
-from ag_ui.core import BaseEvent, CustomEvent, TextMessageContentEvent, TextMessageEndEvent, TextMessageStartEvent
+from ag_ui.core import (
+    BaseEvent,
+    CustomEvent,
+    TextMessageContentEvent,
+    TextMessageEndEvent,
+    TextMessageStartEvent,
+    ToolCallArgsEvent,
+    ToolCallEndEvent,
+    ToolCallStartEvent,
+)
 from lanemesh.client.updates import OutputUpdate
 from lanemesh.codec import dump_json, encode, make_item
 from lanemesh.items import LaneType
-from lanemesh.values import Answer
+from lanemesh.values import Answer, ToolCall
 
 from lanemesh_orchestrator.update_json import value_json
 
@@ -24,15 +33,20 @@ class TextMessages:
         self._run_id = run_id
         self._open: dict[str, str] = {}
         """The ids of the open messages by component and port."""
+        self.calls: list[str] = []
+        """The ids of the calls of the client's tools."""
 
     def read(self, output: OutputUpdate) -> Iterator[BaseEvent]:
-        """The events of an output: text and answers are messages, other values are custom events."""
-        value, ends = output.value, output.group is not None and output.group.last
+        """The events of an output: text and answers are messages and calls of tools, other values are custom events."""
+        value: Any = output.value
+        calls: tuple[ToolCall, ...] = ()
+        ends = output.group is not None and output.group.last
         where = f"{output.component}.{output.port}"
         if isinstance(value, Answer):
             text = value.text
             if value.data is not None and not text and where not in self._open:
                 text = dump_json(value.data)
+            calls = value.tool_calls
             ends = ends or bool(value.finish_reason)
         elif isinstance(value, str):
             text = value
@@ -41,6 +55,12 @@ class TextMessages:
             return
         if text:
             yield from self._write(where, text, output.sequence)
+        for call in calls:
+            self.calls.append(call.id)
+            parent = self._open.get(where)
+            yield ToolCallStartEvent(tool_call_id=call.id, tool_call_name=call.name, parent_message_id=parent)
+            yield ToolCallArgsEvent(tool_call_id=call.id, delta=call.arguments or "{}")
+            yield ToolCallEndEvent(tool_call_id=call.id)
         if ends:
             yield from self._end(where)
 

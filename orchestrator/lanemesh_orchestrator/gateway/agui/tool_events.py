@@ -96,7 +96,7 @@ class ToolEvents:
 
     def _call(self, update: ToolCallUpdate) -> Iterator[BaseEvent]:
         key = update.component, update.call.id
-        call_id = f"{self._run_id}-call-{update.sequence}"
+        call_id = f"{self._run_id[-12:]}-{update.sequence}"  # hosted models take ids of at most 40 characters
         self._calls.pop(key, None)
         self._calls[key] = call_id
         if len(self._calls) > MAX_CALLS:

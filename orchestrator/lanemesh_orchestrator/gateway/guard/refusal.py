@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.types import Receive, Scope, Send
 
-from lanemesh_orchestrator.gateway.problems import problem
+from lanemesh_orchestrator.gateway.dialects import refusal
 
 
 async def refuse(
@@ -16,8 +16,9 @@ async def refuse(
     message: str,
     headers: dict[str, str] | None = None,
 ) -> None:
-    """Answers with a problem. The arguments after those of ASGI are those of `problem`."""
-    response = problem(status, reason, message, headers=headers)
+    """Answers with a problem, or an error of the API to which the path belongs. The arguments after those of ASGI are those of
+    `problem`."""
+    response = refusal(scope["path"], status, reason, message, headers)
     if scope["type"] == "websocket" and "websocket.http.response" not in scope.get("extensions", {}):
         await send({"type": "websocket.close", "code": 1008, "reason": reason})
         return

@@ -77,12 +77,17 @@ def _register() -> None:
 
 
 def _block() -> None:
-    """Holds signals back, so that none reaches a child before its handlers are reset."""
+    """Holds signals back, so that none reaches a child before its handlers are reset, and the garbage collector, so that it frees
+    nothing there before `_keep_inherited`: the handlers of other modules run earlier."""
+    _masks.collects = gc.isenabled()
+    gc.disable()
     _masks.before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
 
 
 def _unblock() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, _masks.before)
+    if _masks.collects:
+        gc.enable()
 
 
 def _in_child() -> None:

@@ -67,9 +67,9 @@ class DetachedRun(RunReader):
             async for batch in batches:
                 if not isinstance(batch, run_pb2.Gap):
                     self._note(batch)
-                    last = batch[-1]
-                    last_state = update_pb2.RUN_STATE_UNSPECIFIED if isinstance(last, TextOutputs) else last.job.state
+                    last_state = _state_of(batch[-1])
                 yield batch
+                del batch  # a silent run does not hold it
         if last_state not in TERMINAL:
             message = f"run {self.id} has ended, and the number of its last update is less than {self._from}"
             raise LanemeshError(Fault(code=Code.OUT_OF_RANGE, reason="nothing-left", message=message))
@@ -138,3 +138,8 @@ async def updates_until(run: DetachedRun, sequence: int) -> AsyncGenerator[Updat
                             yield update
             if last >= sequence:
                 return
+
+
+def _state_of(entry: Entry) -> update_pb2.RunState.ValueType:
+    """The state of the run that an entry reports; unspecified if it reports none."""
+    return update_pb2.RUN_STATE_UNSPECIFIED if isinstance(entry, TextOutputs) else entry.job.state

@@ -58,6 +58,8 @@ class GrpcRunLink:
         self._writing = asyncio.Lock()
         self._input_token = ""
         """Makes this caller feed the run by `PushInput`."""
+        self._took_inputs = False
+        """The orchestrator has read the inputs of the first frame."""
         self._batches: deque[list[Entry]] = deque()
         self._received = 0
         """Number of the last received update."""
@@ -83,12 +85,16 @@ class GrpcRunLink:
         """The run's channels."""
         return self._channels(self._run_id)
 
-    async def start(self) -> None:
-        """Starts the call, and waits for the run's first update."""
+    async def start(self, given: Sequence[run_pb2.RunInput] | None = None) -> bool:
+        """Starts the call, and waits for the run's first update. The first frame has all inputs, if they are given. Returns whether
+        the orchestrator has taken them."""
         self._call = self._stub().Run(metadata=trace_metadata())
         try:
             with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # the read reports why
-                await self._call.write(run_pb2.RunRequest(spec=self._spec, text_outputs=True))
+                request = run_pb2.RunRequest(
+                    spec=self._spec, text_outputs=True, inputs=given, ends_input=given is not None
+                )
+                await self._call.write(request)
             while not self._batches and not self._ended:
                 await self._read_frame()
         except LanemeshError as error:
@@ -100,6 +106,7 @@ class GrpcRunLink:
             first = self._batches[0][0]
             self._run_id = first.job.run_id if not isinstance(first, TextOutputs) else ""
         self._reader = asyncio.create_task(self._read(), name="run call")
+        return self._took_inputs and given is not None
 
     async def batches(self) -> AsyncGenerator[Sequence[Entry], None]:
         """Every update of the run."""
@@ -164,6 +171,7 @@ class GrpcRunLink:
 
     async def _take(self, response: run_pb2.RunResponse) -> None:
         self._input_token = response.input_token or self._input_token
+        self._took_inputs = self._took_inputs or response.took_inputs
         while self._accepted < response.accepted_inputs and self._sent:
             self._accepted += 1
             self._sent_bytes -= self._sent.popleft()

@@ -29,6 +29,11 @@ from lanemesh.values import Answer, Audio, Document, Image, Question, Table, Tag
 TERMINAL = {state.wire for state in RunState if state.is_terminal}
 """Wire states after which a run has no further updates."""
 
+FEW_INPUTS = 16
+"""Most inputs that a run gets together with its start."""
+FEW_BYTES = 64 * 1024
+"""Most bytes of them: 64 KiB."""
+
 _LANES: list[tuple[type, LaneType]] = [
     (str, LaneType.TEXT),
     (Question, LaneType.QUESTIONS),
@@ -52,8 +57,10 @@ class RunLink(Protocol):
     def channels(self) -> Channels:
         """The run's channels. Only after `start`."""
 
-    async def start(self) -> None:
-        """Starts the run. Raises LanemeshError if that fails: an invalid pipeline, an unreachable orchestrator."""
+    async def start(self, given: Sequence[run_pb2.RunInput] | None = None) -> bool:
+        """Starts the run. `given` are all of its inputs, if they are few and known. Returns whether the run has got them and the
+        end of its input; otherwise `feed` it. Raises LanemeshError if the start fails: an invalid pipeline, an unreachable
+        orchestrator."""
 
     def batches(self) -> AsyncGenerator[Sequence[Entry], None]:
         """Every update, to the terminal one. Further ones come as `acknowledge` is called."""
@@ -269,12 +276,12 @@ class Run(RunReader):
             self.reason = self._cancelled_early
             return
         self._loop = asyncio.get_running_loop()
-        await self._link.start()
+        has_inputs = await self._link.start(None if self._open_input else few_inputs(self._inputs))
         self.id = self._link.run_id
         self._started = True
         if self._cancelled_early is not None:
             await self._link.cancel(self._cancelled_early)
-        else:
+        elif not has_inputs:
             self._feeder = asyncio.create_task(self._feed(), name="run inputs")
 
     async def _batches(self) -> AsyncGenerator[Sequence[Entry], None]:
@@ -424,6 +431,19 @@ class Run(RunReader):
             await self._link.cancel(f"its inputs failed: {type(error).__name__}: {error}")
 
 
+def few_inputs(values: Iterable[Any] | AsyncIterable[Any] | None) -> list[run_pb2.RunInput] | None:
+    """All inputs of a run if they are known, at most `FEW_INPUTS` and 64 KiB; otherwise, or if one of them is invalid, None."""
+    if values is None:
+        return []
+    if not isinstance(values, list | tuple) or len(values) > FEW_INPUTS:
+        return None
+    try:
+        given = [to_input(value) for value in values]
+    except Exception:  # the feeder reports it
+        return None
+    return given if sum(one.ByteSize() for one in given) <= FEW_BYTES else None
+
+
 def to_input(value: Any, port: str = "") -> run_pb2.RunInput:
     """A value as an input of a run; one that is an input already is returned. Raises ValueRefused if no lane carries it,
     LanemeshError if the port is not valid Unicode."""
@@ -466,6 +486,7 @@ async def wire_batches(run: RunReader) -> AsyncGenerator[Sequence[Entry] | run_p
             yield batch
             if not isinstance(batch, run_pb2.Gap):
                 acknowledgement.took(last_of(batch[-1]), sum(map(size_of_entry, batch)))
+            del batch  # a silent run does not hold it
 
 
 def _refused(reason: str, why: str) -> LanemeshError:

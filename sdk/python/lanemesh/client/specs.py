@@ -94,6 +94,9 @@ class Conversation:
     """The maximum size of the history, from 1 to 1 MiB; the oldest turns are left out."""
     time_to_live: float = 30 * 86_400.0
     """How long it is kept after its last use, in seconds, up to 365 days."""
+    append_history: bool = False
+    """The history of the first question follows the earlier turns and is kept in its turn, such as the results of tools. Otherwise
+    it replaces them."""
 
 
 SessionId = str | Conversation
@@ -186,6 +189,7 @@ def set_conversation(spec: run_pb2.RunSpec, conversation: Conversation) -> None:
     spec.conversation.owner = wire_text(conversation.owner, "the owner of a session")
     spec.conversation.history_turns = conversation.history_turns
     spec.conversation.history_bytes = conversation.history_bytes
+    spec.conversation.append_history = conversation.append_history
     set_seconds(spec.conversation.time_to_live, conversation.time_to_live)
 
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from lanemesh.chat import ToolEvent, ToolProgress, ToolResult
-from lanemesh.chat_codec import decode_spec, decode_tool_event, encode_arguments, encode_tool_request
+from lanemesh.chat_codec import decode_tool_event, encode_arguments, encode_tool_request
+from lanemesh.codec import decode_spec
 from lanemesh.faults import Code, Fault, LanemeshError
-from lanemesh.v1 import control_pb2
+from lanemesh.v1 import control_pb2, lane_pb2
 from lanemesh.values import FrozenDict, ToolCall, freeze_json
 
 DEPLOYMENT_KEY = "lanemesh-deployment"
@@ -47,7 +48,7 @@ def decode_tools(response: control_pb2.ListToolsResponse) -> list[MeshTool]:
     return [_decoded(spec) for spec in response.tools]
 
 
-def _decoded(message: control_pb2.ToolSpec) -> MeshTool:
+def _decoded(message: lane_pb2.ToolSpec) -> MeshTool:
     try:
         spec = decode_spec(message)
     except (TypeError, ValueError) as error:

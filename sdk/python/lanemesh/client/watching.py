@@ -57,6 +57,7 @@ class GrpcDetachedLink:
                     if batch:
                         wanted = last_of(batch[-1]) + 1
                         yield batch
+                    del batch, response  # a silent run does not hold them
                 return
             except grpc.aio.AioRpcError as error:
                 failed += 1

@@ -6,14 +6,14 @@ from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
 from typing import Any
 
-from lanemesh.chat import ChatEvent, ChatFinish, ChatReply, ChatRequest, ChatText, Sampling, ToolSpec
+from lanemesh.chat import ChatEvent, ChatFinish, ChatReply, ChatRequest, ChatText, Sampling
 from lanemesh.chat_codec import EventEncoder, decode_events, decode_request, encode_request
 from lanemesh.control.ends import Answer, HelperEnds, HelperLink
 from lanemesh.control.instance import HelperInstance
 from lanemesh.control.traced import flat
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.v1 import control_pb2
-from lanemesh.values import Message, ToolCall, Usage
+from lanemesh.values import Message, ToolCall, ToolSpec, Usage
 
 MAX_ANSWER_CHARACTERS = 1024 * 1024
 """Most characters of a model's answer that are assembled for its report: 1 Mi."""

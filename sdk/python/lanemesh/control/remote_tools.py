@@ -17,12 +17,12 @@ from lanemesh._grpc.connections import (
     is_loopback,
 )
 from lanemesh._grpc.run_depth import depth_metadata
-from lanemesh.chat import ToolEvent, ToolSpec
+from lanemesh.chat import ToolEvent
 from lanemesh.control.grpc_link import GrpcLink
 from lanemesh.control.tools import LinkedTools
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.helper_kinds import HELPER_KINDS
-from lanemesh.values import ToolCall
+from lanemesh.values import ToolCall, ToolSpec
 
 
 class RemoteTools:

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, Protocol, TypeVar
 
-from lanemesh.chat import ToolSpec
 from lanemesh.control.connection import Connection
 from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.values import ToolSpec
 
 MAX_NAME = 64
 """Longest name of a tool that models accept, in characters."""

@@ -9,17 +9,15 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
-from lanemesh.chat import ToolEvent, ToolPart, ToolProgress, ToolResult, ToolSpec
+from lanemesh.chat import ToolEvent, ToolPart, ToolProgress, ToolResult
 from lanemesh.chat_codec import (
-    decode_spec,
     decode_tool_call,
     decode_tool_event,
     encode_arguments,
-    encode_spec,
     encode_tool_event,
     encode_tool_request,
 )
-from lanemesh.codec import dump_json
+from lanemesh.codec import decode_spec, dump_json, encode_spec
 from lanemesh.control.connection import REACH_SECONDS, Connection
 from lanemesh.control.ends import Answer, Ending, HelperEnds, HelperLink
 from lanemesh.control.instance import HelperInstance
@@ -30,8 +28,8 @@ from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.json_text import read_json
 from lanemesh.node.helper_clients import ToolClient
 from lanemesh.redaction import Secrets
-from lanemesh.v1 import control_pb2
-from lanemesh.values import Document, ToolCall
+from lanemesh.v1 import control_pb2, lane_pb2
+from lanemesh.values import Document, ToolCall, ToolSpec
 
 R = TypeVar("R")
 
@@ -195,7 +193,7 @@ async def _all(calls: Iterable[Coroutine[Any, Any, R]]) -> Sequence[R]:
     return [task.result() for task in tasks]
 
 
-def _decoded(spec: control_pb2.ToolSpec) -> ToolSpec:
+def _decoded(spec: lane_pb2.ToolSpec) -> ToolSpec:
     try:
         return decode_spec(spec)
     except (TypeError, ValueError) as error:

@@ -18,7 +18,9 @@ from lanemesh.node.context import Context
 BLOCKED_SECONDS = 0.1
 """Longest time that a body may run without an `await` before the warning."""
 PAUSE_SECONDS = 0.05
-"""Time between two requests to a loop."""
+"""Time between two requests to a loop, and before the first one."""
+IDLE_PAUSES = 20
+"""After so many pauses with nothing to watch the thread ends. Runs that follow one another share it."""
 
 
 class _Watch:
@@ -32,7 +34,7 @@ class _Watch:
 
 
 class BlockingWatch:
-    """Watches event loops from a daemon thread, which ends when there is nothing left to watch."""
+    """Watches event loops from a daemon thread, which ends a second after there is nothing left to watch."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -66,19 +68,20 @@ class BlockingWatch:
 
     def _run(self) -> None:
         pause = threading.Event()
+        idle = 0
         while True:
+            pause.wait(PAUSE_SECONDS)  # first, because most bodies of short runs end in it
             with self._lock:
                 for loop, watch in list(self._watches.items()):
                     if loop.is_closed() or not watch.bodies:
                         del self._watches[loop]
                 watches = list(self._watches.values())
-                if not watches:
+                idle = 0 if watches else idle + 1
+                if idle > IDLE_PAUSES:
                     self._thread = None
                     return
-            for watch in watches:
-                _ask(watch)
-            del watches, watch
-            pause.wait(PAUSE_SECONDS)
+            while watches:
+                _ask(watches.pop())
 
 
 def _ask(watch: _Watch) -> None:

@@ -6,9 +6,9 @@ from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from lanemesh.agents import AgentEvent, AgentReply
-from lanemesh.chat import ChatEvent, ChatReply, Sampling, ToolEvent, ToolSpec
+from lanemesh.chat import ChatEvent, ChatReply, Sampling, ToolEvent
 from lanemesh.memory import MemoryEntry
-from lanemesh.values import Message, ToolCall
+from lanemesh.values import Message, ToolCall, ToolSpec
 
 
 class LlmClient(Protocol):

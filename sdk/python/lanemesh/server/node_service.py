@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable
 
 import grpc.aio
 from google.protobuf.message import DecodeError
@@ -12,7 +13,10 @@ from google.protobuf.message import DecodeError
 from lanemesh._grpc.status import abort
 from lanemesh._grpc.writing import write
 from lanemesh.faults import LanemeshError
+from lanemesh.items import LaneType
+from lanemesh.lanes.inbox.inbox import Edge
 from lanemesh.lanes.transport.grpc_receiver import GrpcReceiver
+from lanemesh.lanes.transport.short_receiver import ShortLaneReceiver
 from lanemesh.protocol import IDLE_FRAME_SECONDS, PROTOCOL_VERSION
 from lanemesh.server.host.host import HostSession, NodeHost
 from lanemesh.v1 import lane_pb2, node_pb2, node_pb2_grpc
@@ -112,3 +116,17 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
         items = first.open.items if first.open.HasField("items") else None
         receiver = GrpcReceiver(edge, run.lane_type(edge), context, cancelling=lambda: run.cancelling, first=items)
         await receiver.serve()
+
+    async def ExchangeShort(  # type: ignore[override]
+        self,
+        request_iterator: object,
+        context: grpc.aio.ServicerContext[lane_pb2.ExchangeShortRequest, lane_pb2.ExchangeShortResponse],
+    ) -> None:
+        """Accepts whole lanes, until the caller half-closes or the host closes."""
+        receiver = ShortLaneReceiver(context, self._accept)
+        with self._host.ending_at_close(receiver.end):
+            await receiver.serve()
+
+    def _accept(self, opening: lane_pb2.LaneOpen) -> tuple[Edge, LaneType, Callable[[], bool]]:
+        edge, run = self._host.accept(opening)
+        return edge, run.lane_type(edge), lambda: run.cancelling

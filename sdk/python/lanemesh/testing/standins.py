@@ -8,11 +8,11 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequenc
 from typing import Any
 
 from lanemesh.agents import AgentEvent, AgentRequest, AgentStep
-from lanemesh.chat import ChatEvent, ChatFinish, ChatRequest, ChatText, ToolEvent, ToolResult, ToolSpec
+from lanemesh.chat import ChatEvent, ChatFinish, ChatRequest, ChatText, ToolEvent, ToolResult
 from lanemesh.control.agent import AgentCaller
 from lanemesh.control.connection import Connection
 from lanemesh.control.llm import ChatClient
-from lanemesh.values import Answer, ToolCall, Usage
+from lanemesh.values import Answer, ToolCall, ToolSpec, Usage
 
 Turn = str | ToolCall | Iterable[str | ToolCall]
 """One turn of a model: a text, a call, or pieces of both in order."""

@@ -11,7 +11,7 @@ from contextlib import aclosing
 from types import MappingProxyType
 from typing import Any
 
-from lanemesh.chat import ToolEvent, ToolSpec
+from lanemesh.chat import ToolEvent
 from lanemesh.faults import Fault, LanemeshError
 from lanemesh.node.callables import CallKind, innermost, kind_of, may_return
 from lanemesh.node.context import Context
@@ -23,7 +23,7 @@ from lanemesh.tools.parsing import parse_arguments
 from lanemesh.tools.results import result_of
 from lanemesh.tools.running import Execution, TimedOut
 from lanemesh.tools.schema import parameters_of
-from lanemesh.values import ToolCall
+from lanemesh.values import ToolCall, ToolSpec
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 NO_SECRETS: Mapping[str, str] = MappingProxyType({})

@@ -8,13 +8,13 @@ from typing import Any, ClassVar
 
 from pydantic import SecretStr
 
-from lanemesh.chat import ToolEvent, ToolSpec
+from lanemesh.chat import ToolEvent
 from lanemesh.node.context import Context
 from lanemesh.node.node import Node
 from lanemesh.tools.errors import bad_function, unknown_tool
 from lanemesh.tools.function import NO_SECRETS, ToolFunction
 from lanemesh.tools.mark import options_of
-from lanemesh.values import ToolCall
+from lanemesh.values import ToolCall, ToolSpec
 
 
 class ToolNode(Node):

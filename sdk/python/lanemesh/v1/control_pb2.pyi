@@ -134,7 +134,7 @@ class GenerateRequest(_message.Message):
         """The conversation so far, oldest first; at least one message."""
 
     @_builtins.property
-    def tools(self) -> _containers.RepeatedCompositeFieldContainer[Global___ToolSpec]:
+    def tools(self) -> _containers.RepeatedCompositeFieldContainer[_lane_pb2.ToolSpec]:
         """Tools that the model may call."""
 
     @_builtins.property
@@ -145,7 +145,7 @@ class GenerateRequest(_message.Message):
         self,
         *,
         messages: _abc.Iterable[_lane_pb2.Message] | None = ...,
-        tools: _abc.Iterable[Global___ToolSpec] | None = ...,
+        tools: _abc.Iterable[_lane_pb2.ToolSpec] | None = ...,
         sampling: Global___Sampling | None = ...,
         schema_json: _builtins.str = ...,
     ) -> None: ...
@@ -224,44 +224,6 @@ class GenerateDone(_message.Message):
 Global___GenerateDone: _TypeAlias = GenerateDone  # noqa: Y015
 
 @_typing.final
-class ToolSpec(_message.Message):
-    """The description of a tool for a model."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    NAME_FIELD_NUMBER: _builtins.int
-    DESCRIPTION_FIELD_NUMBER: _builtins.int
-    PARAMETERS_JSON_FIELD_NUMBER: _builtins.int
-    DEPLOYMENT_FIELD_NUMBER: _builtins.int
-    COMPONENT_FIELD_NUMBER: _builtins.int
-    name: _builtins.str
-    """Unique within the helper."""
-    description: _builtins.str
-    """What it does and when to use it."""
-    parameters_json: _builtins.str
-    """The JSON schema, as text, of its arguments: an object."""
-    deployment: _builtins.str
-    """In a list of an orchestrator: the deployed pipeline that has it."""
-    component: _builtins.str
-    """In a list of an orchestrator: the component that has it."""
-    def __init__(
-        self,
-        *,
-        name: _builtins.str = ...,
-        description: _builtins.str = ...,
-        parameters_json: _builtins.str = ...,
-        deployment: _builtins.str = ...,
-        component: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["component", b"component", "deployment", b"deployment", "description", b"description", "name", b"name", "parameters_json", b"parameters_json"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ToolSpec: _TypeAlias = ToolSpec  # noqa: Y015
-
-@_typing.final
 class ListToolsRequest(_message.Message):
     """Requests the list of tools."""
 
@@ -290,7 +252,7 @@ class ListToolsResponse(_message.Message):
     fixed: _builtins.bool
     """The list does not change during a run."""
     @_builtins.property
-    def tools(self) -> _containers.RepeatedCompositeFieldContainer[Global___ToolSpec]:
+    def tools(self) -> _containers.RepeatedCompositeFieldContainer[_lane_pb2.ToolSpec]:
         """The tools."""
 
     @_builtins.property
@@ -300,7 +262,7 @@ class ListToolsResponse(_message.Message):
     def __init__(
         self,
         *,
-        tools: _abc.Iterable[Global___ToolSpec] | None = ...,
+        tools: _abc.Iterable[_lane_pb2.ToolSpec] | None = ...,
         unlisted: _abc.Iterable[Global___UnlistedTools] | None = ...,
         fixed: _builtins.bool = ...,
     ) -> None: ...

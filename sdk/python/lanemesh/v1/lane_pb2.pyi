@@ -186,6 +186,112 @@ class ExchangeResponse(_message.Message):
 Global___ExchangeResponse: _TypeAlias = ExchangeResponse  # noqa: Y015
 
 @_typing.final
+class ExchangeShortRequest(_message.Message):
+    """Whole lanes from one server to another, as many as there are."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LANES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def lanes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ShortLane]:
+        """Lanes, at most 256 KiB together, or one larger lane alone."""
+
+    def __init__(
+        self,
+        *,
+        lanes: _abc.Iterable[Global___ShortLane] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lanes", b"lanes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExchangeShortRequest: _TypeAlias = ExchangeShortRequest  # noqa: Y015
+
+@_typing.final
+class ExchangeShortResponse(_message.Message):
+    """The ends of lanes that arrived on this call."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLOSED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def closed(self) -> _containers.RepeatedCompositeFieldContainer[Global___ShortLaneClosed]:
+        """In any order."""
+
+    def __init__(
+        self,
+        *,
+        closed: _abc.Iterable[Global___ShortLaneClosed] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["closed", b"closed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExchangeShortResponse: _TypeAlias = ExchangeShortResponse  # noqa: Y015
+
+@_typing.final
+class ShortLane(_message.Message):
+    """A lane that has ended before its first item was sent, so that one message carries all of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    OPEN_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """Identifies the response; unique on this call."""
+    @_builtins.property
+    def open(self) -> Global___LaneOpen:
+        """What would open the lane on a call of its own, with all of its items, at most 256, and its end. `reopen` and `resume_from` are
+        not set, and the edge is neither replayable nor reopenable.
+        """
+
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        open: Global___LaneOpen | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["open", b"open"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["number", b"number", "open", b"open"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShortLane: _TypeAlias = ShortLane  # noqa: Y015
+
+@_typing.final
+class ShortLaneClosed(_message.Message):
+    """The consumer has taken or discarded every item of a lane, or has refused the lane."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    FAULT_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """The lane."""
+    @_builtins.property
+    def fault(self) -> _fault_pb2.Fault:
+        """Why the lane was refused; absent if it was not."""
+
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        fault: _fault_pb2.Fault | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["fault", b"fault"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fault", b"fault", "number", b"number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShortLaneClosed: _TypeAlias = ShortLaneClosed  # noqa: Y015
+
+@_typing.final
 class LaneOpen(_message.Message):
     """Identifies the lane of this call."""
 
@@ -640,6 +746,7 @@ class Question(_message.Message):
     SCHEMA_JSON_FIELD_NUMBER: _builtins.int
     EMBEDDING_FIELD_NUMBER: _builtins.int
     IMAGES_FIELD_NUMBER: _builtins.int
+    TOOLS_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     """The text of the question."""
     instructions: _builtins.str
@@ -666,6 +773,10 @@ class Question(_message.Message):
     def images(self) -> _containers.RepeatedCompositeFieldContainer[Global___Media]:
         """Images that the text is about."""
 
+    @_builtins.property
+    def tools(self) -> _containers.RepeatedCompositeFieldContainer[Global___ToolSpec]:
+        """Tools of the client, which the answer may request to call."""
+
     def __init__(
         self,
         *,
@@ -677,10 +788,11 @@ class Question(_message.Message):
         schema_json: _builtins.str = ...,
         embedding: _abc.Iterable[_builtins.float] | None = ...,
         images: _abc.Iterable[Global___Media] | None = ...,
+        tools: _abc.Iterable[Global___ToolSpec] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["documents", b"documents", "embedding", b"embedding", "examples", b"examples", "history", b"history", "images", b"images", "instructions", b"instructions", "schema_json", b"schema_json", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["documents", b"documents", "embedding", b"embedding", "examples", b"examples", "history", b"history", "images", b"images", "instructions", b"instructions", "schema_json", b"schema_json", "text", b"text", "tools", b"tools"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -727,6 +839,44 @@ class Message(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Message: _TypeAlias = Message  # noqa: Y015
+
+@_typing.final
+class ToolSpec(_message.Message):
+    """The description of a tool for a model."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    PARAMETERS_JSON_FIELD_NUMBER: _builtins.int
+    DEPLOYMENT_FIELD_NUMBER: _builtins.int
+    COMPONENT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Unique within the helper, or within the question."""
+    description: _builtins.str
+    """What it does and when to use it."""
+    parameters_json: _builtins.str
+    """The JSON schema, as text, of its arguments: an object."""
+    deployment: _builtins.str
+    """In a list of an orchestrator: the deployed pipeline that has it."""
+    component: _builtins.str
+    """In a list of an orchestrator: the component that has it."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        description: _builtins.str = ...,
+        parameters_json: _builtins.str = ...,
+        deployment: _builtins.str = ...,
+        component: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["component", b"component", "deployment", b"deployment", "description", b"description", "name", b"name", "parameters_json", b"parameters_json"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ToolSpec: _TypeAlias = ToolSpec  # noqa: Y015
 
 @_typing.final
 class ToolCall(_message.Message):
@@ -794,6 +944,7 @@ class Answer(_message.Message):
     DATA_JSON_FIELD_NUMBER: _builtins.int
     FINISH_REASON_FIELD_NUMBER: _builtins.int
     USAGE_FIELD_NUMBER: _builtins.int
+    TOOL_CALLS_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     """Text to append to the earlier pieces."""
     data_json: _builtins.str
@@ -806,6 +957,10 @@ class Answer(_message.Message):
     def usage(self) -> Global___Usage:
         """Tokens used; on the last piece."""
 
+    @_builtins.property
+    def tool_calls(self) -> _containers.RepeatedCompositeFieldContainer[Global___ToolCall]:
+        """Calls of the question's tools that the model requests, to append to those of the earlier pieces."""
+
     def __init__(
         self,
         *,
@@ -813,10 +968,11 @@ class Answer(_message.Message):
         data_json: _builtins.str = ...,
         finish_reason: _builtins.str = ...,
         usage: Global___Usage | None = ...,
+        tool_calls: _abc.Iterable[Global___ToolCall] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data_json", b"data_json", "finish_reason", b"finish_reason", "text", b"text", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data_json", b"data_json", "finish_reason", b"finish_reason", "text", b"text", "tool_calls", b"tool_calls", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -166,7 +166,7 @@ class DescribeResponse(_message.Message):
         """The supported optional features of the protocol: "recovery" (replayable and reopenable edges, `detach`, `reroute`), "joins"
         (join, edges with forks), "groups" (`serialize_groups`), "isolation" (in processes), "preload" (`keep_warm`), "traces"
         (`Place.trace`), "quick-starts" (`Place.opens_lanes_at_start`, several runs on one `Host` stream), "merged-frames"
-        (`Place.merges_frames`). Unknown names are ignored.
+        (`Place.merges_frames`), "short-lanes" (`ExchangeShort`). Unknown names are ignored.
         """
 
     def __init__(
@@ -566,6 +566,7 @@ class Place(_message.Message):
     SESSION_ID_FIELD_NUMBER: _builtins.int
     MERGES_FRAMES_FIELD_NUMBER: _builtins.int
     DEPTH_FIELD_NUMBER: _builtins.int
+    SHORT_LANES_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """The run."""
     protocol_version: _builtins.int
@@ -600,6 +601,10 @@ class Place(_message.Message):
     """
     depth: _builtins.int
     """How many runs are above this one, as in `RunSpec`."""
+    short_lanes: _builtins.bool
+    """Producers may send a lane that has ended before its first item was sent by `ExchangeShort`. Set only with `merges_frames`, and
+    only if every server of the run has the feature "short-lanes".
+    """
     @_builtins.property
     def instances(self) -> _containers.RepeatedCompositeFieldContainer[Global___Instance]:
         """The components on this server."""
@@ -641,10 +646,11 @@ class Place(_message.Message):
         session_id: _builtins.str = ...,
         merges_frames: _builtins.bool = ...,
         depth: _builtins.int = ...,
+        short_lanes: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["controls", b"controls", "depth", b"depth", "edges", b"edges", "features", b"features", "incarnation", b"incarnation", "instances", b"instances", "keep_warm", b"keep_warm", "merges_frames", b"merges_frames", "opens_lanes_at_start", b"opens_lanes_at_start", "protocol_version", b"protocol_version", "run_id", b"run_id", "server", b"server", "session_id", b"session_id", "timeout", b"timeout", "trace", b"trace", "traceparent", b"traceparent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["controls", b"controls", "depth", b"depth", "edges", b"edges", "features", b"features", "incarnation", b"incarnation", "instances", b"instances", "keep_warm", b"keep_warm", "merges_frames", b"merges_frames", "opens_lanes_at_start", b"opens_lanes_at_start", "protocol_version", b"protocol_version", "run_id", b"run_id", "server", b"server", "session_id", b"session_id", "short_lanes", b"short_lanes", "timeout", b"timeout", "trace", b"trace", "traceparent", b"traceparent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

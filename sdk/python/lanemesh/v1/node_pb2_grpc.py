@@ -51,6 +51,11 @@ class NodeServiceStub:
                 request_serializer=lanemesh_dot_v1_dot_lane__pb2.ExchangeRequest.SerializeToString,
                 response_deserializer=lanemesh_dot_v1_dot_lane__pb2.ExchangeResponse.FromString,
                 _registered_method=True)
+        self.ExchangeShort = channel.stream_stream(
+                '/lanemesh.v1.NodeService/ExchangeShort',
+                request_serializer=lanemesh_dot_v1_dot_lane__pb2.ExchangeShortRequest.SerializeToString,
+                response_deserializer=lanemesh_dot_v1_dot_lane__pb2.ExchangeShortResponse.FromString,
+                _registered_method=True)
 
 
 class NodeServiceServicer:
@@ -80,6 +85,14 @@ class NodeServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExchangeShort(self, request_iterator, context):
+        """Lanes of any runs that one message each carries, on one call for each pair of servers, dialled by the server of the producers.
+        If the call breaks, so do the lanes without a response. Only for runs with `Place.short_lanes`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_NodeServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -97,6 +110,11 @@ def add_NodeServiceServicer_to_server(servicer, server):
                     servicer.Exchange,
                     request_deserializer=lanemesh_dot_v1_dot_lane__pb2.ExchangeRequest.FromString,
                     response_serializer=lanemesh_dot_v1_dot_lane__pb2.ExchangeResponse.SerializeToString,
+            ),
+            'ExchangeShort': grpc.stream_stream_rpc_method_handler(
+                    servicer.ExchangeShort,
+                    request_deserializer=lanemesh_dot_v1_dot_lane__pb2.ExchangeShortRequest.FromString,
+                    response_serializer=lanemesh_dot_v1_dot_lane__pb2.ExchangeShortResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -181,6 +199,33 @@ class NodeService:
             '/lanemesh.v1.NodeService/Exchange',
             lanemesh_dot_v1_dot_lane__pb2.ExchangeRequest.SerializeToString,
             lanemesh_dot_v1_dot_lane__pb2.ExchangeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExchangeShort(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/lanemesh.v1.NodeService/ExchangeShort',
+            lanemesh_dot_v1_dot_lane__pb2.ExchangeShortRequest.SerializeToString,
+            lanemesh_dot_v1_dot_lane__pb2.ExchangeShortResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,6 +43,10 @@ class NodeServiceStub:
     """
     Exchange: _grpc.StreamStreamMultiCallable[_lane_pb2.ExchangeRequest, _lane_pb2.ExchangeResponse]
     """One stream per lane, dialled by the producer."""
+    ExchangeShort: _grpc.StreamStreamMultiCallable[_lane_pb2.ExchangeShortRequest, _lane_pb2.ExchangeShortResponse]
+    """Lanes of any runs that one message each carries, on one call for each pair of servers, dialled by the server of the producers.
+    If the call breaks, so do the lanes without a response. Only for runs with `Place.short_lanes`.
+    """
 
 @_typing.type_check_only
 class NodeServiceAsyncStub(NodeServiceStub):
@@ -58,6 +62,10 @@ class NodeServiceAsyncStub(NodeServiceStub):
     """
     Exchange: _aio.StreamStreamMultiCallable[_lane_pb2.ExchangeRequest, _lane_pb2.ExchangeResponse]  # type: ignore[assignment]
     """One stream per lane, dialled by the producer."""
+    ExchangeShort: _aio.StreamStreamMultiCallable[_lane_pb2.ExchangeShortRequest, _lane_pb2.ExchangeShortResponse]  # type: ignore[assignment]
+    """Lanes of any runs that one message each carries, on one call for each pair of servers, dialled by the server of the producers.
+    If the call breaks, so do the lanes without a response. Only for runs with `Place.short_lanes`.
+    """
 
 class NodeServiceServicer(metaclass=_abc_1.ABCMeta):
     """Served by every node server."""
@@ -88,5 +96,15 @@ class NodeServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_lane_pb2.ExchangeResponse], _abc.AsyncIterator[_lane_pb2.ExchangeResponse]]:
         """One stream per lane, dialled by the producer."""
+
+    @_abc_1.abstractmethod
+    def ExchangeShort(
+        self,
+        request_iterator: _MaybeAsyncIterator[_lane_pb2.ExchangeShortRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_lane_pb2.ExchangeShortResponse], _abc.AsyncIterator[_lane_pb2.ExchangeShortResponse]]:
+        """Lanes of any runs that one message each carries, on one call for each pair of servers, dialled by the server of the producers.
+        If the call breaks, so do the lanes without a response. Only for runs with `Place.short_lanes`.
+        """
 
 def add_NodeServiceServicer_to_server(servicer: NodeServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -176,12 +176,17 @@ class Conversation(_message.Message):
     HISTORY_TURNS_FIELD_NUMBER: _builtins.int
     HISTORY_BYTES_FIELD_NUMBER: _builtins.int
     TIME_TO_LIVE_FIELD_NUMBER: _builtins.int
+    APPEND_HISTORY_FIELD_NUMBER: _builtins.int
     owner: _builtins.str
     """Whom the session belongs to: one that exists must have the same owner. At most 128 characters; empty: anyone with its id."""
     history_turns: _builtins.int
     """The maximum number of earlier turns in the history, up to 1,000; 0 means 20."""
     history_bytes: _builtins.int
     """The maximum size of the history in bytes, up to 1 MiB; 0 means 64 KiB. The oldest turns are left out."""
+    append_history: _builtins.bool
+    """The history of the run's first question follows the earlier turns and is kept in its turn, such as the results of tools.
+    Otherwise it replaces them.
+    """
     @_builtins.property
     def time_to_live(self) -> _duration_pb2.Duration:
         """How long the session is kept after its last use, up to 365 days; absent: 30 days."""
@@ -193,10 +198,11 @@ class Conversation(_message.Message):
         history_turns: _builtins.int = ...,
         history_bytes: _builtins.int = ...,
         time_to_live: _duration_pb2.Duration | None = ...,
+        append_history: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["time_to_live", b"time_to_live"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["history_bytes", b"history_bytes", "history_turns", b"history_turns", "owner", b"owner", "time_to_live", b"time_to_live"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["append_history", b"append_history", "history_bytes", b"history_bytes", "history_turns", b"history_turns", "owner", b"owner", "time_to_live", b"time_to_live"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -267,8 +273,12 @@ class RunRequest(_message.Message):
     ACKNOWLEDGE_FIELD_NUMBER: _builtins.int
     END_INPUT_FIELD_NUMBER: _builtins.int
     TEXT_OUTPUTS_FIELD_NUMBER: _builtins.int
+    INPUTS_FIELD_NUMBER: _builtins.int
+    ENDS_INPUT_FIELD_NUMBER: _builtins.int
     text_outputs: _builtins.bool
     """In the first frame: the caller reads `text_outputs` of the response. Otherwise every output is sent as an update."""
+    ends_input: _builtins.bool
+    """In the first frame: the input ends after `inputs`, as if `end_input` followed."""
     @_builtins.property
     def spec(self) -> Global___RunSpec:
         """First: the run."""
@@ -287,6 +297,12 @@ class RunRequest(_message.Message):
     def end_input(self) -> Global___InputEnd:
         """The input ends."""
 
+    @_builtins.property
+    def inputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___RunInput]:
+        """In the first frame: inputs that the run begins with, at most 64 or 1 MiB, as if each were in a frame of its own. The caller sends
+        them again, in frames of their own, unless the first frame of the response has `took_inputs`.
+        """
+
     def __init__(
         self,
         *,
@@ -295,10 +311,12 @@ class RunRequest(_message.Message):
         acknowledge: Global___UpdateAcknowledgement | None = ...,
         end_input: Global___InputEnd | None = ...,
         text_outputs: _builtins.bool = ...,
+        inputs: _abc.Iterable[Global___RunInput] | None = ...,
+        ends_input: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledge", b"acknowledge", "end_input", b"end_input", "frame", b"frame", "input", b"input", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledge", b"acknowledge", "end_input", b"end_input", "frame", b"frame", "input", b"input", "spec", b"spec", "text_outputs", b"text_outputs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledge", b"acknowledge", "end_input", b"end_input", "ends_input", b"ends_input", "frame", b"frame", "input", b"input", "inputs", b"inputs", "spec", b"spec", "text_outputs", b"text_outputs"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["spec", "input", "acknowledge", "end_input"]  # noqa: Y015
     _WhichOneofArgType_frame: _TypeAlias = _typing.Literal["frame", b"frame"]  # noqa: Y015
@@ -355,10 +373,13 @@ class RunResponse(_message.Message):
     INPUT_TOKEN_FIELD_NUMBER: _builtins.int
     TEXT_OUTPUTS_FIELD_NUMBER: _builtins.int
     ACCEPTED_INPUTS_FIELD_NUMBER: _builtins.int
+    TOOK_INPUTS_FIELD_NUMBER: _builtins.int
     input_token: _builtins.str
     """In the first frame: what lets the caller feed the run by PushInput. It is a secret of the caller."""
     accepted_inputs: _builtins.int
     """Number of inputs on this call that the run has accepted so far. Sent after 32 more inputs or 256 KiB at the latest."""
+    took_inputs: _builtins.bool
+    """In the first frame: `inputs` and `ends_input` of the first request were read. Those inputs are not among `accepted_inputs`."""
     @_builtins.property
     def updates(self) -> _containers.RepeatedCompositeFieldContainer[_update_pb2.Update]:
         """The updates since the last frame, in order: at most 256 updates or 256 KiB together with `text_outputs`, or one larger update
@@ -376,10 +397,11 @@ class RunResponse(_message.Message):
         input_token: _builtins.str = ...,
         text_outputs: _abc.Iterable[_update_pb2.TextOutputs] | None = ...,
         accepted_inputs: _builtins.int = ...,
+        took_inputs: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_inputs", b"accepted_inputs", "input_token", b"input_token", "text_outputs", b"text_outputs", "updates", b"updates"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_inputs", b"accepted_inputs", "input_token", b"input_token", "text_outputs", b"text_outputs", "took_inputs", b"took_inputs", "updates", b"updates"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -25,11 +25,12 @@ def join_text(pieces: Sequence[str]) -> str:
 
 
 def join_answers(pieces: Sequence[Answer]) -> Answer:
-    """The concatenated texts, with the last data, finish reason and usage that a piece has."""
+    """The concatenated texts and tool calls, with the last data, finish reason and usage that a piece has."""
     data = next((piece.data for piece in reversed(pieces) if piece.data is not None), None)
     usage = next((piece.usage for piece in reversed(pieces) if piece.usage is not None), None)
     reason = next((piece.finish_reason for piece in reversed(pieces) if piece.finish_reason), "")
-    return Answer("".join(piece.text for piece in pieces), data, reason, usage)
+    calls = tuple(call for piece in pieces for call in piece.tool_calls)
+    return Answer("".join(piece.text for piece in pieces), data, reason, usage, calls)
 
 
 def join_documents(pieces: Sequence[Document]) -> Document:

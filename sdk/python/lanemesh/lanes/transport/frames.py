@@ -53,6 +53,16 @@ def next_frame(lane_type: LaneType, queue: deque[Queued], most: int = MAX_FRAME_
     return (lane_type is LaneType.TEXT and _plain_frame(queue, most)) or _any_frame(lane_type, queue, most)
 
 
+def whole_lane(lane_type: LaneType, queue: deque[Queued], held: int) -> lane_pb2.LaneItems | None:
+    """All items of the queue, which are counted as `held` bytes; None if they do not fit into one frame. The queue keeps them."""
+    if len(queue) > MAX_FRAME_ITEMS or held > MAX_FRAME_BYTES:
+        return None
+    items = lane_pb2.LaneItems()
+    for value, size, envelope in queue:
+        encode_into(items.items.add(), lane_type, Item(value, size, envelope))
+    return items if items.ByteSize() <= MAX_FRAME_BYTES - _FRAME_MARGIN else None
+
+
 def _plain_frame(queue: deque[Queued], most: int) -> tuple[bytes, int, int] | None:
     """The frame of the short ASCII texts at the head of the queue, serialized by hand; None if there are none.
 

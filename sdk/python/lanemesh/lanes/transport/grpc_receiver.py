@@ -8,11 +8,11 @@ from collections.abc import Callable
 import grpc
 from google.protobuf.message import DecodeError
 
-from lanemesh.faults import Code, Fault
-from lanemesh.items import ITEM_OVERHEAD_BYTES, MAX_MEDIA_BYTES, LaneType
+from lanemesh.faults import Code
+from lanemesh.items import LaneType
 from lanemesh.lanes.inbox.inbox import Edge
 from lanemesh.lanes.transport.credit_writer import Context, CreditWriter
-from lanemesh.lanes.transport.frames import plain_texts, read_items
+from lanemesh.lanes.transport.intake import Intake, ProtocolViolation
 from lanemesh.v1 import lane_pb2
 
 BREAK_GRACE_SECONDS = 0.5
@@ -24,10 +24,6 @@ GO_AHEAD_ITEMS = 8
 
 DISCARD_SECONDS = 5.0
 """How long a producer that broke the protocol may continue before the receiver ends the call."""
-
-
-class ProtocolViolation(Exception):
-    """A frame violates the protocol of the lane. Only the lane fails."""
 
 
 class GrpcReceiver:
@@ -48,17 +44,12 @@ class GrpcReceiver:
         """`first` are the items that came with `open`."""
         self._edge = edge
         self._first = first
-        self._lane_type = lane_type
         self._context = context
         self._cancelling = cancelling
-        self._received = 0
-        self._inherited = edge.buffered_items
-        """Items that an earlier lane of the edge had delivered and that were waiting when this lane was opened."""
+        self._intake = Intake(edge, lane_type, peer=context.peer() or "", cancelling=cancelling)
         self._task: asyncio.Task[None] | None = None
         self._is_cut = False
         self._writer = CreditWriter(edge, context)
-        self._chunks: list[bytes] = []
-        self._chunk_bytes = 0
 
     async def serve(self) -> None:
         """Accepts the lane, and returns when every item was taken or discarded. The status of the call is then OK.
@@ -96,7 +87,7 @@ class GrpcReceiver:
 
     async def _refuse(self, why: str, answers: asyncio.Task[None]) -> None:
         """Fails the lane: sends `stop`, discards further items, and then fails the call. No write is in progress at that time."""
-        refusal = self._fault(Code.INVALID_ARGUMENT, why)
+        refusal = self._intake.fault(Code.INVALID_ARGUMENT, why)
         self._edge.end(refusal)
         self._writer.refuse(refusal)
         discarding = asyncio.create_task(self._discard(), name=f"lane {self._edge.id} discard")
@@ -124,9 +115,10 @@ class GrpcReceiver:
                 case "items":
                     self._take_in(frame.items)
                 case "chunk":
-                    self._take_chunk(frame.chunk.content)
+                    self._intake.take_chunk(frame.chunk.content)
                 case "end":
-                    self._end(frame.end)
+                    if self._intake.end(frame.end):
+                        self._cut_if_lost()
                 case "open":
                     raise ProtocolViolation("a second `open` came on it")
             if writer.is_due:
@@ -134,7 +126,7 @@ class GrpcReceiver:
             await self._go_ahead()
         if not edge.ended:
             await asyncio.sleep(BREAK_GRACE_SECONDS)  # a broken call cancels this task meanwhile
-            self._lost(Code.DATA_LOSS, f"it was closed without `end` after {self._received} items")
+            self._lost(Code.DATA_LOSS, f"it was closed without `end` after {self._intake.received} items")
             self._cut_if_lost()
 
     async def _go_ahead(self) -> None:
@@ -157,67 +149,8 @@ class GrpcReceiver:
         writer.holding_back = False
 
     def _take_in(self, items: lane_pb2.LaneItems) -> None:
-        if not items.HasField("end"):
-            self._take_items(items)
-            return
-        end = lane_pb2.LaneEnd()
-        end.CopyFrom(items.end)
-        items.ClearField("end")
-        if items.items:
-            self._take_items(items)
-        self._end(end)
-
-    def _take_items(self, items: lane_pb2.LaneItems) -> None:
-        edge = self._edge
-        if edge.ended:
-            raise ProtocolViolation("items arrived after the end")
-        count = len(items.items)
-        self._received += count
-        if edge.stopped:
-            edge.arrived += count
-            edge.discarded += count
-            return
-        under_way = edge.buffered_items + count
-        if under_way > edge.limit_items + self._inherited:
-            raise ProtocolViolation(f"{under_way} items are in transit; the limit is {edge.limit_items}")
-        texts = plain_texts(items) if self._lane_type is LaneType.TEXT and not self._chunks else None
-        if texts is not None:
-            edge.put_plain(texts, ITEM_OVERHEAD_BYTES)
-            return
-        try:
-            for item in read_items(self._lane_type, items, self._joined_chunks()):
-                edge.put(*(item if edge.reopening is None else edge.reopening.first(item)))
-        except ValueError as error:
-            raise ProtocolViolation(str(error)) from None
-
-    def _take_chunk(self, content: bytes) -> None:
-        self._chunk_bytes += len(content)
-        if self._chunk_bytes > MAX_MEDIA_BYTES:
-            raise ProtocolViolation(f"more than {MAX_MEDIA_BYTES:,} bytes of chunks arrived for one item")
-        if not self._edge.stopped:
-            self._chunks.append(content)
-
-    def _joined_chunks(self) -> bytes:
-        whole = b"".join(self._chunks)
-        self._chunks.clear()
-        self._chunk_bytes = 0
-        return whole
-
-    def _end(self, end: lane_pb2.LaneEnd) -> None:
-        edge = self._edge
-        if edge.ended:
-            return
-        fault = Fault.from_proto(end.outcome).as_secondary(lane=edge.id) if end.outcome.code else None
-        if fault is not None and fault.code is Code.CANCELLED and edge.reopening is not None and not self._cancelling():
-            # Its server, or an attempt to place it again, was abandoned, but the run was not: the effect is that of a loss.
-            edge.reopening.lane_lost(fault)
+        if self._intake.take_in(items):
             self._cut_if_lost()
-            return
-        if fault is None and self._chunk_bytes and not edge.stopped:
-            raise ProtocolViolation("the end arrived after chunks without their item")
-        if fault is None and end.item_count != self._received:
-            fault = self._fault(Code.DATA_LOSS, f"{self._received} of {end.item_count} items arrived")
-        edge.end(fault)
 
     def _cut(self) -> None:
         """Breaks the call. Nothing more is accepted, and the edge waits for another lane."""
@@ -237,22 +170,11 @@ class GrpcReceiver:
         """The call has ended without an `end`."""
         if self._is_cut:
             return
-        edge, fault = self._edge, self._fault(code, why)
+        edge, fault = self._edge, self._intake.fault(code, why)
         if edge.reopening is None or edge.stopped or self._cancelling():
             edge.end(fault)
         else:
             edge.reopening.lane_lost(fault)
-
-    def _fault(self, code: Code, why: str) -> Fault:
-        if self._cancelling():
-            code = Code.CANCELLED
-        return Fault(
-            code=code,
-            reason="lane-broken",
-            message=f"the lane {self._edge.id} broke: {why}",
-            details={"lane": self._edge.id, "peer": self._context.peer() or ""},
-            secondary=True,
-        )
 
 
 async def _ended(task: asyncio.Task[None]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import grpc.aio
@@ -24,8 +25,10 @@ from lanemesh.lanes.transport.frames import (
     next_frame,
     parsed,
     serialize,
+    whole_lane,
 )
 from lanemesh.lanes.transport.sender import SenderState, SenderStatistics
+from lanemesh.lanes.transport.short_lanes import CallBroken, Refused, ShortLanes
 from lanemesh.protocol import PROTOCOL_VERSION
 from lanemesh.v1 import lane_pb2, node_pb2
 from lanemesh.values import Media
@@ -37,7 +40,7 @@ ACCEPT_SECONDS = 30.0
 DIAL_SECONDS = 1.0
 """How long a lane that merges frames waits for its first item, or for its end, before it is dialled without one."""
 PASSES = 3
-"""How often a writer lets other work of the event loop run before it sends its first frame, which takes what has come by then."""
+"""How often a lane lets other work of the event loop run before it sends its first frame, which takes what has come by then."""
 FEW_ITEMS = 8
 """After a frame of at most so many items the next item does not wait until the writer runs, for latency and not throughput."""
 ABORT_SECONDS = 0.5
@@ -50,7 +53,7 @@ Call = grpc.aio.StreamStreamCall[Frame, lane_pb2.ExchangeResponse]
 
 
 class GrpcSender(SenderState):
-    """Sends the items of one edge over one `Exchange` call.
+    """Sends the items of one edge over one `Exchange` call, or all of them in one message, if the lane has ended by then.
 
     One task writes and one reads; `closed` awaits both. `offer` may start the write of a frame while the writer is idle. The writer
     completes that write before any other, so that there are never two writes. The writer is never cancelled during a write, since
@@ -68,10 +71,12 @@ class GrpcSender(SenderState):
         resume_from: int = 0,
         traceparent: str = "",
         merges: bool = False,
+        short: ShortLanes | None = None,
     ) -> None:
         """`freed` is fired when the lane may have capacity, or never will. Earlier calls have sent `resume_from` items of the edge,
         and the consumer has acknowledged them. `traceparent` is the trace that the run belongs to. `merges`: the consumer accepts
-        items in the frame with `open`, and the end in a frame with items."""
+        items in the frame with `open`, and the end in a frame with items. `short` carries a lane that merges frames and has ended
+        before its first frame; None: the consumer does not accept that."""
         super().__init__(edge.id, freed)
         self.acknowledged = 0
         self.broken = False
@@ -111,6 +116,13 @@ class GrpcSender(SenderState):
         self._latest_items = 0
         """Number of items in the latest frame."""
         self._merges = merges
+        self._short = short
+        self._short_closed: asyncio.Future[None] | None = None
+        """Set when the lane is dialled, if it may be a short one. Done when it is closed, or has a call of its own."""
+        self._deciding: asyncio.Handle | None = None
+        """The next turn of a lane that lets other work run before it decides whether it is a short one."""
+        self._forget: Callable[[], None] | None = None
+        """Ends the wait for the end of a short lane."""
         self._undialled: asyncio.TimerHandle | None = None
         """Dials the consumer at the latest, as long as there is neither an item nor the end."""
         self._end_sent = False
@@ -155,17 +167,64 @@ class GrpcSender(SenderState):
 
     def _dial_once(self) -> None:
         """Dials the consumer of a lane that waits for its first item or its end."""
-        if self._undialled is not None:
-            self._undialled.cancel()
-            self._undialled = None
-            self._work.fire()
+        if self._undialled is None:
+            return
+        self._undialled.cancel()
+        self._undialled = None
+        self._work.fire()
+        if self._short is None or not (self._queue or self._ending):
             self._dial()
+            return
+        self._short_closed = asyncio.get_running_loop().create_future()
+        self._decide(0 if self._ending else PASSES)
 
     def _dial(self) -> None:
         if self._merges:
             self._open_seconds = max(self._open_seconds, ACCEPT_SECONDS)
         timer = asyncio.get_running_loop().call_later(self._open_seconds, self._give_up)
         self._start_call().add_done_callback(lambda _: timer.cancel())
+
+    def _decide(self, passes: int) -> None:
+        """Sends the lane as a short one if it ends within so many turns of the event loop, and otherwise on a call of its own."""
+        self._deciding = None
+        if passes and not self._ending:
+            self._deciding = asyncio.get_running_loop().call_soon(self._decide, passes - 1)
+            return
+        assert self._short is not None
+        if self._ending and self._makes_short():
+            self._forget = self._short.send(self._address, self._opening, self._on_short_closed)
+            return
+        self._dial()
+        self._end_short()
+
+    def _makes_short(self) -> bool:
+        """Adds the items and the end to `open`. Returns False if they are too many or too large, or cannot be encoded."""
+        try:
+            items = whole_lane(self._lane_type, self._queue, self._held_bytes)
+        except Exception:  # the writer of the call will report it
+            return False
+        if items is None:
+            return False
+        self._written = len(self._queue)
+        self._drop()
+        items.end.CopyFrom(self._end())
+        self._opening.items.CopyFrom(items)
+        return True
+
+    def _on_short_closed(self, broken: Refused | CallBroken | None) -> None:
+        """The consumer has taken every item of a short lane, or the lane broke."""
+        if broken is None:
+            self.acknowledged = self.sent
+        elif isinstance(broken, Refused):
+            self._break(self._lost(broken.fault.code, str(broken)))
+        else:
+            self._break(self._lost(broken.code, str(broken), opened=True))
+        self._stop()
+        self._end_short()
+
+    def _end_short(self) -> None:
+        if self._short_closed is not None and not self._short_closed.done():
+            self._short_closed.set_result(None)
 
     def _start_call(self) -> asyncio.Future[None]:
         """Starts the call and its tasks. The future is done when the consumer has accepted the lane, or the call has ended."""
@@ -215,6 +274,9 @@ class GrpcSender(SenderState):
             self._ending, self._outcome = True, fault
             self._dial_once()
             self._work.fire()
+            if self._deciding is not None:
+                self._deciding.cancel()
+                self._decide(0)
 
     def statistics(self) -> SenderStatistics:
         """The current statistics."""
@@ -223,7 +285,9 @@ class GrpcSender(SenderState):
         return SenderStatistics(self.sent, taken, self._limit_items, self._held_bytes, self._limit_bytes, ended)
 
     async def closed(self) -> None:
-        """Waits until the call has ended. `fault` has the fault of the lane, if there is one."""
+        """Waits until the call has ended, or a short lane is closed. `fault` has the fault of the lane, if there is one."""
+        if self._short_closed is not None:
+            await asyncio.wait([self._short_closed])
         if self._tasks:
             await asyncio.wait(self._tasks)  # not `gather`: cancelling this task must not cancel a write
             for task in self._tasks:
@@ -245,12 +309,15 @@ class GrpcSender(SenderState):
         self._drop()
         self.end(fault)
         self._stop()
-        if self._call is None:
+        if self._call is None and self._short_closed is None:
             return
         closing = asyncio.ensure_future(self.closed())
         await asyncio.wait([closing], timeout=ABORT_SECONDS)
         if not closing.done():
-            self._call.cancel()
+            if self._forget is not None:
+                self._forget()
+                self._end_short()
+            self.cut()
         await closing
 
     async def _write(self) -> None:
@@ -304,7 +371,7 @@ class GrpcSender(SenderState):
         assert call is not None
         size = 0
         if self._merges:
-            for _ in range(PASSES):
+            for _ in range(PASSES if self._short is None else 0):  # one that may be short has let other work run
                 await asyncio.sleep(0)
             if self._queue and not isinstance(self._queue[0][0], Media):
                 frame, size = self._next_frame()
@@ -406,10 +473,11 @@ class GrpcSender(SenderState):
         self._drop()
         self._stop()
 
-    def _lost(self, code: Code, why: str) -> Fault:
+    def _lost(self, code: Code, why: str, *, opened: bool = False) -> Fault:
+        """The fault of a lane that broke. `opened`: the consumer may have accepted it, although that was not reported."""
         if code in (Code.UNKNOWN, Code.INTERNAL, Code.CANCELLED):
             code = Code.UNAVAILABLE  # grpc.aio's status for a lost peer varies with its activity
-        accepted = self._accepted is not None and self._accepted.done()
+        accepted = opened or (self._accepted is not None and self._accepted.done())
         what = "broke" if accepted else "could not be opened"
         return Fault(
             code=code,

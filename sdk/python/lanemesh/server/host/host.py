@@ -7,7 +7,17 @@ import contextlib
 import json
 import logging
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Collection,
+    Coroutine,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
@@ -32,6 +42,7 @@ if TYPE_CHECKING:
     from lanemesh.channels import ChannelLink
     from lanemesh.control.instance import HelperInstance
     from lanemesh.gpu import ArbiterLink
+    from lanemesh.lanes.transport.short_lanes import ShortLanes
     from lanemesh.permissions import Permissions
     from lanemesh.server.host.preload import Preload
     from lanemesh.server.node_files import NodeFiles
@@ -43,6 +54,9 @@ CLOSE_SECONDS = 20.0
 
 MAX_FRAME_BYTES = 256 * 1024
 """Most bytes of the responses that are merged into one frame: 256 KiB."""
+
+CLOSING_SECONDS = 0.02
+"""How long the report that the last node of a run has ended waits for the end of its lanes, which the last frame reports: 20 ms."""
 
 LEAVE_SECONDS = 15.0
 """How long an abandoned part of a run may take to end before the same part is placed again."""
@@ -121,6 +135,8 @@ class NodeHost:
         self.spare: set[HostSession] = set()
         """Sessions whose run has finished, and that may host another one."""
         self._pool: ConnectionPool | None = None
+        self._short_lanes: ShortLanes | None = None
+        self._at_close: set[Callable[[], None]] = set()
         self._gpu: ArbiterLink | None = None
         self._channels: ChannelLink | None = None
 
@@ -201,6 +217,15 @@ class NodeHost:
         return self._pool
 
     @property
+    def short_lanes(self) -> ShortLanes:
+        """The calls that carry short lanes to other node servers, created on first use."""
+        if self._short_lanes is None:
+            from lanemesh.lanes.transport.short_lanes import ShortLanes
+
+            self._short_lanes = ShortLanes(self.pool)
+        return self._short_lanes
+
+    @property
     def gpu_link(self) -> ArbiterLink:
         """The link to the GPU arbiter, created on first use."""
         if self._gpu is None:
@@ -251,6 +276,15 @@ class NodeHost:
         parts = (run for (hosted, _), run in self.runs.items() if hosted == run_id)
         return next((part.helpers[component] for part in parts if component in part.helpers), None)
 
+    @contextlib.contextmanager
+    def ending_at_close(self, end: Callable[[], None]) -> Iterator[None]:
+        """Calls `end` if the host closes within the block: a call that belongs to no run ends with it."""
+        self._at_close.add(end)
+        try:
+            yield
+        finally:
+            self._at_close.discard(end)
+
     def drain(self) -> None:
         """Takes no new runs, and releases all preloads."""
         self.draining = True
@@ -263,7 +297,11 @@ class NodeHost:
             await session.close("the node server stops")
         endings = ((run, run.cancel("the node server stops")) for run in list(self.runs.values()))
         await asyncio.gather(*(within(CLOSE_SECONDS, f"{run.run_id} to end here", ending) for run, ending in endings))
+        for end in list(self._at_close):
+            end()
         await self.resources.close()
+        if self._short_lanes is not None:
+            await self._short_lanes.close()
         if self._gpu is not None:
             await self._gpu.close()
         if self._pool is not None:
@@ -330,7 +368,7 @@ class HostSession:
         """It ended while it hosted nothing."""
         self._closing: asyncio.Task[None] | None = None
 
-    async def responses(self) -> AsyncIterator[node_pb2.HostResponse]:
+    async def responses(self) -> AsyncGenerator[node_pb2.HostResponse, None]:
         """The responses of the host, until the session ends. Those that wait are merged, if the orchestrator can read that."""
         while (response := await self._take_response()) is not None:
             if self._merges:
@@ -353,12 +391,21 @@ class HostSession:
         return response
 
     async def _merge_waiting(self, frame: node_pb2.HostResponse) -> None:
-        """Adds the responses that wait to a frame. While a run finishes, its last responses are awaited: they come at once."""
-        size, last = frame.ByteSize(), frame
+        """Adds the responses that wait to a frame. While a run finishes, its last responses are awaited: they come at once. While
+        its lanes close they come soon, and are awaited for `CLOSING_SECONDS`."""
+        size, last, ends_at = frame.ByteSize(), frame, 0.0
         while not last.HasField("finished"):
             if self._queue.empty() and (self._run is None or not self._run.is_finishing):
-                return
-            response = await self._take_response()
+                if self._run is None or not self._run.is_closing:
+                    return
+                ends_at = ends_at or asyncio.get_running_loop().time() + CLOSING_SECONDS
+                try:
+                    async with asyncio.timeout_at(ends_at):
+                        response = await self._take_response()
+                except TimeoutError:
+                    return
+            else:
+                response = await self._take_response()
             if response is None:
                 return
             size += response.ByteSize()

@@ -257,6 +257,12 @@ class HostedRun:
                 edge.end(fault)
 
     @property
+    def is_closing(self) -> bool:
+        """Whether every node has ended, and nothing but the close of their lanes is awaited."""
+        ended = all(placed.ended for placed in self._instances.values())
+        return self._started and ended and not self._awaits_others
+
+    @property
     def _awaits_others(self) -> bool:
         """Whether `finished` may have to wait when all nodes have ended: for lanes, helpers, processes or traces."""
         placed = self._instances.values()

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from lanemesh._grpc.connections import ConnectionPool
     from lanemesh.channels import ChannelLink
     from lanemesh.gpu import ArbiterLink
+    from lanemesh.lanes.transport.short_lanes import ShortLanes
     from lanemesh.permissions import Permissions
     from lanemesh.server.host.recovery import CommitTracker
     from lanemesh.server.host.taps import Traces
@@ -69,6 +70,10 @@ class InstanceHost(Protocol):
     @property
     def pool(self) -> ConnectionPool:
         """Connections to other node servers."""
+
+    @property
+    def short_lanes(self) -> ShortLanes:
+        """The calls that carry short lanes to other node servers."""
 
     @property
     def gpu_link(self) -> ArbiterLink:
@@ -210,6 +215,7 @@ class InstanceFactory:
             *(edge, self._place.run_id, self._host.pool),
             traceparent=self._place.traceparent,
             merges=self._place.merges_frames,
+            short=self._host.short_lanes if self._place.short_lanes and not edge.reopenable else None,
         )
 
     def _context(self, instance: node_pb2.Instance) -> Context:

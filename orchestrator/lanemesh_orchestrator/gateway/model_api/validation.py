@@ -1,0 +1,74 @@
+"""Bodies of requests against models of pydantic: the first fault, with its place as the dialects write it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from lanemesh.faults import LanemeshError
+from pydantic import BaseModel, ConfigDict, ValidationError
+from starlette.requests import Request
+
+from lanemesh_orchestrator.gateway.bodies import read_object
+from lanemesh_orchestrator.gateway.model_api.refusals import invalid, unsupported
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+Body = TypeVar("Body", bound=BaseModel)
+
+_UNIONS = ("messages", "content", "input", "output", "system")
+"""Lists whose entries are of several kinds: pydantic adds the kind to the place of a fault."""
+
+
+class Strict(BaseModel):
+    """A part of a request without unknown fields, and without conversions."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Echoed(BaseModel):
+    """A part of an earlier answer that a client sends back. SDKs add fields to it, which are ignored."""
+
+    model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
+
+
+async def read_body_as(request: Request, kind: type[Body]) -> Body:
+    """The body of a request. Raises LanemeshError with the place of the first fault, and as `read_object`."""
+    given = await read_object(request)
+    try:
+        return kind.model_validate(given)
+    except ValidationError as error:
+        raise _fault(error.errors(include_url=False, include_context=False)[0]) from None
+    except RecursionError:
+        raise invalid("body", "it is nested too deeply") from None
+
+
+def only(name: str, value: Any, allowed: Sequence[Any], why: str) -> None:
+    """Raises LanemeshError ("unsupported-parameter") unless a parameter is absent or has one of the allowed values."""
+    if value is not None and value not in allowed:
+        shown = ", ".join(str(one) for one in allowed)
+        raise unsupported(name, f'"{name}" {why}. Remove it{f", or use {shown}" if shown else ""}')
+
+
+def _fault(error: ErrorDetails) -> LanemeshError:
+    place = _place(error["loc"])
+    if error["type"] == "extra_forbidden":
+        return unsupported(place, f"unknown parameter: {place}. docs/openai.md lists those that are supported")
+    if error["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        kind = error["input"].get("type", error["input"].get("role")) if isinstance(error["input"], Mapping) else None
+        return unsupported(place, f"{place}: {str(kind)[:80]!r} is not supported here: {error['msg']}")
+    return invalid(place, error["msg"])
+
+
+def _place(parts: Sequence[int | str]) -> str:
+    """A place such as "messages[0].content[1].text"."""
+    place = ""
+    for position, part in enumerate(parts):
+        if isinstance(part, int):
+            place += f"[{part}]"
+            continue
+        is_kind = position > 1 and isinstance(parts[position - 1], int) and parts[position - 2] in _UNIONS
+        if not is_kind:
+            place += f".{part}" if place else str(part)
+    return place or "body"

@@ -1,0 +1,83 @@
+/** What a mesh offers: deployments, node types and servers, as the HTTP API describes them. */
+import type { PipelineDocument, Placement } from "./types.ts";
+
+export interface Deployment {
+  name: string;
+  version: number;
+  state: "ready" | "warming" | "degraded" | "superseded";
+  detail?: string;
+  created_at?: string;
+  active_runs?: number;
+  placements?: Placement[];
+  pipeline?: PipelineDocument;
+}
+
+export interface Port {
+  name: string;
+  /** The lane type that it carries. */
+  lane: string;
+  description?: string;
+  required?: boolean;
+  list?: boolean;
+  assembled?: boolean;
+  multiplicity?: string;
+}
+
+export interface Invocation {
+  /** The kind of helper: "llm", "tool", "memory" or "agent". */
+  class_type: string;
+  min?: number;
+  max?: number;
+  name?: string;
+}
+
+export interface NodeType {
+  /** Its name, which a component names as its `provider`. */
+  provider: string;
+  version?: string;
+  description?: string;
+  service?: string;
+  aliases?: string[];
+  inputs?: Port[];
+  outputs?: Port[];
+  config_schema?: JsonSchema;
+  profiles?: Record<string, unknown>;
+  invokes?: Invocation[];
+  /** The kinds of helper that it serves as. */
+  offers?: string[];
+  boundary?: "source" | "target" | null;
+  sync_mode?: string;
+  is_streaming_input?: boolean;
+  is_streaming_output?: boolean;
+  restartable?: boolean;
+  runs_to_end?: boolean;
+}
+
+export interface JsonSchema {
+  type?: string | string[];
+  title?: string;
+  description?: string;
+  default?: unknown;
+  enum?: unknown[];
+  properties?: Record<string, JsonSchema>;
+  required?: string[];
+  items?: JsonSchema;
+  [key: string]: unknown;
+}
+
+export interface Server {
+  name: string;
+  address?: string;
+  health?: string;
+  health_detail?: string;
+  active_instances?: number;
+  /** The most components that it hosts; 0: no limit. */
+  max_instances?: number;
+  pid?: number;
+  labels?: Record<string, string>;
+  node_types?: string[];
+  conflicting_node_types?: string[];
+  replaced_node_types?: string[];
+  /** The orchestrator was given its address; otherwise the server has joined. */
+  static?: boolean;
+}
