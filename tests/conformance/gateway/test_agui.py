@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,72 +14,16 @@ from lanemesh import RunState
 from lanemesh_orchestrator import Mesh
 
 from endings import lasting
+from rigs.agui_pipelines import NODE_FILES, PIPELINES, model
 from rigs.agui_rules import check_stream
 from rigs.gateways import SECONDS, gateway_at
-from rigs.runs import NODES, RIGS, line, node
-
-TOOLS = Path(__file__).parents[2] / "rigs" / "agent_tools.py"
-ADD = {"tool_calls": [{"name": "add", "arguments": {"a": 1, "b": 2}}]}
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-def model(*script: Any, lane: str = "answers", **config: Any) -> dict[str, Any]:
-    """A pipeline whose model replays a script, or repeats the question."""
-    entry = {"id": "llm", "provider": "llm_scripted", "config": {"script": list(script), **config}}
-    return {
-        "components": [
-            {"id": "chat", "provider": "chat"},
-            {**entry, "input": [{"lane": "questions", "from": "chat"}]},
-            {"id": "out", "provider": "response", "input": [{"lane": lane, "from": "llm"}]},
-        ]
-    }
-
-
-def agent(*script: Any, **config: Any) -> dict[str, Any]:
-    """An agent whose model replays a script."""
-    return {
-        "components": [
-            {"id": "chat", "provider": "chat"},
-            {
-                "id": "agent",
-                "provider": "agent_wave",
-                "config": config,
-                "input": [{"lane": "questions", "from": "chat"}],
-            },
-            {
-                "id": "model",
-                "provider": "llm_scripted",
-                "config": {"script": list(script)},
-                "control": [{"classType": "llm", "from": "agent"}],
-            },
-            {
-                "id": "tools",
-                "provider": "tool_python",
-                "config": {"file": str(TOOLS)},
-                "control": [{"classType": "tool", "from": "agent"}],
-            },
-            {"id": "out", "provider": "response", "input": [{"lane": "answers", "from": "agent"}]},
-        ]
-    }
-
-
-PIPELINES = {
-    "words": model("one two three"),
-    "text": model("one two three", lane="text"),
-    "calls": model({"tool_calls": [{"name": "look", "arguments": {"at": "a"}}]}, "It is blue."),
-    "broken": model({"text": "one two", "fail": "the model broke"}),
-    "repeats": line(node("a", "tag", "chat", mark="+")),
-    "hangs": line(node("a", "hang", "chat")),
-    "adds": agent({"text": "I add.", **ADD}, "It is 3."),
-    "asks": agent(ADD, "Done.", approve=["add"]),
-    "asks_twice": agent({"tool_calls": ADD["tool_calls"] * 2}, "Done.", approve=["add"]),
-}
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def mesh() -> AsyncIterator[Mesh]:
-    async with lasting("the mesh", Mesh(nodes=[NODES, RIGS / "approval_nodes.py"])) as mesh:
+    async with lasting("the mesh", Mesh(nodes=NODE_FILES)) as mesh:
         for name, document in PIPELINES.items():
             await mesh.deploy(name, document)
         yield mesh
