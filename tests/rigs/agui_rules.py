@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from copy import deepcopy
 from typing import Any
 
 from ag_ui.core import Event
@@ -111,7 +112,7 @@ def _check_state(events: list[dict[str, Any]]) -> None:
     state: Any = None
     for event in events:
         if event["type"] == "STATE_SNAPSHOT":
-            state = event["snapshot"]
+            state = deepcopy(event["snapshot"])
         elif event["type"] == "STATE_DELTA":
             for change in event["delta"]:
                 _apply(state, change)

@@ -40,6 +40,7 @@ from lanemesh_orchestrator.gateway.agui.interrupts import interrupt_of
 from lanemesh_orchestrator.gateway.agui.node_events import ENDED, NodeEvents
 from lanemesh_orchestrator.gateway.agui.text_messages import TextMessages
 from lanemesh_orchestrator.gateway.agui.tool_events import ToolEvents
+from lanemesh_orchestrator.reasons import Reason
 
 PROTOCOL_VERSION = "1.0"
 """The version of AG-UI."""
@@ -62,6 +63,8 @@ class AgentEvents:
         self._nodes = NodeEvents(run_id, given.state)
         self._pending: dict[tuple[str, str], ApprovalUpdate] = {}
         self._started = False
+        self._reason = ""
+        """Why the last answer ended."""
         self._answers: Usage | None = None
         """What the answers cost so far."""
         self._helpers: dict[str, Usage] = {}
@@ -127,8 +130,9 @@ class AgentEvents:
     def _read(self, update: Update) -> Iterator[BaseEvent]:
         match update:
             case OutputUpdate():
-                if isinstance(update.value, Answer) and update.value.usage is not None:
+                if isinstance(update.value, Answer):
                     self._answers = _sum(filter(None, (self._answers, update.value.usage)))
+                    self._reason = update.value.finish_reason or self._reason
                 yield from self._texts.read(update)
             case ToolUpdate():
                 yield from self._tools.read(update)
@@ -161,10 +165,14 @@ class AgentEvents:
             return
         self.run_ended = True
         if job.state is RunState.FAILED:
-            unknown = Fault(code=Code.UNKNOWN, reason="internal", message="the run failed")
+            unknown = Fault(code=Code.UNKNOWN, reason=Reason.ANSWER_INCOMPLETE, message="the run failed")
             yield from self.fail(job.error or unknown)
             return
         cancelled = job.state is RunState.CANCELLED
+        if not cancelled and self._reason in ("error", "cancelled"):
+            message = f"the answer ended early ({self._reason}); the log of the run has the cause"
+            yield from self.fail(Fault(code=Code.INTERNAL, reason=Reason.ANSWER_INCOMPLETE, message=message))
+            return
         yield from self._pause()
         success = RunFinishedSuccessOutcome(pending_tool_call_ids=self._texts.calls or None)
         yield self._finished(RunFinishedCancelledOutcome() if cancelled else success)

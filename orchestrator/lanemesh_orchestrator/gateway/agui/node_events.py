@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ag_ui._generated.models import AddOperation, ReplaceOperation
 from ag_ui.core import BaseEvent, StateDeltaEvent, StateSnapshotEvent, StepFinishedEvent, StepStartedEvent
 from lanemesh.client.updates import NodeState, NodeUpdate
 
@@ -59,5 +58,5 @@ class NodeEvents:
         self._nodes[name] = state
         if self._given is not None:
             path = "/lanemesh/nodes/" + name.replace("~", "~0").replace("/", "~1")
-            change = AddOperation if known is None else ReplaceOperation
-            yield StateDeltaEvent(delta=[change(path=path, value=state)])
+            change = {"op": "add" if known is None else "replace", "path": path, "value": state}
+            yield StateDeltaEvent.model_validate({"delta": [change]})

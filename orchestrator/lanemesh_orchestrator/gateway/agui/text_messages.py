@@ -23,7 +23,7 @@ from lanemesh.values import Answer, ToolCall
 from lanemesh_orchestrator.update_json import value_json
 
 MAX_VALUE = 256 * 1024
-"""Largest value other than text that is sent, in characters of its JSON."""
+"""Largest value other than text that is sent, in bytes."""
 
 
 class TextMessages:
@@ -33,6 +33,8 @@ class TextMessages:
         self._run_id = run_id
         self._open: dict[str, str] = {}
         """The ids of the open messages by component and port."""
+        self._groups: dict[str, str] = {}
+        """The groups of the open messages."""
         self.calls: list[str] = []
         """The ids of the calls of the client's tools."""
 
@@ -41,14 +43,17 @@ class TextMessages:
         value: Any = output.value
         calls: tuple[ToolCall, ...] = ()
         ends = output.group is not None and output.group.last
-        where = f"{output.component}.{output.port}"
+        where, group = f"{output.component}.{output.port}", output.group.id if output.group is not None else ""
+        if self._groups.get(where, group) != group:  # an output without a value may have ended the one before
+            yield from self._end(where)
+        self._groups[where] = group
         if isinstance(value, Answer):
             text = value.text
             if value.data is not None and not text and where not in self._open:
                 text = dump_json(value.data)
             calls = value.tool_calls
             ends = ends or bool(value.finish_reason)
-        elif isinstance(value, str):
+        elif output.lane == "text":
             text = value
         else:
             yield _custom(output, self._run_id)
@@ -76,6 +81,7 @@ class TextMessages:
         yield TextMessageContentEvent(message_id=self._open[where], delta=text)
 
     def _end(self, where: str) -> Iterator[BaseEvent]:
+        self._groups.pop(where, None)
         message_id = self._open.pop(where, None)
         if message_id is not None:
             yield TextMessageEndEvent(message_id=message_id)
@@ -84,9 +90,9 @@ class TextMessages:
 def _custom(output: OutputUpdate, run_id: str) -> CustomEvent:
     value: dict[str, Any] = {"component": output.component, "port": output.port, "lane": output.lane}
     lane = LaneType(output.lane)
-    shown = value_json(encode(lane, make_item(lane, output.value)))
-    if len(dump_json(shown)) <= MAX_VALUE:
-        value["value"] = shown
+    item = encode(lane, make_item(lane, output.value))
+    if item.ByteSize() <= MAX_VALUE:
+        value["value"] = value_json(item)
     else:
         value |= {"left_out": True, "events": f"/v1/runs/{run_id}/events?after={output.sequence - 1}"}
     return CustomEvent(name="lanemesh.output", value=value)
