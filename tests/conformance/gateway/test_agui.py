@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
 import pytest_asyncio
-from lanemesh import RunState
+from lanemesh import NodeUpdate, RunState
 from lanemesh_orchestrator import Mesh
+from lanemesh_orchestrator.gateway.agui.interrupts import InterruptId
 
 from endings import lasting
 from rigs.agui_pipelines import NODE_FILES, PIPELINES, model
 from rigs.agui_rules import check_stream
 from rigs.gateways import SECONDS, gateway_at
+from rigs.runs import RIGS, chat, node, pipeline, response
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -350,3 +354,35 @@ async def test_a_call_without_a_result_is_left_out(client: httpx.AsyncClient) ->
     events = await run(client, "words", asked(USER, CALLED, USER))
 
     assert text_of(events) == "one two three", "the turn with the call alone is no turn of the model"
+
+
+async def test_a_client_that_misses_updates_gets_an_error() -> None:
+    document = pipeline(
+        chat(),
+        node("first", "careful", "chat"),
+        node("other", "careful", "chat"),
+        node("series", "series", "first", count=3_000, size=1_000),
+        response("series"),
+        response("other", name="rest"),
+    )
+    nodes = [*NODE_FILES, RIGS / "approval_nodes.py"]
+    async with (
+        Mesh(nodes=nodes, run_memory=1024 * 1024) as small,
+        gateway_at(small) as server,
+        httpx.AsyncClient(base_url=server.url, timeout=SECONDS) as client,
+    ):
+        await small.deploy("floods", document)
+        events = await run(client, "floods")
+        (interrupt, *_) = events[-1]["outcome"]["interrupts"]
+        found = InterruptId.parse(interrupt["id"], "")
+        watcher = small.attach(found.run_id, found.after)
+        await small.approve(found.run_id, "c1", component="first")
+        async with aclosing(watcher.updates()) as updates:
+            async for update in updates:
+                if isinstance(update, NodeUpdate) and update.component == "series" and update.state == "completed":
+                    break
+        given = {"interruptId": str(replace(found, component="other")), "status": "resolved", "payload": True}
+
+        events = await run(client, "floods", asked(resume=[given]))
+
+    assert (events[-1]["type"], events[-1]["code"]) == ("RUN_ERROR", "updates-not-kept")
