@@ -6,7 +6,7 @@ from typing import Any
 
 from rigs.runs import NODES, RIGS, line, node
 
-NODE_FILES = [NODES]
+NODE_FILES = [NODES, RIGS / "session_nodes.py"]
 """Node types of the pipelines."""
 ADD = {"tool_calls": [{"name": "add", "arguments": {"a": 1, "b": 2}}]}
 """A turn of a model that calls a tool."""
@@ -58,6 +58,7 @@ PIPELINES = {
     "calls": model({"tool_calls": [{"name": "look", "arguments": {"at": "a"}}]}, "It is blue."),
     "broken": model({"text": "one two", "fail": "the model broke"}),
     "repeats": line(node("a", "tag", "chat", mark="+")),
+    "session": line(node("a", "teller", "chat")),
     "hangs": line(node("a", "hang", "chat")),
     "adds": agent({"text": "I add.", **ADD}, "It is 3."),
     "asks": agent(ADD, "Done.", approve=["add"]),

@@ -22,10 +22,10 @@ from rigs.agui_rules import check_stream
 from rigs.gateways import SECONDS, gateway_at
 from rigs.runs import RIGS, chat, node, pipeline, response
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def mesh() -> AsyncIterator[Mesh]:
     async with lasting("the mesh", Mesh(nodes=NODE_FILES)) as mesh:
         for name, document in PIPELINES.items():
@@ -33,7 +33,7 @@ async def mesh() -> AsyncIterator[Mesh]:
         yield mesh
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def client(mesh: Mesh) -> AsyncIterator[httpx.AsyncClient]:
     async with gateway_at(mesh) as server, httpx.AsyncClient(base_url=server.url, timeout=SECONDS) as client:
         yield client
@@ -144,6 +144,14 @@ async def test_a_kept_session_has_the_history(client: httpx.AsyncClient, mesh: M
     assert text_of(await run(client, "remembers")) == "first", "without a session there is no history"
 
 
+async def test_the_thread_is_the_session_of_its_runs(client: httpx.AsyncClient) -> None:
+    assert text_of(await run(client, "session", asked(threadId="thread-7"))) == "hello thread-7"
+
+
+async def test_a_thread_whose_id_is_no_session_is_refused(client: httpx.AsyncClient) -> None:
+    assert (await refused(client, "session", asked(threadId="x" * 200)))["status"] == 400
+
+
 async def test_a_pipeline_that_takes_text_gets_the_text(client: httpx.AsyncClient) -> None:
     assert "hello" in text_of(await run(client, "repeats"))
 
@@ -232,6 +240,16 @@ async def test_a_gateway_that_did_not_start_the_run_goes_on(client: httpx.AsyncC
     async with gateway_at(mesh) as other, httpx.AsyncClient(base_url=other.url, timeout=SECONDS) as second:
         events = await run(second, "asks", resume(first, {"approved": True}))
 
+    assert text_of(events) == "Done."
+
+
+async def test_a_gateway_to_an_orchestrator_elsewhere_goes_on(remote: httpx.AsyncClient) -> None:
+    await remote.put("/v1/deployments/asks_remotely", json={"pipeline": PIPELINES["asks"]})
+    first = await run(remote, "asks_remotely")
+    events = await run(remote, "asks_remotely", resume(first, {"approved": True}))
+    await remote.delete("/v1/deployments/asks_remotely")
+
+    assert of(events, "TOOL_CALL_RESULT", "content") == ["3"]
     assert text_of(events) == "Done."
 
 

@@ -51,7 +51,7 @@ async def _started(request: Request, given: RunAgentInput) -> AgentStream:
     run = await gateway_of(request).mesh.start(
         Deployed(model.name),
         input=conversation_of(given, only_last=only_last).input_of(model),
-        session=(kept_session(request, session) or "") if session else "",
+        session=(kept_session(request, session) if session else None) or given.thread_id,  # a thread shares its memory
     )
     return AgentStream(run, AgentEvents(given, run.id))
 
