@@ -159,13 +159,24 @@ Python forks, and gRPC's handlers of forks may end the child before it has becom
 async def envoy_before(addresses: Sequence[str], *, idle_seconds: float) -> AsyncIterator[list[str]]:
     """An Envoy in front of HTTP/2 servers, which cuts streams that were silent for so long. Gives where to dial instead."""
     ports = [free_port() for _ in addresses]
-    pairs = list(zip(ports, addresses, strict=True))
-    config = {
-        "static_resources": {
-            "listeners": [_listener(port, idle_seconds) for port in ports],
-            "clusters": [_cluster(port, address) for port, address in pairs],
-        }
-    }
+    listeners = [_listener(port, str(port), idle_seconds, codec="HTTP2") for port in ports]
+    clusters = [_cluster(str(port), [address], _HTTP2) for port, address in zip(ports, addresses, strict=True)]
+    async with _envoy(listeners, clusters):
+        yield [f"127.0.0.1:{port}" for port in ports]
+
+
+@asynccontextmanager
+async def envoy_balancing(addresses: Sequence[str]) -> AsyncIterator[str]:
+    """An Envoy that sends each HTTP request to the next of these servers. Gives where to dial."""
+    port = free_port()
+    async with _envoy([_listener(port, "all", 0.0, codec="AUTO")], [_cluster("all", addresses, _HTTP1)]):
+        yield f"127.0.0.1:{port}"
+
+
+@asynccontextmanager
+async def _envoy(listeners: list[dict[str, Any]], clusters: list[dict[str, Any]]) -> AsyncIterator[None]:
+    """A running Envoy with these listeners and clusters."""
+    config = {"static_resources": {"listeners": listeners, "clusters": clusters}}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "envoy.json"
         path.write_text(json.dumps(config))
@@ -184,7 +195,7 @@ async def envoy_before(addresses: Sequence[str], *, idle_seconds: float) -> Asyn
                 assert line, log.decode()
                 log += line
             reading = asyncio.create_task(process.stderr.read())
-            yield [f"127.0.0.1:{port}" for port in ports]
+            yield
         finally:
             with suppress(ProcessLookupError):
                 process.kill()
@@ -192,18 +203,22 @@ async def envoy_before(addresses: Sequence[str], *, idle_seconds: float) -> Asyn
         await reading
 
 
-def _listener(port: int, idle_seconds: float) -> dict[str, Any]:
+_HTTP1: dict[str, Any] = {"http_protocol_options": {}}
+_HTTP2: dict[str, Any] = {"http2_protocol_options": {}}
+
+
+def _listener(port: int, cluster: str, idle_seconds: float, *, codec: str) -> dict[str, Any]:
     manager = {
         "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "lanes",
-        "codec_type": "HTTP2",
+        "codec_type": codec,
         "stream_idle_timeout": f"{idle_seconds}s",
         "route_config": {
             "virtual_hosts": [
                 {
                     "name": "all",
                     "domains": ["*"],
-                    "routes": [{"match": {"prefix": "/"}, "route": {"cluster": str(port), "timeout": "0s"}}],
+                    "routes": [{"match": {"prefix": "/"}, "route": {"cluster": cluster, "timeout": "0s"}}],
                 }
             ]
         },
@@ -222,16 +237,17 @@ def _listener(port: int, idle_seconds: float) -> dict[str, Any]:
     }
 
 
-def _cluster(port: int, address: str) -> dict[str, Any]:
+def _cluster(name: str, addresses: Sequence[str], protocol: dict[str, Any]) -> dict[str, Any]:
     options = {
         "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-        "explicit_http_config": {"http2_protocol_options": {}},
+        "explicit_http_config": protocol,
     }
-    endpoint = {"endpoint": {"address": _address(address)}}
+    endpoints = [{"endpoint": {"address": _address(address)}} for address in addresses]
     return {
-        "name": str(port),
+        "name": name,
         "type": "STATIC",
-        "load_assignment": {"cluster_name": str(port), "endpoints": [{"lb_endpoints": [endpoint]}]},
+        "lb_policy": "ROUND_ROBIN",
+        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": endpoints}]},
         "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options},
     }
 

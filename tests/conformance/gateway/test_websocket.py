@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from lanemesh import RunState
@@ -17,7 +19,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from rigs.gateways import gateway_at
-from rigs.runs import NODES, RIGS, line, node, pipeline
+from rigs.runs import NODES, RIGS, line, node, pipeline, response
 
 TAG = line(node("a", "tag", "chat", mark="+"))
 HANGS = line(node("a", "hang", "chat"))
@@ -84,6 +86,16 @@ async def server(mesh: Mesh) -> AsyncIterator[HttpServer]:
 async def talking(server: HttpServer, **options: Any) -> AsyncIterator[Talk]:
     async with connect(f"{server.url.replace('http', 'ws', 1)}/v1/ws", **options) as connection:
         yield Talk(connection)
+
+
+def narrow_socket(url: str) -> socket.socket:
+    """A connection whose system takes little that its program has not read."""
+    narrow = socket.socket()
+    narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+    address = urlsplit(url)
+    narrow.connect((address.hostname, address.port))
+    narrow.setblocking(False)
+    return narrow
 
 
 def values(updates: list[dict[str, Any]]) -> list[Any]:
@@ -271,9 +283,10 @@ async def test_a_socket_needs_the_token_and_a_known_origin(mesh: Mesh) -> None:
 
 
 async def test_a_client_that_does_not_read_holds_its_own_run(server: HttpServer, mesh: Mesh) -> None:
-    flood = line(node("a", "emits", "chat"))
-    async with talking(server, max_queue=1) as talk:
-        run = (await talk.ask(type="start", pipeline=flood, input="x"))["run_id"]
+    source = {"id": "a", "provider": "large", "config": {"count": 100_000, "size": 65_536}}
+    flood = pipeline(source, response({"lane": "text", "from": "a"}))
+    async with talking(server, max_queue=1, sock=narrow_socket(server.url)) as talk:
+        run = (await talk.ask(type="start", pipeline=flood))["run_id"]
         counts: list[int] = []
 
         async def stands() -> bool:
