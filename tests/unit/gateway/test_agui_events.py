@@ -260,6 +260,26 @@ def test_an_approval_that_still_waits_is_kept_for_the_next_request() -> None:
     assert not decided.waits
 
 
+def test_an_interrupt_has_the_number_of_characters_that_are_left_out() -> None:
+    reader = events()
+    reader.start()
+    asked = made(
+        ApprovalUpdate,
+        component="agent",
+        call_id="c",
+        state=ApprovalState.REQUESTED,
+        tool="add",
+        arguments='{"a": "x... (9 more characters)',
+        omitted_characters=9,
+    )
+    reader.read(numbered(asked))
+
+    (interrupt,) = plain(reader.interrupt(1))[-1]["outcome"]["interrupts"]
+    assert interrupt["metadata"]["lanemesh"]["omitted_characters"] == 9
+    assert interrupt["metadata"]["lanemesh"]["arguments"].startswith('{"a": "x')
+    assert "toolCallId" not in interrupt, "no agent has reported the call"
+
+
 def test_a_failure_after_the_end_gives_no_event() -> None:
     reader = events()
     reader.start()

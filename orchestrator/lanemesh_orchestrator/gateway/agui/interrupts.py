@@ -74,6 +74,8 @@ def interrupt_of(approval: ApprovalUpdate, run_id: str, after: int, tool_call_id
     about: dict[str, Any] = {"run_id": run_id, "component": approval.component, "call_id": approval.call_id}
     if approval.tool:
         about |= {"tool": approval.tool, "arguments": loads_or_text(approval.arguments)}
+    if approval.omitted_characters:
+        about["omitted_characters"] = approval.omitted_characters
     return Interrupt(
         id=str(InterruptId(run_id, after, approval.component, approval.call_id)),
         reason="tool_call" if approval.tool else "confirmation",
