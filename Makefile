@@ -42,6 +42,7 @@ COMPILE = @$(RUN) -m compileall -q sdk orchestrator services
 PINS := pyproject.toml constraints.txt
 HAS_PYTHON := $(VENV)/.has-python
 HAS_LLM := $(VENV)/.has-llm
+DEMO_EXTRAS := llm,web
 HAS_DEV := $(VENV)/.has-dev
 HAS_TRANSFORMERS := $(VENV)/.has-transformers
 # The packages of the page.
@@ -184,7 +185,7 @@ $(HAS_PYTHON):
 
 $(HAS_LLM): $(HAS_PYTHON) $(PINS)
 	$(SAY) "Installing lanemesh with the llm extra (about 60 MB; a minute or so, once)"
-	$(call INSTALL,--editable '.[llm,web]')
+	$(call INSTALL,--editable '.[$(DEMO_EXTRAS)]')
 	$(COMPILE)
 	@$(BIN)/lanemesh models get smollm2
 	@touch $@

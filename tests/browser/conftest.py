@@ -25,7 +25,12 @@ collect_ignore_glob = [] if os.environ.get("LANEMESH_BROWSER") else ["test_*.py"
 """They need Chromium and the packages of web/, which `make browser` installs."""
 
 OPTIONS = GatewayOptions(rate=1_000_000.0, max_requests=5_000, max_requests_per_token=5_000)
-ARGUMENTS = ("--no-sandbox", "--disable-background-networking", "--disable-component-update")
+ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--use-fake-device-for-media-stream",
+)
 EXAMPLES = Path(__file__).parents[2] / "examples"
 AGENTS = ("agent", "approval")
 """The examples that are deployed under their names."""
@@ -79,7 +84,7 @@ class Watched:
 @pytest_asyncio.fixture(scope="package", loop_scope="session")
 async def mesh() -> AsyncIterator[Mesh]:
     """A mesh in this process, with deployed examples."""
-    nodes = [NODES, RIGS / "approval_nodes.py", RIGS / "page_nodes.py"]
+    nodes = [NODES, *(RIGS / f"{name}_nodes.py" for name in ("approval", "page", "talking", "chat"))]
     async with lasting("the mesh", Mesh(nodes=nodes, folder=EXAMPLES)) as mesh:
         for name in AGENTS:
             await mesh.deploy(name, EXAMPLES / f"{name}.pipe")

@@ -1,4 +1,4 @@
-"""The SDKs of OpenAI and Anthropic for JavaScript against a gateway."""
+"""The SDKs of OpenAI and Anthropic, and the client of AG-UI, for JavaScript against a gateway."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from lanemesh.client.updates import RunState
 
+from rigs.agui_pipelines import PIPELINES
+from rigs.agui_rules import check_stream
 from rigs.anthropic_rules import check_message_stream
 from rigs.mcp_suite import npm
 from rigs.model_gateway import ModelGateway, answering, model_gateway
@@ -63,3 +65,26 @@ async def test_the_sdk_of_anthropic(gateway: ModelGateway) -> None:
     assert await cancelled(gateway)
     for stream in gateway.streams:
         check_message_stream(bytes(stream.body), whole=stream.is_whole)
+
+
+async def test_the_client_of_ag_ui(gateway: ModelGateway) -> None:
+    for name in ("words", "adds", "asks", "broken"):
+        await gateway.mesh.deploy(name, PIPELINES[name])
+
+    found = await run_script("agui_client.mjs", gateway.url)
+
+    wanted: dict[str, Any] = {
+        "first": "one two three",
+        "second": "one two three",
+        "sum": "It is 3.",
+        "after": "It is 3.",
+    }
+    assert {name: found[name] for name in wanted} == wanted
+    assert found["calls"][0] == ["add", {"a": 1, "b": 2}]
+    assert found["results"][0] == "3"
+    assert found["state"] == "completed"
+    assert found["interrupt"] == ["tool_call", "add"]
+    assert (found["approved"], found["approvedResults"], found["open"]) == ("Done.", ["3"], 0)
+    assert "the model broke" in found["failure"]
+    for stream in gateway.streams:
+        check_stream(stream.body.decode(), whole=stream.is_whole)

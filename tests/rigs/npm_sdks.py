@@ -11,7 +11,7 @@ from typing import Any
 
 from rigs.mcp_suite import npm
 
-PACKAGES = ("openai@7.59.0", "@anthropic-ai/sdk@1.14.0", "node@22.23.3")
+PACKAGES = ("openai@7.59.0", "@anthropic-ai/sdk@1.14.0", "@ag-ui/client@1.0.0", "node@22.23.3")
 """The SDKs, and their runtime, which systems may have in an older version."""
 FOLDER = Path(__file__).resolve().parents[2] / "build" / "npm-sdks"
 INSTALL_SECONDS = 300.0

@@ -12,7 +12,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute
 
-from lanemesh_orchestrator.gateway import anthropic, api, openai, page, problems, webhooks, websocket
+from lanemesh_orchestrator.gateway import agui, anthropic, api, openai, page, problems, webhooks, websocket
 from lanemesh_orchestrator.gateway.gateway import Gateway
 from lanemesh_orchestrator.gateway.guard.bodies import BodyGuard
 from lanemesh_orchestrator.gateway.guard.headers import SecurityHeaders
@@ -53,7 +53,7 @@ def create_app(mesh: RunHost, options: GatewayOptions | None = None) -> Starlett
 
 def routes() -> list[BaseRoute]:
     """Every endpoint."""
-    parts = (page, api, websocket, webhooks, openai, anthropic)
+    parts = (page, api, websocket, webhooks, openai, anthropic, agui)
     return [route for part in parts for route in part.routes()]
 
 

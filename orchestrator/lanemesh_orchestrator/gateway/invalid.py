@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from lanemesh.faults import Code, Fault, LanemeshError
 from pydantic import ValidationError
@@ -52,12 +53,33 @@ def invalid(pointer: str, message: str, reason: str = "bad-value") -> InvalidReq
     return InvalidRequest([FieldError(pointer, reason, message)])
 
 
-def invalid_fields(error: ValidationError, prefix: str = "") -> InvalidRequest:
-    """The errors that pydantic found. `prefix`: the pointer to what was validated."""
+def invalid_fields(error: ValidationError, prefix: str = "", validated: Any = None) -> InvalidRequest:
+    """The errors that pydantic found.
+
+    Args:
+        error: what it raised.
+        prefix: the pointer to what was validated.
+        validated: what was validated. With it, pointers have no kinds of unions, which pydantic adds to paths.
+    """
     found = error.errors(include_url=False, include_input=False, include_context=False)
+    paths = [one["loc"] if validated is None else _path_in(validated, one["loc"], one["type"]) for one in found]
     return InvalidRequest(
-        FieldError(prefix + pointer_of(one["loc"]), _reason(one["type"]), _message(one["msg"])) for one in found
+        FieldError(prefix + pointer_of(path), _reason(one["type"]), _message(one["msg"]))
+        for path, one in zip(paths, found, strict=True)
     )
+
+
+def _path_in(value: Any, path: Sequence[str | int], kind: str) -> list[str | int]:
+    """The steps of a path that a value has, and the name of a missing field."""
+    steps: list[str | int] = []
+    for place, step in enumerate(path):
+        is_there = isinstance(step, int) and isinstance(value, list) and step < len(value)
+        if is_there or (isinstance(value, dict) and step in value):
+            value = value[step]
+        elif kind != "missing" or place < len(path) - 1:
+            continue
+        steps.append(step)
+    return steps
 
 
 def pointer_of(path: Sequence[str | int]) -> str:

@@ -35,6 +35,18 @@ export function go(...parts: string[]): void {
   location.hash = href(...parts);
 }
 
+/** Goes to a view in place of the present one: the browser's history does not keep that. */
+export function replace(...parts: string[]): void {
+  history.replaceState(null, "", href(...parts));
+  route.value = { parts, query: new URLSearchParams() };
+}
+
+/** Goes to a view at once; after `go` the route moves with a later event. */
+export function push(...parts: string[]): void {
+  history.pushState(null, "", href(...parts));
+  route.value = { parts, query: new URLSearchParams() };
+}
+
 /** Changes one field of the query without a new entry of the browser's history. */
 export function setQuery(name: string, value: string): void {
   const query = new URLSearchParams(route.value.query);

@@ -88,7 +88,7 @@ interface BlockProps {
   open: number;
 }
 
-class Block extends Component<BlockProps> {
+export class Block extends Component<BlockProps> {
   private drawn = 0;
   private timer = 0;
 
@@ -135,8 +135,8 @@ class Block extends Component<BlockProps> {
   }
 }
 
-const sizeOf = (block: OutputBlock): string => (block.kind === "text" ? `${block.text.length} ${block.cut} ${block.done} ${block.finish}` : "");
+export const sizeOf = (block: OutputBlock): string => (block.kind === "text" ? `${block.text.length} ${block.cut} ${block.done} ${block.finish}` : "");
 
-function textOf(blocks: OutputBlock[]): string {
+export function textOf(blocks: readonly OutputBlock[]): string {
   return blocks.map((one) => (one.kind === "text" ? one.text : JSON.stringify(one.value, null, 2))).join("\n");
 }

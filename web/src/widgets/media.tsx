@@ -38,7 +38,8 @@ export function MediaView({ media, name = "output" }: { media: Media; name?: str
   );
 }
 
-function useBlobUrl(media: Media): string {
+/** An address of the content of media, for as long as the component lives; empty: it has none. */
+export function useBlobUrl(media: Media): string {
   const [url, setUrl] = useState("");
   useEffect(() => {
     if (!media.content) return setUrl("");
