@@ -220,9 +220,12 @@ async def test_files_are_dropped_as_a_form(hooks: httpx.AsyncClient) -> None:
         ("multipart/form-data; boundary=x", b"no form"),
     ],
 )
-async def test_half_a_form_is_an_error(hooks: httpx.AsyncClient, kind: str, content: bytes) -> None:
+async def test_half_a_form_is_an_error(
+    hooks: httpx.AsyncClient, kind: str, content: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
     response = await hooks.post("/hooks/all", content=content, headers={"content-type": kind})
     problem(response, 400, "bad-request")
+    assert [record for record in caplog.records if record.name.startswith("python_multipart")] == []
 
 
 async def test_bodies_are_limited(hooks: httpx.AsyncClient) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,6 +16,8 @@ from lanemesh_orchestrator.gateway.webhooks.media_types import PLAIN, ContentTyp
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
+_UNLOGGED = logging.Logger("lanemesh.gateway.forms", logging.CRITICAL)
+"""Keeps a client from filling the log with a line for each invalid form: the response has the error."""
 MAX_PARTS = 1_000
 """Most parts of a form."""
 MAX_FILE_NAME = 255
@@ -80,6 +83,7 @@ class FormParser:
             "on_end": self._end,
         }
         self._parser = MultipartParser(boundary, callbacks)
+        self._parser.logger = _UNLOGGED
 
     def feed(self, piece: bytes) -> list[Event]:
         """The events of a piece of the body. Raises LanemeshError if it is not valid."""

@@ -133,5 +133,5 @@ def _quality(parameters: list[str]) -> float:
     for parameter in parameters:
         key, _, value = parameter.partition("=")
         if key.strip() == "q":
-            return float(value) if re.fullmatch(r"[01](\.\d{0,3})?", value.strip()) else 0.0
+            return float(value) if re.fullmatch(r"0(\.\d{0,3})?|1(\.0{0,3})?", value.strip()) else 0.0
     return 1.0
