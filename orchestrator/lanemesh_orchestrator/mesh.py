@@ -13,7 +13,16 @@ from lanemesh._aio.loops import misuse
 from lanemesh._grpc.run_depth import RUN_DEPTH
 from lanemesh.channels import Channels
 from lanemesh.client.runs import Run, to_input
-from lanemesh.client.specs import Conversation, PipelineDocument, SessionId, Trace, input_list, one_or_many, run_spec
+from lanemesh.client.specs import (
+    Conversation,
+    PipelineDocument,
+    SessionId,
+    Trace,
+    input_list,
+    one_or_many,
+    run_spec,
+    wire_text,
+)
 from lanemesh.node.names import of_names
 from lanemesh.pipeline_faults import PipelineFault
 from lanemesh.rendering import rendered
@@ -206,25 +215,34 @@ class Mesh:
         trace: Trace | None = None,
         variables: Mapping[str, str] | None = None,
         session: SessionId = "",
+        idempotency_key: str = "",
     ) -> DetachedRun:
         """Starts a detached run, which ends with the mesh at the latest. If the caller is cancelled before it has the run,
-        the run is cancelled. The arguments are those of `run`, except:
+        the run is cancelled, unless it has an idempotency key. The arguments are those of `run`, except:
 
         Args:
             inputs: all values at once; `push` adds more if `open_input` is set.
             open_input: whether the run accepts more inputs by `push`, from any client, until `end_input`, its timeout or its end.
+            idempotency_key: 1 to 128 printable characters; empty: none. A further call with the same key, pipeline, options and
+                inputs returns the same run, as long as the mesh keeps that run in memory.
 
         Raises:
             PipelineInvalid: with every fault of the pipeline.
+            LanemeshError: the key was used with another pipeline, options or inputs ("idempotency-conflict"), or is not allowed
+                ("bad-idempotency-key").
         """
         given = [to_input(value) for value in one_or_many(input, inputs)]
         spec = run_spec(pipeline, settings, trace=trace, variables=variables, session=session)
-        graph, options = await self._prepare(spec, self._folder_of(pipeline), timeout)
-        run = self.orchestrator.runs.start_detached(graph, given, options, open_input=open_input)
+        runs, text = self.orchestrator.runs, wire_text(idempotency_key, "an idempotency key")
+        key, run = runs.keys.keyed(text, spec, given, timeout, open_input=open_input) if text else (None, None)
+        if run is None:
+            graph, options = await self._prepare(spec, self._folder_of(pipeline), timeout)
+            run = runs.start_detached(graph, given, options, open_input=open_input, key=key)
         try:
             await run.log.begun()
         except asyncio.CancelledError:
-            run.cancel("its caller left before it had the run")
+            if key is None:  # otherwise a further call finds the run
+                run.cancel("its caller left before it had the run")
             raise
         return self.attach(run.id)
 

@@ -127,6 +127,10 @@ class Reason(StrEnum):
 
     # Runs
 
+    BAD_IDEMPOTENCY_KEY = "bad-idempotency-key"
+    """An idempotency key is not 1 to 128 printable characters, or the run is not detached."""
+    IDEMPOTENCY_CONFLICT = "idempotency-conflict"
+    """The idempotency key was used for another pipeline, other options or another input."""
     APPROVAL_DECIDED = "approval-decided"
     """An approval was decided or withdrawn before."""
     SEVERAL_APPROVALS = "several-approvals"
@@ -233,10 +237,14 @@ class Reason(StrEnum):
 
     # The web gateway
 
+    ANSWER_TOO_LARGE = "answer-too-large"
+    """The outputs of a run are larger than the answer of a webhook may be."""
     ALREADY_WATCHED = "already-watched"
     """A WebSocket watches the run, or subscribes to the channel, already."""
     NOT_WATCHED = "not-watched"
     """A WebSocket does not watch the run, or does not subscribe to the channel."""
+    BAD_SIGNATURE = "bad-signature"
+    """The signature of a webhook is missing, wrong or too old."""
     BAD_REQUEST = "bad-request"
     """A request is not valid HTTP, or has a header that is not valid."""
     BODY_TIMEOUT = "body-timeout"
@@ -253,12 +261,16 @@ class Reason(StrEnum):
     """The gateway itself failed; its log has the cause."""
     METHOD_NOT_ALLOWED = "method-not-allowed"
     """The path has no such method."""
+    NOT_ACCEPTABLE = "not-acceptable"
+    """The outputs of a run have no form that the client accepts."""
     NO_SUCH_PATH = "no-such-path"
     """There is no such path."""
     TOO_MANY_REQUESTS = "too-many-requests"
     """A token or an address sends too many requests in a second, or has too many at once."""
     UNAUTHORIZED = "unauthorized"
     """A request does not have the token of the gateway."""
+    UNSUPPORTED_TYPE = "unsupported-type"
+    """The source of the deployed pipeline does not take bodies of this type."""
     UNKNOWN_HOST = "unknown-host"
     """A request names a host by which the gateway is not reached."""
     WEB_MISSING = "web-missing"

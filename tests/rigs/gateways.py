@@ -58,6 +58,8 @@ async def check_response(response: httpx.Response) -> None:
     """Fails if the document of the API does not have the response: its path, method, status, media type and schema."""
     media_type = response.headers.get("content-type", "").partition(";")[0]
     path, method = response.request.url.path, response.request.method.lower()
+    if path.startswith("/hooks/"):
+        return  # what targets deliver has any form
     templates = [one for one in document()["paths"] if re.fullmatch(re.sub(r"{\w+}", "[^/]+", one), path)]
     operations = [document()["paths"][one].get(method) for one in templates]
     operation = next(filter(None, operations), None)

@@ -21,7 +21,7 @@ from lanemesh_orchestrator.cli.options import (
     Port,
     command,
 )
-from lanemesh_orchestrator.cli.web_app import HostNames, Origins, TokenFile
+from lanemesh_orchestrator.cli.web_app import HostNames, Origins, TokenFile, WebhookSecrets
 
 if TYPE_CHECKING:
     from lanemesh_orchestrator.cli.commands.gateway import WebOptions
@@ -117,6 +117,7 @@ def serve(
     token_file: TokenFile = None,
     origins: Origins = None,
     host_names: HostNames = None,
+    webhook_secrets: WebhookSecrets = None,
     debug: Debug = False,
     log_level: Log = None,
 ) -> ExitCode:
@@ -142,7 +143,7 @@ def serve(
         plain_variables=plain_variables or (),
         variables_file=variables_file,
         a2a=a2a,
-        web=_web(http, host, token_file, origins, host_names, insecure=insecure),
+        web=_web(http, host, token_file, origins, host_names, webhook_secrets, insecure=insecure),
     )
 
 
@@ -152,20 +153,27 @@ def _web(
     token_file: Path | None,
     origins: list[str] | None,
     names: list[str] | None,
+    webhook_secrets: Path | None,
     *,
     insecure: bool,
 ) -> WebOptions | None:
     """The options of the gateway beside an orchestrator. Raises CommandError for options that need `--http`."""
     if port is None:
-        if token_file or origins or names:
+        if token_file or origins or names or webhook_secrets:
             raise CommandError(
-                "--token-file, --origin and --host-name are for the web gateway. Give --http PORT as well."
+                "--token-file, --origin, --host-name and --webhook-secrets are for the web gateway. Give --http PORT as well."
             )
         return None
     from lanemesh_orchestrator.cli.commands.gateway import WebOptions
 
     return WebOptions(
-        port=port, host=host, token_file=token_file, insecure=insecure, origins=origins or (), names=names or ()
+        port=port,
+        host=host,
+        token_file=token_file,
+        insecure=insecure,
+        origins=origins or (),
+        names=names or (),
+        webhook_secrets=webhook_secrets,
     )
 
 

@@ -46,6 +46,15 @@ HostNames = Annotated[
     typer.Option("--host-name", metavar="NAME", help="Serve requests for this host name. Can be repeated."),
 ]
 
+WebhookSecrets = Annotated[
+    Path | None,
+    typer.Option(
+        "--webhook-secrets",
+        metavar="FILE",
+        help="Require signatures of webhooks: FILE has a line DEPLOYMENT=SECRET for each.",
+    ),
+]
+
 
 @web_app.command()
 @command
@@ -57,6 +66,7 @@ def up(
     insecure: OpenToAll = False,
     origins: Origins = None,
     host_names: HostNames = None,
+    webhook_secrets: WebhookSecrets = None,
     settings: Settings = None,
     spread: SpreadTo = None,
     nodes: Nodes = None,
@@ -75,6 +85,7 @@ def up(
         insecure=insecure,
         origins=origins or (),
         names=host_names or (),
+        webhook_secrets=webhook_secrets,
     )
     here = host_options(spread, NO_MESH, nodes, pipes[0], store=store)
     return serve_pipelines(UpOptions(pipes=pipes, settings=settings or (), host=here, web=web))
@@ -90,6 +101,7 @@ def gateway(
     insecure: OpenToAll = False,
     origins: Origins = None,
     host_names: HostNames = None,
+    webhook_secrets: WebhookSecrets = None,
     debug: Debug = False,
     log_level: Log = None,
 ) -> ExitCode:
@@ -104,5 +116,6 @@ def gateway(
         insecure=insecure,
         origins=origins or (),
         names=host_names or (),
+        webhook_secrets=webhook_secrets,
     )
     return serve_mesh(host_options(None, mesh_address(mesh), None), web)

@@ -12,7 +12,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute
 
-from lanemesh_orchestrator.gateway import agui, anthropic, api, openai, page, problems, websocket
+from lanemesh_orchestrator.gateway import agui, anthropic, api, openai, page, problems, webhooks, websocket
 from lanemesh_orchestrator.gateway.gateway import Gateway
 from lanemesh_orchestrator.gateway.guard.bodies import BodyGuard
 from lanemesh_orchestrator.gateway.guard.headers import SecurityHeaders
@@ -25,7 +25,7 @@ from lanemesh_orchestrator.gateway.options import GatewayOptions
 if TYPE_CHECKING:
     from lanemesh.client.run_host import RunHost
 
-EXPOSED_HEADERS = ("Location", "Retry-After")
+EXPOSED_HEADERS = ("Location", "Retry-After", "Lanemesh-Run", "Preference-Applied")
 """The headers of responses that pages of permitted sites may read."""
 
 
@@ -53,7 +53,7 @@ def create_app(mesh: RunHost, options: GatewayOptions | None = None) -> Starlett
 
 def routes() -> list[BaseRoute]:
     """Every endpoint."""
-    parts = (page, api, websocket, openai, anthropic, agui)
+    parts = (page, api, websocket, webhooks, openai, anthropic, agui)
     return [route for part in parts for route in part.routes()]
 
 
@@ -72,5 +72,5 @@ def guards(options: GatewayOptions) -> list[Middleware]:
         ),
         Middleware(OriginGuard, options.origins),
         Middleware(LimitGuard, options),
-        Middleware(TokenGuard, options.token),
+        Middleware(TokenGuard, options.token, options.webhook_secrets),
     ]

@@ -48,7 +48,7 @@ async def body_pieces(request: Request, max_bytes: int) -> AsyncIterator[bytes]:
     seconds = gateway_of(request).options.body_seconds
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and len(declared) < 20 and int(declared) > max_bytes:
-        raise _too_large(max_bytes)
+        raise too_large(max_bytes)
     received = 0
     pieces = aiter(request.stream())
     while True:
@@ -63,7 +63,7 @@ async def body_pieces(request: Request, max_bytes: int) -> AsyncIterator[bytes]:
             return
         received += len(piece)
         if received > max_bytes:
-            raise _too_large(max_bytes)
+            raise too_large(max_bytes)
         if piece:
             yield piece
 
@@ -78,20 +78,19 @@ async def read_body(request: Request, max_bytes: int = 0) -> bytes:
             async for piece in body_pieces(request, max_bytes or options.max_body):
                 body += piece
     except TimeoutError:
-        message = f"the body took longer than {10 * options.body_seconds:g} s. Send it faster, or in several requests"
-        raise LanemeshError(Fault(code=Code.DEADLINE_EXCEEDED, reason="body-timeout", message=message)) from None
+        raise too_slow(10 * options.body_seconds) from None
     return bytes(body)
 
 
 async def read_json(request: Request, max_bytes: int = 0) -> Any:
     """The body as a JSON value that lanes can carry. Raises LanemeshError ("not-json"), and as `read_body`."""
-    return await _parsed(await read_body(request, max_bytes))
+    return await parse_body(await read_body(request, max_bytes))
 
 
 async def read_object(request: Request, max_bytes: int = 0) -> dict[str, Any]:
     """The body as a JSON object; an empty body is an empty object. Raises as `read_json`."""
     body = await read_body(request, max_bytes)
-    value = await _parsed(body) if body.strip() else {}
+    value = await parse_body(body) if body.strip() else {}
     if not isinstance(value, dict):
         raise bad_request("the body is not a JSON object", reason="wrong-type")
     return value
@@ -124,7 +123,8 @@ def read_query(request: Request, model: type[Model]) -> Model:
         raise invalid_fields(error, "?") from None
 
 
-async def _parsed(body: bytes) -> Any:
+async def parse_body(body: bytes) -> Any:
+    """A JSON text that has arrived; a large one is parsed in a thread. Raises LanemeshError ("not-json")."""
     try:
         if len(body) > INLINE_BYTES:
             return await _PARSERS.call(_parse, body)
@@ -141,8 +141,15 @@ def _parse(body: bytes) -> Any:
     return parse_json(text)
 
 
-def _too_large(max_bytes: int) -> LanemeshError:
-    message = f"the body is larger than {max_bytes:,} bytes. Send less, or upload to a webhook"
+def too_slow(seconds: float) -> LanemeshError:
+    """The error of a body that takes longer than its limit."""
+    message = f"the body took longer than {seconds:g} s. Send it faster, or in several requests"
+    return LanemeshError(Fault(code=Code.DEADLINE_EXCEEDED, reason="body-timeout", message=message))
+
+
+def too_large(max_bytes: int) -> LanemeshError:
+    """The error of a body that is larger than its limit."""
+    message = f"the body is larger than {max_bytes:,} bytes. Send less, or post media to a webhook"
     return LanemeshError(Fault(code=Code.OUT_OF_RANGE, reason="body-too-large", message=message))
 
 
@@ -151,9 +158,12 @@ __all__ = [
     "ClientDisconnect",
     "Query",
     "body_pieces",
+    "parse_body",
     "read_body",
     "read_json",
     "read_model",
     "read_object",
     "read_query",
+    "too_large",
+    "too_slow",
 ]

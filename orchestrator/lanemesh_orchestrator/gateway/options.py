@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from lanemesh.faults import Code, Fault, LanemeshError
 
@@ -28,6 +29,10 @@ class GatewayOptions:
     """Largest body of a request of the API, in bytes."""
     max_upload: int = 1024 * 1024 * 1024
     """Largest upload to a webhook or a dropper, in bytes."""
+    max_answer: int = 64 * 1024 * 1024
+    """Largest answer of a webhook, in bytes. A run that delivers more is cancelled; its events have no such limit."""
+    webhook_secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """The secrets of the deployed pipelines whose webhooks require a signature, by their names."""
     body_seconds: float = 60.0
     """How long a request may send nothing of its body, in seconds."""
     max_requests: int = 2_000

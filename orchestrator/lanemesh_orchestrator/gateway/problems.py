@@ -38,7 +38,13 @@ STATUS_OF_CODE = {
 resource. Other codes: 500."""
 
 
-STATUS_OF_REASON = {"body-timeout": 408, "body-too-large": 413}
+STATUS_OF_REASON = {
+    "body-timeout": 408,
+    "body-too-large": 413,
+    "unsupported-type": 415,
+    "not-acceptable": 406,
+    "answer-too-large": 502,
+}
 """The HTTP status of reasons that HTTP has a status for."""
 
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from lanemesh_orchestrator.runs.check_pool import CheckPool
     from lanemesh_orchestrator.runs.host_streams import HostStreams
+    from lanemesh_orchestrator.runs.idempotency import IdempotencyKeys, Key
     from lanemesh_orchestrator.runs.recent_graphs import RecentGraphs
     from lanemesh_orchestrator.sessions.conversation import Conversation
     from lanemesh_orchestrator.sessions.records import SessionStore
@@ -95,6 +96,7 @@ class Runs:
         """Stores the runs; None: they are not stored."""
         self.session_store: SessionStore | None = None
         """Stores sessions; None: they are kept in memory."""
+        self._keys: IdempotencyKeys | None = None
         self._sessions: Sessions | None = None
         self._checks: CheckPool | None = None
         self._graphs: RecentGraphs | None = None
@@ -126,6 +128,15 @@ class Runs:
 
             self._sessions = Sessions(self.session_store)
         return self._sessions
+
+    @property
+    def keys(self) -> IdempotencyKeys:
+        """The idempotency keys of the detached runs that are kept; created at the first use."""
+        if self._keys is None:
+            from lanemesh_orchestrator.runs.idempotency import IdempotencyKeys
+
+            self._keys = IdempotencyKeys()
+        return self._keys
 
     async def conversation(self, spec: run_pb2.RunSpec) -> Conversation | None:
         """The part of a run in its session; None if the session is not kept. Raises LanemeshError as `Sessions.conversation`."""
@@ -229,18 +240,31 @@ class Runs:
         options: RunOptions,
         *,
         open_input: bool,
+        key: Key | None = None,
     ) -> ActiveRun:
-        """Starts a run without an owner, with its first inputs. `push` adds more if `open_input` is set.
+        """Starts a run without an owner, with its first inputs, or returns the one that was started with the same key.
+
+        Args:
+            graph: its pipeline.
+            given: its first inputs.
+            options: its options.
+            open_input: whether `push` adds more inputs.
+            key: the idempotency key of the request; None: it has none.
 
         Raises:
-            LanemeshError: as `start`, or an input is no valid value.
+            LanemeshError: as `start`, an input is no valid value, or the key was used for something else.
         """
+        known = self.keys.find(key) if key is not None else None
+        if known is not None:
+            return known
         run = self.start(graph, replace(options, owned=False))
         try:
             run.begin(given, end=not open_input)
         except LanemeshError as error:
             run.cancel(str(error))
             raise
+        if key is not None:
+            self.keys.add(key, run)
         return run
 
     async def push(self, run_id: str, given: Sequence[run_pb2.RunInput], *, end: bool) -> None:
@@ -307,6 +331,8 @@ class Runs:
 
     def _forget(self, run_id: str) -> None:
         self._runs.pop(run_id, None)
+        if self._keys is not None:
+            self._keys.forget(run_id)
 
     def _can_reuse(self, address: str) -> bool:
         """Whether the server at an address hosts several runs on one stream, and will host further ones."""

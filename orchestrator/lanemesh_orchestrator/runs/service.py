@@ -6,7 +6,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import grpc.aio
@@ -27,6 +27,9 @@ from lanemesh_orchestrator.runs.owner_call import OwnerCall
 from lanemesh_orchestrator.runs.records import History, page
 from lanemesh_orchestrator.runs.runs import Runs
 from lanemesh_orchestrator.runs.update_log import Batch
+
+if TYPE_CHECKING:
+    from lanemesh_orchestrator.runs.idempotency import Key
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -61,13 +64,17 @@ class RunService(run_pb2_grpc.RunServiceServicer):
         if not isinstance(first, run_pb2.RunRequest) or first.WhichOneof("frame") != "spec":
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the first frame must contain the run")
         assert isinstance(first, run_pb2.RunRequest)
+        if first.spec.idempotency_key:
+            from lanemesh_orchestrator.runs.idempotency import not_detached
+
+            await abort(context, not_detached())
         run = await self._start(first.spec, context, self._runs.start)
         token = self._input_tokens.setdefault(run, secrets.token_urlsafe())
         await OwnerCall(run, context, token, first).serve()
 
     async def StartRun(self, request: run_pb2.StartRunRequest, context: Context) -> run_pb2.StartRunResponse:
         """Starts a detached run with its first inputs. Answers when the run is stored, if runs are stored. If its caller leaves
-        before that, the run is cancelled."""
+        before that, the run is cancelled, unless it has an idempotency key."""
         inputs: Sequence[run_pb2.RunInput | ClientInput] = request.inputs
         if is_large(request.inputs):
             try:
@@ -75,16 +82,28 @@ class RunService(run_pb2_grpc.RunServiceServicer):
             except LanemeshError as error:
                 await abort(context, error.fault)
 
-        def start(graph: Graph, options: RunOptions) -> ActiveRun:
-            return self._runs.start_detached(graph, inputs, options, open_input=request.open_input)
+        key, run = await self._keyed(request, context) if request.spec.idempotency_key else (None, None)
 
-        run = await self._start(request.spec, context, start)
+        def start(graph: Graph, options: RunOptions) -> ActiveRun:
+            return self._runs.start_detached(graph, inputs, options, open_input=request.open_input, key=key)
+
+        if run is None:
+            run = await self._start(request.spec, context, start)
         try:
             await run.log.begun()
         except asyncio.CancelledError:
-            run.cancel(LEFT)
+            if key is None:  # otherwise a further call finds the run
+                run.cancel(LEFT)
             raise
         return run_pb2.StartRunResponse(run_id=run.id)
+
+    async def _keyed(self, request: run_pb2.StartRunRequest, context: Context) -> tuple[Key, ActiveRun | None]:
+        text = request.spec.idempotency_key
+        try:
+            return self._runs.keys.keyed(text, request.spec, request.inputs, open_input=request.open_input)
+        except LanemeshError as error:
+            await abort(context, error.fault)
+        raise AssertionError("abort always raises")
 
     async def PushInput(self, request: run_pb2.PushInputRequest, context: Context) -> run_pb2.PushInputResponse:
         """Feeds a detached run, or a run of `Run` on behalf of its caller. Answers when all inputs are enqueued."""

@@ -20,7 +20,7 @@ from lanemesh.pipeline_faults import PipelineInvalid
 from lanemesh_orchestrator.cli.exits import CommandError, ExitCode, InvalidPipeline
 from lanemesh_orchestrator.cli.input.documents import parse_settings, read_pipeline
 from lanemesh_orchestrator.cli.input.hosts import HostOptions, open_host
-from lanemesh_orchestrator.cli.input.tokens import read_token
+from lanemesh_orchestrator.cli.input.tokens import read_token, read_webhook_secrets
 
 if TYPE_CHECKING:
     from lanemesh.client.run_host import RunHost
@@ -50,6 +50,8 @@ class WebOptions:
     """`--origin`: sites whose pages may call the API."""
     names: Sequence[str] = ()
     """`--name`: host names by which the gateway is reached."""
+    webhook_secrets: Path | None = None
+    """`--webhook-secrets`: the file with the secrets of webhooks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +145,13 @@ def web_server(mesh: RunHost, web: WebOptions, *, trusts_documents: bool = False
         raise LanemeshError(Fault(code=Code.FAILED_PRECONDITION, reason="web-missing", message=message)) from None
     token = read_token(web.token_file, TOKEN_VARIABLE)
     documents = not trusts_documents or bool(token) or is_loopback(web.host)
-    options = GatewayOptions(token=token, origins=tuple(web.origins), hosts=tuple(web.names), documents=documents)
+    options = GatewayOptions(
+        token=token,
+        origins=tuple(web.origins),
+        hosts=tuple(web.names),
+        documents=documents,
+        webhook_secrets=read_webhook_secrets(web.webhook_secrets),
+    )
     return gateway_server(mesh, web.host, web.port, options, insecure=web.insecure)
 
 

@@ -1,7 +1,8 @@
-"""The token of a server that a command starts: from a file, or from an environment variable."""
+"""Secrets of a server that a command starts: its token, from a file or an environment variable, and those of webhooks."""
 
 from __future__ import annotations
 
+import base64
 import os
 from pathlib import Path
 
@@ -20,3 +21,45 @@ def read_token(file: Path | None, variable: str) -> str:
     if not token:
         raise CommandError(f"--token-file {file} is empty. Write a token to it.")
     return token
+
+
+def read_webhook_secrets(file: Path | None) -> dict[str, str]:
+    """The secrets of webhooks by the names of their deployments.
+
+    Args:
+        file: has a line DEPLOYMENT=SECRET for each; empty lines and lines that begin with # are ignored. None: there are none.
+
+    Raises:
+        CommandError: it cannot be read, or a line is not of this form, which the error names by its number.
+    """
+    if file is None:
+        return {}
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeError) as error:
+        raise CommandError(f"--webhook-secrets {file} cannot be read: {error}.") from None
+    found: dict[str, str] = {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        name, _, secret = (part.strip() for part in line.partition("="))
+        if not name or not secret:
+            raise CommandError(f"--webhook-secrets {file}, line {number}: write DEPLOYMENT=SECRET.")
+        if name in found:
+            raise CommandError(
+                f'--webhook-secrets {file}, line {number}: "{name[:63]}" has a secret already. Remove one.'
+            )
+        if not is_secret(secret):
+            raise CommandError(f"--webhook-secrets {file}, line {number}: after whsec_ follows base64.")
+        found[name] = secret
+    return found
+
+
+def is_secret(secret: str) -> bool:
+    """Whether a text can be the secret of a webhook: any text, or base64 after "whsec_"."""
+    if not secret.startswith("whsec_"):
+        return True
+    try:
+        return bool(base64.b64decode(secret.removeprefix("whsec_"), validate=True))
+    except ValueError:
+        return False

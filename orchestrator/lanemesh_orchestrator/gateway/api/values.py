@@ -8,7 +8,7 @@ from typing import Any
 from lanemesh.client.specs import wire_text
 from lanemesh.codec import encode, make_item
 from lanemesh.faults import ValueRefused
-from lanemesh.items import LaneType
+from lanemesh.items import Envelope, LaneType
 from lanemesh.v1 import run_pb2
 from pydantic import ValidationError
 
@@ -55,8 +55,27 @@ def run_input(value: Any, pointer: str, port: str = "") -> run_pb2.RunInput:
     if _is_entry(value):
         lane, port, value = _lane_of(value, pointer), _port_of(value, pointer, port), value["value"]
         pointer += "/value"
+    return lane_input(lane, value, pointer, port)
+
+
+def lane_input(
+    lane: LaneType, value: Any, pointer: str = "", port: str = "", envelope: Envelope | None = None
+) -> run_pb2.RunInput:
+    """An input of a lane.
+
+    Args:
+        lane: its lane.
+        value: the JSON value of the lane.
+        pointer: the JSON pointer to it.
+        port: its port; empty: every output that can carry it.
+        envelope: what else is known of it.
+
+    Raises:
+        InvalidRequest: it has not the form of its lane.
+        LanemeshError: the name of the port is not valid Unicode.
+    """
     try:
-        item = make_item(lane, value_from_json(lane, value), where=pointer)
+        item = make_item(lane, value_from_json(lane, value), envelope, where=pointer)
     except ValidationError as error:
         raise invalid_fields(error, pointer) from None
     except ValueRefused as error:
@@ -88,4 +107,4 @@ def _port_of(entry: dict[str, Any], pointer: str, port: str) -> str:
     return given
 
 
-__all__ = ["InvalidRequest", "inputs_of", "run_input"]
+__all__ = ["InvalidRequest", "inputs_of", "lane_input", "run_input"]

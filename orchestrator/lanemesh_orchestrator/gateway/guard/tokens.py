@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hmac
+from collections.abc import Collection
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -13,6 +14,8 @@ OPEN_PATHS = frozenset({"/", "/healthz", "/v1/docs", "/v1/docs.css", "/v1/openap
 """Paths that need no token: the page, in which a user enters the token, and what holds nothing of the mesh."""
 OPEN_PREFIX = "/assets/"
 """Where the files of the page are, which need no token either."""
+HOOKS = "/hooks/"
+"""Where webhooks are, each with the name of its deployment."""
 SUBPROTOCOL = "lanemesh.token."
 """How the subprotocol of a WebSocket begins that carries the token in base64url without padding, because browsers cannot send the
 header."""
@@ -21,9 +24,16 @@ header."""
 class TokenGuard:
     """Answers requests without the token with 401."""
 
-    def __init__(self, app: ASGIApp, token: str) -> None:
-        """`token`: empty: none is required."""
+    def __init__(self, app: ASGIApp, token: str, signed: Collection[str] = ()) -> None:
+        """The guard of an application.
+
+        Args:
+            app: the application.
+            token: the token; empty: none is required.
+            signed: deployments whose webhooks require a signature instead, which the webhook checks.
+        """
         self._app = app
+        self._signed = frozenset(f"{HOOKS}{name}" for name in signed)
         self._token = token.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -36,7 +46,8 @@ class TokenGuard:
         await self._app(scope, receive, send)
 
     def _passes(self, scope: Scope) -> bool:
-        return is_open(scope) or has_token(scope, self._token)
+        is_signed = scope["type"] == "http" and scope["path"] in self._signed
+        return is_signed or is_open(scope) or has_token(scope, self._token)
 
 
 def is_open(scope: Scope) -> bool:

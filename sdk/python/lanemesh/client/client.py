@@ -135,6 +135,7 @@ class Client:
         trace: Trace | None = None,
         variables: Mapping[str, str] | None = None,
         session: SessionId = "",
+        idempotency_key: str = "",
     ) -> DetachedRun:
         """Starts a run that continues without this client. The arguments are those of `Mesh.start`. If the caller is cancelled
         before it has the run, the run is cancelled.
@@ -145,6 +146,7 @@ class Client:
         """
         given = [to_input(value) for value in one_or_many(input, inputs)]
         spec = run_spec(pipeline, settings, timeout, trace, variables, session)
+        spec.idempotency_key = wire_text(idempotency_key, "an idempotency key")
         request = run_pb2.StartRunRequest(spec=spec, inputs=given, open_input=open_input)
         try:
             run_id = await start_run(self._runs, request, trace_metadata(), self.address)

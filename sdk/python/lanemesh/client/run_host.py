@@ -67,6 +67,7 @@ class RunHost(Protocol):
         trace: Trace | None = None,
         variables: Mapping[str, str] | None = None,
         session: SessionId = "",
+        idempotency_key: str = "",
     ) -> DetachedRun:
         """Starts a detached run, which continues without its caller."""
 

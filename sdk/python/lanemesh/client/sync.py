@@ -129,6 +129,7 @@ class SyncHost:
         trace: Trace | None = None,
         variables: Mapping[str, str] | None = None,
         session: SessionId = "",
+        idempotency_key: str = "",
     ) -> SyncDetachedRun:
         """Starts a detached run, which continues without its caller. The arguments are those of `Mesh.start`."""
         starting = self._host.start(
@@ -141,6 +142,7 @@ class SyncHost:
             trace=trace,
             variables=variables,
             session=session,
+            idempotency_key=idempotency_key,
         )
         return SyncDetachedRun(self._loop, self._loop.call(starting), self)
 

@@ -104,6 +104,7 @@ class RunSpec(_message.Message):
     SESSION_ID_FIELD_NUMBER: _builtins.int
     DEPTH_FIELD_NUMBER: _builtins.int
     CONVERSATION_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     pipeline_json: _builtins.str
     """A pipeline: a JSON document, as text."""
     trace: _update_pb2.TraceLevel.ValueType
@@ -117,6 +118,11 @@ class RunSpec(_message.Message):
     depth: _builtins.int
     """How many runs are above it: 0, or one more than the run whose node starts it. At most 8; a deeper run is rejected with the
     reason "nested-too-deep".
+    """
+    idempotency_key: _builtins.str
+    """Of a detached run: 1 to 128 printable characters that identify the request of its caller; empty: none. A further StartRun with the
+    same key, pipeline, options and inputs returns the run that the first one has started, as long as the orchestrator keeps that run
+    in memory. One with another pipeline, options or inputs fails with ALREADY_EXISTS and the reason "idempotency-conflict".
     """
     @_builtins.property
     def deployment(self) -> Global___DeploymentReference:
@@ -155,10 +161,11 @@ class RunSpec(_message.Message):
         session_id: _builtins.str = ...,
         depth: _builtins.int = ...,
         conversation: Global___Conversation | None = ...,
+        idempotency_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["conversation", b"conversation", "deployment", b"deployment", "pipeline_json", b"pipeline_json", "source", b"source", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["conversation", b"conversation", "deployment", b"deployment", "depth", b"depth", "name", b"name", "pipeline_json", b"pipeline_json", "session_id", b"session_id", "settings_json", b"settings_json", "source", b"source", "timeout", b"timeout", "trace", b"trace", "variables", b"variables"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["conversation", b"conversation", "deployment", b"deployment", "depth", b"depth", "idempotency_key", b"idempotency_key", "name", b"name", "pipeline_json", b"pipeline_json", "session_id", b"session_id", "settings_json", b"settings_json", "source", b"source", "timeout", b"timeout", "trace", b"trace", "variables", b"variables"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_source: _TypeAlias = _typing.Literal["pipeline_json", "deployment"]  # noqa: Y015
     _WhichOneofArgType_source: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015

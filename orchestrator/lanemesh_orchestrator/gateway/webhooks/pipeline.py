@@ -1,0 +1,96 @@
+"""What a deployed pipeline takes and delivers, as its document and its node types have it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lanemesh.client.node_types import NodeTypeInfo
+from lanemesh.items import LaneType
+
+from lanemesh_orchestrator.gateway.webhooks.media_types import FORM, TYPES_OF_LANE, ContentType, unsupported
+
+if TYPE_CHECKING:
+    from lanemesh.client.run_host import RunHost
+
+TEXT_FORMS = (LaneType.TEXT.value, LaneType.DOCUMENTS.value, LaneType.QUESTIONS.value)
+"""The outputs of a source that can carry a text, by lane."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HookPipeline:
+    """The ends of a deployed pipeline."""
+
+    name: str
+    """Its name."""
+    source: str
+    """The component that a client feeds; empty: it has none."""
+    provider: str
+    """The node type of the source."""
+    lanes: frozenset[str]
+    """The lanes of the connected outputs of the source."""
+    targets: tuple[str, ...]
+    """The components that deliver to clients, in the order of the document."""
+
+    def takes(self, lane: LaneType) -> bool:
+        """Whether the source sends inputs of a lane."""
+        return bool(self.lanes & set(TEXT_FORMS)) if lane is LaneType.TEXT else lane.value in self.lanes
+
+    def check_body(self, type: ContentType) -> None:  # noqa: A002
+        """Checks the type of a body, unless its parts have types of their own or it may be empty. Raises as `check`."""
+        if type.name and type.name != FORM:
+            self.check(type.lane, type.name)
+
+    def check(self, lane: LaneType | None, given: str) -> LaneType:
+        """The lane of an input that the source takes.
+
+        Args:
+            lane: the lane of its type; None: no lane carries it.
+            given: its type, for errors.
+
+        Raises:
+            LanemeshError: the source does not take it ("unsupported-type").
+        """
+        if lane is not None and self.takes(lane):
+            return lane
+        taken = [name for one, name in TYPES_OF_LANE.items() if self.takes(one)]
+        shown = f'"{given[:80]}"' if given else "a body without a Content-Type"
+        if not taken:
+            why = "no output of its source is connected" if self.source else "it has no source that clients feed"
+            raise unsupported(f'the deployed pipeline "{self.name}" does not take {shown}: {why}. Change the pipeline')
+        outputs = ", ".join(sorted(self.lanes))
+        raise unsupported(
+            f'the source "{self.source}" ({self.provider}) of "{self.name}" does not take {shown}: its connected outputs are '
+            f"{outputs}. Send {', '.join(taken)}, or multipart/form-data with such parts"
+        )
+
+
+async def hook_pipeline(mesh: RunHost, name: str) -> HookPipeline:
+    """The ends of the current version of a deployed pipeline.
+
+    Raises:
+        LanemeshError: there is no such deployment, or the mesh cannot be reached.
+    """
+    document = json.loads((await mesh.deployment(name)).pipeline_json)
+    entries: list[dict[str, Any]] = document["components"]
+    providers = {str(entry["provider"]) for entry in entries}
+    found: dict[str, NodeTypeInfo] = {}
+    for info in await mesh.node_types(providers):
+        found |= dict.fromkeys((*info.aliases, info.provider), info)
+    boundaries = {entry["id"]: getattr(found.get(entry["provider"]), "boundary", None) for entry in entries}
+    source = document.get("source") or next((one for one, kind in boundaries.items() if kind == "source"), "")
+    provider = next((str(entry["provider"]) for entry in entries if entry["id"] == source), "")
+    return HookPipeline(
+        name=name,
+        source=source,
+        provider=provider,
+        lanes=frozenset(_lanes_from(entries, source)),
+        targets=tuple(one for one, kind in boundaries.items() if kind == "target"),
+    )
+
+
+def _lanes_from(entries: list[dict[str, Any]], source: str) -> list[str]:
+    edges: list[Mapping[str, Any]] = [edge for entry in entries for edge in entry.get("input", ())]
+    return [str(edge["lane"]) for edge in edges if edge["from"] == source]
