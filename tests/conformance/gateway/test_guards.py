@@ -107,7 +107,7 @@ async def test_pages_of_permitted_sites_may_call_and_read(guarded: httpx.AsyncCl
     assert foreign.status_code == 400
     for one in (answer, refused):
         assert one.headers["access-control-allow-origin"] == APP
-        assert one.headers["access-control-expose-headers"] == "Location, Retry-After"
+        assert one.headers["access-control-expose-headers"] == "Location, Retry-After, Lanemesh-Run, Preference-Applied"
         assert "access-control-allow-credentials" not in one.headers
     assert (answer.status_code, refused.status_code) == (200, 401)
 
