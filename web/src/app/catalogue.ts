@@ -14,8 +14,8 @@ export interface Deployment {
 
 export interface Port {
   name: string;
-  /** The lane type that it carries. */
-  lane: string;
+  /** The lane type that it carries; without it: that of the config, or any. */
+  lane?: string;
   description?: string;
   required?: boolean;
   list?: boolean;
