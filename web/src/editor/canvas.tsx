@@ -25,6 +25,7 @@ type Drag =
 export function Canvas({ run }: { run: RunModel | undefined }) {
   const area = useRef<HTMLDivElement>(null);
   const wiring = editor.wiring.value;
+  void run?.clock.tick.value; // it is drawn again while the run goes on
   const placed = editor.frames.value;
   const camera = useCamera(area, placed, editor.opened.value);
   const [drag, setDrag] = useState<Drag>();

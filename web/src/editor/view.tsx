@@ -103,7 +103,7 @@ export function EditorView({ parts: [deployment] }: { parts: string[] }) {
       <Palette onAdded={() => (pane.value = pane.value === "text" ? "text" : "settings")} />
       <div class="editor-middle">
         <ConnectBar />
-        <Canvas run={run?.model} key={run?.model.id} />
+        <Canvas run={run?.model} />
         <Faults current={current} onShow={showFault} />
       </div>
       <section class="editor-side" aria-label="Settings, text and run">
