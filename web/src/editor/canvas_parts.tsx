@@ -1,5 +1,5 @@
 /** A node and a line of the drawing. */
-import { count } from "../app/format.ts";
+import { count, plural } from "../app/format.ts";
 import { lookOf } from "../widgets/state_badge.tsx";
 import type { EdgeModel, NodeModel } from "../run/run_model.ts";
 import { portPlace, type Frame } from "./placement.ts";
@@ -27,7 +27,7 @@ export function EditorNode({ part, frame, ports, known, selected, faults, offere
   const fits = offered && ports.some((one) => offered.has(portKey(one)));
   const look = run ? lookOf(run.state) : "";
   const classes = ["node", "draft", look, selected && "selected", faults.errors > 0 && "faulty", offered && !fits && "dimmed", fits && "fits", !known && "unknown"];
-  const trouble = faults.errors ? `, ${faults.errors} faults` : faults.warnings ? `, ${faults.warnings} warnings` : "";
+  const trouble = faults.errors ? `, ${plural(faults.errors, "fault")}` : faults.warnings ? `, ${plural(faults.warnings, "warning")}` : "";
   return (
     <g
       class={classes.filter(Boolean).join(" ")}
@@ -36,7 +36,6 @@ export function EditorNode({ part, frame, ports, known, selected, faults, offere
       role="button"
       tabindex={0}
       aria-pressed={selected}
-      aria-label={`${id}, ${provider}${run ? `, ${run.state}` : ""}${trouble}`}
       onClick={onSelect}
       onKeyDown={onKey}
     >
@@ -44,9 +43,12 @@ export function EditorNode({ part, frame, ports, known, selected, faults, offere
       <circle class="node-state" cx="18" cy="19" r="5" />
       <text class="node-id" x="31" y="23.5">
         {fitted(id, frame.width - 50, 7.6)}
-      </text>
+      </text>{" "}
       <text class="node-provider" x="14" y="40">
         {fitted(provider, frame.width - 26, 6.3)}
+      </text>
+      <text class="node-words" x="14" y="30">
+        {` ${run ? run.state : ""}${trouble} `}
       </text>
       {run && run.firings > 0 && (
         <text class="node-work" x={frame.width - 12} y="40">

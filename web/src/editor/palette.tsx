@@ -38,11 +38,13 @@ export function Palette({ onAdded }: { onAdded(id: string): void }) {
                     class="palette-item"
                     draggable
                     title={type.description}
-                    aria-label={`Add ${type.provider}`}
                     onDragStart={(event) => event.dataTransfer?.setData(DRAGGED_TYPE, type.provider)}
                     onClick={() => onAdded(editor.add(type))}
                   >
-                    <span class="mono">{type.provider}</span>
+                    <span class="mono">
+                      <span class="hidden-visually">Add </span>
+                      {type.provider}
+                    </span>{" "}
                     <Icon name="plus" size={15} />
                     <span class="palette-about">{aboutOf(type)}</span>
                   </button>

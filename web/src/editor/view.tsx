@@ -58,9 +58,7 @@ export function EditorView({ parts: [deployment] }: { parts: string[] }) {
     ? "The text is not JSON."
     : errors.length
       ? "Mend the faults first."
-      : !current
-        ? "The faults are being looked for."
-        : !editor.wiring.value.parts.length
+      : !editor.wiring.value.parts.length
           ? "Add nodes first."
           : "";
   const showFault = (fault: PipelineFault): void => {
