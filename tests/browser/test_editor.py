@@ -134,6 +134,7 @@ async def test_three_nodes_are_drawn_and_run_by_keyboard(page: Page) -> None:
     await page.keyboard.press("Enter")
     await node_of(page, "tag_1").focus()
     await page.keyboard.press("c")
+    await expect(bar.get_by_role("button", name="response_1 · items")).to_be_focused()
     await page.keyboard.press("Enter")
     await expect(page.locator(".edge")).to_have_count(2)
     before = await node_of(page, "tag_1").bounding_box()

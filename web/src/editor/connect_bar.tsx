@@ -1,5 +1,5 @@
 /** What a connection that is being made may begin and end at, as buttons: the way without a pointer. */
-import { useEffect, useRef } from "preact/hooks";
+import { useLayoutEffect, useRef } from "preact/hooks";
 import { portKey, portName, type NodePort } from "./ports.ts";
 import { editor } from "./store.ts";
 
@@ -7,7 +7,7 @@ export function ConnectBar() {
   const bar = useRef<HTMLDivElement>(null);
   const pending = editor.pending.value;
   const key = pending && (portKey(pending.port) || pending.component);
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (key) bar.current?.querySelector<HTMLElement>("button")?.focus();
   }, [key]);
   if (!pending) return null;

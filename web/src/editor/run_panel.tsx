@@ -2,7 +2,7 @@
 import { useEffect, useState } from "preact/hooks";
 import { api } from "../app/api.ts";
 import { Icon } from "../app/icons.tsx";
-import { notifyError } from "../app/notices.tsx";
+import { notify, notifyError } from "../app/notices.tsx";
 import { href } from "../app/router.ts";
 import { OutputPanel } from "../run/output_panel.tsx";
 import { approvalKey } from "../run/run_model.ts";
@@ -30,7 +30,8 @@ export function RunPanel({ run, blocked, variables, onVariable, onStarted }: Run
   useEffect(() => void (lastInput = input), [input]);
   const takesInput = editor.wiring.value.parts.some((one) => editor.catalogue.value.get(one.provider)?.boundary === "source");
   const start = async (): Promise<void> => {
-    if (blocked || starting) return;
+    if (starting) return;
+    if (blocked) return notify(blocked, true);
     setStarting(true);
     try {
       const given = Object.keys(variables).length ? { variables } : {};

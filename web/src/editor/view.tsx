@@ -56,11 +56,11 @@ export function EditorView({ parts: [deployment] }: { parts: string[] }) {
   const errors = faults.filter((one) => one.severity === "error");
   const blocked = !editor.readable.value
     ? "The text is not JSON."
-    : errors.length
+    : current && errors.length
       ? "Mend the faults first."
       : !editor.wiring.value.parts.length
-          ? "Add nodes first."
-          : "";
+        ? "Add nodes first."
+        : "";
   const showFault = (fault: PipelineFault): void => {
     const place = placeOfFault(fault.pointer, editor.wiring.value.parts);
     if (!place && fault.pointer.split("/").length !== 2) pane.value = "text";
