@@ -141,7 +141,8 @@ async def test_three_nodes_are_drawn_and_run_by_keyboard(page: Page) -> None:
     await node_of(page, "tag_1").focus()
     await page.keyboard.press("Shift+ArrowDown")
     after = await node_of(page, "tag_1").bounding_box()
-    assert before and after
+    assert before
+    assert after
     assert after["y"] > before["y"]
 
     await page.keyboard.press("r")
