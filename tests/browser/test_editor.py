@@ -85,9 +85,7 @@ async def test_three_nodes_are_drawn_and_run_by_pointer(page: Page) -> None:
     await open_editor(page)
     await add(page, "chat")
     await page.get_by_label("Search the node types to add").fill("tag")
-    await item_of(page, "tag").drag_to(
-        page.locator(".canvas"), target_position={"x": 300, "y": 260}
-    )
+    await item_of(page, "tag").drag_to(page.locator(".canvas"), target_position={"x": 300, "y": 260})
     await expect(node_of(page, "tag_1")).to_be_visible()
     await add(page, "response")
     await page.get_by_role("button", name="Show the whole graph").click()
