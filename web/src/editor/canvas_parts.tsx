@@ -1,6 +1,7 @@
 /** A node and a line of the drawing. */
 import { count, plural } from "../app/format.ts";
 import { lookOf } from "../widgets/state_badge.tsx";
+import { fitted } from "../run/graph_parts.tsx";
 import type { EdgeModel, NodeModel } from "../run/run_model.ts";
 import { portPlace, type Frame } from "./placement.ts";
 import type { Connection, Part, Point } from "./pipeline_parts.ts";
@@ -120,9 +121,4 @@ export function lineBetween(a: Point, b: Point, control: boolean): string {
   const reach = control ? Math.max(30, Math.abs(b.y - a.y) / 2) : Math.max(36, Math.abs(b.x - a.x) / 2);
   const [c, d] = control ? [{ x: a.x, y: a.y + reach }, { x: b.x, y: b.y - reach }] : [{ x: a.x + reach, y: a.y }, { x: b.x - reach, y: b.y }];
   return `M${part(a.x)} ${part(a.y)}C${part(c.x)} ${part(c.y)} ${part(d.x)} ${part(d.y)} ${part(b.x)} ${part(b.y)}`;
-}
-
-function fitted(text: string, width: number, perCharacter: number): string {
-  const most = Math.max(3, Math.floor(width / perCharacter));
-  return text.length > most ? text.slice(0, most - 1) + "…" : text;
 }

@@ -1,6 +1,6 @@
 /** The settings of what is selected: a node, an edge, or the pipeline. */
 import { useState } from "preact/hooks";
-import type { JsonSchema, NodeType } from "../app/catalogue.ts";
+import { firstLine, type JsonSchema, type NodeType } from "../app/catalogue.ts";
 import { Icon } from "../app/icons.tsx";
 import { href } from "../app/router.ts";
 import { withId, withValue } from "./changes.ts";
@@ -54,7 +54,7 @@ function NodeSettings({ part, type }: { part: Part; type: NodeType | undefined }
       </header>
       <p class="soft">
         {type ? <a href={href("types", type.provider)}>{part.provider}</a> : <span class="mono">{part.provider}</span>}
-        {type?.description && <> · {type.description.trim().split("\n")[0]}</>}
+        {type?.description && <> · {firstLine(type.description)}</>}
       </p>
       {own.map((one) => (
         <p key={one.pointer + one.reason} class="error-line">

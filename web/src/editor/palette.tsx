@@ -1,6 +1,6 @@
 /** The catalogue of node types: a click adds one, or it is dragged to its place. */
 import { useEffect, useMemo, useState } from "preact/hooks";
-import type { NodeType } from "../app/catalogue.ts";
+import { firstLine, typesWith, type NodeType } from "../app/catalogue.ts";
 import { grouped } from "../app/grouped.ts";
 import { Icon } from "../app/icons.tsx";
 import { useShortcuts } from "../app/shortcuts.tsx";
@@ -46,7 +46,7 @@ export function Palette({ onAdded }: { onAdded(id: string): void }) {
                       {type.provider}
                     </span>{" "}
                     <Icon name="plus" size={15} />
-                    <span class="palette-about">{aboutOf(type)}</span>
+                    <span class="palette-about">{firstLine(type.description)}</span>
                   </button>
                 </li>
               ))}
@@ -63,15 +63,8 @@ const serviceOf = (type: NodeType): string => (type.boundary ? `${type.boundary}
 /** Sources and targets first: every pipeline has them. */
 const rank = (service: string): number => ({ sources: 0, targets: 1 })[service] ?? 2;
 
-const aboutOf = (type: NodeType): string => (type.description ?? "").trim().split("\n")[0] ?? "";
-
-function found(types: readonly NodeType[], text: string): readonly NodeType[] {
-  const wanted = text.toLowerCase().split(/\s+/).filter(Boolean);
-  const haystack = (one: NodeType): string => {
-    const lanes = [...(one.inputs ?? []), ...(one.outputs ?? [])].map((port) => port.lane ?? "");
-    return [one.provider, one.service, one.description, ...(one.aliases ?? []), ...lanes, ...(one.offers ?? [])].join(" ").toLowerCase();
-  };
-  const matching = types.filter((one) => wanted.every((word) => haystack(one).includes(word)));
-  const named = (one: NodeType): number => (wanted[0] && one.provider.startsWith(wanted[0]) ? 0 : 1);
-  return matching.sort((a, b) => named(a) - named(b));
+/** Those whose name begins with the text come first. */
+function found(types: readonly NodeType[], text: string): NodeType[] {
+  const named = (one: NodeType): number => (text && one.provider.startsWith(text) ? 0 : 1);
+  return typesWith(types, text).sort((a, b) => named(a) - named(b));
 }

@@ -6,6 +6,7 @@ import { Icon } from "../app/icons.tsx";
 import { notify, notifyError } from "../app/notices.tsx";
 import { useShortcuts } from "../app/shortcuts.tsx";
 import type { PipelineFault } from "../app/types.ts";
+import { nameOf } from "../deployments/view.tsx";
 import { RunStore } from "../run/run_store.ts";
 import "../run/run.css";
 import { placeOf, placesOf } from "../widgets/json_places.ts";
@@ -120,7 +121,7 @@ export function EditorView({ parts: [deployment] }: { parts: string[] }) {
           )}
         </div>
       </section>
-      {deploying && <DeployDialog name={editor.origin.value.startsWith("@") ? editor.fileName.value : deployable(name || editor.fileName.value)} onClose={() => setDeploying(false)} />}
+      {deploying && <DeployDialog name={editor.origin.value.startsWith("@") ? editor.fileName.value : nameOf(name || editor.fileName.value)} onClose={() => setDeploying(false)} />}
     </div>
   );
 }
@@ -188,13 +189,6 @@ function download(): void {
   editor.markSaved();
 }
 
-/** A name that a deployment may have. */
-function deployable(name: string): string {
-  return name.toLowerCase().replace(/[^a-z0-9_-]+/g, "-").replace(/^[-_]+|[-_]+$/g, "").slice(0, 64) || "pipeline";
-}
-
-const takesText = (target: EventTarget | null): boolean => target instanceof HTMLElement && /^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName);
-
 function useKeys(showRun: () => void): void {
   useShortcuts([
     { keys: "c", label: "Connect from the selected node", run: () => editor.selection.value?.kind === "node" && beginAt(editor.selection.value.id) },
@@ -212,7 +206,6 @@ function useKeys(showRun: () => void): void {
       else if (key === "s") download();
       else return;
       event.preventDefault();
-      if (takesText(event.target) && key !== "s" && !(event.target as Element).isConnected) (document.activeElement as HTMLElement | null)?.blur();
     };
     addEventListener("keydown", onKey);
     return () => removeEventListener("keydown", onKey);
