@@ -262,7 +262,12 @@ async def test_changes_are_undone_and_redone(page: Page) -> None:
     await page.get_by_role("button", name="Redo").click()
 
     await expect(node_of(page, "boss")).to_be_visible()
-    assert '"from": "boss"' in await text_of(page)
+    changed = await text_of(page)
+    assert '"from": "boss"' in changed
+    await page.get_by_role("button", name="New").click()
+    await expect(page.locator("[data-node]")).to_have_count(0)
+    await page.get_by_role("button", name="Undo").click()
+    assert await text_of(page) == changed
 
 
 async def test_the_text_and_the_graph_are_in_step(page: Page) -> None:

@@ -54,8 +54,10 @@ class EditorStore {
     return this.text.value !== this.saved;
   }
 
+  /** A document with changes that are kept nowhere else stays in the history: undoing brings it back. */
   open(text: string, name: string, origin: string): void {
-    this.history.clear();
+    if (this.changed) this.history.note(this.text.value, "", performance.now());
+    else this.history.clear();
     this.document.value = EMPTY;
     this.show(text);
     this.saved = text;
