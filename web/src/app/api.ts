@@ -47,6 +47,6 @@ export const api = {
   nodeTypes: (abort?: AbortSignal) => call<{ node_types: NodeType[] }>("GET", path("node-types"), undefined, abort),
   nodeType: (name: string, abort?: AbortSignal) => call<NodeType>("GET", path("node-types", name), undefined, abort),
   servers: (abort?: AbortSignal) => call<{ servers: Server[] }>("GET", path("servers"), undefined, abort),
-  validate: (pipeline: unknown, abort?: AbortSignal) =>
-    call<{ faults: PipelineFault[] }>("POST", path("validate"), { pipeline }, abort),
+  validate: (pipeline: unknown, variables: Record<string, string> = {}, abort?: AbortSignal) =>
+    call<{ faults: PipelineFault[] }>("POST", path("validate"), Object.keys(variables).length ? { pipeline, variables } : { pipeline }, abort),
 };

@@ -14,8 +14,8 @@ export interface Deployment {
 
 export interface Port {
   name: string;
-  /** The lane type that it carries. */
-  lane: string;
+  /** The lane type that it carries; without it: that of the config, or any. */
+  lane?: string;
   description?: string;
   required?: boolean;
   list?: boolean;
@@ -80,4 +80,16 @@ export interface Server {
   replaced_node_types?: string[];
   /** The orchestrator was given its address; otherwise the server has joined. */
   static?: boolean;
+}
+
+export const firstLine = (text: string | undefined): string => (text ?? "").trim().split("\n")[0] ?? "";
+
+/** The node types that have all words of a text in their names, descriptions, lanes or kinds of helper. */
+export function typesWith(types: readonly NodeType[], text: string): NodeType[] {
+  const words = text.toLowerCase().split(/\s+/).filter(Boolean);
+  const haystack = (one: NodeType): string => {
+    const lanes = [...(one.inputs ?? []), ...(one.outputs ?? [])].map((port) => port.lane);
+    return [one.provider, one.service, one.description, ...(one.aliases ?? []), ...lanes, ...(one.offers ?? [])].join(" ").toLowerCase();
+  };
+  return types.filter((one) => words.every((word) => haystack(one).includes(word)));
 }

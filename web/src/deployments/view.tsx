@@ -63,7 +63,7 @@ export function DeploymentsView() {
 }
 
 /** A name that a deployment may have: that of the file in lower case. */
-function nameOf(file: string): string {
+export function nameOf(file: string): string {
   const name = file.toLowerCase().replace(/\.(pipe|json)$/, "").replace(/[^a-z0-9_-]+/g, "-");
   return name.replace(/^[-_]+|[-_]+$/g, "").slice(0, 64) || "pipeline";
 }

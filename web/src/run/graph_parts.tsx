@@ -107,7 +107,7 @@ function shares(node: NodeModel, width: number) {
   );
 }
 
-function fitted(text: string, width: number, perCharacter: number): string {
+export function fitted(text: string, width: number, perCharacter: number): string {
   const most = Math.max(3, Math.floor(width / perCharacter));
   return text.length > most ? text.slice(0, most - 1) + "…" : text;
 }

@@ -1,7 +1,7 @@
 /** The node types of the mesh: ports, settings, helpers, and what each one does. */
 import { useMemo } from "preact/hooks";
 import { api } from "../app/api.ts";
-import type { JsonSchema, NodeType, Port } from "../app/catalogue.ts";
+import { firstLine, typesWith, type JsonSchema, type NodeType, type Port } from "../app/catalogue.ts";
 import { grouped } from "../app/grouped.ts";
 import { useResource } from "../app/resource.ts";
 import { href, route, setQuery } from "../app/router.ts";
@@ -15,7 +15,7 @@ import "./types.css";
 export function NodeTypesView({ parts }: { parts: string[] }) {
   const found = useResource((abort) => api.nodeTypes(abort), []);
   const text = route.value.query.get("text") ?? "";
-  const types = useMemo(() => filtered(found.value?.node_types ?? [], text), [found.value, text]);
+  const types = useMemo(() => typesWith(found.value?.node_types ?? [], text), [found.value, text]);
   const services = [...grouped(types, (one) => one.service || "other")].sort(([a], [b]) => a.localeCompare(b));
   const wanted = parts[0];
   const current = found.value?.node_types.find((one) => one.provider === wanted || one.aliases?.includes(wanted ?? ""));
@@ -61,17 +61,6 @@ export function NodeTypesView({ parts }: { parts: string[] }) {
       )}
     </div>
   );
-}
-
-const firstLine = (text: string | undefined): string => (text ?? "").trim().split("\n")[0] ?? "";
-
-function filtered(types: NodeType[], text: string): NodeType[] {
-  const words = text.toLowerCase().split(/\s+/).filter(Boolean);
-  const haystack = (one: NodeType): string => {
-    const lanes = [...(one.inputs ?? []), ...(one.outputs ?? [])].map((port) => port.lane);
-    return [one.provider, one.service, one.description, ...(one.aliases ?? []), ...lanes, ...(one.offers ?? [])].join(" ").toLowerCase();
-  };
-  return types.filter((one) => words.every((word) => haystack(one).includes(word)));
 }
 
 function TypePage({ type }: { type: NodeType }) {

@@ -7,6 +7,7 @@ import type { PipelineDocument, PipelineFault } from "../app/types.ts";
 import { lineAt, placeOf, placesOf, type Place } from "./json_places.ts";
 
 const PAUSE = 300;
+const NO_VARIABLES = {};
 
 export interface Checked {
   /** The document; undefined while the text is not JSON. */
@@ -16,8 +17,8 @@ export interface Checked {
   current: boolean;
 }
 
-/** The document and the faults of a text, checked by the gateway after a pause. */
-export function useChecked(text: string): Checked {
+/** The document and the faults of a text, checked by the gateway after a pause, with these values of variables. */
+export function useChecked(text: string, variables: Record<string, string> = NO_VARIABLES): Checked {
   const [checked, setChecked] = useState<{ text: string; faults: PipelineFault[] }>({ text: "", faults: [] });
   const parsed = useMemo(() => parse(text), [text]);
   useEffect(() => {
@@ -25,7 +26,7 @@ export function useChecked(text: string): Checked {
     const abort = new AbortController();
     const timer = setTimeout(async () => {
       try {
-        const { faults } = await api.validate(parsed.document, abort.signal);
+        const { faults } = await api.validate(parsed.document, variables, abort.signal);
         setChecked({ text, faults });
       } catch (error) {
         if (abort.signal.aborted) return;
@@ -34,7 +35,7 @@ export function useChecked(text: string): Checked {
       }
     }, PAUSE);
     return () => (clearTimeout(timer), abort.abort());
-  }, [text]);
+  }, [text, variables]);
   const faults = parsed.document ? checked.faults : parsed.faults;
   return { document: parsed.document, faults, current: checked.text === text };
 }
