@@ -114,6 +114,13 @@ async def test_a_gateway_without_its_mesh_is_not_healthy() -> None:
             )
 
 
+async def test_the_port_of_a_gateway_is_not_that_of_an_orchestrator() -> None:
+    async with gateway_server_at() as (url, _), Client(httpx.URL(url).netloc.decode()) as client:
+        with pytest.raises(LanemeshError, match="is an HTTP server, not an orchestrator") as raised:
+            await client.runs()
+    assert raised.value.fault.reason == "unreachable"
+
+
 async def test_a_missing_library_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
