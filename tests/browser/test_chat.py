@@ -358,7 +358,7 @@ async def test_everybody_can_use_it(chromium: Browser, site: Site, scheme: Any) 
     for name, width in (("approval", 1280), ("agent", 1280), ("brief", 360), ("failing", 360)):
         await page.set_viewport_size({"width": width, "height": 780})
         await page.goto(f"/#/chat/{name}")
-        await ask(page, "What is 6 * 7?")
+        await ask(page, "What is 6 * 7, and why is it the answer to so many other questions?")
         if name == "approval":
             await expect(answers(page).get_by_role("button", name="Approve")).to_be_visible()
         else:

@@ -59,7 +59,7 @@ WebhookSecrets = Annotated[
 @web_app.command()
 @command
 def up(
-    pipes: Annotated[list[str], typer.Argument(metavar="PIPE...", help="Pipelines: .pipe files.", show_default=False)],
+    pipes: Annotated[list[str], typer.Argument(metavar="PIPE", help="Pipelines: .pipe files.", show_default=False)],
     http: HttpPort = 8080,
     host: Host = "127.0.0.1",
     token_file: TokenFile = None,

@@ -90,6 +90,13 @@ async def test_options_of_the_gateway_need_a_gateway() -> None:
     assert (process.returncode, "--http" in said) == (2, True)
 
 
+async def test_files_that_would_be_deployed_under_one_name_are_reported() -> None:
+    process = Command("up", "a/my talk.pipe", "b/my-talk.pipe", "--http", "0")
+    _, errors = await asyncio.to_thread(process.communicate)
+    assert process.returncode == 2
+    assert "a/my talk.pipe and b/my-talk.pipe would both be deployed as @my-talk" in errors
+
+
 async def test_a_port_in_use_is_reported() -> None:
     async with gateway_server_at() as (url, client):
         with pytest.raises(LanemeshError, match="Choose another address or port"):
@@ -112,6 +119,13 @@ async def test_a_gateway_without_its_mesh_is_not_healthy() -> None:
                 "unreachable",
                 "1",
             )
+
+
+async def test_the_port_of_a_gateway_is_not_that_of_an_orchestrator() -> None:
+    async with gateway_server_at() as (url, _), Client(httpx.URL(url).netloc.decode()) as client:
+        with pytest.raises(LanemeshError, match="is an HTTP server, not an orchestrator") as raised:
+            await client.runs()
+    assert raised.value.fault.reason == "unreachable"
 
 
 async def test_a_missing_library_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:

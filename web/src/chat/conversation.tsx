@@ -75,9 +75,11 @@ function useHeldEnd(count: number) {
   return { scroller, content, away, toEnd };
 }
 
+const LIST = new Intl.ListFormat("en");
+
 function Welcome({ partner }: { partner: Partner }) {
   const { deployment, intake } = partner;
-  const takes = [intake.images && "images", intake.text && "text files", intake.audio && "audio"].filter(Boolean).join(", ");
+  const takes = LIST.format([intake.images && "images", intake.text && "text files", intake.audio && "audio"].filter((kind) => kind !== false));
   return (
     <div class="welcome">
       <h2>{deployment.pipeline?.name || deployment.name}</h2>

@@ -98,11 +98,13 @@ def up(options: UpOptions) -> ExitCode:
     if options.settings and len(options.pipes) > 1:
         raise CommandError("--set is for one pipeline. Give one pipeline, or no --set.")
     settings = parse_settings(options.settings)
-    pipelines = {deployment_name(pipe): read_pipeline(pipe) for pipe in options.pipes}
-    if len(pipelines) < len(options.pipes):
-        raise CommandError(
-            "Two of these files have the same name, which would be that of both deployments. Rename one."
-        )
+    files: dict[str, str] = {}
+    for pipe in options.pipes:
+        name = deployment_name(pipe)
+        if name in files:
+            raise CommandError(f"{files[name]} and {pipe} would both be deployed as @{name}. Rename one.")
+        files[name] = pipe
+    pipelines = {name: read_pipeline(pipe) for name, pipe in files.items()}
 
     async def serve() -> None:
         async with open_host(options.host) as mesh:

@@ -129,6 +129,12 @@ def call_fault(error: grpc.aio.AioRpcError, address: str) -> Fault:
     if fault is not None:
         return fault
     code = Code(error.code().value[0])
+    if code is Code.UNAVAILABLE and "http1.x server" in (error.details() or ""):
+        message = (
+            f"{address} is an HTTP server, not an orchestrator. Give the port of `lanemesh serve --port`, "
+            "not that of the web gateway"
+        )
+        return Fault(code=code, reason="unreachable", message=message)
     if code is Code.UNAVAILABLE:
         message = (
             f"the orchestrator at {address} cannot be reached: {error.details()}. Is `lanemesh serve` running there?"
