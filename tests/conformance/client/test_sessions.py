@@ -279,3 +279,43 @@ async def test_a_history_that_is_appended_is_kept_in_its_turn(host: RunHost) -> 
     )
     replaced = await host.request(TALK, seen, session=Conversation(id="session-appended")).text()
     assert replaced == "user:and|now:two"
+
+
+async def test_a_session_that_was_created_meanwhile_keeps_its_owner(host: RunHost) -> None:
+    name = "session-contested"
+    async with host.run(
+        TALK, open_input=True, session=Conversation(id=name, owner="bob")
+    ) as early:  # there is no session yet
+        ann = host.session(TALK, name, owner="ann")
+        await ann.request("secret").all()
+        await early.push("mine")
+        await early.end_input()
+        assert (await early.result()).state is RunState.COMPLETED
+    with pytest.raises(LanemeshError) as caught:
+        await host.session(TALK, name, owner="bob").turns()
+    assert caught.value.fault.reason == "unknown-session"
+    assert [turn.question.text for turn in await ann.turns()] == ["secret"]
+
+
+async def test_a_run_of_a_deleted_session_does_not_change_the_next_one_with_its_id(host: RunHost) -> None:
+    session = host.session(TALK)
+    async with session.run(open_input=True) as run:
+        await run.push("old")
+        outputs = run.outputs()
+        while (await anext(outputs)).value.finish_reason != "stop":  # so that its turn has begun
+            pass
+        await session.turns()
+        await session.delete()
+        await session.request("new").all()
+        await run.end_input()
+        await run.result()
+        assert [turn.question.text for turn in await session.turns()] == ["new"]
+
+
+async def test_a_deleted_fork_leaves_the_session_of_its_runs(host: RunHost) -> None:
+    session = host.session(TALK)
+    run = await session.start("one")
+    await run.result()
+    fork = await session.fork()
+    await fork.delete()
+    assert (await host.session_of_run(run.id)).id == session.id
