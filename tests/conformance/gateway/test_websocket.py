@@ -12,10 +12,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from lanemesh import RunState
+from lanemesh import Client, RunState
 from lanemesh_orchestrator import Mesh
 from lanemesh_orchestrator.gateway.options import GatewayOptions
 from lanemesh_orchestrator.http_server.server import HttpServer
+from lanemesh_orchestrator.orchestrator import Orchestrator
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
@@ -313,16 +314,23 @@ async def test_what_controls_a_run_does_not_wait_for_its_input(server: HttpServe
             assert (await talk.updates(run))[-1]["state"] == "cancelled"
 
 
-async def test_no_run_starts_beyond_the_streams_of_a_socket(
-    server: HttpServer, mesh: Mesh, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_no_run_starts_beyond_the_streams_of_a_socket(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lanemesh_orchestrator.gateway.websocket.socket.MAX_STREAMS", 2)
-    async with talking(server) as talk:
-        for number in range(5):
-            await talk.send(type="start", id=f"{number}", pipeline=HANGS, input="x")
-        replies = [await talk.wait(id=f"{number}") for number in range(5)]
-        assert sorted(one["type"] for one in replies) == ["error"] * 3 + ["started"] * 2
-        assert len(await mesh.runs()) == 2
+    orchestrator = Orchestrator(embedded=True, nodes=[NODES])
+    await orchestrator.listen()
+    try:
+        async with (
+            Client(orchestrator.address) as client,
+            gateway_at(client) as server,
+            talking(server) as talk,
+        ):
+            for number in range(5):
+                await talk.send(type="start", id=f"{number}", pipeline=HANGS, input="x")
+            replies = [await talk.wait(id=f"{number}") for number in range(5)]
+            assert sorted(one["type"] for one in replies) == ["error"] * 3 + ["started"] * 2
+            assert len(await client.runs()) == 2
+    finally:
+        await orchestrator.close()
 
 
 async def test_a_slow_subscriber_misses_messages_which_are_counted(server: HttpServer, mesh: Mesh) -> None:
