@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -15,6 +16,7 @@ from lanemesh_orchestrator import Mesh
 from lanemesh_orchestrator.orchestrator import Orchestrator
 from lanemesh_orchestrator.sessions import records
 from lanemesh_orchestrator.store.options import StoreOptions
+from lanemesh_orchestrator.store.sessions import StoredSessions
 
 NODES = Path(__file__).parents[2] / "rigs" / "talking_nodes.py"
 TALK: dict[str, Any] = {
@@ -319,3 +321,37 @@ async def test_a_deleted_fork_leaves_the_session_of_its_runs(host: RunHost) -> N
     fork = await session.fork()
     await fork.delete()
     assert (await host.session_of_run(run.id)).id == session.id
+
+
+async def test_a_turn_is_there_when_its_run_has_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stored = asyncio.Event()
+    begin_turn = StoredSessions.begin_turn
+
+    async def begin_late(self: StoredSessions, session: session_pb2.Session, turn: session_pb2.Turn) -> None:
+        await stored.wait()
+        await begin_turn(self, session, turn)
+
+    monkeypatch.setattr(StoredSessions, "begin_turn", begin_late)
+    async with Mesh(nodes=[NODES], store=str(tmp_path / "runs.sqlite")) as mesh:
+        session = mesh.session(TALK)
+        run = await session.start("one")
+        await run.result()
+        found = asyncio.gather(mesh.session_of_run(run.id), session.info(), session.turns())
+        await mesh.runs()  # the store answers in the order of the calls
+        stored.set()
+        of_run, info, turns = await found
+        assert (of_run.id, info.last_turn, [turn.question.text for turn in turns]) == (session.id, 1, ["one"])
+
+
+async def test_another_target_does_not_displace_the_answer(host: RunHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lanemesh_orchestrator.sessions.conversation.MAX_ANSWER", 10)
+    copied = {
+        "id": "copy",
+        "provider": "response",
+        "config": {"lane": "text"},
+        "input": [{"lane": "text", "from": "chat_1"}],
+    }
+    session = host.session({"components": [*TALK["components"], copied]})
+    await session.run("123456").result()
+    (turn,) = await session.turns()
+    assert (turn.answer.text, turn.truncated) == ("now:123456", False)
