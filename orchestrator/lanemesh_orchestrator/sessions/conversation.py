@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
@@ -194,8 +193,10 @@ def consistent(messages: Sequence[Message]) -> tuple[Message, ...]:
     while place < len(messages):
         message = messages[place]
         place += 1
-        results = list(itertools.takewhile(lambda one: one.role == "tool", messages[place:]))
-        place += len(results)
+        results = []
+        while place < len(messages) and messages[place].role == "tool":
+            results.append(messages[place])
+            place += 1
         answered = message.role == "assistant" and {one.tool_call_id for one in results} == {
             call.id for call in message.tool_calls
         }
