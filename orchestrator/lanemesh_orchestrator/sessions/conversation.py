@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -129,9 +129,13 @@ class _AnswerText:
 
     def __init__(self) -> None:
         self.truncated = False
+        """Updates of the run are missing."""
+        self._cut: set[tuple[str, str]] = set()
+        """The targets of which not everything is kept."""
         self._texts: dict[tuple[str, str], list[str]] = {}
         self._answers: dict[tuple[str, str], lane_pb2.Answer] = {}
-        self._size = 0
+        self._sizes: Counter[tuple[str, str]] = Counter()
+        """What is kept of each target, so that one which writes much does not displace the answer of another."""
 
     def add(self, entry: update_pb2.Update | TextOutputs) -> None:
         """Adds an update of the run."""
@@ -149,7 +153,7 @@ class _AnswerText:
                 piece = output.item.answer
                 self._add_text(place, piece.text)
                 for call in piece.tool_calls:
-                    self._add_call(answer, call)
+                    self._add_call(place, answer, call)
                 answer.finish_reason = piece.finish_reason or answer.finish_reason
                 if piece.data_json and len(piece.data_json) <= MAX_ANSWER:
                     answer.data_json = piece.data_json
@@ -163,20 +167,21 @@ class _AnswerText:
         if place is not None:
             turn.answer.CopyFrom(self._answers.get(place, lane_pb2.Answer()))
             turn.answer.text = "".join(self._texts.get(place, ()))
-        turn.truncated = self.truncated
+        turn.truncated = self.truncated or place in self._cut
 
-    def _add_call(self, answer: lane_pb2.Answer, call: lane_pb2.ToolCall) -> None:
+    def _add_call(self, place: tuple[str, str], answer: lane_pb2.Answer, call: lane_pb2.ToolCall) -> None:
         size = call.ByteSize()
-        if self._size + size <= MAX_ANSWER:
-            self._size += size
+        if self._sizes[place] + size <= MAX_ANSWER:
+            self._sizes[place] += size
             answer.tool_calls.append(call)
         else:
-            self.truncated = True
+            self._cut.add(place)
 
     def _add_text(self, place: tuple[str, str], text: str) -> None:
-        kept = text[: max(0, MAX_ANSWER - self._size)]
-        self._size += len(kept)
-        self.truncated = self.truncated or len(kept) < len(text)
+        kept = text[: max(0, MAX_ANSWER - self._sizes[place])]
+        self._sizes[place] += len(kept)
+        if len(kept) < len(text):
+            self._cut.add(place)
         if kept:
             self._texts.setdefault(place, []).append(kept)
 
@@ -188,8 +193,10 @@ def consistent(messages: Sequence[Message]) -> tuple[Message, ...]:
     while place < len(messages):
         message = messages[place]
         place += 1
-        results = list(itertools.takewhile(lambda one: one.role == "tool", messages[place:]))
-        place += len(results)
+        results = []
+        while place < len(messages) and messages[place].role == "tool":
+            results.append(messages[place])
+            place += 1
         answered = message.role == "assistant" and {one.tool_call_id for one in results} == {
             call.id for call in message.tool_calls
         }

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.v1 import session_pb2
 
 MAX_SESSIONS = 10_000
@@ -55,10 +56,11 @@ class SessionStore(Protocol):
 
     async def begin_turn(self, session: session_pb2.Session, turn: session_pb2.Turn) -> None:
         """Adds a turn to a session, which is created if it does not exist. Sets the number of the turn, and the fields of the
-        session. Deletes what exceeds the limits."""
+        session. Deletes what exceeds the limits. Raises LanemeshError if the session belongs to another owner, or is for another
+        deployed pipeline."""
 
     async def end_turn(self, session: session_pb2.Session, turn: session_pb2.Turn) -> None:
-        """Replaces a turn of a session, unless it was deleted, and the times of the session."""
+        """Replaces a turn of a session, and the times of the session, unless the turn was deleted."""
 
     async def add(self, session: session_pb2.Session, turns: Sequence[session_pb2.Turn]) -> bool:
         """Adds a session with its turns. Returns False if there is one with its id."""
@@ -109,7 +111,11 @@ class MemorySessions:
         there = self._sessions.get(session.session_id)
         if there is not None and is_expired(there[0]):
             await self.delete(session.session_id)
-        kept, turns = self._sessions.pop(session.session_id, (session, []))
+        found = self._sessions.get(session.session_id)
+        if found is not None:
+            check_same(found[0], session)
+            del self._sessions[session.session_id]
+        kept, turns = found or (session_pb2.Session(), [])
         turn.number = kept.last_turn + 1
         session.last_turn = turn.number
         session.size_bytes = kept.size_bytes + turn.ByteSize()
@@ -117,22 +123,25 @@ class MemorySessions:
         self._of_run[turn.run_id] = session.session_id
         self._bytes += turn.ByteSize()
         while len(turns) > 1 and (len(turns) > MAX_TURNS or session.size_bytes > MAX_SESSION_BYTES):
-            session.size_bytes -= self._drop(turns.pop(0))
+            session.size_bytes -= self._drop(session.session_id, turns.pop(0))
         self._sessions[session.session_id] = _copied(session), turns
         self._evict()
 
     async def end_turn(self, session: session_pb2.Session, turn: session_pb2.Turn) -> None:
         """Replaces a turn."""
-        found = self._sessions.pop(session.session_id, None)
+        found = self._sessions.get(session.session_id)
         if found is None:
             return
         kept, turns = found
-        for position, one in enumerate(turns):
-            if one.number == turn.number:
-                grown = turn.ByteSize() - one.ByteSize()
-                kept.size_bytes += grown
-                self._bytes += grown
-                turns[position] = _copied_turn(turn)
+        key = turn.number, turn.run_id  # another session may have got the id of this one meanwhile
+        position = next((place for place, one in enumerate(turns) if (one.number, one.run_id) == key), None)
+        if position is None:
+            return
+        del self._sessions[session.session_id]
+        grown = turn.ByteSize() - turns[position].ByteSize()
+        kept.size_bytes += grown
+        self._bytes += grown
+        turns[position] = _copied_turn(turn)
         kept.used_at.CopyFrom(session.used_at)
         kept.expires_at.CopyFrom(session.expires_at)
         self._sessions[session.session_id] = kept, turns
@@ -151,7 +160,7 @@ class MemorySessions:
         """Deletes a session."""
         found = self._sessions.pop(session_id, None)
         for turn in found[1] if found is not None else ():
-            self._drop(turn)
+            self._drop(session_id, turn)
         return found is not None
 
     def _evict(self) -> None:
@@ -163,14 +172,22 @@ class MemorySessions:
                 return
             del self._sessions[oldest]
             for turn in turns:
-                self._drop(turn)
+                self._drop(oldest, turn)
 
-    def _drop(self, turn: session_pb2.Turn) -> int:
-        """Forgets a turn. Returns its size in bytes."""
-        self._of_run.pop(turn.run_id, None)
+    def _drop(self, session_id: str, turn: session_pb2.Turn) -> int:
+        """Forgets a turn of a session. Returns its size in bytes."""
+        if self._of_run.get(turn.run_id) == session_id:  # a fork has the turns of another session
+            del self._of_run[turn.run_id]
         size = turn.ByteSize()
         self._bytes -= size
         return size
+
+
+def check_same(kept: session_pb2.Session, session: session_pb2.Session) -> None:
+    """Raises LanemeshError if a session that is kept is not the one that a turn is for, but was created with its id meanwhile."""
+    if (kept.owner, kept.deployment) != (session.owner, session.deployment):
+        message = "another caller created a session with this id meanwhile. Start another session"
+        raise LanemeshError(Fault(code=Code.ALREADY_EXISTS, reason="session-exists", message=message))
 
 
 def is_expired(session: session_pb2.Session) -> bool:

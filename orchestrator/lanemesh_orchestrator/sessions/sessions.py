@@ -95,9 +95,11 @@ class Sessions:
 
     async def get(self, request: session_pb2.GetSessionRequest) -> session_pb2.GetSessionResponse:
         """A session with its turns. Raises LanemeshError if there is none, or it belongs to another owner."""
+        session_id = request.session_id or self._recorded_in(request.run_id)
+        if session_id:
+            await self._settled(session_id)
         session_id = request.session_id or await self._store.of_run(request.run_id)
         session = await self._owned(session_id, request.owner)
-        await self._settled(session_id)
         return session_pb2.GetSessionResponse(session=session, turns=await self._store.turns(session_id))
 
     async def list(self, request: session_pb2.ListSessionsRequest) -> session_pb2.ListSessionsResponse:
@@ -117,8 +119,8 @@ class Sessions:
             LanemeshError: there is no such session or turn, or the new id is not allowed or taken.
         """
         _check_id(request.new_session_id)
-        session = await self._owned(request.session_id, request.owner)
         await self._settled(request.session_id)
+        session = await self._owned(request.session_id, request.owner)
         turns = await self._store.turns(request.session_id)
         if request.turn and request.turn not in {turn.number for turn in turns}:
             message = f"the session has no turn {request.turn}, or no longer has it. `GetSession` returns its turns"
@@ -141,6 +143,7 @@ class Sessions:
 
     async def delete(self, request: session_pb2.DeleteSessionRequest) -> session_pb2.DeleteSessionResponse:
         """Deletes a session. Its active runs continue. Raises LanemeshError if there is none, or it belongs to another owner."""
+        await self._settled(request.session_id)  # otherwise a turn that is stored later would create it again
         await self._owned(request.session_id, request.owner)
         await self._store.delete(request.session_id)
         return session_pb2.DeleteSessionResponse()
@@ -155,6 +158,13 @@ class Sessions:
         ending = [task for task, run in self._recording.get(session_id, {}).items() if run.ended.is_set()]
         if ending:
             await asyncio.wait(ending, timeout=WRITE_SECONDS)
+
+    def _recorded_in(self, run_id: str) -> str:
+        """The session in which a run is being recorded; empty if there is none."""
+        for session_id, recording in self._recording.items():
+            if any(run.id == run_id for run in recording.values()):
+                return session_id
+        return ""
 
     async def _owned(self, session_id: str, owner: str) -> session_pb2.Session:
         session = await self._store.get(session_id) if session_id else None

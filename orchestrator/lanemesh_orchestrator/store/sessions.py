@@ -14,6 +14,7 @@ from lanemesh_orchestrator.sessions.records import (
     MAX_SESSIONS,
     MAX_TURNS,
     WantedSessions,
+    check_same,
     is_expired,
     used_at,
 )
@@ -71,6 +72,8 @@ class StoredSessions:
             if kept is not None and is_expired(kept):
                 _delete(connection, [session.session_id])
                 kept = None
+            if kept is not None:
+                check_same(kept, session)
             turn.number = (kept.last_turn if kept is not None else 0) + 1
             session.last_turn = turn.number
             session.size_bytes = (kept.size_bytes if kept is not None else 0) + turn.ByteSize()
@@ -91,11 +94,16 @@ class StoredSessions:
             if kept is None:
                 return
             row = _turn_row(session.session_id, turn)
-            here = (SESSION_TURNS.c.session_id == session.session_id) & (SESSION_TURNS.c.number == turn.number)
+            here = (
+                (SESSION_TURNS.c.session_id == session.session_id)
+                & (SESSION_TURNS.c.number == turn.number)
+                & (SESSION_TURNS.c.run_id == turn.run_id)  # another session may have got its id meanwhile
+            )
             before = connection.execute(sa.select(SESSION_TURNS.c.size).where(here)).scalar()
-            if before is not None:
-                connection.execute(SESSION_TURNS.update().where(here), {"size": row["size"], "content": row["content"]})
-                kept.size_bytes += row["size"] - before
+            if before is None:
+                return
+            connection.execute(SESSION_TURNS.update().where(here), {"size": row["size"], "content": row["content"]})
+            kept.size_bytes += row["size"] - before
             kept.used_at.CopyFrom(session.used_at)
             kept.expires_at.CopyFrom(session.expires_at)
             _put(connection, kept, new=False)

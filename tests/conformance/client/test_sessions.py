@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -15,6 +16,7 @@ from lanemesh_orchestrator import Mesh
 from lanemesh_orchestrator.orchestrator import Orchestrator
 from lanemesh_orchestrator.sessions import records
 from lanemesh_orchestrator.store.options import StoreOptions
+from lanemesh_orchestrator.store.sessions import StoredSessions
 
 NODES = Path(__file__).parents[2] / "rigs" / "talking_nodes.py"
 TALK: dict[str, Any] = {
@@ -279,3 +281,77 @@ async def test_a_history_that_is_appended_is_kept_in_its_turn(host: RunHost) -> 
     )
     replaced = await host.request(TALK, seen, session=Conversation(id="session-appended")).text()
     assert replaced == "user:and|now:two"
+
+
+async def test_a_session_that_was_created_meanwhile_keeps_its_owner(host: RunHost) -> None:
+    name = "session-contested"
+    async with host.run(
+        TALK, open_input=True, session=Conversation(id=name, owner="bob")
+    ) as early:  # there is no session yet
+        ann = host.session(TALK, name, owner="ann")
+        await ann.request("secret").all()
+        await early.push("mine")
+        await early.end_input()
+        assert (await early.result()).state is RunState.COMPLETED
+    with pytest.raises(LanemeshError) as caught:
+        await host.session(TALK, name, owner="bob").turns()
+    assert caught.value.fault.reason == "unknown-session"
+    assert [turn.question.text for turn in await ann.turns()] == ["secret"]
+
+
+async def test_a_run_of_a_deleted_session_does_not_change_the_next_one_with_its_id(host: RunHost) -> None:
+    session = host.session(TALK)
+    async with session.run(open_input=True) as run:
+        await run.push("old")
+        outputs = run.outputs()
+        while (await anext(outputs)).value.finish_reason != "stop":  # so that its turn has begun
+            pass
+        await session.turns()
+        await session.delete()
+        await session.request("new").all()
+        await run.end_input()
+        await run.result()
+        assert [turn.question.text for turn in await session.turns()] == ["new"]
+
+
+async def test_a_deleted_fork_leaves_the_session_of_its_runs(host: RunHost) -> None:
+    session = host.session(TALK)
+    run = await session.start("one")
+    await run.result()
+    fork = await session.fork()
+    await fork.delete()
+    assert (await host.session_of_run(run.id)).id == session.id
+
+
+async def test_a_turn_is_there_when_its_run_has_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stored = asyncio.Event()
+    begin_turn = StoredSessions.begin_turn
+
+    async def begin_late(self: StoredSessions, session: session_pb2.Session, turn: session_pb2.Turn) -> None:
+        await stored.wait()
+        await begin_turn(self, session, turn)
+
+    monkeypatch.setattr(StoredSessions, "begin_turn", begin_late)
+    async with Mesh(nodes=[NODES], store=str(tmp_path / "runs.sqlite")) as mesh:
+        session = mesh.session(TALK)
+        run = await session.start("one")
+        await run.result()
+        found = asyncio.gather(mesh.session_of_run(run.id), session.info(), session.turns())
+        await mesh.runs()  # the store answers in the order of the calls
+        stored.set()
+        of_run, info, turns = await found
+        assert (of_run.id, info.last_turn, [turn.question.text for turn in turns]) == (session.id, 1, ["one"])
+
+
+async def test_another_target_does_not_displace_the_answer(host: RunHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lanemesh_orchestrator.sessions.conversation.MAX_ANSWER", 10)
+    copied = {
+        "id": "copy",
+        "provider": "response",
+        "config": {"lane": "text"},
+        "input": [{"lane": "text", "from": "chat_1"}],
+    }
+    session = host.session({"components": [*TALK["components"], copied]})
+    await session.run("123456").result()
+    (turn,) = await session.turns()
+    assert (turn.answer.text, turn.truncated) == ("now:123456", False)

@@ -11,10 +11,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from lanemesh import RunState
+from lanemesh import Client, RunState
 from lanemesh_orchestrator import Mesh
 from lanemesh_orchestrator.gateway.options import GatewayOptions
 from lanemesh_orchestrator.http_server.server import HttpServer
+from lanemesh_orchestrator.orchestrator import Orchestrator
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
@@ -255,6 +256,7 @@ async def test_a_binary_frame_without_a_request_is_reported(server: HttpServer) 
         await talk.send(type="ping", id="a", frames=1)
         await talk.send(type="ping", id="b")
         assert (await talk.wait(id="a"))["error"]["reason"] == "bad-value"
+        assert (await talk.wait(id="b"))["type"] == "pong"
 
 
 async def test_a_message_that_is_too_large_ends_the_socket(mesh: Mesh) -> None:
@@ -285,7 +287,7 @@ async def test_a_socket_needs_the_token_and_a_known_origin(mesh: Mesh) -> None:
 async def test_a_client_that_does_not_read_holds_its_own_run(server: HttpServer, mesh: Mesh) -> None:
     source = {"id": "a", "provider": "large", "config": {"count": 100_000, "size": 65_536}}
     flood = pipeline(source, response({"lane": "text", "from": "a"}))
-    async with talking(server, max_queue=1, sock=narrow_socket(server.url)) as talk:
+    async with talking(server, max_queue=1, compression=None, sock=narrow_socket(server.url)) as talk:
         run = (await talk.ask(type="start", pipeline=flood))["run_id"]
         counts: list[int] = []
 
@@ -299,3 +301,76 @@ async def test_a_client_that_does_not_read_holds_its_own_run(server: HttpServer,
         talk.connection.transport.abort()
     result = await asyncio.wait_for(mesh.attach(run).result(), 30)
     assert result.state is RunState.CANCELLED
+
+
+async def test_what_controls_a_run_does_not_wait_for_its_input(server: HttpServer) -> None:
+    async with talking(server) as talk:
+        for options in ({}, {"detached": True}):
+            run = (await talk.ask(type="start", pipeline=HANGS, open_input=True, **options))["run_id"]
+            await talk.send(type="input", id="behind", run_id=run, values=["x"] * 10_000)
+            assert (await talk.ask(type="cancel", run_id=run))["type"] == "ok"
+            assert (await talk.wait(id="behind"))["type"] == "error"
+            assert (await talk.updates(run))[-1]["state"] == "cancelled"
+
+
+async def test_no_run_starts_beyond_the_streams_of_a_socket(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lanemesh_orchestrator.gateway.websocket.socket.MAX_STREAMS", 2)
+    orchestrator = Orchestrator(embedded=True, nodes=[NODES])
+    await orchestrator.listen()
+    try:
+        async with (
+            Client(orchestrator.address) as client,
+            gateway_at(client) as server,
+            talking(server) as talk,
+        ):
+            for number in range(5):
+                await talk.send(type="start", id=f"{number}", pipeline=HANGS, input="x")
+            replies = [await talk.wait(id=f"{number}") for number in range(5)]
+            assert sorted(one["type"] for one in replies) == ["error"] * 3 + ["started"] * 2
+            assert len(await client.runs()) == 2
+    finally:
+        await orchestrator.close()
+
+
+async def test_a_slow_subscriber_misses_messages_which_are_counted(server: HttpServer, mesh: Mesh) -> None:
+    count = 1_000
+    async with talking(server, max_queue=1, compression=None, sock=narrow_socket(server.url)) as talk:
+        assert (await talk.ask(type="subscribe", channel="mesh:news"))["type"] == "ok"
+        for number in range(count):
+            await mesh.channels().publish("mesh:news", [number, "x" * 16_384])
+        await mesh.channels().close("mesh:news")
+        received = dropped = 0
+        while (message := await talk.next())["type"] == "message":
+            received, dropped = received + 1, dropped + message.get("dropped", 0)
+        assert message == {"type": "end", "channel": "mesh:news"}
+        assert dropped > 0
+        assert received + dropped == count
+
+
+async def test_the_end_of_a_channel_has_its_error(server: HttpServer, mesh: Mesh) -> None:
+    async with talking(server) as talk:
+        assert (await talk.ask(type="subscribe", channel="mesh:news"))["type"] == "ok"
+        await mesh.close()
+        end = await talk.wait(type="end", channel="mesh:news")
+        assert end["error"]["reason"] == "orchestrator-stops"
+
+
+async def test_the_frames_of_a_request_are_bounded_together(mesh: Mesh) -> None:
+    async with gateway_at(mesh, GatewayOptions(max_body=10_000)) as server, talking(server) as talk:
+        await talk.send(type="ping", id="a", frames=3)
+        for _ in range(3):
+            await talk.connection.send(bytes(5_000))
+        assert (await talk.wait(id="a"))["error"]["reason"] == "body-too-large"
+        assert (await talk.ask(type="ping"))["type"] == "pong"
+
+
+async def test_a_request_that_fails_inside_the_gateway_is_answered(
+    server: HttpServer, mesh: Mesh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails(*_: object) -> None:
+        raise RuntimeError("secret")
+
+    monkeypatch.setattr(mesh, "record", fails)
+    async with talking(server) as talk:
+        error = (await talk.ask(type="watch", run_id="r"))["error"]
+        assert (error["reason"], error["message"]) == ("internal", "the gateway failed; its log has the cause")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import groupby
 from typing import Any
 
 from ag_ui.core import (
@@ -62,19 +63,20 @@ def _is_system(message: Message) -> bool:
 
 def _turns(messages: Sequence[Message], start: int) -> list[Turn]:
     """The turns from a place on. Adjacent ones of the assistant are one, because clients split them at each call."""
+    taken = ((place, _turn(messages[place], f"/messages/{place}")) for place in range(start, len(messages)))
+    present = ((place, message) for place, message in taken if message is not None)
     turns: list[Turn] = []
-    for place in range(start, len(messages)):
-        message = _turn(messages[place], f"/messages/{place}")
-        if message is None:
-            continue
-        if turns and message.role == turns[-1].message.role == "assistant":
-            before = turns.pop()
-            text = PARAGRAPH.join(filter(None, (before.message.content, message.content)))
-            calls = (*before.message.tool_calls, *message.tool_calls)
-            turns.append(Turn(before.param, replace(message, content=text, tool_calls=calls)))
-        else:
-            turns.append(Turn(f"/messages/{place}", message))
+    for role, group in groupby(present, key=lambda one: one[1].role):
+        found = [Turn(f"/messages/{place}", message) for place, message in group]
+        turns += [_joined(found)] if role == "assistant" and len(found) > 1 else found
     return turns
+
+
+def _joined(turns: Sequence[Turn]) -> Turn:
+    """Turns of the assistant as one."""
+    text = PARAGRAPH.join(turn.message.content for turn in turns if turn.message.content)
+    calls = tuple(call for turn in turns for call in turn.message.tool_calls)
+    return Turn(turns[0].param, replace(turns[0].message, content=text, tool_calls=calls))
 
 
 def _answered(turns: Sequence[Turn]) -> Iterator[Turn]:

@@ -231,19 +231,26 @@ def _turns(items: Sequence[MessageItem | CallItem | ResultItem | ReasoningItem])
 
 def _merged(turns: Iterator[Turn]) -> Iterator[Turn]:
     """The turns, with calls in the turn of the assistant that they follow."""
-    waiting: Turn | None = None
+    waiting: list[Turn] = []
     for turn in turns:
-        if waiting is not None and turn.message.role == "assistant" and not turn.message.content:
-            calls = (*waiting.message.tool_calls, *turn.message.tool_calls)
-            waiting = replace(waiting, message=replace(waiting.message, tool_calls=calls))
-            continue
-        if waiting is not None:
-            yield waiting
-        waiting = turn if turn.message.role == "assistant" else None
-        if waiting is None:
+        is_assistant = turn.message.role == "assistant"
+        if waiting and not (is_assistant and not turn.message.content):
+            yield _joined(waiting)
+            waiting = []
+        if is_assistant:
+            waiting.append(turn)
+        else:
             yield turn
-    if waiting is not None:
-        yield waiting
+    if waiting:
+        yield _joined(waiting)
+
+
+def _joined(turns: Sequence[Turn]) -> Turn:
+    """The first of some turns, with the calls of all."""
+    if len(turns) == 1:
+        return turns[0]
+    calls = tuple(call for turn in turns for call in turn.message.tool_calls)
+    return replace(turns[0], message=replace(turns[0].message, tool_calls=calls))
 
 
 def _text(parts: Sequence[InputText | OutputText | Refusal | InputImage]) -> str:

@@ -5,21 +5,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import aclosing
 from typing import Any
 
+from lanemesh.channels.channels import Subscription
 from lanemesh.client.runs import Run, RunReader, wire_batches
 from lanemesh.faults import Code, Fault, LanemeshError
-from lanemesh.json_text import read_json
 from lanemesh.v1 import run_pb2
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from lanemesh_orchestrator.gateway.api.values import inputs_of
 from lanemesh_orchestrator.gateway.gateway import check_documents, conversation_of, gateway_of
 from lanemesh_orchestrator.gateway.guard.tokens import SUBPROTOCOL
-from lanemesh_orchestrator.gateway.invalid import InvalidRequest, invalid
+from lanemesh_orchestrator.gateway.invalid import invalid
 from lanemesh_orchestrator.gateway.websocket import requests
+from lanemesh_orchestrator.gateway.websocket.orders import Orders, order_of
+from lanemesh_orchestrator.gateway.websocket.receiver import BadMessage, Receiver
 from lanemesh_orchestrator.gateway.websocket.sender import Sender
 from lanemesh_orchestrator.reasons import Reason
 from lanemesh_orchestrator.update_json import fault_json
@@ -52,12 +54,15 @@ class Socket:
         self._socket = socket
         self._mesh = gateway_of(socket).mesh
         self._sender = Sender(socket)
+        self._receiver = Receiver(socket, gateway_of(socket).options.max_body)
         self._streams: dict[StreamKey, asyncio.Task[None]] = {}
+        self._starting = 0
+        """Requests whose streams begin when their runs have started, or their subscriptions are open."""
         self._owned: dict[str, Run] = {}
+        self._subscriptions: set[Subscription] = set()
         self._pending: set[asyncio.Task[None]] = set()
         self._capacity = asyncio.Semaphore(MAX_REQUESTS)
-        self._orders: dict[str, asyncio.Lock] = {}
-        """Makes requests for a run take effect in their order."""
+        self._orders = Orders()
 
     async def serve(self) -> None:
         """Reads requests until the client is gone."""
@@ -74,35 +79,11 @@ class Socket:
 
     async def _receive(self) -> tuple[requests.Request, list[bytes]] | None:
         """The next request with its binary frames; None if it is invalid, which is reported."""
-        message = await self._frame()
-        text = message.get("text")
-        request_id = ""
         try:
-            if text is None:
-                raise invalid("", 'a binary frame follows a request whose "frames" counts it', "wrong-type")
-            try:
-                value = read_json(text)
-            except (ValueError, RecursionError) as error:
-                raise invalid("", f"the message is not JSON: {error}", "not-json") from None
-            given = value.get("id") if isinstance(value, dict) else None
-            request_id = given[: requests.MAX_ID] if isinstance(given, str) else ""
-            request = requests.read_request(value)
-            frames: list[bytes] = []
-            while len(frames) < request.frames:
-                content = (await self._frame()).get("bytes")
-                if content is None:
-                    raise invalid("/frames", f"{request.frames} binary frames follow the request, not {len(frames)}")
-                frames.append(content)
-            return request, frames
-        except InvalidRequest as error:
-            await self._sender.error(request_id, error)
+            return await self._receiver.receive()
+        except BadMessage as error:
+            await self._sender.error(error.request_id, error)
             return None
-
-    async def _frame(self) -> dict[str, Any]:
-        message = dict(await self._socket.receive())
-        if message["type"] != "websocket.receive":
-            raise WebSocketDisconnect(message.get("code", 1006))
-        return message
 
     def _begin(self, request: requests.Request, frames: list[bytes]) -> None:
         task = asyncio.create_task(self._answer(request, frames), name=f"request {request.type}")
@@ -117,21 +98,17 @@ class Socket:
 
     async def _answer(self, request: requests.Request, frames: list[bytes]) -> None:
         """Answers a request: by `ok`, `started` or `pong`, or by `error`."""
-        run_id: str = getattr(request, "run_id", "")
-        order = self._orders.setdefault(run_id, asyncio.Lock()) if run_id else contextlib.nullcontext()
         try:
-            async with order:
+            async with self._orders.turn(order_of(request)):
                 reply = await self._act(request, frames)
             if reply is not None:
                 await self._sender.send({"type": "ok", "id": request.id, **reply})
-        except LanemeshError as error:
-            with contextlib.suppress(WebSocketDisconnect):
-                await self._sender.error(request.id, error)
         except WebSocketDisconnect:
             pass
-        finally:
-            if run_id and isinstance(order, asyncio.Lock) and not order.locked():
-                self._orders.pop(run_id, None)
+        except Exception as error:
+            fault = error.fault if isinstance(error, LanemeshError) else _internal(request, error)
+            with contextlib.suppress(WebSocketDisconnect):
+                await self._sender.error(request.id, LanemeshError(fault))
 
     async def _act(self, request: requests.Request, frames: list[bytes]) -> dict[str, Any] | None:
         """Does what a request wants. Returns the fields of its reply; None if it has replied."""
@@ -158,6 +135,7 @@ class Socket:
             case requests.Watch():
                 await self._mesh.record(request.run_id)
                 run = self._mesh.attach(request.run_id, request.after + 1)
+                self._check_streams()
                 self._open(("run", request.run_id), lambda: self._send_updates(request.run_id, run))
             case requests.Unwatch():
                 await self._end(("run", request.run_id), "this socket does not watch the run")
@@ -186,12 +164,19 @@ class Socket:
             "variables": request.variables,
             "session": session,
         }
-        self._check_streams()
+        if request.detached and not request.watch:
+            unwatched = await self._mesh.start(request.pipeline, **options)
+            await self._sender.send({"type": "started", "id": request.id, "run_id": unwatched.id})
+            return
+        with self._reserved():
+            await self._start_stream(request, options)
+
+    async def _start_stream(self, request: requests.Start, options: dict[str, Any]) -> None:
+        """Starts a run whose updates follow."""
         if request.detached:
             detached = await self._mesh.start(request.pipeline, **options)
             await self._sender.send({"type": "started", "id": request.id, "run_id": detached.id})
-            if request.watch:
-                self._open(("run", detached.id), lambda: self._send_updates(detached.id, detached))
+            self._open(("run", detached.id), lambda: self._send_updates(detached.id, detached))
             return
         run = self._mesh.run(request.pipeline, **options)
         await run.start()
@@ -236,31 +221,49 @@ class Socket:
     async def _subscribe(self, request: requests.Subscribe) -> None:
         if not request.run_id and not request.channel.startswith("mesh:"):
             raise invalid("/channel", 'channels of the mesh begin with "mesh:"; for those of a run, give "run_id"')
-        subscription = self._mesh.channels(request.run_id).subscribe(request.channel)
-        await subscription.open()
-
-        async def send_messages() -> None:
-            place = {"channel": request.channel, **({"run_id": request.run_id} if request.run_id else {})}
-            dropped = 0
-            try:
-                async with aclosing(subscription.with_publishers()) as messages:
-                    async for publisher, message in messages:
-                        lost = {"dropped": subscription.dropped - dropped} if subscription.dropped > dropped else {}
-                        dropped = subscription.dropped
-                        one = {"publisher": publisher, "message": message}
-                        await self._sender.send({"type": "message", **place, **one, **lost})
-                await self._sender.send({"type": "end", **place})
-            finally:
-                await subscription.close()
-
+        # a client that does not read delays no publisher
+        subscription = self._mesh.channels(request.run_id).subscribe(request.channel, overflow="drop_oldest")
+        self._subscriptions.add(subscription)
         try:
-            self._open((request.channel, request.run_id), send_messages)
+            with self._reserved():
+                await subscription.open()
+            self._open((request.channel, request.run_id), lambda: self._send_messages(request, subscription))
         except LanemeshError:
-            await subscription.close()
+            await self._leave(subscription)
             raise
 
+    async def _send_messages(self, request: requests.Subscribe, subscription: Subscription) -> None:
+        place = {"channel": request.channel, **({"run_id": request.run_id} if request.run_id else {})}
+        dropped = 0
+        try:
+            async with aclosing(subscription.with_publishers()) as messages:
+                async for publisher, message in messages:
+                    lost = {"dropped": subscription.dropped - dropped} if subscription.dropped > dropped else {}
+                    dropped = subscription.dropped
+                    one = {"publisher": publisher, "message": message}
+                    await self._sender.send({"type": "message", **place, **one, **lost})
+            await self._sender.send({"type": "end", **place})
+        except LanemeshError as error:
+            await self._sender.send({"type": "end", **place, "error": fault_json(error.fault)})
+        finally:
+            await self._leave(subscription)
+
+    async def _leave(self, subscription: Subscription) -> None:
+        await subscription.close()
+        self._subscriptions.discard(subscription)
+
+    @contextlib.contextmanager
+    def _reserved(self) -> Iterator[None]:
+        """Reserves the capacity for one stream, which is opened at the end. Raises LanemeshError if there is none."""
+        self._check_streams()
+        self._starting += 1
+        try:
+            yield
+        finally:
+            self._starting -= 1
+
     def _check_streams(self) -> None:
-        if len(self._streams) >= MAX_STREAMS:
+        if len(self._streams) + self._starting >= MAX_STREAMS:
             message = (
                 f"this socket has {MAX_STREAMS:,} runs and channels, its maximum. End some, or open another socket"
             )
@@ -269,11 +272,10 @@ class Socket:
             )
 
     def _open(self, key: StreamKey, stream: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Begins to send a stream. Raises LanemeshError if the socket has it, or too many."""
+        """Begins to send a stream. Raises LanemeshError if the socket has it."""
         if key in self._streams:
             message = "this socket has this stream already. End it first, or use another socket"
             raise LanemeshError(Fault(code=Code.ALREADY_EXISTS, reason=Reason.ALREADY_WATCHED, message=message))
-        self._check_streams()
         task = asyncio.create_task(stream(), name=f"stream {key}")
         self._streams[key] = task
         task.add_done_callback(lambda _: self._ended(key, task))
@@ -301,8 +303,15 @@ class Socket:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+        for subscription in list(self._subscriptions):  # those whose sending had not begun
+            await self._leave(subscription)
         for run in list(self._owned.values()):
             await run.close()
         if self._socket.application_state is WebSocketState.CONNECTED:
             with contextlib.suppress(RuntimeError, WebSocketDisconnect):
                 await self._socket.close()
+
+
+def _internal(request: requests.Request, error: Exception) -> Fault:
+    log.error("a request %s over a WebSocket failed", request.type, exc_info=error)
+    return Fault(code=Code.INTERNAL, reason="internal", message="the gateway failed; its log has the cause")
