@@ -254,7 +254,7 @@ spec = ToolSpec("weather", "Weather of a city.", {"type": "object", "properties"
 print(spec.name, list(spec.parameters["properties"]), ToolResult('{"degrees": 9}', call_id="call_1").value)
 print(ToolProgress("asking the station", 0.5))
 # -> weather ['city'] {'degrees': 9}
-# -> ToolProgress(message='asking the station', fraction=0.5, call_id='')
+# -> ToolProgress(message='asking the station', fraction=0.5, call_id='', usage=None)
 
 # == Being a memory: MemoryQuery
 # A node that offers "memory" implements `put`, `get`, `list`, `search` and `clear`. The run and its session are in `context`.

@@ -14,6 +14,7 @@ import pytest
 from lanemesh import Client, RunState
 from lanemesh_orchestrator import Mesh
 from lanemesh_orchestrator.gateway.options import GatewayOptions
+from lanemesh_orchestrator.gateway.websocket import socket as gateway_socket
 from lanemesh_orchestrator.http_server.server import HttpServer
 from lanemesh_orchestrator.orchestrator import Orchestrator
 from websockets.asyncio.client import ClientConnection, connect
@@ -314,7 +315,7 @@ async def test_what_controls_a_run_does_not_wait_for_its_input(server: HttpServe
 
 
 async def test_no_run_starts_beyond_the_streams_of_a_socket(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lanemesh_orchestrator.gateway.websocket.socket.MAX_STREAMS", 2)
+    monkeypatch.setattr(gateway_socket, "MAX_STREAMS", 2)
     orchestrator = Orchestrator(embedded=True, nodes=[NODES])
     await orchestrator.listen()
     try:

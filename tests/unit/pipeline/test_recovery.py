@@ -167,8 +167,8 @@ def test_a_place_lists_the_features_that_it_needs() -> None:
     graph = build(component("c", "steady", "text chat"), component("out", "response", "text c"), trace="full")
     places = plan(graph, {"chat": HERE, "c": LEFT, "out": HERE}, run_id="r", traceparent="00-1-2-3")
     assert {name: list(place.features) for name, place in places.items()} == {
-        "here": ["merged-frames", "quick-starts", "recovery", "traces"],
-        "left": ["merged-frames", "quick-starts", "recovery", "traces"],
+        "here": ["merged-frames", "quick-starts", "recovery", "short-lanes", "traces"],
+        "left": ["merged-frames", "quick-starts", "recovery", "short-lanes", "traces"],
     }
     assert {place.traceparent for place in places.values()} == {"00-1-2-3"}
     old = ServerAddress("left", "l:1", features=())
