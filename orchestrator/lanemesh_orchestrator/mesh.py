@@ -273,7 +273,7 @@ class Mesh:
         Args:
             pipeline: that of `run`.
             id: 1 to 128 printable characters that others cannot guess; empty: a random id.
-            owner: whom it belongs to, at most 128 characters. Reading and continuing it needs the same one.
+            owner: its owner, at most 128 characters. Reading and continuing it needs the same one.
             history_turns: the maximum number of earlier turns in the history of a question, from 1 to 1,000.
             history_bytes: the maximum size of the history, from 1 to 1 MiB. The oldest turns are left out.
             time_to_live: how long it is kept after its last use, in seconds, up to 365 days.

@@ -1,4 +1,4 @@
-"""The editor of the page: pipelines are drawn, mended, run and kept as they were opened."""
+"""The editor of the page: pipelines are drawn, corrected, run and kept as they were opened."""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ async def on_http_error(request: Request, error: Exception) -> Response:
 
 
 async def on_disconnect(request: Request, error: Exception) -> Response:
-    """Handles clients that are gone before their body has arrived, or before the response: nobody reads this response."""
+    """Handles clients that are gone before their body has arrived, or before the response: no one reads this response."""
     return problem(499, "cancelled", "the client disconnected")
 
 

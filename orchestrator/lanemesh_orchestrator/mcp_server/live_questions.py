@@ -27,7 +27,7 @@ Ask = Callable[[ApprovalUpdate], Awaitable[Any]]
 
 class LiveQuestions:
     """The questions of one call. Each is asked in a task of its own, so the run is read while the user decides. A question ends
-    with its approval, whoever decides it, and at the latest with the block: `async with LiveQuestions(ask) as questions:`."""
+    with its approval, by any decision, and at the latest with the block: `async with LiveQuestions(ask) as questions:`."""
 
     def __init__(self, ask: Ask) -> None:
         self._ask = ask

@@ -313,7 +313,7 @@ def _check_operator_variables(config: _Config, manifest: node_pb2.Manifest, secr
         setting = key.replace("~1", "/").replace("~0", "~")
         origin = config.origins[setting]
         where = origin if origin in config.brought else "/".join((origin, *inner))
-        config.unsettled.add(setting)  # its problems would tell of the value
+        config.unsettled.add(setting)  # its problems would reveal the value
         config.fault(where, "variable-not-secret", *not_secret(name, manifest.provider, setting))
     address = chosen_address(config.values, config.known, config.whole)
     if address is None:

@@ -36,7 +36,7 @@ TOKEN_VARIABLE = "LANEMESH_HTTP_TOKEN"  # the name of a variable
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebOptions:
-    """Where a gateway listens, and whom it serves."""
+    """Where a gateway listens, and the clients that it admits."""
 
     port: int = 8080
     """`--http`; 0: any free port."""
@@ -130,7 +130,7 @@ def web_server(mesh: RunHost, web: WebOptions, *, trusts_documents: bool = False
 
     Args:
         mesh: what it serves.
-        web: where it listens, and whom it serves.
+        web: where it listens, and the clients that it admits.
         trusts_documents: the mesh runs documents of clients as its own. They are refused if anyone can reach the gateway.
 
     Raises:

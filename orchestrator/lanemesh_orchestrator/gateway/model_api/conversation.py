@@ -71,11 +71,12 @@ class Conversation:
             raise invalid("tools", f"the names of tools are unique, and there are at most {MAX_TOOLS}")
         history = [turn.message for turn in self.turns]
         spoken = [place for place, message in enumerate(history) if message.role != "system"]
-        text, images = "", ()
+        text = ""
+        images: tuple[Image, ...] = ()
         last = history[spoken[-1]] if spoken else None
         if last is not None and last.role == "user":
             history.pop(spoken[-1])
-            text, images = last.content, last.images  # type: ignore[assignment]
+            text, images = last.content, last.images
         elif last is None or last.role != "tool":
             raise invalid(self.turns[-1].param, "the last message is of the user, or the result of a tool")
         else:

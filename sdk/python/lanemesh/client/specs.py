@@ -87,7 +87,7 @@ class Conversation:
     id: str
     """The session: 1 to 128 printable characters that others cannot guess. It is created by its first turn."""
     owner: str = ""
-    """Whom it belongs to, at most 128 characters: whoever reads or continues it gives the same one; empty: the id suffices."""
+    """Its owner, at most 128 characters: reading and continuing it needs the same one; empty: the id suffices."""
     history_turns: int = 20
     """The maximum number of earlier turns in the history, from 1 to 1,000."""
     history_bytes: int = 64 * 1024

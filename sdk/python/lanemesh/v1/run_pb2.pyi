@@ -185,7 +185,7 @@ class Conversation(_message.Message):
     TIME_TO_LIVE_FIELD_NUMBER: _builtins.int
     APPEND_HISTORY_FIELD_NUMBER: _builtins.int
     owner: _builtins.str
-    """Whom the session belongs to: one that exists must have the same owner. At most 128 characters; empty: anyone with its id."""
+    """Owner of the session: one that exists must have the same owner. At most 128 characters; empty: the id suffices."""
     history_turns: _builtins.int
     """The maximum number of earlier turns in the history, up to 1,000; 0 means 20."""
     history_bytes: _builtins.int

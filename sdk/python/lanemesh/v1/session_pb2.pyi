@@ -41,7 +41,7 @@ class Session(_message.Message):
     deployment: _builtins.str
     """The deployed pipeline that it is for; empty: any pipeline."""
     owner: _builtins.str
-    """Whom it belongs to; empty: anyone with its id."""
+    """Its owner; empty: the id suffices to read and continue it."""
     title: _builtins.str
     """The beginning of its first question."""
     last_turn: _builtins.int
