@@ -45,6 +45,7 @@ HAS_LLM := $(VENV)/.has-llm
 DEMO_EXTRAS := llm,web
 HAS_DEV := $(VENV)/.has-dev
 HAS_TRANSFORMERS := $(VENV)/.has-transformers
+HAS_CATALOGUE := $(VENV)/.has-catalogue
 # The packages of the page.
 HAS_PAGE := web/node_modules/.package-lock.json
 PAGE := orchestrator/lanemesh_orchestrator/gateway/page
@@ -201,6 +202,11 @@ $(HAS_TRANSFORMERS): $(HAS_LLM) $(PINS)
 	$(call INSTALL,--editable '.[transformers]')
 	$(SAY) "Preparing a model for them (half a minute, once)"
 	@$(RUN) -c "from lanemesh_services.llm.nodes import transformers_source; transformers_source('smollm2')"
+	@touch $@
+
+$(HAS_CATALOGUE): $(HAS_TRANSFORMERS) $(PINS)
+	$(SAY) "Installing the libraries of the catalogue (about 700 MB; a few minutes, once)"
+	$(call INSTALL,--editable '.[catalogue]')
 	@touch $@
 
 $(HAS_PAGE): web/package.json web/package-lock.json

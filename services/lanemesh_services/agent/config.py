@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from lanemesh_services.instructions import Instructions
+from lanemesh_services.shared.instructions import Instructions
 
 Schedule = Literal["wait", "background", "interrupt"]
 """When the result of a call reaches the model: at the end of its wave, in a later wave, or at once."""

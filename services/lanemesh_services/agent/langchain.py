@@ -15,7 +15,7 @@ from lanemesh_services.guests.answering import Answering
 from lanemesh_services.guests.code import CodeConfig, GuestCode, load_code
 from lanemesh_services.guests.errors import bad_agent_file, framework_missing, refuse_images, refuse_tools
 from lanemesh_services.guests.reported import GuestReport
-from lanemesh_services.instructions import Instructions
+from lanemesh_services.shared.instructions import Instructions
 
 Pair = tuple[str, Any]
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from lanemesh_services.llm.errors import unusable
+from lanemesh_services.shared.errors import unusable
 
 MAX_ENTRIES = 100_000
 """Maximum number of metadata entries; real files have some dozens."""

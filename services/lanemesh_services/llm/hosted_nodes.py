@@ -11,8 +11,8 @@ from lanemesh import ChatRequest
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from lanemesh_services.llm.engine import MAX_STOPS, Engine
-from lanemesh_services.llm.errors import import_failed
 from lanemesh_services.llm.nodes import LanguageModel, StopText
+from lanemesh_services.shared.errors import import_failed
 
 _SETTINGS = ("temperature", "top_p", "top_k", "max_tokens", "seed")
 

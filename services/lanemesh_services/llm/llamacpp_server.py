@@ -24,8 +24,9 @@ from lanemesh import LanemeshError
 from lanemesh.extend import close_in_children
 
 from lanemesh_services.llm import memory
-from lanemesh_services.llm.errors import failed, no_temp_folder, not_imported, unusable
+from lanemesh_services.llm.errors import failed, no_temp_folder
 from lanemesh_services.llm.gguf_header import GgufHeader, check_chat_model, read_header
+from lanemesh_services.shared.errors import not_imported, unusable
 
 PROGRAM = Path(__file__).with_name("llamacpp_child.py")
 CLOSE_WAIT = 5.0

@@ -25,11 +25,11 @@ from lanemesh import (
 )
 from pydantic import BaseModel, ConfigDict, Field
 
-from lanemesh_services.llm import models
 from lanemesh_services.llm.engine import DEFAULT_MAX_TOKENS, MAX_STOPS, Engine
 from lanemesh_services.llm.engine_cache import SHELF
 from lanemesh_services.llm.messages import to_request
 from lanemesh_services.llm.schemas import answer_data
+from lanemesh_services.shared import models
 
 SMOLLM2 = {"model": "smollm2", "temperature": 0.2, "top_p": 0.9, "context_length": 2048}
 """SmolLM2-135M-Instruct with the sampling settings that its makers recommend."""

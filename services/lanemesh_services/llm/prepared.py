@@ -13,10 +13,10 @@ from functools import partial
 from pathlib import Path
 
 from lanemesh_services.llm import memory
-from lanemesh_services.llm.errors import import_failed, unusable
 from lanemesh_services.llm.gguf_header import check_chat_model, read_header
-from lanemesh_services.llm.models import cache_dir, made_cache_dir
 from lanemesh_services.llm.transformers_model import quieten
+from lanemesh_services.shared.errors import import_failed, unusable
+from lanemesh_services.shared.models import cache_dir, made_cache_dir
 
 SAMPLE = 1024 * 1024
 """Bytes at the beginning and at the end of a file that identify it."""

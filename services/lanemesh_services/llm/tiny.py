@@ -12,9 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lanemesh_services.llm.errors import import_failed
-from lanemesh_services.llm.models import TINY_RANDOM, cache_dir, made_cache_dir
 from lanemesh_services.llm.transformers_model import quieten
+from lanemesh_services.shared.errors import import_failed
+from lanemesh_services.shared.models import TINY_RANDOM, cache_dir, made_cache_dir
 
 VERSION = 1
 """Incremented with every change of the models, so that no cached model of an earlier version is used."""

@@ -13,8 +13,8 @@ from typing import Any, Literal
 from lanemesh import LanemeshError
 
 from lanemesh_services.llm import memory
-from lanemesh_services.llm.errors import import_failed, unknown_model, unusable
-from lanemesh_services.llm.models import CATALOGUE
+from lanemesh_services.shared.errors import import_failed, unknown_model, unusable
+from lanemesh_services.shared.models import CATALOGUE
 
 _GENERATING = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 """Suffixes of the classes of models that generate text."""

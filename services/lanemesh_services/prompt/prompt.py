@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from lanemesh import Context, Document, In, Node, Out, Question
 from pydantic import BaseModel, Field
 
-from lanemesh_services.instructions import Instructions
+from lanemesh_services.shared.instructions import Instructions
 
 _PLACE = re.compile(r"\{(question|documents)\}")
 

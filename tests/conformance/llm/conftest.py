@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from lanemesh_services.llm import models
+from lanemesh_services.shared import models
 
 
 @pytest.fixture(scope="session")

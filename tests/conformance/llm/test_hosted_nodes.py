@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from lanemesh import Image, LanemeshError, Mesh, Question, Usage
 from lanemesh.server.file_roots import FileRoots, schema_of
-from lanemesh_services.llm.errors import EngineMissing
 from lanemesh_services.llm.hosted_nodes import HostedModel, LlmAnthropic, LlmGemini, LlmOpenai
+from lanemesh_services.shared.errors import EngineMissing
 from pydantic import ValidationError
 
 from rigs.hosted_dialects import DIALECTS, Chat, Dialect, Messages

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 from lanemesh import ChatRequest, Image, LanemeshError, Message, Sampling
-from lanemesh_services.llm.errors import GenerationRefused, ModelUnusable
+from lanemesh_services.llm.errors import GenerationRefused
 from lanemesh_services.llm.llamacpp import LlamaCppEngine
 from lanemesh_services.llm.llamacpp_server import LlamaCppOptions
 from lanemesh_services.llm.tiny import tiny_gguf
+from lanemesh_services.shared.errors import ModelUnusable
 
 from conformance.llm.projectors import png, write_projector
 from conformance.llm.turns import read_turn, without

@@ -8,13 +8,15 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
-from lanemesh_services.llm import memory, models
-from lanemesh_services.llm.errors import EngineMissing, ModelMissing, ModelTooLarge, ModelUnusable
+from lanemesh_services.llm import memory
+from lanemesh_services.llm.errors import ModelTooLarge
 from lanemesh_services.llm.gguf_header import read_header
 from lanemesh_services.llm.llamacpp import LlamaCppEngine
 from lanemesh_services.llm.llamacpp_server import LlamaCppOptions
 from lanemesh_services.llm.tiny import tiny_gguf
 from lanemesh_services.llm.transformers_model import TransformersOptions, load_batch
+from lanemesh_services.shared import models
+from lanemesh_services.shared.errors import EngineMissing, ModelMissing, ModelUnusable
 
 from conformance.llm.turns import without
 

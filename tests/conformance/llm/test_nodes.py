@@ -13,8 +13,8 @@ from lanemesh.node.context import Context
 from lanemesh.values import Answer, Question, ToolCall, ToolSpec, Usage
 from lanemesh_services.llm import SERVICE
 from lanemesh_services.llm.engine_cache import EngineCache
-from lanemesh_services.llm.errors import ModelMissing, ModelUnusable
 from lanemesh_services.llm.nodes import LanguageModel, LlmLlamacpp, LlmScripted, LlmTransformers
+from lanemesh_services.shared.errors import ModelMissing, ModelUnusable
 from pydantic import ValidationError
 
 from conformance.llm.turns import read_turn, request, without

@@ -98,6 +98,11 @@ class Node:
     """If its node server is lost during a run, it may be placed again on another one, and gets the items again that it had taken
     and not fully processed. Its processing of an item must be repeatable."""
 
+    pip_extra: ClassVar[str] = ""
+    """The extra of the package `lanemesh` that installs its libraries, such as "documents"; empty: it needs none."""
+    python_packages: ClassVar[Sequence[str]] = ()
+    """Import names of those libraries. A node server on which one is missing cannot run the node type."""
+
     class Config(BaseModel):
         """Settings of a component. Undeclared fields are rejected."""
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from lanemesh_services.llm.errors import (
+from lanemesh_services.shared.errors import (
     ModelMissing,
     install_failed,
     no_cache,

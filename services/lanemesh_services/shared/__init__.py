@@ -1,0 +1,1 @@
+"""What services share: models in packages, the errors of missing libraries and models, and instructions."""
