@@ -146,6 +146,22 @@ class Reason(StrEnum):
 
     FILE_NOT_READ = "file-not-read"
     """A document has a file whose text has not been read, and the component works on text."""
+    FILE_BROKEN = "file-broken"
+    """A file is not of the form that its type demands."""
+    FILE_EMPTY = "file-empty"
+    """A file has no bytes."""
+    FILE_ENCRYPTED = "file-encrypted"
+    """A file is protected by a password that the component does not have."""
+    FILE_MISDECLARED = "file-misdeclared"
+    """An input of a parser is no file: it lacks its bytes, or they are not base64."""
+    FILE_TOO_DEEP = "file-too-deep"
+    """A file is attached to a file that is attached to a file, and so on, beyond the limit."""
+    FILE_TOO_LARGE = "file-too-large"
+    """A file, or what it expands to, is larger than the limits of a parser."""
+    FILE_TYPE_UNKNOWN = "file-type-unknown"
+    """A file is of a type that cannot be read."""
+    SEVERAL_INPUTS = "several-inputs"
+    """Several inputs of a component are connected, of which it takes one."""
 
     # Text
 

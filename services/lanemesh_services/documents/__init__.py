@@ -4,4 +4,6 @@ from __future__ import annotations
 
 from lanemesh import Service
 
-SERVICE = Service("documents", [])
+from lanemesh_services.documents.parse import Parse
+
+SERVICE = Service("documents", [Parse])
