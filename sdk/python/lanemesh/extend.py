@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from lanemesh.control.llm import ChatClient
     from lanemesh.control.remote_tools import RemoteTools
     from lanemesh.control.tools import CallableTool
+    from lanemesh.file_values import file_document, file_items, file_tags, file_value
     from lanemesh.json_text import json_depth, read_json, to_json
     from lanemesh.mesh_of import mesh_of
     from lanemesh.node.callables import innermost
@@ -35,6 +36,7 @@ _HOMES = {
     "lanemesh.control.remote_tools": ("RemoteTools",),
     "lanemesh.control.llm": ("ChatClient",),
     "lanemesh.control.tools": ("CallableTool",),
+    "lanemesh.file_values": ("file_document", "file_items", "file_tags", "file_value"),
     "lanemesh.json_text": ("json_depth", "read_json", "to_json"),
     "lanemesh.mesh_of": ("mesh_of",),
     "lanemesh.node.callables": ("innermost",),
@@ -67,6 +69,10 @@ __all__ = [
     "call_function",
     "close_in_children",
     "copy_json",
+    "file_document",
+    "file_items",
+    "file_tags",
+    "file_value",
     "in_thread",
     "innermost",
     "json_depth",
