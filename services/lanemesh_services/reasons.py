@@ -163,6 +163,17 @@ class Reason(StrEnum):
     SEVERAL_INPUTS = "several-inputs"
     """Several inputs of a component are connected, of which it takes one."""
 
+    # Files, folders, times and tables
+
+    BAD_SCHEDULE = "bad-schedule"
+    """The times of a timer are not in the form of cron, or never come."""
+    FOLDER_UNUSABLE = "folder-unusable"
+    """A folder or a file of a node server cannot be read or written."""
+    TABLE_UNFIT = "table-unfit"
+    """A table has other columns, or values of other types, than those that were written before."""
+    TOO_MANY_FILES = "too-many-files"
+    """A folder has more files than a component keeps track of."""
+
     # Text
 
     OBJECT_TOO_LONG = "object-too-long"

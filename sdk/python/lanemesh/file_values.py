@@ -80,12 +80,13 @@ def file_tags(value: Document | Media | str, name: str = "") -> Tags:
     return Tags(name=name, mime_type=kind, content_base64=base64.b64encode(content).decode())
 
 
-def file_items(lane: LaneType, value: Document | Media, envelope: Envelope | None = None) -> Iterator[Item]:
-    """A value with a file as one item, or if the file has more than 8 MiB as a group of pieces of 1 MiB each.
+def file_items(value: Document | Image | Audio | Video, envelope: Envelope | None = None) -> Iterator[Item]:
+    """A document or media value as one item, or if the file has more than 8 MiB as a group of pieces of 1 MiB each.
 
     Raises:
         ValueRefused: no lane carries it.
     """
+    lane = LaneType.DOCUMENTS if isinstance(value, Document) else LaneType(type(value).__name__.lower())
     content = bytes_of(value) or b""
     if len(content) <= WHOLE_BYTES:
         yield make_item(lane, value, envelope, where="the client")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -62,9 +62,7 @@ async def send_inputs(
         name = str((envelope.metadata or {}).get("file_name", "")) if envelope is not None else ""
         forms = forms_of(given.item.value, given.kind, name)
         known = {**forms.fallback, **forms.direct}
-        ports = [given.port] if given.port else [port for port in forms.direct if port in context.connected_outputs]
-        if not ports:
-            ports = [port for port in forms.fallback if port in context.connected_outputs][:1]
+        ports = [given.port] if given.port else list(_connected(forms, context.connected_outputs))
         if not set(ports) & known.keys():
             raise TypeError(_not_taken(what, given.kind, known, context))
         if envelope is not None and envelope.group is not None and "tags" in ports:
@@ -73,8 +71,22 @@ async def send_inputs(
                 "in place of tags, or send a smaller file"
             )
         for port in ports:
-            value = known[port]
-            await outputs.emit(port, value() if isinstance(value, partial) else value, envelope)
+            await outputs.emit(port, _made(known[port]), envelope)
+
+
+def connected_forms(forms: Forms, connected: Collection[str]) -> dict[str, Any]:
+    """The values of an input by the connected outputs that send it; empty if none can carry it."""
+    known = {**forms.fallback, **forms.direct}
+    return {port: _made(known[port]) for port in _connected(forms, connected)}
+
+
+def _connected(forms: Forms, connected: Collection[str]) -> list[str]:
+    direct = [port for port in forms.direct if port in connected]
+    return direct or [port for port in forms.fallback if port in connected][:1]
+
+
+def _made(value: Any) -> Any:
+    return value() if isinstance(value, partial) else value
 
 
 def _not_taken(what: str, kind: str, known: Mapping[str, Any], context: Context) -> str:

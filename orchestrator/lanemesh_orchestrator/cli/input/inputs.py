@@ -143,8 +143,7 @@ def file_inputs(value: Any) -> list[Any]:
 
     if not isinstance(value, Document) or value.file is None or len(value.file.content) <= WHOLE_BYTES:
         return [value]
-    lane = LaneType.DOCUMENTS
-    return [run_pb2.RunInput(item=encode(lane, item)) for item in file_items(lane, value)]
+    return [run_pb2.RunInput(item=encode(LaneType.DOCUMENTS, item)) for item in file_items(value)]
 
 
 def decode(content: bytes, name: str, *, first: bool = False) -> str:
