@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from lanemesh.json_text import json_depth, read_json, to_json
     from lanemesh.mesh_of import mesh_of
     from lanemesh.node.callables import innermost
+    from lanemesh.node.packages import missing_packages
     from lanemesh.node.runtime.resources import Reloadable
     from lanemesh.node.user_functions import call_function, in_thread
     from lanemesh.permissions import matches_host, not_permitted
@@ -40,6 +41,7 @@ _HOMES = {
     "lanemesh.json_text": ("json_depth", "read_json", "to_json"),
     "lanemesh.mesh_of": ("mesh_of",),
     "lanemesh.node.callables": ("innermost",),
+    "lanemesh.node.packages": ("missing_packages",),
     "lanemesh.node.runtime.resources": ("Reloadable",),
     "lanemesh.node.user_functions": ("call_function", "in_thread"),
     "lanemesh.permissions": ("matches_host", "not_permitted"),
@@ -78,6 +80,7 @@ __all__ = [
     "json_depth",
     "matches_host",
     "mesh_of",
+    "missing_packages",
     "not_permitted",
     "options_of",
     "read_json",

@@ -20,7 +20,7 @@ WHOLE_BYTES = 8 * 1024 * 1024
 PIECE_BYTES = 1024 * 1024
 """Largest piece of a file."""
 
-_MEDIA: dict[str, type[Media]] = {"image": Image, "audio": Audio, "video": Video}
+_MEDIA: dict[str, type[Image | Audio | Video]] = {"image": Image, "audio": Audio, "video": Video}
 _TEXT_TYPES = frozenset({"application/json", "application/xml", "application/yaml", "application/toml"})
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 

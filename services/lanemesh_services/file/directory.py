@@ -62,10 +62,11 @@ class Directory(Node):
 
     async def run(self, context: Context, inputs: Inputs, outputs: Outputs) -> None:
         """Sends the files. Raises FolderUnusable."""
-        folder = Path(self.config.path).expanduser().resolve()
-        if not folder.is_dir():
+        folder = await in_thread(_resolved, self.config.path)
+        if folder is None:
+            path = str(self.config.path)
             raise folder_unusable(
-                context.component, str(folder), "it is not a folder", "Set config.path to a folder of the node server"
+                context.component, path, "it is not a folder", "Set config.path to a folder of the node server"
             )
         rules = Rules(
             *(self.config.globs, self.config.exclude, self.config.recursive, self.config.hidden, self.config.max_files)
@@ -118,6 +119,15 @@ class Directory(Node):
                 continue
             wanted = await outputs.emit(port, one, Envelope(metadata={"file_name": path})) or wanted
         return wanted
+
+
+def _resolved(path: Path) -> Path | None:
+    """The folder without links; None if there is none."""
+    try:
+        folder = path.expanduser().resolve()
+    except (OSError, RuntimeError):  # a loop of links, an unknown home
+        return None
+    return folder if folder.is_dir() else None
 
 
 async def _changes(folder: Path, interval: float) -> AsyncGenerator[None, None]:

@@ -44,11 +44,13 @@ class Schedule:
         parts = text.lower().split()
         if len(parts) != len(_FIELDS):
             raise bad_schedule(text, f"it has {len(parts)} fields")
-        names = ({}, {}, {}, _MONTHS, _DAYS)
-        fields = [_numbers(text, part, *field, known) for part, field, known in zip(parts, _FIELDS, names, strict=True)]
-        weekdays = frozenset(day % 7 for day in fields[4])
+        names: tuple[dict[str, int], ...] = ({}, {}, {}, _MONTHS, _DAYS)
+        minutes, hours, days, months, week = (
+            _numbers(text, part, *field, known) for part, field, known in zip(parts, _FIELDS, names, strict=True)
+        )
+        weekdays = frozenset(day % 7 for day in week)
         either = not parts[2].startswith("*") and not parts[4].startswith("*")
-        found = cls(text, *fields[:4], weekdays, either)
+        found = cls(text, minutes, hours, days, months, weekdays, either)
         if found.after(datetime(2000, 1, 1)) is None:
             raise bad_schedule(text, "no day is like this")
         return found
