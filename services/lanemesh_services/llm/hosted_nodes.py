@@ -119,7 +119,7 @@ class HostedModel(LanguageModel):
     @classmethod
     def _engine(cls, config: Any, key: str) -> Engine:
         from lanemesh_services.llm.hosted import HostedOptions, Price
-        from lanemesh_services.llm.hosted_errors import Server, key_missing
+        from lanemesh_services.shared.hosted_errors import Server, key_missing
 
         if not key and config.base_url == cls.own_url:
             raise key_missing(cls.provider, Server("", config.base_url, config.model), cls.variable)
