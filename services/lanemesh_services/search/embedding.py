@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal, Protocol
 
-from lanemesh import Context, Document, In, Node, Out, Question
+from lanemesh import Batch, Context, Document, In, Node, Out, Question
 from pydantic import BaseModel, Field
 
-from lanemesh_services.search.errors import name_of, no_text, text_too_long
+from lanemesh_services.search.errors import TextUnusable, name_of, no_text, text_too_long
 
 BATCH = 64
 """Most texts that are embedded at once."""
@@ -40,8 +40,8 @@ class Vector:
 class Embedder(Protocol):
     """A model that embeds texts. Called from worker threads, by one of them at a time."""
 
-    limit: int
-    """Most tokens that the model reads."""
+    limit: str
+    """How much of a text the model reads, such as "256 tokens"."""
 
     def embed(self, texts: Sequence[Text]) -> list[Vector]:
         """The embeddings of texts, in their order."""
@@ -96,7 +96,6 @@ class EmbeddingNode(Node):
     """Base of all embedding nodes."""
 
     separate_inputs = True
-    restartable = True
 
     documents: Annotated[In[Document | None], "Documents, or chunks of them; their content is embedded."] = None
     questions: Annotated[In[Question | None], "Questions; their text is embedded."] = None
@@ -113,12 +112,11 @@ class EmbeddingNode(Node):
 class LocalEmbeddingNode(EmbeddingNode):
     """Base of the embedding nodes whose model runs in the node server."""
 
-    def process(self, context: Context) -> dict[str, Any]:
-        """Embeds one item."""
-        (result,) = embedded([(self, context)], self.resource, self.config.too_long)
-        if isinstance(result, Exception):
-            raise result
-        return result
+    batch = Batch(max=BATCH, within=0.005)
+
+    def process(self, items: list[Any]) -> list[Any]:
+        """Embeds the items of several firings."""
+        return embedded(items, self.resource, self.config.too_long)
 
 
 def texts_of(item: Any, component: str) -> list[tuple[str, Text]]:
@@ -138,38 +136,36 @@ def texts_of(item: Any, component: str) -> list[tuple[str, Text]]:
     return found
 
 
-def embedded(
-    items: Sequence[tuple[Any, Context]], loaded: Loaded, too_long: str
-) -> list[dict[str, Document | Question] | Exception]:
-    """Embeds the items of several firings at once, each of which has `documents`, `questions` or both.
+def embedded(items: Sequence[Any], loaded: Loaded, too_long: str) -> list[dict[str, Document | Question] | Exception]:
+    """Embeds the items of several firings at once, each of which has `documents`, `questions` or both, and its `context`.
 
     Returns the values by output for each item, in their order, or the error of that item alone.
     """
     texts, results = planned(items)
     vectors = iter(loaded.embedder.embed([text for _, named in texts for _, text in named]) if texts else [])
     for position, named in texts:
-        item, context = items[position]
         made = [(output, next(vectors)) for output, _ in named]
-        results[position] = _filled(item, context, made, loaded, too_long)
+        results[position] = _filled(items[position], made, loaded, too_long)
     return results
 
 
-def planned(items: Sequence[tuple[Any, Context]]) -> tuple[list[tuple[int, list[tuple[str, Text]]]], list[Any]]:
+def planned(items: Sequence[Any]) -> tuple[list[tuple[int, list[tuple[str, Text]]]], list[Any]]:
     """The texts of each item by its position, and the results so far: the errors of items without a text."""
     texts: list[tuple[int, list[tuple[str, Text]]]] = []
     results: list[Any] = [{} for _ in items]
-    for position, (item, context) in enumerate(items):
+    for position, item in enumerate(items):
         try:
-            if named := texts_of(item, context.component):
+            if named := texts_of(item, item.context.component):
                 texts.append((position, named))
-        except Exception as error:
+        except TextUnusable as error:
             results[position] = error
     return texts, results
 
 
 def _filled(
-    item: Any, context: Context, made: Sequence[tuple[str, Vector]], loaded: Loaded, too_long: str
+    item: Any, made: Sequence[tuple[str, Vector]], loaded: Loaded, too_long: str
 ) -> dict[str, Document | Question] | Exception:
+    context = item.context
     values: dict[str, Document | Question] = {}
     for output, vector in made:
         of_document = output == "embedded_documents"
@@ -179,7 +175,7 @@ def _filled(
                 return text_too_long(context.component, what, loaded.embedder.limit)
             if loaded.cut.add(context) == 1:
                 context.log.warning(
-                    "%s is longer than the %d tokens that the model reads: its end is not in the embedding. Split it before",
+                    "%s is longer than the %s that the model reads: its end is not in the embedding. Split it before",
                     what,
                     loaded.embedder.limit,
                 )

@@ -32,10 +32,10 @@ def no_text(component: str, what: str, hint: str) -> TextUnusable:
     return TextUnusable(_fault(Code.INVALID_ARGUMENT, "no-text", message, component=component))
 
 
-def text_too_long(component: str, what: str, limit: int) -> TextUnusable:
+def text_too_long(component: str, what: str, limit: str) -> TextUnusable:
     """A text is longer than the model reads, and the component does not cut."""
     message = (
-        f"{component}: {what} has more than the {limit:,} tokens that the model reads. Split it with a splitter before the "
+        f"{component}: {what} has more than the {limit} that the model reads. Split it with a splitter before the "
         'embedding, or set too_long to "cut"'
     )
     return TextUnusable(_fault(Code.INVALID_ARGUMENT, "text-too-long", message, component=component))

