@@ -142,6 +142,11 @@ class Reason(StrEnum):
     SCOPE_NOT_KEPT = "scope-not-kept"
     """A memory in the process of its server was asked to store a value permanently."""
 
+    # Documents
+
+    FILE_NOT_READ = "file-not-read"
+    """A document has a file whose text has not been read, and the component works on text."""
+
     # Text
 
     OBJECT_TOO_LONG = "object-too-long"
