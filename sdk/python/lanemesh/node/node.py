@@ -211,6 +211,8 @@ def _manifest(node: Any, service: str) -> node_pb2.Manifest:
         runs_to_end=node.runs_to_end,
         restartable=node.restartable,
         aliases=node.aliases,
+        extra=node.pip_extra,
+        packages=node.python_packages,
     )
 
 
