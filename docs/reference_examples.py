@@ -136,6 +136,25 @@ for media in (
 # -> True audio/wav 4
 # -> True video/mp4 0 file:///film.mp4
 
+# == Batches of firings: Batch
+# With `batch`, `process` gets the firings of several runs at once, as copies of the node, and returns one result for each.
+from lanemesh import Batch
+
+
+class Length(Node):
+    """Measures texts, up to 16 in one call."""
+
+    batch = Batch(max=16, within=0.01)
+    text: In[str]
+    length: Out[int]
+
+    def process(self, items: list["Length"]):
+        return [len(item.text) for item in items]
+
+
+print(run_node(Length, text=["one", "three"]).length)
+# -> [3, 5]
+
 # == Calling a model: Invokes, LlmClient, ChatReply, Sampling
 # A node declares the helpers that it calls. `context.llm.chat` returns the whole turn.
 from lanemesh import ChatReply, Invokes, LlmClient, Sampling

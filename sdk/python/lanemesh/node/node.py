@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from pydantic import BaseModel, ConfigDict
 
 from lanemesh.faults import Code, Fault, NodeDefinitionError
+from lanemesh.node.batch import Batch
 from lanemesh.node.ports import InputSpec, OutputSpec, ports_of
 from lanemesh.node.signatures import forgot_return, missing_method, misspelt, sdk_methods, wrong_hook, wrong_signature
 from lanemesh.v1 import node_pb2
@@ -64,6 +65,8 @@ class Node:
     * `gen_process(self, context)`, which per set of inputs yields `("port", value)` pairs, each sent at once,
     * `run(self, context, inputs, outputs)`, which is called once and reads its own inputs.
 
+    With `batch = Batch(...)` it implements `process(self, items)`, which gets the firings of several runs and returns the results.
+
     The first two may be plain or `async` functions. Raises NodeDefinitionError when a class contradicts itself, or its method
     is not of this form.
     """
@@ -113,7 +116,10 @@ class Node:
     """The component's settings: an instance of the class's `Config`."""
     resource: Any
     """The result of `load`."""
+    context: Any
+    """Only in the items of a batch: the context of the component whose firing it is."""
 
+    batch_: ClassVar[Batch | None] = None
     inputs_: ClassVar[dict[str, InputSpec]] = {}
     outputs_: ClassVar[dict[str, OutputSpec]] = {}
     kind_: ClassVar[Kind] = Kind.HELPER
@@ -122,7 +128,9 @@ class Node:
         super().__init_subclass__(**kwargs)
         if "provider" not in cls.__dict__:
             cls.provider = snake_case(cls.__name__)
-        cls.inputs_, cls.outputs_ = ports_of(cls, _reserved_names(tuple(cls.offers)))
+        batch = getattr(cls, "batch", None)  # otherwise a port may have this name
+        cls.batch_ = batch if isinstance(batch, Batch) else None
+        cls.inputs_, cls.outputs_ = ports_of(cls, _reserved_names(tuple(cls.offers), cls.batch_ is not None))
         cls.kind_ = _kind(cls)
         _check_methods(cls)
         if "Config" in cls.__dict__ and not cls.Config.model_config.get("hide_input_in_errors"):
@@ -222,9 +230,11 @@ def snake_case(name: str) -> str:
 
 
 @cache
-def _reserved_names(offers: tuple[str, ...]) -> frozenset[str]:
-    """Names that no port may have, because every node that offers these kinds has an attribute or a method with that name."""
-    return frozenset({*dir(Node), *Node.__annotations__, *sdk_methods(offers)})
+def _reserved_names(offers: tuple[str, ...], batches: bool) -> frozenset[str]:
+    """Names that no port may have, because every node that offers these kinds, and has a `batch`, has an attribute or a method with
+    that name."""
+    names = {*dir(Node), *Node.__annotations__, *sdk_methods(offers)}
+    return frozenset(names | {"batch"} if batches else names - {"context"})
 
 
 def _kind(cls: type[Node]) -> Kind:
@@ -232,7 +242,9 @@ def _kind(cls: type[Node]) -> Kind:
     if len(bodies) > 1:
         names = " and ".join(kind.value for kind in bodies)
         raise _contradiction(cls, f"it implements {names}; implement one of them")
-    if bodies and (wrong := wrong_signature(cls, bodies[0].value)):
+    if cls.batch_ is not None and bodies not in ([Kind.PROCESS], []):
+        raise _contradiction(cls, f"it has a batch, but implements {bodies[0].value}; implement process(self, items)")
+    if bodies and (wrong := wrong_signature(cls, bodies[0].value, batches=cls.batch_ is not None)):
         raise _malformed(cls, wrong)
     if bodies == [Kind.RUN] and any(spec.is_list for spec in cls.inputs_.values()):
         raise _contradiction(cls, "it implements run, which reads its own inputs, but has a list input")
@@ -268,6 +280,10 @@ def _check_flags(cls: type[Node]) -> None:
         if cls.isolation == "process":
             raise _contradiction(cls, 'isolation is "process", but calls of helpers are made in their node server')
         return
+    if cls.batch_ is not None and cls.isolation == "process":
+        raise _contradiction(cls, 'isolation is "process", but the firings of a batch are of different runs')
+    if cls.batch_ is not None and cls.restartable:
+        raise _contradiction(cls, "it is restartable, but it has a batch, so that several of its firings run at once")
     if cls.kind_ is Kind.RUN and cls.sync_mode != "on_any":
         raise _contradiction(cls, f'sync_mode is "{cls.sync_mode}", but it implements run, which reads its own inputs')
     if cls.kind_ is Kind.RUN and cls.restartable:
