@@ -121,6 +121,8 @@ class HostedModel(LanguageModel):
 class LlmOpenai(HostedModel):
     """A model of OpenAI, or of any server that speaks its API: vLLM, Ollama, llama.cpp, OpenRouter and others."""
 
+    pip_extra = "models"
+    python_packages = ("openai",)
     library = "openai"
     own_url = "https://api.openai.com/v1"
     variable = "OPENAI_API_KEY"
@@ -149,6 +151,8 @@ class LlmOpenai(HostedModel):
 class LlmAnthropic(HostedModel):
     """A model of Anthropic, or of another server that speaks its Messages API."""
 
+    pip_extra = "models"
+    python_packages = ("anthropic",)
     library = "anthropic"
     own_url = "https://api.anthropic.com"
     variable = "ANTHROPIC_API_KEY"
@@ -174,6 +178,8 @@ class LlmAnthropic(HostedModel):
 class LlmGemini(HostedModel):
     """A model of Google behind the Gemini API."""
 
+    pip_extra = "models"
+    python_packages = ("google.genai",)
     library = "google-genai"
     own_url = "https://generativelanguage.googleapis.com"
     variable = "GEMINI_API_KEY"
