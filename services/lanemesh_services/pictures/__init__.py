@@ -4,4 +4,7 @@ from __future__ import annotations
 
 from lanemesh import Service
 
-SERVICE = Service("pictures", [])
+from lanemesh_services.pictures.convert import ImageConvert
+from lanemesh_services.pictures.ocr import Ocr
+
+SERVICE = Service("pictures", [ImageConvert, Ocr])

@@ -81,9 +81,15 @@ class Node:
     """Named sets of config values."""
     sync_mode: ClassVar[str] = "on_any"
     """When it fires: "on_any", "zip_all" or "join"."""
+    separate_inputs: ClassVar[bool] = False
+    """Its inputs are independent: a firing by `on_any` has the value of the input whose item it took, and the defaults of the
+    others. Without it, it has their latest values. Every input needs a default."""
     isolation: ClassVar[str] = "thread"
     """Where its bodies run: "thread" (asynchronous ones in the event loop of its node server, synchronous ones in worker threads)
     or "process" (in a process of its own, which is killed when the body is cancelled or takes too long)."""
+    concurrency: ClassVar[int] = 1
+    """Maximum number of concurrent firings, unless the pipeline sets it; with `batch`, that of its batches. Outputs keep the
+    order of the inputs."""
     invokes: ClassVar[Sequence[Invokes]] = ()
     """Helpers that it calls."""
     offers: ClassVar[Sequence[str]] = ()
@@ -219,6 +225,8 @@ def _manifest(node: Any, service: str) -> node_pb2.Manifest:
         runs_to_end=node.runs_to_end,
         restartable=node.restartable,
         aliases=node.aliases,
+        extra=node.pip_extra,
+        packages=node.python_packages,
     )
 
 
@@ -278,12 +286,18 @@ def _check_flags(cls: type[Node]) -> None:
         if cls.isolation == "process":
             raise _contradiction(cls, 'isolation is "process", but calls of helpers are made in their node server')
         return
+    if cls.separate_inputs:
+        _check_separate(cls)
     if cls.batch_ is not None and cls.isolation == "process":
         raise _contradiction(cls, 'isolation is "process", but the firings of a batch are of different runs')
     if cls.batch_ is not None and cls.restartable:
         raise _contradiction(cls, "it is restartable, but it has a batch, so that several of its firings run at once")
     if cls.kind_ is Kind.RUN and cls.sync_mode != "on_any":
         raise _contradiction(cls, f'sync_mode is "{cls.sync_mode}", but it implements run, which reads its own inputs')
+    if cls.concurrency < 1 or (cls.concurrency > 1 and (cls.kind_ is Kind.RUN or cls.restartable)):
+        raise _contradiction(
+            cls, f"concurrency is {cls.concurrency}; it must be 1 for run and for restartable, and above 0"
+        )
     if cls.kind_ is Kind.RUN and cls.restartable:
         raise _contradiction(cls, "it is restartable, but it implements run, for which processed items are unknown")
     if cls.kind_ is Kind.RUN and cls.isolation == "process":
@@ -296,6 +310,16 @@ def _check_flags(cls: type[Node]) -> None:
         raise _contradiction(cls, f"sends_one is True, which is only for run, but it implements {body}")
     if cls.kind_ is not Kind.RUN and cls.is_streaming_output() is not (cls.kind_ is Kind.GENERATE):
         raise _contradiction(cls, f"is_streaming_output returns {cls.is_streaming_output()}, but it implements {body}")
+
+
+def _check_separate(cls: type[Node]) -> None:
+    """Raises NodeDefinitionError if the inputs of a class cannot fire one by one."""
+    if cls.kind_ is Kind.RUN:
+        raise _contradiction(cls, "separate_inputs is True, but it implements run, which reads its own inputs")
+    for spec in cls.inputs_.values():
+        if spec.required or spec.is_list:
+            what = "collects a list" if spec.is_list else "has no default"
+            raise _contradiction(cls, f"separate_inputs is True, but the input {spec.name} {what}")
 
 
 def _contradiction(cls: type[Node], what: str) -> NodeDefinitionError:

@@ -30,7 +30,7 @@ def rules_of(instance: node_pb2.Instance, node: type[Node], edges: Iterable[node
         if instance.sync_mode
         else node.sync_mode,
         single_item_inputs=frozenset(instance.single_item_inputs),
-        concurrency=instance.concurrency or (node.batch_.firings if node.batch_ is not None else 1),
+        concurrency=instance.concurrency or (node.batch_.firings if node.batch_ is not None else node.concurrency),
         on_error=OnError(
             policy=_POLICIES[instance.on_error.policy],
             attempts=max(1, instance.on_error.attempts),
