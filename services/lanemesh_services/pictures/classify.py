@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from lanemesh import Context, Image, In, Node, Out
+from lanemesh import Batch, Image, In, Node, Out
 from pydantic import Field
 
 from lanemesh_services.pictures.engines import Loaded, give_back, take
 from lanemesh_services.pictures.reading import read
 from lanemesh_services.pictures.settings import ImageLimits
+from lanemesh_services.shared.media_errors import MediaUnusable
 from lanemesh_services.shared.models import TINY_RANDOM
 
 if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
+
     from lanemesh_services.pictures.classifier import Classifier
+
+MAX_SIDE = 1_024
+"""Larger images are reduced to this number of pixels of a side before they wait for their batch; models read fewer."""
 
 
 class ImageClassify(Node):
@@ -21,7 +27,7 @@ class ImageClassify(Node):
 
     pip_extra = "image-models"
     python_packages = ("torch", "transformers", "PIL")
-    restartable = True
+    batch = Batch(max=16, within=0.005)
     profiles: ClassVar = {TINY_RANDOM: {"model": TINY_RANDOM}}
 
     class Config(ImageLimits):
@@ -52,10 +58,23 @@ class ImageClassify(Node):
         """Frees the model, unless another component uses it."""
         await give_back(resource)
 
-    def process(self, context: Context) -> dict[str, Any]:
-        """Classifies one image."""
-        picture = read(self.image, context, max_pixels=self.config.max_pixels).picture
-        (scores,) = self.resource.engine.scores([picture])
+    def process(self, items: list[ImageClassify]) -> list[Any]:
+        """Classifies the images of several firings at once."""
+        results: list[Any] = []
+        pictures: list[Picture] = []
+        for item in items:
+            try:
+                picture = read(item.image, item.context, max_pixels=self.config.max_pixels).picture
+                picture.thumbnail((MAX_SIDE, MAX_SIDE))
+                pictures.append(picture)
+                results.append(None)
+            except MediaUnusable as error:
+                results.append(error)
+        rows = iter(self.resource.engine.scores(pictures) if pictures else [])
+        return [self._labels(next(rows)) if result is None else result for result in results]
+
+    def _labels(self, scores: list[tuple[str, float]]) -> dict[str, Any]:
+        """The outputs of one image, from its labels and their probabilities, the most probable first."""
         found = [
             {"label": label, "score": round(score, 6)}
             for label, score in scores[: self.config.top]
