@@ -1,8 +1,8 @@
-"""Forks the processes of `rigs.commands` from one that has imported the modules of the command: python -m rigs.command_server FD.
+"""Forks the processes of `rigs.commands` from one that has imported their modules: python -m rigs.command_server FD.
 
-A request is one byte with four descriptors on the socket FD: the standard streams of the command, and a socket of its own. That
-one carries a JSON object with the arguments, the folder and the environment; the answers are the process id, and the exit code
-when the process has ended. The server ends with its end of FD, and ends what still runs then.
+A request is one byte with four descriptors on the socket FD: the standard streams of the process, and a socket of its own. That
+one carries a JSON object with the fields of `Request`; the answers are the process id, and the exit code when the process has
+ended. The server ends with its end of FD, and ends what still runs then.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import importlib
 import json
 import os
 import pkgutil
+import runpy
 import selectors
 import signal
 import socket
@@ -21,6 +22,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import lanemesh_orchestrator
+from lanemesh.server.services import InstalledServices
 from lanemesh_orchestrator.cli import app as lanemesh  # before its name is that of a module, `cli.app`
 
 DESCRIPTORS = 4
@@ -29,9 +31,11 @@ DESCRIPTORS = 4
 
 @dataclass(frozen=True)
 class Request:
-    """A command that a forked process is to become."""
+    """What a forked process is to become."""
 
     script: str
+    module: str
+    """The module that it runs as `python -m` does; empty: it runs the command."""
     arguments: list[str]
     folder: str
     environment: dict[str, str]
@@ -50,6 +54,9 @@ def _import_all() -> None:
     for module in pkgutil.walk_packages(lanemesh_orchestrator.__path__, "lanemesh_orchestrator."):
         if not module.name.endswith(".__main__") and ".migrations" not in module.name:
             importlib.import_module(module.name)
+    importlib.import_module("lanemesh.server.node_service")
+    for _ in InstalledServices().nearest_first(""):
+        pass
 
 
 def _serve(control: socket.socket) -> Request | None:
@@ -120,13 +127,16 @@ def _take_streams(descriptors: list[int]) -> None:
 
 
 def _become(request: Request) -> None:
-    """Runs the command as the installed script does."""
+    """Runs the command as the installed script does, or a module as a leader of a session of its own."""
     os.chdir(request.folder)
     os.environ.clear()
     os.environ.update(request.environment)
     sys.argv = [request.script, *request.arguments]
     sys.path[0] = os.path.dirname(request.script)
-    lanemesh()
+    if not request.module:
+        lanemesh()
+    os.setsid()
+    runpy.run_module(request.module, run_name="__main__", alter_sys=True)
 
 
 if __name__ == "__main__":
