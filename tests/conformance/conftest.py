@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from lanemesh_orchestrator.scheduling import local_launcher
 
-from rigs.forked_servers import ForkedLauncher
+from rigs.forked import ForkedLauncher
 from rigs.lanes import Child, Rig, rig
 
 

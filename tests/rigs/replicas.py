@@ -18,7 +18,7 @@ from lanemesh_orchestrator.orchestrator import Orchestrator
 from lanemesh_orchestrator.runs.active_run import ActiveRun, RunOptions
 from lanemesh_orchestrator.runs.link import LocalRunLink
 
-from rigs.forked_servers import ForkedProcess, forked_server
+from rigs.forked import ForkedProcess, forked_server
 from rigs.runs import Pipeline, until
 
 RECOVERY_NODES = Path(__file__).with_name("recovery_nodes.py")

@@ -1,10 +1,16 @@
-"""Node servers in processes of their own that are forked from one which has imported their modules: see `rigs.commands`."""
+"""Processes for tests with an event loop: the command and node servers, forked from a process that has imported their modules.
+
+`rigs.commands` forks them, and describes what is not tested with them.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import subprocess
+import signal
 import sys
+from collections.abc import Mapping
+from pathlib import Path
+from subprocess import DEVNULL, PIPE
 from typing import IO, Any
 
 from lanemesh_orchestrator.scheduling.local_launcher import MAX_LOG_LINE, LocalLauncher
@@ -15,7 +21,7 @@ MODULE = "lanemesh.server"
 
 
 class ForkedProcess:
-    """A process that runs a module: the part of `asyncio.subprocess.Process` that its owners use."""
+    """A forked process: the part of `asyncio.subprocess.Process` that its owners use."""
 
     stdout: asyncio.StreamReader | None = None
     stderr: asyncio.StreamReader | None = None
@@ -46,11 +52,13 @@ class ForkedProcess:
             raise ProcessLookupError
         self._command.send_signal(number)
 
+    def terminate(self) -> None:
+        """Sends SIGTERM. Raises ProcessLookupError if it has ended."""
+        self.send_signal(signal.SIGTERM)
+
     def kill(self) -> None:
         """Sends SIGKILL. Raises ProcessLookupError if it has ended."""
-        if self.returncode is not None:
-            raise ProcessLookupError
-        self._command.kill()
+        self.send_signal(signal.SIGKILL)
 
     def _end(self) -> None:
         self._loop.remove_reader(self._command.fileno())
@@ -58,18 +66,31 @@ class ForkedProcess:
         self._ended.set_result(None)
 
 
-async def forked_server(*arguments: str, piped: bool = False) -> ForkedProcess:
-    """A node server with these arguments of `python -m lanemesh.server`. Its outputs are streams if `piped`, else ours."""
-    output = subprocess.PIPE if piped else None
-    streams = {"stdout": 1 if output is None else output, "stderr": 2 if output is None else output}
-    process = ForkedProcess(Command(*arguments, module=MODULE, stdin=subprocess.PIPE, **streams))
-    if piped:
-        process.stdout = await _reader(process._command.stdout)
-        process.stderr = await _reader(process._command.stderr)
+async def forked(
+    *arguments: str,
+    module: str = "",
+    stdin: int = DEVNULL,
+    stdout: int = 1,
+    stderr: int = 2,
+    folder: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> ForkedProcess:
+    """Starts the command `lanemesh` with these arguments, or a module. What is `subprocess.PIPE` of its outputs is a stream."""
+    streams = {"stdin": stdin, "stdout": stdout, "stderr": stderr}
+    command = Command(*arguments, module=module, folder=folder, environment=environment, **streams)
+    process = ForkedProcess(command)
+    process.stdout, process.stderr = [await _reader(pipe) for pipe in (command.stdout, command.stderr)]
     return process
 
 
-async def _reader(pipe: IO[str] | None) -> asyncio.StreamReader:
+async def forked_server(*arguments: str) -> ForkedProcess:
+    """Starts a node server with these arguments of `python -m lanemesh.server`, and with a pipe as its standard input."""
+    return await forked(*arguments, module=MODULE, stdin=PIPE)
+
+
+async def _reader(pipe: IO[str] | None) -> asyncio.StreamReader | None:
+    if pipe is None:
+        return None
     reader = asyncio.StreamReader(limit=MAX_LOG_LINE)
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
     return reader
@@ -81,4 +102,5 @@ class ForkedLauncher(LocalLauncher):
     async def _spawn(self, interpreter: str, module: str, *arguments: str) -> Any:
         if (interpreter, module) != (sys.executable, MODULE):
             return await super()._spawn(interpreter, module, *arguments)
-        return await forked_server(*arguments, "--log-level", self._log_level, "--exit-with-parent", piped=True)
+        arguments = (*arguments, "--log-level", self._log_level, "--exit-with-parent")
+        return await forked(*arguments, module=MODULE, stdin=PIPE, stdout=PIPE, stderr=PIPE)
