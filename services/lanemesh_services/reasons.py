@@ -160,6 +160,10 @@ class Reason(StrEnum):
     """A file, or what it expands to, is larger than the limits of a parser."""
     FILE_TYPE_UNKNOWN = "file-type-unknown"
     """A file is of a type that cannot be read."""
+    BAD_TOKENIZER = "bad-tokenizer"
+    """The file of a tokenizer cannot be used."""
+    TOO_MANY_TEXTS = "too-many-texts"
+    """More texts arrive in pieces at the same time than a component holds."""
     SEVERAL_INPUTS = "several-inputs"
     """Several inputs of a component are connected, of which it takes one."""
 

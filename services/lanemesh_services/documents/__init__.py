@@ -5,5 +5,6 @@ from __future__ import annotations
 from lanemesh import Service
 
 from lanemesh_services.documents.parse import Parse
+from lanemesh_services.documents.splitter import Splitter
 
-SERVICE = Service("documents", [Parse])
+SERVICE = Service("documents", [Parse, Splitter])

@@ -67,3 +67,17 @@ def _fault(code: Code, reason: str, source: str, what: str) -> FileUnreadable:
 def _short(why: object) -> str:
     text = " ".join(str(why).split())[:300].rstrip(".")
     return text or type(why).__name__
+
+
+def bad_tokenizer(file: object, why: object) -> LanemeshError:
+    """A tokenizer cannot be used."""
+    message = (
+        f"the tokenizer {file} cannot be used: {_short(why)}. Set config.tokenizer to the tokenizer.json of a model"
+    )
+    return LanemeshError(Fault(code=Code.FAILED_PRECONDITION, reason="bad-tokenizer", message=message))
+
+
+def too_many_open(limit: int) -> LanemeshError:
+    """Too many texts arrive in pieces at the same time."""
+    message = f'more than {limit:,} texts arrive in pieces at the same time. Set "merge": "group" on the edge'
+    return LanemeshError(Fault(code=Code.RESOURCE_EXHAUSTED, reason="too-many-texts", message=message))
