@@ -127,7 +127,7 @@ class Reason(StrEnum):
     FRAMEWORK_MISSING = "framework-missing"
     """The package of an agent framework is not installed."""
     SCHEMA_NOT_FOLLOWED = "schema-not-followed"
-    """The structured answer of an agent breaks the schema of its question, also after one repair."""
+    """A structured answer breaks its schema, also after one repair."""
     UNMATCHED_APPROVAL = "unmatched-approval"
     """The settings of an agent require an approval for a tool that none of its helpers has."""
 
@@ -174,6 +174,12 @@ class Reason(StrEnum):
     """The file of a tokenizer cannot be used."""
     TOO_MANY_TEXTS = "too-many-texts"
     """More texts arrive in pieces at the same time than a component holds."""
+    ANSWER_CUT_OFF = "answer-cut-off"
+    """The answer of a model about a document reached the model's limit."""
+    BAD_LANGUAGES = "bad-languages"
+    """The languages of a detector are not known."""
+    BAD_SCHEMA = "bad-schema"
+    """The schema of an extraction is no valid JSON schema."""
     SEVERAL_INPUTS = "several-inputs"
     """Several inputs of a component are connected, of which it takes one."""
 
