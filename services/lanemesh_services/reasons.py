@@ -180,6 +180,12 @@ class Reason(StrEnum):
     """The languages of a detector are not known."""
     BAD_SCHEMA = "bad-schema"
     """The schema of an extraction is no valid JSON schema."""
+    BAD_PSEUDONYM_KEY = "bad-pseudonym-key"
+    """A stored pseudonym was encrypted with another key."""
+    KEY_MISSING = "key-missing"
+    """A mode of anonymization needs a key, and the component has none."""
+    PSEUDONYMS_NOT_KEPT = "pseudonyms-not-kept"
+    """Pseudonyms need a memory, and none is connected."""
     SEVERAL_INPUTS = "several-inputs"
     """Several inputs of a component are connected, of which it takes one."""
 

@@ -116,6 +116,31 @@ def bad_schema(why: str) -> LanemeshError:
     return LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-schema", message=message))
 
 
+def no_memory(component: str) -> LanemeshError:
+    """Pseudonyms need a memory, and none is connected."""
+    message = (
+        f"{component} keeps pseudonyms in a memory, and none is connected. Add a memory_internal with "
+        f'"control": [{{"classType": "memory", "from": "{component}"}}], and connect it to the deanonymize as well'
+    )
+    return LanemeshError(Fault(code=Code.FAILED_PRECONDITION, reason="pseudonyms-not-kept", message=message))
+
+
+def no_key(component: str) -> LanemeshError:
+    """Hashes without a key could be undone by guessing."""
+    message = (
+        f"{component}: config.mode hash needs config.key, of 8 characters or more: without it names can be guessed"
+    )
+    return LanemeshError(Fault(code=Code.FAILED_PRECONDITION, reason="key-missing", message=message))
+
+
+def other_key(component: str) -> LanemeshError:
+    """A stored pseudonym was encrypted with another key, or with none."""
+    message = (
+        f"{component}: a pseudonym was stored with another config.key. Give anonymize and deanonymize the same key"
+    )
+    return LanemeshError(Fault(code=Code.FAILED_PRECONDITION, reason="bad-pseudonym-key", message=message))
+
+
 def bad_languages(codes: Sequence[str]) -> LanemeshError:
     """Languages are not known."""
     message = f"config.languages has unknown codes: {', '.join(codes)}. Use ISO 639-1 codes such as en, de, fr, zh"

