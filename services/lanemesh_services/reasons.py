@@ -157,6 +157,15 @@ class Reason(StrEnum):
     MEDIA_TOO_LARGE = "media-too-large"
     """An image, or a piece of audio or video, is beyond a limit of size."""
 
+    # Flow
+
+    BAD_EXPRESSION = "bad-expression"
+    """An expression in a setting is not CEL, or too large."""
+    BAD_FLOW_SETTING = "bad-flow-setting"
+    """A setting of a flow node cannot be used."""
+    EXPRESSION_FAILED = "expression-failed"
+    """An expression has no value for an item, or would need too many steps or too much memory for it."""
+
     # Text
 
     OBJECT_TOO_LONG = "object-too-long"

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lanemesh.node.names import by_names
+from lanemesh.node.names import by_names, node_type_name
 
 if TYPE_CHECKING:
     from lanemesh.client.node_types import NodeTypeInfo
@@ -51,7 +51,7 @@ def components_of(tree: dict[str, Any]) -> list[dict[str, Any]]:
 
 def providers_of(tree: dict[str, Any]) -> set[str]:
     """The names of the node types of a document's components."""
-    return {str(entry.get("provider")) for entry in components_of(tree)}
+    return {node_type_name(str(entry.get("provider"))) for entry in components_of(tree)}
 
 
 def source_of(tree: dict[str, Any], types: Sequence[NodeTypeInfo]) -> Source | None:
@@ -61,7 +61,7 @@ def source_of(tree: dict[str, Any], types: Sequence[NodeTypeInfo]) -> Source | N
     named = tree.get("source")
     fed = []
     for entry in components:
-        node_type = named_types.get(str(entry.get("provider")))
+        node_type = named_types.get(node_type_name(str(entry.get("provider"))))
         if node_type is not None and node_type.boundary == "source" and isinstance(entry.get("id"), str):
             fed.append(Source(entry["id"], node_type, _lanes_from(entry["id"], components)))
     chosen = [source for source in fed if source.component == named] if isinstance(named, str) else fed
