@@ -177,6 +177,15 @@ class Reason(StrEnum):
     SEVERAL_INPUTS = "several-inputs"
     """Several inputs of a component are connected, of which it takes one."""
 
+    # Flow
+
+    BAD_EXPRESSION = "bad-expression"
+    """An expression in a setting is not CEL, or too large."""
+    BAD_FLOW_SETTING = "bad-flow-setting"
+    """A setting of a flow node cannot be used."""
+    EXPRESSION_FAILED = "expression-failed"
+    """An expression has no value for an item, or would need too many steps or too much memory for it."""
+
     # Text
 
     OBJECT_TOO_LONG = "object-too-long"
