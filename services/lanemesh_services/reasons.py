@@ -157,6 +157,35 @@ class Reason(StrEnum):
     MEDIA_TOO_LARGE = "media-too-large"
     """An image, or a piece of audio or video, is beyond a limit of size."""
 
+    # Search
+
+    BAD_FILTER = "bad-filter"
+    """A filter over documents has a form that no store understands."""
+    BAD_SEARCH_SETTING = "bad-search-setting"
+    """A setting of a search node cannot be used."""
+    NO_EMBEDDING = "no-embedding"
+    """Something that a store gets has no embedding."""
+    NO_SOURCE = "no-source"
+    """A document is marked as deleted and has no source."""
+    NO_TEXT = "no-text"
+    """A document or a question to be embedded has no text."""
+    OTHER_DIMENSION = "other-dimension"
+    """An embedding has another dimension than its collection."""
+    PAGE_NOT_ALLOWED = "page-not-allowed"
+    """A page of the web must not be read."""
+    PAGE_UNREADABLE = "page-unreadable"
+    """A page of the web cannot be fetched, or has no text."""
+    STORE_FAILED = "store-failed"
+    """A store of documents rejected a request, or failed."""
+    STORE_UNREACHABLE = "store-unreachable"
+    """The server of a store of documents does not answer."""
+    STORE_UNUSABLE = "store-unusable"
+    """A store of documents cannot be opened."""
+    TEXT_TOO_LONG = "text-too-long"
+    """A text is longer than an embedding model reads."""
+    TOO_MANY_SOURCES = "too-many-sources"
+    """A run replaces more sources in a store than are remembered."""
+
     # Text
 
     OBJECT_TOO_LONG = "object-too-long"
