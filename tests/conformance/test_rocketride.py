@@ -37,8 +37,6 @@ FAULTS: dict[str, list[tuple[str, str, str]]] = {
     "extraction": [],
     "ingest": [
         ("/components/1/input/0/lane", "lane-mismatch", "The lane tags does not fit"),
-        ("/components/1/provider", UNKNOWN, '"parse"'),
-        ("/components/2/provider", UNKNOWN, '"preprocessor_langchain"'),
         ("/components/3/provider", UNKNOWN, '"embedding_transformer"'),
         ("/components/4/provider", UNKNOWN, '"qdrant"'),
     ],
@@ -49,7 +47,6 @@ FAULTS: dict[str, list[tuple[str, str, str]]] = {
     ],
     "speech": [
         ("/components/1/input/0/lane", "lane-mismatch", "The lane tags does not fit"),
-        ("/components/1/provider", UNKNOWN, '"parse"'),
         ("/components/2/provider", UNKNOWN, '"audio_transcribe"'),
     ],
     "summary": [],

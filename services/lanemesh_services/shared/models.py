@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
@@ -91,6 +93,28 @@ def made_cache_dir() -> Path:
     if not os.access(folder, os.W_OK | os.X_OK):
         raise no_cache(f"{folder} cannot be written")
     return folder
+
+
+def made(name: str, write: Callable[[Path], None]) -> Path:
+    """A file or folder of a generated model in `cache_dir`, written by `write` if it is missing. Two processes may make it at once.
+
+    Raises `ModelUnusable` if the cache cannot be written, and what `write` raises.
+    """
+    target = cache_dir() / name
+    if target.exists():
+        return target
+    made_cache_dir()
+    folder = Path(tempfile.mkdtemp(prefix=".making-", dir=target.parent))
+    try:
+        write(folder / name)
+        try:
+            os.rename(folder / name, target)
+        except OSError:
+            if not target.exists():  # else another process was faster, and made the same
+                raise
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return target
 
 
 def locate(name: str) -> Path:
