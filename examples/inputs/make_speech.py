@@ -23,12 +23,14 @@ CALL = [
 
 
 def speech(sentences: list[tuple[str, float]]) -> list[Audio]:
-    """Raw samples of the sentences, with pauses of half a second."""
+    """Raw samples of the sentences, each with half a second of silence after it."""
     pieces = []
     for sentence, speed in sentences:
-        config = {"format": "pcm", "speed": speed, "pause": 0.5, "first_clause": False}
-        pieces += run_node(AudioTts, config=config, text=[sentence], timeout=60).speech
-    return [Audio(piece.mime_type, piece.content, rate=piece.rate, channels=piece.channels) for piece in pieces]
+        config = {"format": "pcm", "speed": speed, "first_clause": False}
+        spoken = run_node(AudioTts, config=config, text=[sentence], timeout=60).speech
+        content = b"".join(piece.content for piece in spoken) + bytes(int(spoken[0].rate / 2) * 2)
+        pieces.append(Audio("audio/pcm", content, rate=spoken[0].rate, channels=1))
+    return pieces
 
 
 def write(name: str, pieces: list[Audio], **config: object) -> None:

@@ -59,7 +59,7 @@ class AudioTts(Node):
             description="piper: variation of sound and rhythm; 0: the same each time, 1: that of the voice.",
         )
         speed: float = Field(1.0, ge=0.5, le=2.0, description="Speed of the speech; 1: that of the voice.")
-        pause: float = Field(0.2, ge=0, le=5, description="Seconds of silence after a sentence.")
+        pause: float = Field(0.2, ge=0, le=5, description="Seconds of silence between two sentences.")
         first_clause: bool = Field(
             True, description="Speak the first clause of a text before its sentence is complete."
         )

@@ -137,28 +137,23 @@ class Speaker:
 
     async def _say(self, whole: _Whole, text: str, outputs: Outputs) -> None:
         parts = self._voice.speak(text, self._config.speed)
-        said = False
+        metadata: dict[str, str] | None = {"text": text}
         while (part := await in_thread(next, parts, None)) is not None:
-            samples, rate = part
-            said = True
             if whole.stopped:
                 return
-            await self._send(whole, text, samples, rate, outputs)
-            text = ""
-        if not said:
+            samples, rate = part
+            if metadata is not None and whole.index:
+                silence = np.zeros((round(self._config.pause * rate), 1), dtype=np.int16)
+                samples = np.concatenate([silence, samples])
+            mime_type, content = await in_thread(self._encoded, whole, samples, rate)
+            piece = Audio(mime_type=mime_type, content=content, timestamp=whole.seconds, rate=float(rate), channels=1)
+            envelope = Envelope(group=Group(whole.group, whole.index), metadata=metadata)
+            whole.index += 1
+            whole.seconds += len(samples) / rate
+            metadata = None
+            await outputs.emit("speech", piece, envelope)
+        if metadata is not None and not whole.stopped:
             self._context.log.warning("nothing of a sentence can be spoken: %.100s", text)
-            return
-        if self._config.pause and not whole.stopped:
-            silence = np.zeros((round(self._config.pause * rate), 1), dtype=np.int16)
-            await self._send(whole, "", silence, rate, outputs)
-
-    async def _send(self, whole: _Whole, text: str, samples: Any, rate: int, outputs: Outputs) -> None:
-        mime_type, content = await in_thread(self._encoded, whole, samples, rate)
-        piece = Audio(mime_type=mime_type, content=content, timestamp=whole.seconds, rate=float(rate), channels=1)
-        envelope = Envelope(group=Group(whole.group, whole.index), metadata={"text": text} if text else None)
-        whole.index += 1
-        whole.seconds += len(samples) / rate
-        await outputs.emit("speech", piece, envelope)
 
     def _encoded(self, whole: _Whole, samples: Any, rate: int) -> tuple[str, bytes]:
         if self._config.format == "mp3":  # a file of its own; such files can be joined
