@@ -4,4 +4,7 @@ from __future__ import annotations
 
 from lanemesh import Service
 
-SERVICE = Service("video", [])
+from lanemesh_services.video.frames import VideoFrames
+from lanemesh_services.video.mux import VideoMux
+
+SERVICE = Service("video", [VideoFrames, VideoMux])
