@@ -6,5 +6,6 @@ from lanemesh import Service
 
 from lanemesh_services.video.frames import VideoFrames
 from lanemesh_services.video.mux import VideoMux
+from lanemesh_services.video.zip_by_time import ZipByTime
 
-SERVICE = Service("video", [VideoFrames, VideoMux])
+SERVICE = Service("video", [VideoFrames, VideoMux, ZipByTime])
