@@ -61,10 +61,12 @@ class TimePairs(Generic[T]):
             elif distance > 0 and early not in self._ended and not self.is_full(late):
                 return
             yield left.popleft()[1], right.popleft()[1]
-        for side, other in (("left", right), ("right", left)):
-            if side in self._ended and not self._waiting[side]:  # type: ignore[index]
-                self.dropped["right" if side == "left" else "left"] += len(other)
-                other.clear()
+        if "left" in self._ended and not left:
+            self.dropped["right"] += len(right)
+            right.clear()
+        if "right" in self._ended and not right:
+            self.dropped["left"] += len(left)
+            left.clear()
 
     def _drop(self, side: Side) -> None:
         self._waiting[side].popleft()

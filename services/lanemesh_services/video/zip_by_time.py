@@ -17,8 +17,8 @@ _SIDES: dict[str, Side] = {"image": "left", "audio": "right"}
 class ZipByTime(Node):
     """Pairs images and sound by their timestamps: each with the nearest one of the other lane, within a tolerance.
 
-    The two of a pair leave one after the other by their outputs, so that a `zip_all` or a `join` behind it takes them together. Items
-    that have no partner are dropped and counted.
+    The two of a pair leave by their outputs in the same order, so that a `zip_all` behind it takes them together. Items that have
+    no partner are dropped and counted.
     """
 
     class Config(BaseModel):
