@@ -88,7 +88,7 @@ class Node:
     """Where its bodies run: "thread" (asynchronous ones in the event loop of its node server, synchronous ones in worker threads)
     or "process" (in a process of its own, which is killed when the body is cancelled or takes too long)."""
     concurrency: ClassVar[int] = 1
-    """Maximum number of concurrent firings, unless the pipeline sets it; with `batch`, that of its batches is used. Outputs keep the
+    """Maximum number of concurrent firings, unless the pipeline sets it; with `batch`, that of its batches. Outputs keep the
     order of the inputs."""
     invokes: ClassVar[Sequence[Invokes]] = ()
     """Helpers that it calls."""

@@ -111,7 +111,7 @@ def run_node(
         node: the node class.
         config: its settings; defaults for absent ones.
         sync_mode: "on_any", "zip_all" or "join", which pairs by order here; the node's own unless given.
-        concurrency: maximum number of concurrent firings; 0: as the node has it, or as many as two batches of a node with `batch` have.
+        concurrency: maximum number of concurrent firings; 0: as the node has it, or two batches of a node with `batch`.
         on_error: what follows a failed firing, as in a pipeline: "fail", "skip" or {"retry": {"attempts": 3, "backoff": 0.5}}.
         isolation: "thread" or "process"; the node's own unless given.
         reused: inputs whose one item `zip_all` reuses, as in a pipeline if their producer sends exactly one.

@@ -92,6 +92,11 @@ class Batcher:
             raise
 
     @property
+    def waiting(self) -> int:
+        """Firings that wait for the next batch."""
+        return len(self._waiting)
+
+    @property
     def is_running(self) -> bool:
         """A batch runs."""
         return bool(self._running)
@@ -217,6 +222,11 @@ class Batchers:
     def __init__(self) -> None:
         self._batchers: dict[tuple[type[Node], str, int], tuple[Batcher, set[int]]] = {}
         self._closing: set[asyncio.Task[None]] = set()
+
+    @property
+    def waiting(self) -> int:
+        """Firings that wait for a batch."""
+        return sum(batcher.waiting for batcher, _ in self._batchers.values())
 
     def of(self, node: Node, config: str, context: Context) -> BatchBody:
         """The body of a component. Release it when the component has ended.
