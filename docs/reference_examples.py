@@ -136,6 +136,25 @@ for media in (
 # -> True audio/wav 4
 # -> True video/mp4 0 file:///film.mp4
 
+# == Batches of firings: Batch
+# With `batch`, `process` gets the firings of several runs at once, as copies of the node, and returns one result for each.
+from lanemesh import Batch
+
+
+class Length(Node):
+    """Measures texts, up to 16 in one call."""
+
+    batch = Batch(max=16, within=0.01)
+    text: In[str]
+    length: Out[int]
+
+    def process(self, items: list["Length"]):
+        return [len(item.text) for item in items]
+
+
+print(run_node(Length, text=["one", "three"]).length)
+# -> [3, 5]
+
 # == Calling a model: Invokes, LlmClient, ChatReply, Sampling
 # A node declares the helpers that it calls. `context.llm.chat` returns the whole turn.
 from lanemesh import ChatReply, Invokes, LlmClient, Sampling
@@ -754,6 +773,19 @@ async def calls():
 
 print(asyncio.run(calls()), innermost(decorated) is twice)
 # -> (['ab', 'ab'], 'AB') True
+
+# == Items: Item, ABSENT, GroupOutcome
+# A `run` node that assembles groups itself reads items. The value of an item that only ends a group is `ABSENT`.
+from lanemesh.extend import ABSENT, GroupOutcome, Item
+
+
+def is_end(item: Item) -> bool:
+    group = item.envelope.group if item.envelope is not None else None
+    return group is not None and group.last and group.outcome is GroupOutcome.OK
+
+
+print(is_end(Item(ABSENT, 0, Envelope(group=Group("answer-1", index=2, last=True)))), is_end(Item("word", 4)))
+# -> True False
 
 # == Shared values: SharedCache
 # What several components of one server share beyond the resources that `load` makes, such as one model under several settings.

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lanemesh.node.names import by_names
+from lanemesh.node.names import by_names, node_type_name
 
 if TYPE_CHECKING:
     from lanemesh.client.node_types import NodeTypeInfo
@@ -51,7 +51,7 @@ def components_of(tree: dict[str, Any]) -> list[dict[str, Any]]:
 
 def providers_of(tree: dict[str, Any]) -> set[str]:
     """The names of the node types of a document's components."""
-    return {str(entry.get("provider")) for entry in components_of(tree)}
+    return {node_type_name(str(entry.get("provider"))) for entry in components_of(tree)}
 
 
 def sources_of(tree: dict[str, Any], types: Sequence[NodeTypeInfo]) -> list[Source]:
@@ -60,7 +60,7 @@ def sources_of(tree: dict[str, Any], types: Sequence[NodeTypeInfo]) -> list[Sour
     components = components_of(tree)
     fed = []
     for entry in components:
-        node_type = named_types.get(str(entry.get("provider")))
+        node_type = named_types.get(node_type_name(str(entry.get("provider"))))
         if node_type is not None and node_type.boundary == "source" and isinstance(entry.get("id"), str):
             fed.append(Source(entry["id"], node_type, _lanes_from(entry["id"], components)))
     return fed

@@ -221,7 +221,7 @@ def _component(node: Node) -> Component:
         secret_pointers=node.secret_pointers,
         sync_mode=node_pb2.SYNC_MODE_ON_ANY if manifest.is_streaming_input else node.sync_mode,
         timeout=entry.timeout,
-        concurrency=entry.concurrency,
+        concurrency=entry.concurrency if "concurrency" in entry.model_fields_set else 0,
         on_error=entry.on_error.retry if isinstance(entry.on_error, RetryEntry) else entry.on_error,
         isolation=_ISOLATIONS[entry.isolation] if entry.isolation else node_pb2.ISOLATION_UNSPECIFIED,
         helper=node.helper,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from lanemesh.control.remote_tools import RemoteTools
     from lanemesh.control.tools import CallableTool
     from lanemesh.file_values import file_document, file_items, file_tags, file_value
+    from lanemesh.items import ABSENT, GroupOutcome, Item
     from lanemesh.json_text import json_depth, read_json, to_json
     from lanemesh.mesh_of import mesh_of
     from lanemesh.node.callables import innermost
@@ -38,6 +39,7 @@ _HOMES = {
     "lanemesh.control.llm": ("ChatClient",),
     "lanemesh.control.tools": ("CallableTool",),
     "lanemesh.file_values": ("file_document", "file_items", "file_tags", "file_value"),
+    "lanemesh.items": ("ABSENT", "GroupOutcome", "Item"),
     "lanemesh.json_text": ("json_depth", "read_json", "to_json"),
     "lanemesh.mesh_of": ("mesh_of",),
     "lanemesh.node.callables": ("innermost",),
@@ -56,12 +58,15 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "ABSENT",
     "INT_MAX",
     "INT_MIN",
     "MAX_JSON_DEPTH",
     "CallFailed",
     "CallableTool",
     "ChatClient",
+    "GroupOutcome",
+    "Item",
     "Reloadable",
     "RemoteTools",
     "SharedCache",

@@ -140,7 +140,7 @@ class ToolHttp(ToolNode):
     def _client(self, context: Context) -> httpx2.AsyncClient:
         import httpx2
 
-        from lanemesh_services.tools.http_transport import CheckedTransport
+        from lanemesh_services.shared.http_transport import CheckedTransport
 
         transport = CheckedTransport(
             self.resource,

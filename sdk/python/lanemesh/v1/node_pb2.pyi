@@ -705,7 +705,7 @@ class Instance(_message.Message):
     sync_mode: Global___SyncMode.ValueType
     """When it fires; unspecified: the default of the node type."""
     concurrency: _builtins.int
-    """The maximum number of concurrent firings; 0 and 1 mean one after the other."""
+    """The maximum number of concurrent firings; 0: the default of the node type, which is 1 except for nodes with batches."""
     helper: _builtins.bool
     """It only serves control connections: it never fires."""
     isolation: Global___Isolation.ValueType
