@@ -36,7 +36,7 @@ FAULTS: dict[str, list[tuple[str, str, str]]] = {
     "chat_with_memory": [],
     "extraction": [],
     "ingest": [
-        ("/components/1/input/0/lane", "lane-mismatch", "The lane tags does not fit"),
+        ("/components/2/provider", UNKNOWN, '"preprocessor_langchain"'),
         ("/components/3/provider", UNKNOWN, '"embedding_transformer"'),
         ("/components/4/provider", UNKNOWN, '"qdrant"'),
     ],
@@ -46,7 +46,6 @@ FAULTS: dict[str, list[tuple[str, str, str]]] = {
         ("/components/4/config/openai-4o/apikey", "missing-variable", "Set ROCKETRIDE_OPENAI_KEY"),
     ],
     "speech": [
-        ("/components/1/input/0/lane", "lane-mismatch", "The lane tags does not fit"),
         ("/components/2/provider", UNKNOWN, '"audio_transcribe"'),
     ],
     "summary": [],
