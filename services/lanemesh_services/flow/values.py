@@ -24,8 +24,14 @@ def as_json(value: Any) -> Any:
         return len(value)
     if is_dataclass(value) and not isinstance(value, type):
         pairs = ((field.name, getattr(value, field.name)) for field in fields(value))
-        return {name: as_json(inner) for name, inner in pairs if inner not in (None, (), b"") and inner != {}}
+        return {name: as_json(inner) for name, inner in pairs if not _is_empty(value, name, inner)}
     return value
+
+
+def _is_empty(value: Any, name: str, inner: Any) -> bool:
+    if isinstance(value, Media) and name != "timestamp":
+        return not inner  # 0 is unknown
+    return inner is None or inner in ((), b"") or inner == {}
 
 
 def text_of(value: Any) -> str:
