@@ -50,14 +50,31 @@ def no_embedding(component: str, what: str) -> TextUnusable:
     return TextUnusable(_fault(Code.INVALID_ARGUMENT, "no-embedding", message, component=component))
 
 
+def no_source(component: str) -> TextUnusable:
+    """A document is marked as deleted and has no source."""
+    message = (
+        f"{component}: a document is marked as deleted, but has no source. Set its source to what shall be removed"
+    )
+    return TextUnusable(_fault(Code.INVALID_ARGUMENT, "no-source", message, component=component))
+
+
 def other_dimension(where: str, collection: str, has: int, got: int) -> StoreFailed:
     """An embedding has not the dimension of its collection."""
     message = (
         f"{where}: the collection {collection} has embeddings of {has} numbers, and this one has {got}. Use the embedding model "
         "that the collection was filled with, or another collection"
     )
-    fault = _fault(Code.INVALID_ARGUMENT, "other-dimension", message, collection=collection)
-    return StoreFailed(fault)
+    details = {"collection": collection, "has": str(has), "got": str(got)}
+    return StoreFailed(_fault(Code.INVALID_ARGUMENT, "other-dimension", message, **details))
+
+
+def too_many_sources(component: str, sources: int, runs: int) -> LanemeshError:
+    """More sources are to be replaced than are remembered."""
+    message = (
+        f"{component}: replace_source is for at most {sources:,} sources of a run, and {runs} runs at once. Divide the documents "
+        "among several runs, or delete the sources first and set replace_source to false"
+    )
+    return LanemeshError(_fault(Code.RESOURCE_EXHAUSTED, "too-many-sources", message, component=component))
 
 
 def store_unusable(where: str, why: object, hint: str) -> StoreFailed:

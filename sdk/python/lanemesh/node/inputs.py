@@ -66,6 +66,11 @@ class Inputs:
         """The inputs, in the order in which the node declares them."""
         return list(self._inbox.ports)
 
+    @property
+    def connected(self) -> frozenset[str]:
+        """The inputs that are connected."""
+        return frozenset(name for name, port in self._inbox.ports.items() if port.edges)
+
     def stream(self, port: str, *, raising: bool = True) -> Stream[Any]:
         """The values of one input, in arrival order."""
         spec = self._specs.get(port)
