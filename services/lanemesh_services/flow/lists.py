@@ -40,18 +40,17 @@ class BatchItems(Node):
     async def run(self, context: Context, inputs: Inputs, outputs: Outputs) -> None:
         """Sends a list whenever it is full or its time has passed, and the rest at the end."""
         items = inputs.iter_items()
-        while (first := await _next(items)) is not None:
-            found, size = [as_json(first.value)], first.size
-            try:
-                async with asyncio.timeout(self.config.within):
-                    while len(found) < self.config.max and size < MAX_LIST_BYTES:
-                        item = await _next(items)
-                        if item is None:
-                            break
-                        found.append(as_json(item.value))
-                        size += item.size
-            except TimeoutError:
-                pass
+        while (item := await _next(items)) is not None:
+            clock = asyncio.get_running_loop().time
+            until = clock() + self.config.within if self.config.within is not None else None
+            found: list[Any] = []
+            size = 0
+            while item is not None:
+                found.append(as_json(item.value))
+                size += item.size
+                if len(found) >= self.config.max or size >= MAX_LIST_BYTES:
+                    break
+                item = await _next(items) if until is None else await _next_within(items, until - clock())
             await outputs.emit("data", found)
 
 
@@ -62,6 +61,20 @@ async def _next(items: Any) -> Item | None:
             found: Item = item
             return found
     return None
+
+
+async def _next_within(items: Any, seconds: float) -> Item | None:
+    """The next item with a value; None at the end, or after so many seconds.
+
+    A task of its own waits, so that the node counts as busy: its wait ends without an item, and is no part of a deadlock.
+    """
+    reading = asyncio.create_task(_next(items), name="next item")
+    try:
+        await asyncio.wait([reading], timeout=max(seconds, 0.0))
+    finally:
+        reading.cancel()
+        await asyncio.wait([reading])
+    return None if reading.cancelled() else reading.result()
 
 
 class Unbatch(Node):
