@@ -6,7 +6,7 @@ import asyncio
 import codecs
 import json
 import ssl
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
@@ -96,13 +96,13 @@ class HttpRequest(Node):
         """
         import httpx2
 
-        url = self._url()
+        url, limit = self._url(), TimeLimit(self.config.timeout)
         try:
-            async with asyncio.timeout(self.config.timeout), self._client(context) as client:
-                async with context.waiting_for(f"a response of {url:.100}"):
+            async with self._client(context) as client:
+                async with context.waiting_for(f"a response of {url:.100}"), limit:
                     response = await client.send(self._request(client, url), stream=True)
                 try:
-                    async for pair in self._content(context, response):
+                    async for pair in self._content(context, response, limit):
                         yield pair
                 finally:
                     await response.aclose()
@@ -154,7 +154,9 @@ class HttpRequest(Node):
             headers={"accept-encoding": "identity", "user-agent": "lanemesh"},
         )
 
-    async def _content(self, context: Context, response: httpx2.Response) -> AsyncGenerator[tuple[str, Any], None]:
+    async def _content(
+        self, context: Context, response: httpx2.Response, limit: TimeLimit
+    ) -> AsyncGenerator[tuple[str, Any], None]:
         """Text piece by piece, and at the end what needs the whole content."""
         if not response.is_success:
             raise self._failed("http-error", f"the server answers with status {response.status_code}")
@@ -165,7 +167,8 @@ class HttpRequest(Node):
         wanted = context.connected_outputs
         content = bytearray()
         size = 0
-        async for piece in response.aiter_bytes():
+        pieces = response.aiter_bytes()
+        while (piece := await _read(pieces, limit)) is not None:
             size += len(piece)
             if size > self.config.max_bytes:
                 why = f"the response has more than {self.config.max_bytes:,} bytes; raise config.max_bytes"
@@ -194,6 +197,31 @@ class HttpRequest(Node):
     def _failed(self, reason: str, why: str) -> FlowError:
         message = f"the request for {described(self.item)} failed: {why}"
         return flow_error(reason, message, Code.UNAVAILABLE if reason == "http-error" else Code.INVALID_ARGUMENT)
+
+
+class TimeLimit:
+    """A time limit for the waits within its blocks together. What happens between the blocks, such as sending, does not count."""
+
+    def __init__(self, seconds: float) -> None:
+        self._left = seconds
+        self._scope: asyncio.Timeout | None = None
+        self._begun = 0.0
+
+    async def __aenter__(self) -> None:
+        self._begun = asyncio.get_running_loop().time()
+        self._scope = asyncio.timeout(max(self._left, 0.0))
+        await self._scope.__aenter__()
+
+    async def __aexit__(self, *raised: Any) -> None:
+        self._left -= asyncio.get_running_loop().time() - self._begun
+        assert self._scope is not None
+        await self._scope.__aexit__(*raised)
+
+
+async def _read(pieces: AsyncIterator[bytes], limit: TimeLimit) -> bytes | None:
+    """The next piece of a response; None at the end."""
+    async with limit:
+        return await anext(pieces, None)
 
 
 def _charset(name: str | None) -> str:

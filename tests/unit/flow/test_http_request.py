@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
 from lanemesh import Document, LanemeshError
 from lanemesh.testing import run_node_async
-from lanemesh_services.flow.http_request import HttpRequest
+from lanemesh_services.flow.http_request import HttpRequest, TimeLimit
 
 from unit.tools.conftest import Web
 from unit.tools.conftest import web as web
@@ -83,3 +85,27 @@ async def test_error_a_server_that_is_too_slow(web: Web) -> None:
     with pytest.raises(LanemeshError, match=r"it took longer than 0\.2 s|ReadTimeout"):
         await run_node_async(HttpRequest, config={**OPEN, "timeout": 0.2}, item=[web.url("/slow")])
     web.released.set()
+
+
+async def test_error_a_response_that_trickles_ends_at_the_time_limit(web: Web) -> None:
+    def trickle(handler: BaseHTTPRequestHandler, _: bytes) -> None:
+        handler.send_response(200)
+        handler.end_headers()
+        while not web.released.wait(0.02):
+            handler.wfile.write(b"x")
+
+    web.answers["/trickle"] = trickle
+    with pytest.raises(LanemeshError, match=r"it took longer than 0\.3 s"):
+        await run_node_async(HttpRequest, config={**OPEN, "timeout": 0.3}, item=[web.url("/trickle")])
+    web.released.set()
+
+
+async def test_only_the_waits_for_the_server_count_for_the_time_limit() -> None:
+    limit = TimeLimit(0.2)
+    for _ in range(3):
+        async with limit:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)
+    with pytest.raises(TimeoutError):
+        async with limit:
+            await asyncio.sleep(1)
