@@ -108,6 +108,7 @@ class Cache(Node):
                 target,
                 input=self.item,
                 settings=self.config.settings or None,
+                source=self.config.source,
                 timeout=context.time_left,
                 session=context.session,
             )

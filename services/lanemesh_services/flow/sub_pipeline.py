@@ -89,6 +89,7 @@ class SubPipeline(Node):
                 target,
                 open_input=True,
                 settings=self.config.settings or None,
+                source=self.config.source,
                 timeout=max(min(left), 0.001) if left else None,
                 session=context.session,
             )

@@ -30,6 +30,7 @@ class PipelineSettings(BaseModel):
     document: dict[str, Any] = Field(
         default={}, json_schema_extra={"format": "remote-url"}, description="Or the document of a pipeline."
     )
+    source: str = Field("", description="The source that it feeds, of a pipeline with several.")
     settings: dict[str, Any] = Field(
         default={}, description='Settings of its components, such as {"llm_1.temperature": 0}.'
     )
