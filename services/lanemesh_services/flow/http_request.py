@@ -129,7 +129,7 @@ class HttpRequest(Node):
         if self.config.body == "text":
             headers = {"content-type": "text/plain; charset=utf-8"}
             return client.build_request(self.config.method, url, content=text_of(self.item).encode(), headers=headers)
-        content = json.dumps(as_json(self.item), ensure_ascii=False).encode()
+        content = json.dumps(as_json(self.item, whole=True), ensure_ascii=False).encode()
         return client.build_request(
             self.config.method, url, content=content, headers={"content-type": "application/json"}
         )

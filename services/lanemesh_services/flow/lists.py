@@ -46,7 +46,7 @@ class BatchItems(Node):
             found: list[Any] = []
             size = 0
             while item is not None:
-                found.append(as_json(item.value))
+                found.append(as_json(item.value, whole=True))
                 size += item.size
                 if len(found) >= self.config.max or size >= MAX_LIST_BYTES:
                     break

@@ -57,6 +57,7 @@ def test_equal_contents_have_equal_hashes() -> None:
 def test_items_in_json_as_text_and_in_words() -> None:
     image = Image("image/png", b"abc", timestamp=1.5)
     assert as_json(image) == {"mime_type": "image/png", "content": 3, "timestamp": 1.5}
+    assert as_json([image], whole=True)[0]["content_base64"] == "YWJj"
     assert text_of({"a": [1]}) == '{"a": [1]}'
     assert (text_of(image), text_of(Question("q"))) == ("", "q")
     assert described(Document("x", source="a.pdf", chunk_index=3)) == "the document of a.pdf, chunk 3"

@@ -114,7 +114,7 @@ async def test_happy_one_of_several_sources(mesh: RunHost) -> None:
     result = await mesh.run(outer(document=two, source="chat"), input="go").result()
     result.raise_for_state()
     assert result.text == "GO! "
-    with pytest.raises(LanemeshError, match="cannot start: .*gone"):
+    with pytest.raises(LanemeshError, match=r"cannot start: .*gone"):
         (await mesh.run(outer(document=two, source="gone"), input="go").result()).raise_for_state()
 
 
