@@ -154,7 +154,7 @@ def test_error_openai_itself_wants_a_key() -> None:
         run_node(EmbeddingOpenai, documents=[Document("x")])
     assert raised.value.fault.reason == "model-key-missing"
     with pytest.raises(ValidationError, match="user name, a query or a fragment"):
-        EmbeddingOpenai.Config(base_url="http://user:pw@host/v1")
+        EmbeddingOpenai.Config.model_validate({"base_url": "http://user:pw@host/v1"})
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_error_openai_itself_wants_a_key() -> None:
 )
 def test_error_nothing_to_embed(server: Server, port: str, value: Any, said: str) -> None:
     with pytest.raises(LanemeshError) as raised:
-        run_node(EmbeddingOpenai, config=config_of(server), **{port: [value]})
+        run_node(EmbeddingOpenai, config=config_of(server), arrivals=[(port, value)])
     assert (raised.value.fault.reason, raised.value.fault.code) == ("no-text", Code.INVALID_ARGUMENT)
     assert said in str(raised.value)
     assert server.requests == []
