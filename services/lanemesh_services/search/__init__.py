@@ -6,8 +6,10 @@ from lanemesh import Service
 
 from lanemesh_services.search.embedding_nodes import EmbeddingLight, EmbeddingTransformer
 from lanemesh_services.search.hosted_embedding import EmbeddingOpenai
+from lanemesh_services.search.rerank import Rerank, RerankApi
 from lanemesh_services.search.stores import Lancedb, Pgvector, Qdrant, SqliteSearch
 
 SERVICE = Service(
-    "search", [EmbeddingTransformer, EmbeddingLight, EmbeddingOpenai, Qdrant, Lancedb, Pgvector, SqliteSearch]
+    "search",
+    [EmbeddingTransformer, EmbeddingLight, EmbeddingOpenai, Qdrant, Lancedb, Pgvector, SqliteSearch, Rerank, RerankApi],
 )
