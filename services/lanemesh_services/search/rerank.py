@@ -61,8 +61,8 @@ class RerankNode(Node):
 class Rerank(RerankNode):
     """Orders the documents of each question by a model that runs in the node server, and keeps the best ones.
 
-    The model is a cross-encoder, if `model` is the folder of one. An embedding model, such as the default, compares the question with
-    each document word by word (late interaction), together with their common words; a cross-encoder judges better.
+    The model is a cross-encoder, if `model` is the folder of one. An embedding model, such as the default, compares the question
+    with each document word by word (late interaction), together with their common words; a cross-encoder judges better.
     """
 
     pip_extra = "embeddings"
@@ -75,7 +75,7 @@ class Rerank(RerankNode):
             "minilm",
             min_length=1,
             json_schema_extra={"format": "path-or-name"},
-            description='The folder of a cross-encoder or an embedding model, or a model that `lanemesh models get` installs: "minilm".',
+            description="The folder of a cross-encoder or an embedding model, or a model of `lanemesh models list`.",
         )
         device: str = Field(
             "",
