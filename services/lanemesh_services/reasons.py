@@ -177,6 +177,14 @@ class Reason(StrEnum):
     SEVERAL_INPUTS = "several-inputs"
     """Several inputs of a component are connected, of which it takes one."""
 
+    # Flow
+
+    BAD_EXPRESSION = "bad-expression"
+    """An expression in a setting is not CEL, or too large."""
+    BAD_FLOW_SETTING = "bad-flow-setting"
+    """A setting of a flow node cannot be used."""
+    EXPRESSION_FAILED = "expression-failed"
+    """An expression has no value for an item, or would need too many steps or too much memory for it."""
     # Search
 
     BAD_FILTER = "bad-filter"
@@ -210,3 +218,22 @@ class Reason(StrEnum):
 
     OBJECT_TOO_LONG = "object-too-long"
     """A JSON object in a stream of text is longer than its limit."""
+
+    # Speech
+
+    BAD_AUDIO = "bad-audio"
+    """The bytes of a piece of audio cannot be decoded."""
+    NO_AUDIO = "no-audio"
+    """A piece of audio is empty, or a file has no track of audio."""
+    UNKNOWN_AUDIO_FORMAT = "unknown-audio-format"
+    """No decoder here reads the format or the codec of a piece of audio, or its rate and channels are missing."""
+    AUDIO_NOT_INCLUDED = "audio-not-included"
+    """A piece of audio has a URI in place of its bytes."""
+    TOO_MANY_RECORDINGS = "too-many-recordings"
+    """Too many groups of audio are open at one node."""
+    VOICE_UNUSABLE = "voice-unusable"
+    """A voice does not exist, or its engine cannot speak with it."""
+    PROGRAM_MISSING = "program-missing"
+    """A program that a node needs is not installed."""
+    SPEECH_FAILED = "speech-failed"
+    """An engine of speech failed at a text or a piece of audio."""
