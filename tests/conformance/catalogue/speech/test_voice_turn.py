@@ -9,7 +9,7 @@ from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator import Mesh
 
 from pages import ROOT
-from rigs.audio import container_of, question, samples_of
+from rigs.audio import question, recorded_by_browser, samples_of
 
 pytestmark = pytest.mark.model
 
@@ -34,10 +34,11 @@ async def test_the_first_sound_is_delivered_before_the_last_word_is_written(spre
     assert times == sorted(times)
 
 
-async def test_a_recording_of_the_pages_microphone_is_a_turn() -> None:
-    recording = container_of(samples_of(question()), "webm", "libopus")
+@pytest.mark.parametrize("form", ["webm", "mp4"])
+async def test_a_recording_of_the_pages_microphone_is_a_turn(form: str) -> None:
+    recording = recorded_by_browser(samples_of(question()), form)
     async with Mesh() as mesh:
-        result = await mesh.run(PIPELINE, input=Audio("audio/webm", recording)).result()
+        result = await mesh.run(PIPELINE, input=Audio(f"audio/{form}", recording)).result()
     assert result.state == "completed"
     assert "London" in "".join(value for value in result.values if isinstance(value, str))
     assert any(isinstance(value, Audio) for value in result.values)
