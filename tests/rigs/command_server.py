@@ -1,37 +1,55 @@
-"""Forks the processes of `rigs.commands` from one that has imported the modules of the command: python -m rigs.command_server FD.
+"""Forks the processes of `rigs.commands` from one that has imported their modules: python -m rigs.command_server FD.
 
-A request is one byte with four descriptors on the socket FD: the standard streams of the command, and a socket of its own. That
-one carries a JSON object with the arguments, the folder and the environment; the answers are the process id, and the exit code
-when the process has ended. The server ends with its end of FD, and ends what still runs then.
+A request is one byte with four descriptors on the socket FD: the standard streams of the process, and a socket of its own. That
+one carries a JSON object with the fields of `Request`; the answers are the process id, and the exit code when the process has
+ended. The server ends with its end of FD, and ends what still runs then. A forked process has a socket like FD: the node servers of
+a spread mesh that it runs are forked too.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
 import importlib
+import io
 import json
 import os
 import pkgutil
+import runpy
 import selectors
 import signal
 import socket
 import sys
+import threading
+import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import lanemesh_orchestrator
+from lanemesh.server.services import InstalledServices, load_file
 from lanemesh_orchestrator.cli import app as lanemesh  # before its name is that of a module, `cli.app`
+from lanemesh_orchestrator.scheduling import local_launcher
 
+from rigs import commands
+from rigs.forked import ForkedLauncher
+
+NODE_FILES = ("run_nodes.py", "recovery_nodes.py", "firing_nodes.py", "grouping_nodes.py", "joining_nodes.py")
+"""The node types of most node servers."""
+_execv = os.execv
 DESCRIPTORS = 4
 """The descriptors of a request: standard input, standard output, standard error, and the socket of the request."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """A command that a forked process is to become."""
+    """What a forked process is to become."""
 
     script: str
+    module: str
+    """The module that it runs as `python -m` does; empty: it runs the command."""
     arguments: list[str]
     folder: str
     environment: dict[str, str]
@@ -43,23 +61,30 @@ def main() -> None:
     gc.freeze()  # the modules stay shared with the forked processes
     request = _serve(socket.socket(fileno=int(sys.argv[1])))
     if request is not None:
-        _become(request)
+        _end(_code_of(request))
 
 
 def _import_all() -> None:
     for module in pkgutil.walk_packages(lanemesh_orchestrator.__path__, "lanemesh_orchestrator."):
         if not module.name.endswith(".__main__") and ".migrations" not in module.name:
             importlib.import_module(module.name)
+    importlib.import_module("lanemesh.server.node_service")
+    local_launcher.LocalLauncher = ForkedLauncher  # type: ignore[misc]
+    for _ in InstalledServices().nearest_first(""):
+        pass
+    for name in NODE_FILES:
+        load_file(Path(__file__).with_name(name))
 
 
 def _serve(control: socket.socket) -> Request | None:
-    """None at the end of the control socket; in a forked process, its request."""
+    """None at the end of the control socket; in a forked process, its request. The process then has a control socket too."""
     wakeup, waking = socket.socketpair()
     waking.setblocking(False)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C at the terminal of the tests
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(waking.fileno())
     running: dict[int, socket.socket] = {}
+    controls = {control}
     with selectors.DefaultSelector() as selector:
         selector.register(control, selectors.EVENT_READ)
         selector.register(wakeup, selectors.EVENT_READ)
@@ -69,20 +94,32 @@ def _serve(control: socket.socket) -> Request | None:
                     wakeup.recv(4096)
                     _report_ended(running)
                     continue
-                byte, descriptors, *_ = socket.recv_fds(control, 1, DESCRIPTORS)
-                if not byte:
+                asking = key.fileobj
+                assert isinstance(asking, socket.socket)
+                byte, descriptors, *_ = socket.recv_fds(asking, 1, DESCRIPTORS)
+                if not byte and asking is control:
                     for process in running:
                         os.kill(process, signal.SIGKILL)
                     return None
+                if not byte:
+                    selector.unregister(asking)
+                    controls.remove(asking)
+                    asking.close()
+                    continue
                 own = socket.socket(fileno=descriptors.pop())
                 request = json.loads(own.makefile().readline())
+                ours, theirs = socket.socketpair()
                 process = os.fork()
                 if not process:
-                    for held in (control, wakeup, waking, own, *running.values()):
+                    for held in (*controls, ours, wakeup, waking, own, *running.values()):
                         held.close()
-                    _take_streams(descriptors)
+                    commands.use(theirs)
+                    _take_streams(descriptors, bool(request["environment"].get("PYTHONUNBUFFERED")))
                     return Request(**request)
                 running[process] = own
+                theirs.close()
+                controls.add(ours)
+                selector.register(ours, selectors.EVENT_READ)
                 for descriptor in descriptors:
                     os.close(descriptor)
                 _answer(own, process)
@@ -102,7 +139,7 @@ def _answer(own: socket.socket, number: int) -> None:
         own.sendall(b"%d\n" % number)
 
 
-def _take_streams(descriptors: list[int]) -> None:
+def _take_streams(descriptors: list[int], unbuffered: bool) -> None:
     """Makes the standard streams of a forked process, and gives it the signal handlers of a new one."""
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -112,21 +149,61 @@ def _take_streams(descriptors: list[int]) -> None:
         os.close(descriptor)
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         old: Any = getattr(sys, name)
-        buffering = 1 if number == 2 or os.isatty(number) else -1
-        mode = "w" if number else "r"
-        stream = os.fdopen(number, mode, buffering, encoding=old.encoding, errors=old.errors, closefd=False)
+        text = {"encoding": old.encoding, "errors": old.errors}
+        if number and unbuffered:
+            stream = io.TextIOWrapper(io.FileIO(number, "w", closefd=False), **text, write_through=True)
+        else:
+            buffering = 1 if number == 2 or os.isatty(number) else -1
+            stream = os.fdopen(number, "w" if number else "r", buffering, **text, closefd=False)
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
 
 
 def _become(request: Request) -> None:
-    """Runs the command as the installed script does."""
+    """Runs the command as the installed script does, or a module as a leader of a session of its own."""
     os.chdir(request.folder)
     os.environ.clear()
     os.environ.update(request.environment)
     sys.argv = [request.script, *request.arguments]
     sys.path[0] = os.path.dirname(request.script)
-    lanemesh()
+    os.execv = _continue_as  # type: ignore[assignment]
+    if not request.module:
+        lanemesh()
+    os.setsid()
+    runpy.run_module(request.module, run_name="__main__", alter_sys=True)
+
+
+def _continue_as(interpreter: str, words: Sequence[str]) -> None:
+    """Runs a module in place of this command, as this interpreter does if it replaces the process: INTERPRETER -P -m MODULE ..."""
+    if interpreter != sys.executable or tuple(words[1:3]) != ("-P", "-m"):
+        _execv(interpreter, list(words))
+    sys.argv = [sys.argv[0], *words[4:]]
+    runpy.run_module(words[3], run_name="__main__", alter_sys=True)
+
+
+def _code_of(request: Request) -> int:
+    """Runs a request. Returns the exit code that an interpreter gives it."""
+    try:
+        _become(request)
+    except SystemExit as end:
+        if end.code is None or isinstance(end.code, int):
+            return end.code or 0
+        print(end.code, file=sys.stderr)
+        return 1
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+def _end(code: int) -> None:
+    """Ends the process as an interpreter does, but frees no objects: that would copy the memory that it shares."""
+    threading._shutdown()  # type: ignore[attr-defined]  # waits for threads that are no daemons
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # its reader has gone, or it is closed
+            stream.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,10 @@ class ModelUnusable(LanemeshError):
     """The files of a model exist, but the engine cannot use them."""
 
 
+class GenerationRefused(LanemeshError):
+    """A request is not supported by this model or engine."""
+
+
 class EngineMissing(LanemeshError):
     """The library that runs the model is not installed, or this host cannot run it."""
 

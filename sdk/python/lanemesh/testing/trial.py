@@ -6,7 +6,7 @@ import asyncio
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lanemesh.agents import AgentStep
@@ -27,8 +27,10 @@ from lanemesh.node.firing.loop import FiringRules
 from lanemesh.node.firing.on_error import OnError, OnErrorPolicy
 from lanemesh.node.helper_clients import AgentClient, LlmClient, MemoryClient
 from lanemesh.node.inputs import inbox_of
+from lanemesh.node.names import outputs_of_config
 from lanemesh.node.node import Node
 from lanemesh.node.outputs import OutputLanes, Outputs
+from lanemesh.node.ports import OutputSpec
 from lanemesh.node.runtime.actor import Actor, Outcome, State
 from lanemesh.node.runtime.resources import Resources
 from lanemesh.server.isolation.parent import IsolatedBody
@@ -86,7 +88,7 @@ def run_node(
     *,
     config: Mapping[str, Any] | None = None,
     sync_mode: str = "",
-    concurrency: int = 1,
+    concurrency: int = 0,
     on_error: str | Mapping[str, Mapping[str, float]] = "fail",
     isolation: str = "",
     reused: Iterable[str] = (),
@@ -111,7 +113,7 @@ def run_node(
         node: the node class.
         config: its settings; defaults for absent ones.
         sync_mode: "on_any", "zip_all" or "join", which pairs by order here; the node's own unless given.
-        concurrency: maximum number of concurrent firings.
+        concurrency: maximum number of concurrent firings; 0: as the node has it, or two batches of a node with `batch`.
         on_error: what follows a failed firing, as in a pipeline: "fail", "skip" or {"retry": {"attempts": 3, "backoff": 0.5}}.
         isolation: "thread" or "process"; the node's own unless given.
         reused: inputs whose one item `zip_all` reuses, as in a pipeline if their producer sends exactly one.
@@ -173,7 +175,7 @@ async def run_node_async(
     *,
     config: Mapping[str, Any] | None = None,
     sync_mode: str = "",
-    concurrency: int = 1,
+    concurrency: int = 0,
     on_error: str | Mapping[str, Mapping[str, float]] = "fail",
     isolation: str = "",
     reused: Iterable[str] = (),
@@ -219,7 +221,7 @@ async def run_node_async(
     rules = FiringRules(
         sync_mode=sync_mode or node.sync_mode,
         single_item_inputs=frozenset(reused),
-        concurrency=concurrency,
+        concurrency=concurrency or (node.batch_.firings if node.batch_ is not None else node.concurrency),
         on_error=_on_error(on_error),
     )
     outcome = await trial.run(named, arriving, rules, (isolation or node.isolation) == "process", timeout)
@@ -239,6 +241,15 @@ async def run_node_async(
     )
 
 
+def _outputs(node: type[Node], config: Mapping[str, Any]) -> Mapping[str, OutputSpec]:
+    """The outputs of a node class, and those that a config names."""
+    free = next((spec for spec in node.outputs_.values() if spec.lane_type is None), None)
+    if free is None:
+        return node.outputs_
+    named = outputs_of_config(node.Config.model_json_schema(), config)
+    return {**node.outputs_, **{name: replace(free, name=name) for name in named}}
+
+
 class _Trial:
     """The node and its environment."""
 
@@ -252,9 +263,12 @@ class _Trial:
     ) -> None:
         self.channels = TrialChannels("trial", messages)
         self.updates: list[update_pb2.Update] = []
-        self.got: dict[str, list[Item]] = {port: [] for port in node.outputs_}
-        self._class = node
         self._config = node.Config.model_validate(config)
+        self._outputs = _outputs(node, config)
+        self.got: dict[str, list[Item]] = {port: [] for port in self._outputs}
+        self._any_lane = LaneType.DATA
+        """The lane of outputs that accept any: that of the inputs that do."""
+        self._class = node
         loop = asyncio.get_running_loop()
         self.context = Context(
             run_id="trial",
@@ -275,6 +289,7 @@ class _Trial:
         """Loads, runs and unloads the node."""
         resources = Resources()
         body: IsolatedBody | None = None
+        batches: Body | None = None
         try:
             async with asyncio.timeout(timeout) as deadline:
                 node = self._class()
@@ -284,10 +299,12 @@ class _Trial:
                     await body.start()
                 else:
                     node.resource = await resources.acquire(self._class, self._config)
+                    if self._class.batch_ is not None:
+                        batches = resources.batch_body(node, self.context)
                 inbox = inbox_of(self._class)
                 inbox.waiting = self.context.waiting
                 await self._feed(inbox, named, arriving)
-                return await self._act(node, inbox, rules, body)
+                return await self._act(node, inbox, rules, body or batches)
         except TimeoutError:
             if not deadline.expired():
                 raise
@@ -308,6 +325,7 @@ class _Trial:
             if port not in lanes:
                 lane_type = self._class.inputs_[port].lane_type or lane_type_of(to_input(value).item)
                 lanes[port] = OutputLanes(f"the test's {port}", lane_type, [MemorySender(edges[port])])
+                self._any_lane = lane_type if self._class.inputs_[port].lane_type is None else self._any_lane
         feed = Outputs("the test", lanes)
         for port, value in arriving:
             await feed.emit(port, value)
@@ -316,13 +334,13 @@ class _Trial:
 
     async def _act(self, node: Node, inbox: Inbox, rules: FiringRules, body: Body | None) -> Outcome:
         """Runs the actor, and collects its outputs when they arrive."""
-        target = Inbox(self._class.outputs_)
+        target = Inbox(self._outputs)
         ports = {}
-        for name, spec in self._class.outputs_.items():
+        for name, spec in self._outputs.items():
             sender = MemorySender(target.add_edge(f"{name}.test", name))
             ports[name] = OutputLanes(
                 f"{self.context.component}.{name}",
-                spec.lane_type or LaneType.DATA,
+                spec.lane_type or self._any_lane,
                 [sender],
                 check=spec.checker(self.context.component),
             )

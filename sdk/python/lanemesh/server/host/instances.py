@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +18,7 @@ from lanemesh.lanes.transport.sender import LaneSender
 from lanemesh.node.context import ClientLink, Context
 from lanemesh.node.firing.loop import FiringRules
 from lanemesh.node.inputs import inbox_of
+from lanemesh.node.names import outputs_of_config
 from lanemesh.node.node import Node
 from lanemesh.node.outputs import OutputLanes, Outputs
 from lanemesh.node.runtime.actor import Actor
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from lanemesh.channels import ChannelLink
     from lanemesh.gpu import ArbiterLink
     from lanemesh.lanes.transport.short_lanes import ShortLanes
+    from lanemesh.node.firing.batching import BatchBody
     from lanemesh.permissions import Permissions
     from lanemesh.server.host.recovery import CommitTracker
     from lanemesh.server.host.taps import Traces
@@ -101,6 +104,8 @@ class HostedInstance:
     rules: FiringRules
     isolated: IsolatedBody | None = None
     """Runs its bodies, if they run in a separate process."""
+    batches: BatchBody | None = None
+    """Runs its bodies, if its class has a `batch`."""
     outputs: Outputs | None = None
     actor: Actor | None = None
     commits: CommitTracker | None = None
@@ -160,6 +165,8 @@ class InstanceFactory:
             from lanemesh.server.isolation.parent import IsolatedBody
 
             placed.isolated = IsolatedBody(node, instance.config_json or "{}", context, instance.secret_pointers)
+        elif node_class.batch_ is not None and not instance.helper:
+            placed.batches = self._host.resources.batch_body(node, context)
         return placed
 
     def _check_ports(self, instance: node_pb2.Instance, node_class: type[Node]) -> None:
@@ -167,7 +174,8 @@ class InstanceFactory:
         taken = {edge.input for edge in self._arriving.get(instance.component, ())}
         given = {edge.output for edge in self._leaving.get(instance.component, ())}
         lacking = [f'input "{name}"' for name in sorted(taken - node_class.inputs_.keys())]
-        lacking += [f'output "{name}"' for name in sorted(given - node_class.outputs_.keys())]
+        named = outputs_of_config(node_class.Config.model_json_schema(), json.loads(instance.config_json or "{}"))
+        lacking += [f'output "{name}"' for name in sorted(given - node_class.outputs_.keys() - {*named})]
         if node_class.boundary is not None or not lacking:
             return
         message = (
