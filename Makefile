@@ -57,7 +57,7 @@ PROTOC := PATH="$(CURDIR)/$(BIN):$$PATH" $(RUN) -m grpc_tools.protoc -Iprotos
 BASELINE := protos/baseline.binpb
 PROTO_FILES := $(PROTOS:protos/%=%)
 
-.PHONY: help venv demo test many environments postgres conformance fuzz chaos lint format proto proto-baseline proto-check schema reasons reference page page-check browser bench clean
+.PHONY: help venv demo test many environments postgres conformance fuzz chaos lint format proto proto-baseline proto-check schema reasons reference node-pages page page-check browser bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -144,6 +144,9 @@ reasons: $(HAS_DEV) ## write docs/reasons.md anew, after a change of the reasons
 
 reference: $(HAS_DEV) ## write docs/reference.md anew, after a change of public names or their examples
 	@$(RUN) tests/reference_page.py
+
+node-pages: $(HAS_DEV) ## write the generated parts of docs/nodes anew, after a change of node types
+	@$(RUN) tests/node_pages.py
 
 page: $(HAS_PAGE) ## build the page of the gateway from web/, after a change of it; wants Node.js 20 or newer
 	$(SAY) "Building $(PAGE)"

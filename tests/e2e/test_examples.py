@@ -102,6 +102,12 @@ async def test_objects_are_handled_while_the_model_still_writes(mesh: Mesh) -> N
     assert first < written
 
 
+async def test_each_message_of_a_moderated_chat_takes_its_way(mesh: Mesh) -> None:
+    messages = (EXAMPLES / "inputs" / "messages.txt").read_text(encoding="utf-8").splitlines()
+    answers = texts(await ended(mesh, "moderated_chat", inputs=messages))
+    assert [answer.partition(" ")[0] for answer in sorted(answers)] == ["Fill", "Let", "Please"]
+
+
 @pytest.mark.conformance("FIRE-07")
 async def test_the_endless_clock_is_stopped_and_its_leftovers_are_told(mesh: Mesh) -> None:
     updates = await ended(mesh, "zip", input="one two three")

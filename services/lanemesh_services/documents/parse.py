@@ -12,7 +12,8 @@ from typing import Annotated, Any
 from lanemesh import Audio, Context, Document, Image, In, Json, Node, Out, Pieces, Table, Tags, Video, Whole
 from pydantic import BaseModel, Field, SecretStr
 
-from lanemesh_services.documents.errors import FileUnreadable, misdeclared, several_inputs, too_deep, too_large
+from lanemesh_services.documents.errors import FileUnreadable, misdeclared, too_deep, too_large
+from lanemesh_services.documents.inputs import given_one
 from lanemesh_services.documents.reading.parts import Attached, File, Limits, Medium, Omitted, Part, Rows, Text
 
 MEBIBYTE = 1024 * 1024
@@ -69,10 +70,8 @@ class Parse(Node):
 
     def gen_process(self, context: Context) -> Iterator[tuple[str, Any]]:
         """Reads one file."""
-        given = [value for value in (self.documents, self.data, self.tags) if value is not None]
-        if len(given) > 1:
-            raise several_inputs(context.component)
-        document = given[0] if isinstance(given[0], Document) else _document_of(given[0])
+        given = given_one(context.component, documents=self.documents, data=self.data, tags=self.tags)
+        document = given if isinstance(given, Document) else _document_of(given)
         yield from _Reading(self.config, context, document).outputs()
 
 
