@@ -46,6 +46,7 @@ FAULTS: dict[str, list[tuple[str, str, str]]] = {
     ],
     "speech": [
         ("/components/1/input/0/lane", "lane-mismatch", "The lane tags does not fit"),
+        ("/components/2/provider", UNKNOWN, '"audio_transcribe"'),
     ],
     "summary": [],
     "three_experts": [],
