@@ -11,6 +11,7 @@ import json
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -91,13 +92,16 @@ def pointer(keys: Keys) -> str:
     return "".join(f"/{key}" for key in keys)
 
 
+@cache
 def node_types(service: str) -> tuple[type[Node], ...]:
     (found,) = all_services([service])
     return tuple(found.nodes)
 
 
-ALL = {node.provider: node for name in service_names() for node in node_types(name)}
-"""The installed node types."""
+@cache
+def all_types() -> tuple[type[Node], ...]:
+    """The installed node types."""
+    return tuple({node.provider: node for name in service_names() for node in node_types(name)}.values())
 
 
 def documents(node: type[Node], config: Any) -> Iterator[dict[str, Any]]:
@@ -130,7 +134,7 @@ def helpers_of(node: type[Node], name: str) -> list[dict[str, Any]]:
 
 def simplest(kind: str) -> str:
     """A provider of helpers of a kind that works without settings; one that follows a script rather than others."""
-    offering = [node for node in ALL.values() if kind in node.offers]
+    offering = [node for node in all_types() if kind in node.offers]
     alone = [node for node in offering if not any(item.min for item in node.invokes)]
     found = [node.provider for node in alone if not node.Config.model_json_schema().get("required")]
     assert found, f"no installed node type offers helpers of the kind {kind} without settings"
@@ -291,7 +295,7 @@ async def mesh_of(root: Path) -> AsyncIterator[Client]:
     services = all_services(service_names(), [CALLING])
     server = NodeServer(NodeHost(services, name="there", files=FileRoots.of([root])), orchestrator=orchestrator.address)
     await server.start()
-    wanted = {MayCall.provider, *(node.provider for node in ALL.values() if not node.boundary)}
+    wanted = {MayCall.provider, *(node.provider for node in all_types() if not node.boundary)}
     try:
         await until(lambda: wanted <= set(orchestrator.registry.manifests()))
         async with Client(orchestrator.address) as client:
@@ -328,7 +332,7 @@ async def test_every_node_type_is_tried_in_a_pipeline_that_is_wired() -> None:
     orchestrator = Orchestrator(embedded=True, nodes=[CALLING])
     await orchestrator.listen()
     async with Client(orchestrator.address) as client:
-        for node in ALL.values():
+        for node in all_types():
             found = list(documents(node, {}))
             assert found, f"extend `documents` so that {node.provider} is used"
             for document in found:
