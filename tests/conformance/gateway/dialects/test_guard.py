@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import anthropic
 import httpx
-import openai
 import pytest
 from lanemesh_orchestrator.gateway.options import GatewayOptions
 
@@ -15,6 +13,9 @@ HELLO = [{"role": "user", "content": "Hello"}]
 
 
 async def test_the_token_is_that_of_the_sdks_and_its_lack_an_error_in_their_form() -> None:
+    import anthropic
+    import openai
+
     async with model_gateway(GatewayOptions(token="secret")) as gateway:
         await gateway.deploy("chat", "hi")
         for key in ("secret", "wrong"):
@@ -35,6 +36,8 @@ async def test_the_token_is_that_of_the_sdks_and_its_lack_an_error_in_their_form
 
 
 async def test_too_many_requests_are_an_error_in_the_form_of_the_api() -> None:
+    import openai
+
     async with (
         model_gateway(GatewayOptions(rate=0.2)) as gateway,
         openai.AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key="none", max_retries=0) as client,
