@@ -189,20 +189,6 @@ class Reason(StrEnum):
     SEVERAL_INPUTS = "several-inputs"
     """Several inputs of a component are connected, of which it takes one."""
 
-<<<<<<< HEAD
-    # Files, folders, times and tables
-
-    BAD_SCHEDULE = "bad-schedule"
-    """The times of a timer are not in the form of cron, or never come."""
-    FOLDER_UNUSABLE = "folder-unusable"
-    """A folder or a file of a node server cannot be read or written."""
-    TABLE_UNFIT = "table-unfit"
-    """A table has other columns, or values of other types, than those that were written before."""
-    TOO_MANY_FILES = "too-many-files"
-    """A folder has more files than a component keeps track of."""
-
-=======
->>>>>>> main
     # Flow
 
     BAD_EXPRESSION = "bad-expression"
@@ -239,8 +225,6 @@ class Reason(StrEnum):
     """A text is longer than an embedding model reads."""
     TOO_MANY_SOURCES = "too-many-sources"
     """A run replaces more sources in a store than are remembered."""
-<<<<<<< HEAD
-=======
     # Files, folders, times and tables
 
     BAD_SCHEDULE = "bad-schedule"
@@ -251,7 +235,6 @@ class Reason(StrEnum):
     """A table has other columns, or values of other types, than those that were written before."""
     TOO_MANY_FILES = "too-many-files"
     """A folder has more files than a component keeps track of."""
->>>>>>> main
 
     # Text
 

@@ -15,13 +15,8 @@ if TYPE_CHECKING:
     from lanemesh.control.llm import ChatClient
     from lanemesh.control.remote_tools import RemoteTools
     from lanemesh.control.tools import CallableTool
-<<<<<<< HEAD
-    from lanemesh.file_values import file_document, file_items, file_tags, file_value
-    from lanemesh.items import ABSENT, GroupOutcome, Item
-=======
     from lanemesh.items import ABSENT, GroupOutcome, Item
     from lanemesh.file_values import file_document, file_items, file_tags, file_value
->>>>>>> main
     from lanemesh.json_text import json_depth, read_json, to_json
     from lanemesh.mesh_of import mesh_of
     from lanemesh.node.callables import innermost
@@ -43,13 +38,8 @@ _HOMES = {
     "lanemesh.control.remote_tools": ("RemoteTools",),
     "lanemesh.control.llm": ("ChatClient",),
     "lanemesh.control.tools": ("CallableTool",),
-<<<<<<< HEAD
-    "lanemesh.file_values": ("file_document", "file_items", "file_tags", "file_value"),
-    "lanemesh.items": ("ABSENT", "GroupOutcome", "Item"),
-=======
     "lanemesh.items": ("ABSENT", "GroupOutcome", "Item"),
     "lanemesh.file_values": ("file_document", "file_items", "file_tags", "file_value"),
->>>>>>> main
     "lanemesh.json_text": ("json_depth", "read_json", "to_json"),
     "lanemesh.mesh_of": ("mesh_of",),
     "lanemesh.node.callables": ("innermost",),
