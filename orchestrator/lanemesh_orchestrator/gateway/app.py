@@ -59,17 +59,18 @@ def routes() -> list[BaseRoute]:
 
 def guards(options: GatewayOptions) -> list[Middleware]:
     """What each request has to pass, in this order."""
+    cors = Middleware(
+        CORSMiddleware,
+        allow_origins=options.origins,
+        allow_methods=["GET", "POST", "PUT", "DELETE"],
+        allow_headers=["*"],
+        expose_headers=EXPOSED_HEADERS,
+    )
     return [
         Middleware(BodyGuard),
         Middleware(SecurityHeaders),
         Middleware(HostGuard, options.hosts),
-        Middleware(
-            CORSMiddleware,
-            allow_origins=options.origins,
-            allow_methods=["GET", "POST", "PUT", "DELETE"],
-            allow_headers=["*"],
-            expose_headers=EXPOSED_HEADERS,
-        ),
+        *([cors] if options.origins else ()),
         Middleware(OriginGuard, options.origins),
         Middleware(LimitGuard, options),
         Middleware(TokenGuard, options.token, options.webhook_secrets),

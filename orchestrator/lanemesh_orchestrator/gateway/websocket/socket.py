@@ -13,6 +13,7 @@ from lanemesh.channels.channels import Subscription
 from lanemesh.client.runs import Run, RunReader, wire_batches
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.v1 import run_pb2
+from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from lanemesh_orchestrator.gateway.api.values import inputs_of
@@ -37,6 +38,14 @@ log = logging.getLogger("lanemesh.gateway")
 
 StreamKey = tuple[str, str]
 """Of a run ("run", id), of a channel (its name, the id of its run)."""
+
+
+class Application:
+    """The endpoint as an ASGI application."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves a client until it is gone. Its own runs are cancelled then."""
+        await serve(WebSocket(scope, receive, send))
 
 
 async def serve(socket: WebSocket) -> None:
@@ -72,6 +81,7 @@ class Socket:
                 if request is not None:
                     await self._capacity.acquire()
                     self._begin(*request)
+                del request  # an idle socket does not hold it
         except WebSocketDisconnect:
             pass
         finally:
@@ -210,6 +220,7 @@ class Socket:
                         continue
                     for entry in batch:
                         await self._sender.entry(run_id, entry)
+                    del batch, entry  # a silent run does not hold them
                     await asyncio.sleep(0)  # sending to a client that is gone suspends nothing; this notices it
             await self._sender.send({"type": "end", "run_id": run_id})
         except LanemeshError as error:
