@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute
 
 from lanemesh_orchestrator.gateway import agui, anthropic, api, openai, page, problems, webhooks, websocket
+from lanemesh_orchestrator.gateway.api.pages import page_routes
 from lanemesh_orchestrator.gateway.gateway import Gateway
 from lanemesh_orchestrator.gateway.guard.bodies import BodyGuard
 from lanemesh_orchestrator.gateway.guard.headers import SecurityHeaders
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 EXPOSED_HEADERS = ("Location", "Retry-After", "Lanemesh-Run", "Preference-Applied")
 """The headers of responses that pages of permitted sites may read."""
+
+DOCUMENTED = (*api.ENDPOINTS, *webhooks.ENDPOINTS, *agui.ENDPOINTS)
+"""The endpoints in the document of the API. Those of OpenAI and Anthropic are documented there."""
 
 
 def create_app(mesh: RunHost, options: GatewayOptions | None = None) -> Starlette:
@@ -54,7 +58,7 @@ def create_app(mesh: RunHost, options: GatewayOptions | None = None) -> Starlett
 def routes() -> list[BaseRoute]:
     """Every endpoint."""
     parts = (page, api, websocket, webhooks, openai, anthropic, agui)
-    return [route for part in parts for route in part.routes()]
+    return [*(route for part in parts for route in part.routes()), *page_routes(DOCUMENTED)]
 
 
 def guards(options: GatewayOptions) -> list[Middleware]:

@@ -49,6 +49,8 @@ class Endpoint:
     """Its parameters in headers: the description of each."""
     body: type[BaseModel] | None = None
     """Its body."""
+    media_types: Sequence[str] = ()
+    """The media types of its body, if that is not JSON of a model."""
     answers: Mapping[int, Answer]
     """Its responses by status, those of errors aside."""
 
