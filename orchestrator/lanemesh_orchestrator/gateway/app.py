@@ -12,7 +12,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute
 
-from lanemesh_orchestrator.gateway import agui, anthropic, api, openai, page, problems, webhooks, websocket
+from lanemesh_orchestrator.gateway import agui, anthropic, api, dialects, openai, page, problems, webhooks, websocket
 from lanemesh_orchestrator.gateway.api.pages import page_routes
 from lanemesh_orchestrator.gateway.gateway import Gateway
 from lanemesh_orchestrator.gateway.guard.bodies import BodyGuard
@@ -46,7 +46,7 @@ def create_app(mesh: RunHost, options: GatewayOptions | None = None) -> Starlett
         middleware=guards(options),
         exception_handlers={
             LanemeshError: problems.on_fault,
-            HTTPException: problems.on_http_error,
+            HTTPException: dialects.on_http_error,
             ClientDisconnect: problems.on_disconnect,
             Exception: problems.on_error,
         },

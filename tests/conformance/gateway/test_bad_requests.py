@@ -152,12 +152,6 @@ async def test_errors_of_the_mesh_keep_their_status_and_reason(web: httpx.AsyncC
         assert answer.headers["content-type"] == "application/problem+json"
 
 
-async def test_a_base_url_without_its_version_is_explained(web: httpx.AsyncClient) -> None:
-    answer = await web.post("/chat/completions", json={"model": "x", "messages": []})
-    assert (answer.status_code, answer.json()["title"]) == (404, "no-such-path")
-    assert "ends with /v1" in answer.json()["detail"]
-
-
 async def test_large_bodies_are_refused_before_they_are_read(mesh: Mesh) -> None:
     async with gateway(mesh, GatewayOptions(max_body=1_000_000)) as web:
         address = httpx.URL(web.base_url)
