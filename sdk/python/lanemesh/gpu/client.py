@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 
 from lanemesh._aio.signal import NOTHING
-from lanemesh.gpu.core import WAIT_TIMEOUT
+from lanemesh.gpu.requests import WAIT_TIMEOUT
 from lanemesh.gpu.lease import Lease
 from lanemesh.gpu.links import ArbiterLink
 from lanemesh.times import duration
