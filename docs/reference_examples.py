@@ -99,7 +99,7 @@ print(SERVICE.name, [node_type.provider for node_type in SERVICE.nodes], SERVICE
 
 # == Values: Question, Answer, Message, Example, Document, Table, Tags, Usage, Json
 # Values are frozen. `Json` is the type of a value on a data lane.
-from lanemesh import Answer, Document, Example, Json, Message, Question, Table, Tags, Usage
+from lanemesh import Answer, Document, Example, Json, Media, Message, Question, Table, Tags, Usage
 
 question = Question(
     "Which city is warmer?",
@@ -111,10 +111,16 @@ answer = Answer("Lisbon.", finish_reason="stop", usage=Usage(prompt_tokens=40, c
 table = Table(("city", "degrees"), (("Oslo", 9), ("Lisbon", 24)))
 tags = Tags(language="en", priority=1)
 data: Json = {"cities": ["Oslo", "Lisbon"]}
+unread = Document("", source="cities.pdf", file=Media("application/pdf", b"%PDF-1.7"))
 print(
-    question.documents[0].source, answer.usage.completion_tokens, table.rows[1][0], tags["language"], data["cities"][0]
+    unread.source,
+    question.documents[0].source,
+    answer.usage.completion_tokens,
+    table.rows[1][0],
+    tags["language"],
+    data["cities"][0],
 )
-# -> weather.txt 3 Lisbon en Oslo
+# -> cities.pdf weather.txt 3 Lisbon en Oslo
 
 # == Media: Media, Image, Audio, Video
 # A media value holds its bytes, or a URI of them.
@@ -129,6 +135,25 @@ for media in (
 # -> True image/png 4
 # -> True audio/wav 4
 # -> True video/mp4 0 file:///film.mp4
+
+# == Batches of firings: Batch
+# With `batch`, `process` gets the firings of several runs at once, as copies of the node, and returns one result for each.
+from lanemesh import Batch
+
+
+class Length(Node):
+    """Measures texts, up to 16 in one call."""
+
+    batch = Batch(max=16, within=0.01)
+    text: In[str]
+    length: Out[int]
+
+    def process(self, items: list["Length"]):
+        return [len(item.text) for item in items]
+
+
+print(run_node(Length, text=["one", "three"]).length)
+# -> [3, 5]
 
 # == Calling a model: Invokes, LlmClient, ChatReply, Sampling
 # A node declares the helpers that it calls. `context.llm.chat` returns the whole turn.

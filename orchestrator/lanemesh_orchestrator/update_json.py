@@ -16,7 +16,7 @@ Every object has `sequence` (from 1, without gaps), `time` (RFC 3339, UTC) and `
 
 An `error` has `code` (a gRPC status code's name), `reason`, `message`, `details` and, where user code raised, `traceback`; that of
 a node has `secondary`: true if something else had failed before. The `value` of an output is by lane: text is a string; an answer
-has `text`, `data`, `finish_reason`, `usage`, `tool_calls` (`id`, `name`, `arguments`); a document its fields; a table `columns` and `rows`; tags and data are the JSON value;
+has `text`, `data`, `finish_reason`, `usage`, `tool_calls` (`id`, `name`, `arguments`); a document its fields, of which `file` is media; a table `columns` and `rows`; tags and data are the JSON value;
 media has `mime_type`, `bytes`, and `uri`, or `content` in base64, or `file` where `--output` wrote it. Empty fields are omitted.
 """  # noqa: E501
 
@@ -205,7 +205,7 @@ def value_json(item: lane_pb2.Item, *, file: str = "") -> Any:
     if field == "answer":
         return _answer(item.answer)
     if field == "document":
-        return _document(item.document)
+        return _document(item.document, file)
     if field == "question":
         return _question(item.question)
     if field == "table":
@@ -238,7 +238,7 @@ def _usage(of: lane_pb2.Answer | control_pb2.ToolProgress | control_pb2.ToolResu
     }
 
 
-def _document(document: lane_pb2.Document) -> Flat:
+def _document(document: lane_pb2.Document, file: str = "") -> Flat:
     return {
         "content": document.content,
         **_present(
@@ -248,6 +248,7 @@ def _document(document: lane_pb2.Document) -> Flat:
             chunk_index=document.chunk_index if document.HasField("chunk_index") else None,
             metadata=json.loads(document.metadata_json) if document.metadata_json else None,
             embedding=list(document.embedding),
+            file=_media(document.file, file) if document.HasField("file") else None,
         ),
     }
 

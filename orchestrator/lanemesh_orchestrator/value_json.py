@@ -92,13 +92,20 @@ class ExampleJson(_Model):
 class DocumentJson(_Model):
     """A document, or a chunk of one."""
 
-    content: str
+    content: str = Field("", description="Its text; it may be omitted if there is a `file`.")
     id: str = ""
     embedding: list[float] = []
     score: float | None = None
     source: str = ""
     chunk_index: int | None = None
     metadata: dict[str, Any] = {}
+    file: MediaJson | None = Field(None, description="The file itself, where its text has not been read.")
+
+    @model_validator(mode="after")
+    def _check(self) -> DocumentJson:
+        if "content" not in self.model_fields_set and self.file is None:
+            raise ValueError('a document has "content", or a "file"')
+        return self
 
 
 class ToolJson(_Model):
@@ -204,6 +211,7 @@ def _document(given: DocumentJson) -> Document:
         source=given.source,
         chunk_index=given.chunk_index,
         metadata=given.metadata,
+        file=_media(Media)(given.file) if given.file is not None else None,
     )
 
 

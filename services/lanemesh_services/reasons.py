@@ -142,6 +142,21 @@ class Reason(StrEnum):
     SCOPE_NOT_KEPT = "scope-not-kept"
     """A memory in the process of its server was asked to store a value permanently."""
 
+    # Documents
+
+    FILE_NOT_READ = "file-not-read"
+    """A document has a file whose text has not been read, and the component works on text."""
+    # Pictures and video
+
+    MEDIA_BROKEN = "media-broken"
+    """An image, or a piece of audio or video, is broken, truncated, or of a kind that cannot be read."""
+    MEDIA_EMPTY = "media-empty"
+    """An image, or a piece of audio or video, has no bytes, or only an address."""
+    MEDIA_NOT_WRITTEN = "media-not-written"
+    """An image or a video cannot be written in the form that the settings ask for."""
+    MEDIA_TOO_LARGE = "media-too-large"
+    """An image, or a piece of audio or video, is beyond a limit of size."""
+
     # Text
 
     OBJECT_TOO_LONG = "object-too-long"

@@ -1,12 +1,22 @@
-"""What conformance tests share: lanes over both transports."""
+"""What conformance tests share: lanes over both transports, and spread meshes whose node servers start quickly."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from lanemesh_orchestrator.scheduling import local_launcher
 
+from rigs.forked import ForkedLauncher
 from rigs.lanes import Child, Rig, rig
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_servers() -> Iterator[None]:
+    """Spread meshes fork their node servers. Tests of the command start them as users do."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(local_launcher, "LocalLauncher", ForkedLauncher)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -43,6 +43,18 @@ class Either(Node):
         return {"pair": [self.a, self.b]}
 
 
+class Independent(Node):
+    """Treats each input alone."""
+
+    separate_inputs = True
+    a: In[str | None] = None
+    b: In[str | None] = None
+    pair: Out[list[Any]]
+
+    def process(self, context: Context) -> dict[str, Any]:
+        return {"pair": [self.a, self.b]}
+
+
 class Collect(Node):
     """Collects a list beside a stream of single items."""
 
@@ -434,3 +446,58 @@ def test_consistent_flags_may_be_given() -> None:
     assert once.outputs[0].multiplicity == node_pb2.MULTIPLICITY_ONE
     assert (joins.is_streaming_input, joins.is_streaming_output) == (False, False)
     assert joins.sync_mode == node_pb2.SYNC_MODE_JOIN
+
+
+@pytest.mark.parametrize("settings", [{}, {"concurrency": 2}, {"on_error": "skip"}])
+def test_separate_inputs_fire_alone_with_the_defaults_of_the_others(settings: dict[str, Any]) -> None:
+    result = run_node(Independent, arrivals=arrivals("a1 b1 b2 a2"), **settings)
+    assert result.pair == [["a1", None], [None, "b1"], [None, "b2"], ["a2", None]]
+
+
+def test_a_wrong_value_at_a_separate_input_skips_its_own_firing_alone() -> None:
+    class Numbers(Node):
+        """Treats each number alone."""
+
+        separate_inputs = True
+        a: In[int | None] = None
+        b: In[int | None] = None
+        pair: Out[list[Any]]
+
+        def process(self, context: Context) -> dict[str, Any]:
+            return {"pair": [self.a, self.b]}
+
+    result = run_node(Numbers, on_error="skip", arrivals=[("a", "wrong"), ("b", 1), ("a", 2)])
+    assert (result.pair, result.skipped) == ([[None, 1], [2, None]], 1)
+
+
+def test_separate_inputs_together_where_a_pipeline_zips_them() -> None:
+    result = run_node(Independent, sync_mode="zip_all", a=["a1", "a2"], b=["b1", "b2"])
+    assert result.pair == [["a1", "b1"], ["a2", "b2"]]
+
+
+def test_separate_inputs_need_defaults_and_no_lists() -> None:
+    with pytest.raises(NodeDefinitionError, match="the input b has no default"):
+
+        class NoDefault(Node):
+            """Has an input without a default."""
+
+            separate_inputs = True
+            a: In[str | None] = None
+            b: In[str]
+            c: Out[str]
+
+            def process(self, context: Context) -> str:
+                return self.b
+
+    with pytest.raises(NodeDefinitionError, match="the input b collects a list"):
+
+        class AList(Node):
+            """Has a list."""
+
+            separate_inputs = True
+            a: In[str | None] = None
+            b: In[list[str]] = []  # noqa: RUF012
+            c: Out[str]
+
+            def process(self, context: Context) -> str:
+                return self.b[0]

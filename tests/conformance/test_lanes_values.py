@@ -20,6 +20,7 @@ from lanemesh import (
     Envelope,
     Example,
     Image,
+    Media,
     Message,
     Question,
     Table,
@@ -58,6 +59,7 @@ DOCUMENTS = st.builds(
     source=TEXTS,
     chunk_index=st.none() | COUNTS,
     metadata=OBJECTS,
+    file=st.none() | st.builds(Media, mime_type=TEXTS, content=st.binary(max_size=100)),
 )
 CALLS = st.builds(ToolCall, id=TEXTS, name=TEXTS, arguments=TEXTS)
 MESSAGES = st.builds(
@@ -200,6 +202,18 @@ EDGES: list[Any] = [
     ),
     pytest.param(LaneType.DOCUMENTS, Document(""), id="empty document"),
     pytest.param(LaneType.DOCUMENTS, Document("", score=0.0, chunk_index=0), id="zeros"),
+    pytest.param(LaneType.DOCUMENTS, Document("", file=Media("")), id="an empty file"),
+    pytest.param(LaneType.DOCUMENTS, Document("", file=Media("application/pdf", b"1" * MIB)), id="a file of 1 MiB"),
+    pytest.param(
+        LaneType.DOCUMENTS,
+        Document("text", source="a.pdf", file=Media("application/pdf", bytes(range(256)) * 4096 * 20 + b"!")),
+        id="a file of 20 MiB and a byte",
+    ),
+    pytest.param(
+        LaneType.DOCUMENTS,
+        Document("x" * (14 * MIB), file=Media("application/pdf", b"1" * (MIB + 1))),
+        id="a large text with a large file",
+    ),
     pytest.param(LaneType.IMAGE, Image(""), id="no image"),
     pytest.param(LaneType.AUDIO, Audio("audio/wav", timestamp=0.0), id="0 bytes"),
     pytest.param(LaneType.VIDEO, Video("video/raw", bytes(range(256)) * 4096), id="1 MiB"),
@@ -329,6 +343,20 @@ REFUSED: list[Any] = [
     pytest.param(
         LaneType.DOCUMENTS, lambda: Document("d", embedding=(0.5,) * (5 * MIB)), "wrong-value", "16 MiB", id="embedding"
     ),
+    pytest.param(
+        LaneType.DOCUMENTS,
+        lambda: Document("", file=Media("a", bytes(256 * MIB + 1))),
+        "wrong-value",
+        "256 MiB",
+        id="documents: file",
+    ),
+    pytest.param(
+        LaneType.DOCUMENTS,
+        lambda: Document("\1" * (15 * MIB), file=Media("a", bytes(MIB))),
+        "wrong-value",
+        "16 MiB",
+        id="documents: text and file",
+    ),
     pytest.param(LaneType.TABLE, lambda: [["a"]], "wrong-type", "expected Table, got list", id="table: list"),
     pytest.param(LaneType.IMAGE, lambda: b"x", "wrong-type", "expected Image, got bytes", id="image: bytes"),
     pytest.param(LaneType.IMAGE, lambda: Audio("a", b"x"), "wrong-type", "got Audio", id="image: Audio"),
@@ -394,6 +422,7 @@ WRONG: Any = ["of another type"]
         pytest.param(lambda: Document("d", embedding=(1e300,)), id="beyond 32 bits"),
         pytest.param(lambda: Document("d", metadata=WRONG), id="metadata no object"),
         pytest.param(lambda: Document(WRONG), id="no text"),
+        pytest.param(lambda: Document("", file=WRONG), id="no file"),
         pytest.param(lambda: Question("q", schema=WRONG), id="schema no object"),
         pytest.param(lambda: Question("q", history=WRONG), id="no turn"),
         pytest.param(lambda: Table(("a",), ((1, 2),)), id="ragged"),

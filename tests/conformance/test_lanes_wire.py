@@ -377,6 +377,9 @@ WRONG_FRAMES: list[Any] = [
     ),
     pytest.param(LaneType.TEXT, [chunk(b"x"), end(1)], id="chunk before the end"),
     pytest.param(LaneType.IMAGE, [chunk(b"x"), end(1)], id="chunk without its image"),
+    pytest.param(
+        LaneType.DOCUMENTS, [chunk(b"x"), payload(document=lane_pb2.Document(content="y"))], id="chunk before no file"
+    ),
     pytest.param(LaneType.IMAGE, [payload(image=lane_pb2.Media(content=b"x", uri="y"))], id="content and URI"),
     pytest.param(LaneType.IMAGE, [chunk(b"x"), payload(image=lane_pb2.Media(uri="y"))], id="chunk and URI"),
     pytest.param(LaneType.DATA, [payload(data_json="no JSON")], id="no JSON"),

@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from subprocess import DEVNULL, PIPE
 from typing import Any
 
 import grpc.aio
@@ -21,7 +22,8 @@ from lanemesh_orchestrator.a2a_server.server import A2aServer
 from lanemesh_orchestrator.orchestrator import Orchestrator
 
 from rigs.a2a_mesh import GATED, NODES, agent, message, texts
-from rigs.mcp_mesh import ECHO, SCRIPT, content
+from rigs.forked import forked
+from rigs.mcp_mesh import ECHO, content
 
 PIPELINES = {"echo": ECHO, "fails": content({"text": "before"}, {"fail": "it is broken"}), "gated": GATED}
 COMPLETED, CANCELED = a2a_pb2.TASK_STATE_COMPLETED, a2a_pb2.TASK_STATE_CANCELED
@@ -38,7 +40,7 @@ async def served() -> AsyncIterator[tuple[str, Client]]:
     orchestrator = Orchestrator(embedded=True, nodes=NODES)
     await orchestrator.listen()
     words = ("a2a", f"--mesh={orchestrator.address}", "--http=0", "--grpc=0")
-    process = await asyncio.create_subprocess_exec(str(SCRIPT), *words, stderr=asyncio.subprocess.PIPE)
+    process = await forked(*words, stderr=PIPE)
     assert process.stderr is not None
     try:
         async with Client(orchestrator.address) as client:
@@ -113,18 +115,14 @@ async def test_a_cancelled_task_ends_its_streams_and_its_run(binding: str) -> No
 
 
 async def test_an_orchestrator_serves_agents_at_its_own_port(tmp_path: Path) -> None:
-    process = await asyncio.create_subprocess_exec(
-        *(str(SCRIPT), "serve", "--port=0", "--store=none", "--a2a"), stderr=asyncio.subprocess.PIPE, cwd=tmp_path
-    )
+    process = await forked("serve", "--port=0", "--store=none", "--a2a", stderr=PIPE, folder=tmp_path)
     assert process.stderr is not None
     try:
         async with asyncio.timeout(60):
             while "reached at " not in (line := (await process.stderr.readline()).decode()):
                 assert line, "it has ended"
         address = line.rpartition("reached at ")[2].strip()
-        node = await asyncio.create_subprocess_exec(
-            *(str(SCRIPT), "node", "text", f"--orchestrator={address}", "--port=0"), stderr=asyncio.subprocess.DEVNULL
-        )
+        node = await forked("node", "text", f"--orchestrator={address}", "--port=0", stderr=DEVNULL)
         try:
             async with Client(address) as mesh, grpc.aio.insecure_channel(address) as channel, asyncio.timeout(60):
                 while not await mesh.node_servers():  # noqa: ASYNC110 - nothing reports it

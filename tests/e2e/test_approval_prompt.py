@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import os
 import pty
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from rigs.commands import TIMEOUT
+from rigs.commands import TIMEOUT, Command
 
 NODES = '''
 from lanemesh import Context, In, Node, Out
@@ -37,23 +35,8 @@ def ask(folder: Path, *answers: str) -> tuple[str, str]:
     document = {"components": [{"id": "chat", "provider": "chat"}, middle, last]}
     (folder / "careful.pipe").write_text(json.dumps(document))
     end, own = pty.openpty()
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "lanemesh_orchestrator.cli",
-            "run",
-            "careful.pipe",
-            "--nodes",
-            "nodes.py",
-            "--input",
-            "mail",
-        ],
-        cwd=folder,
-        stdin=own,
-        stdout=subprocess.PIPE,
-        stderr=own,
-    )
+    words = ("run", "careful.pipe", "--nodes", "nodes.py", "--input", "mail")
+    process = Command(*words, folder=folder, stdin=own, stderr=own)
     os.close(own)
     shown, waiting = "", list(answers)
     asked = 0
@@ -66,7 +49,7 @@ def ask(folder: Path, *answers: str) -> tuple[str, str]:
         if questions > asked and waiting:
             asked = questions
             os.write(end, f"{waiting.pop(0)}\n".encode())
-    outputs = process.communicate(timeout=TIMEOUT)[0].decode()
+    outputs = process.communicate(timeout=TIMEOUT)[0]
     os.close(end)
     assert process.returncode == 0
     return outputs, shown

@@ -6,15 +6,13 @@ import json
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-TIMEOUT = 60
-LANEMESH = Path(sys.executable).with_name("lanemesh")
+from rigs.commands import TIMEOUT, Command, run
 
 NODES = '''
 import itertools
@@ -82,10 +80,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def bench(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [str(LANEMESH), "bench", *arguments]
-    return subprocess.run(
-        command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=TIMEOUT
-    )
+    return run("bench", *arguments, folder=folder)
 
 
 def rows(printed: str) -> dict[str, list[str]]:
@@ -130,14 +125,8 @@ def test_a_timeout_is_a_failure(folder: Path) -> None:
 
 
 def test_ctrl_c_prints_what_was_measured(folder: Path) -> None:
-    process = subprocess.Popen(
-        [str(LANEMESH), "bench", "stuck.pipe", "--nodes", "more.py", "--concurrency", "2", "--warmup", "0", "--json"],
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    words = ("bench", "stuck.pipe", "--nodes", "more.py", "--concurrency", "2", "--warmup", "0", "--json")
+    process = Command(*words, folder=folder)
     try:
         assert process.stderr is not None
         assert "measuring" in process.stderr.readline()
@@ -174,14 +163,12 @@ def test_wrong_usage_is_reported(folder: Path, arguments: tuple[str, ...], code:
 @pytest.fixture
 def mesh(folder: Path) -> Iterator[str]:
     """The address of an orchestrator and a node server."""
-    serve = [str(LANEMESH), "serve", "--port", "0", "--store", "none"]
-    orchestrator = subprocess.Popen(serve, cwd=folder, stderr=subprocess.PIPE, text=True)
+    orchestrator = Command("serve", "--port", "0", "--store", "none", folder=folder)
     processes = [orchestrator]
     try:
         assert orchestrator.stderr is not None
         address = re.findall(r"127\.0\.0\.1:\d+", orchestrator.stderr.readline())[-1]
-        joining = [str(LANEMESH), "node", "--nodes", "more.py", "--orchestrator", address]
-        server = subprocess.Popen(joining, cwd=folder, stderr=subprocess.PIPE, text=True)
+        server = Command("node", "--nodes", "more.py", "--orchestrator", address, folder=folder)
         processes.append(server)
         assert server.stderr is not None
         while "joined" not in server.stderr.readline():
@@ -190,12 +177,11 @@ def mesh(folder: Path) -> Iterator[str]:
     finally:
         for process in processes:
             process.kill()
-            process.wait()
+            process.communicate()
 
 
 def test_a_deployed_pipeline_is_measured_on_its_mesh(folder: Path, mesh: str) -> None:
-    deployed = [str(LANEMESH), "deploy", "three.pipe", "--name", "three", "--mesh", mesh]
-    subprocess.run(deployed, cwd=folder, check=True, timeout=TIMEOUT, capture_output=True)
+    assert run("deploy", "three.pipe", "--name", "three", "--mesh", mesh, folder=folder).returncode == 0
     done = bench(folder, "@three", "--mesh", mesh, "--requests", "20", "--concurrency", "5", "--input", "x", "--json")
     found = json.loads(done.stdout)
     assert (done.returncode, found["completed"], found["items"], found["failed"]) == (0, 20, 60, 0)

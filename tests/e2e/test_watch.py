@@ -10,13 +10,14 @@ import re
 import signal
 import struct
 import subprocess
-import sys
 import termios
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from rigs.commands import Command, run
 
 TIMEOUT = 30
 """Longest that one command may take here, in seconds."""
@@ -76,10 +77,10 @@ class Terminal:
         environment = {
             name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")
         }
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "lanemesh_orchestrator.cli", "run", "--watch", "--nodes", "more.py", *arguments],
-            cwd=folder,
-            env={**environment, "TERM": "xterm-256color"},
+        self.process = Command(
+            *("run", "--watch", "--nodes", "more.py", *arguments),
+            folder=folder,
+            environment={**environment, "TERM": "xterm-256color"},
             **{"stdin": subprocess.DEVNULL, "stdout": own, **streams},
             stderr=own,
         )
@@ -123,13 +124,13 @@ def test_outputs_go_into_a_pipe_as_they_come_while_the_run_is_drawn(folder: Path
     assert terminal.process.stdin is not None
     assert terminal.process.stdout is not None
     for line in ("one", "two"):
-        terminal.process.stdin.write(f"{line}\n".encode())
+        terminal.process.stdin.write(f"{line}\n")
         terminal.process.stdin.flush()
-        assert terminal.process.stdout.readline() == f"{line.upper()}\n".encode()
+        assert terminal.process.stdout.readline() == f"{line.upper()}\n"
     terminal.read(lambda shown: "● shout_1" in shown and "TWO" in shown)
     terminal.process.stdin.close()
     assert terminal.leave() == 0
-    assert terminal.process.stdout.read() == b""
+    assert terminal.process.stdout.read() == ""
     assert "completed in" in terminal.shown
 
 
@@ -144,20 +145,13 @@ def test_ctrl_c_leaves_the_picture_of_a_cancelled_run(folder: Path) -> None:
 
 
 def test_where_there_is_no_terminal_outputs_are_plain_and_it_says_why(folder: Path) -> None:
-    command = [sys.executable, "-m", "lanemesh_orchestrator.cli", "run", "shout.pipe", "--nodes", "more.py", "--watch"]
-    done = subprocess.run(
-        [*command, "--input", "hello"],
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT,
-    )
-    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "HELLO")
+    command = ["run", "shout.pipe", "--nodes", "more.py", "--watch"]
+    done = run(*command, "--input", "hello", folder=folder)
+    assert (done.returncode, sorted(done.stdout.splitlines())) == (0, ["HELLO", "printed by a node"])
     assert done.stderr.startswith("--watch draws nothing here: standard error is not a terminal.\n")
 
     for other in ("--json", "--quiet"):
-        refused = subprocess.run([*command, other], cwd=folder, capture_output=True, text=True, timeout=TIMEOUT)
+        refused = run(*command, other, folder=folder)
         assert (refused.returncode, refused.stdout) == (2, "")
         assert refused.stderr == f"error: --watch and {other} cannot both be given.\n"
 

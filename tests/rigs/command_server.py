@@ -1,37 +1,49 @@
-"""Forks the processes of `rigs.commands` from one that has imported the modules of the command: python -m rigs.command_server FD.
+"""Forks the processes of `rigs.commands` from one that has imported their modules: python -m rigs.command_server FD.
 
-A request is one byte with four descriptors on the socket FD: the standard streams of the command, and a socket of its own. That
-one carries a JSON object with the arguments, the folder and the environment; the answers are the process id, and the exit code
-when the process has ended. The server ends with its end of FD, and ends what still runs then.
+A request is one byte with four descriptors on the socket FD: the standard streams of the process, and a socket of its own. That
+one carries a JSON object with the fields of `Request`; the answers are the process id, and the exit code when the process has
+ended. The server ends with its end of FD, and ends what still runs then.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
 import importlib
 import json
 import os
 import pkgutil
+import runpy
 import selectors
 import signal
 import socket
 import sys
+import threading
+import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import lanemesh_orchestrator
+from lanemesh.server.services import InstalledServices, load_file
 from lanemesh_orchestrator.cli import app as lanemesh  # before its name is that of a module, `cli.app`
 
+NODE_FILES = ("run_nodes.py", "recovery_nodes.py", "firing_nodes.py", "grouping_nodes.py", "joining_nodes.py")
+"""The node types of most node servers."""
+_execv = os.execv
 DESCRIPTORS = 4
 """The descriptors of a request: standard input, standard output, standard error, and the socket of the request."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """A command that a forked process is to become."""
+    """What a forked process is to become."""
 
     script: str
+    module: str
+    """The module that it runs as `python -m` does; empty: it runs the command."""
     arguments: list[str]
     folder: str
     environment: dict[str, str]
@@ -43,13 +55,18 @@ def main() -> None:
     gc.freeze()  # the modules stay shared with the forked processes
     request = _serve(socket.socket(fileno=int(sys.argv[1])))
     if request is not None:
-        _become(request)
+        _end(_code_of(request))
 
 
 def _import_all() -> None:
     for module in pkgutil.walk_packages(lanemesh_orchestrator.__path__, "lanemesh_orchestrator."):
         if not module.name.endswith(".__main__") and ".migrations" not in module.name:
             importlib.import_module(module.name)
+    importlib.import_module("lanemesh.server.node_service")
+    for _ in InstalledServices().nearest_first(""):
+        pass
+    for name in NODE_FILES:
+        load_file(Path(__file__).with_name(name))
 
 
 def _serve(control: socket.socket) -> Request | None:
@@ -120,13 +137,50 @@ def _take_streams(descriptors: list[int]) -> None:
 
 
 def _become(request: Request) -> None:
-    """Runs the command as the installed script does."""
+    """Runs the command as the installed script does, or a module as a leader of a session of its own."""
     os.chdir(request.folder)
     os.environ.clear()
     os.environ.update(request.environment)
     sys.argv = [request.script, *request.arguments]
     sys.path[0] = os.path.dirname(request.script)
-    lanemesh()
+    os.execv = _continue_as  # type: ignore[assignment]
+    if not request.module:
+        lanemesh()
+    os.setsid()
+    runpy.run_module(request.module, run_name="__main__", alter_sys=True)
+
+
+def _continue_as(interpreter: str, words: Sequence[str]) -> None:
+    """Runs a module in place of this command, as this interpreter does if it replaces the process: INTERPRETER -P -m MODULE ..."""
+    if interpreter != sys.executable or tuple(words[1:3]) != ("-P", "-m"):
+        _execv(interpreter, words)
+    sys.argv = [sys.argv[0], *words[4:]]
+    runpy.run_module(words[3], run_name="__main__", alter_sys=True)
+
+
+def _code_of(request: Request) -> int:
+    """Runs a request. Returns the exit code that an interpreter gives it."""
+    try:
+        _become(request)
+    except SystemExit as end:
+        if end.code is None or isinstance(end.code, int):
+            return end.code or 0
+        print(end.code, file=sys.stderr)
+        return 1
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+def _end(code: int) -> None:
+    """Ends the process as an interpreter does, but frees no objects: that would copy the memory that it shares."""
+    threading._shutdown()  # type: ignore[attr-defined]  # waits for threads that are no daemons
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # its reader has gone, or it is closed
+            stream.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":

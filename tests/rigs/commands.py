@@ -1,5 +1,5 @@
-"""The command `lanemesh` in processes of its own, which start in a tenth of the time: they are forked from one that has
-imported its modules.
+"""The command `lanemesh`, and node servers, in processes of their own, which start in a tenth of the time: they are forked from
+one that has imported their modules.
 
 A process has its own id, streams, folder, environment and signals, and runs the script that is installed. What a new
 interpreter does before that is not tested with it: tests of start-up, of encodings and of the system's signals, the README,
@@ -35,16 +35,19 @@ class Command:
     def __init__(
         self,
         *arguments: str,
+        module: str = "",
         folder: Path | None = None,
         environment: Mapping[str, str] | None = None,
         stdin: int = subprocess.DEVNULL,
         stdout: int = subprocess.PIPE,
         stderr: int = subprocess.PIPE,
     ) -> None:
+        """`module` runs in place of the command, as `python -m` runs it, in a session of its own."""
         self.args = arguments
         self.returncode: int | None = None
         request = {
             "script": str(SCRIPT),
+            "module": module,
             "arguments": arguments,
             "folder": str(folder or Path.cwd()),
             "environment": dict(os.environ if environment is None else environment),
@@ -75,6 +78,10 @@ class Command:
         """Closes the streams and waits for the end of the process, as `subprocess.Popen` does."""
         self._close_streams()
         self.wait()
+
+    def fileno(self) -> int:
+        """The descriptor that can be read when the process has ended."""
+        return self._own.fileno()
 
     def poll(self) -> int | None:
         """The exit code, or None while it runs: minus the signal that ended it, if one did."""

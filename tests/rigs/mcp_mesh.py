@@ -7,10 +7,13 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any
 
 from lanemesh import Client
 from lanemesh_orchestrator.orchestrator import Orchestrator
+
+from rigs.forked import forked
 
 RIGS = Path(__file__).parent
 ADDITIONS = RIGS / "mcp_additions.py"
@@ -69,16 +72,7 @@ async def mesh(**pipelines: dict[str, Any]) -> AsyncIterator[str]:
 @asynccontextmanager
 async def mcp_over_http(address: str, *options: str, environment: dict[str, str] | None = None) -> AsyncIterator[str]:
     """The URL of a `lanemesh mcp --http` for a mesh."""
-    process = await asyncio.create_subprocess_exec(
-        str(SCRIPT),
-        "mcp",
-        f"--mesh={address}",
-        "--http=0",
-        *options,
-        stdin=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
-        env=environment,
-    )
+    process = await forked("mcp", f"--mesh={address}", "--http=0", *options, stderr=PIPE, environment=environment)
     assert process.stderr is not None
     rest: asyncio.Task[bytes] | None = None
     try:

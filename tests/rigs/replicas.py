@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -19,6 +18,7 @@ from lanemesh_orchestrator.orchestrator import Orchestrator
 from lanemesh_orchestrator.runs.active_run import ActiveRun, RunOptions
 from lanemesh_orchestrator.runs.link import LocalRunLink
 
+from rigs.forked import ForkedProcess, forked_server
 from rigs.runs import Pipeline, until
 
 RECOVERY_NODES = Path(__file__).with_name("recovery_nodes.py")
@@ -29,7 +29,7 @@ class Replicas:
 
     def __init__(self, orchestrator: Orchestrator) -> None:
         self.orchestrator = orchestrator
-        self.processes: dict[str, asyncio.subprocess.Process] = {}
+        self.processes: dict[str, ForkedProcess] = {}
         self.kills = 0
         """How often a node server was sent a signal by `kill`."""
         self._hurt: set[str] = set()
@@ -38,11 +38,9 @@ class Replicas:
     async def start(self, *names: str) -> None:
         """Starts node servers, and waits until they have joined."""
         for name in names:
-            self.processes[name] = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "lanemesh.server", "--nodes", str(RECOVERY_NODES), "--name", name),
-                *("--label", f"name={name}"),
+            self.processes[name] = await forked_server(
+                *("--nodes", str(RECOVERY_NODES), "--name", name, "--label", f"name={name}"),
                 *("--orchestrator", self.orchestrator.address, "--log-level", "warning", "--exit-with-parent"),
-                stdin=asyncio.subprocess.PIPE,
             )
         await until(lambda: all(self._has_joined(name) for name in names), 30)
 

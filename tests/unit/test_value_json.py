@@ -13,6 +13,7 @@ from lanemesh.values import (
     Document,
     Example,
     Image,
+    Media,
     Message,
     Question,
     Table,
@@ -52,6 +53,7 @@ VALUES = [
     (LaneType.ANSWERS, Answer("text", {"a": [1, None]}, "stop", Usage(1, 2, 0.5))),
     (LaneType.ANSWERS, Answer("")),
     (LaneType.DOCUMENTS, Document("c", "i", (0.5,), 0.25, "s", 3, {"k": True})),
+    (LaneType.DOCUMENTS, Document("", source="a.pdf", file=Media("application/pdf", b"%PDF"))),
     (LaneType.TABLE, Table(("a", "b"), ((1, "x"), (None, [1.5])))),
     (LaneType.TAGS, Tags({"a": {"b": 1}})),
     (LaneType.IMAGE, IMAGE),
@@ -94,3 +96,11 @@ def test_other_types_and_unknown_fields_are_errors(lane: LaneType, value: Any) -
 def test_media_that_contradict_themselves_are_errors(media: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"base64|bytes|URI"):
         value_from_json(LaneType.IMAGE, {"mime_type": "image/png", **media})
+
+
+def test_a_document_may_leave_its_text_out_if_it_has_its_file() -> None:
+    file = {"mime_type": "text/csv", "content": "YSxi"}
+
+    assert value_from_json(LaneType.DOCUMENTS, {"file": file}) == Document("", file=Media("text/csv", b"a,b"))
+    with pytest.raises(ValidationError, match='has "content", or a "file"'):
+        value_from_json(LaneType.DOCUMENTS, {"source": "a.csv"})

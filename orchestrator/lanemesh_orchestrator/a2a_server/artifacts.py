@@ -92,6 +92,8 @@ def part_of(value: Any) -> a2a_pb2.Part:
             return _data(copy_json(value.data))
         case Question():
             return a2a_pb2.Part(text=value.text)
+        case Document(file=Media(content=content) as file) if content and not value.content:
+            return a2a_pb2.Part(raw=content, media_type=file.mime_type, filename=value.source)
         case Document():
             return a2a_pb2.Part(text=value.content, filename=value.source)
         case Media() if value.content:

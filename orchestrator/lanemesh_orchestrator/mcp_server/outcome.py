@@ -8,6 +8,7 @@ from typing import Any
 
 from lanemesh.client.updates import OutputUpdate
 from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.summaries import summary
 from lanemesh.values import Answer, Audio, Document, Image, Media, Question, Table, copy_json
 from mcp_types import (
     AudioContent,
@@ -100,9 +101,10 @@ class Outcome:
         return f"{type(media).__name__.lower()} ({media.mime_type}, {len(media.content):,} bytes)"
 
     def _document(self, output: OutputUpdate, document: Document) -> str:
-        self._count(len(document.content.encode()) + len(document.source) + _BLOCK_BYTES)
+        file = len(document.file.content) * 4 // 3 if document.file is not None else 0
+        self._count(len(document.content.encode()) + file + len(document.source) + _BLOCK_BYTES)
         self._blocks.append(block_of(document, f"{output.component}.{output.port}", self._uri(output)))
-        return document.content
+        return document.content or summary(document)
 
     def _uri(self, output: OutputUpdate) -> str:
         return f"lanemesh://runs/{self._run_id}/outputs/{output.component}/{output.port}/{len(self._blocks)}"
@@ -127,6 +129,8 @@ def block_of(value: Media | Document, name: str, uri: str) -> ContentBlock:
     """
     if isinstance(value, Document):
         own = value.source if "://" in value.source else uri
+        if value.file is not None and not value.content:
+            return _blob(value.file, own)
         mime_type = value.metadata.get("mime_type")
         text = TextResourceContents(
             uri=own, mime_type=mime_type if isinstance(mime_type, str) else "text/plain", text=value.content
@@ -139,7 +143,12 @@ def block_of(value: Media | Document, name: str, uri: str) -> ContentBlock:
         return ImageContent(data=data, mime_type=value.mime_type)
     if isinstance(value, Audio):
         return AudioContent(data=data, mime_type=value.mime_type)
-    return EmbeddedResource(resource=BlobResourceContents(uri=uri, mime_type=value.mime_type, blob=data))
+    return _blob(value, uri)
+
+
+def _blob(media: Media, uri: str) -> EmbeddedResource:
+    data = base64.b64encode(media.content).decode("ascii")
+    return EmbeddedResource(resource=BlobResourceContents(uri=uri, mime_type=media.mime_type, blob=data))
 
 
 class _Text:

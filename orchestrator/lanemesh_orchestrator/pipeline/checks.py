@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
+from lanemesh.node.packages import install_command
 from lanemesh.v1 import node_pb2
 
 from lanemesh_orchestrator.pipeline.document import Document
@@ -190,6 +192,27 @@ _MISFITS = {
     "concurrency": "it has no firings, so `concurrency` has no effect",
     "isolation": "it cannot run in a process of its own",
 }
+
+
+def missing_extra(node: Node, lacking: Mapping[str, Collection[str]] | None) -> Iterator[PipelineFault]:
+    """The fault of a node type whose Python packages are missing.
+
+    Args:
+        lacking: what is missing on each node server that offers it, by name; None: the pipeline runs in this Python environment,
+            or in processes of it.
+    """
+    if node.manifest is None or not node.manifest.missing_packages:
+        return
+    command = install_command(node.manifest)
+    if lacking is None:
+        missing = listed(list(node.manifest.missing_packages))
+        message = f"{node.label} needs Python packages that are missing in {sys.prefix}: {missing}."
+        hint = f"Run: {command}"
+    else:
+        where = listed([f"{listed(list(packages))} on {server}" for server, packages in lacking.items()], 5)
+        message = f"{node.label} needs Python packages that are missing: {where}."
+        hint = f"Run on one of these node servers, and restart it: {command}"
+    yield PipelineFault(f"{node.component.pointer}/provider", "missing-extra", message, hint)
 
 
 def unknown_provider(node: Node, known: Sequence[str], mesh: str = "") -> PipelineFault:

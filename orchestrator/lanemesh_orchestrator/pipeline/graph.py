@@ -54,8 +54,8 @@ class Component:
     """When it fires."""
     timeout: float | None = None
     """Seconds that one firing, or the whole of `run`, may take; None: any time."""
-    concurrency: int = 1
-    """Maximum number of concurrent firings."""
+    concurrency: int = 0
+    """Maximum number of concurrent firings; 0: the default of the node type."""
     on_error: Literal["fail", "skip"] | Retry = "fail"
     """The reaction to a failed firing."""
     isolation: node_pb2.Isolation.ValueType = node_pb2.ISOLATION_UNSPECIFIED

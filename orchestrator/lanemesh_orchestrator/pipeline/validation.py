@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from lanemesh.node.names import all_names, by_names
@@ -20,6 +20,9 @@ from lanemesh_orchestrator.pipeline.multiplicity import reconverging, single_ite
 from lanemesh_orchestrator.pipeline.variables import Insertions
 from lanemesh_orchestrator.pipeline.wiring import Node, wire
 
+Lacking = Callable[[str], Mapping[str, Collection[str]]]
+"""Returns the missing Python packages of a node type, by the name of each server that offers it."""
+
 _ISOLATIONS = {"thread": node_pb2.ISOLATION_THREAD, "process": node_pb2.ISOLATION_PROCESS}
 
 
@@ -31,18 +34,23 @@ def validate(
     settings: Settings | None = None,
     folder: str = "",
     mesh: str = "",
+    lacking: Lacking | None = None,
 ) -> Graph:
     """The graph of a pipeline's text. Raises `PipelineInvalid` with every fault that it has.
 
     Relative paths in its configs count from `folder`, unless that is empty. `mesh` is the address of the orchestrator that reads
-    it for a client; empty: the reader's own.
+    it for a client; empty: the reader's own. `lacking` is that of `resolve`.
     """
     document = parse(text, environment=environment, settings=settings, folder=folder, mesh=mesh)
-    return replace(resolve(document, manifests), text=text)
+    return replace(resolve(document, manifests, lacking), text=text)
 
 
-def resolve(document: Document, manifests: Mapping[str, node_pb2.Manifest]) -> Graph:
-    """The graph of a document, with the node types by their names. Raises `PipelineInvalid` with every fault."""
+def resolve(document: Document, manifests: Mapping[str, node_pb2.Manifest], lacking: Lacking | None = None) -> Graph:
+    """The graph of a document, with the node types by their names. Raises `PipelineInvalid` with every fault.
+
+    `lacking` returns the missing Python packages of a node type on each server that offers it; None: there are no servers but
+    those of this Python environment.
+    """
     faults = list(document.faults)
     named = by_names({component.entry.provider for component in document.components}, manifests)
     settings = settings_by_component(document.settings)
@@ -55,6 +63,9 @@ def resolve(document: Document, manifests: Mapping[str, node_pb2.Manifest]) -> G
         node, found = _node(document, component, named, manifests, own, insertions)
         nodes.append(node)
         faults.extend(found)
+        faults.extend(
+            checks.missing_extra(node, lacking(node.manifest.provider) if lacking and node.manifest else None)
+        )
     by_id, repeated = _by_id(nodes)
     faults.extend(repeated)
     faults.extend(check_settings(document.settings, by_id))
@@ -162,7 +173,7 @@ def _component(node: Node) -> Component:
         secret_pointers=node.secret_pointers,
         sync_mode=node_pb2.SYNC_MODE_ON_ANY if manifest.is_streaming_input else node.sync_mode,
         timeout=entry.timeout,
-        concurrency=entry.concurrency,
+        concurrency=entry.concurrency if "concurrency" in entry.model_fields_set else 0,
         on_error=entry.on_error.retry if isinstance(entry.on_error, RetryEntry) else entry.on_error,
         isolation=_ISOLATIONS[entry.isolation] if entry.isolation else node_pb2.ISOLATION_UNSPECIFIED,
         helper=node.helper,

@@ -108,14 +108,31 @@ def replacements(servers: Collection[Replacing]) -> dict[str, dict[str, str]]:
 
 
 def differ(one: node_pb2.Manifest, other: node_pb2.Manifest) -> bool:
-    """Whether two manifests differ in what pipelines use. Versions and descriptions may differ."""
+    """Whether two manifests differ in what pipelines use. Versions, descriptions and missing packages may differ."""
     return one is not other and _comparable(one) != _comparable(other)
+
+
+def with_missing(manifest: node_pb2.Manifest, lacking: Collection[Collection[str]]) -> node_pb2.Manifest:
+    """The manifest of a node type with the packages that are missing in the mesh: none if one of its servers has them all.
+
+    Args:
+        lacking: the missing packages of each server that offers it.
+    """
+    missing = () if any(not packages for packages in lacking) else {name for packages in lacking for name in packages}
+    if set(manifest.missing_packages) == set(missing):
+        return manifest
+    marked = node_pb2.Manifest()
+    marked.CopyFrom(manifest)
+    marked.ClearField("missing_packages")
+    marked.missing_packages.extend(name for name in manifest.packages if name in missing)
+    return marked
 
 
 def _comparable(manifest: node_pb2.Manifest) -> node_pb2.Manifest:
     bare = node_pb2.Manifest()
     bare.CopyFrom(manifest)
     bare.version = bare.description = ""
+    del bare.missing_packages[:]
     for taken in bare.inputs:
         taken.description = ""
     for given in bare.outputs:

@@ -13,7 +13,7 @@ from lanemesh._aio.signal import Signal
 from lanemesh.faults import LanemeshError
 from lanemesh.v1 import node_pb2, registry_pb2
 
-from lanemesh_orchestrator.registry.manifests import ORCHESTRATOR, agree, check, replacements
+from lanemesh_orchestrator.registry.manifests import ORCHESTRATOR, agree, check, replacements, with_missing
 from lanemesh_orchestrator.scheduling.requirements import Requirement, least_loaded
 
 LOCAL = "orchestrator"
@@ -121,6 +121,11 @@ class Member:
         """Whether it offers the node type with the manifest in force."""
         return provider in self.manifests and provider not in self.conflicts and provider not in self.replaced
 
+    def lacks(self, provider: str) -> Collection[str]:
+        """The Python packages of a node type that are missing there."""
+        manifest = self.manifests.get(provider)
+        return manifest.missing_packages if manifest is not None else ()
+
     def listed(self) -> registry_pb2.NodeServer:
         """The record of the server that is sent to clients."""
         record = registry_pb2.NodeServer(
@@ -132,6 +137,7 @@ class Member:
             health_detail=self.unreachable,
             conflicting_providers=sorted(self.conflicts),
             replaced_providers=sorted(self.replaced),
+            incomplete_providers=sorted(name for name in self.manifests if self.lacks(name)),
             static=self.static,
         )
         del record.info.manifests[:]
@@ -331,6 +337,10 @@ class Registry:
             self._manifests = self._own
         return dict(self._manifests)
 
+    def lacking(self, provider: str) -> dict[str, Collection[str]]:
+        """The Python packages of a node type that are missing, by the name of each server that offers it."""
+        return {member.name: member.lacks(provider) for member in self.members.values() if member.runs(provider)}
+
     def choose(
         self,
         provider: str,
@@ -388,6 +398,10 @@ class Registry:
                 )
                 member.warn(_conflict_text(provider, found[provider], self.members.get(found[provider])))
             member.conflicts = found
+        self._manifests = {
+            provider: manifest if provider in self._own else with_missing(manifest, self.lacking(provider).values())
+            for provider, manifest in self._manifests.items()
+        }
         self.version += 1
         self.changes.fire()
 

@@ -180,7 +180,13 @@ class Runs:
         own = {**os.environ, **sent}  # for runs of this process itself, such as those of an embedded mesh
         environment = client_variables(self.variables, sent, self.plain_variables) if manifests is None else own
         graph = validate(
-            spec.pipeline_json, types, environment=environment, settings=settings, folder=folder, mesh=mesh
+            spec.pipeline_json,
+            types,
+            environment=environment,
+            settings=settings,
+            folder=folder,
+            mesh=mesh,
+            lacking=self._registry.lacking if manifests is None and not self._embedded else None,
         )
         graph = graph if graph.name or not spec.name else replace(graph, name=spec.name[:MAX_NAME])
         return _traced(graph, spec)

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from lanemesh._aio.backoff import Backoff
 from lanemesh.faults import Fault, LanemeshError
+from lanemesh.node.packages import install_command
 from lanemesh.v1 import update_pb2
 
 from lanemesh_orchestrator.pipeline import Graph, ServerAddress
@@ -163,7 +164,8 @@ def _requirements(graph: Graph, *, embedded: bool, homes: Mapping[str, str]) -> 
     for component in graph.components.values():
         home = homes.get(component.id, "")
         features = frozenset[str](needed[component.id])
+        install = install_command(component.manifest) if component.manifest.packages else ""
         if home:
-            yield Requirement(component.id, component.provider, home=home, features=features)
+            yield Requirement(component.id, component.provider, home=home, features=features, install=install)
         elif not embedded and not component.manifest.boundary:
-            yield Requirement(component.id, component.provider, component.labels, features=features)
+            yield Requirement(component.id, component.provider, component.labels, features=features, install=install)

@@ -49,6 +49,9 @@ class Server(Protocol):
     def runs(self, provider: str) -> bool:
         """Whether it has the node type."""
 
+    def lacks(self, provider: str) -> Collection[str]:
+        """The Python packages of the node type that are missing there."""
+
 
 S = TypeVar("S", bound=Server)
 
@@ -65,10 +68,12 @@ class Requirement:
     """The name of the required server; empty: any."""
     features: frozenset[str] = frozenset()
     """The server must support all of these."""
+    install: str = ""
+    """The command that installs the Python packages of the node type; empty: it needs none."""
 
 
 class NoServer(LanemeshError):
-    """No server that accepts runs has the node type, the labels and the features that a component needs."""
+    """No server that accepts runs has the node type, its packages, the labels and the features that a component needs."""
 
 
 class NoCapacity(LanemeshError):
@@ -177,6 +182,7 @@ def takes(server: Server, requirement: Requirement) -> bool:
     """Whether a server could run a component, its capacity aside."""
     return (
         _has(server, requirement)
+        and not server.lacks(requirement.provider)
         and _is_labelled(server, requirement)
         and not unsupported(requirement.features, server.features)
         and not server.closed_because
@@ -197,13 +203,16 @@ def _able(requirement: Requirement, servers: Sequence[S]) -> Sequence[S]:
     if able:
         return [server for server in able if not server.is_silent] or able
     having = [server for server in servers if _has(server, requirement)]
-    labelled = [server for server in having if _is_labelled(server, requirement)]
+    complete = [server for server in having if not server.lacks(requirement.provider)]
+    if having and not complete:
+        raise _missing_extra(requirement, having)
+    labelled = [server for server in complete if _is_labelled(server, requirement)]
     able_to = [server for server in labelled if not unsupported(requirement.features, server.features)]
     flags = "".join(f" --label {label}" for label in _pairs(requirement.labels))
     if not having:
         why = "no node server runs it"
     elif not labelled:
-        available = _listed(f"{server.name}: {', '.join(_pairs(server.labels)) or 'none'}" for server in having)
+        available = _listed(f"{server.name}: {', '.join(_pairs(server.labels)) or 'none'}" for server in complete)
         why = f"no node server that runs it has the labels {', '.join(_pairs(requirement.labels))}; available: {available}"
     elif not able_to:
         raise _missing_feature(requirement, labelled)
@@ -217,6 +226,20 @@ def _able(requirement: Requirement, servers: Sequence[S]) -> Sequence[S]:
     )
     details = {"component": requirement.component, "provider": requirement.provider}
     raise NoServer(Fault(code=Code.UNAVAILABLE, reason="no-server", message=message, details=details))
+
+
+def _missing_extra(requirement: Requirement, having: Sequence[Server]) -> NoServer:
+    lacks = _listed(f"{server.name} lacks {', '.join(server.lacks(requirement.provider))}" for server in having)
+    message = (
+        f'no node server can host "{requirement.component}" of the node type "{requirement.provider}", because Python packages '
+        f"are missing: {lacks}. Run there: {requirement.install}, and restart the server"
+    )
+    details = {
+        "component": requirement.component,
+        "provider": requirement.provider,
+        "servers": ", ".join(server.name for server in having[:_MOST_LISTED]),
+    }
+    return NoServer(Fault(code=Code.FAILED_PRECONDITION, reason="missing-extra", message=message, details=details))
 
 
 def _missing_feature(requirement: Requirement, having: Sequence[Server]) -> NoServer:

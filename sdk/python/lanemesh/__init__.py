@@ -69,6 +69,7 @@ if TYPE_CHECKING:
     from lanemesh.items import Envelope, Group
     from lanemesh.memory import MemoryEntry, MemoryQuery, MemoryScope, MemorySpace
     from lanemesh.node.approvals import Approval
+    from lanemesh.node.batch import Batch
     from lanemesh.node.context import Context
     from lanemesh.node.environment import Environment
     from lanemesh.node.function_nodes import node
@@ -177,6 +178,7 @@ _HOMES = {
     ),
     "lanemesh.pipeline_faults": ("PipelineFault", "PipelineInvalid", "Severity"),
     "lanemesh.node.approvals": ("Approval",),
+    "lanemesh.node.batch": ("Batch",),
     "lanemesh.node.context": ("Context",),
     "lanemesh.node.helper_clients": ("AgentClient", "LlmClient", "MemoryClient", "ToolClient"),
     "lanemesh.node.inputs": ("Inputs",),
@@ -202,6 +204,7 @@ __all__ = [
     "ApprovalState",
     "ApprovalUpdate",
     "Audio",
+    "Batch",
     "ChatEvent",
     "ChatFinish",
     "ChatReply",

@@ -12,6 +12,7 @@ from lanemesh.faults import ValueRefused
 from lanemesh.items import (
     ABSENT,
     ADMIT,
+    CHUNK_BYTES,
     ITEM_OVERHEAD_BYTES,
     MAX_VALUE_BYTES,
     Envelope,
@@ -41,6 +42,8 @@ from lanemesh.values import (
     ToolSpec,
     Usage,
     Video,
+    bytes_of,
+    with_bytes,
 )
 
 AnyMedia = TypeVar("AnyMedia", bound=Media)
@@ -100,10 +103,18 @@ def make_item(lane_type: LaneType, value: Any, envelope: Envelope | None = None,
         admitted, size = ADMIT[lane_type](value)
         item = Item(admitted, size, envelope)
         if size > MAX_VALUE_BYTES // 8 and not isinstance(admitted, Media):
-            within_limit(encode(lane_type, item).ByteSize())  # exactly, since JSON may escape a character to six bytes
+            within_limit(_message_bytes(lane_type, item))
     except (TypeError, ValueError) as error:
         raise refusal(lane_type, error, where) from None
     return item
+
+
+def _message_bytes(lane_type: LaneType, item: Item) -> int:
+    """The bytes of the message of an item, exactly: JSON may escape a character to six bytes. Leading chunks do not count."""
+    content = bytes_of(item.value)
+    if content is not None and len(content) > CHUNK_BYTES:
+        item = item._replace(value=with_bytes(item.value, content[:CHUNK_BYTES]))
+    return encode(lane_type, item).ByteSize()
 
 
 def lane_type_of(message: lane_pb2.Item) -> LaneType:
@@ -247,6 +258,8 @@ def encode_document(message: lane_pb2.Document, document: Document) -> None:
     if document.chunk_index is not None:
         message.chunk_index = document.chunk_index
     message.metadata_json = dump_json(document.metadata) if document.metadata else ""
+    if document.file is not None:
+        encode_media(message.file, document.file)
 
 
 def decode_document(document: lane_pb2.Document) -> Document:
@@ -259,6 +272,7 @@ def decode_document(document: lane_pb2.Document) -> Document:
         source=document.source,
         chunk_index=document.chunk_index if document.HasField("chunk_index") else None,
         metadata=_load_json(document.metadata_json) if document.metadata_json else {},
+        file=decode_media(Media, document.file) if document.HasField("file") else None,
     )
 
 

@@ -31,7 +31,9 @@ MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 MAX_VALUE_BYTES = MAX_MESSAGE_BYTES - 64 * 1024
 """Largest value other than media: a message less room for what surrounds the value."""
 MAX_MEDIA_BYTES = 256 * 1024 * 1024
-"""Largest content of a media value; it travels in chunks."""
+"""Largest content of a media value, or of the file of a document; it travels in chunks."""
+CHUNK_BYTES = 1024 * 1024
+"""Largest part of such a content that travels in one frame: 1 MiB."""
 MAX_METADATA_BYTES = 16 * 1024
 """Largest metadata of an item: it has to fit beside the largest value."""
 ITEM_OVERHEAD_BYTES = 16
@@ -166,11 +168,26 @@ def _admit_media(kind: type[Media]) -> Admit:
     def admit(value: Any) -> tuple[Any, int]:
         if not isinstance(value, kind):
             raise TypeError(f"expected {kind.__name__}, got {type(value).__name__}")
-        if len(value.content) > MAX_MEDIA_BYTES:
-            raise ValueError(f"{len(value.content):,} bytes of media; the limit is {MAX_MEDIA_BYTES:,} (256 MiB)")
+        _within_media_limit(value)
         return value, len(value.content) + within_limit(_measure((value.uri, value.mime_type)) + ITEM_OVERHEAD_BYTES)
 
     return admit
+
+
+def _admit_document(value: Any) -> tuple[Document, int]:
+    if not isinstance(value, Document):
+        raise TypeError(f"expected Document, got {type(value).__name__}")
+    size = _measure(value) + ITEM_OVERHEAD_BYTES
+    if value.file is None:
+        return value, within_limit(size)
+    _within_media_limit(value.file)
+    within_limit(size - max(0, len(value.file.content) - CHUNK_BYTES))  # the message has the last chunk
+    return value, size
+
+
+def _within_media_limit(media: Media) -> None:
+    if len(media.content) > MAX_MEDIA_BYTES:
+        raise ValueError(f"{len(media.content):,} bytes of media; the limit is {MAX_MEDIA_BYTES:,} (256 MiB)")
 
 
 def _admit_tags(value: Any) -> tuple[Tags, int]:
@@ -184,7 +201,7 @@ ADMIT: dict[LaneType, Admit] = {
     LaneType.TEXT: admit_text,
     LaneType.QUESTIONS: _admit_instance(Question),
     LaneType.ANSWERS: _admit_instance(Answer),
-    LaneType.DOCUMENTS: _admit_instance(Document),
+    LaneType.DOCUMENTS: _admit_document,
     LaneType.TABLE: _admit_instance(Table),
     LaneType.TAGS: _admit_tags,
     LaneType.IMAGE: _admit_media(Image),
@@ -257,7 +274,8 @@ def _measure(value: Any) -> int:
             else _measure((value.text, value.data, value.tool_calls)) + 24
         )
     if isinstance(value, Document):
-        return _measure((value.content, value.id, value.source, value.metadata)) + 4 * len(value.embedding) + 24
+        file = 0 if value.file is None else _measure(value.file)
+        return _measure((value.content, value.id, value.source, value.metadata)) + 4 * len(value.embedding) + file + 24
     if isinstance(value, Table):
         return _measure(value.columns) + _measure(value.rows)
     slots = getattr(value, "__dataclass_fields__", None)

@@ -20,8 +20,10 @@ def summary(value: Any) -> str:
             text = value.text
         case Answer():
             text = json.dumps(value.data, ensure_ascii=False) if value.data is not None else ""
-        case Document():
+        case Document() if value.content or value.file is None:
             text = value.content
+        case Document():
+            text = f"{value.source or 'a file'}: {summary(value.file)}"
         case Table():
             text = f"{len(value.rows):,} rows of {', '.join(value.columns)}"
         case Media():

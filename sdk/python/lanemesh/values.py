@@ -217,6 +217,15 @@ def _count(value: object, *names: str, most: int = INT_MAX) -> None:
         object.__setattr__(value, name, count)
 
 
+def _plain_media(value: object, given: Any) -> Media:
+    """A media value without a kind: what the wire carries of a file."""
+    if not isinstance(given, Media):
+        raise TypeError(f"{type(value).__name__}.file must be Media, not {type(given).__name__}")
+    if type(given) is Media:
+        return given
+    return Media(**{item.name: getattr(given, item.name) for item in dataclasses.fields(Media)})
+
+
 @dataclass(frozen=True, slots=True)
 class ToolCall:
     """A model's wish to call a tool."""
@@ -342,6 +351,8 @@ class Document:
     """Place of the chunk in its source, from 0; None for a whole document."""
     metadata: Mapping[str, Any] = field(default_factory=FrozenDict)
     """Further metadata: a JSON object."""
+    file: Media | None = None
+    """The file itself, where its text has not been read, or a piece of it; None if `content` is all there is."""
 
     def __post_init__(self) -> None:
         _text_fields(self, "content", "id", "source")
@@ -351,6 +362,8 @@ class Document:
         if self.chunk_index is not None:
             _count(self, "chunk_index")
         _object(self, "metadata")
+        if self.file is not None:
+            object.__setattr__(self, "file", _plain_media(self, self.file))
 
 
 @dataclass(frozen=True, slots=True)
@@ -478,3 +491,25 @@ class Audio(Media):
 @dataclass(frozen=True, slots=True)
 class Video(Media):
     """A piece of video."""
+
+
+def bytes_of(value: Any) -> bytes | None:
+    """The bytes of a media value, or of the file of a document; None if it is neither. Lanes carry them in chunks."""
+    if isinstance(value, Media):
+        return value.content
+    if isinstance(value, Document) and value.file is not None:
+        return value.file.content
+    return None
+
+
+def with_bytes(value: Any, content: bytes) -> Any:
+    """The same media value, or document with a file, with other bytes.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if isinstance(value, Media):
+        return dataclasses.replace(value, content=content)
+    if isinstance(value, Document) and value.file is not None:
+        return dataclasses.replace(value, file=dataclasses.replace(value.file, content=content))
+    raise ValueError(f"{type(value).__name__} has no bytes")

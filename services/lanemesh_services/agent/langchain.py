@@ -30,6 +30,8 @@ class AgentLangchain(Node):
     whose state has `messages`. Thoughts, calls and results are reported as they happen; the answer streams.
     """
 
+    pip_extra = "langchain"
+    python_packages = ("langchain", "langgraph")
     invokes: ClassVar = (Invokes("llm", 1, 1), Invokes("tool", 0, None))
 
     class Config(CodeConfig):

@@ -7,8 +7,9 @@ from typing import Any
 
 from lanemesh import LanemeshError
 
-from lanemesh_services.llm.errors import GenerationRefused, schema_problem
+from lanemesh_services.llm.errors import schema_problem
 from lanemesh_services.llm.schemas import AnswerSchema
+from lanemesh_services.shared.errors import GenerationRefused
 
 MAX_PROBLEMS = 5
 """Most problems of one answer of which the model reads."""

@@ -28,6 +28,7 @@ class AgentCrewai(Node):
     task is the answer.
     """
 
+    python_packages = ("crewai",)
     invokes: ClassVar = (Invokes("llm", 1, None), Invokes("tool", 0, None))
 
     class Config(CrewConfig):

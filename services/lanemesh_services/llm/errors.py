@@ -8,15 +8,11 @@ from types import MappingProxyType
 
 from lanemesh import Code, Fault, LanemeshError
 
-from lanemesh_services.shared.errors import EngineMissing
+from lanemesh_services.shared.errors import EngineMissing, GenerationRefused
 
 
 class ModelTooLarge(LanemeshError):
     """A model, or its context, does not fit in the memory."""
-
-
-class GenerationRefused(LanemeshError):
-    """A request is not supported by this model or engine."""
 
 
 class GenerationFailed(LanemeshError):

@@ -18,15 +18,13 @@ from lanemesh_services.llm.hosted import (
     Spent,
     ToolNames,
     arguments_of,
-    http_failure,
     parameters_of,
     plain,
-    response_failure,
 )
-from lanemesh_services.llm.hosted_errors import broken, filtered
-from lanemesh_services.llm.hosted_http import OPENED, http_client
 from lanemesh_services.llm.messages import image_address, image_bytes
 from lanemesh_services.llm.schemas import AnswerSchema
+from lanemesh_services.shared.hosted_errors import broken, filtered
+from lanemesh_services.shared.hosted_http import OPENED, http_client, http_failure, response_failure
 
 API_VERSION = "v1beta"
 MAX_STOPS = 5

@@ -9,17 +9,15 @@ import re
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
-from time import time
 from typing import Any
 
 from lanemesh import ChatEvent, ChatFinish, ChatRequest, ChatText, LanemeshError, ToolCall, ToolSpec, Usage
 
 from lanemesh_services.llm.engine import Sampling, check_request
 from lanemesh_services.llm.errors import closed, not_followed
-from lanemesh_services.llm.hosted_errors import Server, ServerFailed, broken, silent, status_failure, unreachable
 from lanemesh_services.llm.schemas import AnswerSchema
 from lanemesh_services.llm.text import StopScanner
+from lanemesh_services.shared.hosted_errors import Server, ServerFailed, broken, silent
 
 FIRST_PAUSE = 0.5
 """Seconds before the first retry; each further one doubles them, up to 8."""
@@ -246,43 +244,6 @@ class HostedEngine:
                 raise broken(self.server, f"a part of it is not JSON: {error}") from None
             why = f"a part of it is not of the form that the API defines ({type(error).__name__}: {error})"
             raise broken(self.server, why) from error
-
-
-def http_failure(server: Server, error: Exception) -> LanemeshError | None:
-    """The meaning of an error of the HTTP client; None if it is none of its errors."""
-    import httpx2
-
-    if isinstance(error.__cause__, LanemeshError):
-        return error.__cause__
-    if isinstance(error, httpx2.ConnectTimeout):
-        return unreachable(server, "the connection took too long")
-    if isinstance(error, httpx2.TimeoutException):
-        return silent(server, error.request.extensions.get("timeout", {}).get("read") or 0.0)
-    if isinstance(error, (httpx2.ReadError, httpx2.RemoteProtocolError)):
-        return broken(server, f"the connection broke ({error or type(error).__name__})")
-    if isinstance(error, (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError)):
-        return unreachable(server, error or type(error).__name__)
-    return None
-
-
-def response_failure(server: Server, status: int, text: object, headers: Mapping[str, str] | None) -> LanemeshError:
-    """The meaning of an error response."""
-    return status_failure(server, status, text, retry_after(headers or {}))
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds of the headers "retry-after-ms" or "retry-after", which has seconds or a date; None without a valid one."""
-    for name, unit in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
-        text = headers.get(name, "")
-        try:
-            seconds = float(text) / unit
-        except ValueError:
-            continue
-        return seconds if 0 <= seconds < 1e9 else None
-    try:
-        return max(0.0, parsedate_to_datetime(headers.get("retry-after", "")).timestamp() - time())
-    except (TypeError, ValueError, OverflowError):
-        return None
 
 
 class ToolNames:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal
-from urllib.parse import urlsplit
 
 from lanemesh import ChatRequest
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
@@ -13,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 from lanemesh_services.llm.engine import MAX_STOPS, Engine
 from lanemesh_services.llm.nodes import LanguageModel, StopText
 from lanemesh_services.shared.errors import import_failed
+from lanemesh_services.shared.hosted_settings import checked_key, checked_url
 
 _SETTINGS = ("temperature", "top_p", "top_k", "max_tokens", "seed")
 
@@ -64,33 +64,13 @@ class HostedConfig(BaseModel):
         default={}, description="Further fields of each request, as the server's API defines them."
     )
 
-    @field_validator("api_key", "apikey")
-    @classmethod
-    def _fits_in_a_header(cls, key: SecretStr | None) -> SecretStr | None:
-        text = key.get_secret_value().strip() if key is not None else ""
-        if not text.isascii() or not text.isprintable() or " " in text:
-            raise ValueError("has characters that no key has, such as a space or a line break")
-        return SecretStr(text) if text else None
+    _fits_in_a_header = field_validator("api_key", "apikey")(checked_key)
 
     def apply(self, request: ChatRequest) -> ChatRequest:
         """A request with the component's settings where it has none."""
         given = request.sampling
         missing = {name: getattr(self, name) for name in _SETTINGS if getattr(given, name) is None}
         return replace(request, sampling=replace(given, **missing, stop=given.stop or tuple(self.stop)))
-
-
-def _checked_url(url: str) -> str:
-    """The base URL of a server, without a "/" at its end. Raises ValueError if it is none."""
-    try:
-        parts = urlsplit(url)
-        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        valid = False
-    if not valid or any(character.isspace() for character in url):
-        raise ValueError('is not the address of a server, such as "http://127.0.0.1:8000/v1"')
-    if parts.username is not None or parts.query or parts.fragment:
-        raise ValueError("has a user name, a query or a fragment; put the key into api_key")
-    return url.rstrip("/")
 
 
 class HostedModel(LanguageModel):
@@ -119,7 +99,7 @@ class HostedModel(LanguageModel):
     @classmethod
     def _engine(cls, config: Any, key: str) -> Engine:
         from lanemesh_services.llm.hosted import HostedOptions, Price
-        from lanemesh_services.llm.hosted_errors import Server, key_missing
+        from lanemesh_services.shared.hosted_errors import Server, key_missing
 
         if not key and config.base_url == cls.own_url:
             raise key_missing(cls.provider, Server("", config.base_url, config.model), cls.variable)
@@ -141,6 +121,8 @@ class HostedModel(LanguageModel):
 class LlmOpenai(HostedModel):
     """A model of OpenAI, or of any server that speaks its API: vLLM, Ollama, llama.cpp, OpenRouter and others."""
 
+    pip_extra = "models"
+    python_packages = ("openai",)
     library = "openai"
     own_url = "https://api.openai.com/v1"
     variable = "OPENAI_API_KEY"
@@ -156,7 +138,7 @@ class LlmOpenai(HostedModel):
             "https://api.openai.com/v1", description="Address of the server, with the version in its path."
         )
 
-        _checked = field_validator("base_url")(_checked_url)
+        _checked = field_validator("base_url")(checked_url)
 
     @classmethod
     def engine_class(cls, config: Any) -> type[Any]:
@@ -169,6 +151,8 @@ class LlmOpenai(HostedModel):
 class LlmAnthropic(HostedModel):
     """A model of Anthropic, or of another server that speaks its Messages API."""
 
+    pip_extra = "models"
+    python_packages = ("anthropic",)
     library = "anthropic"
     own_url = "https://api.anthropic.com"
     variable = "ANTHROPIC_API_KEY"
@@ -181,7 +165,7 @@ class LlmAnthropic(HostedModel):
             "https://api.anthropic.com", description="Address of the server."
         )
 
-        _checked = field_validator("base_url")(_checked_url)
+        _checked = field_validator("base_url")(checked_url)
 
     @classmethod
     def engine_class(cls, config: Any) -> type[Any]:
@@ -194,6 +178,8 @@ class LlmAnthropic(HostedModel):
 class LlmGemini(HostedModel):
     """A model of Google behind the Gemini API."""
 
+    pip_extra = "models"
+    python_packages = ("google.genai",)
     library = "google-genai"
     own_url = "https://generativelanguage.googleapis.com"
     variable = "GEMINI_API_KEY"
@@ -205,7 +191,7 @@ class LlmGemini(HostedModel):
             "https://generativelanguage.googleapis.com", description="Address of the server."
         )
 
-        _checked = field_validator("base_url")(_checked_url)
+        _checked = field_validator("base_url")(checked_url)
 
     @classmethod
     def engine_class(cls, config: Any) -> type[Any]:

@@ -9,6 +9,7 @@ from typing import Any
 from lanemesh import ChatRequest, Document, Image, Message, Question
 
 from lanemesh_services.llm.errors import refused
+from lanemesh_services.shared.unread import text_of
 
 
 def to_request(question: Question) -> ChatRequest:
@@ -44,7 +45,7 @@ def _documents(documents: Iterable[Document]) -> str:
     parts = ["Answer from these documents:"]
     for number, document in enumerate(documents, start=1):
         source = f" ({document.source})" if document.source else ""
-        parts.append(f"[{number}]{source}\n{document.content}")
+        parts.append(f"[{number}]{source}\n{text_of(document)}")
     return "\n\n".join(parts)
 
 

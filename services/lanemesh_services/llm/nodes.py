@@ -145,6 +145,8 @@ def _data(reason: str, text: str, request: ChatRequest, context: Context) -> Any
 class LlmLlamacpp(LanguageModel):
     """A language model in a GGUF file, on llama.cpp: light, fast on a CPU, answers that follow a JSON schema."""
 
+    pip_extra = "llm"
+    python_packages = ("xllamacpp",)
     profiles: ClassVar = {"smollm2": SMOLLM2, "tiny-random": TINY}
 
     class Config(Defaults):
@@ -191,6 +193,8 @@ def _llamacpp(settings: dict[str, Any]) -> Engine:
 class LlmTransformers(LanguageModel):
     """A language model on torch and transformers, all runs in one continuous batch, on a GPU if there is one."""
 
+    pip_extra = "transformers"
+    python_packages = ("torch", "transformers")
     profiles: ClassVar = {"smollm2": SMOLLM2, "tiny-random": TINY}
 
     class Config(Defaults):

@@ -13,16 +13,14 @@ from lanemesh_services.llm.hosted import (
     Piece,
     Spent,
     ToolNames,
-    http_failure,
     is_strict,
     parameters_of,
     plain,
-    response_failure,
 )
-from lanemesh_services.llm.hosted_errors import broken, filtered
-from lanemesh_services.llm.hosted_http import http_client
 from lanemesh_services.llm.messages import image_address
 from lanemesh_services.llm.schemas import AnswerSchema
+from lanemesh_services.shared.hosted_errors import broken, filtered
+from lanemesh_services.shared.hosted_http import http_client, http_failure, response_failure
 
 BASE_URL = "https://api.openai.com/v1"
 """Address of OpenAI's own server."""

@@ -11,7 +11,8 @@ from typing import Any, Self
 from lanemesh.extend import MAX_JSON_DEPTH, json_depth, read_json
 from pydantic_core import from_json
 
-from lanemesh_services.llm.errors import GenerationRefused, refused
+from lanemesh_services.llm.errors import refused
+from lanemesh_services.shared.errors import GenerationRefused
 
 FIELD = "json_schema"
 """The field of a request that errors name."""

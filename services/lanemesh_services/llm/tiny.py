@@ -5,16 +5,12 @@ A Llama of two layers with random weights, always the same ones, and a byte-pair
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from lanemesh_services.llm.transformers_model import quieten
 from lanemesh_services.shared.errors import import_failed
-from lanemesh_services.shared.models import TINY_RANDOM, cache_dir, made_cache_dir
+from lanemesh_services.shared.models import TINY_RANDOM, made
 
 VERSION = 1
 """Incremented with every change of the models, so that no cached model of an earlier version is used."""
@@ -34,31 +30,12 @@ CORPUS = (
 
 def tiny_gguf() -> Path:
     """The GGUF file of the tiny model, created if it is missing. Raises `EngineMissing` without the package gguf."""
-    return _cached(f"{TINY_RANDOM}-{VERSION}.gguf", _write_gguf)
+    return made(f"{TINY_RANDOM}-{VERSION}.gguf", _write_gguf)
 
 
 def tiny_folder() -> Path:
     """The folder of the tiny model for transformers, created if it is missing. Raises `EngineMissing` without torch."""
-    return _cached(f"{TINY_RANDOM}-{VERSION}", _write_folder)
-
-
-def _cached(name: str, write: Callable[[Path], None]) -> Path:
-    target = cache_dir() / name
-    if target.exists():
-        return target
-    made_cache_dir()
-    workplace = Path(tempfile.mkdtemp(prefix=".making-", dir=target.parent))
-    try:
-        made = workplace / name
-        write(made)
-        try:
-            os.rename(made, target)
-        except OSError:
-            if not target.exists():  # else another process was faster, and made the same
-                raise
-    finally:
-        shutil.rmtree(workplace, ignore_errors=True)
-    return target
+    return made(f"{TINY_RANDOM}-{VERSION}", _write_folder)
 
 
 def _tokenizer() -> Any:

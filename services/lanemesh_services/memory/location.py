@@ -5,14 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import URL, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy import URL
 
 from lanemesh_services.memory.errors import bad_database
-
-ALLOWED_OPTIONS = frozenset({"sslmode", "connect_timeout", "application_name"})
-"""Options in the URL of a database. Others could name files or hosts of the node server."""
-_KNOWN = "Write postgresql://user:password@host/database"
+from lanemesh_services.shared.postgres_url import KNOWN, checked
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +42,6 @@ def file_location(file: str) -> Location:
 def url_location(text: str) -> Location:
     """The location of a PostgreSQL database. Raises LanemeshError if the URL is of something else; it quotes none of it."""
     try:
-        url = make_url(text)
-    except (ArgumentError, ValueError):
-        raise bad_database("the database of `url`", "it is not a URL", _KNOWN) from None
-    if url.get_backend_name() != "postgresql":
-        raise bad_database("the database of `url`", "it is not a URL of PostgreSQL", f"{_KNOWN}, or set `file`")
-    if not url.host or not url.database or url.host.startswith(("/", "@")):
-        raise bad_database("the database of `url`", "its URL has no host or no database", _KNOWN)
-    if refused := sorted(url.query.keys() - ALLOWED_OPTIONS):
-        allowed = ", ".join(sorted(ALLOWED_OPTIONS))
-        why = f"its URL has the option {refused[0]!r:.80}"
-        raise bad_database("the database of `url`", why, f"Remove it; these are allowed: {allowed}")
-    return Location(url.set(drivername="postgresql+psycopg"), None)
+        return Location(checked(text), None)
+    except ValueError as error:
+        raise bad_database("the database of `url`", str(error), f"{KNOWN}, or set `file`") from None

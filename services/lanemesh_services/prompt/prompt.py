@@ -11,6 +11,7 @@ from lanemesh import Context, Document, In, Node, Out, Question
 from pydantic import BaseModel, Field
 
 from lanemesh_services.shared.instructions import Instructions
+from lanemesh_services.shared.unread import text_of
 
 _PLACE = re.compile(r"\{(question|documents)\}")
 
@@ -72,6 +73,6 @@ def _written(documents: Sequence[Document], form: str, separator: str) -> str:
     places = re.compile(r"\{(content|number|source|id)\}")
     written = []
     for number, document in enumerate(documents, start=1):
-        values = {"content": document.content, "number": str(number), "source": document.source, "id": document.id}
+        values = {"content": text_of(document), "number": str(number), "source": document.source, "id": document.id}
         written.append(places.sub(lambda place, values=values: values[place[1]], form))  # type: ignore[misc]
     return separator.join(written)

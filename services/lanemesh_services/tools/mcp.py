@@ -22,6 +22,8 @@ class ToolMcp(Node):
     Runs with the same config share one connection. A server that has ended is started again by the next call.
     """
 
+    pip_extra = "mcp"
+    python_packages = ("mcp",)
     offers: ClassVar = ("tool",)
 
     class Config(BaseModel):

@@ -124,4 +124,6 @@ def _size(value: Any) -> int:
         return len(value)
     if isinstance(value, Media):
         return len(value.content)
-    return len(value.content) if isinstance(value, Document) else 0
+    if isinstance(value, Document):
+        return len(value.content) + (len(value.file.content) if value.file is not None else 0)
+    return 0

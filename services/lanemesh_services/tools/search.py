@@ -43,6 +43,9 @@ class SearchSettings(BaseModel):
 class SearchExa(Node):
     """Searches the web by Exa for each question: the results are documents, and together an answer."""
 
+    pip_extra = "tools"
+    python_packages = ("exa_py",)
+
     class Config(SearchSettings):
         """Settings of the search."""
 
@@ -70,6 +73,9 @@ class SearchExa(Node):
 
 class ToolSearch(ToolNode):
     """Offers a search of the web by Exa as a tool."""
+
+    pip_extra = "tools"
+    python_packages = ("exa_py",)
 
     class Config(SearchSettings):
         """Settings of the search."""

@@ -367,17 +367,22 @@ async def test_a_port_in_use_is_named(place: Place) -> None:
 def test_documents_and_media_without_a_uri_have_one_of_their_run() -> None:
     from datetime import UTC, datetime
 
-    from lanemesh import Document, Video
+    from lanemesh import Document, Media, Video
     from lanemesh.client.updates import OutputUpdate
     from lanemesh_orchestrator.mcp_server.outcome import Outcome
 
     outcome = Outcome("run-1")
-    for number, (lane, value) in enumerate([("documents", Document("text")), ("video", Video("video/mp4", b"abc"))]):
+    file = Document("", source="a.pdf", file=Media("application/pdf", b"%PDF"))
+    values = [("documents", Document("text")), ("video", Video("video/mp4", b"abc")), ("documents", file)]
+    for number, (lane, value) in enumerate(values):
         outcome.add(
             OutputUpdate(sequence=number, time=datetime.now(UTC), component="out", port="items", lane=lane, value=value)
         )
-    uris = [block.resource.uri for block in outcome.content() if isinstance(block, EmbeddedResource)]
-    assert uris == ["lanemesh://runs/run-1/outputs/out/items/0", "lanemesh://runs/run-1/outputs/out/items/1"]
+    resources = [block.resource for block in outcome.content() if isinstance(block, EmbeddedResource)]
+    assert [resource.uri for resource in resources] == [
+        f"lanemesh://runs/run-1/outputs/out/items/{n}" for n in range(3)
+    ]
+    assert (resources[2].mime_type, getattr(resources[2], "blob", "")) == ("application/pdf", "JVBERg==")
 
 
 async def test_clients_that_ask_together_wait_once_for_a_mesh_that_hangs() -> None:

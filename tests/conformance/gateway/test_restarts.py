@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from subprocess import PIPE
 
 import httpx
 import psutil
@@ -17,6 +17,7 @@ from lanemesh_orchestrator.orchestrator import Orchestrator
 from lanemesh_orchestrator.store.options import StoreOptions
 
 from endings import end
+from rigs.forked import ForkedProcess, forked
 from rigs.gateways import Event, all_events, client_of, events, gateway, texts
 from rigs.runs import NODES, line, node
 
@@ -28,10 +29,9 @@ TAG = line(node("a", "tag", "chat", mark="+"))
 
 
 @asynccontextmanager
-async def gateway_process(mesh: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+async def gateway_process(mesh: str) -> AsyncIterator[tuple[ForkedProcess, str]]:
     """`lanemesh gateway` of an orchestrator, and its URL."""
-    command = [sys.executable, "-m", "lanemesh_orchestrator.cli", "gateway", "--mesh", mesh, "--http", "0"]
-    process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
+    process = await forked("gateway", "--mesh", mesh, "--http", "0", stderr=PIPE)
     try:
         assert process.stderr is not None
         said = (await asyncio.wait_for(process.stderr.readline(), 60)).decode()

@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 from lanemesh import ChatText, Code, LanemeshError, ToolSpec, Usage
-from lanemesh_services.llm import hosted, hosted_http
-from lanemesh_services.llm.errors import GenerationRefused
-from lanemesh_services.llm.hosted import HostedEngine, Price, retry_after
+from lanemesh_services.llm import hosted
+from lanemesh_services.llm.hosted import HostedEngine, Price
+from lanemesh_services.shared import hosted_http
+from lanemesh_services.shared.errors import GenerationRefused
+from lanemesh_services.shared.hosted_http import retry_after
 
 from rigs.hosted_dialects import DIALECTS, Dialect
 from rigs.hosted_server import HostedServer, Reply, failing, hosted_server

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 from lanemesh import ChatRequest, Image, Message, Sampling, ToolCall, ToolSpec
-from lanemesh_services.llm.errors import GenerationRefused
 from lanemesh_services.llm.hosted import HostedEngine
 from lanemesh_services.llm.openai import BASE_URL
+from lanemesh_services.shared.errors import GenerationRefused
 
 from rigs.hosted_dialects import DIALECTS, Chat, Dialect, OpenAiResponses
 from rigs.hosted_server import HostedServer, Reply, hosted_server

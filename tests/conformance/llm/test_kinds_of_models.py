@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from lanemesh import ChatRequest, Image, Message
 from lanemesh_services.llm.engine import Engine
-from lanemesh_services.llm.errors import GenerationRefused
 from lanemesh_services.llm.gguf_header import check_chat_model, read_header
 from lanemesh_services.llm.llamacpp import LlamaCppEngine
 from lanemesh_services.llm.llamacpp_server import LlamaCppOptions
@@ -16,7 +15,7 @@ from lanemesh_services.llm.prepared import prepared
 from lanemesh_services.llm.tiny import tiny_folder, tiny_gguf
 from lanemesh_services.llm.transformers import TransformersEngine
 from lanemesh_services.llm.transformers_model import TransformersOptions, load_batch
-from lanemesh_services.shared.errors import EngineMissing, ModelUnusable
+from lanemesh_services.shared.errors import EngineMissing, GenerationRefused, ModelUnusable
 
 from conformance.llm.models_made import REFUSING, folder, gguf_file, gguf_header
 from conformance.llm.turns import ask, read_turn, without

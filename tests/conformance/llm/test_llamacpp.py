@@ -14,11 +14,12 @@ from typing import Any
 import psutil
 import pytest
 from lanemesh import ChatText, ToolSpec
-from lanemesh_services.llm.errors import GenerationFailed, GenerationRefused
+from lanemesh_services.llm.errors import GenerationFailed
 from lanemesh_services.llm.llamacpp import LlamaCppEngine
 from lanemesh_services.llm.llamacpp_server import LlamaCppOptions
 from lanemesh_services.llm.tiny import tiny_gguf
 from lanemesh_services.shared import models
+from lanemesh_services.shared.errors import GenerationRefused
 
 from conformance.llm.turns import ask, request, some_word, start, until_idle, without, without_model
 

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 from lanemesh import ChatRequest, Image, LanemeshError, Message, Sampling
-from lanemesh_services.llm.errors import GenerationRefused
 from lanemesh_services.llm.llamacpp import LlamaCppEngine
 from lanemesh_services.llm.llamacpp_server import LlamaCppOptions
 from lanemesh_services.llm.tiny import tiny_gguf
-from lanemesh_services.shared.errors import ModelUnusable
+from lanemesh_services.shared.errors import GenerationRefused, ModelUnusable
 
 from conformance.llm.projectors import png, write_projector
 from conformance.llm.turns import read_turn, without

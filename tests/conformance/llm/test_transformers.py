@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 from lanemesh import ToolSpec
-from lanemesh_services.llm.errors import GenerationFailed, GenerationRefused, ModelTooLarge
+from lanemesh_services.llm.errors import GenerationFailed, ModelTooLarge
 from lanemesh_services.llm.nodes import transformers_source
 from lanemesh_services.llm.tiny import tiny_folder, tiny_gguf
 from lanemesh_services.llm.transformers import TransformersEngine
 from lanemesh_services.llm.transformers_model import TransformersOptions
-from lanemesh_services.shared.errors import EngineMissing, ModelMissing, ModelUnusable
+from lanemesh_services.shared.errors import EngineMissing, GenerationRefused, ModelMissing, ModelUnusable
 
 from conformance.llm.turns import ask, some_word, start, without, without_model
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 from lanemesh import Client
@@ -16,6 +15,7 @@ from lanemesh.client.results import RunResult
 from lanemesh.client.runs import wire_updates
 from lanemesh.faults import LanemeshError
 
+from rigs.forked import ForkedProcess, forked
 from rigs.runs import line, lines, node, until
 
 NODES = '''
@@ -56,8 +56,8 @@ class Servers:
         self.store = folder / "runs.sqlite"
         self.address = ""
         self._folder = folder
-        self._processes: list[asyncio.subprocess.Process] = []
-        self._orchestrator: asyncio.subprocess.Process | None = None
+        self._processes: list[ForkedProcess] = []
+        self._orchestrator: ForkedProcess | None = None
 
     async def serve(self) -> None:
         """Starts the orchestrator."""
@@ -85,14 +85,8 @@ class Servers:
                 process.kill()
             await process.wait()
 
-    async def _start(self, arguments: list[str], word: str) -> tuple[asyncio.subprocess.Process, str]:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "lanemesh_orchestrator.cli", *arguments),
-            cwd=self._folder,
-            stdin=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-            env=os.environ,
-        )
+    async def _start(self, arguments: list[str], word: str) -> tuple[ForkedProcess, str]:
+        process = await forked(*arguments, stderr=PIPE, folder=self._folder)
         self._processes.append(process)
         assert process.stderr is not None
         async with asyncio.timeout(30):

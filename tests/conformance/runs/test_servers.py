@@ -7,11 +7,11 @@ import contextlib
 import os
 import signal
 import socket
-import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from subprocess import DEVNULL
 
 import pytest
 from lanemesh import Client
@@ -27,6 +27,7 @@ from lanemesh_orchestrator import Mesh
 from lanemesh_orchestrator.orchestrator import Orchestrator
 from lanemesh_orchestrator.pipeline import ServerAddress
 
+from rigs.forked import ForkedProcess, forked
 from rigs.runs import (
     NODES,
     Component,
@@ -198,13 +199,9 @@ async def test_a_server_with_an_unreachable_address_fails_the_run_and_is_named()
 
 
 @asynccontextmanager
-async def served(port: int) -> AsyncIterator[asyncio.subprocess.Process]:
+async def served(port: int) -> AsyncIterator[ForkedProcess]:
     """An orchestrator of its own process."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "lanemesh_orchestrator.cli", "serve", "--port", str(port)),
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
+    process = await forked("serve", "--port", str(port), stdout=DEVNULL, stderr=DEVNULL)
     try:
         yield process
     finally:

@@ -156,3 +156,14 @@ def test_bytes_reach_standard_output_where_it_is_asked_for() -> None:
     printer.show(output("r", image=lane_pb2.Media(mime_type="image/png", content=b"\x89PNG")).output)
 
     assert page.shown == b"\x89PNG"
+
+
+def test_the_file_of_a_document_is_written_like_media(tmp_path: Path) -> None:
+    file = lane_pb2.Media(mime_type="application/pdf", content=b"%PDF")
+    unread = output(document=lane_pb2.Document(source="a.pdf", file=file))
+    page = Page()
+    printer = Printer(page, {unread.output.component: OutputFile(unread.output.component, str(tmp_path / "copy.pdf"))})
+
+    assert printer.write_media(unread.output) == str(tmp_path / "copy.pdf")
+    assert (tmp_path / "copy.pdf").read_bytes() == b"%PDF"
+    assert printed(output(document=lane_pb2.Document(content="read", file=file))) == "read\n"

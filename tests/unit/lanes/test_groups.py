@@ -7,18 +7,20 @@ from dataclasses import dataclass, field
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lanemesh.items import ABSENT, Envelope, Group, GroupOutcome, Item
+from lanemesh.items import ABSENT, MAX_MEDIA_BYTES, Envelope, Group, GroupOutcome, Item
 from lanemesh.lanes.inbox.assembler import (
+    MAX_OPEN_BYTES,
     Assembler,
     TooMuchOpen,
     join_answers,
     join_documents,
     join_media,
     join_text,
+    max_open_bytes,
 )
 from lanemesh.lanes.inbox.inbox import Edge, Inbox
 from lanemesh.lanes.inbox.serializer import GroupOrder
-from lanemesh.values import Answer, Document, Image, ToolCall, Usage
+from lanemesh.values import Answer, Document, Image, Media, ToolCall, Usage
 
 OK, ERROR, CANCELLED = GroupOutcome.OK, GroupOutcome.ERROR, GroupOutcome.CANCELLED
 
@@ -246,6 +248,11 @@ def test_more_open_pieces_than_the_ceiling_are_refused() -> None:
         small.put("x", piece("g", "x"))
 
 
+def test_the_pieces_of_a_file_may_be_as_large_as_a_file() -> None:
+    assert max_open_bytes(join_documents) == max_open_bytes(join_media) == MAX_MEDIA_BYTES
+    assert max_open_bytes(join_text) == MAX_OPEN_BYTES
+
+
 def test_what_wholes_are_made_of() -> None:
     usage = Usage(1, 2)
     pieces = [Answer("a", {"x": 1}), Answer("b"), Answer("c", finish_reason="stop", usage=usage), Answer()]
@@ -255,6 +262,8 @@ def test_what_wholes_are_made_of() -> None:
     chunks = [Document("a", id="1", source="f", chunk_index=0, score=0.5), Document("b", id="2", chunk_index=1)]
     assert join_documents(chunks) == Document("ab", id="1", source="f")
     assert join_documents(chunks[1:]) == chunks[1]
+    file = [Document("", source="f", file=Media("application/pdf", part)) for part in (b"%P", b"DF")]
+    assert join_documents(file) == Document("", source="f", file=Media("application/pdf", b"%PDF"))
     halves = [Image("image/png", b"a", width=2), Image("image/png", b"b")]
     assert join_media(halves) == Image("image/png", b"ab", width=2)
     with pytest.raises(ValueError, match="with a URI"):

@@ -1,6 +1,8 @@
 """How a question becomes a conversation."""
 
-from lanemesh.values import Document, Example, Image, Message, Question, ToolCall, ToolSpec
+import pytest
+from lanemesh.faults import LanemeshError
+from lanemesh.values import Document, Example, Image, Media, Message, Question, ToolCall, ToolSpec
 from lanemesh_services.llm.messages import chat_messages, folded, to_request, with_images
 
 
@@ -104,3 +106,9 @@ def test_a_turn_with_an_image_is_folded_with_its_neighbours() -> None:
 def test_the_images_of_a_question_belong_to_its_turn() -> None:
     image = Image("image/png", b"\x89PNG")
     assert to_request(Question("What is it?", images=(image,))).messages[-1].images == (image,)
+
+
+def test_a_model_refuses_a_document_whose_text_was_not_read() -> None:
+    unread = Document("", source="a.pdf", file=Media("application/pdf", b"%PDF"))
+    with pytest.raises(LanemeshError, match="Connect a parse before"):
+        to_request(Question("Why?", documents=(unread,)))

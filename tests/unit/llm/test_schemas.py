@@ -4,8 +4,8 @@ import json
 from typing import Any
 
 import pytest
-from lanemesh_services.llm.errors import GenerationRefused
 from lanemesh_services.llm.schemas import MAX_LENGTH, AnswerSchema, answer_data, begins_json
+from lanemesh_services.shared.errors import GenerationRefused
 
 
 def read(schema: Any) -> AnswerSchema:

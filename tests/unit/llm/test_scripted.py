@@ -4,8 +4,9 @@ import asyncio
 import json
 
 import pytest
-from lanemesh_services.llm.errors import GenerationFailed, GenerationRefused
+from lanemesh_services.llm.errors import GenerationFailed
 from lanemesh_services.llm.scripted import ScriptedCall, ScriptedEngine, ScriptedTurn
+from lanemesh_services.shared.errors import GenerationRefused
 
 from conformance.llm.turns import ask, start
 

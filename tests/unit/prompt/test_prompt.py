@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from lanemesh.faults import LanemeshError
 from lanemesh.node.context import Context
 from lanemesh.node.node import manifest_of
 from lanemesh.v1 import update_pb2
-from lanemesh.values import Document, Message, Question
+from lanemesh.values import Document, Media, Message, Question
 from lanemesh_services.prompt import SERVICE
 from lanemesh_services.prompt.prompt import Prompt
 from pydantic import ValidationError
@@ -69,3 +70,10 @@ def test_happy_the_documents_input_is_optional_and_collects() -> None:
         ("questions", True, False),
         ("documents", False, True),
     ]
+
+
+async def test_error_a_document_whose_text_was_not_read_is_refused_with_its_source() -> None:
+    unread = Document("", source="a.pdf", file=Media("application/pdf", b"%PDF"))
+    with pytest.raises(LanemeshError, match=r"a\.pdf is a file .* Connect a parse before") as raised:
+        await prompted(Question("Why?"), [unread], template="{documents} {question}")
+    assert raised.value.fault.reason == "file-not-read"

@@ -220,3 +220,19 @@ def test_a_server_with_an_invalid_description_does_not_join(wrong: registry_pb2.
     with pytest.raises(LanemeshError, match=why):
         registry.join(wrong)
     assert not registry.members
+
+
+def test_servers_that_differ_in_missing_packages_agree_and_the_mesh_lacks_what_all_of_them_lack() -> None:
+    registry = Registry()
+    registry.join(info("a", manifest("x", packages=["p", "q"], missing_packages=["p"]), port=1))
+    assert list(registry.manifests()["x"].missing_packages) == ["p"]
+    registry.join(info("b", manifest("x", packages=["p", "q"], missing_packages=["q"]), port=2))
+    assert list(registry.manifests()["x"].missing_packages) == ["p", "q"]
+    assert registry.lacking("x") == {"a": ["p"], "b": ["q"]}
+    whole = registry.join(info("c", manifest("x", packages=["p", "q"]), port=3))
+    assert not registry.manifests()["x"].missing_packages
+    assert registry.choose("x") is whole
+    assert [list(server.conflicting_providers) for server in registry.servers()] == [[], [], []]
+    assert [list(server.incomplete_providers) for server in registry.servers()] == [["x"], ["x"], []]
+    registry.leave(whole)
+    assert list(registry.manifests()["x"].missing_packages) == ["p", "q"]

@@ -28,8 +28,14 @@ class Stated:
     is_silent: bool = False
     features: Collection[str] = FEATURES
 
+    missing: Mapping[str, Collection[str]] = field(default_factory=dict)
+    """Missing packages by node type."""
+
     def runs(self, provider: str) -> bool:
         return provider in self.providers
+
+    def lacks(self, provider: str) -> Collection[str]:
+        return self.missing.get(provider, ())
 
 
 def requirements(text: str) -> list[Requirement]:
@@ -176,3 +182,15 @@ def test_a_component_goes_only_to_a_server_with_the_features_that_it_needs() -> 
     fault = caught.value.fault
     assert (fault.reason, fault.details["features"], fault.details["servers"]) == ("missing-feature", "joins", "old")
     assert "Install a version" in fault.message
+
+
+def test_a_component_goes_only_to_a_server_with_its_packages() -> None:
+    requirement = Requirement("c", "x", install="pip install 'lanemesh[documents]'")
+    lacking = Stated("a", missing={"x": ("markitdown",)})
+    whole = Stated("b", active_instances=9)
+    assert least_loaded([requirement], [lacking, whole])["c"] is whole
+    with pytest.raises(
+        NoServer, match=r"a lacks markitdown\. Run there: pip install 'lanemesh\[documents\]'"
+    ) as caught:
+        least_loaded([requirement], [lacking])
+    assert (caught.value.fault.reason, caught.value.fault.details["servers"]) == ("missing-extra", "a")

@@ -12,7 +12,7 @@ from lanemesh.server.host import taps
 from lanemesh.server.host.taps import TapLines, Traces
 from lanemesh.summaries import summary
 from lanemesh.v1 import update_pb2
-from lanemesh.values import Answer, Document, Image, Question, Table, Tags
+from lanemesh.values import Answer, Document, Image, Media, Question, Table, Tags
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,8 @@ from lanemesh.values import Answer, Document, Image, Question, Table, Tags
         (Answer(data={"a": [1]}), '{"a": [1]}'),
         (Answer(finish_reason="stop"), ""),
         (Document("text"), "text"),
+        (Document("", source="a.pdf", file=Media("application/pdf", b"12345")), "a.pdf: application/pdf, 5 bytes"),
+        (Document("read", file=Media("application/pdf", b"12345")), "read"),
         (Table(("a", "b"), ((1, 2),)), "1 rows of a, b"),
         (Tags({"k": 1}), '{"k": 1}'),
         (Image("image/png", b"12345"), "image/png, 5 bytes"),

@@ -12,7 +12,7 @@ from lanemesh.chat import ToolResult
 from lanemesh.permissions import Permissions
 from lanemesh.redaction import Secrets
 from lanemesh.values import Image
-from lanemesh_services.tools.hosts import is_public
+from lanemesh_services.shared.hosts import is_public
 from lanemesh_services.tools.http import ToolHttp
 
 from .conftest import Web, error_of, loaded, result_of, value_of

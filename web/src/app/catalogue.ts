@@ -51,6 +51,11 @@ export interface NodeType {
   is_streaming_output?: boolean;
   restartable?: boolean;
   runs_to_end?: boolean;
+  /** The extra of the Python package that installs its libraries. */
+  extra?: string;
+  packages?: string[];
+  /** The packages that no node server that offers it has. */
+  missing_packages?: string[];
 }
 
 export interface JsonSchema {

@@ -42,6 +42,18 @@ export interface Media {
   height?: number;
 }
 
+/** A document, or a chunk of one. `file`: the file itself, where its text has not been read. */
+export interface DocumentValue {
+  content: string;
+  id?: string;
+  source?: string;
+  score?: number;
+  chunk_index?: number;
+  metadata?: Record<string, unknown>;
+  embedding?: number[];
+  file?: Media;
+}
+
 interface Numbered {
   sequence: number;
   time: string;

@@ -8,7 +8,8 @@ export function isMedia(value: unknown): value is Media {
   return typeof value === "object" && value !== null && typeof (value as Media).mime_type === "string";
 }
 
-export function MediaView({ media, name = "output" }: { media: Media; name?: string }) {
+/** `fileName`: the name of a download, if it is known. */
+export function MediaView({ media, name = "output", fileName }: { media: Media; name?: string; fileName?: string }) {
   const url = useBlobUrl(media);
   if (!url) {
     if (media.uri && /^https?:/i.test(media.uri)) {
@@ -29,7 +30,7 @@ export function MediaView({ media, name = "output" }: { media: Media; name?: str
       {kind === "video" && <video src={url} controls aria-label={`Video from ${name}`} />}
       <figcaption>
         <span>{size}</span>
-        <a class="button quiet small" href={url} download={`${name}.${extension(media.mime_type)}`}>
+        <a class="button quiet small" href={url} download={fileName || `${name}.${extension(media.mime_type)}`}>
           <Icon name="download" size={15} />
           Download
         </a>

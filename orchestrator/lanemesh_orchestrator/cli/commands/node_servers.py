@@ -27,7 +27,10 @@ def table(servers: Sequence[NodeServerInfo]) -> Any:
     drawn = Table("server", "health", "load", "labels", "node types", box=None, pad_edge=False)
     for server in servers:
         conflicting, replaced = set(server.conflicting_node_types), set(server.replaced_node_types)
-        types = ", ".join(provider for provider in server.node_types if provider not in conflicting | replaced)
+        incomplete = set(server.incomplete_node_types)
+        types = ", ".join(
+            provider for provider in server.node_types if provider not in conflicting | replaced | incomplete
+        )
         notes = [types] if types else []
         if conflicting:
             notes.append(
@@ -35,6 +38,8 @@ def table(servers: Sequence[NodeServerInfo]) -> Any:
             )
         if replaced:
             notes.append(f"replaced by newer servers: {', '.join(sorted(replaced))}")
+        if server.incomplete_node_types:
+            notes.append(f"not used, because Python packages are missing: {', '.join(server.incomplete_node_types)}")
         if server.health_detail:
             notes.append(server.health_detail)
         cells = (

@@ -11,7 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from lanemesh.client.node_servers import NodeServerInfo
-from lanemesh.client.node_types import InputInfo, NodeTypeInfo, OutputInfo
+from lanemesh.client.node_types import InputInfo, NodeTypeInfo, OutputInfo, encode_node_type
+from lanemesh.faults import LanemeshError
+from lanemesh.node.packages import install_command
 
 from lanemesh_orchestrator.cli.commands import node_servers
 from lanemesh_orchestrator.cli.exits import CommandError, ExitCode
@@ -40,7 +42,7 @@ async def _main(provider: str | None, options: HostOptions, *, servers: bool, as
     with Interrupts():
         async with open_host(options) as host:
             manifests = await host.node_types()
-            listed = await host.node_servers() if options.mesh is not None and provider is None else []
+            listed = await host.node_servers() if options.mesh is not None else []
     if servers:
         _print_json([node_server_json(server) for server in listed]) if as_json else _print_servers(listed)
         return ExitCode.COMPLETED
@@ -51,7 +53,10 @@ async def _main(provider: str | None, options: HostOptions, *, servers: bool, as
             _print_servers(listed)
         return ExitCode.COMPLETED
     manifest = find(provider, manifests)
-    _print_json(node_type_json(manifest)) if as_json else _print_one(manifest)
+    if as_json:
+        _print_json(node_type_json(manifest))
+    else:
+        _print_one(manifest, where_it_runs(manifest, listed if options.mesh is not None else None))
     return ExitCode.COMPLETED
 
 
@@ -85,9 +90,12 @@ def _print_table(manifests: Sequence[NodeTypeInfo]) -> None:
         )
         summary = manifest.description.strip().split("\n")[0]
         takes = ", ".join(port_name(port) for port in manifest.inputs)
-        cells = (manifest.provider, manifest.service, takes, gives, summary)
+        mark = " *" if manifest.missing_packages else ""
+        cells = (manifest.provider + mark, manifest.service, takes, gives, summary)
         table.add_row(*(Text(cell, overflow="fold") for cell in cells))
     print_rich(table)
+    if any(manifest.missing_packages for manifest in manifests):
+        print("\n* Python packages are missing; `lanemesh nodes NAME` shows the command that installs them.")
 
 
 def _print_servers(servers: Sequence[NodeServerInfo]) -> None:
@@ -106,10 +114,51 @@ def port_name(port: InputInfo | OutputInfo) -> str:
     return name
 
 
-def _print_one(manifest: NodeTypeInfo) -> None:
+def where_it_runs(manifest: NodeTypeInfo, servers: Sequence[NodeServerInfo] | None) -> str:
+    """Where components of a node type run: `servers` are those of a permanent mesh; None: the pipeline runs on this machine."""
+    if manifest.boundary is not None:
+        return "in the orchestrator, since clients feed or read it"
+    if servers is None:
+        environment = _environment_of(manifest.service)
+        return environment or f"in this process, or with --spread in a process of the service {manifest.service}"
+    offering = [server for server in servers if manifest.provider in server.node_types]
+    names = [
+        f"{server.name} (packages are missing)" if manifest.provider in server.incomplete_node_types else server.name
+        for server in offering
+        if manifest.provider not in {*server.conflicting_node_types, *server.replaced_node_types}
+    ]
+    return f"on the node servers {', '.join(names)}" if names else "on no node server"
+
+
+def _environment_of(service: str) -> str:
+    """Where a service runs that has a Python environment of its own; empty if it has none."""
+    from lanemesh.server.environments import environment_of, interpreter_of
+    from lanemesh.server.services import service_names
+
+    if service not in service_names() or environment_of(service) is None:
+        return ""
+    try:
+        return f"in a Python environment of its own: {interpreter_of(service)}"
+    except LanemeshError as error:
+        return f"in a Python environment of its own, which has not been made: {error.fault.message.rpartition(': ')[2]}"
+
+
+def _print_packages(manifest: NodeTypeInfo) -> None:
+    if not manifest.packages:
+        return
+    states = (f"{name}{' (missing)' if name in manifest.missing_packages else ''}" for name in manifest.packages)
+    print(f"\nneeds the Python packages: {', '.join(states)}")
+    if manifest.missing_packages or manifest.extra:
+        verb = "install them with" if manifest.missing_packages else "which come with"
+        print(f"  {verb}: {install_command(encode_node_type(manifest))}")
+
+
+def _print_one(manifest: NodeTypeInfo, where: str) -> None:
     print(f"{manifest.provider} {manifest.version}   service {manifest.service}".rstrip())
     for line in manifest.description.strip().split("\n"):
         print(f"  {line.strip()}".rstrip())
+    print(f"\nruns {where}")
+    _print_packages(manifest)
     _print_ports("takes", manifest.inputs)
     _print_ports("gives", manifest.outputs)
     if manifest.offers:

@@ -11,7 +11,7 @@ from typing import Any
 from lanemesh.chat import ToolPart, ToolProgress, ToolResult
 from lanemesh.client.client import Client
 from lanemesh.client.tools import MeshTool
-from lanemesh.values import Document
+from lanemesh.values import Document, Media
 
 from lanemesh_orchestrator.cli.commands.deployments import on_mesh
 from lanemesh_orchestrator.cli.commands.nodes import print_rich
@@ -142,6 +142,11 @@ def _result_json(result: ToolResult) -> dict[str, Any]:
 
 def _part_json(part: ToolPart) -> dict[str, Any]:
     if isinstance(part, Document):
-        return {"type": "document", "content": part.content, "source": part.source}
+        flat = {"type": "document", "content": part.content, "source": part.source}
+        return flat | ({"file": _media_json(part.file)} if part.file is not None else {})
     kind = type(part).__name__.lower()
-    return {"type": kind, "mime_type": part.mime_type, "content": base64.b64encode(part.content).decode("ascii")}
+    return {"type": kind, **_media_json(part)}
+
+
+def _media_json(media: Media) -> dict[str, Any]:
+    return {"mime_type": media.mime_type, "content": base64.b64encode(media.content).decode("ascii")}

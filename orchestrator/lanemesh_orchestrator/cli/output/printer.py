@@ -51,7 +51,7 @@ class TextWriter:
         elif field == "question":
             self._text(item.question.text)
         elif field == "document":
-            self._text(item.document.content)
+            self._text(item.document.content or item.document.file.uri)
         elif field in ("data_json", "tags_json"):
             self._line(getattr(item, field))
         elif field == "table":
@@ -233,10 +233,12 @@ class Printer:
 
 
 def media_of(item: lane_pb2.Item) -> lane_pb2.Media | None:
-    """The image, audio or video that an item carries."""
+    """The image, audio or video that an item carries, or the file of a document whose text has not been read."""
     field = item.WhichOneof("payload")
     if field == "image":
         return item.image
     if field == "audio":
         return item.audio
+    if field == "document" and item.document.HasField("file") and not item.document.content:
+        return item.document.file
     return item.video if field == "video" else None

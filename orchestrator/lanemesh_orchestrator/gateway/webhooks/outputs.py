@@ -12,7 +12,8 @@ from lanemesh.client.views import text_of
 from lanemesh.codec import encode, make_item
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.items import LaneType
-from lanemesh.values import Answer, Media
+from lanemesh.lanes.inbox.assembler import join_documents
+from lanemesh.values import Answer, Document, Media
 
 from lanemesh_orchestrator.reasons import Reason
 from lanemesh_orchestrator.update_json import value_json
@@ -56,8 +57,13 @@ class Whole:
             return self.text
         if self.data is not None:
             return self.data
-        value = self.media or self.pieces[0].value
+        value = self.media or self._first()
         return value_json(encode(self.lane, make_item(self.lane, value)))
+
+    def _first(self) -> Any:
+        """The value; of the pieces of a document the whole, of those of another kind the first."""
+        values = [piece.value for piece in self.pieces]
+        return join_documents(values) if isinstance(values[0], Document) else values[0]
 
 
 @dataclass(slots=True)

@@ -39,6 +39,8 @@ class NodeServerInfo:
     """Node types that another server had offered before with another manifest. This server is not used for them."""
     replaced_node_types: tuple[str, ...] = ()
     """Node types for which a newer server is used, which was started to replace older ones."""
+    incomplete_node_types: tuple[str, ...] = ()
+    """Node types that it cannot run, because Python packages are missing there."""
     active_instances: int = 0
     """Components that it runs now."""
     max_instances: int | None = None
@@ -69,6 +71,7 @@ def decode_node_server(server: registry_pb2.NodeServer) -> NodeServerInfo:
         node_types=tuple(server.providers),
         conflicting_node_types=tuple(server.conflicting_providers),
         replaced_node_types=tuple(server.replaced_providers),
+        incomplete_node_types=tuple(server.incomplete_providers),
         active_instances=server.active_instances,
         max_instances=info.max_instances or None,
         labels=FrozenDict(info.labels),

@@ -97,6 +97,12 @@ class NodeTypeInfo:
     """It continues when all its output lanes are stopped."""
     aliases: tuple[str, ...] = ()
     """Other names under which pipelines may use it."""
+    extra: str = ""
+    """The extra of the package `lanemesh` that installs its libraries, such as "documents"; empty: none."""
+    packages: tuple[str, ...] = ()
+    """Import names of the Python packages that it needs."""
+    missing_packages: tuple[str, ...] = ()
+    """Those that are missing on every node server that offers it; empty if it can run."""
 
 
 def decode_node_type(manifest: node_pb2.Manifest) -> NodeTypeInfo:
@@ -122,6 +128,9 @@ def decode_node_type(manifest: node_pb2.Manifest) -> NodeTypeInfo:
         restartable=manifest.restartable,
         runs_to_end=manifest.runs_to_end,
         aliases=tuple(manifest.aliases),
+        extra=manifest.extra,
+        packages=tuple(manifest.packages),
+        missing_packages=tuple(manifest.missing_packages),
     )
 
 
@@ -166,6 +175,9 @@ def encode_node_type(info: NodeTypeInfo) -> node_pb2.Manifest:
         restartable=info.restartable,
         runs_to_end=info.runs_to_end,
         aliases=info.aliases,
+        extra=info.extra,
+        packages=info.packages,
+        missing_packages=info.missing_packages,
     )
 
 

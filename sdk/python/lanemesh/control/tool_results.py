@@ -42,7 +42,8 @@ def error_text(content: str) -> str:
 
 def _size(part: ToolPart) -> int:
     if isinstance(part, Document):
-        return 4 * (len(part.content) + len(part.embedding))
+        file = len(part.file.content) if part.file is not None else 0
+        return 4 * (len(part.content) + len(part.embedding)) + file
     return len(part.content)
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from pydantic import BaseModel, ConfigDict
 
 from lanemesh.faults import Code, Fault, NodeDefinitionError
+from lanemesh.node.batch import Batch
 from lanemesh.node.ports import InputSpec, OutputSpec, ports_of
 from lanemesh.node.signatures import forgot_return, missing_method, misspelt, sdk_methods, wrong_hook, wrong_signature
 from lanemesh.v1 import node_pb2
@@ -64,6 +65,8 @@ class Node:
     * `gen_process(self, context)`, which per set of inputs yields `("port", value)` pairs, each sent at once,
     * `run(self, context, inputs, outputs)`, which is called once and reads its own inputs.
 
+    With `batch = Batch(...)` it implements `process(self, items)`, which gets the firings of several runs and returns the results.
+
     The first two may be plain or `async` functions. Raises NodeDefinitionError when a class contradicts itself, or its method
     is not of this form.
     """
@@ -78,9 +81,15 @@ class Node:
     """Named sets of config values."""
     sync_mode: ClassVar[str] = "on_any"
     """When it fires: "on_any", "zip_all" or "join"."""
+    separate_inputs: ClassVar[bool] = False
+    """Its inputs are independent: a firing by `on_any` has the value of the input whose item it took, and the defaults of the
+    others. Without it, it has their latest values. Every input needs a default."""
     isolation: ClassVar[str] = "thread"
     """Where its bodies run: "thread" (asynchronous ones in the event loop of its node server, synchronous ones in worker threads)
     or "process" (in a process of its own, which is killed when the body is cancelled or takes too long)."""
+    concurrency: ClassVar[int] = 1
+    """Maximum number of concurrent firings, unless the pipeline sets it; with `batch`, that of its batches. Outputs keep the
+    order of the inputs."""
     invokes: ClassVar[Sequence[Invokes]] = ()
     """Helpers that it calls."""
     offers: ClassVar[Sequence[str]] = ()
@@ -113,7 +122,10 @@ class Node:
     """The component's settings: an instance of the class's `Config`."""
     resource: Any
     """The result of `load`."""
+    context: Any
+    """Only in the items of a batch: the context of the component whose firing it is."""
 
+    batch_: ClassVar[Batch | None] = None
     inputs_: ClassVar[dict[str, InputSpec]] = {}
     outputs_: ClassVar[dict[str, OutputSpec]] = {}
     kind_: ClassVar[Kind] = Kind.HELPER
@@ -122,7 +134,9 @@ class Node:
         super().__init_subclass__(**kwargs)
         if "provider" not in cls.__dict__:
             cls.provider = snake_case(cls.__name__)
-        cls.inputs_, cls.outputs_ = ports_of(cls, _reserved_names(tuple(cls.offers)))
+        batch = getattr(cls, "batch", None)  # otherwise a port may have this name
+        cls.batch_ = batch if isinstance(batch, Batch) else None
+        cls.inputs_, cls.outputs_ = ports_of(cls, _reserved_names(tuple(cls.offers), cls.batch_ is not None))
         cls.kind_ = _kind(cls)
         _check_methods(cls)
         if "Config" in cls.__dict__ and not cls.Config.model_config.get("hide_input_in_errors"):
@@ -211,6 +225,8 @@ def _manifest(node: Any, service: str) -> node_pb2.Manifest:
         runs_to_end=node.runs_to_end,
         restartable=node.restartable,
         aliases=node.aliases,
+        extra=node.pip_extra,
+        packages=node.python_packages,
     )
 
 
@@ -220,9 +236,11 @@ def snake_case(name: str) -> str:
 
 
 @cache
-def _reserved_names(offers: tuple[str, ...]) -> frozenset[str]:
-    """Names that no port may have, because every node that offers these kinds has an attribute or a method with that name."""
-    return frozenset({*dir(Node), *Node.__annotations__, *sdk_methods(offers)})
+def _reserved_names(offers: tuple[str, ...], batches: bool) -> frozenset[str]:
+    """Names that no port may have, because every node that offers these kinds, and has a `batch`, has an attribute or a method with
+    that name."""
+    names = {*dir(Node), *Node.__annotations__, *sdk_methods(offers)}
+    return frozenset(names | {"batch"} if batches else names - {"context"})
 
 
 def _kind(cls: type[Node]) -> Kind:
@@ -230,7 +248,9 @@ def _kind(cls: type[Node]) -> Kind:
     if len(bodies) > 1:
         names = " and ".join(kind.value for kind in bodies)
         raise _contradiction(cls, f"it implements {names}; implement one of them")
-    if bodies and (wrong := wrong_signature(cls, bodies[0].value)):
+    if cls.batch_ is not None and bodies not in ([Kind.PROCESS], []):
+        raise _contradiction(cls, f"it has a batch, but implements {bodies[0].value}; implement process(self, items)")
+    if bodies and (wrong := wrong_signature(cls, bodies[0].value, batches=cls.batch_ is not None)):
         raise _malformed(cls, wrong)
     if bodies == [Kind.RUN] and any(spec.is_list for spec in cls.inputs_.values()):
         raise _contradiction(cls, "it implements run, which reads its own inputs, but has a list input")
@@ -266,8 +286,18 @@ def _check_flags(cls: type[Node]) -> None:
         if cls.isolation == "process":
             raise _contradiction(cls, 'isolation is "process", but calls of helpers are made in their node server')
         return
+    if cls.separate_inputs:
+        _check_separate(cls)
+    if cls.batch_ is not None and cls.isolation == "process":
+        raise _contradiction(cls, 'isolation is "process", but the firings of a batch are of different runs')
+    if cls.batch_ is not None and cls.restartable:
+        raise _contradiction(cls, "it is restartable, but it has a batch, so that several of its firings run at once")
     if cls.kind_ is Kind.RUN and cls.sync_mode != "on_any":
         raise _contradiction(cls, f'sync_mode is "{cls.sync_mode}", but it implements run, which reads its own inputs')
+    if cls.concurrency < 1 or (cls.concurrency > 1 and (cls.kind_ is Kind.RUN or cls.restartable)):
+        raise _contradiction(
+            cls, f"concurrency is {cls.concurrency}; it must be 1 for run and for restartable, and above 0"
+        )
     if cls.kind_ is Kind.RUN and cls.restartable:
         raise _contradiction(cls, "it is restartable, but it implements run, for which processed items are unknown")
     if cls.kind_ is Kind.RUN and cls.isolation == "process":
@@ -280,6 +310,16 @@ def _check_flags(cls: type[Node]) -> None:
         raise _contradiction(cls, f"sends_one is True, which is only for run, but it implements {body}")
     if cls.kind_ is not Kind.RUN and cls.is_streaming_output() is not (cls.kind_ is Kind.GENERATE):
         raise _contradiction(cls, f"is_streaming_output returns {cls.is_streaming_output()}, but it implements {body}")
+
+
+def _check_separate(cls: type[Node]) -> None:
+    """Raises NodeDefinitionError if the inputs of a class cannot fire one by one."""
+    if cls.kind_ is Kind.RUN:
+        raise _contradiction(cls, "separate_inputs is True, but it implements run, which reads its own inputs")
+    for spec in cls.inputs_.values():
+        if spec.required or spec.is_list:
+            what = "collects a list" if spec.is_list else "has no default"
+            raise _contradiction(cls, f"separate_inputs is True, but the input {spec.name} {what}")
 
 
 def _contradiction(cls: type[Node], what: str) -> NodeDefinitionError:

@@ -32,6 +32,7 @@ _BODIES = {
     ),
     "run": _Shape("`async def run(self, context, inputs, outputs)`", 3),
 }
+_BATCH = _Shape("`def process(self, items)` or `async def process(self, items)`, which returns a list of results", 1)
 _HOOKS = {
     "load": _Shape("`@classmethod` and `async def load(cls, config)`", 1, on_class=True),
     "unload": _Shape("`@classmethod` and `async def unload(cls, resource)`", 1, on_class=True),
@@ -49,9 +50,14 @@ _GENERATORS = (CallKind.GENERATOR, CallKind.ASYNC_GENERATOR)
 _MISSPELT_RATIO = 0.8
 
 
-def wrong_signature(cls: type, name: str) -> str:
-    """The error of a method called `name`, with its required form, as a predicate of the class; empty if it is valid."""
-    return _wrong_signature(cls, name, _BODIES.get(name) or _HOOKS[name])
+def wrong_signature(cls: type, name: str, *, batches: bool = False) -> str:
+    """The error of a method called `name`, with its required form, as a predicate of the class; empty if it is valid. `batches`: it
+    is the `process` of a class with a `batch`."""
+    if not batches:
+        return _wrong_signature(cls, name, _BODIES.get(name) or _HOOKS[name])
+    if "context" in getattr(getattr(innermost(getattr(cls, name)), "__code__", None), "co_varnames", ())[:2]:
+        return f"has a `batch` and a `process` that takes the context of one firing; write {_BATCH.wanted}"
+    return _wrong_signature(cls, name, _BATCH)
 
 
 def _wrong_signature(cls: type, name: str, shape: _Shape) -> str:

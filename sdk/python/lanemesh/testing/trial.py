@@ -86,7 +86,7 @@ def run_node(
     *,
     config: Mapping[str, Any] | None = None,
     sync_mode: str = "",
-    concurrency: int = 1,
+    concurrency: int = 0,
     on_error: str | Mapping[str, Mapping[str, float]] = "fail",
     isolation: str = "",
     reused: Iterable[str] = (),
@@ -111,7 +111,7 @@ def run_node(
         node: the node class.
         config: its settings; defaults for absent ones.
         sync_mode: "on_any", "zip_all" or "join", which pairs by order here; the node's own unless given.
-        concurrency: maximum number of concurrent firings.
+        concurrency: maximum number of concurrent firings; 0: as the node has it, or two batches of a node with `batch`.
         on_error: what follows a failed firing, as in a pipeline: "fail", "skip" or {"retry": {"attempts": 3, "backoff": 0.5}}.
         isolation: "thread" or "process"; the node's own unless given.
         reused: inputs whose one item `zip_all` reuses, as in a pipeline if their producer sends exactly one.
@@ -173,7 +173,7 @@ async def run_node_async(
     *,
     config: Mapping[str, Any] | None = None,
     sync_mode: str = "",
-    concurrency: int = 1,
+    concurrency: int = 0,
     on_error: str | Mapping[str, Mapping[str, float]] = "fail",
     isolation: str = "",
     reused: Iterable[str] = (),
@@ -219,7 +219,7 @@ async def run_node_async(
     rules = FiringRules(
         sync_mode=sync_mode or node.sync_mode,
         single_item_inputs=frozenset(reused),
-        concurrency=concurrency,
+        concurrency=concurrency or (node.batch_.firings if node.batch_ is not None else node.concurrency),
         on_error=_on_error(on_error),
     )
     outcome = await trial.run(named, arriving, rules, (isolation or node.isolation) == "process", timeout)
@@ -275,6 +275,7 @@ class _Trial:
         """Loads, runs and unloads the node."""
         resources = Resources()
         body: IsolatedBody | None = None
+        batches: Body | None = None
         try:
             async with asyncio.timeout(timeout) as deadline:
                 node = self._class()
@@ -284,10 +285,12 @@ class _Trial:
                     await body.start()
                 else:
                     node.resource = await resources.acquire(self._class, self._config)
+                    if self._class.batch_ is not None:
+                        batches = resources.batch_body(node, self.context)
                 inbox = inbox_of(self._class)
                 inbox.waiting = self.context.waiting
                 await self._feed(inbox, named, arriving)
-                return await self._act(node, inbox, rules, body)
+                return await self._act(node, inbox, rules, body or batches)
         except TimeoutError:
             if not deadline.expired():
                 raise

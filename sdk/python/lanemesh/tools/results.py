@@ -54,6 +54,8 @@ def _described(value: Any, parts: list[ToolPart], depth: int) -> Any:
 def _of_document(document: Document) -> dict[str, Any]:
     fields = {item.name: getattr(document, item.name) for item in dataclasses.fields(document)}
     del fields["embedding"]
+    if document.file is not None:
+        fields["file"] = _of_media(document.file)
     return {name: value for name, value in fields.items() if value or name == "content" or value == 0}
 
 

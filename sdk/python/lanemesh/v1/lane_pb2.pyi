@@ -127,7 +127,7 @@ class ExchangeRequest(_message.Message):
 
     @_builtins.property
     def chunk(self) -> Global___LaneChunk:
-        """A leading part of the content of the media value in the next item."""
+        """A leading part of the content of the media value, or of the document's file, in the next item."""
 
     def __init__(
         self,
@@ -407,7 +407,7 @@ Global___LaneItems: _TypeAlias = LaneItems  # noqa: Y015
 
 @_typing.final
 class LaneChunk(_message.Message):
-    """A leading part of a media value that is too large for one message. The receiver concatenates the parts and the content of the
+    """A leading part of a media value, or of a document's file, that is too large for one message. The receiver concatenates the parts and the content of the
     next item, in order. Together they count as one item.
     """
 
@@ -1027,6 +1027,7 @@ class Document(_message.Message):
     SOURCE_FIELD_NUMBER: _builtins.int
     CHUNK_INDEX_FIELD_NUMBER: _builtins.int
     METADATA_JSON_FIELD_NUMBER: _builtins.int
+    FILE_FIELD_NUMBER: _builtins.int
     content: _builtins.str
     """Its text."""
     id: _builtins.str
@@ -1043,6 +1044,10 @@ class Document(_message.Message):
     def embedding(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
         """Its embedding; empty if none was made."""
 
+    @_builtins.property
+    def file(self) -> Global___Media:
+        """The file itself, where its text has not been read; or a piece of it."""
+
     def __init__(
         self,
         *,
@@ -1053,10 +1058,11 @@ class Document(_message.Message):
         source: _builtins.str = ...,
         chunk_index: _builtins.int | None = ...,
         metadata_json: _builtins.str = ...,
+        file: Global___Media | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_chunk_index", b"_chunk_index", "_score", b"_score", "chunk_index", b"chunk_index", "score", b"score"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_chunk_index", b"_chunk_index", "_score", b"_score", "chunk_index", b"chunk_index", "file", b"file", "score", b"score"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_chunk_index", b"_chunk_index", "_score", b"_score", "chunk_index", b"chunk_index", "content", b"content", "embedding", b"embedding", "id", b"id", "metadata_json", b"metadata_json", "score", b"score", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_chunk_index", b"_chunk_index", "_score", b"_score", "chunk_index", b"chunk_index", "content", b"content", "embedding", b"embedding", "file", b"file", "id", b"id", "metadata_json", b"metadata_json", "score", b"score", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__chunk_index: _TypeAlias = _typing.Literal["chunk_index"]  # noqa: Y015
     _WhichOneofArgType__chunk_index: _TypeAlias = _typing.Literal["_chunk_index", b"_chunk_index"]  # noqa: Y015

@@ -209,6 +209,9 @@ class Manifest(_message.Message):
     RESTARTABLE_FIELD_NUMBER: _builtins.int
     RUNS_TO_END_FIELD_NUMBER: _builtins.int
     ALIASES_FIELD_NUMBER: _builtins.int
+    EXTRA_FIELD_NUMBER: _builtins.int
+    PACKAGES_FIELD_NUMBER: _builtins.int
+    MISSING_PACKAGES_FIELD_NUMBER: _builtins.int
     provider: _builtins.str
     """Name that pipelines use, in snake_case."""
     version: _builtins.str
@@ -233,6 +236,8 @@ class Manifest(_message.Message):
     """It may be placed again after its server was lost."""
     runs_to_end: _builtins.bool
     """It continues when all its output lanes are stopped."""
+    extra: _builtins.str
+    """The extra of the Python package "lanemesh" that installs its libraries, such as "documents"; empty: none."""
     @_builtins.property
     def inputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___InputPort]:
         """Its inputs."""
@@ -255,6 +260,16 @@ class Manifest(_message.Message):
     def aliases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Other names that pipelines can use."""
 
+    @_builtins.property
+    def packages(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Import names of the Python packages that it needs."""
+
+    @_builtins.property
+    def missing_packages(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Those of `packages` that are not installed where the server runs it. Servers whose manifests differ in this alone agree, and
+        components are assigned only to servers where nothing is missing.
+        """
+
     def __init__(
         self,
         *,
@@ -275,10 +290,13 @@ class Manifest(_message.Message):
         restartable: _builtins.bool = ...,
         runs_to_end: _builtins.bool = ...,
         aliases: _abc.Iterable[_builtins.str] | None = ...,
+        extra: _builtins.str = ...,
+        packages: _abc.Iterable[_builtins.str] | None = ...,
+        missing_packages: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "boundary", b"boundary", "config_schema_json", b"config_schema_json", "description", b"description", "inputs", b"inputs", "invokes", b"invokes", "is_streaming_input", b"is_streaming_input", "is_streaming_output", b"is_streaming_output", "offers", b"offers", "outputs", b"outputs", "profiles_json", b"profiles_json", "provider", b"provider", "restartable", b"restartable", "runs_to_end", b"runs_to_end", "service", b"service", "sync_mode", b"sync_mode", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "boundary", b"boundary", "config_schema_json", b"config_schema_json", "description", b"description", "extra", b"extra", "inputs", b"inputs", "invokes", b"invokes", "is_streaming_input", b"is_streaming_input", "is_streaming_output", b"is_streaming_output", "missing_packages", b"missing_packages", "offers", b"offers", "outputs", b"outputs", "packages", b"packages", "profiles_json", b"profiles_json", "provider", b"provider", "restartable", b"restartable", "runs_to_end", b"runs_to_end", "service", b"service", "sync_mode", b"sync_mode", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -683,7 +701,7 @@ class Instance(_message.Message):
     sync_mode: Global___SyncMode.ValueType
     """When it fires; unspecified: the default of the node type."""
     concurrency: _builtins.int
-    """The maximum number of concurrent firings; 0 and 1 mean one after the other."""
+    """The maximum number of concurrent firings; 0: the default of the node type, which is 1 except for nodes with batches."""
     helper: _builtins.bool
     """It only serves control connections: it never fires."""
     isolation: Global___Isolation.ValueType

@@ -405,6 +405,7 @@ class NodeServer(_message.Message):
     CONFLICTING_PROVIDERS_FIELD_NUMBER: _builtins.int
     STATIC_FIELD_NUMBER: _builtins.int
     REPLACED_PROVIDERS_FIELD_NUMBER: _builtins.int
+    INCOMPLETE_PROVIDERS_FIELD_NUMBER: _builtins.int
     draining: _builtins.bool
     """It accepts no new runs."""
     active_instances: _builtins.int
@@ -431,6 +432,10 @@ class NodeServer(_message.Message):
     def replaced_providers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Node types that it can run, and is not used for, because a server that was started with `replaces` has them."""
 
+    @_builtins.property
+    def incomplete_providers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Node types that it offers and cannot run, because Python packages are missing there."""
+
     def __init__(
         self,
         *,
@@ -443,10 +448,11 @@ class NodeServer(_message.Message):
         conflicting_providers: _abc.Iterable[_builtins.str] | None = ...,
         static: _builtins.bool = ...,
         replaced_providers: _abc.Iterable[_builtins.str] | None = ...,
+        incomplete_providers: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["info", b"info"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_instances", b"active_instances", "conflicting_providers", b"conflicting_providers", "draining", b"draining", "health", b"health", "health_detail", b"health_detail", "info", b"info", "providers", b"providers", "replaced_providers", b"replaced_providers", "static", b"static"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_instances", b"active_instances", "conflicting_providers", b"conflicting_providers", "draining", b"draining", "health", b"health", "health_detail", b"health_detail", "incomplete_providers", b"incomplete_providers", "info", b"info", "providers", b"providers", "replaced_providers", b"replaced_providers", "static", b"static"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

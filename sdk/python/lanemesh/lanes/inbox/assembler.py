@@ -7,13 +7,15 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from lanemesh.items import ABSENT, ITEM_OVERHEAD_BYTES, Envelope, GroupOutcome, Item, LaneType, Lineage
+from lanemesh.items import ABSENT, ITEM_OVERHEAD_BYTES, MAX_MEDIA_BYTES, Envelope, GroupOutcome, Item, LaneType, Lineage
 from lanemesh.values import Answer, Document, Media
 
 MAX_OPEN_ITEMS = 100_000
 """Most pieces of incomplete wholes that an input holds."""
 MAX_OPEN_BYTES = 64 * 1024 * 1024
 """Most bytes of these pieces: 64 MiB."""
+MAX_OPEN_FILE_BYTES = MAX_MEDIA_BYTES
+"""The same of media and documents, whose pieces may be those of a file: 256 MiB."""
 
 Join = Callable[[list[Any]], Any]
 """Makes a whole from its pieces, at least one."""
@@ -34,11 +36,13 @@ def join_answers(pieces: Sequence[Answer]) -> Answer:
 
 
 def join_documents(pieces: Sequence[Document]) -> Document:
-    """The concatenated contents, with the other fields of the first piece except those that describe a chunk only."""
+    """The concatenated contents and files, with the other fields of the first piece except those that describe a chunk only."""
     if len(pieces) == 1:
         return pieces[0]
     content = "".join(piece.content for piece in pieces)
-    return replace(pieces[0], content=content, chunk_index=None, embedding=(), score=None)
+    files = [piece.file for piece in pieces if piece.file is not None]
+    file = join_media(files) if files else None
+    return replace(pieces[0], content=content, chunk_index=None, embedding=(), score=None, file=file)
 
 
 def join_media(pieces: Sequence[Media]) -> Media:
@@ -59,6 +63,11 @@ JOINS: Mapping[LaneType, Join] = {
     LaneType.VIDEO: join_media,
 }
 """The join function of each lane type whose pieces can be assembled."""
+
+
+def max_open_bytes(join: Join) -> int:
+    """Most bytes of the pieces of incomplete wholes that an input holds, by its join function."""
+    return MAX_OPEN_FILE_BYTES if join in (join_documents, join_media) else MAX_OPEN_BYTES
 
 
 class TooMuchOpen(Exception):

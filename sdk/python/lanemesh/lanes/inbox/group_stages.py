@@ -6,7 +6,7 @@ from typing import Any
 
 from lanemesh.faults import Code, Fault
 from lanemesh.items import Envelope, Item
-from lanemesh.lanes.inbox.assembler import MAX_OPEN_BYTES, MAX_OPEN_ITEMS, Assembler, Join, TooMuchOpen
+from lanemesh.lanes.inbox.assembler import MAX_OPEN_ITEMS, Assembler, Join, TooMuchOpen, max_open_bytes
 from lanemesh.lanes.inbox.edge import Edge
 from lanemesh.lanes.inbox.port import Port
 from lanemesh.lanes.inbox.serializer import GroupOrder
@@ -17,7 +17,8 @@ class Assembling:
 
     def __init__(self, port: Port, join: Join) -> None:
         self._port = port
-        self._pieces = Assembler(join, MAX_OPEN_ITEMS, MAX_OPEN_BYTES)
+        self._max_bytes = max_open_bytes(join)
+        self._pieces = Assembler(join, MAX_OPEN_ITEMS, self._max_bytes)
 
     def put(self, edge: Edge, value: Any, size: int, envelope: Envelope | None) -> None:
         """A piece has arrived."""
@@ -25,7 +26,7 @@ class Assembling:
         try:
             whole = self._pieces.put(edge.id, Item(value, size, envelope))
         except TooMuchOpen as error:
-            self._port.fail(self._fault("whole-too-large", _too_much(error), Code.RESOURCE_EXHAUSTED))
+            self._port.fail(self._fault("whole-too-large", _too_much(error, self._max_bytes), Code.RESOURCE_EXHAUSTED))
         except ValueError as error:
             self._port.fail(
                 self._fault("bad-whole", f"got pieces that cannot be assembled: {error}", Code.INVALID_ARGUMENT)
@@ -75,10 +76,10 @@ class Assembling:
         return Fault(code=code, reason=reason, message=f'the input "{name}" {what}', details={"port": name})
 
 
-def _too_much(error: TooMuchOpen) -> str:
+def _too_much(error: TooMuchOpen, max_bytes: int) -> str:
     return (
         f"holds {error.items:,} pieces and {error.size:,} bytes of incomplete wholes; its limit is "
-        f"{MAX_OPEN_ITEMS:,} pieces and {MAX_OPEN_BYTES:,} bytes. Take the pieces when they arrive, or send smaller wholes"
+        f"{MAX_OPEN_ITEMS:,} pieces and {max_bytes:,} bytes. Take the pieces when they arrive, or send smaller wholes"
     )
 
 

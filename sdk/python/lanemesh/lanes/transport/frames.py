@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 from lanemesh.codec import decode, encode_into
-from lanemesh.items import ITEM_OVERHEAD_BYTES, Envelope, Item, LaneType
+from lanemesh.items import CHUNK_BYTES, ITEM_OVERHEAD_BYTES, Envelope, Item, LaneType
 from lanemesh.v1 import lane_pb2
-from lanemesh.values import Media
+from lanemesh.values import Media, bytes_of, with_bytes
 
 MAX_FRAME_ITEMS = 256
 """Most items in a frame."""
 MAX_FRAME_BYTES = 256 * 1024
 """Most bytes in a frame, unless one item alone is larger."""
-CHUNK_BYTES = 1024 * 1024
-"""Largest part of a media value's content that travels in one frame."""
 _FRAME_MARGIN = 1024
 """Bytes in a frame that are reserved for its fields besides the items."""
 
@@ -117,20 +114,16 @@ def _any_frame(lane_type: LaneType, queue: deque[Queued], most: int) -> tuple[Fr
 
 
 def leading_chunks(queue: deque[Queued]) -> Iterator[lane_pb2.ExchangeRequest]:
-    """If the next item is media larger than a chunk, removes all but its last part, and returns these as frames to send first."""
+    """If the next item has bytes, as media or the file of a document, that are more than a chunk, removes all but their last part,
+    and returns these as frames to send first."""
     value, size, envelope = queue[0]
-    if not isinstance(value, Media) or len(value.content) <= CHUNK_BYTES:
+    content = bytes_of(value)
+    if content is None or len(content) <= CHUNK_BYTES:
         return
-    content = value.content
     last = (len(content) - 1) // CHUNK_BYTES * CHUNK_BYTES
     for start in range(0, last, CHUNK_BYTES):
         yield lane_pb2.ExchangeRequest(chunk=lane_pb2.LaneChunk(content=content[start : start + CHUNK_BYTES]))
-    queue[0] = (with_content(value, content[last:]), size, envelope)
-
-
-def with_content(media: Media, content: bytes) -> Media:
-    """The same media value with other bytes."""
-    return replace(media, content=content)
+    queue[0] = (with_bytes(value, content[last:]), size, envelope)
 
 
 def plain_texts(items: lane_pb2.LaneItems) -> list[str] | None:
@@ -160,8 +153,8 @@ def read_items(lane_type: LaneType, items: lane_pb2.LaneItems, prefix: bytes) ->
     read = [decode(lane_type, item) for item in items.items]
     if prefix:
         first = read[0] if read else None
-        if first is None or not isinstance(first.value, Media):
-            raise ValueError("chunks arrived before an item that is not media")
-        whole = prefix + first.value.content
-        read[0] = Item(with_content(first.value, whole), len(whole) + ITEM_OVERHEAD_BYTES, first.envelope)
+        last = bytes_of(first.value) if first is not None else None
+        if first is None or last is None:
+            raise ValueError("chunks arrived before an item that is neither media nor a document with a file")
+        read[0] = Item(with_bytes(first.value, prefix + last), first.size + len(prefix), first.envelope)
     return read

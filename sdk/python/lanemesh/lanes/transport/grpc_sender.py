@@ -31,7 +31,7 @@ from lanemesh.lanes.transport.sender import SenderState, SenderStatistics
 from lanemesh.lanes.transport.short_lanes import CallBroken, Refused, ShortLanes
 from lanemesh.protocol import PROTOCOL_VERSION
 from lanemesh.v1 import lane_pb2, node_pb2
-from lanemesh.values import Media
+from lanemesh.values import bytes_of
 
 OPEN_SECONDS = 10.0
 """Time limit from `open` to `accepted`: a stream beyond a server's stream limit hangs without an error."""
@@ -356,7 +356,7 @@ class GrpcSender(SenderState):
     async def _write_items(self) -> None:
         call = self._call
         assert call is not None
-        if isinstance(self._queue[0][0], Media):
+        if bytes_of(self._queue[0][0]) is not None:
             for chunk in leading_chunks(self._queue):
                 await call.write(chunk)
                 if not self._queue:  # stopped meanwhile
@@ -373,7 +373,7 @@ class GrpcSender(SenderState):
         if self._merges:
             for _ in range(PASSES if self._short is None else 0):  # one that may be short has let other work run
                 await asyncio.sleep(0)
-            if self._queue and not isinstance(self._queue[0][0], Media):
+            if self._queue and bytes_of(self._queue[0][0]) is None:
                 frame, size = self._next_frame()
                 self._opening.items.CopyFrom(parsed(frame).items)
             elif self._ending and not self._queue:

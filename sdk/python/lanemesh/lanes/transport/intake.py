@@ -48,7 +48,7 @@ class Intake:
         return self.end(end)
 
     def take_chunk(self, content: bytes) -> None:
-        """A leading part of a media value. Raises ProtocolViolation if the value is too large."""
+        """A leading part of a media value, or of a document's file. Raises ProtocolViolation if the value is too large."""
         self._chunk_bytes += len(content)
         if self._chunk_bytes > MAX_MEDIA_BYTES:
             raise ProtocolViolation(f"more than {MAX_MEDIA_BYTES:,} bytes of chunks arrived for one item")

@@ -126,6 +126,9 @@ class FiringExecutor:
     def begin(self, taken: TakenSet) -> Firing:
         """Checks the taken items, and makes the copy of the node for the firing."""
         latest, specs = self.latest, self._specs
+        separate = self._class.separate_inputs
+        if separate:
+            self._refused.clear()
         group: Group | None = None
         groups = 0
         for name, item in taken.items():
@@ -139,7 +142,8 @@ class FiringExecutor:
             if item.envelope is not None and item.envelope.group is not None:
                 group = item.envelope.group
                 groups += 1
-        firing = Firing(0, taken, self.copies.fresh(latest), group if groups == 1 else None)
+        values = {name: latest[name] for name in taken if name in latest} if separate else latest
+        firing = Firing(0, taken, self.copies.fresh(values), group if groups == 1 else None)
         if self.tracker is not None:
             firing.lineages = [lineage for item in taken.values() if (lineage := lineage_of(item)) is not None]
             for lineage in firing.lineages:
@@ -148,7 +152,7 @@ class FiringExecutor:
             firing.error = next(iter(self._refused.values()))
             return firing
         if self._on_error.policy is OnErrorPolicy.RETRY:
-            firing.values = dict(latest)
+            firing.values = dict(values)
         return firing
 
     async def perform(self, firing: Firing) -> None:

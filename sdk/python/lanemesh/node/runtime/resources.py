@@ -12,6 +12,8 @@ from pydantic_core import to_json
 
 from lanemesh._aio.shared import SharedCache
 from lanemesh.node.callables import call_hook
+from lanemesh.node.context import Context
+from lanemesh.node.firing.batching import BatchBody, Batchers
 from lanemesh.node.node import Node
 from lanemesh.redaction import hidden_in_log, revealed
 
@@ -38,6 +40,8 @@ class Resources:
 
     def __init__(self, idle_seconds: float = IDLE_SECONDS) -> None:
         self._cache = SharedCache[Key, Any](_unload, idle_seconds=idle_seconds, is_current=_is_current)
+        self.batchers = Batchers()
+        """The batches of the classes that have them."""
 
     async def acquire(self, node: type[Node], config: Any) -> Any:
         """The result of the class's `load` for a config: loaded now, or by an earlier run. A `Reloadable` resource whose files have
@@ -50,8 +54,18 @@ class Resources:
         """Releases the `resource` that `acquire` returned. It is unloaded after 300 s without use, a superseded one at once."""
         self._cache.release(_key(node, config), resource)
 
+    def batch_body(self, node: Node, context: Context) -> BatchBody:
+        """The body of a component whose class has a `batch`: its firings share the batches of all components with this class,
+        config and resource. `node` has its config and resource until `release_batch_body`."""
+        return self.batchers.of(node, _key(type(node), node.config)[1], context)
+
+    def release_batch_body(self, node: Node) -> None:
+        """The component of this node has ended."""
+        self.batchers.release(node, _key(type(node), node.config)[1])
+
     async def close(self) -> None:
         """Unloads every resource, each within 10 s, and cancels those that still load."""
+        await self.batchers.close()
         await self._cache.close()
 
 

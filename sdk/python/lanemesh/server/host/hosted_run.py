@@ -450,7 +450,7 @@ class HostedRun:
             outputs,
             placed.rules,
             timeout=seconds_of(instance.timeout) if instance.HasField("timeout") else None,
-            body=placed.isolated,
+            body=placed.isolated or placed.batches,
             on_overdue=partial(self._overdue, placed),
             cancelled_by_owner=lambda: placed.context.cancelled,
         )
@@ -541,6 +541,8 @@ class HostedRun:
             if placed.isolated is not None:
                 await placed.isolated.close(at_once=self.cancelling)
             await placed.context.channels.end()
+            if placed.batches is not None:
+                self._host.resources.release_batch_body(placed.node)
             if placed.isolated is None:
                 self._host.resources.release(type(placed.node), placed.node.config, placed.node.resource)
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from lanemesh.channels import ChannelLink
     from lanemesh.gpu import ArbiterLink
     from lanemesh.lanes.transport.short_lanes import ShortLanes
+    from lanemesh.node.firing.batching import BatchBody
     from lanemesh.permissions import Permissions
     from lanemesh.server.host.recovery import CommitTracker
     from lanemesh.server.host.taps import Traces
@@ -101,6 +102,8 @@ class HostedInstance:
     rules: FiringRules
     isolated: IsolatedBody | None = None
     """Runs its bodies, if they run in a separate process."""
+    batches: BatchBody | None = None
+    """Runs its bodies, if its class has a `batch`."""
     outputs: Outputs | None = None
     actor: Actor | None = None
     commits: CommitTracker | None = None
@@ -160,6 +163,8 @@ class InstanceFactory:
             from lanemesh.server.isolation.parent import IsolatedBody
 
             placed.isolated = IsolatedBody(node, instance.config_json or "{}", context, instance.secret_pointers)
+        elif node_class.batch_ is not None and not instance.helper:
+            placed.batches = self._host.resources.batch_body(node, context)
         return placed
 
     def _check_ports(self, instance: node_pb2.Instance, node_class: type[Node]) -> None:

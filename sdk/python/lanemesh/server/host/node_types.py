@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from lanemesh.node.node import Node, Service, manifest_of
+from lanemesh.node.packages import missing_packages
 from lanemesh.server.services import InstalledServices
 from lanemesh.v1 import node_pb2
 
@@ -23,6 +24,8 @@ class NodeTypes(Mapping[str, node_pb2.Manifest]):
         """Classes and the names of their services, by provider."""
         self.apart: set[str] = set()
         """Services of known node types that need a Python environment other than the running one."""
+        self._incomplete: dict[str, node_pb2.Manifest] = {}
+        """Manifests with missing packages, by provider: the same object as long as the same packages are missing."""
         self.replace(services)
 
     def replace(self, services: Iterable[Service]) -> None:
@@ -35,7 +38,10 @@ class NodeTypes(Mapping[str, node_pb2.Manifest]):
 
     def __getitem__(self, provider: str) -> node_pb2.Manifest:
         node, service = self._find(provider)
-        return manifest_of(node, service)
+        manifest = manifest_of(node, service)
+        # A service with an environment of its own is described by the node server that runs in it.
+        missing = missing_packages(node.python_packages) if node.python_packages and service not in self.apart else ()
+        return self._lacking(manifest, missing) if missing else manifest
 
     def __iter__(self) -> Iterator[str]:
         installed = self._installed.nearest_first("") if self._installed is not None else ()
@@ -43,6 +49,14 @@ class NodeTypes(Mapping[str, node_pb2.Manifest]):
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
+
+    def _lacking(self, manifest: node_pb2.Manifest, missing: tuple[str, ...]) -> node_pb2.Manifest:
+        marked = node_pb2.Manifest()
+        marked.CopyFrom(manifest)
+        marked.missing_packages.extend(missing)
+        if self._incomplete.get(manifest.provider) != marked:
+            self._incomplete[manifest.provider] = marked
+        return self._incomplete[manifest.provider]
 
     def _find(self, provider: str) -> tuple[type[Node], str]:
         if provider not in self._known and self._installed is not None:

@@ -22,14 +22,15 @@ def rules_of(instance: node_pb2.Instance, node: type[Node], edges: Iterable[node
     """The firing rules of an instance of a node class with these incoming edges.
 
     Raises:
-        LanemeshError: it reads its own inputs with `run`, and has a setting that requires firings.
+        LanemeshError: it reads its own inputs with `run`, and has a setting that requires firings; or it has batches, and is to run
+        in a process of its own.
     """
     rules = FiringRules(
         sync_mode=node_pb2.SyncMode.Name(instance.sync_mode).removeprefix("SYNC_MODE_").lower()
         if instance.sync_mode
         else node.sync_mode,
         single_item_inputs=frozenset(instance.single_item_inputs),
-        concurrency=max(1, instance.concurrency),
+        concurrency=instance.concurrency or (node.batch_.firings if node.batch_ is not None else node.concurrency),
         on_error=OnError(
             policy=_POLICIES[instance.on_error.policy],
             attempts=max(1, instance.on_error.attempts),
@@ -38,6 +39,10 @@ def rules_of(instance: node_pb2.Instance, node: type[Node], edges: Iterable[node
         join_on=instance.join_on,
         forks={edge.id: tuple(edge.forks) for edge in edges if edge.forks},
     )
+    if node.batch_ is not None and instance.isolation == node_pb2.ISOLATION_PROCESS:
+        raise _refused(
+            instance, "isolation", "has firings of several runs in one batch, so `isolation` cannot be process"
+        )
     if node.kind_ is Kind.RUN:
         if rules.on_error.policy is not OnErrorPolicy.FAIL:
             raise _refused(instance, "on_error")
@@ -57,9 +62,8 @@ def is_isolated(instance: node_pb2.Instance, node: type[Node]) -> bool:
     return node.isolation == "process"
 
 
-def _refused(instance: node_pb2.Instance, setting: str) -> LanemeshError:
-    message = (
-        f"{instance.component} ({instance.provider}) implements run, but `{setting}` is only for firings; remove it"
-    )
+def _refused(instance: node_pb2.Instance, setting: str, why: str = "") -> LanemeshError:
+    why = why or f"implements run, but `{setting}` is only for firings"
+    message = f"{instance.component} ({instance.provider}) {why}; remove it"
     details = {"component": instance.component, "provider": instance.provider}
     return LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason=f"bad-{setting}", message=message, details=details))

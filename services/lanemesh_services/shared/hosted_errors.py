@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from lanemesh import Code, Fault, LanemeshError
 
-from lanemesh_services.llm.errors import GenerationRefused
+from lanemesh_services.shared.errors import GenerationRefused
 
 MAX_QUOTED = 300
 """Most characters of a server's message that an error quotes."""

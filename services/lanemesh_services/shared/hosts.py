@@ -1,4 +1,4 @@
-"""The hosts that tools may connect to: by their names, and by their addresses after the names were resolved."""
+"""The hosts that nodes may connect to: by their names, and by their addresses after the names were resolved."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import httpx2
 from lanemesh.extend import CallFailed, matches_host
 
-from lanemesh_services.tools.hosts import permitted_addresses
+from lanemesh_services.shared.hosts import permitted_addresses
 
 _PORTS = {"http": 80, "https": 443}
 

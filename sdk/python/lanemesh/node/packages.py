@@ -1,0 +1,35 @@
+"""The Python packages that node types need: which are missing here, and the command that installs them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib import invalidate_caches
+from importlib.util import find_spec
+
+from lanemesh.v1 import node_pb2
+
+_installed: set[str] = set()
+"""Packages that were found. They stay installed as long as the process lives."""
+
+
+def missing_packages(names: Iterable[str]) -> tuple[str, ...]:
+    """Those of these import names that cannot be found in the running Python environment. Nothing is imported but the parents of
+    dotted names. Missing ones are looked for again at each call, so that a later installation is seen."""
+    unknown = [name for name in names if name not in _installed]
+    if unknown:
+        invalidate_caches()
+        _installed.update(name for name in unknown if _is_installed(name))
+    return tuple(name for name in unknown if name not in _installed)
+
+
+def install_command(manifest: node_pb2.Manifest) -> str:
+    """The command that installs what a node type needs: its extra, or without one its missing packages by their import names."""
+    what = f"'lanemesh[{manifest.extra}]'" if manifest.extra else " ".join(manifest.missing_packages)
+    return f"pip install {what}"
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except (ImportError, ValueError):  # a parent is missing, or a module was put into sys.modules without a spec
+        return False

@@ -1,0 +1,185 @@
+"""Documents in a folder of LanceDB."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import lancedb
+import pyarrow as pa
+from lanemesh import Document
+
+from lanemesh_services.search.errors import other_dimension, store_failed, store_unusable
+from lanemesh_services.search.filters import Filter, matches
+from lanemesh_services.search.store import Query, key_of
+from lanemesh_services.search.words import query_words
+
+WRITES_UNTIL_OPTIMIZED = 50
+"""Writes after which the files of a collection are joined, and the index of words is brought up to date."""
+KEPT_VERSIONS = timedelta(hours=1)
+"""How long earlier versions of a collection are kept, for readers that use them."""
+WIDER = 4
+"""How many times as many documents are read when too few of those that were found meet the filter."""
+_COLUMNS = ["content", "id", "source", "chunk_index", "metadata"]
+
+
+class LancedbStore:
+    """A collection in a folder, which several processes may use at once."""
+
+    def __init__(self, path: Path, collection: str) -> None:
+        """Opens the folder, and creates it if it is missing. Raises StoreFailed if that fails."""
+        self.where = f"{path} (collection {collection})"
+        self._collection = collection
+        self._writing = threading.Lock()
+        self._writes = 0
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            self._database = lancedb.connect(str(path), read_consistency_interval=timedelta(0))
+        except (OSError, ValueError, RuntimeError) as error:
+            raise store_unusable(str(path), error, "Check the path and its permissions") from None
+        self._open: Any = None
+
+    def put(self, documents: Sequence[Document]) -> None:
+        """See `Store.put`."""
+        with self._errors(), self._writing:
+            table = self._table() or self._made(len(documents[0].embedding))
+            dimensions = _dimensions(table)
+            for document in documents:
+                self._check(dimensions, document.embedding)
+            rows = pa.Table.from_pylist([_row(document) for document in documents], schema=table.schema)
+            table.merge_insert("key").when_matched_update_all().when_not_matched_insert_all().execute(rows)
+            self._writes += 1
+            if self._writes % WRITES_UNTIL_OPTIMIZED == 0:
+                table.optimize(cleanup_older_than=KEPT_VERSIONS)
+
+    def by_vector(self, query: Query) -> list[Document]:
+        """See `Store.by_vector`."""
+        with self._errors():
+            table = self._table()
+            if table is None:
+                return []
+            self._check(_dimensions(table), query.embedding)
+            vector = list(query.embedding)
+
+            def found(limit: int) -> list[Document]:
+                search = table.search(vector, vector_column_name="embedding").distance_type("cosine")
+                rows = search.select([*_COLUMNS, "_distance"]).limit(limit).to_list()
+                return [_document(row, 1.0 - row["_distance"]) for row in rows]
+
+            return _filtered(found, query)
+
+    def by_text(self, query: Query) -> list[Document]:
+        """See `Store.by_text`."""
+        words = query_words(query.text)
+        with self._errors():
+            table = self._table()
+            if table is None or not words:
+                return []
+
+            def found(limit: int) -> list[Document]:
+                search = table.search(" ".join(words), query_type="fts", fts_columns="content")
+                rows = search.select([*_COLUMNS, "_score"]).limit(limit).to_list()
+                return [_document(row, row["_score"]) for row in rows]
+
+            return _filtered(found, query)
+
+    def delete(self, sources: Sequence[str]) -> None:
+        """See `Store.delete`."""
+        with self._errors(), self._writing:
+            table = self._table()
+            if table is not None:
+                quoted = ", ".join("'" + source.replace("'", "''") + "'" for source in sources)
+                table.delete(f"source IN ({quoted})")
+
+    def count(self) -> int:
+        """See `Store.count`."""
+        with self._errors():
+            table = self._table()
+            return int(table.count_rows()) if table is not None else 0
+
+    def close(self) -> None:
+        """See `Store.close`."""
+        self._open = None
+
+    def _table(self) -> Any:
+        """The table of the collection; None if there is none yet."""
+        if self._open is None and self._collection in _names(self._database):
+            self._open = self._database.open_table(self._collection)
+        return self._open
+
+    def _made(self, dimensions: int) -> Any:
+        schema = pa.schema(
+            [
+                pa.field("key", pa.string(), nullable=False),
+                pa.field("id", pa.string(), nullable=False),
+                pa.field("source", pa.string(), nullable=False),
+                pa.field("chunk_index", pa.int64()),
+                pa.field("content", pa.string(), nullable=False),
+                pa.field("metadata", pa.string(), nullable=False),
+                pa.field("embedding", pa.list_(pa.float32(), dimensions), nullable=False),
+            ]
+        )
+        self._open = self._database.create_table(self._collection, schema=schema, exist_ok=True)
+        self._open.create_fts_index("content", replace=True)
+        return self._open
+
+    def _check(self, dimensions: int, embedding: Sequence[float]) -> None:
+        if len(embedding) != dimensions:
+            raise other_dimension(self.where, self._collection, dimensions, len(embedding))
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError, RuntimeError) as error:
+            self._open = None  # the collection may have been removed
+            raise store_failed(self.where, error) from None
+
+
+def _filtered(found: Callable[[int], list[Document]], query: Query) -> list[Document]:
+    """The first documents that meet the filter. LanceDB cannot look into the metadata, so more are read until there are enough."""
+    conditions: Filter = query.filter
+    limit = query.limit * (WIDER if conditions else 1)
+    while True:
+        documents = found(limit)
+        chosen = [document for document in documents if matches(conditions, document)]
+        if len(chosen) >= query.limit or len(documents) < limit:
+            return chosen[: query.limit]
+        limit *= WIDER
+
+
+def _names(database: Any) -> Sequence[str]:
+    names: Sequence[str] = database.list_tables().tables
+    return names
+
+
+def _dimensions(table: Any) -> int:
+    return int(table.schema.field("embedding").type.list_size)
+
+
+def _row(document: Document) -> dict[str, Any]:
+    return {
+        "key": key_of(document),
+        "id": document.id,
+        "source": document.source,
+        "chunk_index": document.chunk_index,
+        "content": document.content,
+        "metadata": json.dumps(document.metadata, ensure_ascii=False),
+        "embedding": list(document.embedding),
+    }
+
+
+def _document(row: dict[str, Any], score: float) -> Document:
+    return Document(
+        row["content"],
+        id=row["id"],
+        source=row["source"],
+        chunk_index=row["chunk_index"],
+        metadata=json.loads(row["metadata"]),
+        score=score,
+    )

@@ -1,0 +1,264 @@
+"""Documents in an SQLite file: full text by FTS5, vectors by sqlite-vec."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import apsw
+import sqlite_vec
+from lanemesh import Document
+
+from lanemesh_services.search.errors import other_dimension, store_failed, store_unusable
+from lanemesh_services.search.filters import Condition, Filter
+from lanemesh_services.search.store import Query, key_of
+from lanemesh_services.search.words import query_words
+
+BUSY_MILLISECONDS = 30_000
+"""How long another writer may delay a write."""
+MAX_CONNECTIONS = 4
+"""Most idle connections that are kept."""
+_COLUMNS = "d.content, d.id, d.source, d.chunk_index, d.metadata"
+_COMPARED = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
+
+
+class SqliteStore:
+    """A collection in an SQLite file, which several processes may use at once."""
+
+    def __init__(self, path: Path, collection: str) -> None:
+        """Opens the file, and creates it if it is missing. Raises StoreFailed if that fails."""
+        self.where = f"{path} (collection {collection})"
+        self._path = path
+        self._collection = collection
+        self._table = f'"docs_{collection}"'
+        self._words = f'"words_{collection}"'
+        self._idle: list[apsw.Connection] = []
+        self._lock = threading.Lock()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with self._connection() as connection:
+                connection.execute("PRAGMA journal_mode=WAL").fetchall()
+                connection.execute(
+                    "CREATE TABLE IF NOT EXISTS lanemesh_collections (name TEXT PRIMARY KEY, dimensions INTEGER NOT NULL)"
+                )
+        except (OSError, apsw.Error) as error:
+            hint = "Check the path, its permissions, and that it is an SQLite database"
+            raise store_unusable(str(path), error, hint) from None
+
+    def put(self, documents: Sequence[Document]) -> None:
+        """See `Store.put`."""
+        with self._writing() as connection:
+            dimensions = self._dimensions(connection) or self._made(connection, len(documents[0].embedding))
+            for document in documents:
+                self._check(dimensions, document.embedding)
+            keys = [key_of(document) for document in documents]
+            self._forget_words(connection, "key IN (SELECT value FROM json_each(?))", json.dumps(keys))
+            connection.executemany(
+                f"INSERT INTO {self._table} (key, id, source, chunk_index, content, metadata, embedding) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET id = excluded.id, source = excluded.source, "
+                "chunk_index = excluded.chunk_index, content = excluded.content, metadata = excluded.metadata, "
+                "embedding = excluded.embedding",
+                [_row(key, document) for key, document in zip(keys, documents, strict=True)],
+            )
+            connection.execute(
+                f"INSERT INTO {self._words} (rowid, content) SELECT rowid, content FROM {self._table} "
+                "WHERE key IN (SELECT value FROM json_each(?))",
+                (json.dumps(keys),),
+            )
+
+    def by_vector(self, query: Query) -> list[Document]:
+        """See `Store.by_vector`. Compares the query with every document that meets the filter."""
+        with self._connected() as connection:
+            dimensions = self._dimensions(connection)
+            if dimensions is None:
+                return []
+            self._check(dimensions, query.embedding)
+            where, values = _where(query.filter)
+            rows = connection.execute(
+                f"SELECT {_COLUMNS}, 1 - vec_distance_cosine(d.embedding, ?) AS score FROM {self._table} d WHERE {where} "
+                "ORDER BY score DESC, d.key LIMIT ?",
+                (sqlite_vec.serialize_float32(list(query.embedding)), *values, query.limit),
+            )
+            return [_document(row) for row in rows]
+
+    def by_text(self, query: Query) -> list[Document]:
+        """See `Store.by_text`. Ranked by BM25."""
+        words = query_words(query.text)
+        with self._connected() as connection:
+            if not words or self._dimensions(connection) is None:
+                return []
+            where, values = _where(query.filter)
+            any_word = " OR ".join(f'"{word}"' for word in words)
+            rows = connection.execute(
+                f"SELECT {_COLUMNS}, -bm25({self._words}) AS score FROM {self._words} w JOIN {self._table} d ON d.rowid = w.rowid "
+                f"WHERE {self._words} MATCH ? AND {where} ORDER BY score DESC, d.key LIMIT ?",
+                (any_word, *values, query.limit),
+            )
+            return [_document(row) for row in rows]
+
+    def delete(self, sources: Sequence[str]) -> None:
+        """See `Store.delete`."""
+        with self._writing() as connection:
+            if self._dimensions(connection) is None:
+                return
+            chosen = "source IN (SELECT value FROM json_each(?))"
+            self._forget_words(connection, chosen, json.dumps(list(sources)))
+            connection.execute(f"DELETE FROM {self._table} WHERE {chosen}", (json.dumps(list(sources)),))
+
+    def count(self) -> int:
+        """See `Store.count`."""
+        with self._connected() as connection:
+            if self._dimensions(connection) is None:
+                return 0
+            return int(connection.execute(f"SELECT count(*) FROM {self._table}").fetchall()[0][0])
+
+    def close(self) -> None:
+        """See `Store.close`."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+    def _made(self, connection: apsw.Connection, dimensions: int) -> int:
+        """Makes the collection, and returns the length of its embeddings."""
+        connection.execute(
+            f"CREATE TABLE {self._table} (key TEXT NOT NULL UNIQUE, id TEXT NOT NULL, source TEXT NOT NULL, chunk_index INTEGER, "
+            "content TEXT NOT NULL, metadata TEXT NOT NULL, embedding BLOB NOT NULL)"
+        )
+        connection.execute(f'CREATE INDEX "source_{self._collection}" ON {self._table} (source)')
+        connection.execute(
+            f"CREATE VIRTUAL TABLE {self._words} USING fts5(content, content='', contentless_delete=1, "
+            "tokenize='porter unicode61')"
+        )
+        connection.execute("INSERT INTO lanemesh_collections VALUES (?, ?)", (self._collection, dimensions))
+        return dimensions
+
+    def _forget_words(self, connection: apsw.Connection, chosen: str, values: str) -> None:
+        connection.execute(
+            f"DELETE FROM {self._words} WHERE rowid IN (SELECT rowid FROM {self._table} WHERE {chosen})", (values,)
+        )
+
+    def _dimensions(self, connection: apsw.Connection) -> int | None:
+        """Length of the embeddings; None if there is no such collection yet."""
+        found = connection.execute(
+            "SELECT dimensions FROM lanemesh_collections WHERE name = ?", (self._collection,)
+        ).fetchall()
+        return int(found[0][0]) if found else None
+
+    def _check(self, dimensions: int, embedding: Sequence[float]) -> None:
+        if len(embedding) != dimensions:
+            raise other_dimension(self.where, self._collection, dimensions, len(embedding))
+
+    @contextmanager
+    def _writing(self) -> Iterator[apsw.Connection]:
+        """A transaction that writes, and excludes other writers from its begin."""
+        with self._connected() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+            connection.execute("COMMIT")
+
+    @contextmanager
+    def _connected(self) -> Iterator[apsw.Connection]:
+        try:
+            with self._connection() as connection:
+                yield connection
+        except apsw.Error as error:
+            raise store_failed(self.where, error) from None
+
+    @contextmanager
+    def _connection(self) -> Iterator[apsw.Connection]:
+        """A connection that no other thread uses."""
+        with self._lock:
+            connection = self._idle.pop() if self._idle else None
+        if connection is None:
+            connection = _opened(self._path)
+        try:
+            yield connection
+        except BaseException:
+            connection.close()
+            raise
+        with self._lock:
+            if len(self._idle) < MAX_CONNECTIONS:
+                self._idle.append(connection)
+                return
+        connection.close()
+
+
+def _opened(path: Path) -> apsw.Connection:
+    connection = apsw.Connection(str(path))
+    connection.set_busy_timeout(BUSY_MILLISECONDS)
+    connection.enable_load_extension(True)
+    connection.load_extension(sqlite_vec.loadable_path())
+    connection.enable_load_extension(False)
+    return connection
+
+
+def _row(key: str, document: Document) -> tuple[Any, ...]:
+    return (
+        key,
+        document.id,
+        document.source,
+        document.chunk_index,
+        document.content,
+        json.dumps(document.metadata, ensure_ascii=False),
+        sqlite_vec.serialize_float32(list(document.embedding)),
+    )
+
+
+def _document(row: Sequence[Any]) -> Document:
+    content, identity, source, chunk_index, metadata, score = row
+    return Document(
+        content, id=identity, source=source, chunk_index=chunk_index, metadata=json.loads(metadata), score=score
+    )
+
+
+def _where(conditions: Filter) -> tuple[str, list[Any]]:
+    """The SQL of a filter over the table `d`, and its values."""
+    parts, values = ["1"], []
+    for condition in conditions:
+        sql, more = _sql(condition)
+        parts.append(sql)
+        values += more
+    return " AND ".join(parts), values
+
+
+def _sql(condition: Condition) -> tuple[str, list[Any]]:
+    """The elements of a list, or the only value, are rows of json_each."""
+    if condition.of_metadata:
+        rows, first = "json_each(d.metadata, ?)", [f'$."{condition.key}"']
+    else:
+        rows, first = f"json_each(json_array(d.{condition.key}))", []
+    present = f"EXISTS (SELECT 1 FROM {rows} WHERE type <> 'null'"
+    match condition.operator:
+        case "exists":
+            return f"{'' if condition.value else 'NOT '}{present})", first
+        case "eq" | "in":
+            wanted = [condition.value] if condition.operator == "eq" else list(condition.value)
+            return f"{present} AND ({_equals(wanted)}))", [*first, *map(_plain, wanted)]
+        case "ne":
+            return f"NOT {present} AND ({_equals([condition.value])}))", [*first, _plain(condition.value)]
+    compared = _COMPARED[condition.operator]
+    return f"{present} AND type IN ('integer', 'real') AND value {compared} ?)", [*first, condition.value]
+
+
+def _equals(wanted: Sequence[Any]) -> str:
+    """SQL that compares a row of json_each with values, by their JSON types."""
+    return " OR ".join(f"(value = ? AND type IN {_types(value)})" for value in wanted)
+
+
+def _types(value: Any) -> str:
+    if isinstance(value, bool):
+        return "('true', 'false')"
+    return "('text')" if isinstance(value, str) else "('integer', 'real')"
+
+
+def _plain(value: Any) -> Any:
+    return int(value) if isinstance(value, bool) else value
