@@ -8,9 +8,9 @@ from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 
 from lanemesh._aio.signal import NOTHING
-from lanemesh.gpu.requests import WAIT_TIMEOUT
 from lanemesh.gpu.lease import Lease
 from lanemesh.gpu.links import ArbiterLink
+from lanemesh.gpu.requests import WAIT_TIMEOUT
 from lanemesh.times import duration
 from lanemesh.v1 import gpu_pb2
 

@@ -285,13 +285,15 @@ class ArbiterCore:
                 outgoing.append(self._grant(now, lease, devices))
         for owner, resident, device in placing.unloads():
             self._ask_to_unload(now, owner, resident, device)
-        for first in placing.waiting_first():
-            outgoing += self._ask_to_yield(now, first)
+        for waiter in self._queue:
+            if waiter.preempts and waiter.connected:
+                outgoing += self._ask_to_yield(now, waiter)
         return [*outgoing, *self._notify_waiters(now), *self._notify_holders()]
 
     def _grant(self, now: float, lease: LeaseRecord, devices: tuple[str, ...]) -> tuple[str, gpu_pb2.LeaseResponse]:
         self._queue.remove(lease)
         lease.earlier_token = lease.token
+        lease.resident = frozenset(device for device in devices if self.memory[device].is_resident(lease.demand))
         for device in devices:
             self.memory[device].grant(lease.id, lease.demand, now)
             self._tokens[device] += 1
@@ -330,9 +332,7 @@ class ArbiterCore:
         self._unloads.append((owner, resident.model, device))
 
     def _ask_to_yield(self, now: float, waiter: LeaseRecord) -> Iterator[tuple[str, gpu_pb2.LeaseResponse]]:
-        """Starts the time that holders of a lower priority have, if a waiter preempts."""
-        if not waiter.preempts:
-            return
+        """Starts the time that holders of a lower priority have."""
         for lease in self._leases.values():
             if self._is_in_the_way(lease, waiter) and lease.revoke_at == math.inf:
                 lease.revoke_at = now + PREEMPT_SECONDS
@@ -379,7 +379,11 @@ class ArbiterCore:
             position = ahead[lease.place] + ahead[""] + 1 if lease.place else place
             ahead[lease.place] += 1
             reported = lease.reported_position
-            if lease.connected and position != reported and (position <= NEAR or position * 10 <= reported * 9 or not reported):
+            if (
+                lease.connected
+                and position != reported
+                and (position <= NEAR or position * 10 <= reported * 9 or not reported)
+            ):
                 lease.reported_position = position
                 queued = gpu_pb2.LeaseQueued(position=position, holders=self._holding(now, lease))
                 yield lease.id, gpu_pb2.LeaseResponse(queued=queued)
@@ -408,7 +412,7 @@ class ArbiterCore:
                 device=self.devices[device],
                 fencing_token=lease.tokens[device],
                 memory_bytes=lease.demand.peak,
-                resident=self.memory[device].is_resident(lease.demand),
+                resident=device in lease.resident,
             )
             for device in lease.devices
         ]

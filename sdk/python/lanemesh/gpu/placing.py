@@ -61,10 +61,6 @@ class Placing:
                 for resident in victims:
                     yield resident.owner, resident, device
 
-    def waiting_first(self) -> list[LeaseRecord]:
-        """The requests that are the first ones to wait for some device."""
-        return [lease for lease in self._waiting if lease in self._first.values()]
-
     def _wait(self, lease: LeaseRecord) -> None:
         self._tried.add(lease.signature)
         self._waiting.append(lease)

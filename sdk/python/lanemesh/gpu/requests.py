@@ -57,6 +57,8 @@ class LeaseRecord:
     """The devices that it was granted, also while it has yielded them."""
     tokens: dict[str, int] = field(default_factory=dict)
     """Its fencing token of each device."""
+    resident: frozenset[str] = frozenset()
+    """Its devices on which its model was loaded when it was granted."""
     earlier_token: int = 0
     """The token of the first device before the latest grant, until a sign of life shows that the grant has arrived."""
     held_since: float = 0.0
@@ -146,7 +148,8 @@ def eligible_of(
         raise _bad(f"it asks for {count} devices and names one; leave device empty")
     if count > min(len(devices), MAX_COUNT):
         raise lease_error(
-            "no-such-device", f"{count} GPUs are requested together, and there are {len(devices)}: {known}. Request fewer."
+            "no-such-device",
+            f"{count} GPUs are requested together, and there are {len(devices)}: {known}. Request fewer.",
         )
     named: Collection[str] = [request.device] if request.device else list(devices)
     large = tuple(name for name in named if demand.peak <= devices[name].memory_bytes)
