@@ -10,10 +10,10 @@ The rules:
   gets them together or not at all, and holds none while it waits.
 * Every grant of a device raises its fencing token, and so does an expiry.
 * First come first served within a priority. A level of priority equals `ageing` seconds in the queue, so no request starves.
-* A later request may pass the first one that waits for a device, if it fits: `MAX_BYPASS` times, and within `BYPASS_SECONDS` of that
-  one's request. So requests for a loaded model go first, for a while.
-* If the first one that waits fits only without some idle models, their owners are asked to unload them. Their memory, and that of lost
-  leases, is granted when the device shows that it is free. A model that is being unloaded is not used until that is over.
+* A later request may pass the first one that waits for a device, if it fits: `MAX_BYPASS` times, and within `BYPASS_SECONDS`
+  of that one's request. So requests for a loaded model go first, for a while.
+* If the first one that waits fits only without some idle models, their owners are asked to unload them. Their memory, and that
+  of lost leases, is granted when the device shows that it is free. A model that is being unloaded is not used until that is over.
 * A holder that yielded resumes on its own devices, ahead of new requests.
 * A request that preempts asks the holders of a lower priority to yield, and takes their leases after `PREEMPT_SECONDS`.
 * A lease expires when its holder sends no heartbeat for the TTL. A lease without the device (yielded, or queued to resume) expires

@@ -1,12 +1,13 @@
 """The memory of one device: who has which part of it, and what may be unloaded to make room. Plain values, no clock of its own.
 
-Memory is taken by leases (their working memory, and what they keep while they have yielded), by models that are loaded (`Resident`), by
-what ended leases may have left behind (`lingering`), by what known processes have beyond all that (`excess`), and by processes that the
-arbiter does not know (`foreign`). None of it is granted to a lease:
+Memory is taken by leases (their working memory, and what they keep while they have yielded), by models that are loaded
+(`Resident`), by what ended leases may have left behind (`lingering`), by what known processes have beyond all that (`excess`), and
+by processes that the arbiter does not know (`foreign`). None of it is granted to a lease:
 
     capacity = working + kept + residents + lingering + excess + foreign + free
 
-Memory of an unloaded model, or of a lease that was lost, is free only when the device has shown it, if the device is observed at all.
+Memory of an unloaded model, or of a lease that was lost, is free only when the device has shown it, if the device is observed at
+all.
 """
 
 from __future__ import annotations

@@ -35,7 +35,9 @@ class Placing:
         if len(fitting) < lease.count:
             self._wait(lease)
             return ()
-        best = sorted(fitting, key=lambda device: self._preference(lease, device))[: lease.count]
+        best = fitting  # in the order of the devices that it had
+        if len(fitting) > lease.count or not lease.devices:
+            best = sorted(fitting, key=lambda device: self._preference(lease, device))[: lease.count]
         for passed in {id(first): first for first in map(self._first.get, best) if first is not None}.values():
             passed.bypassed += 1
         return tuple(best)
