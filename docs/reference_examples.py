@@ -774,6 +774,19 @@ async def calls():
 print(asyncio.run(calls()), innermost(decorated) is twice)
 # -> (['ab', 'ab'], 'AB') True
 
+# == Items: Item, ABSENT, GroupOutcome
+# A `run` node that assembles groups itself reads items. The value of an item that only ends a group is `ABSENT`.
+from lanemesh.extend import ABSENT, GroupOutcome, Item
+
+
+def is_end(item: Item) -> bool:
+    group = item.envelope.group if item.envelope is not None else None
+    return group is not None and group.last and group.outcome is GroupOutcome.OK
+
+
+print(is_end(Item(ABSENT, 0, Envelope(group=Group("answer-1", index=2, last=True)))), is_end(Item("word", 4)))
+# -> True False
+
 # == Shared values: SharedCache
 # What several components of one server share beyond the resources that `load` makes, such as one model under several settings.
 from lanemesh.extend import SharedCache

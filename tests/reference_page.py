@@ -34,6 +34,7 @@ _MADE_BY_OTHERS: tuple[type, ...] = (
 PUBLIC = {**dict.fromkeys(lanemesh.__all__, lanemesh), **dict.fromkeys(extend.__all__, extend)}
 """The module of each public name."""
 _ALIASES = {
+    "ABSENT": ("ABSENT: Absent", "The value of an item that carries only an envelope."),
     "ChatEvent": ("ChatText | ToolCall | Usage | ChatFinish", "One event of a model's turn."),
     "Json": ("dict | list | str | int | float | bool | None", "A JSON value, as a data lane carries it."),
 }

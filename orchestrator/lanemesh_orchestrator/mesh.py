@@ -29,7 +29,7 @@ from lanemesh.rendering import rendered
 from lanemesh.v1 import run_pb2
 
 from lanemesh_orchestrator.orchestrator import Orchestrator
-from lanemesh_orchestrator.pipeline import Graph
+from lanemesh_orchestrator.pipeline import Graph, run_graph, run_graph_of
 from lanemesh_orchestrator.runs.active_run import ActiveRun, RunOptions
 from lanemesh_orchestrator.runs.link import LocalRunLink
 from lanemesh_orchestrator.runs.retention import DEFAULT_BUDGET
@@ -118,6 +118,7 @@ class Mesh:
         trace: Trace | None = None,
         variables: Mapping[str, str] | None = None,
         session: SessionId = "",
+        source: str = "",
     ) -> Run:
         """Creates a run of a pipeline. It starts when its context is entered or its updates are first read.
 
@@ -137,13 +138,15 @@ class Mesh:
             session: the session that the run belongs to, such as a conversation: 1 to 128 printable characters; empty: none. Runs
                 of one session share its memory, so use an id that others cannot guess. A `Conversation` makes the run the next turn
                 of a session that the orchestrator keeps.
+            source: the source to run, by its id, of a pipeline that has several. What can be reached from it runs, and the rest is
+                left out. Empty: that of the document, or the only one that clients feed, or for a `Conversation` the only `chat`.
 
         Raises:
             PipelineInvalid: when it starts, with every fault of the pipeline.
             LanemeshError: when it starts: a server or a deployment is missing, the variables are too many, too large or misnamed
                 ("bad-variables"), or the session is not allowed ("bad-session").
         """
-        link = self._link(pipeline, settings, trace, variables, session)
+        link = self._link(pipeline, settings, trace, variables, session, source)
         return Run(link(timeout), input_list(input, inputs), open_input=open_input)
 
     def request(
@@ -156,6 +159,7 @@ class Mesh:
         trace: Trace | None = None,
         variables: Mapping[str, str] | None = None,
         session: SessionId = "",
+        source: str = "",
         retries: int = 0,
     ) -> Request:
         """One input to a pipeline, and what it returns: `await mesh.request("@chat", "hello").text()`.
@@ -178,7 +182,7 @@ class Mesh:
 
         if self._requests is None:
             self._requests = RequestLimit()
-        link = self._link(pipeline, settings, trace, variables, session)
+        link = self._link(pipeline, settings, trace, variables, session, source)
         return Request(link, input, self._requests, timeout=timeout, retries=retries)
 
     def _link(
@@ -188,9 +192,10 @@ class Mesh:
         trace: Trace | None,
         variables: Mapping[str, str] | None,
         session: SessionId,
+        source: str,
     ) -> Callable[[float | None], LocalRunLink]:
         """Returns the links of runs with these options, by the timeout of the run."""
-        spec = run_spec(pipeline, settings, trace=trace, variables=variables, session=session)
+        spec = run_spec(pipeline, settings, trace=trace, variables=variables, session=session, source=source)
         folder = self._folder_of(pipeline)
 
         async def begin(timeout: float | None) -> ActiveRun:
@@ -215,6 +220,7 @@ class Mesh:
         trace: Trace | None = None,
         variables: Mapping[str, str] | None = None,
         session: SessionId = "",
+        source: str = "",
         idempotency_key: str = "",
     ) -> DetachedRun:
         """Starts a detached run, which ends with the mesh at the latest. If the caller is cancelled before it has the run,
@@ -232,7 +238,7 @@ class Mesh:
                 ("bad-idempotency-key").
         """
         given = [to_input(value) for value in one_or_many(input, inputs)]
-        spec = run_spec(pipeline, settings, trace=trace, variables=variables, session=session)
+        spec = run_spec(pipeline, settings, trace=trace, variables=variables, session=session, source=source)
         runs, text = self.orchestrator.runs, wire_text(idempotency_key, "an idempotency key")
         key, run = runs.keys.keyed(text, spec, given, timeout, open_input=open_input) if text else (None, None)
         if run is None:
@@ -372,13 +378,15 @@ class Mesh:
         *,
         settings: Mapping[str, Any] | None = None,
         variables: Mapping[str, str] | None = None,
+        source: str = "",
     ) -> list[PipelineFault]:
-        """All faults of a pipeline, warnings included; empty if it is valid."""
+        """All faults of a pipeline, or of its part for a run of this `source`, warnings included; empty if it is valid."""
         from lanemesh_orchestrator.pipeline import PipelineInvalid
 
         try:
-            spec = run_spec(pipeline, settings, variables=variables)
-            return list(self._graph(spec, self._folder_of(pipeline)).warnings)
+            spec = run_spec(pipeline, settings, variables=variables, source=source)
+            graph = self._graph(spec, self._folder_of(pipeline))
+            return list((run_graph(graph, source) if source else graph).warnings)
         except PipelineInvalid as invalid:
             return list(invalid.faults)
 
@@ -561,7 +569,7 @@ class Mesh:
 
     async def _prepare(self, spec: run_pb2.RunSpec, folder: str, timeout: float | None) -> tuple[Graph, RunOptions]:
         """The graph and the options of a run. A spread mesh starts the missing servers and assigns the components to them."""
-        graph = self._graph(spec, folder)
+        graph = run_graph_of(self._graph(spec, folder), spec)
         return graph, RunOptions(
             timeout=timeout,
             session=spec.session_id,

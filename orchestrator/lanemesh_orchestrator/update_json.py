@@ -7,7 +7,7 @@ Every object has `sequence` (from 1, without gaps), `time` (RFC 3339, UTC) and `
 | `job` | `run_id`, `state`: starting, running, completed, failed or cancelled; with running `placements` (`component`, `provider`, `server`, `address`, `pid`, `earlier`) and `edges` (`edge`, `producer`, `output`, `consumer`, `input`, `lane`; for a control connection `class_type`); if failed `error`; if cancelled `reason`; with running and in the end `input_count`, and of the first ten `inputs` `port`, `lane`, `size`, `summary` |
 | `node` | `component`, `state`: starting, running, waiting, completed, skipped, failed or cancelled; `detail`, `firings`, `skipped_firings`, `retried_firings`; seconds `waiting`, `busy`, `blocked`; if failed `error` |
 | `edge` | `edge`, `sent`, `consumed`, `buffered`, `drained`, `limit_items`, `growths`, `detail` |
-| `output` | `component`, `port`, `lane`, `value`; of a piece of a whole `group`, `index`, `last`, and `outcome` if it ended badly; `metadata`, `created_at` |
+| `output` | `component`, `port`, `name` if its result has one, `lane`, `value`; of a piece of a whole `group`, `index`, `last`, and `outcome` if it ended badly; `metadata`, `created_at` |
 | `progress` | `component`, `done`, `total`, `message` |
 | `tool` | `component`, `wave`, `event`: thought (`text`), call (`call_id`, `tool`, `arguments`), result (`call_id`, `tool`, `content`, `is_error`, `seconds`, `usage`) or progress (`call_id`, `message`, `fraction`, `usage`) |
 | `helper` | `component`, `calls`, `active_calls`, `failed_calls`, `prompt_tokens`, `completion_tokens`, `cost` |
@@ -168,7 +168,7 @@ def edge_json(edge: update_pb2.EdgeUpdate) -> Flat:
 
 def _output(output: update_pb2.OutputUpdate, file: str) -> Flat:
     item = output.item
-    flat: Flat = {"component": output.component, "port": output.port}
+    flat: Flat = {"component": output.component, "port": output.port, **_present(name=output.name)}
     field = item.WhichOneof("payload")
     if field is not None:
         flat |= {"lane": _LANES.get(field, field), "value": value_json(item, file=file)}

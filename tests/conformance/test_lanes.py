@@ -14,6 +14,7 @@ from lanemesh.faults import Code, Fault, LaneFault
 from lanemesh.items import LaneType
 from lanemesh.v1 import update_pb2
 
+from repeats import times
 from rigs import lane_acts as acts
 from rigs.lane_nodes import CLOSED, SEEN, Interrupted
 from rigs.lanes import Rig, Role, Running, Wire, standstill
@@ -260,7 +261,7 @@ async def test_a_producers_own_exception_arrives_with_type_and_message(lanes: Ri
 # LANE-08
 
 
-REPETITIONS, AT_ONCE = 1_000, 50
+REPETITIONS, AT_ONCE = times(1_000), 50
 
 
 def crowd(provider: str, *, fails: bool, seed: int) -> tuple[list[Wire], dict[str, Role]]:
@@ -281,8 +282,9 @@ def crowd(provider: str, *, fails: bool, seed: int) -> tuple[list[Wire], dict[st
     return wires, roles
 
 
+@pytest.mark.many
 @pytest.mark.conformance("LANE-08")
-async def test_a_consumer_that_has_enough_ends_its_producer_without_error_1_000_times(lanes: Rig) -> None:
+async def test_a_consumer_that_has_enough_ends_its_producer_without_error_every_time(lanes: Rig) -> None:
     for seed in range(REPETITIONS // AT_ONCE):
         wires, roles = crowd("fountain", fails=False, seed=seed)
         async with lanes.run(*wires, roles=roles) as run:
@@ -329,8 +331,9 @@ async def test_a_stop_that_crosses_the_end_is_harmless(lanes: Rig) -> None:
 # LANE-09
 
 
+@pytest.mark.many
 @pytest.mark.conformance("LANE-09")
-async def test_a_producer_sees_its_consumers_fault_1_000_times(lanes: Rig) -> None:
+async def test_a_producer_sees_its_consumers_fault_every_time(lanes: Rig) -> None:
     for seed in range(REPETITIONS // AT_ONCE):
         wires, roles = crowd("pump", fails=True, seed=seed)
         async with lanes.run(*wires, roles=roles) as run:

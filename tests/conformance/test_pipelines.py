@@ -134,13 +134,6 @@ CASES = {
         "Remove one of these edges",
         "a → b → a",
     ),
-    "several sources": Case(
-        [CHAT, part("file", "file"), part("out", "response", "text chat", "text file")],
-        "/components/1",
-        "several-sources",
-        '"source": "chat"',
-        "chat, file",
-    ),
     "bad config": Case(
         [CHAT, {**LLM, "config": {"temperature": "hot"}}],
         "/components/1/config/temperature",

@@ -37,8 +37,6 @@ FAULTS: dict[str, list[tuple[str, str, str]]] = {
     "extraction": [],
     "ingest": [
         ("/components/1/input/0/lane", "lane-mismatch", "The lane tags does not fit"),
-        ("/components/1/provider", UNKNOWN, '"parse"'),
-        ("/components/2/provider", UNKNOWN, '"preprocessor_langchain"'),
         ("/components/3/provider", UNKNOWN, '"embedding_transformer"'),
         ("/components/4/provider", UNKNOWN, '"qdrant"'),
     ],
@@ -49,7 +47,6 @@ FAULTS: dict[str, list[tuple[str, str, str]]] = {
     ],
     "speech": [
         ("/components/1/input/0/lane", "lane-mismatch", "The lane tags does not fit"),
-        ("/components/1/provider", UNKNOWN, '"parse"'),
         ("/components/2/provider", UNKNOWN, '"audio_transcribe"'),
     ],
     "summary": [],
@@ -102,7 +99,7 @@ def test_what_the_editor_keeps_in_a_document_is_kept(name: str) -> None:
 def test_an_alias_of_the_response_is_for_its_lane(types: dict[str, node_pb2.Manifest]) -> None:
     graph = validate(text("three_experts"), types)
     answers = graph.components["response_answers_1"]
-    assert (answers.provider, json.loads(answers.config)) == ("response", {"lane": "answers"})
+    assert (answers.provider, json.loads(answers.config)) == ("response", {"lane": "answers", "laneName": "answers"})
     assert graph.components["agent_rocketride_1"].provider == "agent_wave"
     assert [edge.input for edge in graph.edges if edge.consumer == "response_answers_1"] == ["answers"] * 3
     assert len(graph.controls) == 3

@@ -80,7 +80,7 @@ class Terminal:
         self.process = Command(
             *("run", "--watch", "--nodes", "more.py", *arguments),
             folder=folder,
-            environment={**environment, "TERM": "xterm-256color"},
+            environment={**environment, "TERM": "xterm-256color", "PYTHONUNBUFFERED": "1"},
             **{"stdin": subprocess.DEVNULL, "stdout": own, **streams},
             stderr=own,
         )

@@ -41,6 +41,13 @@ async def structured(text: str) -> Answer:
 
 
 @node
+async def streaming(text: str) -> AsyncIterator[Answer]:
+    """Answers in two pieces."""
+    yield Answer(text)
+    yield Answer("!", finish_reason="stop")
+
+
+@node
 async def breaking(text: str) -> str:
     """Fails."""
     raise ValueError(f"no {text}")

@@ -2,7 +2,8 @@
 
 A request is one byte with four descriptors on the socket FD: the standard streams of the process, and a socket of its own. That
 one carries a JSON object with the fields of `Request`; the answers are the process id, and the exit code when the process has
-ended. The server ends with its end of FD, and ends what still runs then.
+ended. The server ends with its end of FD, and ends what still runs then. A forked process has a socket like FD: the node servers of
+a spread mesh that it runs are forked too.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import atexit
 import contextlib
 import gc
 import importlib
+import io
 import json
 import os
 import pkgutil
@@ -29,6 +31,10 @@ from typing import Any
 import lanemesh_orchestrator
 from lanemesh.server.services import InstalledServices, load_file
 from lanemesh_orchestrator.cli import app as lanemesh  # before its name is that of a module, `cli.app`
+from lanemesh_orchestrator.scheduling import local_launcher
+
+from rigs import commands
+from rigs.forked import ForkedLauncher
 
 NODE_FILES = ("run_nodes.py", "recovery_nodes.py", "firing_nodes.py", "grouping_nodes.py", "joining_nodes.py")
 """The node types of most node servers."""
@@ -63,6 +69,7 @@ def _import_all() -> None:
         if not module.name.endswith(".__main__") and ".migrations" not in module.name:
             importlib.import_module(module.name)
     importlib.import_module("lanemesh.server.node_service")
+    local_launcher.LocalLauncher = ForkedLauncher  # type: ignore[misc]
     for _ in InstalledServices().nearest_first(""):
         pass
     for name in NODE_FILES:
@@ -70,13 +77,14 @@ def _import_all() -> None:
 
 
 def _serve(control: socket.socket) -> Request | None:
-    """None at the end of the control socket; in a forked process, its request."""
+    """None at the end of the control socket; in a forked process, its request. The process then has a control socket too."""
     wakeup, waking = socket.socketpair()
     waking.setblocking(False)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C at the terminal of the tests
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(waking.fileno())
     running: dict[int, socket.socket] = {}
+    controls = {control}
     with selectors.DefaultSelector() as selector:
         selector.register(control, selectors.EVENT_READ)
         selector.register(wakeup, selectors.EVENT_READ)
@@ -86,20 +94,32 @@ def _serve(control: socket.socket) -> Request | None:
                     wakeup.recv(4096)
                     _report_ended(running)
                     continue
-                byte, descriptors, *_ = socket.recv_fds(control, 1, DESCRIPTORS)
-                if not byte:
+                asking = key.fileobj
+                assert isinstance(asking, socket.socket)
+                byte, descriptors, *_ = socket.recv_fds(asking, 1, DESCRIPTORS)
+                if not byte and asking is control:
                     for process in running:
                         os.kill(process, signal.SIGKILL)
                     return None
+                if not byte:
+                    selector.unregister(asking)
+                    controls.remove(asking)
+                    asking.close()
+                    continue
                 own = socket.socket(fileno=descriptors.pop())
                 request = json.loads(own.makefile().readline())
+                ours, theirs = socket.socketpair()
                 process = os.fork()
                 if not process:
-                    for held in (control, wakeup, waking, own, *running.values()):
+                    for held in (*controls, ours, wakeup, waking, own, *running.values()):
                         held.close()
-                    _take_streams(descriptors)
+                    commands.use(theirs)
+                    _take_streams(descriptors, bool(request["environment"].get("PYTHONUNBUFFERED")))
                     return Request(**request)
                 running[process] = own
+                theirs.close()
+                controls.add(ours)
+                selector.register(ours, selectors.EVENT_READ)
                 for descriptor in descriptors:
                     os.close(descriptor)
                 _answer(own, process)
@@ -119,7 +139,7 @@ def _answer(own: socket.socket, number: int) -> None:
         own.sendall(b"%d\n" % number)
 
 
-def _take_streams(descriptors: list[int]) -> None:
+def _take_streams(descriptors: list[int], unbuffered: bool) -> None:
     """Makes the standard streams of a forked process, and gives it the signal handlers of a new one."""
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -129,9 +149,12 @@ def _take_streams(descriptors: list[int]) -> None:
         os.close(descriptor)
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         old: Any = getattr(sys, name)
-        buffering = 1 if number == 2 or os.isatty(number) else -1
-        mode = "w" if number else "r"
-        stream = os.fdopen(number, mode, buffering, encoding=old.encoding, errors=old.errors, closefd=False)
+        text = {"encoding": old.encoding, "errors": old.errors}
+        if number and unbuffered:
+            stream = io.TextIOWrapper(io.FileIO(number, "w", closefd=False), **text, write_through=True)
+        else:
+            buffering = 1 if number == 2 or os.isatty(number) else -1
+            stream = os.fdopen(number, "w" if number else "r", buffering, **text, closefd=False)
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
 
@@ -153,7 +176,7 @@ def _become(request: Request) -> None:
 def _continue_as(interpreter: str, words: Sequence[str]) -> None:
     """Runs a module in place of this command, as this interpreter does if it replaces the process: INTERPRETER -P -m MODULE ..."""
     if interpreter != sys.executable or tuple(words[1:3]) != ("-P", "-m"):
-        _execv(interpreter, words)
+        _execv(interpreter, list(words))
     sys.argv = [sys.argv[0], *words[4:]]
     runpy.run_module(words[3], run_name="__main__", alter_sys=True)
 

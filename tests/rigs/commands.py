@@ -181,9 +181,19 @@ def _read(stream: IO[str], read: list[str], number: int) -> None:
     read[number] = stream.read()
 
 
+_inherited: list[socket.socket] = []
+
+
+def use(server: socket.socket) -> None:
+    """Lets this process, which was forked, start others by a socket of the process that forks."""
+    _inherited.append(server)
+
+
 @cache
 def _server() -> socket.socket:
-    """Our end of the socket of the process that forks; it ends with this process."""
+    """Our end of the socket of the process that forks; it ends with this process, unless this process was forked by it too."""
+    if _inherited:
+        return _inherited[-1]
     ours, theirs = socket.socketpair()
     command = [sys.executable, "-m", "rigs.command_server", str(theirs.fileno())]
     # gRPC reads its variable when it is imported; the command sets it before.

@@ -208,7 +208,7 @@ class MeshAgents(WithoutPush):
             offer = await self._offer(context)
             is_fed = bool(offer.arguments) or offer.form is not None  # otherwise a message only starts it
             inputs = inputs_of(message) if is_fed else []
-            run = await self._host.start(Deployed(offer.name), inputs=inputs, session=context_id)
+            run = await self._host.start(Deployed(offer.name), inputs=inputs, session=context_id, source=offer.source)
         self._contexts[run.id] = context_id
         if len(self._contexts) > MAX_CONTEXTS:
             self._contexts.popitem(last=False)

@@ -122,6 +122,15 @@ Settings = Annotated[
         "--set", metavar="COMPONENT.KEY=VALUE", help="Set a config value, such as llm_1.temperature=0. Can be repeated."
     ),
 ]
+SourceId = Annotated[
+    str,
+    typer.Option(
+        "--source",
+        metavar="ID",
+        help="The source to run, of a pipeline that has several. What it does not reach is left out.",
+        show_default=False,
+    ),
+]
 SessionId = Annotated[
     str,
     typer.Option(

@@ -19,6 +19,7 @@ from lanemesh_orchestrator.cli.options import (
     Pipe,
     SessionId,
     Settings,
+    SourceId,
     SpreadTo,
     Store,
     Trace,
@@ -57,6 +58,7 @@ def run(
         Trace | None, typer.Option("--trace", help="Report each item that reaches a node, at this level of detail.")
     ] = None,
     session: SessionId = "",
+    source: SourceId = "",
     detach: Annotated[
         bool, typer.Option("--detach", help="Start the run on the mesh, print its id, and exit.")
     ] = False,
@@ -84,6 +86,7 @@ def run(
         timeout=timeout,
         trace=trace.value if trace is not None else None,
         session=session,
+        source=source,
         log_level=Common.level(),
     )
     if detach:
@@ -98,6 +101,7 @@ def run(
 def validate(
     pipe: Pipe,
     settings: Settings = None,
+    source: SourceId = "",
     mesh: Mesh = None,
     nodes: Nodes = None,
     json: Json = False,
@@ -107,7 +111,7 @@ def validate(
     """Check a pipeline without running it, and list every fault with its position."""
     from lanemesh_orchestrator.cli.commands.validate import validate as validate_pipeline
 
-    return validate_pipeline(pipe, settings or (), host_options(None, mesh, nodes, pipe), as_json=json)
+    return validate_pipeline(pipe, settings or (), host_options(None, mesh, nodes, pipe), as_json=json, source=source)
 
 
 @pipeline_app.command()
@@ -120,6 +124,7 @@ def chat(
     nodes: Nodes = None,
     history: Annotated[int, typer.Option("--history", metavar="TURNS", min=0, help="Earlier turns sent along.")] = 20,
     session: SessionId = "",
+    source: SourceId = "",
     debug: Debug = False,
     log_level: Log = None,
 ) -> ExitCode:
@@ -133,6 +138,7 @@ def chat(
         settings=settings or (),
         turns=history,
         session=session,
+        source=source,
         debug=Common.debug,
         log_level=Common.level(),
     )

@@ -60,7 +60,7 @@ async def call(host: RunHost, offer: Offer, arguments: Mapping[str, Any], report
         LanemeshError: the arguments are invalid, or the run cannot be started.
     """
     inputs = offer.inputs(arguments)
-    async with host.run(Deployed(offer.name), inputs=inputs) as run:
+    async with host.run(Deployed(offer.name), inputs=inputs, source=offer.source) as run:
         result = await follow(run, reporter)
         assert result is not None, "such a call asks its user during the run"
         return result

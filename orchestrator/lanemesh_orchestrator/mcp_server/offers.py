@@ -56,6 +56,8 @@ class Offer:
     """Its arguments. Several are alternatives that can also be combined: each is one input of the run."""
     form: Mapping[str, Any] | None = None
     """The JSON schema of the arguments, if the source defines one. All of them together are then one JSON input."""
+    source: str = ""
+    """The component that is fed; empty: none."""
 
     @cached_property
     def schema(self) -> dict[str, Any]:
@@ -114,7 +116,9 @@ def offer_of(name: str, version: int, document: str, types: Sequence[NodeTypeInf
     if source is None:
         return Offer(name, version, description, ())
     form = _form(source, tree)
-    return Offer(name, version, description, () if form is not None else tuple(_arguments(source)), form)
+    return Offer(
+        name, version, description, () if form is not None else tuple(_arguments(source)), form, source.component
+    )
 
 
 def _form(source: Source, tree: Mapping[str, Any]) -> Mapping[str, Any] | None:

@@ -41,7 +41,7 @@ async def call_with_questions(
     """
     seen = 0
     if state is None:
-        run = await host.start(Deployed(offer.name), inputs=offer.inputs(arguments))
+        run = await host.start(Deployed(offer.name), inputs=offer.inputs(arguments), source=offer.source)
     else:
         run = await _continued(host, offer, state, answers)
         record = await host.record(run.id)

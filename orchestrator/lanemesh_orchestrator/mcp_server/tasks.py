@@ -89,7 +89,7 @@ async def call_or_task(
     Raises:
         LanemeshError: the arguments are invalid, or the run cannot be started.
     """
-    run = await host.start(Deployed(offer.name), inputs=offer.inputs(arguments))
+    run = await host.start(Deployed(offer.name), inputs=offer.inputs(arguments), source=offer.source)
     created_at = _stamp(datetime.now(UTC))
     created = TaskCreated(task_id=run.id, created_at=created_at, last_updated_at=created_at)
     try:

@@ -10,6 +10,7 @@ from lanemesh.v1 import node_pb2
 
 from lanemesh_orchestrator.pipeline.document import Document
 from lanemesh_orchestrator.pipeline.faults import PipelineFault, Severity, listed, nearest, quoted
+from lanemesh_orchestrator.pipeline.parts import MAX_SOURCES, is_source
 from lanemesh_orchestrator.pipeline.wiring import Node, dangling
 
 _Arrow = tuple[str, str]
@@ -66,51 +67,32 @@ def _cycles(arrows: Mapping[str, Sequence[_Arrow]]) -> Iterator[tuple[str, list[
                 rest.append(iter(arrows[arrow[0]]))
 
 
-def find_source(
+def find_sources(
     document: Document, nodes: Sequence[Node], by_id: Mapping[str, Node]
-) -> tuple[str | None, list[PipelineFault]]:
-    """The component that the client feeds; None if it feeds none and the pipeline starts by itself."""
-    fed = [name for name, node in by_id.items() if _is_fed(node)]
+) -> tuple[Sequence[str], list[PipelineFault]]:
+    """The sources of a pipeline, and the faults of those that it names or lacks."""
+    sources = [name for name, node in by_id.items() if _is_source(node)]
+    if len(sources) > MAX_SOURCES:
+        message = f"The pipeline has {len(sources)} sources; at most {MAX_SOURCES} are allowed (MAX_SOURCES)."
+        return [], [PipelineFault("/components", "too-large", message, "Split the pipeline.")]
     if document.source is not None:
         named = by_id.get(document.source)
         if named is None:
-            return None, [dangling("/source", document.source, by_id)]
-        if named.manifest is not None and document.source not in fed:
-            hint = f"Sources: {listed(fed)}." if fed else "Use a source, such as chat."
+            return sources, [dangling("/source", document.source, by_id)]
+        if named.manifest is not None and document.source not in sources:
+            hint = f"Sources: {listed(sources)}." if sources else "Use a source, such as chat."
             message = f"{named.label} accepts no input from the client, so it cannot be the source."
-            return None, [PipelineFault("/source", "not-a-source", message, hint)]
-        return document.source, _unfed(document.source, fed, nodes, by_id)
+            return sources, [PipelineFault("/source", "not-a-source", message, hint)]
+        return sources, []
     unknown = any(node.manifest is None for node in nodes)
-    if len(fed) > 1:
-        hint = (
-            f'Keep one of them, connect the consumers of the others to it, and name it, such as "source": "{fed[0]}".'
-        )
-        message = f"The client could feed several components: {listed(fed)}."
-        return None, [PipelineFault(by_id[fed[1]].component.pointer, "several-sources", message, hint)]
-    if not fed and not unknown and nodes and not any(_starts(node) for node in nodes):
+    if not sources and not unknown and nodes and not any(_starts(node) for node in nodes):
         message = "Nothing starts this pipeline: no component accepts input from the client, and none starts by itself."
-        return None, [PipelineFault("/components", "no-source", message, "Add a source, such as chat.")]
-    return (fed[0] if fed else None), []
+        return sources, [PipelineFault("/components", "no-source", message, "Add a source, such as chat.")]
+    return sources, []
 
 
-def _unfed(source: str, fed: Sequence[str], nodes: Sequence[Node], by_id: Mapping[str, Node]) -> list[PipelineFault]:
-    """The other components that a client could feed: their consumers would end without an item."""
-    producers = {entry.producer for node in nodes for _, entry in node.component.inputs}
-    hint = f"Connect its consumers to {source}, or remove it."
-    return [
-        PipelineFault(
-            by_id[name].component.pointer,
-            "several-sources",
-            f'{by_id[name].label} gets no input: "source" says that the client feeds {source}.',
-            hint,
-        )
-        for name in fed
-        if name != source and name in producers
-    ]
-
-
-def _is_fed(node: Node) -> bool:
-    return node.manifest is not None and node.manifest.boundary == node_pb2.BOUNDARY_SOURCE
+def _is_source(node: Node) -> bool:
+    return node.manifest is not None and is_source(node.manifest) and not node.helper
 
 
 def _starts(node: Node) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeVar, get_args
 
+from lanemesh.node.names import DEPLOYED
 from pydantic import BaseModel, JsonValue, ValidationError
 
 from lanemesh_orchestrator.pipeline.entries import (
@@ -226,6 +227,8 @@ def _component(raw: Any, pointer: str, faults: list[PipelineFault]) -> DocumentC
     entry = _read(ComponentEntry, plain, pointer, faults)
     if entry is None:
         return None
+    if entry.provider.startswith("@"):
+        entry = _of_deployed(entry, pointer, faults)
     return DocumentComponent(
         pointer=pointer,
         entry=entry,
@@ -235,6 +238,15 @@ def _component(raw: Any, pointer: str, faults: list[PipelineFault]) -> DocumentC
         lost_controls=lost_controls,
         editor=editor,
     )
+
+
+def _of_deployed(entry: ComponentEntry, pointer: str, faults: list[PipelineFault]) -> ComponentEntry:
+    """The component of a deployed pipeline, whose provider is "@name"."""
+    if "pipeline" in entry.config:
+        message = f"The provider {quoted(entry.provider)} names the pipeline, so its config cannot have `pipeline`."
+        faults.append(PipelineFault(f"{pointer}/config/pipeline", "bad-value", message, "Remove it."))
+    config = {**entry.config, "pipeline": entry.provider}
+    return entry.model_copy(update={"provider": DEPLOYED, "config": config})
 
 
 def _entries(

@@ -113,7 +113,7 @@ class PipelineEntry(_Entry):
 
     components: list[ComponentEntry] = Field(description="Its nodes.")
     source: str | None = Field(
-        None, description="The component that the client feeds; required if several are possible."
+        None, description="The source of runs that name none; required for these if there are several."
     )
     version: Literal[1] = Field(1, description="Version of this format.")
     name: str = Field("", description="Name, for people.")

@@ -70,6 +70,8 @@ class Component:
     """Name, for people."""
     labels: Mapping[str, str] = field(default_factory=dict)
     """The node server must have all of these."""
+    result_name: str = ""
+    """Of a target: the name of its result beside its id; empty: none."""
 
     @property
     def provider(self) -> str:
@@ -120,6 +122,22 @@ class Control:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """What a run takes of a pipeline with several sources."""
+
+    components: Mapping[str, Component]
+    """By id, in the document's order."""
+    edges: Sequence[Edge]
+    """Those between its components."""
+    controls: Sequence[Control]
+    """Those between its components."""
+    faults: Sequence[PipelineFault] = ()
+    """Why it cannot run; empty if it can."""
+    warnings: Sequence[PipelineFault] = ()
+    """Its warnings."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Graph:
     """A valid pipeline."""
 
@@ -130,7 +148,13 @@ class Graph:
     controls: Sequence[Control] = ()
     """In the document's order."""
     source: str | None = None
-    """The component that the client feeds; None if it feeds none."""
+    """The component that the client feeds; None if it feeds none, or several are possible."""
+    sources: Sequence[str] = ()
+    """Its sources: components that clients feed, and those that feed themselves, in the document's order."""
+    default_source: str | None = None
+    """The source of runs that name none; None: there is none, or they have to name one."""
+    parts: Mapping[str, Part] = field(default_factory=dict)
+    """With several sources: what a run takes that names one, by the source. Empty otherwise."""
     name: str = ""
     """Name, for people."""
     timeout: float | None = None

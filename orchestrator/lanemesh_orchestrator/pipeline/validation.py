@@ -15,8 +15,10 @@ from lanemesh_orchestrator.pipeline.config import check_settings, resolve_config
 from lanemesh_orchestrator.pipeline.document import Document, DocumentComponent, Settings, parse
 from lanemesh_orchestrator.pipeline.entries import RetryEntry
 from lanemesh_orchestrator.pipeline.faults import MAX_FAULTS, PipelineFault, PipelineInvalid, Severity, in_order, quoted
-from lanemesh_orchestrator.pipeline.graph import Component, Control, Edge, Graph
+from lanemesh_orchestrator.pipeline.graph import Component, Control, Edge, Graph, Part
 from lanemesh_orchestrator.pipeline.multiplicity import reconverging, single_item_inputs
+from lanemesh_orchestrator.pipeline.parts import default_source, is_fed, part_of, with_faults
+from lanemesh_orchestrator.pipeline.result_names import clashes, result_name
 from lanemesh_orchestrator.pipeline.variables import Insertions
 from lanemesh_orchestrator.pipeline.wiring import Node, wire
 
@@ -35,21 +37,29 @@ def validate(
     folder: str = "",
     mesh: str = "",
     lacking: Lacking | None = None,
+    source: str = "",
 ) -> Graph:
     """The graph of a pipeline's text. Raises `PipelineInvalid` with every fault that it has.
 
     Relative paths in its configs count from `folder`, unless that is empty. `mesh` is the address of the orchestrator that reads
-    it for a client; empty: the reader's own. `lacking` is that of `resolve`.
+    it for a client; empty: the reader's own. `lacking` and `source` are those of `resolve`.
     """
     document = parse(text, environment=environment, settings=settings, folder=folder, mesh=mesh)
-    return replace(resolve(document, manifests, lacking), text=text)
+    return replace(resolve(document, manifests, lacking, source), text=text)
 
 
-def resolve(document: Document, manifests: Mapping[str, node_pb2.Manifest], lacking: Lacking | None = None) -> Graph:
+def resolve(
+    document: Document, manifests: Mapping[str, node_pb2.Manifest], lacking: Lacking | None = None, source: str = ""
+) -> Graph:
     """The graph of a document, with the node types by their names. Raises `PipelineInvalid` with every fault.
 
-    `lacking` returns the missing Python packages of a node type on each server that offers it; None: there are no servers but
-    those of this Python environment.
+    Args:
+        document: the document.
+        manifests: the node types by provider.
+        lacking: returns the missing Python packages of a node type on each server that offers it; None: there are no servers but
+            those of this Python environment.
+        source: the source that the run names. The other sources of the pipeline may have parts that cannot run. Empty: none; then
+            that is a warning if runs have a default source, or else a fault.
     """
     faults = list(document.faults)
     named = by_names({component.entry.provider for component in document.components}, manifests)
@@ -63,38 +73,77 @@ def resolve(document: Document, manifests: Mapping[str, node_pb2.Manifest], lack
         node, found = _node(document, component, named, manifests, own, insertions)
         nodes.append(node)
         faults.extend(found)
-        faults.extend(
-            checks.missing_extra(node, lacking(node.manifest.provider) if lacking and node.manifest else None)
-        )
     by_id, repeated = _by_id(nodes)
     faults.extend(repeated)
     faults.extend(check_settings(document.settings, by_id))
     edges, miswired = wire(nodes, by_id)
     controls, unhelped = _controls(nodes, by_id)
-    source, unsourced = checks.find_source(document, nodes, by_id)
+    sources, unsourced = checks.find_sources(document, nodes, by_id)
     circles = list(checks.cycles(nodes, by_id))
     faults.extend([*miswired, *unhelped, *unsourced, *circles])
     for node in nodes:
         faults.extend(checks.unconnected(node))
+    lacks = [
+        fault
+        for node in nodes
+        for fault in checks.missing_extra(node, lacking(node.manifest.provider) if lacking and node.manifest else None)
+    ]
     components: Mapping[str, Component] = {}
+    parts: Mapping[str, Part] = {}
+    default = document.source
     if not miswired and not circles and not repeated and all(node.manifest and not node.lost_inputs for node in nodes):
-        components, edges, unpaired = _analysed(nodes, edges)
-        faults.extend(unpaired)
+        components = {node.id: _component(node) for node in nodes}
+        forks = {node.id: entry.join_on for node in nodes if (entry := node.component.entry).join_on is not None}
+        default = default or default_source(components.values())
+        if len(sources) > 1:
+            parts = {name: with_faults(part_of(components, edges, controls, name, forks), lacks) for name in sources}
+            faults.extend(_of_parts(parts, source or default, only=bool(source)))
+        else:
+            components, edges, unpaired = _analysed(components, edges, forks)
+            faults.extend([*lacks, *unpaired, *clashes(components)])
+    else:
+        faults.extend(lacks)
     if any(fault.severity is Severity.ERROR for fault in faults):
         raise PipelineInvalid(faults)
 
-    faults.extend(reconverging(components, edges))
+    if not parts:
+        faults.extend(reconverging(components, edges))
     faults.extend(_idle_helpers(components, (edge.producer for edge in edges)))
+    is_fed_one = default is not None and is_fed(components[default].manifest)
     return Graph(
         components=components,
         edges=edges,
         controls=controls,
-        source=source,
+        source=default if is_fed_one else None,
+        sources=sources,
+        default_source=default,
+        parts=parts,
         name=document.name,
         timeout=document.timeout,
         trace=document.trace,
         warnings=in_order(faults),
     )
+
+
+def _of_parts(parts: Mapping[str, Part], source: str | None, *, only: bool) -> list[PipelineFault]:
+    """The faults and warnings of a pipeline with several sources, each once. Those of parts other than that of `source` do not
+    keep it from running.
+
+    Args:
+        parts: the parts by their sources.
+        source: the source of runs; None: each run names one.
+        only: the other parts do not matter, since the run names its source.
+    """
+    found: dict[tuple[str, str, str], PipelineFault] = {}
+    for name in sorted(parts, key=lambda name: name != source):
+        part = parts[name]
+        for fault in (*part.faults, *part.warnings):
+            if source is not None and name != source:
+                if only:
+                    continue
+                fault = replace(fault, severity=Severity.WARNING)
+            found.setdefault((fault.pointer, fault.reason, fault.message), fault)
+    return list(found.values())
 
 
 def _controls(nodes: Sequence[Node], by_id: Mapping[str, Node]) -> tuple[Sequence[Control], Sequence[PipelineFault]]:
@@ -106,18 +155,17 @@ def _controls(nodes: Sequence[Node], by_id: Mapping[str, Node]) -> tuple[Sequenc
 
 
 def _analysed(
-    nodes: Sequence[Node], edges: Sequence[Edge]
+    components: Mapping[str, Component], edges: Sequence[Edge], forks: Mapping[str, str]
 ) -> tuple[Mapping[str, Component], list[Edge], Sequence[PipelineFault]]:
-    """The components and edges of a complete graph, with the properties that depend on the whole graph."""
-    components = {node.id: _component(node) for node in nodes}
+    """The components and edges of a complete graph, with the properties that depend on the whole graph. `forks` are those that the
+    document names, by the join."""
     ones = single_item_inputs(components, edges)
     components = {name: replace(component, single_item_inputs=ones[name]) for name, component in components.items()}
     if all(component.sync_mode != node_pb2.SYNC_MODE_JOIN for component in components.values()):
         return components, list(edges), ()
     from lanemesh_orchestrator.pipeline.joins import find_forks
 
-    named = {node.id: entry.join_on for node in nodes if (entry := node.component.entry).join_on is not None}
-    found = find_forks(components, edges, named)
+    found = find_forks(components, edges, forks)
     return found.components, found.edges, found.faults
 
 
@@ -179,6 +227,7 @@ def _component(node: Node) -> Component:
         helper=node.helper,
         name=entry.name,
         labels=entry.placement.labels if entry.placement is not None else {},
+        result_name=result_name(manifest, node.config),
     )
 
 

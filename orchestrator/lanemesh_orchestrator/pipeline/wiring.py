@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lanemesh.lanes.inbox.edge import DEFAULT_LIMIT_BYTES
+from lanemesh.node.names import OUTPUT_NAMES, outputs_of_config
 from lanemesh.v1 import lane_pb2, node_pb2
 from pydantic import JsonValue
 
@@ -66,6 +67,13 @@ class Node:
             return SYNC_MODES[declared]
         own = self.manifest.sync_mode if self.manifest is not None else node_pb2.SYNC_MODE_UNSPECIFIED
         return own or node_pb2.SYNC_MODE_ON_ANY
+
+    @property
+    def own_outputs(self) -> list[str]:
+        """The outputs that its config names."""
+        if self.manifest is None or OUTPUT_NAMES not in self.manifest.config_schema_json:
+            return []
+        return outputs_of_config(json_object(self.manifest.config_schema_json), self.config)
 
     @property
     def helper(self) -> bool:
@@ -174,11 +182,14 @@ def _choose(
     lane_name = LANE_NAMES[lane]
     exact = [port for port in ports if port.lane_type == lane]
     free = [port for port in ports if port.lane_type == lane_pb2.LANE_TYPE_UNSPECIFIED]
+    own = node.own_outputs if side == "output" and free else []
+    if wanted in own:
+        return _Choice(wanted, free[0].name)
     if wanted is not None:
         named = [port for port in ports if port.name == wanted] or (free[:1] if wanted == lane_name else [])
         if not named:
-            near = nearest(wanted, [port.name for port in ports])
-            hint = f"Nearest: {near}." if near else f"Its {side}s: {_ports(ports)}."
+            near = nearest(wanted, [*own, *(port.name for port in ports)])
+            hint = f"Nearest: {near}." if near else f"Its {side}s: {', '.join([*own, _ports(ports)])}."
             return _Miss("unknown-port", f"{node.label} has no {side} {quoted(wanted)}.", hint)
         if named[0].lane_type not in (lane, lane_pb2.LANE_TYPE_UNSPECIFIED):
             is_lane = LANE_NAMES.get(named[0].lane_type, "unknown")
@@ -187,8 +198,8 @@ def _choose(
     fitting = exact or free
     if len(fitting) > 1:
         fitting = [port for port in fitting if port.name == lane_name] or fitting
-    if len(fitting) > 1:
-        names = listed([port.name for port in fitting])
+    if len(fitting) > 1 or (own and not exact):
+        names = listed([*own, *(port.name for port in fitting)])
         hint = f'Add "{side}": one of {names}.'
         return _Miss("ambiguous-port", f"{node.label} has several {side}s for {lane_name}: {names}.", hint)
     if not fitting:

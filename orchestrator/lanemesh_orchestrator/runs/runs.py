@@ -187,6 +187,7 @@ class Runs:
             folder=folder,
             mesh=mesh,
             lacking=self._registry.lacking if manifests is None and not self._embedded else None,
+            source=spec.source_component,
         )
         graph = graph if graph.name or not spec.name else replace(graph, name=spec.name[:MAX_NAME])
         return _traced(graph, spec)

@@ -18,7 +18,7 @@ from lanemesh.node.context import ClientInput
 from lanemesh.times import seconds_of
 from lanemesh.v1 import run_pb2, run_pb2_grpc
 
-from lanemesh_orchestrator.pipeline import Graph, PipelineFault, PipelineInvalid
+from lanemesh_orchestrator.pipeline import Graph, PipelineFault, PipelineInvalid, run_graph_of
 from lanemesh_orchestrator.runs.active_run import ActiveRun, RunOptions
 from lanemesh_orchestrator.runs.frames import Frames, fill
 from lanemesh_orchestrator.runs.inputs import decode_all, is_large
@@ -167,7 +167,7 @@ class RunService(run_pb2_grpc.RunServiceServicer):
     ) -> run_pb2.ValidatePipelineResponse:
         """Returns all faults of a pipeline."""
         try:
-            faults = await faults_of(self._runs, request.spec)
+            faults = await faults_of(self._runs, request.spec, for_run=request.for_run)
         except LanemeshError as error:  # the spec names an unknown deployment
             await abort(context, error.fault)
         return run_pb2.ValidatePipelineResponse(faults=[fault.to_proto() for fault in faults])
@@ -179,7 +179,7 @@ class RunService(run_pb2_grpc.RunServiceServicer):
         self, spec: run_pb2.RunSpec, context: Context, start: Callable[[Graph, RunOptions], ActiveRun]
     ) -> ActiveRun:
         try:
-            graph = await self._runs.validate_for_client(spec)
+            graph = run_graph_of(await self._runs.validate_for_client(spec), spec)
             timeout = seconds_of(spec.timeout) if spec.HasField("timeout") else None
             trace = traceparent_of(context.invocation_metadata())
             options = RunOptions(
@@ -205,9 +205,10 @@ def _watched(batch: Batch, *, texts: bool) -> run_pb2.WatchRunResponse:
     return frame
 
 
-async def faults_of(runs: Runs, spec: run_pb2.RunSpec) -> tuple[PipelineFault, ...]:
-    """All faults of a pipeline, warnings included."""
+async def faults_of(runs: Runs, spec: run_pb2.RunSpec, *, for_run: bool = False) -> tuple[PipelineFault, ...]:
+    """All faults of a pipeline, warnings included; of the part that its run takes, if `for_run` or the spec names a source."""
     try:
-        return tuple((await runs.validate_for_client(spec)).warnings)
+        graph = await runs.validate_for_client(spec)
+        return tuple((run_graph_of(graph, spec) if for_run or spec.source_component else graph).warnings)
     except PipelineInvalid as error:
         return error.faults

@@ -138,11 +138,12 @@ class UpdateLog:
             self._last_urgent = self.last
         self._append(update, update.ByteSize())
 
-    def append_texts(self, component: str, port: str, texts: list[str]) -> None:
-        """Numbers and appends outputs of plain texts, and wakes every reader. Does nothing after `close`."""
+    def append_texts(self, component: str, port: str, texts: list[str], name: str = "") -> None:
+        """Numbers and appends outputs of plain texts, and wakes every reader. Does nothing after `close`. `name` is that of the
+        result; empty: the target."""
         if self.closed:
             return
-        outputs = TextOutputs(component, port, texts, first=self.last + 1, time=time.time_ns())
+        outputs = TextOutputs(component, port, texts, first=self.last + 1, time=time.time_ns(), name=name)
         self._last_urgent = self.last = self.last + len(texts)
         self._append(outputs, outputs.size)
 

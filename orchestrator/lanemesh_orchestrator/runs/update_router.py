@@ -81,6 +81,7 @@ class UpdateRouter:
             from lanemesh_orchestrator.runs.counter_offsets import CounterOffsets
 
             self._offsets = CounterOffsets(graph.edges)
+        self._result_names = {one.id: one.result_name for one in graph.components.values() if one.result_name}
         self._is_traced = graph.trace != "none"
         self._controls = {shape.edge_id for shape in graph.shapes() if shape.class_type}
         self._open_calls = OpenCalls()
@@ -123,13 +124,13 @@ class UpdateRouter:
         if self._steps is not None:
             self._steps.delivered(component)
         self.output_count += len(texts)
-        self._log.append_texts(component, port, texts)
+        self._log.append_texts(component, port, texts, self._result_names.get(component, ""))
 
     def deliver(self, component: str, port: str, lane: str, item: Item) -> None:
         """Delivers an item of a target to the client, within the capacity."""
         update = update_pb2.Update()
         output = update.output
-        output.component, output.port = component, port
+        output.component, output.port, output.name = component, port, self._result_names.get(component, "")
         encode_into(output.item, LaneType(lane), item)
         if item.value is not ABSENT:
             self.output_count += 1

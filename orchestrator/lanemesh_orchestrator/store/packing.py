@@ -67,7 +67,9 @@ def _texts(outputs: TextOutputs) -> bytes:
     time = outputs.time
     moment = timestamp_pb2.Timestamp(seconds=time // NANOSECONDS, nanos=time % NANOSECONDS).SerializeToString()
     when = b"\x12" + _varint(len(moment)) + moment
-    target = update_pb2.OutputUpdate(component=outputs.component, port=outputs.port).SerializeToString()
+    target = update_pb2.OutputUpdate(
+        component=outputs.component, port=outputs.port, name=outputs.name
+    ).SerializeToString()
     parts: list[bytes] = []
     for number, text in enumerate(outputs.texts, outputs.first):
         value = text.encode()

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from lanemesh.control.llm import ChatClient
     from lanemesh.control.remote_tools import RemoteTools
     from lanemesh.control.tools import CallableTool
+    from lanemesh.items import ABSENT, GroupOutcome, Item
     from lanemesh.json_text import json_depth, read_json, to_json
     from lanemesh.mesh_of import mesh_of
     from lanemesh.node.callables import innermost
@@ -35,6 +36,7 @@ _HOMES = {
     "lanemesh.control.remote_tools": ("RemoteTools",),
     "lanemesh.control.llm": ("ChatClient",),
     "lanemesh.control.tools": ("CallableTool",),
+    "lanemesh.items": ("ABSENT", "GroupOutcome", "Item"),
     "lanemesh.json_text": ("json_depth", "read_json", "to_json"),
     "lanemesh.mesh_of": ("mesh_of",),
     "lanemesh.node.callables": ("innermost",),
@@ -52,12 +54,15 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "ABSENT",
     "INT_MAX",
     "INT_MIN",
     "MAX_JSON_DEPTH",
     "CallFailed",
     "CallableTool",
     "ChatClient",
+    "GroupOutcome",
+    "Item",
     "Reloadable",
     "RemoteTools",
     "SharedCache",

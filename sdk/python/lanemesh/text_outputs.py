@@ -15,10 +15,18 @@ from lanemesh.v1 import update_pb2
 class TextOutputs:
     """Consecutive outputs of one target: texts without envelopes. Immutable, once it is numbered."""
 
-    __slots__ = ("component", "first", "port", "size", "texts", "time")
+    __slots__ = ("component", "first", "name", "port", "size", "texts", "time")
 
     def __init__(
-        self, component: str, port: str, texts: list[str], *, size: int = 0, first: int = 0, time: int = 0
+        self,
+        component: str,
+        port: str,
+        texts: list[str],
+        *,
+        size: int = 0,
+        first: int = 0,
+        time: int = 0,
+        name: str = "",
     ) -> None:
         """Creates the outputs.
 
@@ -29,6 +37,7 @@ class TextOutputs:
             size: what they count in bytes; 0: not known.
             first: the number of the first update.
             time: when they happened, in ns since 1970.
+            name: the name of the result that they belong to; empty: the target.
         """
         self.component = component
         self.port = port
@@ -36,6 +45,7 @@ class TextOutputs:
         self.size = size or size_of(texts)
         self.first = first
         self.time = time
+        self.name = name
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -50,7 +60,7 @@ class TextOutputs:
         if start == 0 and (stop is None or stop >= len(self.texts)):
             return self
         texts = self.texts[start:stop]
-        return TextOutputs(self.component, self.port, texts, first=self.first + start, time=self.time)
+        return TextOutputs(self.component, self.port, texts, first=self.first + start, time=self.time, name=self.name)
 
     def updates(self) -> Iterator[update_pb2.Update]:
         """Each output as an update."""
@@ -59,14 +69,14 @@ class TextOutputs:
             update = update_pb2.Update(sequence=number)
             update.time.seconds, update.time.nanos = seconds, nanos
             output = update.output
-            output.component, output.port = self.component, self.port
+            output.component, output.port, output.name = self.component, self.port, self.name
             output.item.text = text
             yield update
 
     def to_proto(self) -> update_pb2.TextOutputs:
         """The outputs as a message."""
         message = update_pb2.TextOutputs(
-            first_sequence=self.first, component=self.component, port=self.port, texts=self.texts
+            first_sequence=self.first, component=self.component, port=self.port, texts=self.texts, name=self.name
         )
         message.time.seconds, message.time.nanos = divmod(self.time, NANOSECONDS)
         return message
@@ -75,7 +85,14 @@ class TextOutputs:
     def from_proto(cls, message: update_pb2.TextOutputs) -> TextOutputs:
         """The outputs that a message carries."""
         time = message.time.seconds * NANOSECONDS + message.time.nanos
-        return cls(message.component, message.port, list(message.texts), first=message.first_sequence, time=time)
+        return cls(
+            message.component,
+            message.port,
+            list(message.texts),
+            first=message.first_sequence,
+            time=time,
+            name=message.name,
+        )
 
 
 Entry = update_pb2.Update | TextOutputs

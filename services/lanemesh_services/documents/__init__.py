@@ -4,4 +4,7 @@ from __future__ import annotations
 
 from lanemesh import Service
 
-SERVICE = Service("documents", [])
+from lanemesh_services.documents.parse import Parse
+from lanemesh_services.documents.splitter import Splitter
+
+SERVICE = Service("documents", [Parse, Splitter])

@@ -1,7 +1,11 @@
-"""The `flow` service: routes, filters, batches and paces items."""
+"""The `flow` service: routes, filters, batches and paces items, and runs pipelines as nodes."""
 
 from __future__ import annotations
 
 from lanemesh import Service
 
-SERVICE = Service("flow", [])
+from lanemesh_services.flow.conditions import Filter, Map
+from lanemesh_services.flow.sub_pipeline import SubPipeline
+from lanemesh_services.flow.switch import Switch
+
+SERVICE = Service("flow", [Filter, Map, SubPipeline, Switch])

@@ -28,22 +28,16 @@ class Text:
     """It is a question, not a passage that may answer one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Vector:
-    """The embedding of a text."""
-
-    numbers: Sequence[float]
-    is_cut: bool = False
-    """The text is longer than the model reads, and its end is not in the embedding."""
-
-
 class Embedder(Protocol):
     """A model that embeds texts. Called from worker threads, by one of them at a time."""
 
     limit: str
     """How much of a text the model reads, such as "256 tokens"."""
 
-    def embed(self, texts: Sequence[Text]) -> list[Vector]:
+    def are_cut(self, texts: Sequence[Text]) -> list[bool]:
+        """Whether each text is longer than the model reads, so that its end is not in its embedding."""
+
+    def embed(self, texts: Sequence[Text]) -> list[list[float]]:
         """The embeddings of texts, in their order."""
 
 
@@ -142,11 +136,35 @@ def embedded(items: Sequence[Any], loaded: Loaded, too_long: str) -> list[dict[s
     Returns the values by output for each item, in their order, or the error of that item alone.
     """
     texts, results = planned(items)
-    vectors = iter(loaded.embedder.embed([text for _, named in texts for _, text in named]) if texts else [])
-    for position, named in texts:
-        made = [(output, next(vectors)) for output, _ in named]
-        results[position] = _filled(items[position], made, loaded, too_long)
+    flat = [(position, output, text) for position, named in texts for output, text in named]
+    if not flat:
+        return results
+    embedder = loaded.embedder
+    for (position, output, _), is_cut in zip(flat, embedder.are_cut([text for *_, text in flat]), strict=True):
+        if is_cut:
+            error = _cut(items[position], output, loaded, too_long)
+            results[position] = error or results[position]
+    left = [entry for entry in flat if isinstance(results[entry[0]], dict)]
+    for (position, output, _), vector in zip(left, embedder.embed([text for *_, text in left]), strict=True):
+        item = items[position]
+        value = item.documents if output == "embedded_documents" else item.questions
+        results[position][output] = replace(value, embedding=tuple(vector))
     return results
+
+
+def _cut(item: Any, output: str, loaded: Loaded, too_long: str) -> TextUnusable | None:
+    """Logs that a text is cut, once for a component; or the error of it."""
+    context, limit = item.context, loaded.embedder.limit
+    what = name_of(item.documents) if output == "embedded_documents" else "a question"
+    if too_long == "fail":
+        return text_too_long(context.component, what, limit)
+    if loaded.cut.add(context) == 1:
+        context.log.warning(
+            "%s is longer than the %s that the model reads: its end is not in the embedding. Split it before",
+            what,
+            limit,
+        )
+    return None
 
 
 def planned(items: Sequence[Any]) -> tuple[list[tuple[int, list[tuple[str, Text]]]], list[Any]]:
@@ -160,25 +178,3 @@ def planned(items: Sequence[Any]) -> tuple[list[tuple[int, list[tuple[str, Text]
         except TextUnusable as error:
             results[position] = error
     return texts, results
-
-
-def _filled(
-    item: Any, made: Sequence[tuple[str, Vector]], loaded: Loaded, too_long: str
-) -> dict[str, Document | Question] | Exception:
-    context = item.context
-    values: dict[str, Document | Question] = {}
-    for output, vector in made:
-        of_document = output == "embedded_documents"
-        if vector.is_cut:
-            what = name_of(item.documents) if of_document else "a question"
-            if too_long == "fail":
-                return text_too_long(context.component, what, loaded.embedder.limit)
-            if loaded.cut.add(context) == 1:
-                context.log.warning(
-                    "%s is longer than the %s that the model reads: its end is not in the embedding. Split it before",
-                    what,
-                    loaded.embedder.limit,
-                )
-        value = item.documents if of_document else item.questions
-        values[output] = replace(value, embedding=tuple(vector.numbers))
-    return values

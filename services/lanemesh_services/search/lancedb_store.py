@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import random
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -12,6 +14,7 @@ from typing import Any
 
 import lancedb
 import pyarrow as pa
+from lancedb.index import FTS
 from lanemesh import Document
 
 from lanemesh_services.search.errors import other_dimension, store_failed, store_unusable
@@ -23,9 +26,19 @@ WRITES_UNTIL_OPTIMIZED = 50
 """Writes after which the files of a collection are joined, and the index of words is brought up to date."""
 KEPT_VERSIONS = timedelta(hours=1)
 """How long earlier versions of a collection are kept, for readers that use them."""
+MAX_CONFLICTS = 20
+"""How often a write is tried that conflicts with those of other processes."""
+PAUSE_SECONDS = 0.05
+"""Longest pause after the first conflict; after each further one it may be that much longer."""
 WIDER = 4
 """How many times as many documents are read when too few of those that were found meet the filter."""
+PRIMARY_KEY = {"lance-schema:unenforced-primary-key": "true"}
+"""Marks the field by which LanceDB notices that two writers have added the same document."""
 _COLUMNS = ["content", "id", "source", "chunk_index", "metadata"]
+
+
+_LOCKS: dict[tuple[str, str], threading.Lock] = {}
+"""One lock for the writers of each collection in this process. Those of other processes are noticed by LanceDB."""
 
 
 class LancedbStore:
@@ -35,7 +48,7 @@ class LancedbStore:
         """Opens the folder, and creates it if it is missing. Raises StoreFailed if that fails."""
         self.where = f"{path} (collection {collection})"
         self._collection = collection
-        self._writing = threading.Lock()
+        self._writing = _LOCKS.setdefault((str(path.resolve()), collection), threading.Lock())
         self._writes = 0
         try:
             path.mkdir(parents=True, exist_ok=True)
@@ -52,7 +65,8 @@ class LancedbStore:
             for document in documents:
                 self._check(dimensions, document.embedding)
             rows = pa.Table.from_pylist([_row(document) for document in documents], schema=table.schema)
-            table.merge_insert("key").when_matched_update_all().when_not_matched_insert_all().execute(rows)
+            upsert = table.merge_insert("key").when_matched_update_all().when_not_matched_insert_all()
+            _repeated(lambda: upsert.execute(rows))
             self._writes += 1
             if self._writes % WRITES_UNTIL_OPTIMIZED == 0:
                 table.optimize(cleanup_older_than=KEPT_VERSIONS)
@@ -94,7 +108,7 @@ class LancedbStore:
             table = self._table()
             if table is not None:
                 quoted = ", ".join("'" + source.replace("'", "''") + "'" for source in sources)
-                table.delete(f"source IN ({quoted})")
+                _repeated(lambda: table.delete(f"source IN ({quoted})"))
 
     def count(self) -> int:
         """See `Store.count`."""
@@ -115,7 +129,7 @@ class LancedbStore:
     def _made(self, dimensions: int) -> Any:
         schema = pa.schema(
             [
-                pa.field("key", pa.string(), nullable=False),
+                pa.field("key", pa.string(), nullable=False, metadata=PRIMARY_KEY),
                 pa.field("id", pa.string(), nullable=False),
                 pa.field("source", pa.string(), nullable=False),
                 pa.field("chunk_index", pa.int64()),
@@ -125,7 +139,7 @@ class LancedbStore:
             ]
         )
         self._open = self._database.create_table(self._collection, schema=schema, exist_ok=True)
-        self._open.create_fts_index("content", replace=True)
+        self._open.create_index("content", config=FTS(), replace=True)
         return self._open
 
     def _check(self, dimensions: int, embedding: Sequence[float]) -> None:
@@ -139,6 +153,18 @@ class LancedbStore:
         except (OSError, ValueError, RuntimeError) as error:
             self._open = None  # the collection may have been removed
             raise store_failed(self.where, error) from None
+
+
+def _repeated(write: Callable[[], object]) -> None:
+    """Writes, again after each conflict with a writer of another process."""
+    for attempt in range(MAX_CONFLICTS):
+        try:
+            write()
+            return
+        except (OSError, ValueError, RuntimeError) as error:
+            if "onflict" not in str(error) or attempt == MAX_CONFLICTS - 1:
+                raise
+        time.sleep(random.uniform(0, PAUSE_SECONDS * (attempt + 1)))
 
 
 def _filtered(found: Callable[[int], list[Document]], query: Query) -> list[Document]:

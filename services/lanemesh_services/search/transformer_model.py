@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lanemesh_services.search.embedding import BATCH, Text, Vector
+from lanemesh_services.search.embedding import BATCH, Text
 from lanemesh_services.shared.errors import unusable
 
 CHARACTERS_PER_TOKEN = 32
@@ -41,7 +41,9 @@ class TransformerEmbedder:
             ModelUnusable: the folder is not that of a model.
         """
         from sentence_transformers import SentenceTransformer
+        from transformers.utils.logging import disable_progress_bar
 
+        disable_progress_bar()
         try:
             self._model = SentenceTransformer(str(folder), device=device or None, local_files_only=True)
         except Exception as error:  # libraries raise many types for a folder that is not a model's
@@ -54,30 +56,30 @@ class TransformerEmbedder:
         self._prefixes = {True: query_prefix, False: passage_prefix}
         self._normalise = normalise
 
-    def embed(self, texts: Sequence[Text]) -> list[Vector]:
-        """See `Embedder.embed`."""
+    def are_cut(self, texts: Sequence[Text]) -> list[bool]:
+        """See `Embedder.are_cut`. Only texts that may have too many tokens are counted."""
         whole = [self._prefixes[text.is_query] + text.text for text in texts]
-        most = self._tokens * CHARACTERS_PER_TOKEN
-        heads = [text[:most] for text in whole] if most else whole
-        cut = self._cut(whole, heads)
+        heads = [self._head(text) for text in whole]
+        long = [head for head in heads if self._tokens and len(head) > self._tokens // 2]
+        counts: dict[str, int] = {}
+        if long:
+            tokens: Any = self._model.tokenizer(long, truncation=False, verbose=False)
+            counts = {head: len(ids) for head, ids in zip(long, tokens["input_ids"], strict=True)}
+        return [
+            counts.get(head, 0) > self._tokens or len(text) > len(head) for head, text in zip(heads, whole, strict=True)
+        ]
+
+    def embed(self, texts: Sequence[Text]) -> list[list[float]]:
+        """See `Embedder.embed`."""
         vectors = self._model.encode(
-            heads,
+            [self._head(self._prefixes[text.is_query] + text.text) for text in texts],
             batch_size=BATCH,
             normalize_embeddings=self._normalise,
             show_progress_bar=False,
             convert_to_numpy=True,
         )
-        return [Vector(vector.tolist(), is_cut) for vector, is_cut in zip(vectors, cut, strict=True)]
+        return [vector.tolist() for vector in vectors]
 
-    def _cut(self, whole: Sequence[str], heads: Sequence[str]) -> list[bool]:
-        """Whether each text has more tokens than the model reads."""
-        if not self._tokens:
-            return [False] * len(whole)
-        long = [index for index, head in enumerate(heads) if len(head) > self._tokens // 2]
-        counts: dict[int, int] = {}
-        if long:
-            tokens: Any = self._model.tokenizer([heads[index] for index in long], truncation=False, verbose=False)
-            counts = {index: len(ids) for index, ids in zip(long, tokens["input_ids"], strict=True)}
-        return [
-            counts.get(index, 0) > self._tokens or len(text) > len(heads[index]) for index, text in enumerate(whole)
-        ]
+    def _head(self, text: str) -> str:
+        """As much of a text as may have the tokens that the model reads."""
+        return text[: self._tokens * CHARACTERS_PER_TOKEN] if self._tokens else text

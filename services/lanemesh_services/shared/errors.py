@@ -54,7 +54,7 @@ def install_failed(name: str, requirement: str, code: int) -> ModelMissing:
     )
 
 
-def unknown_model(name: str, known: tuple[str, ...]) -> ModelMissing:
+def unknown_model(name: str, known: tuple[str, ...], suggested: str = "smollm2") -> ModelMissing:
     """A model is neither a file, nor a folder, nor a known name."""
     return ModelMissing(
         Fault(
@@ -62,7 +62,7 @@ def unknown_model(name: str, known: tuple[str, ...]) -> ModelMissing:
             reason="model-missing",
             message=(
                 f'There is no model "{name}": it is neither a file or folder here nor a known name '
-                f"({', '.join(known)}). Give the path of a model, or install a known one with: lanemesh models get NAME"
+                f"({', '.join(known)}). Give the path of a model, or install a known one with: lanemesh models get {suggested}"
             ),
             details={"model": name},
         )

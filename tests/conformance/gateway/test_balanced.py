@@ -6,10 +6,12 @@ import asyncio
 from typing import Any
 
 import httpx
+import pytest
 from lanemesh import Client
 from lanemesh.client.records import RunRecord
 from lanemesh_orchestrator.orchestrator import Orchestrator
 
+from repeats import times
 from rigs.gateways import EVENTS, Event, all_events, events, gateway_at, texts
 from rigs.lane_proxies import envoy_balancing
 from rigs.runs import NODES, RIGS, line, node, pipeline
@@ -26,7 +28,7 @@ RECALL = pipeline(
     },
 )
 WATCHERS = 10
-RECONNECTS = 1_000
+RECONNECTS = times(1_000)
 
 
 class CountingClient(Client):
@@ -51,7 +53,8 @@ async def next_event(web: httpx.AsyncClient, path: str, last: str) -> Event | No
     return None
 
 
-async def test_a_thousand_reconnects_lose_nothing_and_sessions_go_on() -> None:
+@pytest.mark.many
+async def test_many_reconnects_lose_nothing_and_sessions_go_on() -> None:
     orchestrator = Orchestrator(embedded=True, nodes=[NODES, RIGS / "talking_nodes.py"])
     await orchestrator.listen()
     clients = [CountingClient(orchestrator.address) for _ in range(2)]

@@ -23,6 +23,7 @@ from lanemesh_orchestrator.deadlock.snapshot import Snapshot
 from lanemesh_orchestrator.runs.active_run import RunOptions
 from lanemesh_orchestrator.runs.host_handle import HostHandle
 
+from repeats import times
 from rigs.runs import (
     NODES,
     Component,
@@ -41,7 +42,7 @@ from rigs.runs import (
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 COMPLETED, FAILED = update_pb2.RUN_STATE_COMPLETED, update_pb2.RUN_STATE_FAILED
-HEALTHY_RUNS = int(os.environ.get("HEALTHY_RUNS", "300"))
+HEALTHY_RUNS = times(10_000, 300)
 """How many healthy runs there are; 10,000 take about a minute."""
 
 
@@ -233,6 +234,7 @@ async def test_a_node_that_waits_for_the_outside_world_is_left_alone(
     assert growths(updates) == {}
 
 
+@pytest.mark.many
 @pytest.mark.conformance("RUN-17")
 @pytest.mark.timeout(120 + HEALTHY_RUNS / 20)
 async def test_healthy_runs_at_limit_one_are_never_grown(embedded: Mesh, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,13 +32,14 @@ from lanemesh_orchestrator.runs.host_connection import HostConnection, server_lo
 from lanemesh_orchestrator.scheduling import admission
 from lanemesh_orchestrator.scheduling.assignment import LOCAL
 
+from repeats import times
 from rigs import footprint
 from rigs.joined import APART, TAGS, ends, mesh_of, serve
 from rigs.killed_servers import Outcome, hunt
 from rigs.replicas import replicas
 from rigs.runs import NODES, Pipeline, at, line, node, pipeline, until
 
-DEPLOYED_RUNS = int(os.environ.get("DEPLOYED_RUNS", "200"))
+DEPLOYED_RUNS = times(1_000, 200)
 """How many deployed runs there are one after the other; 1,000 take about 20 s."""
 
 
@@ -233,6 +234,7 @@ async def test_many_runs_one_after_the_other_leave_nothing(document: Pipeline) -
 
 
 @pytest.mark.conformance("START-05")
+@pytest.mark.many
 @pytest.mark.apart
 @pytest.mark.timeout(300)
 async def test_many_deployed_runs_leave_nothing() -> None:
@@ -240,9 +242,10 @@ async def test_many_deployed_runs_leave_nothing() -> None:
 
 
 @pytest.mark.conformance("START-05")
+@pytest.mark.many
 @pytest.mark.apart
 @pytest.mark.timeout(300)
-async def test_a_thousand_deployed_runs_leave_nothing_in_the_processes_of_node_servers() -> None:
+async def test_many_deployed_runs_leave_nothing_in_the_processes_of_node_servers() -> None:
     async with replicas("left", "right") as mesh, Client(mesh.orchestrator.address) as client:
         await client.deploy(
             "tags", line(at("left", node("a", "steady", "chat")), at("right", node("b", "steady", "a")))
@@ -263,9 +266,10 @@ async def test_a_thousand_deployed_runs_leave_nothing_in_the_processes_of_node_s
 
         await run_one_after_the_other(client, range(10))
         before = await footprint.settled(take)
-        await run_one_after_the_other(client, range(10, 500))  # from then on the heap has all ended runs that are kept
+        half = DEPLOYED_RUNS // 2  # of 1,000: from then on the heap has all ended runs that are kept
+        await run_one_after_the_other(client, range(10, half))
         memory_before = memory()
-        await run_one_after_the_other(client, range(500, 1_000))
+        await run_one_after_the_other(client, range(half, DEPLOYED_RUNS))
         await footprint.check_no_growth(before, take)
         grown = {name: size - memory_before[name] for name, size in memory().items()}
         assert all(size < 3 * 1024 * 1024 for size in grown.values()), grown

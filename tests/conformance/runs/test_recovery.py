@@ -26,6 +26,7 @@ from lanemesh_orchestrator.runs.host_connection import GrpcConnection
 from lanemesh_orchestrator.update_json import to_json
 
 from endings import lasting
+from repeats import times
 from rigs.replicas import Replicas, details, replicas
 from rigs.runs import lane, node, node_update, pipeline, response, states, value_of
 
@@ -514,11 +515,12 @@ async def test_a_frozen_server_counts_as_lost(mesh: Replicas) -> None:
     assert len(details(updates, "c")) == 1
 
 
+@pytest.mark.many
 async def test_random_losses_also_while_it_recovers(mesh: Replicas) -> None:
     """One server is lost at a random moment, and up to two more while what it ran is placed again."""
     seed = random.randrange(1 << 32)
     chance = random.Random(seed)
-    for round_number in range(3):
+    for round_number in range(times(3, 1)):
         alive = {"a", "b", "e", "f"}
         await mesh.have("left", *alive)
         document = line(

@@ -14,6 +14,8 @@ from lanemesh.channels.messages import MAX_MESSAGE_BYTES, Address, Message, Over
 from lanemesh.channels.subscriber import Publication, Subscriber
 from lanemesh.faults import LanemeshError
 
+from repeats import times
+
 RUN = "run-1"
 NEWS = Address(RUN, "news")
 
@@ -100,7 +102,8 @@ ACTS = st.lists(
 
 
 @pytest.mark.conformance("CHAN-01", "CHAN-02", "CHAN-03", "CHAN-05")
-@settings(max_examples=400, deadline=None)
+@pytest.mark.many
+@settings(max_examples=times(400, 100), deadline=None)
 @given(ACTS)
 def test_whatever_happens_subscribers_get_what_plain_lists_say(acts: list[tuple[str, object]]) -> None:
     broker = Broker()

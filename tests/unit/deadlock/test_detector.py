@@ -15,6 +15,7 @@ from lanemesh_orchestrator.deadlock import snapshot
 from lanemesh_orchestrator.deadlock.detector import closed_wait_set, find_deadlock, is_suspect
 from lanemesh_orchestrator.deadlock.snapshot import ActorState, EdgeIndex, EndpointState, Link, Snapshot
 
+from repeats import times
 from unit.deadlock.deadlock_model import Act, Model, grown
 
 pytestmark = pytest.mark.conformance("RUN-16", "RUN-17")
@@ -260,7 +261,8 @@ def naive(links: EdgeIndex, look: Snapshot) -> frozenset[str]:
 
 
 @given(single_looks())
-@settings(max_examples=150, deadline=None)
+@pytest.mark.many
+@settings(max_examples=times(150, 50), deadline=None)
 def test_the_set_is_that_of_the_naive_definition(case: tuple[EdgeIndex, Snapshot]) -> None:
     links, look = case
     assert closed_wait_set(links, look) == naive(links, look)
@@ -308,7 +310,8 @@ def spread_look(model: Model, chance: random.Random, pace: float) -> Snapshot:
 
 
 @given(st.integers(0, 2**32), st.floats(0.0, 0.5))
-@settings(max_examples=800, deadline=None)
+@pytest.mark.many
+@settings(max_examples=times(800, 200), deadline=None)
 def test_what_is_called_stuck_never_moves_again_and_what_has_stopped_for_ever_is_found(seed: int, pace: float) -> None:
     chance = random.Random(seed)
     model = random_run(chance)

@@ -11,6 +11,8 @@ from lanemesh.gpu.core import ArbiterCore, Frames
 from lanemesh.times import duration
 from lanemesh.v1 import gpu_pb2
 
+from repeats import times
+
 DEVICES = ("sim:0", "sim:1")
 TTL = 30.0
 
@@ -172,5 +174,5 @@ class Schedules(RuleBasedStateMachine):
             assert self.core.next_deadline() is not None
 
 
-TestSchedules = pytest.mark.conformance("GPU-01")(Schedules.TestCase)
-TestSchedules.settings = settings(max_examples=100, stateful_step_count=100, deadline=None)
+TestSchedules = pytest.mark.many(pytest.mark.conformance("GPU-01")(Schedules.TestCase))
+TestSchedules.settings = settings(max_examples=times(100, 30), stateful_step_count=100, deadline=None)

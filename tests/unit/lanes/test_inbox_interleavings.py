@@ -18,6 +18,8 @@ from lanemesh.lanes.inbox.inbox import Edge, Held, Inbox
 from lanemesh.lanes.transport.memory import MemorySender
 from lanemesh.node.outputs import OutputLanes, Outputs
 
+from repeats import times
+
 EDGES = {"a1": "a", "a2": "a", "a3": "a", "b1": "b"}
 """Edges and their ports."""
 FAULT = Fault(code=Code.UNKNOWN, reason="node-error", message="no")
@@ -190,7 +192,8 @@ STEPS = st.lists(
 
 
 @pytest.mark.conformance("INBOX-02", "INBOX-06", "INBOX-07", "INBOX-10")
-@settings(max_examples=150, deadline=None)
+@pytest.mark.many
+@settings(max_examples=times(150, 50), deadline=None)
 @given(limits=st.lists(st.integers(1, 3), min_size=4, max_size=4), steps=STEPS)
 def test_nothing_is_lost_doubled_over_its_limit_or_stuck(
     limits: list[int], steps: list[tuple[str, str, int, int]]

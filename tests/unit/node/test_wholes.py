@@ -8,6 +8,7 @@ import pytest
 from lanemesh import Answer, Context, Document, Image, In, Inputs, Node, Out, Outputs, Question, Whole
 from lanemesh.faults import Code, EndOfInput, Fault, LaneFault, NodeDefinitionError
 from lanemesh.items import Envelope, Group, LaneType
+from lanemesh.lanes.inbox.assembler import join_any
 from lanemesh.lanes.inbox.inbox import Inbox
 from lanemesh.node.inputs import inbox_of
 from lanemesh.node.node import manifest_of
@@ -75,7 +76,6 @@ def test_items_without_a_group_are_wholes_by_themselves() -> None:
             "is a whole of type Question, whose pieces cannot be assembled; wholes are str, Answer",
         ),
         (In[Whole[dict[str, Any]]], "is a whole of type dict"),
-        (In[Whole[Any]], "is a whole of type Any"),  # type: ignore[misc]
         (In[Whole[list[str]]], r"is a whole list; write In\[list\[Whole\[str\]\]\]"),
         (Out[Whole[str]], "the output port is declared as whole; only an input can be"),
     ],
@@ -116,3 +116,41 @@ async def test_every_way_of_reading_can_leave_faults_to_who_asks() -> None:
     for reading in (inputs.stream("a"), inputs.iter_any(), inputs.iter_items()):
         with pytest.raises(LaneFault, match="no ink"):
             await anext(reading)
+
+
+class Anything(Node):
+    """Takes wholes of any lane, by `process`."""
+
+    item: In[Whole[Any]]
+    same: Out[Any]
+
+    def process(self, context: Context) -> Any:
+        return self.item
+
+
+class AnythingRead(Node):
+    """Takes wholes of any lane, by `run`."""
+
+    item: In[Whole[Any]]
+    same: Out[Any]
+
+    async def run(self, context: Context, inputs: Inputs, outputs: Outputs) -> None:
+        async for item in inputs.stream("item"):
+            await outputs.emit("same", item)
+
+
+@pytest.mark.parametrize("node", [Anything, AnythingRead])
+async def test_wholes_of_any_lane_are_assembled_by_the_type_of_their_pieces(node: type[Node]) -> None:
+    inbox = inbox_of(node)
+    edge = inbox.add_edge("e", "item")
+    for value, index in ((Answer("a"), 0), (Answer("b", finish_reason="stop"), 1)):
+        edge.put(value, 1, Envelope(group=Group("g", index, index == 1)))
+    edge.end()
+    assert [value async for value in inbox.stream("item")] == [Answer("ab", finish_reason="stop")]
+
+
+def test_pieces_of_different_types_are_no_whole() -> None:
+    assert join_any([Image("image/png", b"a"), Image("image/png", b"b")]).content == b"ab"
+    assert join_any([{"a": 1}]) == {"a": 1}
+    with pytest.raises(ValueError, match="pieces of the type Answer, str cannot be assembled"):
+        join_any(["a", Answer("b")])

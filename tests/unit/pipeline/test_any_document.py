@@ -5,12 +5,14 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lanemesh_orchestrator.pipeline import PipelineInvalid, ServerAddress, plan, validate
 from lanemesh_orchestrator.pipeline.drawing import draw
 from lanemesh_orchestrator.pipeline.positions import locate
 
+from repeats import times
 from unit.pipeline.documents import component, helps, manifests
 
 DOCUMENT: dict[str, Any] = {
@@ -64,7 +66,8 @@ def documents(draw_from: st.DrawFn) -> dict[str, Any]:
     return document
 
 
-@settings(max_examples=150, deadline=None)
+@pytest.mark.many
+@settings(max_examples=times(150, 50), deadline=None)
 @given(documents())
 def test_any_document_is_a_graph_or_faults(document: dict[str, Any]) -> None:
     text = json.dumps(document, indent=1)

@@ -153,20 +153,6 @@ ONE_FAULT: dict[str, tuple[list[dict[str, Any]], dict[str, Any], str, str, str]]
         "cycle",
         "control connections",
     ),
-    "several sources": (
-        [CHAT, component("chat_2", "chat")],
-        {},
-        "/components/1",
-        "several-sources",
-        '"source": "chat_1"',
-    ),
-    "a second source that gets no input": (
-        [CHAT, component("chat_2", "chat"), component("out", "response", "questions chat_2")],
-        {"source": "chat_1"},
-        "/components/1",
-        "several-sources",
-        "Connect its consumers to chat_1, or remove it.",
-    ),
     "the same edge twice": (
         [CHAT, component("out", "response", "questions chat_1", "questions chat_1")],
         {},

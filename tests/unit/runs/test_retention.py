@@ -11,6 +11,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from lanemesh_orchestrator import Mesh
 from lanemesh_orchestrator.runs.retention import BARE_SHARE, PAGE_BYTES, PAGE_UPDATES, Account, RunMemory, Tail
 
+from repeats import times
+
 PACKED = 3
 """By how much the runs of these tests pack the weight of their updates."""
 
@@ -262,8 +264,8 @@ class Schedules(RuleBasedStateMachine):
         assert self.memory.held <= self.memory.budget or bare <= self.memory.budget // BARE_SHARE
 
 
-TestSchedules = pytest.mark.conformance("RUN-22")(Schedules.TestCase)
-TestSchedules.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestSchedules = pytest.mark.many(pytest.mark.conformance("RUN-22")(Schedules.TestCase))
+TestSchedules.settings = settings(max_examples=times(60, 20), stateful_step_count=40, deadline=None)
 
 
 def test_a_budget_below_1_mib_is_refused() -> None:

@@ -9,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lanemesh_services.text.json_scanner import JsonScanner, TooLong
 
+from repeats import times
+
 
 def scan(text: str, *, step: int = 1, size: int = 100_000) -> list[dict[str, object]]:
     scanner = JsonScanner(size)
@@ -93,7 +95,8 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@pytest.mark.many
+@settings(max_examples=times(150, 50), deadline=None)
 @given(
     st.lists(st.dictionaries(st.text(), JSON, max_size=4), max_size=4),
     st.text(st.characters(exclude_characters="{}", exclude_categories=["Cs"])),

@@ -76,6 +76,8 @@ class ChatOptions:
     """`--history`: maximum number of earlier turns that are sent with a question."""
     session: str = ""
     """`--session`: goes on with a session that the mesh keeps; empty: a new session, whose turns are in this process alone."""
+    source: str = ""
+    """`--source`."""
     debug: bool = False
     """`--debug`."""
     log_level: int = logging.WARNING
@@ -253,6 +255,7 @@ class Session:
         self._streams: Streams | None = None
         self._takes_questions = False
         self._run: Run | None = None
+        self._source = ""
         self._first = True
         self._id = options.session or _new_session()
         """The session of its runs: they share its memory."""
@@ -274,13 +277,20 @@ class Session:
         self._streams = Streams()
         self._opened = await self._stack.enter_async_context(open_host(self._options.host))
         faults = await self._host.validate(
-            self._pipeline.document, settings=self._settings, variables=self._pipeline.variables
+            self._pipeline.document,
+            settings=self._settings,
+            variables=self._pipeline.variables,
+            source=self._options.source,
         )
         if any(not is_warning(fault) for fault in faults):
             raise InvalidPipeline(self._pipeline.name, self._pipeline.text, faults)
-        source = self._pipeline.source(await self._host.node_types(self._pipeline.providers()))
+        types = await self._host.node_types(self._pipeline.providers())
+        source = self._pipeline.source(types, named=self._options.source, kinds=("chat",))
         if source is None:
-            raise CommandError(f"{self._pipeline.name} cannot be used with chat: it has no source, such as chat.")
+            known = ", ".join(one.component for one in self._pipeline.sources(types))
+            hint = f"Name one of its sources with --source: {known}" if known else "It has no source, such as chat"
+            raise CommandError(f"{self._pipeline.name} cannot be used with chat. {hint}.")
+        self._source = source.component
         self._takes_questions = "questions" in source.lanes
         if self._is_kept:
             await self._report_turns()
@@ -324,6 +334,7 @@ class Session:
             input=given,
             settings=self._settings,
             variables=self._pipeline.variables,
+            source=self._source,
             session=Conversation(id=self._id, history_turns=self._options.turns) if self._is_kept else self._id,
         )
         try:

@@ -36,7 +36,7 @@ async def _main(options: RunOptions) -> str:
     options.input.check()
     with Interrupts():
         async with open_host(options.host) as host:
-            inputs = Inputs(options.input, await find_source(host, pipeline, settings, options.input))
+            inputs = Inputs(options.input, await find_source(host, pipeline, settings, options.input, options.source))
             given = [value async for value in inputs]
             try:
                 run = await host.start(
@@ -47,6 +47,7 @@ async def _main(options: RunOptions) -> str:
                     trace=options.trace,
                     variables=pipeline.variables,
                     session=options.session,
+                    source=options.source,
                 )
             except PipelineInvalid as error:
                 raise InvalidPipeline(pipeline.name, pipeline.text, error.faults) from None

@@ -67,6 +67,8 @@ class RunOptions:
     """`--trace`."""
     session: str = ""
     """`--session`."""
+    source: str = ""
+    """`--source`."""
     log_level: int = logging.WARNING
     """The lowest level of shown log lines of nodes."""
 
@@ -91,7 +93,9 @@ async def _main(options: RunOptions) -> ExitCode:
     with Interrupts() as interrupts:
         try:
             async with open_host(options.host) as host:
-                inputs = Inputs(options.input, await find_source(host, pipeline, settings, options.input))
+                inputs = Inputs(
+                    options.input, await find_source(host, pipeline, settings, options.input, options.source)
+                )
                 started = host.run(
                     pipeline.document,
                     inputs=inputs,
@@ -100,6 +104,7 @@ async def _main(options: RunOptions) -> ExitCode:
                     trace=options.trace,
                     variables=pipeline.variables,
                     session=options.session,
+                    source=options.source,
                 )
                 async with StartedRun(started, pipeline) as updates:
                     interrupts.cancel = lambda: started.cancel("interrupted by the user")
@@ -135,13 +140,21 @@ class StartedRun:
         await self._updates.aclose()
 
 
-async def find_source(host: RunHost, pipeline: PipelineFile, settings: dict[str, Any], given: InputOptions) -> Any:
-    """The source of the pipeline. Raises an error if there are inputs but no source."""
-    source = pipeline.source(await host.node_types(pipeline.providers()))
+async def find_source(
+    host: RunHost, pipeline: PipelineFile, settings: dict[str, Any], given: InputOptions, named: str = ""
+) -> Any:
+    """The source of the pipeline: the one that is named, or without a name its own. Raises an error if several are possible, or
+    there are inputs but no source."""
+    types = await host.node_types(pipeline.providers())
+    source = pipeline.source(types, named=named)
+    if source is None and not named and len(found := pipeline.sources(types)) > 1:
+        from lanemesh_orchestrator.pipeline.parts import several_sources
+
+        raise InvalidPipeline(pipeline.name, pipeline.text, [several_sources([one.component for one in found])])
     if source is None and (given.text is not None or given.file is not None or given.lines):
         from lanemesh_orchestrator.cli.output.faults import is_warning
 
-        faults = await host.validate(pipeline.document, settings=settings, variables=pipeline.variables)
+        faults = await host.validate(pipeline.document, settings=settings, variables=pipeline.variables, source=named)
         if any(not is_warning(fault) for fault in faults):
             raise InvalidPipeline(pipeline.name, pipeline.text, faults)
         raise CommandError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,14 @@ from lanemesh.faults import LanemeshError
 
 from lanemesh_orchestrator.cli.exits import CommandError, ExitCode
 from lanemesh_orchestrator.cli.input.encoding import printable, require_json_text
-from lanemesh_orchestrator.pipeline.source import Source, components_of, document_tree, providers_of, source_of
+from lanemesh_orchestrator.pipeline.source import (
+    Source,
+    components_of,
+    document_tree,
+    providers_of,
+    source_of,
+    sources_of,
+)
 
 if TYPE_CHECKING:
     from lanemesh.client.node_types import NodeTypeInfo
@@ -55,9 +62,13 @@ class PipelineFile:
         """The names of the node types of its components."""
         return providers_of(document_tree(self.text))
 
-    def source(self, types: Sequence[NodeTypeInfo]) -> Source | None:
-        """The component that the client feeds; None if there is none, or it is unknown."""
-        return source_of(document_tree(self.text), types)
+    def source(self, types: Sequence[NodeTypeInfo], *, named: str = "", kinds: Collection[str] = ()) -> Source | None:
+        """The component that the client feeds; None if there is none, or it is unknown. The arguments are those of `source_of`."""
+        return source_of(document_tree(self.text), types, named=named, kinds=kinds)
+
+    def sources(self, types: Sequence[NodeTypeInfo]) -> list[Source]:
+        """The components that a client can feed."""
+        return sources_of(document_tree(self.text), types)
 
 
 async def pipeline_of(pipe: str, options: HostOptions) -> PipelineFile:

@@ -50,6 +50,7 @@ async def _started(request: Request, given: RunAgentInput) -> AgentStream:
     only_last = bool(session) or model.takes == "text"  # the session has the earlier turns; a text has none
     run = await gateway_of(request).mesh.start(
         Deployed(model.name),
+        source=model.source,
         input=conversation_of(given, only_last=only_last).input_of(model),
         session=(kept_session(request, session) if session else None) or given.thread_id,  # a thread shares its memory
     )

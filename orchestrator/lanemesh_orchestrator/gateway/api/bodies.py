@@ -61,6 +61,12 @@ class StartRun(Body):
         description="The session that the run is the next turn of, instead of the header Lanemesh-Session; empty: none. It is "
         "created by its first turn.",
     )
+    source: str = Field(
+        "",
+        max_length=128,
+        description="The source to run, by its id, of a pipeline that has several; the rest that it does not reach is left out. "
+        "Empty: that of the document, or the only one that clients feed.",
+    )
     detached: bool = Field(
         True,
         description="The run continues without its caller. False: the response is the stream of its events, which needs "
@@ -120,6 +126,7 @@ class Validate(Body):
     pipeline: Runnable
     settings: Settings = Field(default_factory=dict)
     variables: Variables = Field(default_factory=dict)
+    source: str = Field("", max_length=128, description="The source of the run to check; empty: the whole pipeline.")
 
 
 class Publish(Body):

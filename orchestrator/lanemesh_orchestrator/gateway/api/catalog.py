@@ -49,7 +49,9 @@ async def validate(request: Request) -> Response:
     """All faults of a pipeline, warnings included."""
     body = await read_model(request, Validate)
     check_documents(request, body.pipeline, body.settings)
-    faults = await gateway_of(request).mesh.validate(body.pipeline, settings=body.settings, variables=body.variables)
+    faults = await gateway_of(request).mesh.validate(
+        body.pipeline, settings=body.settings, variables=body.variables, source=body.source
+    )
     return Json({"faults": list(map(pipeline_fault_json, faults))})
 
 

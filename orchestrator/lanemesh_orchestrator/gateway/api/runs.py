@@ -47,6 +47,7 @@ async def start_run(request: Request) -> Response:
         "timeout": body.timeout,
         "trace": body.trace,
         "variables": body.variables,
+        "source": body.source,
         "session": conversation_of(request, body.session) or "",
     }
     mesh = gateway_of(request).mesh

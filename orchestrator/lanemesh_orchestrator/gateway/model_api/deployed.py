@@ -10,13 +10,21 @@ from typing import TYPE_CHECKING, Any, Literal
 from lanemesh.node.names import by_names
 
 from lanemesh_orchestrator.gateway.model_api.refusals import unsupported
-from lanemesh_orchestrator.pipeline.source import components_of, document_tree, providers_of, source_of
+from lanemesh_orchestrator.pipeline.source import (
+    components_of,
+    document_tree,
+    part_of_tree,
+    providers_of,
+    source_of,
+)
 
 if TYPE_CHECKING:
     from lanemesh.client.node_types import NodeTypeInfo
 
 SAMPLING_KEYS = ("temperature", "top_p", "top_k", "max_tokens", "stop", "seed")
 """The settings of language models that requests can override."""
+CHAT_KINDS = ("chat",)
+"""The node types of the source of a conversation, of which a pipeline with several sources has one."""
 EMBEDDING_LANES = ("documents", "questions", "data")
 """The lanes that carry embeddings, in the order in which they are chosen."""
 
@@ -39,6 +47,8 @@ class DeployedModel:
     """The lane of the target."""
     sampled: Mapping[str, frozenset[str]]
     """The language models in it by component, with the sampling settings of each."""
+    source: str
+    """The component that is fed; the parts of other sources are left out."""
     takes_tools: bool
     """Its questions go to a language model, which takes tools, and not to an agent."""
 
@@ -78,18 +88,20 @@ class Embedder:
     """The component that delivers the embeddings."""
     lane: str
     """The lane of the target."""
+    source: str
+    """The component that is fed; the parts of other sources are left out."""
 
 
 def embedder_of(name: str, document: str, types: Sequence[NodeTypeInfo]) -> Embedder | None:
     """A deployed pipeline that makes embeddings; None if it takes neither questions nor text, or delivers no lane that carries
     embeddings. The arguments are those of `model_of`."""
     tree = document_tree(document)
-    source = source_of(tree, types)
+    source = source_of(tree, types, kinds=CHAT_KINDS)
     if source is None or not source.lanes & {"questions", "text"}:
         return None
-    delivered = _Graph(tree, types).delivered()
+    delivered = _Graph(part_of_tree(tree, source.component), types).delivered()
     lane = next((lane for lane in EMBEDDING_LANES if lane in delivered), None)
-    return Embedder(name, delivered[lane], lane) if lane is not None else None
+    return Embedder(name, delivered[lane], lane, source.component) if lane is not None else None
 
 
 def model_of(
@@ -105,10 +117,10 @@ def model_of(
         types: the node types of its components, as far as they are known.
     """
     tree = document_tree(document)
-    source = source_of(tree, types)
+    source = source_of(tree, types, kinds=CHAT_KINDS)
     if source is None:
         return None
-    graph = _Graph(tree, types)
+    graph = _Graph(part_of_tree(tree, source.component), types)
     taken = {lane for _, lane in graph.consumers(source.component)}
     takes: Literal["questions", "text", ""] = "questions" if "questions" in taken else "text" if "text" in taken else ""
     delivered = graph.delivered()
@@ -126,6 +138,7 @@ def model_of(
         target=delivered[lane],
         lane=lane,
         sampled=dict(graph.sampled()),
+        source=source.component,
         takes_tools=takes == "questions" and bool(asked) and all("llm" in node_type.offers for node_type in asked),
     )
 

@@ -122,7 +122,9 @@ class OwnedTurn:
         """A run of a model that has not started. `session`: it is the next turn of this one."""
         self._request = request
         mesh = gateway_of(request).mesh
-        self._run: Run = mesh.run(Deployed(model.name), input=given, settings=settings or None, session=session or "")
+        self._run: Run = mesh.run(
+            Deployed(model.name), input=given, settings=settings or None, session=session or "", source=model.source
+        )
         self.events = TurnStream(self._run, model)
         """Its events, once it is open."""
 

@@ -66,7 +66,7 @@ async def _embeddings(request: Request, embedder: Embedder, texts: Sequence[str]
         TurnFailed: the run failed, or did not deliver one embedding for each text ("bad-embeddings").
     """
     found: list[Sequence[float]] = []
-    run = gateway_of(request).mesh.run(Deployed(embedder.name), inputs=texts)
+    run = gateway_of(request).mesh.run(Deployed(embedder.name), inputs=texts, source=embedder.source)
     try:
         async with run, aclosing(run.outputs(embedder.target)) as outputs:
             async for output in outputs:

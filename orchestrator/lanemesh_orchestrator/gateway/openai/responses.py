@@ -44,7 +44,11 @@ async def create(request: Request) -> Response:
     given = body.conversation_of(previous.calls).input_of(model)
     if body.background:
         run = await gateway_of(request).mesh.start(
-            Deployed(model.name), input=given, settings=settings or None, session=previous.session or ""
+            Deployed(model.name),
+            input=given,
+            settings=settings or None,
+            session=previous.session or "",
+            source=model.source,
         )
         return await _in_background(request, run, model, stream=bool(body.stream))
     turn = OwnedTurn(request, model, given, settings, previous.session)

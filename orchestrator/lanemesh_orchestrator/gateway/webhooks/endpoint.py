@@ -61,7 +61,7 @@ async def receive(request: Request) -> Response:
         seconds=10 * options.body_seconds,
     )
     if _prefers_async(request):
-        return await _accepted(request, name, upload, key)
+        return await _accepted(request, pipeline, upload, key)
     if key:
         return await _of_key(request, pipeline, upload, key)
     return await _owned(request, pipeline, upload)
@@ -77,10 +77,11 @@ def _prefers_async(request: Request) -> bool:
     return "respond-async" in {one.partition(";")[0].strip().lower() for one in given.split(",")}
 
 
-def _options(request: Request) -> dict[str, Any]:
+def _options(request: Request, pipeline: HookPipeline) -> dict[str, Any]:
+    source = {"source": pipeline.source}
     if request.path_params["deployment"] in gateway_of(request).options.webhook_secrets:
-        return {}  # the signature does not cover the session, and the sender has no token that owns it
-    return {"session": conversation_of(request) or ""}
+        return source  # the signature does not cover the session, and the sender has no token that owns it
+    return {"session": conversation_of(request) or "", **source}
 
 
 async def _owned(request: Request, pipeline: HookPipeline, upload: Upload) -> Response:
@@ -88,7 +89,7 @@ async def _owned(request: Request, pipeline: HookPipeline, upload: Upload) -> Re
     mesh = gateway_of(request).mesh
     inputs = upload.inputs()
     first = await anext(inputs, None)
-    run = mesh.run(Deployed(pipeline.name), inputs=_from(first, inputs), **_options(request))
+    run = mesh.run(Deployed(pipeline.name), inputs=_from(first, inputs), **_options(request, pipeline))
 
     async def close() -> None:
         await run.close()
@@ -130,7 +131,7 @@ async def _from(first: run_pb2.RunInput | None, rest: Inputs) -> AsyncGenerator[
 
 async def _of_key(request: Request, pipeline: HookPipeline, upload: Upload, key: str) -> Response:
     """The run of an idempotency key. It continues if the client disconnects, since another request may wait for it."""
-    run = await _detached(request, pipeline.name, upload, key)
+    run = await _detached(request, pipeline, upload, key)
     if MEDIA_TYPE in request.headers.get("accept", ""):
         return EventStream(run_chunks(run), headers={"location": f"/v1/runs/{run.id}"})
     try:
@@ -140,23 +141,27 @@ async def _of_key(request: Request, pipeline: HookPipeline, upload: Upload, key:
     return _answer(request, pipeline, run, delivered)
 
 
-async def _accepted(request: Request, name: str, upload: Upload, key: str) -> Response:
+async def _accepted(request: Request, pipeline: HookPipeline, upload: Upload, key: str) -> Response:
     """Starts a detached run; answers when the whole body has arrived and was taken."""
-    run = await _detached(request, name, upload, key)
+    run = await _detached(request, pipeline, upload, key)
     headers = {"Location": f"/v1/runs/{run.id}", "Preference-Applied": "respond-async"}
     return Json({"run_id": run.id}, 202, headers)
 
 
-async def _detached(request: Request, name: str, upload: Upload, key: str) -> DetachedRun:
+async def _detached(request: Request, pipeline: HookPipeline, upload: Upload, key: str) -> DetachedRun:
     mesh = gateway_of(request).mesh
     async with aclosing(upload.inputs()) as inputs:
         if key:
             given = [one async for one in inputs]
-            return await mesh.start(Deployed(name), inputs=given, idempotency_key=key, **_options(request))
+            return await mesh.start(
+                Deployed(pipeline.name), inputs=given, idempotency_key=key, **_options(request, pipeline)
+            )
         first = await anext(inputs, None)
         second = await anext(inputs, None) if first is not None else None
         given = [] if first is None else [first]
-        run = await mesh.start(Deployed(name), inputs=given, open_input=second is not None, **_options(request))
+        run = await mesh.start(
+            Deployed(pipeline.name), inputs=given, open_input=second is not None, **_options(request, pipeline)
+        )
         if second is not None:
             await _push_all(run, _from(second, inputs))
         return run

@@ -75,7 +75,7 @@ class Delivered:
     size: int = 0
     """Bytes of them so far."""
     targets: dict[str, list[Whole]] = field(default_factory=dict)
-    """The values that reached each target."""
+    """The values that reached each target, by the name of its result, or else its id."""
 
     def add(self, output: OutputUpdate) -> None:
         """Adds an output. Raises LanemeshError if the outputs are too large ("answer-too-large")."""
@@ -87,7 +87,7 @@ class Delivered:
                 "text/event-stream instead"
             )
             raise LanemeshError(Fault(code=Code.OUT_OF_RANGE, reason=Reason.ANSWER_TOO_LARGE, message=message))
-        wholes = self.targets.setdefault(output.component, [])
+        wholes = self.targets.setdefault(output.key, [])
         group = output.group.id if output.group is not None else ""
         known = (one for one in reversed(wholes) if group and (one.group, one.lane) == (group, lane))
         whole = next(known, None)

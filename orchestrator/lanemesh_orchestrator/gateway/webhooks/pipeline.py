@@ -11,9 +11,13 @@ from lanemesh.client.node_types import NodeTypeInfo
 from lanemesh.items import LaneType
 
 from lanemesh_orchestrator.gateway.webhooks.media_types import FORM, TYPES_OF_LANE, ContentType, unsupported
+from lanemesh_orchestrator.pipeline.source import components_of, part_of_tree, source_of
 
 if TYPE_CHECKING:
     from lanemesh.client.run_host import RunHost
+
+HOOK_KINDS = ("webhook", "file")
+"""The node types of the source of requests, of which a pipeline with several sources has one."""
 
 TEXT_FORMS = (LaneType.TEXT.value, LaneType.DOCUMENTS.value, LaneType.QUESTIONS.value)
 """The outputs of a source that can carry a text, by lane."""
@@ -32,7 +36,7 @@ class HookPipeline:
     lanes: frozenset[str]
     """The lanes of the connected outputs of the source."""
     targets: tuple[str, ...]
-    """The components that deliver to clients, in the order of the document."""
+    """The results of the components that deliver to clients, in the order of the document: their names, or else their ids."""
 
     def takes(self, lane: LaneType) -> bool:
         """Whether the source sends inputs of a lane."""
@@ -79,18 +83,26 @@ async def hook_pipeline(mesh: RunHost, name: str) -> HookPipeline:
     found: dict[str, NodeTypeInfo] = {}
     for info in await mesh.node_types(providers):
         found |= dict.fromkeys((*info.aliases, info.provider), info)
+    chosen = source_of(document, list(found.values()), kinds=HOOK_KINDS)
+    source = chosen.component if chosen is not None else ""
+    if chosen is not None:
+        entries = components_of(part_of_tree(document, source))
     boundaries = {entry["id"]: getattr(found.get(entry["provider"]), "boundary", None) for entry in entries}
-    source = document.get("source") or next((one for one, kind in boundaries.items() if kind == "source"), "")
     provider = next((str(entry["provider"]) for entry in entries if entry["id"] == source), "")
     return HookPipeline(
         name=name,
         source=source,
         provider=provider,
         lanes=frozenset(_lanes_from(entries, source)),
-        targets=tuple(one for one, kind in boundaries.items() if kind == "target"),
+        targets=tuple(_result_of(one) for one in entries if boundaries[one["id"]] == "target"),
     )
 
 
 def _lanes_from(entries: list[dict[str, Any]], source: str) -> list[str]:
     edges: list[Mapping[str, Any]] = [edge for entry in entries for edge in entry.get("input", ())]
     return [str(edge["lane"]) for edge in edges if edge["from"] == source]
+
+
+def _result_of(entry: Mapping[str, Any]) -> str:
+    config = entry.get("config") or {}
+    return str(config.get("result_name") or config.get("laneName") or entry["id"])

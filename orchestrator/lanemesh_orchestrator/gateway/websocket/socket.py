@@ -162,6 +162,7 @@ class Socket:
             "timeout": request.timeout,
             "trace": request.trace,
             "variables": request.variables,
+            "source": request.source,
             "session": session,
         }
         if request.detached and not request.watch:

@@ -109,14 +109,15 @@ async def decide_approval(
 
 
 async def with_faults(
-    error: LanemeshError, stub: run_pb2_grpc.RunServiceAsyncStub, spec: run_pb2.RunSpec
+    error: LanemeshError, stub: run_pb2_grpc.RunServiceAsyncStub, spec: run_pb2.RunSpec, *, for_run: bool = True
 ) -> LanemeshError:
-    """The error of a call that runs or deploys a pipeline. For an invalid pipeline it is a PipelineInvalid with every fault,
-    because the status of a call carries only a few."""
+    """The error of a call that runs a pipeline, or deploys it if not `for_run`. For an invalid pipeline it is a PipelineInvalid
+    with every fault, because the status of a call carries only a few."""
     if error.fault.reason != "pipeline-invalid":
         return error
+    request = run_pb2.ValidatePipelineRequest(spec=spec, for_run=for_run)
     try:
-        response = await stub.ValidatePipeline(run_pb2.ValidatePipelineRequest(spec=spec), timeout=CALL_SECONDS)
+        response = await stub.ValidatePipeline(request, timeout=CALL_SECONDS)
     except grpc.aio.AioRpcError:
         return error
     faults = [PipelineFault.from_proto(fault) for fault in response.faults]

@@ -80,6 +80,7 @@ class Client:
         trace: Trace | None = None,
         variables: Mapping[str, str] | None = None,
         session: SessionId = "",
+        source: str = "",
     ) -> Run:
         """A run of a pipeline. It starts when it is entered or first read, and is cancelled
         if this client goes away. The arguments are those of `Mesh.run`.
@@ -88,7 +89,7 @@ class Client:
             PipelineInvalid: when it starts, with every fault of the pipeline.
             LanemeshError: when it starts: the orchestrator cannot be reached, or has no capacity.
         """
-        spec = run_spec(pipeline, settings, timeout, trace, variables, session)
+        spec = run_spec(pipeline, settings, timeout, trace, variables, session, source)
         return Run(self._link(spec), input_list(input, inputs), open_input=open_input)
 
     def request(
@@ -101,13 +102,14 @@ class Client:
         trace: Trace | None = None,
         variables: Mapping[str, str] | None = None,
         session: SessionId = "",
+        source: str = "",
         retries: int = 0,
     ) -> Request:
         """One input to a pipeline, and what it returns: `await client.request("@chat", "hello").text()`. The arguments and errors
         are those of `Mesh.request`."""
         from lanemesh.client.requests import Request, RequestLimit
 
-        spec = run_spec(pipeline, settings, timeout, trace, variables, session)
+        spec = run_spec(pipeline, settings, timeout, trace, variables, session, source)
         if self._requests is None:
             self._requests = RequestLimit()
 
@@ -135,6 +137,7 @@ class Client:
         trace: Trace | None = None,
         variables: Mapping[str, str] | None = None,
         session: SessionId = "",
+        source: str = "",
         idempotency_key: str = "",
     ) -> DetachedRun:
         """Starts a run that continues without this client. The arguments are those of `Mesh.start`. If the caller is cancelled
@@ -145,7 +148,7 @@ class Client:
             LanemeshError: the inputs are larger than a message (16 MiB), or the orchestrator cannot be reached.
         """
         given = [to_input(value) for value in one_or_many(input, inputs)]
-        spec = run_spec(pipeline, settings, timeout, trace, variables, session)
+        spec = run_spec(pipeline, settings, timeout, trace, variables, session, source)
         spec.idempotency_key = wire_text(idempotency_key, "an idempotency key")
         request = run_pb2.StartRunRequest(spec=spec, inputs=given, open_input=open_input)
         try:
@@ -238,9 +241,10 @@ class Client:
         *,
         settings: Mapping[str, Any] | None = None,
         variables: Mapping[str, str] | None = None,
+        source: str = "",
     ) -> list[PipelineFault]:
         """All faults of a pipeline, warnings included; empty if it can run."""
-        request = run_pb2.ValidatePipelineRequest(spec=run_spec(pipeline, settings, variables=variables))
+        request = run_pb2.ValidatePipelineRequest(spec=run_spec(pipeline, settings, variables=variables, source=source))
         response = await self._call(self._runs.ValidatePipeline(request, timeout=CALL_SECONDS))
         return [PipelineFault.from_proto(fault) for fault in response.faults]
 
@@ -263,7 +267,7 @@ class Client:
         try:
             return await self._deployments.deploy(name, spec)
         except LanemeshError as error:
-            raise await with_faults(error, self._runs, spec) from None
+            raise await with_faults(error, self._runs, spec, for_run=False) from None
 
     async def deployments(self) -> list[DeploymentInfo]:
         """The deployed pipelines, in alphabetical order."""

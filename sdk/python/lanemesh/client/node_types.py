@@ -103,6 +103,8 @@ class NodeTypeInfo:
     """Import names of the Python packages that it needs."""
     missing_packages: tuple[str, ...] = ()
     """Those that are missing on every node server that offers it; empty if it can run."""
+    feeds_itself: bool = False
+    """It is a source that feeds itself, such as a timer."""
 
 
 def decode_node_type(manifest: node_pb2.Manifest) -> NodeTypeInfo:
@@ -131,6 +133,7 @@ def decode_node_type(manifest: node_pb2.Manifest) -> NodeTypeInfo:
         extra=manifest.extra,
         packages=tuple(manifest.packages),
         missing_packages=tuple(manifest.missing_packages),
+        feeds_itself=manifest.feeds_itself,
     )
 
 
@@ -178,6 +181,7 @@ def encode_node_type(info: NodeTypeInfo) -> node_pb2.Manifest:
         extra=info.extra,
         packages=info.packages,
         missing_packages=info.missing_packages,
+        feeds_itself=info.feeds_itself,
     )
 
 

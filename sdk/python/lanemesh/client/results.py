@@ -54,12 +54,13 @@ class RunResult:
         """The text of all text and answers outputs, as one text."""
         return "".join(map(text_of, self.outputs))
 
-    def __getitem__(self, component: str) -> tuple[Any, ...]:
-        """The values that reached one target, such as `result["response_1"]`. Raises KeyError if none did."""
-        found = tuple(output.value for output in self.outputs if output.component == component)
+    def __getitem__(self, key: str) -> tuple[Any, ...]:
+        """The values that reached one target, by its id or the name of its result, such as `result["response_1"]` or
+        `result["answers"]`. Raises KeyError if none did."""
+        found = tuple(output.value for output in self.outputs if key in (output.component, output.name))
         if not found:
-            reached = ", ".join(sorted({output.component for output in self.outputs})) or "no target"
-            raise KeyError(f"no value reached {component!r}; values reached {reached}")
+            reached = ", ".join(sorted({output.key for output in self.outputs})) or "no target"
+            raise KeyError(f"no value reached {key!r}; values reached {reached}")
         return found
 
     def raise_for_state(self) -> None:

@@ -38,6 +38,7 @@ class RunHost(Protocol):
         trace: Trace | None = None,
         variables: Mapping[str, str] | None = None,
         session: SessionId = "",
+        source: str = "",
     ) -> Run:
         """A run of a pipeline. It starts when it is entered or first read."""
 
@@ -51,6 +52,7 @@ class RunHost(Protocol):
         trace: Trace | None = None,
         variables: Mapping[str, str] | None = None,
         session: SessionId = "",
+        source: str = "",
         retries: int = 0,
     ) -> Request:
         """One input to a pipeline, and what it returns."""
@@ -67,6 +69,7 @@ class RunHost(Protocol):
         trace: Trace | None = None,
         variables: Mapping[str, str] | None = None,
         session: SessionId = "",
+        source: str = "",
         idempotency_key: str = "",
     ) -> DetachedRun:
         """Starts a detached run, which continues without its caller."""
@@ -120,6 +123,7 @@ class RunHost(Protocol):
         *,
         settings: Mapping[str, Any] | None = None,
         variables: Mapping[str, str] | None = None,
+        source: str = "",
     ) -> list[PipelineFault]:
         """All faults of a pipeline."""
 

@@ -120,6 +120,7 @@ def run_spec(
     trace: Trace | None = None,
     variables: Mapping[str, str] | None = None,
     session: SessionId = "",
+    source: str = "",
 ) -> run_pb2.RunSpec:
     """A pipeline, with config overrides and run options, as a `RunSpec`.
 
@@ -158,6 +159,7 @@ def run_spec(
     for key, value in (variables or {}).items():
         spec.variables[wire_text(key, "the name of a variable")] = wire_text(value, f"the variable {rendered(key)}")
     spec.depth = RUN_DEPTH.get()
+    spec.source_component = wire_text(source, "the id of a source")
     if isinstance(session, Conversation):
         set_conversation(spec, session)
     else:

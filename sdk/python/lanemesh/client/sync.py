@@ -66,6 +66,7 @@ class SyncHost:
         trace: Trace | None = None,
         variables: Mapping[str, str] | None = None,
         session: SessionId = "",
+        source: str = "",
     ) -> SyncRun:
         """A run of a pipeline. It starts when it is entered or first read. The arguments are those of `Mesh.run`; `inputs` may be
         an iterator that waits for its values."""
@@ -84,6 +85,7 @@ class SyncHost:
                 trace=trace,
                 variables=variables,
                 session=session,
+                source=source,
             )
 
         return SyncRun(self._loop, self._loop.call(make()), self)
@@ -98,6 +100,7 @@ class SyncHost:
         trace: Trace | None = None,
         variables: Mapping[str, str] | None = None,
         session: SessionId = "",
+        source: str = "",
         retries: int = 0,
     ) -> SyncRequest:
         """One input to a pipeline, and what it returns: `client.request("@chat", "hello").all().text`. The arguments and errors are
@@ -112,6 +115,7 @@ class SyncHost:
                 trace=trace,
                 variables=variables,
                 session=session,
+                source=source,
                 retries=retries,
             )
 
@@ -129,6 +133,7 @@ class SyncHost:
         trace: Trace | None = None,
         variables: Mapping[str, str] | None = None,
         session: SessionId = "",
+        source: str = "",
         idempotency_key: str = "",
     ) -> SyncDetachedRun:
         """Starts a detached run, which continues without its caller. The arguments are those of `Mesh.start`."""
@@ -142,6 +147,7 @@ class SyncHost:
             trace=trace,
             variables=variables,
             session=session,
+            source=source,
             idempotency_key=idempotency_key,
         )
         return SyncDetachedRun(self._loop, self._loop.call(starting), self)
@@ -217,6 +223,7 @@ class SyncHost:
         *,
         settings: Mapping[str, Any] | None = None,
         variables: Mapping[str, str] | None = None,
+        source: str = "",
     ) -> list[PipelineFault]:
         """All faults of a pipeline, warnings included; empty if it can run."""
         return self._loop.call(self._host.validate(pipeline, settings=settings, variables=variables))

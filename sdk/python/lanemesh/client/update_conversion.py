@@ -64,9 +64,11 @@ def from_entry(entry: Entry) -> Iterator[Update]:
 def outputs_of(outputs: TextOutputs) -> Iterator[OutputUpdate]:
     """The values of text outputs."""
     time = EPOCH + timedelta(microseconds=outputs.time // 1000)
-    component, port = outputs.component, outputs.port
+    component, port, name = outputs.component, outputs.port, outputs.name
     for number, text in enumerate(outputs.texts, outputs.first):
-        yield OutputUpdate(sequence=number, time=time, component=component, port=port, lane="text", value=text)
+        yield OutputUpdate(
+            sequence=number, time=time, component=component, port=port, lane="text", value=text, name=name
+        )
 
 
 def placement_from_wire(one: update_pb2.Placement) -> Placement:
@@ -168,6 +170,7 @@ def _output(update: update_pb2.Update, base: dict[str, Any]) -> OutputUpdate | N
         group=envelope.group if envelope else None,
         metadata=envelope.metadata if envelope else None,
         created_at=envelope.created_at if envelope else None,
+        name=output.name,
     )
 
 

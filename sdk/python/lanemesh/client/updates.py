@@ -217,6 +217,13 @@ class OutputUpdate(Update):
     """The whole to which it belongs, if it is a piece."""
     metadata: Mapping[str, str] | None = None
     created_at: datetime | None = None
+    name: str = ""
+    """The name of the result that it belongs to, as the config of the target has it; empty: the target itself."""
+
+    @property
+    def key(self) -> str:
+        """The name of the result, or else the target."""
+        return self.name or self.component
 
     def __str__(self) -> str:
         return str(self.value)

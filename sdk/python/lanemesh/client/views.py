@@ -271,8 +271,11 @@ def _only(found: list[Any]) -> Any:
 def _of_targets(components: Sequence[str]) -> Wanted:
     def wanted(entry: Entry) -> bool:
         if isinstance(entry, TextOutputs):
-            return not components or entry.component in components
-        return entry.WhichOneof("kind") == "output" and (not components or entry.output.component in components)
+            return not components or entry.component in components or bool(entry.name and entry.name in components)
+        if entry.WhichOneof("kind") != "output":
+            return False
+        output = entry.output
+        return not components or output.component in components or bool(output.name and output.name in components)
 
     return wanted
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from lanemesh.faults import Code, EndOfInput, Fault
 from lanemesh.items import Item, LaneType
-from lanemesh.lanes.inbox.assembler import JOINS
+from lanemesh.lanes.inbox.assembler import JOINS, join_any
 from lanemesh.lanes.inbox.inbox import Inbox
 from lanemesh.lanes.streams import Capacity, OnTaken, Stream, batch_stream, item_stream, picked_stream, value_stream
 from lanemesh.node.node import Kind, Node
@@ -18,14 +18,15 @@ from lanemesh.node.ports import InputSpec
 def inbox_of(node_class: type[Node]) -> Inbox:
     """An inbox with the inputs that a node class declares.
 
-    Inputs of `run` that accept any lane are added when they are connected, because one declaration may stand for several.
+    Inputs of `run` that accept pieces of any lane are added when they are connected, because one declaration may stand for several.
     """
     specs = node_class.inputs_
     drives = node_class.kind_ is Kind.RUN
-    inbox = Inbox(name for name, spec in specs.items() if spec.lane_type is not None or not drives)
+    fixed = (name for name, spec in specs.items() if spec.lane_type is not None or spec.assembled or not drives)
+    inbox = Inbox(fixed)
     for name, spec in specs.items():
-        if spec.assembled and spec.lane_type is not None:
-            inbox.assemble(name, JOINS[spec.lane_type])
+        if spec.assembled:
+            inbox.assemble(name, JOINS[spec.lane_type] if spec.lane_type is not None else join_any)
     return inbox
 
 
@@ -64,6 +65,11 @@ class Inputs:
     def names(self) -> list[str]:
         """The inputs, in the order in which the node declares them."""
         return list(self._inbox.ports)
+
+    @property
+    def connected(self) -> frozenset[str]:
+        """The inputs that are connected."""
+        return frozenset(name for name, port in self._inbox.ports.items() if port.edges)
 
     def stream(self, port: str, *, raising: bool = True) -> Stream[Any]:
         """The values of one input, in arrival order."""

@@ -1,9 +1,15 @@
-"""The names of a node type in pipelines: its provider, and its aliases."""
+"""The names of a node type in pipelines: its provider, its aliases, and the outputs that a config names."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
+
+OUTPUT_NAMES = "output-names"
+"""The `format`, in the JSON schema of a config, of a setting that names outputs: an object by its keys, or a list of names. The
+node type has an output that accepts any lane; each of the names is a further one."""
+DEPLOYED = "sub_pipeline"
+"""The node type of a component whose provider is a deployed pipeline, as "@name"."""
 
 
 class Named(Protocol):
@@ -49,3 +55,24 @@ def of_names(names: Collection[str], types: Mapping[str, NamedT]) -> list[NamedT
 def all_names(types: Mapping[str, Named]) -> list[str]:
     """All names of node types, aliases first."""
     return [*(alias for manifest in types.values() for alias in manifest.aliases), *types]
+
+
+def outputs_of_config(schema: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
+    """The outputs that a config names.
+
+    Args:
+        schema: the JSON schema of the config.
+        config: the settings.
+    """
+    names: list[str] = []
+    properties = schema.get("properties")
+    for setting, form in properties.items() if isinstance(properties, Mapping) else ():
+        if isinstance(form, Mapping) and form.get("format") == OUTPUT_NAMES:
+            value = config.get(setting)
+            names += [name for name in value if isinstance(name, str)] if isinstance(value, dict | list) else []
+    return names
+
+
+def node_type_name(provider: str) -> str:
+    """The name of the node type of a component: its provider, or that of deployed pipelines for "@name"."""
+    return DEPLOYED if provider.startswith("@") else provider

@@ -99,6 +99,8 @@ class Node:
     """`list_tools` returns the same tools during a whole run."""
     boundary: ClassVar[str | None] = None
     """ "source" if clients feed it, "target" if it delivers to clients."""
+    feeds_itself: ClassVar[bool] = False
+    """It is a source that feeds itself, such as a timer: a run that names another source leaves it out."""
     runs_to_end: ClassVar[bool] = False
     """It continues when all its output lanes are stopped."""
     sends_one: ClassVar[bool] = False
@@ -227,6 +229,7 @@ def _manifest(node: Any, service: str) -> node_pb2.Manifest:
         aliases=node.aliases,
         extra=node.pip_extra,
         packages=node.python_packages,
+        feeds_itself=node.feeds_itself,
     )
 
 
@@ -282,6 +285,8 @@ def _check_flags(cls: type[Node]) -> None:
         raise _contradiction(cls, f'isolation is "{cls.isolation}"; it must be "thread" or "process"')
     if len({(item.class_type, item.name) for item in cls.invokes}) < len(cls.invokes):
         raise _contradiction(cls, "two of its invokes have the same kind and the same name; use different names")
+    if cls.feeds_itself and (cls.boundary or any(spec.required for spec in cls.inputs_.values())):
+        raise _contradiction(cls, "it feeds itself, but clients feed or read it, or it has a required input")
     if cls.kind_ is Kind.HELPER:
         if cls.isolation == "process":
             raise _contradiction(cls, 'isolation is "process", but calls of helpers are made in their node server')

@@ -46,7 +46,8 @@ Pieces = Annotated[T, _PIECES]
 Answers are such pieces without this declaration."""
 Whole = Annotated[T, _WHOLE]
 """Declares an input of wholes: the SDK assembles the pieces of each group, such as the tokens of an answer:
-`answer: In[Whole[Answer]]`. An item without a group is a whole by itself; `In[list[Whole[str]]]` collects wholes."""
+`answer: In[Whole[Answer]]`, or `item: In[Whole[Any]]` for any lane. An item without a group is a whole by itself;
+`In[list[Whole[str]]]` collects wholes."""
 
 REQUIRED: Any = object()
 """The default of an input that has none."""
@@ -290,7 +291,7 @@ def _constrained(annotation: Any, constraints: Iterable[Any]) -> Any:
 def _check_assembled(cls: type, name: str, item: Any, lane: LaneType | None, is_whole_list: bool) -> None:
     if is_whole_list:
         raise _undefined(cls, f"the input {name} is a whole list; write In[list[Whole[{_name(item)}]]]")
-    if lane not in JOINS:
+    if lane is not None and lane not in JOINS:
         known = ", ".join(_name(kind) for kind, of in _LANES.items() if of in JOINS)
         raise _undefined(
             cls,

@@ -6,7 +6,7 @@ import asyncio
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lanemesh.agents import AgentStep
@@ -27,8 +27,10 @@ from lanemesh.node.firing.loop import FiringRules
 from lanemesh.node.firing.on_error import OnError, OnErrorPolicy
 from lanemesh.node.helper_clients import AgentClient, LlmClient, MemoryClient
 from lanemesh.node.inputs import inbox_of
+from lanemesh.node.names import outputs_of_config
 from lanemesh.node.node import Node
 from lanemesh.node.outputs import OutputLanes, Outputs
+from lanemesh.node.ports import OutputSpec
 from lanemesh.node.runtime.actor import Actor, Outcome, State
 from lanemesh.node.runtime.resources import Resources
 from lanemesh.server.isolation.parent import IsolatedBody
@@ -239,6 +241,15 @@ async def run_node_async(
     )
 
 
+def _outputs(node: type[Node], config: Mapping[str, Any]) -> Mapping[str, OutputSpec]:
+    """The outputs of a node class, and those that a config names."""
+    free = next((spec for spec in node.outputs_.values() if spec.lane_type is None), None)
+    if free is None:
+        return node.outputs_
+    named = outputs_of_config(node.Config.model_json_schema(), config)
+    return {**node.outputs_, **{name: replace(free, name=name) for name in named}}
+
+
 class _Trial:
     """The node and its environment."""
 
@@ -252,9 +263,12 @@ class _Trial:
     ) -> None:
         self.channels = TrialChannels("trial", messages)
         self.updates: list[update_pb2.Update] = []
-        self.got: dict[str, list[Item]] = {port: [] for port in node.outputs_}
-        self._class = node
         self._config = node.Config.model_validate(config)
+        self._outputs = _outputs(node, config)
+        self.got: dict[str, list[Item]] = {port: [] for port in self._outputs}
+        self._any_lane = LaneType.DATA
+        """The lane of outputs that accept any: that of the inputs that do."""
+        self._class = node
         loop = asyncio.get_running_loop()
         self.context = Context(
             run_id="trial",
@@ -311,6 +325,7 @@ class _Trial:
             if port not in lanes:
                 lane_type = self._class.inputs_[port].lane_type or lane_type_of(to_input(value).item)
                 lanes[port] = OutputLanes(f"the test's {port}", lane_type, [MemorySender(edges[port])])
+                self._any_lane = lane_type if self._class.inputs_[port].lane_type is None else self._any_lane
         feed = Outputs("the test", lanes)
         for port, value in arriving:
             await feed.emit(port, value)
@@ -319,13 +334,13 @@ class _Trial:
 
     async def _act(self, node: Node, inbox: Inbox, rules: FiringRules, body: Body | None) -> Outcome:
         """Runs the actor, and collects its outputs when they arrive."""
-        target = Inbox(self._class.outputs_)
+        target = Inbox(self._outputs)
         ports = {}
-        for name, spec in self._class.outputs_.items():
+        for name, spec in self._outputs.items():
             sender = MemorySender(target.add_edge(f"{name}.test", name))
             ports[name] = OutputLanes(
                 f"{self.context.component}.{name}",
-                spec.lane_type or LaneType.DATA,
+                spec.lane_type or self._any_lane,
                 [sender],
                 check=spec.checker(self.context.component),
             )

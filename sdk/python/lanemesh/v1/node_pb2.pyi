@@ -212,6 +212,7 @@ class Manifest(_message.Message):
     EXTRA_FIELD_NUMBER: _builtins.int
     PACKAGES_FIELD_NUMBER: _builtins.int
     MISSING_PACKAGES_FIELD_NUMBER: _builtins.int
+    FEEDS_ITSELF_FIELD_NUMBER: _builtins.int
     provider: _builtins.str
     """Name that pipelines use, in snake_case."""
     version: _builtins.str
@@ -238,6 +239,8 @@ class Manifest(_message.Message):
     """It continues when all its output lanes are stopped."""
     extra: _builtins.str
     """The extra of the Python package "lanemesh" that installs its libraries, such as "documents"; empty: none."""
+    feeds_itself: _builtins.bool
+    """It is a source that feeds itself, such as a timer: a run that names another source leaves it out. Not a boundary node type."""
     @_builtins.property
     def inputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___InputPort]:
         """Its inputs."""
@@ -293,10 +296,11 @@ class Manifest(_message.Message):
         extra: _builtins.str = ...,
         packages: _abc.Iterable[_builtins.str] | None = ...,
         missing_packages: _abc.Iterable[_builtins.str] | None = ...,
+        feeds_itself: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "boundary", b"boundary", "config_schema_json", b"config_schema_json", "description", b"description", "extra", b"extra", "inputs", b"inputs", "invokes", b"invokes", "is_streaming_input", b"is_streaming_input", "is_streaming_output", b"is_streaming_output", "missing_packages", b"missing_packages", "offers", b"offers", "outputs", b"outputs", "packages", b"packages", "profiles_json", b"profiles_json", "provider", b"provider", "restartable", b"restartable", "runs_to_end", b"runs_to_end", "service", b"service", "sync_mode", b"sync_mode", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "boundary", b"boundary", "config_schema_json", b"config_schema_json", "description", b"description", "extra", b"extra", "feeds_itself", b"feeds_itself", "inputs", b"inputs", "invokes", b"invokes", "is_streaming_input", b"is_streaming_input", "is_streaming_output", b"is_streaming_output", "missing_packages", b"missing_packages", "offers", b"offers", "outputs", b"outputs", "packages", b"packages", "profiles_json", b"profiles_json", "provider", b"provider", "restartable", b"restartable", "runs_to_end", b"runs_to_end", "service", b"service", "sync_mode", b"sync_mode", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

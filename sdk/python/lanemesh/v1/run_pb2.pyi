@@ -105,6 +105,7 @@ class RunSpec(_message.Message):
     DEPTH_FIELD_NUMBER: _builtins.int
     CONVERSATION_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    SOURCE_COMPONENT_FIELD_NUMBER: _builtins.int
     pipeline_json: _builtins.str
     """A pipeline: a JSON document, as text."""
     trace: _update_pb2.TraceLevel.ValueType
@@ -123,6 +124,10 @@ class RunSpec(_message.Message):
     """Of a detached run: 1 to 128 printable characters that identify the request of its caller; empty: none. A further StartRun with the
     same key, pipeline, options and inputs returns the run that the first one has started, as long as the orchestrator keeps that run
     in memory. One with another pipeline, options or inputs fails with ALREADY_EXISTS and the reason "idempotency-conflict".
+    """
+    source_component: _builtins.str
+    """The source that the run takes, of a pipeline that has several: what can be reached from it runs, and the rest is left out. Empty:
+    the document's own, or else the only one that clients feed.
     """
     @_builtins.property
     def deployment(self) -> Global___DeploymentReference:
@@ -162,10 +167,11 @@ class RunSpec(_message.Message):
         depth: _builtins.int = ...,
         conversation: Global___Conversation | None = ...,
         idempotency_key: _builtins.str = ...,
+        source_component: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["conversation", b"conversation", "deployment", b"deployment", "pipeline_json", b"pipeline_json", "source", b"source", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["conversation", b"conversation", "deployment", b"deployment", "depth", b"depth", "idempotency_key", b"idempotency_key", "name", b"name", "pipeline_json", b"pipeline_json", "session_id", b"session_id", "settings_json", b"settings_json", "source", b"source", "timeout", b"timeout", "trace", b"trace", "variables", b"variables"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["conversation", b"conversation", "deployment", b"deployment", "depth", b"depth", "idempotency_key", b"idempotency_key", "name", b"name", "pipeline_json", b"pipeline_json", "session_id", b"session_id", "settings_json", b"settings_json", "source", b"source", "source_component", b"source_component", "timeout", b"timeout", "trace", b"trace", "variables", b"variables"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_source: _TypeAlias = _typing.Literal["pipeline_json", "deployment"]  # noqa: Y015
     _WhichOneofArgType_source: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015
@@ -939,6 +945,11 @@ class ValidatePipelineRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SPEC_FIELD_NUMBER: _builtins.int
+    FOR_RUN_FIELD_NUMBER: _builtins.int
+    for_run: _builtins.bool
+    """Check the part that the run takes: it is a fault then if the pipeline has several sources and the run has to name one. Otherwise
+    the whole pipeline is checked, unless the spec names a source.
+    """
     @_builtins.property
     def spec(self) -> Global___RunSpec:
         """The run to check."""
@@ -947,10 +958,11 @@ class ValidatePipelineRequest(_message.Message):
         self,
         *,
         spec: Global___RunSpec | None = ...,
+        for_run: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["for_run", b"for_run", "spec", b"spec"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

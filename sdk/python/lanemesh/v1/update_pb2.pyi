@@ -303,12 +303,15 @@ class TextOutputs(_message.Message):
     COMPONENT_FIELD_NUMBER: _builtins.int
     PORT_FIELD_NUMBER: _builtins.int
     TEXTS_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
     first_sequence: _builtins.int
     """Number of the first output within the run. The others follow without gaps."""
     component: _builtins.str
     """The target."""
     port: _builtins.str
     """Its input."""
+    name: _builtins.str
+    """As in OutputUpdate."""
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
         """When they happened."""
@@ -325,10 +328,11 @@ class TextOutputs(_message.Message):
         component: _builtins.str = ...,
         port: _builtins.str = ...,
         texts: _abc.Iterable[_builtins.str] | None = ...,
+        name: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["component", b"component", "first_sequence", b"first_sequence", "port", b"port", "texts", b"texts", "time", b"time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["component", b"component", "first_sequence", b"first_sequence", "name", b"name", "port", b"port", "texts", b"texts", "time", b"time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -689,10 +693,13 @@ class OutputUpdate(_message.Message):
     COMPONENT_FIELD_NUMBER: _builtins.int
     PORT_FIELD_NUMBER: _builtins.int
     ITEM_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
     component: _builtins.str
     """The target component."""
     port: _builtins.str
     """Its input that received the item."""
+    name: _builtins.str
+    """The name of the result that the target delivers to, as its config has it; empty: the id of the target."""
     @_builtins.property
     def item(self) -> _lane_pb2.Item:
         """The item."""
@@ -703,10 +710,11 @@ class OutputUpdate(_message.Message):
         component: _builtins.str = ...,
         port: _builtins.str = ...,
         item: _lane_pb2.Item | None = ...,
+        name: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["item", b"item"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["component", b"component", "item", b"item", "port", b"port"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["component", b"component", "item", b"item", "name", b"name", "port", b"port"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -54,6 +54,24 @@ def join_media(pieces: Sequence[Media]) -> Media:
     return replace(pieces[0], content=b"".join(piece.content for piece in pieces))
 
 
+def join_any(pieces: Sequence[Any]) -> Any:
+    """The whole of pieces of one type, of any lane."""
+    if len(pieces) == 1:
+        return pieces[0]
+    for kind, join in _JOINS_OF.items():
+        if all(isinstance(piece, kind) for piece in pieces):
+            return join(pieces)
+    kinds = ", ".join(sorted({type(piece).__name__ for piece in pieces}))
+    raise ValueError(f"pieces of the type {kinds} cannot be assembled")
+
+
+_JOINS_OF: Mapping[type, Callable[[Any], Any]] = {
+    str: join_text,
+    Answer: join_answers,
+    Document: join_documents,
+    Media: join_media,
+}
+
 JOINS: Mapping[LaneType, Join] = {
     LaneType.TEXT: join_text,
     LaneType.ANSWERS: join_answers,

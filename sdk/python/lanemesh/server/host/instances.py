@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +18,7 @@ from lanemesh.lanes.transport.sender import LaneSender
 from lanemesh.node.context import ClientLink, Context
 from lanemesh.node.firing.loop import FiringRules
 from lanemesh.node.inputs import inbox_of
+from lanemesh.node.names import outputs_of_config
 from lanemesh.node.node import Node
 from lanemesh.node.outputs import OutputLanes, Outputs
 from lanemesh.node.runtime.actor import Actor
@@ -172,7 +174,8 @@ class InstanceFactory:
         taken = {edge.input for edge in self._arriving.get(instance.component, ())}
         given = {edge.output for edge in self._leaving.get(instance.component, ())}
         lacking = [f'input "{name}"' for name in sorted(taken - node_class.inputs_.keys())]
-        lacking += [f'output "{name}"' for name in sorted(given - node_class.outputs_.keys())]
+        named = outputs_of_config(node_class.Config.model_json_schema(), json.loads(instance.config_json or "{}"))
+        lacking += [f'output "{name}"' for name in sorted(given - node_class.outputs_.keys() - {*named})]
         if node_class.boundary is not None or not lacking:
             return
         message = (

@@ -1,0 +1,196 @@
+"""The parts of a pipeline with several sources: what a run takes that names one of them. Pure functions over plain values.
+
+A part has its source, all that is downstream of it, the helpers that these components call, and the components without any source
+upstream whose items reach one of them, or no component at all. The rest is left out.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from lanemesh.v1 import node_pb2, run_pb2
+
+from lanemesh_orchestrator.pipeline.faults import PipelineFault, PipelineInvalid, Severity, in_order, listed
+from lanemesh_orchestrator.pipeline.graph import Component, Control, Edge, Graph, Part
+from lanemesh_orchestrator.pipeline.multiplicity import reconverging, single_item_inputs
+from lanemesh_orchestrator.pipeline.result_names import clashes
+
+CHAT = "chat"
+"""The node type of the source of conversations."""
+
+MAX_SOURCES = 64
+"""Most sources of a pipeline."""
+
+
+def is_fed(manifest: node_pb2.Manifest) -> bool:
+    """Whether clients feed components of a node type."""
+    return manifest.boundary == node_pb2.BOUNDARY_SOURCE
+
+
+def is_source(manifest: node_pb2.Manifest) -> bool:
+    """Whether a node type is a source: clients feed it, or it feeds itself, such as a timer."""
+    return is_fed(manifest) or manifest.feeds_itself
+
+
+def part_ids(
+    components: Mapping[str, Component], edges: Sequence[Edge], controls: Sequence[Control], source: str
+) -> set[str]:
+    """The components that a run takes which names `source`."""
+    consumers, producers = defaultdict(list), defaultdict(list)
+    for edge in edges:
+        consumers[edge.producer].append(edge.consumer)
+        producers[edge.consumer].append(edge.producer)
+    sources = [name for name, one in components.items() if is_source(one.manifest) and not one.helper]
+    taken = _reached([source], consumers)
+    sourced = _reached(sources, consumers)
+    feeding, feeding_any = _reached(taken, producers), _reached(sourced, producers)
+    for name, component in components.items():
+        if name not in sourced and not component.helper and (name in feeding or name not in feeding_any):
+            taken.add(name)
+    helpers = defaultdict(list)
+    for control in controls:
+        helpers[control.invoker].append(control.helper)
+    return _reached(taken, helpers)
+
+
+def part_of(
+    components: Mapping[str, Component],
+    edges: Sequence[Edge],
+    controls: Sequence[Control],
+    source: str,
+    join_on: Mapping[str, str],
+) -> Part:
+    """The part of a source, with the properties that depend on its whole, and its faults.
+
+    Args:
+        components: those of the whole pipeline, which is well wired.
+        edges: those of the whole pipeline.
+        controls: those of the whole pipeline.
+        source: the id of one of its sources.
+        join_on: the forks that the document names, by the join.
+    """
+    ids = part_ids(components, edges, controls, source)
+    kept = [edge for edge in edges if edge.producer in ids and edge.consumer in ids]
+    helping = [control for control in controls if control.invoker in ids and control.helper in ids]
+    fed, helps = {edge.consumer for edge in kept}, {control.helper for control in helping}
+    own = {
+        name: replace(component, helper=component.helper or (name in helps and name not in fed))
+        for name, component in components.items()
+        if name in ids
+    }
+    faults = [*_left_out(own, edges, kept, source), *clashes(own)]
+    warnings: list[PipelineFault] = []
+    ones = single_item_inputs(own, kept)
+    own = {name: replace(component, single_item_inputs=ones[name]) for name, component in own.items()}
+    if any(component.sync_mode == node_pb2.SYNC_MODE_JOIN for component in own.values()):
+        from lanemesh_orchestrator.pipeline.joins import find_forks
+
+        found = find_forks(own, kept, {name: fork for name, fork in join_on.items() if name in own})
+        own, kept = dict(found.components), list(found.edges)
+        faults += [fault for fault in found.faults if fault.severity is Severity.ERROR]
+        warnings += [fault for fault in found.faults if fault.severity is not Severity.ERROR]
+    warnings += reconverging(own, kept)
+    return Part(components=own, edges=kept, controls=helping, faults=faults, warnings=warnings)
+
+
+def with_faults(part: Part, faults: Iterable[PipelineFault]) -> Part:
+    """The part with those of the faults of a whole pipeline whose pointers name a field of one of its components."""
+    places = {component.pointer for component in part.components.values()}
+    own = [fault for fault in faults if fault.pointer.rpartition("/")[0] in places]
+    return replace(part, faults=[*part.faults, *own]) if own else part
+
+
+def default_source(components: Iterable[Component]) -> str | None:
+    """The source of a run that names none, where the document names none: the only one that clients feed, or if there is none of
+    these the only one that feeds itself. None: there is none, or several."""
+    sources = [one for one in components if is_source(one.manifest) and not one.helper]
+    fed = [one for one in sources if is_fed(one.manifest)] or sources
+    return fed[0].id if len(fed) == 1 else None
+
+
+def run_graph(graph: Graph, source: str = "") -> Graph:
+    """The graph of a run: the part of the pipeline that belongs to its source.
+
+    Args:
+        graph: the whole pipeline.
+        source: the id of a source of it; empty: the default one.
+
+    Raises:
+        PipelineInvalid: it is no source of the pipeline ("not-a-source"), none is named and several are possible
+            ("several-sources"), or its part is invalid.
+    """
+    if source and source not in graph.sources:
+        known = f"Sources: {listed(graph.sources)}." if graph.sources else "The pipeline has none: name none."
+        message = f"{source} is not a source of the pipeline, so that a run cannot name it."
+        raise PipelineInvalid([PipelineFault("/components", "not-a-source", message, known)])
+    name = source or graph.default_source or ""
+    if not graph.parts:
+        return graph
+    if not name:
+        raise PipelineInvalid([several_sources(graph.sources)])
+    part = graph.parts[name]
+    if part.faults:
+        raise PipelineInvalid(in_order(part.faults))
+    return replace(
+        graph,
+        components=part.components,
+        edges=part.edges,
+        controls=part.controls,
+        source=name if is_fed(graph.components[name].manifest) else None,
+        warnings=in_order([*graph.warnings, *(one for one in part.warnings if one not in graph.warnings)]),
+        parts={},
+    )
+
+
+def run_graph_of(graph: Graph, spec: run_pb2.RunSpec) -> Graph:
+    """The graph of a run by its spec: that of the named source; without one, a turn of a conversation takes the only `chat`, if the
+    pipeline has one. Raises as `run_graph`."""
+    source = spec.source_component
+    if not source and graph.parts and spec.HasField("conversation"):
+        chats = [name for name in graph.sources if graph.components[name].provider == CHAT]
+        source = chats[0] if len(chats) == 1 else ""
+    return run_graph(graph, source)
+
+
+def several_sources(sources: Sequence[str]) -> PipelineFault:
+    """The fault of a run that names no source, where several are possible."""
+    message = f"The pipeline has several sources, and the run names none: {listed(sources)}."
+    hint = f'Name the one to run: --source {sources[0]}, or `source` in a request; or write "source" in the document.'
+    return PipelineFault("/components", "several-sources", message, hint)
+
+
+def _left_out(
+    own: Mapping[str, Component], edges: Sequence[Edge], kept: Sequence[Edge], source: str
+) -> Iterator[PipelineFault]:
+    """Required inputs whose producers are all left out."""
+    connected = {(edge.consumer, edge.input_port or edge.input) for edge in kept}
+    for component in own.values():
+        if component.helper:
+            continue
+        for port in component.manifest.inputs:
+            producers = [
+                edge.producer
+                for edge in edges
+                if edge.consumer == component.id and (edge.input_port or edge.input) == port.name
+            ]
+            if port.required and producers and (component.id, port.name) not in connected:
+                what = f'"{port.name}"' if port.name else "its input"
+                message = (
+                    f"{component.id} ({component.provider}) needs {what}, which comes from {listed(producers)}: a run of the "
+                    f"source {source} leaves that out, because it is not reached from there."
+                )
+                hint = f"Connect {what} to a component that {source} reaches, or use a component of its own for each source."
+                yield PipelineFault(component.pointer, "required-input-left-out", message, hint)
+
+
+def _reached(start: Iterable[str], arrows: Mapping[str, Sequence[str]]) -> set[str]:
+    found = set(start)
+    rest = list(found)
+    while rest:
+        for name in arrows.get(rest.pop(), ()):
+            if name not in found:
+                found.add(name)
+                rest.append(name)
+    return found

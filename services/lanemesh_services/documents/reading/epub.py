@@ -1,0 +1,76 @@
+"""EPUB books, chapter by chapter (https://www.w3.org/TR/epub-33/)."""
+
+from __future__ import annotations
+
+import posixpath
+import zipfile
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import unquote
+
+from lanemesh import Image
+
+from lanemesh_services.documents.errors import broken
+from lanemesh_services.documents.reading.archives import opened
+from lanemesh_services.documents.reading.encodings import decoded
+from lanemesh_services.documents.reading.html import parts_of_html
+from lanemesh_services.documents.reading.parts import File, Limits, Medium, Omitted, Part, Text
+
+_CONTAINER = "META-INF/container.xml"
+
+
+def read_epub(file: File, limits: Limits) -> Iterator[Part]:
+    """The chapters in the order of the book, then its pictures."""
+    with opened(file, limits, "EPUB") as archive:
+        title, chapters, pictures = _contents(archive, file)
+        about = {"title": title} if title else {}
+        for number, name in enumerate(chapters, start=1):
+            try:
+                found = decoded(archive.read(name))
+            except (KeyError, zipfile.BadZipFile) as error:
+                yield Omitted(f"the chapter {name} of {file.name} cannot be read: {error}")
+                continue
+            where = {"chapter": number, "chapters": len(chapters)}
+            for part in parts_of_html(
+                found[0] if found else "", file.name, limits, where, done=number, total=len(chapters)
+            ):
+                yield (
+                    Text(part.text, {**part.metadata, **about}, True, number, len(chapters))
+                    if isinstance(part, Text)
+                    else part
+                )
+        for name, mime_type in pictures if limits.pictures else ():
+            try:
+                yield Medium(Image(mime_type, archive.read(name)))
+            except (KeyError, zipfile.BadZipFile) as error:
+                yield Omitted(f"the picture {name} of {file.name} cannot be read: {error}")
+
+
+def _contents(archive: zipfile.ZipFile, file: File) -> tuple[str, list[str], list[tuple[str, str]]]:
+    """The title, the chapters in order, and the pictures with their media types."""
+    from defusedxml import ElementTree
+    from defusedxml.common import DefusedXmlException
+
+    try:
+        container = ElementTree.fromstring(archive.read(_CONTAINER))
+        package_name = next(node.attrib["full-path"] for node in container.iter() if _tag(node) == "rootfile")
+        package = ElementTree.fromstring(archive.read(package_name))
+        folder = posixpath.dirname(package_name)
+        items = {
+            node.attrib["id"]: (_path(folder, node.attrib["href"]), node.attrib.get("media-type", ""))
+            for node in package.iter()
+            if _tag(node) == "item"
+        }
+        order = [items[node.attrib["idref"]][0] for node in package.iter() if _tag(node) == "itemref"]
+        title = next((node.text or "" for node in package.iter() if _tag(node) == "title"), "")
+    except (KeyError, StopIteration, ElementTree.ParseError, DefusedXmlException, zipfile.BadZipFile) as error:
+        raise broken(file.name, "EPUB", f"{type(error).__name__}: {error}") from None
+    return title.strip(), order, [item for item in items.values() if item[1].startswith("image/")]
+
+
+def _path(folder: str, address: str) -> str:
+    return posixpath.normpath(posixpath.join(folder, unquote(address.split("#")[0])))
+
+
+def _tag(node: Any) -> str:
+    return str(node.tag).rpartition("}")[2]

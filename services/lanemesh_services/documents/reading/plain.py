@@ -1,0 +1,119 @@
+"""Texts, Markdown, JSON and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from lanemesh_services.documents.errors import broken, unknown_type
+from lanemesh_services.documents.reading.encodings import decoded, encoding_of
+from lanemesh_services.documents.reading.parts import File, Limits, Part, Rows, Text
+from lanemesh_services.documents.reading.tables import as_text, batches
+
+MAX_FIELD = 10_000_000
+"""Longest cell of a CSV file, in characters."""
+
+
+def read_text(file: File, limits: Limits) -> Iterator[Part]:
+    """A text, in parts of whole lines where it is long."""
+    text, encoding = _text(file)
+    parts = list(parts_of(text, limits.text_characters))
+    for number, part in enumerate(parts, start=1):
+        where = {"part": number} if len(parts) > 1 else {}
+        yield Text(part, {**where, "encoding": encoding}, expected=True, done=number, total=len(parts))
+
+
+def read_json(file: File, limits: Limits) -> Iterator[Part]:
+    """JSON as its text; a list of objects, also one a line, is a table as well."""
+    text, _ = _text(file)
+    yield from read_text(file, limits)
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        value = _json_lines(text)
+        if value is None:
+            raise broken(file.name, "JSON", error) from None
+    except RecursionError:
+        raise broken(file.name, "JSON", "it is nested too deeply") from None
+    if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
+        columns = tuple(dict.fromkeys(str(key) for row in value for key in row))
+        rows = (tuple(row.get(column) for column in columns) for row in value)
+        for batch in batches(rows, limits.table_rows):
+            yield Rows(columns, batch)
+
+
+def read_csv(file: File, limits: Limits) -> Iterator[Part]:
+    """CSV or TSV: a table in batches of rows, and each batch as a text."""
+    encoding = encoding_of(file.content)
+    if encoding is None:
+        raise unknown_type(file.name, file.mime_type)
+    stream = io.TextIOWrapper(io.BytesIO(file.content), encoding=encoding, errors="replace", newline="")
+    sample = stream.read(64 * 1024)
+    stream.seek(0)
+    csv.field_size_limit(MAX_FIELD)
+    try:
+        yield from _csv_rows(file, csv.reader(stream, _dialect(sample, file)), limits, encoding)
+    except csv.Error as error:
+        raise broken(file.name, "CSV", error) from None
+
+
+def _csv_rows(file: File, lines: Iterator[list[str]], limits: Limits, encoding: str) -> Iterator[Part]:
+    columns = _columns(next(lines, []))
+    number = 1
+    for batch in batches((_fitting(line, columns, file) for line in lines if line), limits.table_rows):
+        yield Rows(columns, batch)
+        for place, text in as_text(columns, batch, first=number):
+            yield Text(text, {"rows": place, "encoding": encoding}, expected=True, done=number + len(batch) - 1)
+        number += len(batch)
+    if number == 1:  # a header alone
+        yield Rows(columns, ())
+        yield Text(", ".join(columns), {"encoding": encoding}, expected=True)
+
+
+def _columns(header: Sequence[str]) -> tuple[str, ...]:
+    return tuple(name.strip() or f"column {number}" for number, name in enumerate(header, start=1))
+
+
+def _fitting(line: list[str], columns: tuple[str, ...], file: File) -> tuple[str | None, ...]:
+    """A row with a cell for each column; missing ones are null."""
+    if len(line) > len(columns):
+        if any(line[len(columns) :]):
+            raise broken(file.name, "CSV", f"a row has {len(line)} cells, and the header {len(columns)}: {line!r:.100}")
+        line = line[: len(columns)]
+    return (*line, *[None] * (len(columns) - len(line)))
+
+
+def _dialect(sample: str, file: File) -> Any:
+    if file.name.lower().endswith((".tsv", ".tab")) or "tab-separated" in file.mime_type:
+        return csv.excel_tab
+    try:
+        return csv.Sniffer().sniff(sample, delimiters=",;\t|")
+    except csv.Error:  # a single column, for example
+        return csv.excel
+
+
+def _json_lines(text: str) -> list[Any] | None:
+    try:
+        return [json.loads(line) for line in text.splitlines() if line.strip()] or None
+    except (ValueError, RecursionError):
+        return None
+
+
+def _text(file: File) -> tuple[str, str]:
+    found = decoded(file.content)
+    if found is None:
+        raise unknown_type(file.name, file.mime_type)
+    return found
+
+
+def parts_of(text: str, most: int) -> Iterator[str]:
+    """A text in parts of at most `most` characters, which end with a line where one ends in the second half."""
+    start = 0
+    while len(text) - start > most:
+        end = text.rfind("\n", start + most // 2, start + most) + 1 or start + most
+        yield text[start:end]
+        start = end
+    yield text[start:]

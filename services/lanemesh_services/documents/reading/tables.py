@@ -1,0 +1,65 @@
+"""Tables in batches, and as text."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import date, datetime, time, timedelta
+from typing import Any
+
+TEXT_ROWS = 50
+"""Rows of a table that make one text, each with the header."""
+
+
+def batches(rows: Iterable[tuple[Any, ...]], most: int) -> Iterator[tuple[tuple[Any, ...], ...]]:
+    """Rows in batches of at most `most`."""
+    rest = iter(rows)
+    while batch := tuple(itertools.islice(rest, most)):
+        yield batch
+
+
+def as_text(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, first: int = 1) -> Iterator[tuple[str, str]]:
+    """Rows as Markdown tables of at most 50 rows, and the numbers of their rows, such as "1-50"."""
+    for start in range(0, len(rows), TEXT_ROWS):
+        some = rows[start : start + TEXT_ROWS]
+        lines = [_line(columns), _line(["---"] * len(columns)), *map(_line, some)]
+        yield f"{first + start}-{first + start + len(some) - 1}", "\n".join(lines)
+
+
+def header_of(rows: Sequence[Sequence[Any]]) -> tuple[tuple[str, ...], Sequence[Sequence[Any]]]:
+    """The columns, and the rows below them: the first row is the header if its cells are distinct texts."""
+    width = max((len(row) for row in rows), default=0)
+    head = list(rows[0]) if rows else []
+    texts = [cell for cell in head if isinstance(cell, str) and cell.strip()]
+    if len(texts) == width and len(set(texts)) == width:
+        return tuple(text.strip() for text in texts), rows[1:]
+    return tuple(f"column {number}" for number in range(1, width + 1)), rows
+
+
+def padded(row: Sequence[Any], width: int) -> tuple[Any, ...]:
+    """A row with so many cells."""
+    return (*row[:width], *[None] * (width - len(row)))
+
+
+def cell_of(value: Any) -> Any:
+    """A value of a spreadsheet as JSON: dates and times as ISO 8601, a duration in seconds."""
+    if isinstance(value, datetime | date | time):
+        return value.isoformat()
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, bool | str | float) or value is None:
+        return value
+    if isinstance(value, int):
+        return value if abs(value) < 2**63 else str(value)
+    return str(value)
+
+
+def _line(cells: Iterable[Any]) -> str:
+    return "| " + " | ".join(_cell(cell) for cell in cells) + " |"
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else " ".join(str(value).split()).replace("|", "\\|")

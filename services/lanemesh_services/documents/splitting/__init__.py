@@ -1,0 +1,1 @@
+"""Splits texts into chunks while they arrive."""

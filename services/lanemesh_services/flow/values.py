@@ -1,0 +1,82 @@
+"""Items of any lane as JSON, as text, and in the words of errors."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from lanemesh import Answer, Document, Media, Question
+from lanemesh.extend import to_json
+
+SHOWN = 60
+"""Most characters of an item that errors show."""
+
+
+def as_json(value: Any) -> Any:
+    """A value of any lane as JSON. Empty fields are left out; bytes are their number."""
+    if isinstance(value, Mapping):
+        return {key: as_json(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_json(inner) for inner in value]
+    if isinstance(value, bytes):
+        return len(value)
+    if is_dataclass(value) and not isinstance(value, type):
+        pairs = ((field.name, getattr(value, field.name)) for field in fields(value))
+        return {name: as_json(inner) for name, inner in pairs if inner not in (None, (), b"") and inner != {}}
+    return value
+
+
+def text_of(value: Any) -> str:
+    """The text of an item: of a question, an answer or a document; JSON text of data; empty for media."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Question | Answer):
+        return value.text
+    if isinstance(value, Document):
+        return value.content
+    if isinstance(value, Media):
+        return ""
+    return str(to_json(as_json(value)))
+
+
+def content_hash(value: Any) -> bytes:
+    """A hash of an item's type and whole content, bytes included."""
+    digest = hashlib.blake2b(digest_size=16)
+    _hash(digest, value)
+    return digest.digest()
+
+
+def _hash(digest: Any, value: Any) -> None:
+    if isinstance(value, bytes):
+        parts: list[Any] = []
+        raw = value
+    elif is_dataclass(value) and not isinstance(value, type):
+        parts = [getattr(value, field.name) for field in fields(value)]
+        raw = b""
+    elif isinstance(value, Mapping):
+        parts = [part for pair in sorted(value.items()) for part in pair]
+        raw = b""
+    elif isinstance(value, list | tuple):
+        parts, raw = list(value), b""
+    else:
+        parts, raw = [], repr(value).encode("utf-8", "surrogatepass")
+    digest.update(f"{type(value).__name__} {len(parts)} {len(raw)} ".encode())
+    digest.update(raw)
+    for part in parts:
+        _hash(digest, part)
+
+
+def described(value: Any) -> str:
+    """How errors name an item: a document by its source, another item by its beginning."""
+    is_data = not is_dataclass(value) and not isinstance(value, str)
+    kind = "the data" if is_data else "the text" if isinstance(value, str) else f"the {type(value).__name__.lower()}"
+    if isinstance(value, Document) and value.source:
+        place = f", chunk {value.chunk_index}" if value.chunk_index is not None else ""
+        return f"{kind} of {value.source:.200}{place}"
+    if isinstance(value, Media):
+        when = f" at {value.timestamp:g} s" if value.timestamp is not None else ""
+        return f"{kind} ({value.mime_type or 'no type'}, {len(value.content):,} bytes{when})"
+    text = text_of(value)
+    return f'{kind} "{text[:SHOWN]}{"..." if len(text) > SHOWN else ""}"'

@@ -1,0 +1,256 @@
+"""One suite for all stores of documents: what a store promises, whatever keeps its documents."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lanemesh import Document
+from lanemesh_services.search.errors import StoreFailed
+from lanemesh_services.search.filters import matches, parsed
+from lanemesh_services.search.store import Store, key_of, search
+
+from .stores import contents, document, opened, query
+
+pytestmark = pytest.mark.model
+
+EAST, NORTH, SOUTH_WEST = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (-1.0, -1.0, 0.0)
+
+
+def test_happy_the_nearest_documents_are_found_with_their_cosine(store: Store) -> None:
+    store.put(
+        [
+            document("east", EAST, chunk=0, page=3, tags=["a", "b"], title="Über 'Osten'"),
+            document("north", NORTH, chunk=1),
+            document("far", SOUTH_WEST, chunk=2),
+        ]
+    )
+
+    first, second = store.by_vector(query(embedding=(2.0, 1.0, 0.0), limit=2))
+
+    assert (first.content, first.source, first.chunk_index, first.id) == ("east", "a.txt", 0, "a.txt#0")
+    assert dict(first.metadata) == {"page": 3, "tags": ("a", "b"), "title": "Über 'Osten'"}
+    assert first.score == pytest.approx(2 / 5**0.5, abs=1e-5)
+    assert (second.content, second.score) == ("north", pytest.approx(1 / 5**0.5, abs=1e-5))
+    assert store.count() == 3
+
+
+def test_happy_a_document_replaces_the_one_with_its_key(store: Store) -> None:
+    store.put([document("old", EAST), document("other", NORTH, source="b.txt")])
+    store.put([document("new", NORTH, year=2026)])
+
+    assert store.count() == 2
+    (found,) = store.by_vector(query(embedding=NORTH, limit=1, source="a.txt"))
+    assert (found.content, found.metadata["year"]) == ("new", 2026)
+    assert contents(store.by_text(query("old"))) == []
+    assert contents(store.by_text(query("new"))) == ["new"]
+
+
+def test_happy_a_source_is_removed_with_all_its_documents(store: Store) -> None:
+    quoted = 'it\'s "a" file; --.txt'
+    store.put([document(f"chunk {n}", EAST, source=quoted, chunk=n) for n in range(3)])
+    store.put([document("stays", NORTH, source="b.txt")])
+
+    store.delete([quoted, "unknown"])
+
+    assert store.count() == 1
+    assert contents(store.by_vector(query(embedding=EAST))) == ["stays"]
+    assert contents(store.by_text(query("chunk"))) == []
+
+
+def test_happy_words_are_found_by_their_rarity(store: Store) -> None:
+    store.put(
+        [
+            document("The harbour closes at nine, and the ferry leaves before.", EAST, chunk=0),
+            document("The museum closes at six.", NORTH, chunk=1),
+            document("Tickets for the ferry cost four crowns.", SOUTH_WEST, chunk=2),
+        ]
+    )
+
+    assert contents(store.by_text(query("ferry harbour?", limit=1))) == [
+        "The harbour closes at nine, and the ferry leaves before."
+    ]
+    assert sorted(contents(store.by_text(query("When does the FERRY leave")))) == [
+        "The harbour closes at nine, and the ferry leaves before.",
+        "Tickets for the ferry cost four crowns.",
+    ]
+    assert store.by_text(query("zeppelin")) == []
+    assert store.by_text(query("?! ' \" * ( OR NEAR")) == []
+    assert store.by_text(query("")) == []
+
+
+def test_happy_a_hybrid_search_joins_both_rankings(store: Store) -> None:
+    store.put(
+        [
+            document("both: walrus", EAST, chunk=0),
+            document("only the meaning", EAST, chunk=1),
+            document("only the word walrus, and many others that no one asked for", SOUTH_WEST, chunk=2),
+            document("neither", NORTH, chunk=3),
+        ]
+    )
+
+    found = search(store, query("walrus", EAST, limit=3), "hybrid")
+
+    assert found[0].content == "both: walrus"
+    assert found[0].score == pytest.approx(1, abs=0.02)
+    assert {"only the meaning", "only the word walrus, and many others that no one asked for"} <= set(contents(found))
+
+
+FILTERS: list[dict[str, Any]] = [
+    {"language": "en"},
+    {"language": {"ne": "en"}},
+    {"language": ["en", "de"]},
+    {"page": 2},
+    {"page": 2.0},
+    {"page": {"gte": 2, "lt": 4}},
+    {"page": {"gt": 2.5}},
+    {"page": {"exists": False}},
+    {"tags": "a"},
+    {"tags": ["b", "z"]},
+    {"tags": {"ne": "a"}},
+    {"draft": True},
+    {"draft": {"ne": True}},
+    {"a key.with dots": "x"},
+    {"source": "b.txt"},
+    {"source": {"ne": "b.txt"}},
+    {"chunk_index": {"gte": 1}},
+    {"id": "a.txt#0"},
+    {"language": "en", "page": {"lte": 2}},
+    {"language": "Robert'); DROP TABLE docs;--"},
+]
+FILTERED = [
+    document("0", EAST, chunk=0, language="en", page=1, tags=["a", "b"], draft=True),
+    document("1", EAST, chunk=1, language="de", page=2, tags=["b"], draft=False),
+    document("2", EAST, chunk=2, language="en", page=3, tags=[], **{"a key.with dots": "x"}),
+    document("3", EAST, source="b.txt", chunk=0, language="fr", page=4.5, tags="a"),
+    document("4", EAST, source="b.txt", chunk=None, page=2),
+]
+
+
+def test_happy_filters_mean_the_same_in_every_store(store: Store) -> None:
+    store.put(FILTERED)
+    for raw in FILTERS:
+        wanted = [found.content for found in FILTERED if matches(parsed(raw), found)]
+        assert sorted(contents(store.by_vector(query(embedding=EAST, **raw)))) == wanted, raw
+
+
+def test_happy_a_filter_applies_to_words_and_beyond_the_nearest_documents(store: Store) -> None:
+    store.put([document(f"plain {n}", EAST, chunk=n, kind="plain") for n in range(60)])
+    store.put([document("rare plain", NORTH, source="b.txt", kind="rare")])
+
+    assert contents(store.by_vector(query(embedding=EAST, kind="rare"))) == ["rare plain"]
+    assert contents(store.by_text(query("plain", kind="rare"))) == ["rare plain"]
+
+
+def test_error_an_empty_collection_has_no_documents(store: Store) -> None:
+    assert store.count() == 0
+    assert store.by_vector(query(embedding=EAST)) == []
+    assert store.by_text(query("anything")) == []
+    assert search(store, query("anything", EAST), "hybrid") == []
+    store.delete(["a.txt"])
+
+
+def test_error_another_dimension_names_both_and_stores_nothing(store: Store) -> None:
+    store.put([document("three", EAST)])
+
+    for action in (
+        lambda: store.put([document("fine", NORTH, chunk=1), document("two", (1.0, 0.0), chunk=2)]),
+        lambda: store.by_vector(query(embedding=(1.0, 0.0))),
+    ):
+        with pytest.raises(StoreFailed, match="embeddings of 3 numbers, and this one has 2") as raised:
+            action()
+        assert raised.value.fault.reason == "other-dimension"
+
+    assert store.count() == 1
+
+
+def test_error_texts_that_a_database_could_misread_come_back(store: Store) -> None:
+    odd = "quote ' \" back\\slash {brace} $1 %s :name \u2028 \U0001f600 é"
+    store.put([document(odd, EAST, source=odd, note=odd)])
+
+    (found,) = store.by_vector(query(embedding=EAST, note=odd))
+
+    assert (found.content, found.source, found.metadata["note"]) == (odd, odd, odd)
+
+
+def test_documents_outlive_the_store_and_collections_are_separate(
+    store: Store, kind: str, url: str, place: Path
+) -> None:
+    store.put([document("kept", EAST)])
+    with opened(kind, place, url) as again, opened(kind, place, url, "others") as other:
+        assert contents(again.by_vector(query(embedding=EAST))) == ["kept"]
+        assert other.count() == 0
+        other.put([document("a pair", (1.0, 0.0))])
+        again.put([document("more", NORTH, chunk=1)])
+        assert (other.count(), again.count(), store.count()) == (1, 2, 2)
+
+
+def test_concurrent_writers_lose_nothing(store: Store, kind: str, url: str, place: Path) -> None:
+    begin = threading.Barrier(4)
+    failures: list[BaseException] = []
+
+    def write(number: int, target: Store) -> None:
+        begin.wait()
+        try:
+            for n in range(3):
+                shared = document(f"shared {number}", EAST, source="shared.txt")
+                target.put([shared, document(f"own {n}", NORTH, source=f"{number}.txt", chunk=n)])
+        except BaseException as error:
+            failures.append(error)
+
+    with opened(kind, place, url) as second:
+        threads = [threading.Thread(target=write, args=(n, store if n % 2 else second)) for n in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+
+    assert failures == []
+    assert store.count() == 13
+    assert len(store.by_vector(query(embedding=EAST, source="shared.txt", limit=100))) == 1
+
+
+def test_keys_are_made_of_source_and_id() -> None:
+    one = document("x", EAST, source="a.txt", chunk=1)
+    assert one.id == "a.txt#1"
+    assert document("x", EAST, source="a.txt", chunk=None).id == "a.txt"
+    assert document("x", EAST, source="", chunk=None).id == document("x", NORTH, source="", chunk=None).id
+    assert key_of(one) == key_of(document("y", NORTH, source="a.txt", chunk=1))
+    assert key_of(Document("x", id="1", source="a")) != key_of(Document("x", id="1", source="b"))
+
+
+def test_writers_of_several_processes_lose_nothing(store: Store, kind: str, url: str, place: Path) -> None:
+    if kind == "qdrant":
+        code = "store = opened(kind, place, url).__enter__()"
+        store.put([document("first", EAST)])
+        result = in_process(code, kind, place, url)
+        assert "another process has the folder open" in result.stderr
+        assert "run all components that use the folder on one node server" in result.stderr
+        return
+    code = "\n".join(
+        [
+            "with opened(kind, place, url) as store:",
+            "    for n in range(5):",
+            "        store.put([document('shared', (1, 0, 0)), document(f'{n}', (0, 1, 0), source=sys.argv[4], chunk=n)])",
+        ]
+    )
+    writers = [threading.Thread(target=in_process, args=(code, kind, place, url, str(n))) for n in range(2)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(90)
+
+    assert store.count() == 11
+
+
+def in_process(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Runs code in another process, with `opened`, `document` and the first three arguments."""
+    begin = "import sys; from pathlib import Path; sys.path.insert(0, sys.argv.pop()); from stores import document, opened\n"
+    begin += "kind, place, url = sys.argv[1], Path(sys.argv[2]), sys.argv[3]\n"
+    folder = Path(__file__).parent
+    command = [sys.executable, "-c", begin + code, *map(str, arguments), str(folder)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
