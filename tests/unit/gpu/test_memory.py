@@ -55,6 +55,11 @@ def granted(frames: Frames) -> dict[str, list[str]]:
     }
 
 
+def unloads(frames: Frames) -> list[str]:
+    """The leases that were kept for models that are to be unloaded."""
+    return [lease for lease, frame in frames if frame.HasField("unload")]
+
+
 def reasons(frames: Frames) -> dict[str, str]:
     return {lease: frame.revoked.reason for lease, frame in frames if frame.HasField("revoked")}
 
@@ -191,21 +196,18 @@ def test_idle_models_are_unloaded_for_who_waits_least_valuable_first() -> None:
     for at, (name, size, reload) in enumerate([("quick", 6, 1), ("slow", 6, 100), ("large", 8, 1)]):
         arbiter.acquire(at, name, request(size, 0, name, reload=reload))
         arbiter.release(at, name, resident_bytes=size * GIB)
-    assert granted(arbiter.acquire(10, "new", request(10, 0, "new"))) == {}
-    assert arbiter.take_unloads() == [("server", "large", "sim:0")]
+    assert unloads(arbiter.acquire(10, "new", request(10, 0, "new"))) == ["large"]
     assert granted(arbiter.acquire(10, "again", request(8, 0, "large"))) == {}, "it is used only when it has gone"
-    assert granted(arbiter.unloaded(11, "server", "large", "sim:0")) == {"new": ["sim:0"]}
+    assert granted(arbiter.release(11, "large")) == {"new": ["sim:0"]}
 
 
 def test_no_model_is_unloaded_that_is_in_use() -> None:
     arbiter = core(24)
     arbiter.acquire(0, "a", request(20, 0, "llm"), local=True)
     arbiter.pause(1, "a")
-    assert granted(arbiter.acquire(2, "b", request(10))) == {}
-    assert arbiter.take_unloads() == []
-    arbiter.release(3, "a", resident_bytes=20 * GIB)
-    assert arbiter.take_unloads() == [("server", "llm", "sim:0")]
-    assert granted(arbiter.unloaded(4, "server", "llm", "sim:0")) == {"b": ["sim:0"]}
+    assert unloads(arbiter.acquire(2, "b", request(10))) == []
+    assert unloads(arbiter.release(3, "a", resident_bytes=20 * GIB)) == ["a"]
+    assert granted(arbiter.release(4, "a")) == {"b": ["sim:0"]}
 
 
 def test_memory_is_granted_when_the_device_shows_that_it_is_free() -> None:
@@ -213,9 +215,8 @@ def test_memory_is_granted_when_the_device_shows_that_it_is_free() -> None:
     arbiter.observe(0, "sim:0", {}, 0)
     arbiter.acquire(0, "a", request(20, 0, "llm"))
     arbiter.release(1, "a", resident_bytes=20 * GIB)
-    arbiter.acquire(2, "b", request(10))
-    assert arbiter.take_unloads() == [("server", "llm", "sim:0")]
-    assert granted(arbiter.unloaded(3, "server", "llm", "sim:0")) == {}, "said, but not seen"
+    assert unloads(arbiter.acquire(2, "b", request(10))) == ["a"]
+    assert granted(arbiter.release(3, "a")) == {}, "said, but not seen"
     assert granted(arbiter.observe(4, "sim:0", {"server": 20 * GIB}, 0)) == {}
     assert granted(arbiter.observe(5, "sim:0", {"server": 0}, 0)) == {"b": ["sim:0"]}
 
@@ -258,15 +259,26 @@ def test_peaks_are_learned() -> None:
     assert granted(arbiter.acquire(5, "c", request(6, 6, "llm"))) == {"c": ["sim:0"]}, "never more than there is"
 
 
-def test_models_of_a_process_that_has_ended_are_gone() -> None:
-    arbiter = core(24)
-    for name in ("a", "b"):
-        arbiter.acquire(0, name, request(10, 0, name))
+def test_a_model_whose_process_has_ended_is_gone_after_the_ttl() -> None:
+    arbiter = core(24, ttl=10)
+    arbiter.acquire(0, "a", request(10, 0, "llm"))
     arbiter.release(1, "a", resident_bytes=10 * GIB)
-    arbiter.lose_owner(2, "server")
-    assert arbiter.memory["sim:0"].free == 14 * GIB, "the other one is still leased"
-    arbiter.release(3, "b", resident_bytes=10 * GIB)
+    arbiter.acquire(2, "b", request(10, 0, "llm"), local=True)
+    arbiter.lose(3, "a")
+    arbiter.tick(13)
+    assert arbiter.memory["sim:0"].free == 14 * GIB, "a lease of the same process still uses it"
+    arbiter.release(14, "b")
     assert arbiter.memory["sim:0"].free == 24 * GIB
+
+
+def test_the_stream_of_a_model_is_reclaimed_and_learns_that_it_shall_unload() -> None:
+    arbiter = core(24)
+    token = arbiter.acquire(0, "a", request(20, 0, "llm"))[0][1].granted.fencing_token
+    assert [frame.WhichOneof("frame") for _, frame in arbiter.release(1, "a", resident_bytes=20 * GIB)] == ["kept"]
+    arbiter.lose(2, "a")
+    assert unloads(arbiter.acquire(3, "b", request(20))) == []
+    assert unloads(arbiter.reclaim(4, "a", token)) == ["a"]
+    assert granted(arbiter.release(5, "a")) == {"b": ["sim:0"]}
 
 
 def test_an_unloading_that_hangs_is_not_waited_for_for_ever() -> None:
@@ -274,13 +286,11 @@ def test_an_unloading_that_hangs_is_not_waited_for_for_ever() -> None:
     for at, name in enumerate(("a", "b")):
         arbiter.acquire(at, name, request(12, 0, name))
         arbiter.release(at, name, resident_bytes=12 * GIB)
-    arbiter.acquire(10, "new", request(12))
-    assert arbiter.take_unloads() == [("server", "a", "sim:0")]
+    assert unloads(arbiter.acquire(10, "new", request(12))) == ["a"]
     assert arbiter.next_deadline() == 10 + UNLOAD_SECONDS
-    arbiter.tick(10 + UNLOAD_SECONDS)
-    assert arbiter.take_unloads() == [("server", "b", "sim:0")]
+    assert unloads(arbiter.tick(10 + UNLOAD_SECONDS)) == ["b"]
     assert arbiter.next_deadline() == 10 + 2 * UNLOAD_SECONDS
-    assert granted(arbiter.unloaded(41, "server", "b", "sim:0")) == {"new": ["sim:0"]}
+    assert granted(arbiter.release(41, "b")) == {"new": ["sim:0"]}
     assert arbiter.memory["sim:0"].free == 0, "what hangs is not granted"
 
 

@@ -58,8 +58,10 @@ class MemorySchedules(RuleBasedStateMachine):
         self.stale: set[str] = set()
         """Leases that were taken, whose processes do not know it yet."""
         self.tokens = dict.fromkeys(SIZES, 0)
+        self.kept: dict[str, list[str]] = {}
+        """Leases whose streams go on for a model, with their devices."""
         self.unloading: set[tuple[str, str, str]] = set()
-        """Device, process and model that are to be unloaded, or are unloaded and not free yet."""
+        """Device, process and model that are to be unloaded, or are unloaded and not seen as free yet."""
         self.observe_all()
 
     def observe_all(self) -> None:
@@ -81,13 +83,23 @@ class MemorySchedules(RuleBasedStateMachine):
                     if self.held.pop(lease, None) and frame.revoked.reason != "released":
                         self.stale.add(lease)
                     self.yielded.pop(lease, None)
-        for owner, model, device in self.core.take_unloads():
-            key = device, owner, model
+                    self.kept.pop(lease, None)
+                case "unload":
+                    self.take_unload(lease)
+
+    def take_unload(self, keeper: str) -> None:
+        asked = self.asked[keeper]
+        for device in self.kept[keeper]:
+            key = device, asked.owner, asked.model
             assert key in self.truth.models, "only what is loaded is unloaded"
-            assert not any(self.uses(lease, key) for lease in [*self.held, *self.yielded]), (
-                "no model in use is unloaded"
-            )
-            self.unloading.add(key)
+            if key in self.leaving(device):
+                assert not any(self.uses(lease, key) for lease in [*self.held, *self.yielded]), (
+                    "no model in use is unloaded"
+                )
+                self.unloading.add(key)
+
+    def leaving(self, device: str) -> set[tuple[str, str, str]]:
+        return {(device, each.owner, each.model) for each in self.core.memory[device].leaving}
 
     def uses(self, lease: str, key: tuple[str, str, str]) -> bool:
         asked = self.asked[lease]
@@ -191,11 +203,19 @@ class MemorySchedules(RuleBasedStateMachine):
         self.free(lease)
         if asked.model and not stays:
             for device in devices:
-                if not any(
-                    self.uses(other, (device, asked.owner, asked.model)) for other in [*self.held, *self.yielded]
-                ):
-                    self.truth.models.pop((device, asked.owner, asked.model), None)
-        self.take(self.core.release(self.now, lease, resident_bytes=asked.memory_bytes if asked.model and stays else 0))
+                key = device, asked.owner, asked.model
+                users = [other for other in [*self.held, *self.yielded] if self.uses(other, key)]
+                keepers = [other for other in self.kept if self.keeps(other, key)]
+                if not users and not keepers:
+                    self.truth.models.pop(key, None)
+        frames = self.core.release(self.now, lease, resident_bytes=asked.memory_bytes if asked.model and stays else 0)
+        if (lease, "kept") in [(name, frame.WhichOneof("frame")) for name, frame in frames]:
+            self.kept[lease] = devices
+        self.take(frames)
+
+    def keeps(self, lease: str, key: tuple[str, str, str]) -> bool:
+        asked = self.asked[lease]
+        return (asked.owner, asked.model) == key[1:] and key[0] in self.kept[lease]
 
     @precondition(lambda self: self.waiting)
     @rule(data=st.data())
@@ -219,10 +239,10 @@ class MemorySchedules(RuleBasedStateMachine):
         if lease not in self.lost:
             self.take(self.core.resume(self.now, lease))
 
-    @precondition(lambda self: self.held or self.yielded)
+    @precondition(lambda self: self.held or self.yielded or self.kept)
     @rule(data=st.data())
     def lose(self, data: st.DataObject) -> None:
-        lease = data.draw(st.sampled_from(sorted([*self.held, *self.yielded])))
+        lease = data.draw(st.sampled_from(sorted([*self.held, *self.yielded, *self.kept])))
         if lease not in self.lost:
             self.lost.add(lease)
             self.take(self.core.lose(self.now, lease))
@@ -240,6 +260,9 @@ class MemorySchedules(RuleBasedStateMachine):
             if self.held.pop(lease, None):
                 self.stale.add(lease)
             self.yielded.pop(lease, None)
+        kept = {each.keeper for memory in self.core.memory.values() for each in memory.residents.values()}
+        for lease in [lease for lease in self.lost if lease in self.kept and lease not in kept]:
+            del self.kept[lease]
         self.take(frames)
 
     @precondition(lambda self: self.stale)
@@ -250,20 +273,40 @@ class MemorySchedules(RuleBasedStateMachine):
             self.stale.discard(lease)
             self.free(lease)
 
-    @precondition(lambda self: self.unloading)
-    @rule(data=st.data())
-    def unload(self, data: st.DataObject) -> None:
-        device, owner, model = data.draw(st.sampled_from(sorted(self.unloading)))
-        self.take(self.core.unloaded(self.now, owner, model, device))
-        if data.draw(st.booleans()) and (device, owner, model) in self.truth.models:  # else it takes some more time
-            del self.truth.models[device, owner, model]
+    @precondition(lambda self: self.kept)
+    @rule(data=st.data(), at_once=st.booleans())
+    def unload(self, data: st.DataObject, at_once: bool) -> None:
+        """A process unloads a model, asked or not, and reports it; its memory is free at once, or later."""
+        lease = data.draw(st.sampled_from(sorted(self.kept)))
+        asked = self.asked[lease]
+        keys = [(device, asked.owner, asked.model) for device in self.kept[lease]]
+        if lease in self.lost or any(self.uses(other, key) for other in [*self.held, *self.yielded] for key in keys):
+            return
+        del self.kept[lease]
+        for key in keys:
+            if not any(self.keeps(other, key) for other in self.kept):
+                self.unloading.add(key)
+                if at_once:
+                    self.truth.models.pop(key, None)
+        self.take(self.core.release(self.now, lease))
+
+    @rule()
+    def catch_up(self) -> None:
+        """The memory of models that were unloaded is free."""
+        kept = {
+            (device, self.asked[lease].owner, self.asked[lease].model)
+            for lease, at in self.kept.items()
+            for device in at
+        }
+        for key in [key for key in self.truth.models if key not in kept]:
+            if not any(self.uses(lease, key) for lease in [*self.held, *self.yielded]):
+                del self.truth.models[key]
 
     @rule(device=st.sampled_from(sorted(SIZES)), foreign=st.sampled_from([0, 0, 0, 3]))
     def observe(self, device: str, foreign: int) -> None:
         free = SIZES[device] - sum(self.truth.used(device).values())
         self.take(self.core.observe(self.now, device, self.truth.used(device), min(foreign, max(free, 0))))
-        residents = {(device, *key) for key in self.core.memory[device].residents}
-        self.unloading = {key for key in self.unloading if key[0] != device or key in residents}
+        self.unloading = {key for key in self.unloading if key[0] != device or key in self.leaving(device)}
 
     @invariant()
     def never_over_capacity(self) -> None:
@@ -282,9 +325,9 @@ class MemorySchedules(RuleBasedStateMachine):
         for lease in sorted({*self.held, *self.yielded}):
             self.free(lease)
             self.take(self.core.release(self.now, lease))
+        for lease in sorted(self.kept):
+            self.take(self.core.release(self.now, lease))
         self.truth = Truth()
-        for owner in OWNERS:
-            self.core.lose_owner(self.now, owner)
         for device in SIZES:
             self.core.observe(self.now, device, {}, 0)
             memory = self.core.memory[device]

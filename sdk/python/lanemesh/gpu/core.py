@@ -1,8 +1,7 @@
 """The arbiter's decisions: a state machine over plain values and an explicit clock.
 
 Every call takes the time in seconds (of any steady clock) and returns the frames to deliver, each with the id of the
-lease it is for; `take_unloads` returns the requests to unload models. Nothing here waits, knows a stream or reads a clock, so whole
-schedules are tested in microseconds.
+lease it is for. Nothing here waits, knows a stream or reads a clock, so whole schedules are tested in microseconds.
 
 The rules:
 
@@ -12,6 +11,7 @@ The rules:
 * First come first served within a priority. A level of priority equals `ageing` seconds in the queue, so no request starves.
 * A later request may pass the first one that waits for a device, if it fits: `MAX_BYPASS` times, and within `BYPASS_SECONDS`
   of that one's request. So requests for a loaded model go first, for a while.
+* A model may stay loaded after its lease: the stream of the lease goes on for it, and does not count as a lease any more.
 * If the first one that waits fits only without some idle models, their owners are asked to unload them. Their memory, and that
   of lost leases, is granted when the device shows that it is free. A model that is being unloaded is not used until that is over.
 * A holder that yielded resumes on its own devices, ahead of new requests.
@@ -30,7 +30,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from lanemesh.gpu import frames
 from lanemesh.gpu.errors import lease_error
-from lanemesh.gpu.memory import UNLOAD_SECONDS, DeviceMemory, Resident
+from lanemesh.gpu.memory import UNLOAD_SECONDS, DeviceMemory
 from lanemesh.gpu.placing import Placing
 from lanemesh.gpu.requests import WAIT_TIMEOUT, LeaseRecord, State, demand_of, eligible_of
 from lanemesh.times import duration, seconds_of, span
@@ -38,8 +38,6 @@ from lanemesh.v1 import gpu_pb2
 
 Frames = list[tuple[str, gpu_pb2.LeaseResponse]]
 """Frames to deliver, in order, each with the id of its lease."""
-Unload = tuple[str, str, str]
-"""A request to unload: the owner, its model, and the device."""
 
 TTL = 30.0
 """Default TTL of a lease in seconds."""
@@ -70,7 +68,6 @@ class ArbiterCore:
         self._queue: list[LeaseRecord] = []
         self._arrivals = 0
         self._peaks: OrderedDict[str, int] = OrderedDict()
-        self._unloads: list[Unload] = []
         self._given_up = -math.inf
         """The beginning of the latest unloading that took too long."""
 
@@ -125,6 +122,8 @@ class ArbiterCore:
             return [(lease_id, self._granted(lease)), *self._settle(now)]
         if lease.state is State.YIELDED:
             return [(lease_id, frames.YIELDED)]
+        if lease.state is State.KEPT:
+            return [(lease_id, frames.KEPT), *([(lease_id, frames.UNLOAD)] if self._is_asked_to_unload(lease) else [])]
         return self._settle(now)
 
     def keepalive(self, now: float, lease_id: str, bytes_used: int = 0) -> Frames:
@@ -140,7 +139,7 @@ class ArbiterCore:
     def pause(self, now: float, lease_id: str) -> Frames:
         """The holder yields: others may use the devices meanwhile. A lease that waits to resume leaves the queue."""
         lease = self._leases.get(lease_id)
-        if lease is None or lease.state is State.WAITING:
+        if lease is None or lease.state in (State.WAITING, State.KEPT):
             return []
         if lease.state is State.HELD:
             for device in lease.devices:
@@ -165,13 +164,22 @@ class ArbiterCore:
         return self._settle(now)
 
     def release(self, now: float, lease_id: str, *, resident_bytes: int = 0, peak_seen: int = 0) -> Frames:
-        """The holder is done, or the waiter does not want it any more. `resident_bytes` of its model stay on each device."""
+        """The holder is done, the waiter does not want it any more, or the model of a lease that was kept has been unloaded.
+
+        `resident_bytes` of its model stay on each device.
+        """
         lease = self._leases.get(lease_id)
         if lease is None:
             return []
         self._learn(lease.demand.model, peak_seen)
-        ended = self._end(now, lease, "released", "The lease was released.", resident_bytes=resident_bytes)
-        return [*ended, *self._settle(now)]
+        if resident_bytes and lease.demand.key and lease.state in (State.HELD, State.YIELDED) and lease.connected:
+            kept = [self.memory[device].keep(lease.id, lease.demand, resident_bytes) for device in lease.devices]
+            if any(kept):
+                for device in lease.devices:
+                    self.memory[device].release(lease.id, lease.demand, now, certain=True)
+                lease.state, lease.expires_at, lease.revoke_at = State.KEPT, math.inf, math.inf
+                return [(lease_id, frames.KEPT), *self._settle(now)]
+        return [*self._end(now, lease, "released", "The lease was released."), *self._settle(now)]
 
     def lose(self, now: float, lease_id: str) -> Frames:
         """The stream of a lease is lost: the TTL starts. A waiting request is removed."""
@@ -185,18 +193,7 @@ class ArbiterCore:
         lease.expires_at = now + self.ttl
         return []
 
-    # Models that stay loaded
-
-    def unloaded(self, now: float, owner: str, model: str, device: str) -> Frames:
-        """The owner of a model has unloaded it, asked or not."""
-        memory = self.memory.get(device)
-        return self._settle(now) if memory is not None and memory.unloaded(owner, model, now) else []
-
-    def lose_owner(self, now: float, owner: str) -> Frames:
-        """A process that kept models loaded has ended."""
-        for memory in self.memory.values():
-            memory.lose_owner(owner)
-        return self._settle(now)
+    # Devices
 
     def observe(self, now: float, device: str, used: Mapping[str, int], foreign: int) -> Frames:
         """What a device shows: bytes used by each known process, and by all others together."""
@@ -205,11 +202,6 @@ class ArbiterCore:
             return []
         memory.observe(used, foreign)
         return self._settle(now)
-
-    def take_unloads(self) -> list[Unload]:
-        """The requests to unload models since the last call."""
-        unloads, self._unloads = self._unloads, []
-        return unloads
 
     # Timers
 
@@ -265,7 +257,11 @@ class ArbiterCore:
         return [
             gpu_pb2.DeviceStatus(
                 device=device,
-                leases=[self._lease_status(now, lease, name) for lease in by_state if name in lease.devices],
+                leases=[
+                    self._lease_status(now, lease, name)
+                    for lease in by_state
+                    if name in lease.devices and lease.state is not State.KEPT
+                ],
                 waiting=[lease.holder for lease in self._queue if name in lease.eligible],
             )
             for name, device in self.devices.items()
@@ -283,8 +279,10 @@ class ArbiterCore:
         for lease in list(self._queue):
             if lease.connected and (devices := placing.try_place(lease)):
                 outgoing.append(self._grant(now, lease, devices))
-        for owner, resident, device in placing.unloads():
-            self._ask_to_unload(now, owner, resident, device)
+        for resident, device in placing.unloads():
+            self.memory[device].ask(resident, now)
+            if self._leases[resident.keeper].connected:
+                outgoing.append((resident.keeper, frames.UNLOAD))
         for waiter in self._queue:
             if waiter.preempts and waiter.connected:
                 outgoing += self._ask_to_yield(now, waiter)
@@ -316,7 +314,6 @@ class ArbiterCore:
         reason: str,
         message: str,
         *,
-        resident_bytes: int = 0,
         certain: bool = True,
     ) -> Frames:
         """Removes a lease in any state, and notifies its stream if there is one."""
@@ -324,12 +321,11 @@ class ArbiterCore:
         if lease.state in (State.WAITING, State.RESUMING):
             self._queue.remove(lease)
         for device in lease.devices:
-            self.memory[device].release(lease.id, lease.demand, now, resident_bytes, certain=certain)
+            if lease.state is State.KEPT:
+                self.memory[device].unloaded(lease.id, lease.demand, now, certain=certain)
+            else:
+                self.memory[device].release(lease.id, lease.demand, now, certain=certain)
         return [(lease.id, frames.revoked(reason, message))] if lease.connected else []
-
-    def _ask_to_unload(self, now: float, owner: str, resident: Resident, device: str) -> None:
-        self.memory[device].ask(resident, now)
-        self._unloads.append((owner, resident.model, device))
 
     def _ask_to_yield(self, now: float, waiter: LeaseRecord) -> Iterator[tuple[str, gpu_pb2.LeaseResponse]]:
         """Starts the time that holders of a lower priority have."""
@@ -355,6 +351,9 @@ class ArbiterCore:
                     self._tokens[device] += 1
                 return self._end(now, lease, "preempted", message, certain=False)
         return []
+
+    def _is_asked_to_unload(self, lease: LeaseRecord) -> bool:
+        return any(self.memory[device].is_leaving(lease.demand) for device in lease.devices)
 
     def _unloading_since(self) -> list[float]:
         """When unloadings have begun whose time is not over."""

@@ -53,8 +53,8 @@ class Resident:
     residence: Residence = Residence.LOADED
     since: float = 0.0
     """When it became what `residence` says."""
-    orphaned: bool = False
-    """Its owner has ended."""
+    keeper: str = ""
+    """The lease whose stream goes on for it; empty: it ends with the last lease that uses it."""
 
     @property
     def idle(self) -> bool:
@@ -193,11 +193,19 @@ class DeviceMemory:
         if not demand.key and demand.memory:
             self.kept[lease] = demand.memory
 
-    def release(self, lease: str, demand: Demand, now: float, resident_bytes: int, *, certain: bool) -> None:
+    def keep(self, lease: str, demand: Demand, size: int) -> bool:
+        """The model of a lease stays loaded with these bytes. Returns whether the stream of the lease goes on for it."""
+        resident = self.residents.get(demand.key) if demand.key else None
+        if resident is None:
+            return False
+        resident.size, resident.keeper = size, resident.keeper or lease
+        return resident.keeper == lease
+
+    def release(self, lease: str, demand: Demand, now: float, *, certain: bool) -> None:
         """Ends a lease, in any state in which it had the device.
 
-        `resident_bytes` stay with its model. If it is not `certain` that the holder has freed the rest, and the device is observed,
-        it lingers until the device shows that it is free.
+        If it is not `certain` that the holder has freed its memory, and the device is observed, that lingers until the device shows
+        that it is free.
         """
         left = self.working.pop(lease, 0) + self.kept.pop(lease, 0)
         self._owners.pop(lease, None)
@@ -207,8 +215,7 @@ class DeviceMemory:
         if resident is not None:
             resident.users.discard(lease)
             resident.last_used = now
-            resident.size = resident_bytes or resident.size
-            if not resident.users and (resident.orphaned or (certain and not resident_bytes)):
+            if not resident.users and not resident.keeper:
                 self._remove(resident)
         if not certain:
             self._leave_behind(demand.owner, left)
@@ -217,24 +224,18 @@ class DeviceMemory:
         """The owner of a model is asked to unload it."""
         resident.residence, resident.since = Residence.UNLOADING, now
 
-    def unloaded(self, owner: str, model: str, now: float) -> bool:
-        """The owner has unloaded a model. Returns whether there was one that is not in use."""
-        resident = self.residents.get((owner, model))
-        if resident is None or resident.users:
-            return False
-        if self.observed:
+    def unloaded(self, keeper: str, demand: Demand, now: float, *, certain: bool) -> None:
+        """The model that a lease was kept for has been unloaded, or nobody answers for it any more."""
+        resident = self.residents.get(demand.key) if demand.key else None
+        if resident is None or resident.keeper != keeper:
+            return
+        resident.keeper = ""
+        if resident.users:
+            return
+        if self.observed and certain:
             resident.residence, resident.since = Residence.UNOBSERVED, now
         else:
-            del self.residents[owner, model]
-        return True
-
-    def lose_owner(self, owner: str) -> None:
-        """A process has ended: its models are gone, those in use when their leases have ended."""
-        for resident in list(self.residents.values()):
-            if resident.owner == owner:
-                resident.orphaned = True
-                if not resident.users:
-                    self._remove(resident)
+            self._remove(resident)
 
     def observe(self, used: Mapping[str, int], foreign: int) -> None:
         """What the device shows: bytes by known process, and those of all others together.

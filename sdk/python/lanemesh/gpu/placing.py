@@ -42,8 +42,8 @@ class Placing:
             passed.bypassed += 1
         return tuple(best)
 
-    def unloads(self) -> Iterator[tuple[str, Resident, str]]:
-        """The models to unload for those that wait: owner, model and device."""
+    def unloads(self) -> Iterator[tuple[Resident, str]]:
+        """The models to unload for those that wait, and where."""
         for lease in self._waiting:
             if not lease.demand.peak:
                 continue
@@ -61,7 +61,7 @@ class Placing:
                 if ready + len(able) < lease.count:
                     break
                 for resident in victims:
-                    yield resident.owner, resident, device
+                    yield resident, device
 
     def _wait(self, lease: LeaseRecord) -> None:
         self._tried.add(lease.signature)

@@ -27,6 +27,8 @@ class State(Enum):
     HELD = "held"
     YIELDED = "yielded"
     RESUMING = "resuming"
+    KEPT = "kept"
+    """It has ended, and its stream goes on for the model that stays loaded."""
 
 
 @dataclass(slots=True, eq=False)

@@ -81,6 +81,8 @@ class LeaseResponse(_message.Message):
     WANTED_FIELD_NUMBER: _builtins.int
     REVOKED_FIELD_NUMBER: _builtins.int
     YIELDED_FIELD_NUMBER: _builtins.int
+    KEPT_FIELD_NUMBER: _builtins.int
+    UNLOAD_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def queued(self) -> Global___LeaseQueued:
         """The request waits in the queue."""
@@ -101,6 +103,16 @@ class LeaseResponse(_message.Message):
     def yielded(self) -> Global___LeaseYielded:
         """The yield was processed."""
 
+    @_builtins.property
+    def kept(self) -> Global___LeaseKept:
+        """The lease has ended, and the stream goes on for the model that stays loaded. It ends with a `release` when the model has been
+        unloaded.
+        """
+
+    @_builtins.property
+    def unload(self) -> Global___LeaseUnload:
+        """Others need the memory of the model: unload it, then send `release`."""
+
     def __init__(
         self,
         *,
@@ -109,12 +121,14 @@ class LeaseResponse(_message.Message):
         wanted: Global___LeaseWanted | None = ...,
         revoked: Global___LeaseRevoked | None = ...,
         yielded: Global___LeaseYielded | None = ...,
+        kept: Global___LeaseKept | None = ...,
+        unload: Global___LeaseUnload | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["frame", b"frame", "granted", b"granted", "queued", b"queued", "revoked", b"revoked", "wanted", b"wanted", "yielded", b"yielded"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["frame", b"frame", "granted", b"granted", "kept", b"kept", "queued", b"queued", "revoked", b"revoked", "unload", b"unload", "wanted", b"wanted", "yielded", b"yielded"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["frame", b"frame", "granted", b"granted", "queued", b"queued", "revoked", b"revoked", "wanted", b"wanted", "yielded", b"yielded"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["frame", b"frame", "granted", b"granted", "kept", b"kept", "queued", b"queued", "revoked", b"revoked", "unload", b"unload", "wanted", b"wanted", "yielded", b"yielded"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["queued", "granted", "wanted", "revoked", "yielded"]  # noqa: Y015
+    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["queued", "granted", "wanted", "revoked", "yielded", "kept", "unload"]  # noqa: Y015
     _WhichOneofArgType_frame: _TypeAlias = _typing.Literal["frame", b"frame"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_frame) -> _WhichOneofReturnType_frame | None: ...
 
@@ -155,7 +169,7 @@ class LeaseAcquire(_message.Message):
     stays.
     """
     owner: _builtins.str
-    """The process that keeps the model loaded, as in `ResidencyHello`. Empty: the requester does not unload on request."""
+    """The process that keeps the model loaded: a unique name. Empty: the requester does not unload on request."""
     exclusive: _builtins.bool
     """No other lease on the devices, although the memory is given."""
     preempts: _builtins.bool
@@ -312,14 +326,16 @@ Global___LeaseResume: _TypeAlias = LeaseResume  # noqa: Y015
 
 @_typing.final
 class LeaseRelease(_message.Message):
-    """The holder ends the lease."""
+    """The holder ends the lease, or has unloaded the model of a lease that was `kept`."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     RESIDENT_BYTES_FIELD_NUMBER: _builtins.int
     PEAK_BYTES_SEEN_FIELD_NUMBER: _builtins.int
     resident_bytes: _builtins.int
-    """Bytes that the model still has on each device: it stays loaded. 0: nothing is left."""
+    """Bytes that the model still has on each device: it stays loaded. The response is `kept` if no other stream has been kept for the
+    model, else `revoked`. 0: nothing is left.
+    """
     peak_bytes_seen: _builtins.int
     """The most bytes that the holder had on a device; 0 if unknown. Later requests for the model get at least these."""
     def __init__(
@@ -526,6 +542,40 @@ class LeaseYielded(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LeaseYielded: _TypeAlias = LeaseYielded  # noqa: Y015
+
+@_typing.final
+class LeaseKept(_message.Message):
+    """The stream goes on for the model."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LeaseKept: _TypeAlias = LeaseKept  # noqa: Y015
+
+@_typing.final
+class LeaseUnload(_message.Message):
+    """The model shall be unloaded. Until the devices show that its memory is free, nothing else is granted in its place."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LeaseUnload: _TypeAlias = LeaseUnload  # noqa: Y015
 
 @_typing.final
 class Device(_message.Message):
