@@ -304,6 +304,7 @@ class MemorySchedules(RuleBasedStateMachine):
 
     @rule(device=st.sampled_from(sorted(SIZES)), foreign=st.sampled_from([0, 0, 0, 3]))
     def observe(self, device: str, foreign: int) -> None:
+        self.unloading = {key for key in self.unloading if key[0] != device or key in self.truth.models}
         free = SIZES[device] - sum(self.truth.used(device).values())
         self.take(self.core.observe(self.now, device, self.truth.used(device), min(foreign, max(free, 0))))
         self.unloading = {key for key in self.unloading if key[0] != device or key in self.leaving(device)}
