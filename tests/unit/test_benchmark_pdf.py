@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 
-from catalogue import pdf
 from pypdf import PdfReader
+
+from catalogue import pdf
 
 
 def test_a_large_pdf_is_judged_by_its_first_text_and_by_memory() -> None:
