@@ -225,6 +225,16 @@ class Reason(StrEnum):
     """A text is longer than an embedding model reads."""
     TOO_MANY_SOURCES = "too-many-sources"
     """A run replaces more sources in a store than are remembered."""
+    # Files, folders, times and tables
+
+    BAD_SCHEDULE = "bad-schedule"
+    """The times of a timer are not in the form of cron, or never come."""
+    FOLDER_UNUSABLE = "folder-unusable"
+    """A folder or a file of a node server cannot be read or written."""
+    TABLE_UNFIT = "table-unfit"
+    """A table has other columns, or values of other types, than those that were written before."""
+    TOO_MANY_FILES = "too-many-files"
+    """A folder has more files than a component keeps track of."""
 
     # Text
 

@@ -108,7 +108,10 @@ def _place(error: Any) -> str:
 
 def _reason(error: Exception) -> str:
     """The cause of a failed evaluation, without the dump of all variables that the library adds."""
-    text = str(error.args[0]) if error.args else str(error)
+    text, kind, inner = (*error.args, None, None, None)[:3]
+    if kind is ValueError and inner:  # the library calls each of these an overflow
+        return str(inner[0])[:200]
+    text = str(text)
     return text.partition(" (in activation")[0].strip("\"'").removeprefix("no such overload: ")[:200]
 
 

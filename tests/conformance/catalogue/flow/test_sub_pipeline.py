@@ -107,6 +107,17 @@ async def test_happy_targets_have_outputs_of_their_own(mesh: RunHost) -> None:
     assert [(fault.reason, "Nearest: loud" in fault.hint) for fault in faults] == [("unknown-port", True)]
 
 
+async def test_happy_one_of_several_sources(mesh: RunHost) -> None:
+    two = pipeline(
+        *(chat(), chat("other")), node("work", "shouting", "chat"), node("more", "breaking", "other"), response("work")
+    )
+    result = await mesh.run(outer(document=two, source="chat"), input="go").result()
+    result.raise_for_state()
+    assert result.text == "GO! "
+    with pytest.raises(LanemeshError, match=r"cannot start: .*gone"):
+        (await mesh.run(outer(document=two, source="gone"), input="go").result()).raise_for_state()
+
+
 async def test_happy_without_items_the_pipeline_ends_cleanly(mesh: RunHost) -> None:
     assert (await mesh.run(outer(document=inner()), inputs=[]).result()).values == ()
 
