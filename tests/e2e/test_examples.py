@@ -73,7 +73,14 @@ async def ended(mesh: Mesh, name: str, **options: Any) -> list[update_pb2.Update
 
 def texts(updates: list[update_pb2.Update]) -> list[str]:
     values = [value_of(update.output) for update in updates if update.WhichOneof("kind") == "output"]
-    return [value if isinstance(value, str) else json.dumps(value, separators=(",", ":")) for value in values]
+    return [_text(value) for value in values]
+
+
+def _text(value: Any) -> str:
+    """A value as the command prints it."""
+    if isinstance(value, Document):
+        return value.content
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
 
 
 @pytest.mark.parametrize("name", marked(COMMANDS))
