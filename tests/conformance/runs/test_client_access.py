@@ -9,10 +9,10 @@ import asyncio
 import itertools
 import json
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import pytest_asyncio
@@ -76,7 +76,7 @@ def schema_of(node: Any) -> dict[str, Any]:
 
 def texts_of(node: type[Node]) -> dict[Keys, str]:
     """The texts of a node type's settings, with their formats."""
-    schema = schema_of(node)
+    schema = schema_of(cast("Hashable", node))
     return dict(texts(schema, schema))
 
 
@@ -159,7 +159,7 @@ Given = tuple[dict[str, Any], dict[str, Any]]
 
 def required(node: type[Node]) -> dict[str, Any]:
     """The least config of a node type. A text is an address at which nothing listens, a path below the root and a name."""
-    schema = schema_of(node)
+    schema = schema_of(cast("Hashable", node))
     values = {"string": "127.0.0.1:9", "integer": 1, "number": 1, "boolean": False, "array": [], "object": {}}
     return {key: values[schema["properties"][key].get("type", "string")] for key in schema.get("required", ())}
 
