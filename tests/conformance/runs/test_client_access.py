@@ -71,7 +71,8 @@ def texts(rule: Any, schema: Mapping[str, Any], keys: Keys = (), depth: int = MA
 @cache
 def schema_of(node: Any) -> dict[str, Any]:
     """The JSON schema of a node type's config."""
-    return node.Config.model_json_schema()
+    schema: dict[str, Any] = node.Config.model_json_schema()
+    return schema
 
 
 def texts_of(node: type[Node]) -> dict[Keys, str]:
