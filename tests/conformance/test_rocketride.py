@@ -35,7 +35,9 @@ FAULTS: dict[str, list[tuple[str, str, str]]] = {
     ],
     "chat_with_memory": [],
     "extraction": [],
-    "ingest": [],
+    "ingest": [
+        ("/components/4/config/local/host", "missing-variable", "Set ROCKETRIDE_QDRANT_HOST"),
+    ],
     "question_answering": [
         ("/components/2/config/local/collection", "missing-variable", "Set ROCKETRIDE_LIBRARY"),
         ("/components/2/config/local/host", "missing-variable", "Set ROCKETRIDE_QDRANT_HOST"),
