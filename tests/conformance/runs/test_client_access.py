@@ -69,7 +69,7 @@ def texts(rule: Any, schema: Mapping[str, Any], keys: Keys = (), depth: int = MA
 
 
 @cache
-def schema_of(node: type[Node]) -> dict[str, Any]:
+def schema_of(node: Any) -> dict[str, Any]:
     """The JSON schema of a node type's config."""
     return node.Config.model_json_schema()
 
