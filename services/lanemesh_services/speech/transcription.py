@@ -80,7 +80,7 @@ class Transcription:
                 self._texts[recording.number] = _Text(self, recording)
             case Heard(recording, samples, start):
                 self._seconds += len(samples) / RATE
-                self.context.progress(self._seconds, 0, "seconds transcribed")
+                self.context.progress(self._seconds, 0, f"{self._seconds:.0f} s transcribed")
                 return await self._texts[recording.number].heard(samples, start)
             case Ended(recording):
                 return await self._texts.pop(recording.number).ended()

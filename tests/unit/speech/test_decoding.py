@@ -21,7 +21,7 @@ from lanemesh_services.speech.encoding import encoder
 from lanemesh_services.speech.errors import AudioUnusable
 from lanemesh_services.speech.piped import PipedDecoder
 
-from rigs.audio import container_of, seconds_of, silent_video, tone, wav_of
+from rigs.audio import container_of, recorded_by_browser, seconds_of, silent_video, tone, wav_of
 
 TARGET = Target(16_000, 1)
 
@@ -152,6 +152,14 @@ def test_a_file_in_pieces_has_the_samples_of_the_whole_file(form: str, codec: st
     assert 0 <= len(samples) - len(whole) < 600, "only the end of an MP3 stream is not known to be padding"
     inside = len(whole) - 600
     assert (samples[:inside] == whole[:inside]).all()
+
+
+@pytest.mark.parametrize("form", ["webm", "ogg", "mp4"])
+def test_recordings_of_browsers_are_read_whole_and_in_pieces(form: str) -> None:
+    content = recorded_by_browser(tone(3)[:, 0], form)
+    whole, warnings = decoded(content)
+    assert (abs(len(whole) - 48_000) < 2_500, warnings) == (True, [])
+    assert abs(sum(len(block) for step in piped(content, 1_000) for block in step) - len(whole)) < 2_500
 
 
 def test_samples_are_there_before_the_file_has_ended() -> None:

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 pytestmark = [pytest.mark.model, pytest.mark.timeout(300)]
 
+
 @pytest.fixture(scope="module", autouse=True)
 def _model() -> None:
     """Loads the model once, which takes longer than a test may wait for a node."""
