@@ -29,12 +29,13 @@ from pathlib import Path
 from typing import Any
 
 import lanemesh_orchestrator
+from lanemesh.server.isolation import parent
 from lanemesh.server.services import InstalledServices, load_file
 from lanemesh_orchestrator.cli import app as lanemesh  # before its name is that of a module, `cli.app`
 from lanemesh_orchestrator.scheduling import local_launcher
 
 from rigs import commands
-from rigs.forked import ForkedLauncher
+from rigs.forked import ForkedLauncher, forked_body
 
 NODE_FILES = ("run_nodes.py", "recovery_nodes.py", "firing_nodes.py", "grouping_nodes.py", "joining_nodes.py")
 """The node types of most node servers."""
@@ -70,6 +71,7 @@ def _import_all() -> None:
             importlib.import_module(module.name)
     importlib.import_module("lanemesh.server.node_service")
     local_launcher.LocalLauncher = ForkedLauncher  # type: ignore[misc]
+    parent._spawn = forked_body
     for _ in InstalledServices().nearest_first(""):
         pass
     for name in NODE_FILES:
