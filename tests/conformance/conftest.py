@@ -9,6 +9,7 @@ from lanemesh.server.isolation import parent
 from lanemesh_orchestrator.scheduling import local_launcher
 from lanemesh_orchestrator.scheduling.local_launcher import LocalLauncher
 
+from rigs.commands import start_server
 from rigs.forked import ForkedLauncher, forked_body
 from rigs.lanes import Child, Rig, rig
 
@@ -18,6 +19,7 @@ START_BODY = parent._spawn
 @pytest.fixture(scope="session", autouse=True)
 def quick_servers() -> Iterator[None]:
     """Spread meshes fork their node servers, and node servers the processes of isolated bodies."""
+    start_server()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(local_launcher, "LocalLauncher", ForkedLauncher)
         patch.setattr(parent, "_spawn", forked_body)

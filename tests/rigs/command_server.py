@@ -60,7 +60,9 @@ def main() -> None:
     """Serves requests; in each forked process, runs the command of its request and ends with its exit code."""
     _import_all()
     gc.freeze()  # the modules stay shared with the forked processes
-    request = _serve(socket.socket(fileno=int(sys.argv[1])))
+    control = socket.socket(fileno=int(sys.argv[1]))
+    control.sendall(b"\0")  # it serves
+    request = _serve(control)
     if request is not None:
         _end(_code_of(request))
 
