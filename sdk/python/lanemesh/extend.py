@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from lanemesh.control.llm import ChatClient
     from lanemesh.control.remote_tools import RemoteTools
     from lanemesh.control.tools import CallableTool
-    from lanemesh.items import ABSENT, GroupOutcome, Item
     from lanemesh.file_values import file_document, file_items, file_tags, file_value
+    from lanemesh.items import ABSENT, GroupOutcome, Item
     from lanemesh.json_text import json_depth, read_json, to_json
     from lanemesh.mesh_of import mesh_of
     from lanemesh.node.callables import innermost

@@ -103,8 +103,8 @@ class WebRead(Node):
                 context.progress(done, len(addresses), "pages read")
         if failed and not read:
             raise failed[0]
-        for error in failed:
-            context.log.warning("%s", error)
+        for failure in failed:
+            context.log.warning("%s", failure)
         if self.questions is not None:
             yield "asked", replace(self.questions, documents=(*self.questions.documents, *read))
 
