@@ -14,7 +14,7 @@ from lanemesh_services.speech.encoding import encoder
 from lanemesh_services.speech.sentences import SentenceSplitter
 from lanemesh_services.speech.voices import Voice
 
-MAX_SENTENCES = 32
+MAX_SENTENCES = 256
 """Sentences that wait to be spoken; the producer of the text waits then."""
 
 

@@ -1,0 +1,1 @@
+"""The benchmarks of the bundled nodes: a module for each family."""
