@@ -67,7 +67,7 @@ def parts_of_html(
 def _markdown(page: Any) -> str:
     from markdownify import MarkdownConverter
 
-    text = MarkdownConverter(heading_style="ATX", bullets="-").convert_soup(page)
+    text = MarkdownConverter(heading_style="ATX", bullets="-", table_infer_header=True).convert_soup(page)
     lines = [line.rstrip() for line in text.strip().splitlines()]
     return "\n".join(line for line, before in zip(lines, ["x", *lines], strict=False) if line or before)
 
