@@ -56,9 +56,27 @@ def pcm_pieces(samples: Any, rate: int = RATE, size: int = 1_600, **fields: Any)
 
 
 def container_of(samples: Any, form: str, codec: str, rate: int = RATE) -> bytes:
-    """A file with mono samples in a container, such as the WebM with Opus of a browser's recorder."""
-    written = io.BytesIO()
-    with av.open(written, "w", format=form) as container:
+    """A file with mono samples in a container."""
+    return _written(io.BytesIO(), samples, form, codec, rate, {})
+
+
+class _Stream(io.BytesIO):
+    """A file that its writer cannot go back in."""
+
+    def seekable(self) -> bool:
+        return False
+
+
+def recorded_by_browser(samples: Any, form: str, rate: int = RATE) -> bytes:
+    """A recording as browsers make it while it goes on: "webm" and "ogg" with Opus, "mp4" with AAC in fragments."""
+    options = (
+        {"movflags": "frag_keyframe+empty_moov+default_base_moof", "frag_duration": "500000"} if form == "mp4" else {}
+    )
+    return _written(_Stream(), samples, form, "aac" if form == "mp4" else "libopus", rate, options)
+
+
+def _written(written: io.BytesIO, samples: Any, form: str, codec: str, rate: int, options: dict[str, str]) -> bytes:
+    with av.open(written, "w", format=form, options=options) as container:
         stream = container.add_stream(codec, rate=48_000, layout="mono")
         frame = av.AudioFrame.from_ndarray(samples.reshape(1, -1).astype(np.int16), format="s16", layout="mono")
         frame.sample_rate = rate

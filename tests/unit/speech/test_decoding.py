@@ -21,7 +21,7 @@ from lanemesh_services.speech.encoding import encoder
 from lanemesh_services.speech.errors import AudioUnusable
 from lanemesh_services.speech.piped import PipedDecoder
 
-from rigs.audio import container_of, seconds_of, silent_video, tone, wav_of
+from rigs.audio import container_of, recorded_by_browser, seconds_of, silent_video, tone, wav_of
 
 TARGET = Target(16_000, 1)
 
@@ -154,6 +154,14 @@ def test_a_file_in_pieces_has_the_samples_of_the_whole_file(form: str, codec: st
     assert (samples[:inside] == whole[:inside]).all()
 
 
+@pytest.mark.parametrize("form", ["webm", "ogg", "mp4"])
+def test_recordings_of_browsers_are_read_whole_and_in_pieces(form: str) -> None:
+    content = recorded_by_browser(tone(3)[:, 0], form)
+    whole, warnings = decoded(content)
+    assert (abs(len(whole) - 48_000) < 2_500, warnings) == (True, [])
+    assert abs(sum(len(block) for step in piped(content, 1_000) for block in step) - len(whole)) < 2_500
+
+
 def test_samples_are_there_before_the_file_has_ended() -> None:
     content = wav_of(tone(10))
     steps = piped(content, 16_000)
@@ -187,3 +195,22 @@ def test_what_is_encoded_in_pieces_is_one_file(form: Any, rate: int) -> None:
         return
     assert decoded(content, Target())[0].shape[1] == 2
     assert seconds_of(content) == pytest.approx(2, abs=0.15)
+
+
+class _Counting(io.BytesIO):
+    """A file that knows how much of it was read."""
+
+    read_bytes = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        content = super().read(size)
+        self.read_bytes += len(content)
+        return content
+
+
+def test_of_a_long_file_only_what_is_next_is_decoded() -> None:
+    source = _Counting(wav_of(tone(600)))
+    blocks = file_blocks(source, "it", Converter(TARGET), lambda _: None)
+    assert len(next(blocks)) <= 24_000
+    assert source.read_bytes < 1_000_000
+    assert max(map(len, blocks)) <= 24_000
