@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Annotated, Any
 
 from lanemesh import Context, In, Inputs, Json, Node, Out, Outputs, Whole
 from lanemesh.extend import ABSENT, Item, to_json
@@ -34,8 +34,8 @@ class BatchItems(Node):
             description="Longest time in seconds that the first item of a list waits for others; default: any time.",
         )
 
-    item: In[Whole[Any]]
-    data: Out[list]  # type: ignore[type-arg]
+    item: Annotated[In[Whole[Any]], "What is collected."]
+    data: Annotated[Out[list], "The lists."]  # type: ignore[type-arg]
 
     async def run(self, context: Context, inputs: Inputs, outputs: Outputs) -> None:
         """Sends a list whenever it is full or its time has passed, and the rest at the end."""
@@ -82,9 +82,9 @@ class Unbatch(Node):
 
     aliases = ("unbatch_items",)
 
-    items: In[list]  # type: ignore[type-arg]
-    data: Out[Json]
-    text: Out[str]
+    items: Annotated[In[list], "The lists."]  # type: ignore[type-arg]
+    data: Annotated[Out[Json], "Their elements."]
+    text: Annotated[Out[str], "The same: a text as it is, any other value as JSON."]
 
     async def gen_process(self, context: Context) -> Any:
         """Every element; as `text`, a text as it is and any other value as JSON."""
