@@ -100,7 +100,7 @@ class HttpRequest(Node):
         try:
             async with self._client(context) as client:
                 async with context.waiting_for(f"a response of {url:.100}"), limit:
-                    response = await client.send(self._request(client, url), stream=True)
+                    response = await client.send(await in_thread(self._request, client, url), stream=True)
                 try:
                     async for pair in self._content(context, response, limit):
                         yield pair
