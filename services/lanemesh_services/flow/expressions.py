@@ -7,7 +7,7 @@ length of an expression, the depth of its macros, and the memory and steps that 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from lanemesh import LanemeshError
@@ -147,7 +147,7 @@ def _extent(values: Sequence[Any]) -> tuple[int, int]:
         one = rest.pop()
         count += 1
         size += len(one) if isinstance(one, str) else 16
-        if isinstance(one, Mapping):
+        if isinstance(one, dict):
             size += sum(map(len, one))
             rest.extend(one.values())
         elif isinstance(one, list):
