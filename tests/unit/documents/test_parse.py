@@ -176,6 +176,20 @@ def test_happy_texts_of_any_encoding_are_read(encoding: str) -> None:
     assert read(text.encode(encoding), "a.txt").text == [text]
 
 
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("Größe", "latin-1"),
+        ("déjà vu", "cp1252"),
+        ("5 € für Bär", "cp1252"),
+        ("Это довольно длинный русский текст, в котором много обычных слов и предложений.", "cp1251"),
+        ("これは日本語の文章です。今日は天気がとても良いので、公園を散歩しました。", "shift_jis"),
+    ],
+)
+def test_happy_short_and_other_texts_are_read_by_their_likeliest_encoding(text: str, encoding: str) -> None:
+    assert read(text.encode(encoding), "a.txt").text == [text]
+
+
 def test_happy_a_long_text_leaves_in_parts_of_whole_lines() -> None:
     result = read(b"line\n" * 1_000, "a.txt", config={"text_characters": 1_000})
     assert len(result.pages) == 5
