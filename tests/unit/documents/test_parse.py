@@ -47,6 +47,11 @@ def test_happy_the_pages_of_a_pdf_leave_one_by_one_with_their_places() -> None:
     assert (result.updates[-1].done, result.updates[-1].total) == (2, 2)
 
 
+def test_happy_the_pages_of_a_document_with_an_id_have_ids_of_their_own() -> None:
+    document = Document("", "d", source="a.pdf", file=Media("", made.pdf(["one", "two"])))
+    assert [page.id for page in run_node(Parse, documents=document).pages] == ["d#0", "d#1"]
+
+
 def test_happy_the_pictures_of_a_pdf_are_read_and_a_huge_one_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
     (image,) = read(made.pdf(["text"], picture=(4, 3)), "a.pdf").image
     assert (image.mime_type, image.width, image.height) == ("image/png", 4, 3)
