@@ -36,7 +36,6 @@ FAULTS: dict[str, list[tuple[str, str, str]]] = {
     "chat_with_memory": [],
     "extraction": [],
     "ingest": [
-        ("/components/1/input/0/lane", "lane-mismatch", "The lane tags does not fit"),
         ("/components/4/config/local/host", "missing-variable", "Set ROCKETRIDE_QDRANT_HOST"),
     ],
     "question_answering": [
@@ -44,10 +43,7 @@ FAULTS: dict[str, list[tuple[str, str, str]]] = {
         ("/components/2/config/local/host", "missing-variable", "Set ROCKETRIDE_QDRANT_HOST"),
         ("/components/4/config/openai-4o/apikey", "missing-variable", "Set ROCKETRIDE_OPENAI_KEY"),
     ],
-    "speech": [
-        ("/components/1/input/0/lane", "lane-mismatch", "The lane tags does not fit"),
-        ("/components/2/provider", UNKNOWN, '"audio_transcribe"'),
-    ],
+    "speech": [],
     "summary": [],
     "three_experts": [],
     "translation": [("/components/2/config/house/model", "missing-variable", "Set ROCKETRIDE_HOUSE_MODEL")],

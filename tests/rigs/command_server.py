@@ -29,12 +29,13 @@ from pathlib import Path
 from typing import Any
 
 import lanemesh_orchestrator
+from lanemesh.server.isolation import parent
 from lanemesh.server.services import InstalledServices, load_file
 from lanemesh_orchestrator.cli import app as lanemesh  # before its name is that of a module, `cli.app`
 from lanemesh_orchestrator.scheduling import local_launcher
 
 from rigs import commands
-from rigs.forked import ForkedLauncher
+from rigs.forked import ForkedLauncher, forked_body
 
 NODE_FILES = ("run_nodes.py", "recovery_nodes.py", "firing_nodes.py", "grouping_nodes.py", "joining_nodes.py")
 """The node types of most node servers."""
@@ -59,7 +60,9 @@ def main() -> None:
     """Serves requests; in each forked process, runs the command of its request and ends with its exit code."""
     _import_all()
     gc.freeze()  # the modules stay shared with the forked processes
-    request = _serve(socket.socket(fileno=int(sys.argv[1])))
+    control = socket.socket(fileno=int(sys.argv[1]))
+    control.sendall(b"\0")  # it serves
+    request = _serve(control)
     if request is not None:
         _end(_code_of(request))
 
@@ -70,6 +73,7 @@ def _import_all() -> None:
             importlib.import_module(module.name)
     importlib.import_module("lanemesh.server.node_service")
     local_launcher.LocalLauncher = ForkedLauncher  # type: ignore[misc]
+    parent._spawn = forked_body
     for _ in InstalledServices().nearest_first(""):
         pass
     for name in NODE_FILES:

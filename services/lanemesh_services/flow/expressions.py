@@ -78,7 +78,7 @@ class Expression:
             raise
         except celpy.CELEvalError as error:
             why = _reason(error)
-        except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
+        except Exception as error:  # of any kind: the library lets errors of its functions pass
             why = f"{type(error).__name__}: {error}"
         raise expression_failed(self._setting, self._source, described(item), f"{why}. {_HINT}")
 

@@ -90,6 +90,7 @@ def test_error_settings_of_a_switch() -> None:
         ),
         ("size(txt) > 1", "expression-failed", "undeclared reference to 'txt"),
         ("item.size > 1", "expression-failed", 'fails for the text "abc"'),
+        ("dyn()", "expression-failed", "IndexError"),
         ("1/0 == 1", "expression-failed", "divide by zero"),
         ("9223372036854775807 + 1 > 0", "expression-failed", "overflow"),
     ],
