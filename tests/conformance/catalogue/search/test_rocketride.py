@@ -10,7 +10,7 @@ import pytest
 from lanemesh import Document, Media
 from lanemesh_orchestrator import Mesh
 
-pytestmark = pytest.mark.model
+pytestmark = [pytest.mark.model, pytest.mark.timeout(300)]
 
 FOLDER = Path(__file__).parents[3] / "data" / "rocketride"
 MINUTES = (
