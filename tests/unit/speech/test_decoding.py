@@ -208,6 +208,19 @@ def test_samples_are_there_before_the_file_has_ended() -> None:
     assert sum(len(block) for step in steps[: len(steps) // 2] for block in step) > 40_000
 
 
+def test_what_follows_the_end_of_a_file_is_left_out_and_not_kept() -> None:
+    decoder = PipedDecoder("it", TARGET, lambda _: None)
+    try:
+        blocks = list(decoder.push(wav_of(tone(1)) + bytes(100_000)))
+        for _ in range(10):
+            blocks += decoder.push(bytes(1_000_000))
+        blocks += decoder.finish()
+    finally:
+        decoder.close()
+    assert sum(map(len, blocks)) == 16_000
+    assert len(decoder._data) < 200_000
+
+
 def test_a_file_in_pieces_that_is_no_audio_is_an_error() -> None:
     with pytest.raises(AudioUnusable, match="it cannot be decoded"):
         piped(b"no audio " * 1_000, 500)
