@@ -57,7 +57,7 @@ PROTOC := PATH="$(CURDIR)/$(BIN):$$PATH" $(RUN) -m grpc_tools.protoc -Iprotos
 BASELINE := protos/baseline.binpb
 PROTO_FILES := $(PROTOS:protos/%=%)
 
-.PHONY: help venv demo test many environments postgres conformance fuzz chaos lint format proto proto-baseline proto-check schema reasons reference page page-check browser bench clean
+.PHONY: help venv demo test test-models many environments postgres conformance fuzz chaos lint format proto proto-baseline proto-check schema reasons reference node-pages page page-check browser bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -72,6 +72,10 @@ demo: $(HAS_LLM) ## stream an answer of a real language model through a mesh of 
 test: $(HAS_DEV) $(HAS_LLM) $(HAS_TRANSFORMERS) ## run the tests on JOBS=3 processes; ARGS="..." goes to pytest
 	$(SAY) "Running the tests"
 	@$(RUN) tests/suite.py $(JOBS) $(ARGS)
+
+test-models: $(HAS_DEV) $(HAS_CATALOGUE) environments ## run the tests of CrewAI and of the catalogue's models, which need large libraries
+	$(SAY) "Running the tests of CrewAI and of models"
+	@$(RUN) -m pytest -m heavy $(wildcard tests/guests tests/conformance/catalogue) $(ARGS)
 
 many: $(HAS_DEV) ## repeat what fails seldom as often as it can be: what `make test` does a few times
 	$(SAY) "Repeating tests"
@@ -145,6 +149,9 @@ reasons: $(HAS_DEV) ## write docs/reasons.md anew, after a change of the reasons
 reference: $(HAS_DEV) ## write docs/reference.md anew, after a change of public names or their examples
 	@$(RUN) tests/reference_page.py
 
+node-pages: $(HAS_DEV) ## write the generated parts of docs/nodes anew, after a change of node types
+	@$(RUN) tests/node_pages.py
+
 page: $(HAS_PAGE) ## build the page of the gateway from web/, after a change of it; wants Node.js 20 or newer
 	$(SAY) "Building $(PAGE)"
 	@cd web && node_modules/.bin/tsc && node build.mjs
@@ -164,7 +171,7 @@ browser: $(HAS_DEV) $(HAS_PAGE) ## run the tests of the page in Debian's Chromiu
 
 bench: $(HAS_DEV) $(HAS_LLM) $(HAS_TRANSFORMERS) ## run the benchmarks and compare them with their targets; ARGS=--quick: shortly
 	$(COMPILE)
-	@missed=""; for name in lanes clients kinds footprint pipelines agents mcp_calls batching runs page; do \
+	@missed=""; for name in lanes clients kinds footprint pipelines agents mcp_calls batching runs gateway page; do \
 		printf '==> benchmarks/%s.py\n' "$$name"; \
 		$(RUN) "benchmarks/$$name.py" $(ARGS) || missed="$$missed $$name"; \
 	done; [ -z "$$missed" ] || { echo "Targets were missed by:$$missed"; exit 1; }

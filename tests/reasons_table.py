@@ -9,6 +9,7 @@ import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -52,15 +53,17 @@ def codes(package: Path) -> list[Code]:
     return found
 
 
-def used(package: Path) -> Iterator[tuple[str, str]]:
+@cache
+def used(package: Path) -> tuple[tuple[str, str], ...]:
     """Every reason that the code of a package gives to a fault, with its place."""
-    for file, tree in _modules(package):
-        for node in ast.walk(tree):
-            for value in _given(node):
-                choices = [value.body, value.orelse] if isinstance(value, ast.IfExp) else [value]
-                for choice in choices:
-                    if isinstance(choice, ast.Constant) and isinstance(choice.value, str):
-                        yield choice.value, f"{file.relative_to(ROOT)}:{choice.lineno}"
+    return tuple(
+        (choice.value, f"{file.relative_to(ROOT)}:{choice.lineno}")
+        for file, tree in _modules(package)
+        for node in ast.walk(tree)
+        for value in _given(node)
+        for choice in ([value.body, value.orelse] if isinstance(value, ast.IfExp) else [value])
+        if isinstance(choice, ast.Constant) and isinstance(choice.value, str)
+    )
 
 
 def texts(package: Path) -> set[str]:
@@ -79,10 +82,10 @@ def _text_of(name: str) -> str:
     return name.lower().replace("_", "-")
 
 
-def _modules(package: Path) -> Iterator[tuple[Path, ast.Module]]:
-    for file in sorted(package.rglob("*.py")):
-        if "v1" not in file.parts:
-            yield file, ast.parse(file.read_text(encoding="utf-8"))
+@cache
+def _modules(package: Path) -> list[tuple[Path, ast.Module]]:
+    files = [file for file in sorted(package.rglob("*.py")) if "v1" not in file.parts]
+    return [(file, ast.parse(file.read_text(encoding="utf-8"))) for file in files]
 
 
 def _given(node: ast.AST) -> Iterator[ast.expr]:

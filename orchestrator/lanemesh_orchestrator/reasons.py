@@ -273,6 +273,8 @@ class Reason(StrEnum):
     """There is no such path."""
     TOO_MANY_REQUESTS = "too-many-requests"
     """A token or an address sends too many requests in a second, or has too many at once."""
+    TOO_MANY_WAIT = "too-many-wait"
+    """The most requests of a WebSocket wait for runs that are behind or have no capacity, or for subscribers."""
     UNAUTHORIZED = "unauthorized"
     """A request does not have the token of the gateway."""
     UNSUPPORTED_TYPE = "unsupported-type"

@@ -127,7 +127,7 @@ class Reason(StrEnum):
     FRAMEWORK_MISSING = "framework-missing"
     """The package of an agent framework is not installed."""
     SCHEMA_NOT_FOLLOWED = "schema-not-followed"
-    """The structured answer of an agent breaks the schema of its question, also after one repair."""
+    """A structured answer breaks its schema, also after one repair."""
     UNMATCHED_APPROVAL = "unmatched-approval"
     """The settings of an agent require an approval for a tool that none of its helpers has."""
 
@@ -174,6 +174,18 @@ class Reason(StrEnum):
     """The file of a tokenizer cannot be used."""
     TOO_MANY_TEXTS = "too-many-texts"
     """More texts arrive in pieces at the same time than a component holds."""
+    ANSWER_CUT_OFF = "answer-cut-off"
+    """The answer of a model about a document reached the model's limit."""
+    BAD_LANGUAGES = "bad-languages"
+    """The languages of a detector are not known."""
+    BAD_SCHEMA = "bad-schema"
+    """The schema of an extraction is no valid JSON schema."""
+    BAD_PSEUDONYM_KEY = "bad-pseudonym-key"
+    """A stored pseudonym was encrypted with another key."""
+    KEY_MISSING = "key-missing"
+    """A mode of anonymization needs a key, and the component has none."""
+    PSEUDONYMS_NOT_KEPT = "pseudonyms-not-kept"
+    """Pseudonyms need a memory, and none is connected."""
     SEVERAL_INPUTS = "several-inputs"
     """Several inputs of a component are connected, of which it takes one."""
 
@@ -213,6 +225,16 @@ class Reason(StrEnum):
     """A text is longer than an embedding model reads."""
     TOO_MANY_SOURCES = "too-many-sources"
     """A run replaces more sources in a store than are remembered."""
+    # Files, folders, times and tables
+
+    BAD_SCHEDULE = "bad-schedule"
+    """The times of a timer are not in the form of cron, or never come."""
+    FOLDER_UNUSABLE = "folder-unusable"
+    """A folder or a file of a node server cannot be read or written."""
+    TABLE_UNFIT = "table-unfit"
+    """A table has other columns, or values of other types, than those that were written before."""
+    TOO_MANY_FILES = "too-many-files"
+    """A folder has more files than a component keeps track of."""
 
     # Text
 

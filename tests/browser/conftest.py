@@ -7,7 +7,7 @@ import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -15,11 +15,13 @@ import pytest
 import pytest_asyncio
 from lanemesh_orchestrator import Mesh
 from lanemesh_orchestrator.gateway.options import GatewayOptions
-from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_playwright
 
 from endings import lasting
 from rigs.gateways import client_of, gateway_at
 from rigs.runs import NODES, RIGS
+
+if TYPE_CHECKING:
+    from playwright.async_api import Browser, ConsoleMessage, Page, Request
 
 collect_ignore_glob = [] if os.environ.get("LANEMESH_BROWSER") else ["test_*.py"]
 """They need Chromium and the packages of web/, which `make browser` installs."""
@@ -103,6 +105,8 @@ async def chromium() -> AsyncIterator[Browser]:
     """Debian's Chromium, without its services in the background."""
     path = shutil.which("chromium")
     assert path, "Chromium is not installed: `make browser` installs Debian's"
+    from playwright.async_api import async_playwright  # the other tests read this file too
+
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=path, args=list(ARGUMENTS))
         yield browser

@@ -36,18 +36,14 @@ FAULTS: dict[str, list[tuple[str, str, str]]] = {
     "chat_with_memory": [],
     "extraction": [],
     "ingest": [
-        ("/components/1/input/0/lane", "lane-mismatch", "The lane tags does not fit"),
-        ("/components/3/provider", UNKNOWN, '"embedding_transformer"'),
-        ("/components/4/provider", UNKNOWN, '"qdrant"'),
+        ("/components/4/config/local/host", "missing-variable", "Set ROCKETRIDE_QDRANT_HOST"),
     ],
     "question_answering": [
-        ("/components/1/provider", UNKNOWN, '"embedding_transformer"'),
-        ("/components/2/provider", UNKNOWN, '"qdrant"'),
+        ("/components/2/config/local/collection", "missing-variable", "Set ROCKETRIDE_LIBRARY"),
+        ("/components/2/config/local/host", "missing-variable", "Set ROCKETRIDE_QDRANT_HOST"),
         ("/components/4/config/openai-4o/apikey", "missing-variable", "Set ROCKETRIDE_OPENAI_KEY"),
     ],
-    "speech": [
-        ("/components/1/input/0/lane", "lane-mismatch", "The lane tags does not fit"),
-    ],
+    "speech": [],
     "summary": [],
     "three_experts": [],
     "translation": [("/components/2/config/house/model", "missing-variable", "Set ROCKETRIDE_HOUSE_MODEL")],

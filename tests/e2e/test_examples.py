@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 import pytest
 import pytest_asyncio
+from lanemesh import Document, Media
 from lanemesh.client.runs import wire_updates
+from lanemesh.file_values import file_value
 from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator import Mesh
 
@@ -21,7 +24,15 @@ EXAMPLES = ROOT / "examples"
 COMMANDS = {re.findall(r"examples/(\w+)\.pipe", block.text)[0]: block for block in blocks(EXAMPLES / "README.md")}
 """The commands of the page, by the names of their pipelines."""
 
+MODELS = {"postcard", "scan_invoice"}
+"""Those that run models."""
+
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+def marked(names: Iterable[str]) -> list[Any]:
+    """The parameters of a test, with the mark of those that run models."""
+    return [pytest.param(name, marks=pytest.mark.model) if name in MODELS else name for name in names]
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +55,12 @@ def pipeline(name: str) -> str:
     return (EXAMPLES / f"{name}.pipe").read_text(encoding="utf-8")
 
 
-def given(block: Block) -> str | None:
-    """What a command gives as `--input`."""
+def given(block: Block) -> str | Document | Media | None:
+    """What a command gives as `--input`, or by `--file`."""
     words = shlex.split(block.text)
+    if "--file" in words:
+        file = ROOT / words[words.index("--file") + 1]
+        return file_value(file.name, file.read_bytes())
     return words[words.index("--input") + 1] if "--input" in words else None
 
 
@@ -58,15 +72,23 @@ async def ended(mesh: Mesh, name: str, **options: Any) -> list[update_pb2.Update
 
 
 def texts(updates: list[update_pb2.Update]) -> list[str]:
-    return [value_of(update.output) for update in updates if update.WhichOneof("kind") == "output"]
+    values = [value_of(update.output) for update in updates if update.WhichOneof("kind") == "output"]
+    return [_text(value) for value in values]
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+def _text(value: Any) -> str:
+    """A value as the command prints it."""
+    if isinstance(value, Document):
+        return value.content
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+
+
+@pytest.mark.parametrize("name", marked(COMMANDS))
 async def test_the_command_of_the_page_prints_what_it_shows(reader: Reader, name: str) -> None:
     reader.paste(COMMANDS[name])
 
 
-@pytest.mark.parametrize("name", [name for name, block in COMMANDS.items() if block.shown is not None])
+@pytest.mark.parametrize("name", marked(name for name, block in COMMANDS.items() if block.shown is not None))
 async def test_it_puts_out_the_same_wherever_it_runs(mesh: Mesh, name: str) -> None:
     block = COMMANDS[name]
     assert block.shown is not None
@@ -86,6 +108,12 @@ async def test_objects_are_handled_while_the_model_still_writes(mesh: Mesh) -> N
     done = update_pb2.NODE_STATE_COMPLETED
     (written,) = [one.sequence for one in updates if one.node.component == "llm_1" and one.node.state == done]
     assert first < written
+
+
+async def test_each_message_of_a_moderated_chat_takes_its_way(mesh: Mesh) -> None:
+    messages = (EXAMPLES / "inputs" / "messages.txt").read_text(encoding="utf-8").splitlines()
+    answers = texts(await ended(mesh, "moderated_chat", inputs=messages))
+    assert [answer.partition(" ")[0] for answer in sorted(answers)] == ["Fill", "Let", "Please"]
 
 
 @pytest.mark.conformance("FIRE-07")

@@ -11,7 +11,7 @@ import pytest
 
 from pages import ROOT, Block, Reader, blocks, differs
 
-PASTED = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PASTED = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PAGES = [*PASTED, ROOT / "CONTRIBUTING.md", ROOT / "examples/README.md"]
 
 

@@ -14,8 +14,8 @@ from typing import Any
 import httpx
 import jsonschema
 from lanemesh.client.run_host import RunHost
-from lanemesh_orchestrator.gateway.api import ENDPOINTS
 from lanemesh_orchestrator.gateway.api.openapi import openapi_document
+from lanemesh_orchestrator.gateway.app import DOCUMENTED
 from lanemesh_orchestrator.gateway.options import GatewayOptions
 from lanemesh_orchestrator.gateway.server import gateway_server
 from lanemesh_orchestrator.http_server.server import HttpServer
@@ -81,7 +81,7 @@ async def check_response(response: httpx.Response) -> None:
 @cache
 def document() -> dict[str, Any]:
     """The document of the API."""
-    return openapi_document(ENDPOINTS)
+    return openapi_document(DOCUMENTED)
 
 
 @asynccontextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,6 +22,9 @@ from lanemesh_orchestrator.cli.options import (
     host_options,
     mesh_address,
 )
+
+if TYPE_CHECKING:
+    from lanemesh_orchestrator.cli.commands.gateway import WebOptions
 
 web_app = typer.Typer()
 
@@ -56,6 +59,29 @@ WebhookSecrets = Annotated[
 ]
 
 
+def web_options(
+    port: int,
+    host: str,
+    token_file: Path | None,
+    insecure: bool,
+    origins: list[str] | None,
+    host_names: list[str] | None,
+    webhook_secrets: Path | None,
+) -> WebOptions:
+    """The options that `up` and `gateway` have in common."""
+    from lanemesh_orchestrator.cli.commands.gateway import WebOptions
+
+    return WebOptions(
+        port=port,
+        host=host,
+        token_file=token_file,
+        insecure=insecure,
+        origins=origins or (),
+        names=host_names or (),
+        webhook_secrets=webhook_secrets,
+    )
+
+
 @web_app.command()
 @command
 def up(
@@ -75,18 +101,10 @@ def up(
     log_level: Log = None,
 ) -> ExitCode:
     """Serve pipelines in this process with a web page, an HTTP API and an OpenAI-compatible API."""
-    from lanemesh_orchestrator.cli.commands.gateway import UpOptions, WebOptions
+    from lanemesh_orchestrator.cli.commands.gateway import UpOptions
     from lanemesh_orchestrator.cli.commands.gateway import up as serve_pipelines
 
-    web = WebOptions(
-        port=http,
-        host=host,
-        token_file=token_file,
-        insecure=insecure,
-        origins=origins or (),
-        names=host_names or (),
-        webhook_secrets=webhook_secrets,
-    )
+    web = web_options(http, host, token_file, insecure, origins, host_names, webhook_secrets)
     here = host_options(spread, NO_MESH, nodes, pipes[0], store=store)
     return serve_pipelines(UpOptions(pipes=pipes, settings=settings or (), host=here, web=web))
 
@@ -106,16 +124,7 @@ def gateway(
     log_level: Log = None,
 ) -> ExitCode:
     """Serve a mesh on the web: its page, an HTTP API and an OpenAI-compatible API. Several gateways may serve one mesh."""
-    from lanemesh_orchestrator.cli.commands.gateway import WebOptions
     from lanemesh_orchestrator.cli.commands.gateway import gateway as serve_mesh
 
-    web = WebOptions(
-        port=http,
-        host=host,
-        token_file=token_file,
-        insecure=insecure,
-        origins=origins or (),
-        names=host_names or (),
-        webhook_secrets=webhook_secrets,
-    )
+    web = web_options(http, host, token_file, insecure, origins, host_names, webhook_secrets)
     return serve_mesh(host_options(None, mesh_address(mesh), None), web)

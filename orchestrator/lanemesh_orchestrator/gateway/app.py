@@ -12,7 +12,8 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute
 
-from lanemesh_orchestrator.gateway import agui, anthropic, api, openai, page, problems, webhooks, websocket
+from lanemesh_orchestrator.gateway import agui, anthropic, api, dialects, openai, page, problems, webhooks, websocket
+from lanemesh_orchestrator.gateway.api.pages import page_routes
 from lanemesh_orchestrator.gateway.gateway import Gateway
 from lanemesh_orchestrator.gateway.guard.bodies import BodyGuard
 from lanemesh_orchestrator.gateway.guard.headers import SecurityHeaders
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 EXPOSED_HEADERS = ("Location", "Retry-After", "Lanemesh-Run", "Preference-Applied")
 """The headers of responses that pages of permitted sites may read."""
 
+DOCUMENTED = (*api.ENDPOINTS, *webhooks.ENDPOINTS, *agui.ENDPOINTS)
+"""The endpoints in the document of the API. Those of OpenAI and Anthropic are documented there."""
+
 
 def create_app(mesh: RunHost, options: GatewayOptions | None = None) -> Starlette:
     """The application that serves a mesh.
@@ -42,7 +46,7 @@ def create_app(mesh: RunHost, options: GatewayOptions | None = None) -> Starlett
         middleware=guards(options),
         exception_handlers={
             LanemeshError: problems.on_fault,
-            HTTPException: problems.on_http_error,
+            HTTPException: dialects.on_http_error,
             ClientDisconnect: problems.on_disconnect,
             Exception: problems.on_error,
         },
@@ -54,22 +58,23 @@ def create_app(mesh: RunHost, options: GatewayOptions | None = None) -> Starlett
 def routes() -> list[BaseRoute]:
     """Every endpoint."""
     parts = (page, api, websocket, webhooks, openai, anthropic, agui)
-    return [route for part in parts for route in part.routes()]
+    return [*(route for part in parts for route in part.routes()), *page_routes(DOCUMENTED)]
 
 
 def guards(options: GatewayOptions) -> list[Middleware]:
     """What each request has to pass, in this order."""
+    cors = Middleware(
+        CORSMiddleware,
+        allow_origins=options.origins,
+        allow_methods=["GET", "POST", "PUT", "DELETE"],
+        allow_headers=["*"],
+        expose_headers=EXPOSED_HEADERS,
+    )
     return [
         Middleware(BodyGuard),
         Middleware(SecurityHeaders),
         Middleware(HostGuard, options.hosts),
-        Middleware(
-            CORSMiddleware,
-            allow_origins=options.origins,
-            allow_methods=["GET", "POST", "PUT", "DELETE"],
-            allow_headers=["*"],
-            expose_headers=EXPOSED_HEADERS,
-        ),
+        *([cors] if options.origins else ()),
         Middleware(OriginGuard, options.origins),
         Middleware(LimitGuard, options),
         Middleware(TokenGuard, options.token, options.webhook_secrets),

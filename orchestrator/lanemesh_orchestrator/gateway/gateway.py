@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
@@ -16,6 +15,8 @@ if TYPE_CHECKING:
     from lanemesh.client.run_host import RunHost
     from starlette.requests import HTTPConnection
 
+    from lanemesh_orchestrator.gateway.sse import EventStream
+
 SESSION_HEADER = "lanemesh-session"
 """The header with the session of a request."""
 
@@ -27,13 +28,13 @@ class Gateway:
     mesh: RunHost
     """The mesh: a `Client`, or a `Mesh` of this process."""
     options: GatewayOptions
-    streams: set[asyncio.Task[None]] = field(default_factory=set)
-    """Of each open stream the task that waits for the end of its connection."""
+    streams: set[EventStream] = field(default_factory=set)
+    """The open event streams."""
 
     def end_streams(self) -> None:
         """Ends every open stream, so that clients continue at another gateway while this one stops."""
-        for waiting in self.streams:
-            waiting.cancel()
+        for stream in list(self.streams):
+            stream.end()
 
 
 def gateway_of(connection: HTTPConnection) -> Gateway:

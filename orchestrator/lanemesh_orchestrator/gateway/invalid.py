@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,10 +61,12 @@ def invalid_fields(error: ValidationError, prefix: str = "", validated: Any = No
         prefix: the pointer to what was validated.
         validated: what was validated. With it, pointers have no kinds of unions, which pydantic adds to paths.
     """
-    found = error.errors(include_url=False, include_input=False, include_context=False)
+    found = error.errors(include_url=False, include_input=False, include_context=True)
     paths = [one["loc"] if validated is None else _path_in(validated, one["loc"], one["type"]) for one in found]
     return InvalidRequest(
-        FieldError(prefix + pointer_of(path), _reason(one["type"]), _message(one["msg"]))
+        FieldError(
+            prefix + pointer_of(path), _reason(one["type"]), _message(one["type"], one["msg"], one.get("ctx", {}))
+        )
         for path, one in zip(paths, found, strict=True)
     )
 
@@ -95,10 +97,42 @@ def _reason(kind: str) -> str:
     return "wrong-type" if kind.endswith(("_type", "_parsing")) else "bad-value"
 
 
-def _message(message: str) -> str:
-    words = {
-        "Extra inputs are not permitted": "there is no such field",
-        "Field required": "this field is missing",
-    }
-    text = words.get(message, message.removeprefix("Value error, "))
+_MESSAGES = {
+    "extra_forbidden": "there is no such field",
+    "missing": "this field is missing",
+    "string_type": "it must be a string",
+    "int_type": "it must be a whole number",
+    "int_parsing": "it must be a whole number",
+    "int_from_float": "it must be a whole number",
+    "float_type": "it must be a number",
+    "float_parsing": "it must be a number",
+    "finite_number": "it must be a finite number",
+    "bool_type": "it must be true or false",
+    "bool_parsing": "it must be true or false",
+    "list_type": "it must be a list",
+    "dict_type": "it must be an object",
+    "model_type": "it must be an object",
+    "model_attributes_type": "it must be an object",
+    "literal_error": "it must be {expected}",
+    "enum": "it must be {expected}",
+    "string_too_short": "it must have at least {min_length} characters",
+    "string_too_long": "it must have at most {max_length} characters",
+    "string_pattern_mismatch": "it must have the form {pattern}",
+    "too_short": "it must have at least {min_length} entries",
+    "too_long": "it must have at most {max_length} entries",
+    "greater_than": "it must be greater than {gt}",
+    "greater_than_equal": "it must be at least {ge}",
+    "less_than": "it must be less than {lt}",
+    "less_than_equal": "it must be at most {le}",
+    "union_tag_not_found": "its field {discriminator} is missing",
+    "union_tag_invalid": "its field {discriminator} must be one of {expected_tags}",
+}
+"""What is wrong by the kind of error of pydantic, with the names of its context."""
+
+
+def _message(kind: str, message: str, context: Mapping[str, Any]) -> str:
+    """What is wrong. `message` is that of pydantic, for kinds without one of ours."""
+    if kind in _MESSAGES:
+        return _MESSAGES[kind].format_map(context)
+    text = message.removeprefix("Value error, ").removeprefix("Input should be ")
     return text[:1].lower() + text[1:] if text[1:2].islower() else text

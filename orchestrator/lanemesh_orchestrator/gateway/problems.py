@@ -8,7 +8,6 @@ from typing import Any
 
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.pipeline_faults import PipelineFault, PipelineInvalid
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -98,25 +97,10 @@ def bad_request(message: str, *, reason: str = "bad-request") -> LanemeshError:
     return LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason=reason, message=message))
 
 
-_OPENAI_PATHS = ("/chat/completions", "/responses", "/embeddings", "/models")
-"""Paths of the OpenAI API that a client with a base URL without /v1 requests."""
-_HTTP_REASONS = {404: "no-such-path", 405: "method-not-allowed"}
-
-
 async def on_fault(request: Request, error: Exception) -> Response:
     """Handles errors of the mesh."""
     assert isinstance(error, LanemeshError)
     return fault_problem(error)
-
-
-async def on_http_error(request: Request, error: Exception) -> Response:
-    """Handles unknown paths and methods."""
-    assert isinstance(error, HTTPException)
-    reason = _HTTP_REASONS.get(error.status_code, "bad-request")
-    message = f"{request.method} {request.url.path[:200]}: {error.detail}. /v1/openapi.json lists the paths"
-    if request.url.path.startswith(_OPENAI_PATHS):
-        message += ". The base URL of the OpenAI API ends with /v1"
-    return problem(error.status_code, reason, message, headers=dict(error.headers or {}))
 
 
 async def on_disconnect(request: Request, error: Exception) -> Response:

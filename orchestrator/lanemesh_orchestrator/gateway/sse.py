@@ -43,8 +43,7 @@ class EventStream(Response):
     """A response whose chunks come from a generator.
 
     It ends with the generator, or when the gateway ends its streams. Then, and when the client disconnects, the generator is closed
-    at once, also while it waits. An error of the
-    mesh becomes an event `error` with the fault, and ends the stream.
+    at once, also while it waits. An error of the mesh becomes an event `error` with the fault, and ends the stream.
     """
 
     media_type = MEDIA_TYPE
@@ -67,56 +66,78 @@ class EventStream(Response):
         self.background = None
         self._close = close
         self._chunks = chunks
+        self._sends = True
+        """Whether a chunk is being sent. Otherwise the stream waits for the next one."""
+        self._open: asyncio.Timeout | None = None
+        """Ends the stream when it expires; None if the stream is not open."""
+        self._client_gone = False
         self.init_headers({**HEADERS, **(headers or {})})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Sends the events until their end, or until the client is gone."""
-        gone = asyncio.create_task(_disconnect(receive), name="event stream")
-        open_streams: set[asyncio.Task[None]] = scope["app"].state.gateway.streams
-        open_streams.add(gone)
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             is_head = scope["method"] == "HEAD"
             await send({"type": "http.response.body", "body": b": lanemesh\n\n", "more_body": not is_head})
             if not is_head:
-                await self._send_all(send, gone)
+                await self._send_all(receive, send, scope["app"].state.gateway.streams)
         except (OSError, ClientDisconnect):
             pass
         finally:
-            open_streams.discard(gone)
-            gone.cancel()
-            await asyncio.gather(gone, return_exceptions=True)
             await self._chunks.aclose()
             if self._close is not None:
                 await self._close()
 
-    async def _send_all(self, send: Send, gone: asyncio.Task[None]) -> None:
-        while (chunk := await self._next(send, gone)) is not None:
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
-            del chunk  # a silent stream does not hold it
-        if not gone.done() or gone.cancelled():
+    def end(self) -> None:
+        """Ends the stream, so that its client continues elsewhere."""
+        if self._open is not None:
+            self._open.reschedule(asyncio.get_running_loop().time())
+            self._open = None
+
+    async def _send_all(self, receive: Receive, send: Send, streams: set[EventStream]) -> None:
+        # an idle stream has two tasks: that of its request, and this one
+        watching = asyncio.create_task(self._watch(receive, send), name="event stream")
+        streams.add(self)
+        try:
+            async with asyncio.timeout(None) as is_open:
+                self._open = is_open
+                await self._send_chunks(send)
+        except TimeoutError:
+            if not is_open.expired():
+                raise
+        finally:
+            self._open = None
+            streams.discard(self)
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+        if not self._client_gone:
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def _next(self, send: Send, gone: asyncio.Task[None]) -> bytes | None:
-        """The next chunk; None at the end. Sends comments while it waits."""
-        following = asyncio.ensure_future(anext(self._chunks, None))
+    async def _send_chunks(self, send: Send) -> None:
+        try:
+            self._sends = False
+            async for chunk in self._chunks:
+                self._sends = True
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                self._sends = False
+                del chunk  # a silent stream does not hold it
+        except LanemeshError as error:
+            last = event(fault_json(error.fault), name="error")
+            await send({"type": "http.response.body", "body": last, "more_body": True})
+
+    async def _watch(self, receive: Receive, send: Send) -> None:
+        """Ends the stream when the client is gone. Sends comments while the stream waits."""
         try:
             while True:
-                await asyncio.wait({following, gone}, timeout=KEEP_ALIVE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-                if gone.done():
-                    return None
-                if following.done():
-                    return following.result()
-                await send({"type": "http.response.body", "body": KEEP_ALIVE, "more_body": True})
-        except LanemeshError as error:  # the chunks end with it
-            return event(fault_json(error.fault), name="error")
+                try:
+                    async with asyncio.timeout(KEEP_ALIVE_SECONDS):
+                        if (await receive())["type"] == "http.disconnect":
+                            self._client_gone = True
+                            return
+                except TimeoutError:
+                    if not self._sends:
+                        await send({"type": "http.response.body", "body": KEEP_ALIVE, "more_body": True})
+        except (OSError, ClientDisconnect):
+            pass
         finally:
-            if not following.done():
-                following.cancel()
-                await asyncio.gather(following, return_exceptions=True)
-
-
-async def _disconnect(receive: Receive) -> None:
-    """Returns when the client is gone."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
+            self.end()

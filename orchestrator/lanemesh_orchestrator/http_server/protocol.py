@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import h11
@@ -10,6 +11,16 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 HEAD_SECONDS = 15.0
 """Time limit for the first byte of a connection, and for the head of each request."""
+
+NOT_HTTP = json.dumps(
+    {
+        "type": "urn:lanemesh:bad-request",
+        "title": "bad-request",
+        "status": 400,
+        "detail": "this is not a valid HTTP/1.1 request. Use an HTTP client; gRPC clients need the port of the orchestrator",
+    }
+).encode()
+"""The body of the response to what is no request."""
 
 
 class TimedProtocol(H11Protocol):
@@ -35,6 +46,14 @@ class TimedProtocol(H11Protocol):
         """Ends the time limit."""
         self._end_limit()
         super().connection_lost(exc)
+
+    def send_400_response(self, msg: str) -> None:
+        """Answers what is no HTTP/1.1 request with a problem (RFC 9457), and closes the connection. `msg` is uvicorn's text."""
+        self.transport.write(
+            b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/problem+json\r\n"
+            b"content-length: %d\r\nconnection: close\r\n\r\n%s" % (len(NOT_HTTP), NOT_HTTP)
+        )
+        self.transport.close()
 
     def _limit_head(self) -> None:
         self._head_timer = self.loop.call_later(HEAD_SECONDS, self._close)

@@ -18,6 +18,9 @@ MAX_REQUESTS = 1_000
 """Most requests at once, unless a server sets its own; further ones are answered with 503."""
 GRACE_SECONDS = 5
 """How long a server that ends waits for its requests."""
+KEEP_ALIVE_SECONDS = 20
+"""How long a connection is kept between two requests: longer than clients keep theirs (httpx 5 s, aiohttp 15 s). Otherwise a client
+may send a request while the server closes the connection."""
 MAX_MESSAGE_BYTES = 1024 * 1024
 """Largest message of a WebSocket."""
 
@@ -67,9 +70,11 @@ class HttpServer:
             access_log=False,
             server_header=False,
             limit_concurrency=max_requests,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=GRACE_SECONDS,
             ws="websockets-sansio",
             ws_max_size=max_message,
+            ws_per_message_deflate=False,  # it would occupy 45 KB of each socket
         )
         self._server = _Server(config)
         self._running: asyncio.Task[None] | None = None

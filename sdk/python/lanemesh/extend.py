@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     from lanemesh.control.llm import ChatClient
     from lanemesh.control.remote_tools import RemoteTools
     from lanemesh.control.tools import CallableTool
+    from lanemesh.file_values import file_document, file_items, file_tags, file_value
     from lanemesh.items import ABSENT, GroupOutcome, Item
     from lanemesh.json_text import json_depth, read_json, to_json
     from lanemesh.mesh_of import mesh_of
     from lanemesh.node.callables import innermost
+    from lanemesh.node.packages import missing_packages
     from lanemesh.node.runtime.resources import Reloadable
     from lanemesh.node.user_functions import call_function, in_thread
     from lanemesh.permissions import matches_host, not_permitted
@@ -37,9 +39,11 @@ _HOMES = {
     "lanemesh.control.llm": ("ChatClient",),
     "lanemesh.control.tools": ("CallableTool",),
     "lanemesh.items": ("ABSENT", "GroupOutcome", "Item"),
+    "lanemesh.file_values": ("file_document", "file_items", "file_tags", "file_value"),
     "lanemesh.json_text": ("json_depth", "read_json", "to_json"),
     "lanemesh.mesh_of": ("mesh_of",),
     "lanemesh.node.callables": ("innermost",),
+    "lanemesh.node.packages": ("missing_packages",),
     "lanemesh.node.runtime.resources": ("Reloadable",),
     "lanemesh.node.user_functions": ("call_function", "in_thread"),
     "lanemesh.permissions": ("matches_host", "not_permitted"),
@@ -72,11 +76,16 @@ __all__ = [
     "call_function",
     "close_in_children",
     "copy_json",
+    "file_document",
+    "file_items",
+    "file_tags",
+    "file_value",
     "in_thread",
     "innermost",
     "json_depth",
     "matches_host",
     "mesh_of",
+    "missing_packages",
     "not_permitted",
     "options_of",
     "read_json",

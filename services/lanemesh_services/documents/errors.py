@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from lanemesh import Code, Fault, LanemeshError
 
 
@@ -53,9 +55,12 @@ def misdeclared(source: str, why: str) -> FileUnreadable:
     return _fault(Code.INVALID_ARGUMENT, "file-misdeclared", source, what)
 
 
-def several_inputs(component: str) -> LanemeshError:
-    """Several inputs of a parser are connected."""
-    message = f"{component}: several of the inputs documents, data and tags are connected. Connect one; use a parse for each other"
+def several_inputs(component: str, inputs: Sequence[str]) -> LanemeshError:
+    """Several inputs of a component are connected, of which it takes one."""
+    message = (
+        f"{component}: several of the inputs {', '.join(inputs)} are connected. "
+        "Connect one, and a component of its own for each other"
+    )
     return LanemeshError(Fault(code=Code.FAILED_PRECONDITION, reason="several-inputs", message=message))
 
 
@@ -81,3 +86,62 @@ def too_many_open(limit: int) -> LanemeshError:
     """Too many texts arrive in pieces at the same time."""
     message = f'more than {limit:,} texts arrive in pieces at the same time. Set "merge": "group" on the edge'
     return LanemeshError(Fault(code=Code.RESOURCE_EXHAUSTED, reason="too-many-texts", message=message))
+
+
+def cut_off(what: str, source: str) -> LanemeshError:
+    """The answer of a model reached its limit."""
+    message = (
+        f"the {what} of {source or 'a text'} is cut off: the model reached max_tokens or the end of its context. "
+        "Raise max_tokens of the model, or lower the size of the parts in the config of this component"
+    )
+    details = {"source": source}
+    return LanemeshError(Fault(code=Code.OUT_OF_RANGE, reason="answer-cut-off", message=message, details=details))
+
+
+def not_followed(problems: str, source: str) -> LanemeshError:
+    """A structured answer does not follow its schema, also after a repair."""
+    message = (
+        f"the model does not follow the JSON schema for {source or 'a text'}: {problems}. "
+        "Make the schema simpler, describe its fields, or use a larger model"
+    )
+    details = {"source": source}
+    return LanemeshError(
+        Fault(code=Code.INVALID_ARGUMENT, reason="schema-not-followed", message=message, details=details)
+    )
+
+
+def bad_schema(why: str) -> LanemeshError:
+    """A schema of an extraction is invalid."""
+    message = f"config.schema is no valid JSON schema: {_short(why)}. Correct it; a result is an object with properties"
+    return LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-schema", message=message))
+
+
+def no_memory(component: str) -> LanemeshError:
+    """Pseudonyms need a memory, and none is connected."""
+    message = (
+        f"{component} keeps pseudonyms in a memory, and none is connected. Add a memory_internal with "
+        f'"control": [{{"classType": "memory", "from": "{component}"}}], and connect it to the deanonymize as well'
+    )
+    return LanemeshError(Fault(code=Code.FAILED_PRECONDITION, reason="pseudonyms-not-kept", message=message))
+
+
+def no_key(component: str) -> LanemeshError:
+    """Hashes without a key could be undone by guessing."""
+    message = (
+        f"{component}: config.mode hash needs config.key, of 8 characters or more: without it names can be guessed"
+    )
+    return LanemeshError(Fault(code=Code.FAILED_PRECONDITION, reason="key-missing", message=message))
+
+
+def other_key(component: str) -> LanemeshError:
+    """A stored pseudonym was encrypted with another key, or with none."""
+    message = (
+        f"{component}: a pseudonym was stored with another config.key. Give anonymize and deanonymize the same key"
+    )
+    return LanemeshError(Fault(code=Code.FAILED_PRECONDITION, reason="bad-pseudonym-key", message=message))
+
+
+def bad_languages(codes: Sequence[str]) -> LanemeshError:
+    """Languages are not known."""
+    message = f"config.languages has unknown codes: {', '.join(codes)}. Use ISO 639-1 codes such as en, de, fr, zh"
+    return LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-languages", message=message))

@@ -12,8 +12,10 @@ from typing import Annotated, Any
 from lanemesh import Audio, Context, Document, Image, In, Json, Node, Out, Pieces, Table, Tags, Video, Whole
 from pydantic import BaseModel, Field, SecretStr
 
-from lanemesh_services.documents.errors import FileUnreadable, misdeclared, several_inputs, too_deep, too_large
+from lanemesh_services.documents.errors import FileUnreadable, misdeclared, too_deep, too_large
+from lanemesh_services.documents.inputs import given_one
 from lanemesh_services.documents.reading.parts import Attached, File, Limits, Medium, Omitted, Part, Rows, Text
+from lanemesh_services.documents.reading.plain import parts_of
 
 MEBIBYTE = 1024 * 1024
 SEPARATOR = "\n\n"
@@ -69,10 +71,8 @@ class Parse(Node):
 
     def gen_process(self, context: Context) -> Iterator[tuple[str, Any]]:
         """Reads one file."""
-        given = [value for value in (self.documents, self.data, self.tags) if value is not None]
-        if len(given) > 1:
-            raise several_inputs(context.component)
-        document = given[0] if isinstance(given[0], Document) else _document_of(given[0])
+        given = given_one(context.component, documents=self.documents, data=self.data, tags=self.tags)
+        document = given if isinstance(given, Document) else _document_of(given)
         yield from _Reading(self.config, context, document).outputs()
 
 
@@ -147,17 +147,15 @@ class _Reading:
         if not part.text.strip():
             counts["without text"] += part.expected
             return
-        yield "text", (SEPARATOR if self._started else "") + part.text
-        self._started = True
         metadata = {**self._document.metadata, **part.metadata}
         if file.mime_type:
             metadata.setdefault("mime_type", file.mime_type)
-        yield (
-            "pages",
-            Document(
-                part.text, self._document.id, source=file.name, chunk_index=next(self._numbers), metadata=metadata
-            ),
-        )
+        continued = part.continued or not self._started
+        for text in parts_of(part.text, self._limits.text_characters):
+            yield "text", text if continued else SEPARATOR + text
+            continued = self._started = True
+            number = next(self._numbers)
+            yield "pages", Document(text, self._document.id, source=file.name, chunk_index=number, metadata=metadata)
 
 
 def _file_of(document: Document) -> File:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from lanemesh import Audio, Context, Document, Image, Inputs, Node, Out, Outputs, Video
+from lanemesh import Audio, Context, Document, Image, Inputs, Node, Out, Outputs, Tags, Video
 
-from lanemesh_services.file.sending import Forms, send_inputs
+from lanemesh_services.file.sending import Forms, file_forms, send_inputs
 
 
 class File(Node):
-    """Sends the client's files into the pipeline: text as text and documents, media by their type."""
+    """Sends the client's files into the pipeline: texts as text and documents, media by their type, and files of other types as
+    documents for `parse`. `tags` has every file as RocketRide's documents expect it.
+
+    If the output of a media type is not connected, a file of it is sent as a document.
+    """
 
     boundary = "source"
     aliases = ("dropper",)
@@ -18,25 +22,12 @@ class File(Node):
     image: Out[Image]
     audio: Out[Audio]
     video: Out[Video]
+    tags: Out[Tags]
 
     async def run(self, context: Context, inputs: Inputs, outputs: Outputs) -> None:
         """Sends each file by every connected output that can carry it, or by the one that the client names."""
         await send_inputs(context, outputs, _forms, "a file")
 
 
-def _forms(value: object, lane: str) -> Forms:
-    """The value of a file for each output that can carry it."""
-    if lane == "data":
-        return {}
-    match value:
-        case Document():
-            return {"documents": value, "text": value.content}
-        case str():
-            return {"text": value, "documents": Document(value)}
-        case Image():
-            return {"image": value}
-        case Audio():
-            return {"audio": value}
-        case Video():
-            return {"video": value}
-    return {}
+def _forms(value: object, lane: str, name: str) -> Forms:
+    return Forms() if lane == "data" else file_forms(value, name)

@@ -78,7 +78,7 @@ class Expression:
             raise
         except celpy.CELEvalError as error:
             why = _reason(error)
-        except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
+        except Exception as error:  # of any kind: the library lets errors of its functions pass
             why = f"{type(error).__name__}: {error}"
         raise expression_failed(self._setting, self._source, described(item), f"{why}. {_HINT}")
 
@@ -108,7 +108,10 @@ def _place(error: Any) -> str:
 
 def _reason(error: Exception) -> str:
     """The cause of a failed evaluation, without the dump of all variables that the library adds."""
-    text = str(error.args[0]) if error.args else str(error)
+    text, kind, inner = (*error.args, None, None, None)[:3]
+    if kind is ValueError and inner:  # the library calls each of these an overflow
+        return str(inner[0])[:200]
+    text = str(text)
     return text.partition(" (in activation")[0].strip("\"'").removeprefix("no such overload: ")[:200]
 
 

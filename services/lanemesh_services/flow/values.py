@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
@@ -14,18 +15,33 @@ SHOWN = 60
 """Most characters of an item that errors show."""
 
 
-def as_json(value: Any) -> Any:
-    """A value of any lane as JSON. Empty fields are left out; bytes are their number."""
+def as_json(value: Any, *, whole: bool = False) -> Any:
+    """A value of any lane as JSON. Empty fields are left out.
+
+    Args:
+        value: the value.
+        whole: the bytes of media are in it, as "content_base64"; otherwise their number, as "content".
+    """
     if isinstance(value, Mapping):
-        return {key: as_json(inner) for key, inner in value.items()}
+        return {key: as_json(inner, whole=whole) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [as_json(inner) for inner in value]
+        return [as_json(inner, whole=whole) for inner in value]
     if isinstance(value, bytes):
-        return len(value)
+        return b64encode(value).decode() if whole else len(value)
     if is_dataclass(value) and not isinstance(value, type):
         pairs = ((field.name, getattr(value, field.name)) for field in fields(value))
-        return {name: as_json(inner) for name, inner in pairs if inner not in (None, (), b"") and inner != {}}
+        return {
+            f"{name}_base64" if whole and isinstance(inner, bytes) else name: as_json(inner, whole=whole)
+            for name, inner in pairs
+            if not _is_empty(value, name, inner)
+        }
     return value
+
+
+def _is_empty(value: Any, name: str, inner: Any) -> bool:
+    if isinstance(value, Media) and name != "timestamp":
+        return not inner  # 0 is unknown
+    return inner is None or inner in ((), b"") or inner == {}
 
 
 def text_of(value: Any) -> str:

@@ -56,10 +56,11 @@ class DiffusionEngine:
         """
         try:
             import torch
+
+            quieten()  # before the import, which warns of libraries that are not needed
             from diffusers import AutoPipelineForText2Image
         except (ImportError, OSError) as error:
             raise import_failed("diffusers", "image_generate", "image-models", error) from error
-        quieten()
         folder = tiny_diffusion() if model == TINY_RANDOM else resolve(model)
         self._lock = threading.Lock()
         self._device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -41,7 +41,10 @@ class Ocr(Node):
         )
 
     image: Annotated[In[Image], "The images."]
-    text: Annotated[Out[str], "The text of each image, line by line, in reading order."]
+    text: Annotated[
+        Out[str],
+        "The text of each image: its rows from the top. Tabs separate the parts of a row, such as the cells of a table.",
+    ]
     documents: Annotated[
         Out[Document],
         'The same as a document. Its metadata: `lines`, a list of {"text", "score", "box"} with the four corners of each line in '
@@ -58,10 +61,11 @@ class Ocr(Node):
     def process(self, context: Context) -> dict[str, Any]:
         """Reads one image."""
         decoded = read(self.image, context, max_pixels=self.config.max_pixels)
-        lines = self.resource.lines(decoded.picture)
-        if not lines:
+        rows = self.resource.rows(decoded.picture)
+        if not rows:
             context.log.warning("%s has no text", described(self.image))
-        text = "\n".join(line.text for line in lines)
+        text = "\n".join("\t".join(line.text for line in row) for row in rows)
+        lines = [line for row in rows for line in row]
         metadata: dict[str, Any] = {
             "lines": [{"text": line.text, "score": line.score, "box": line.box} for line in lines],
             "width": decoded.picture.width,

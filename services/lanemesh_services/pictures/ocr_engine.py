@@ -72,14 +72,18 @@ class OcrEngine:
                 "Global.text_score": min_score,
                 "Global.use_cls": rotated,
                 "Global.max_side_len": max_side,
+                # By default small images are enlarged to 736 pixels of their shorter side: a sign takes ten times as long, and
+                # its line is found in two parts.
+                "Det.limit_type": "max",
+                "Det.limit_side_len": max_side,
                 "EngineConfig.onnxruntime.intra_op_num_threads": 1,
                 "EngineConfig.onnxruntime.inter_op_num_threads": 1,
             }
         )
         self._read(_example())  # models are loaded at the first text
 
-    def lines(self, picture: Picture) -> list[Line]:
-        """The lines of a picture in reading order: from the top, and from the left where lines have one height."""
+    def rows(self, picture: Picture) -> list[list[Line]]:
+        """The lines of a picture in rows from the top, and each row from the left."""
         import numpy as np
 
         pixels = np.asarray(opaque(picture))[:, :, ::-1]  # blue first, as OpenCV has it
@@ -92,10 +96,10 @@ class OcrEngine:
             for text, score, box in zip(found.txts, found.scores, found.boxes, strict=True)
             if text.strip()
         ]
-        return in_reading_order(lines)
+        return in_rows(lines)
 
 
-def in_reading_order(lines: list[Line]) -> list[Line]:
+def in_rows(lines: list[Line]) -> list[list[Line]]:
     """Sorts lines into rows from the top, and each row from the left. Two lines are in one row if their centres differ by less than
     half of the height of the upper one."""
     rows: list[list[Line]] = []
@@ -104,7 +108,7 @@ def in_reading_order(lines: list[Line]) -> list[Line]:
             rows[-1].append(line)
         else:
             rows.append([line])
-    return [line for row in rows for line in sorted(row, key=lambda line: line.left)]
+    return [sorted(row, key=lambda line: line.left) for row in rows]
 
 
 def _example() -> Any:

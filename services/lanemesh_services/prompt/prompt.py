@@ -53,7 +53,7 @@ class Prompt(Node):
     async def process(self, context: Context) -> dict[str, Any]:
         """One question."""
         question, config = self.questions, self.config
-        documents = (*question.documents, *self.documents)
+        documents = tuple(dict.fromkeys((*question.documents, *self.documents)))  # a store sends them by both lanes
         in_template = "{documents}" in config.template
         values = {
             "question": question.text,

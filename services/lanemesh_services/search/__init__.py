@@ -6,8 +6,13 @@ from lanemesh import Service
 
 from lanemesh_services.search.embedding_nodes import EmbeddingLight, EmbeddingTransformer
 from lanemesh_services.search.hosted_embedding import EmbeddingOpenai
+from lanemesh_services.search.rerank import Rerank, RerankApi
 from lanemesh_services.search.stores import Lancedb, Pgvector, Qdrant, SqliteSearch
+from lanemesh_services.search.web_read import WebRead
+from lanemesh_services.search.web_search import WebSearch
 
-SERVICE = Service(
-    "search", [EmbeddingTransformer, EmbeddingLight, EmbeddingOpenai, Qdrant, Lancedb, Pgvector, SqliteSearch]
-)
+EMBEDDINGS = (EmbeddingTransformer, EmbeddingLight, EmbeddingOpenai)
+STORES = (Qdrant, Lancedb, Pgvector, SqliteSearch)
+WEB = (WebSearch, WebRead)
+
+SERVICE = Service("search", [*EMBEDDINGS, *STORES, Rerank, RerankApi, *WEB])

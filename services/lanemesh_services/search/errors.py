@@ -107,6 +107,18 @@ def bad_setting(component: str, setting: str, why: str, hint: str) -> LanemeshEr
     return LanemeshError(_fault(Code.INVALID_ARGUMENT, "bad-search-setting", message))
 
 
+def no_query(component: str) -> TextUnusable:
+    """A question that is searched for is empty."""
+    message = f"{component}: a question has no text to search for. Ask with a text"
+    return TextUnusable(_fault(Code.INVALID_ARGUMENT, "no-text", message, component=component))
+
+
+def no_address(component: str) -> TextUnusable:
+    """An item names no page."""
+    message = f"{component}: an item has no address of a page. Send one with http:// or https://"
+    return TextUnusable(_fault(Code.INVALID_ARGUMENT, "no-text", message, component=component))
+
+
 def page_unreadable(url: str, why: object, hint: str) -> PageUnreadable:
     """A page cannot be read."""
     message = f"The page {url:.300} cannot be read: {_line(why)}. {hint}"

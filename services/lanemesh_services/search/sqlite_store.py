@@ -114,7 +114,8 @@ class SqliteStore:
         with self._connected() as connection:
             if self._dimensions(connection) is None:
                 return 0
-            return int(connection.execute(f"SELECT count(*) FROM {self._table}").fetchall()[0][0])
+            ((count,),) = connection.execute(f"SELECT count(*) FROM {self._table}").fetchall()
+            return int(str(count))
 
     def close(self) -> None:
         """See `Store.close`."""
@@ -147,7 +148,7 @@ class SqliteStore:
         found = connection.execute(
             "SELECT dimensions FROM lanemesh_collections WHERE name = ?", (self._collection,)
         ).fetchall()
-        return int(found[0][0]) if found else None
+        return int(str(found[0][0])) if found else None
 
     def _check(self, dimensions: int, embedding: Sequence[float]) -> None:
         if len(embedding) != dimensions:

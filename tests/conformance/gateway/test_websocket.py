@@ -15,6 +15,7 @@ from lanemesh import Client, RunState
 from lanemesh_orchestrator import Mesh
 from lanemesh_orchestrator.gateway.options import GatewayOptions
 from lanemesh_orchestrator.gateway.websocket import socket as gateway_socket
+from lanemesh_orchestrator.gateway.websocket import streams as gateway_streams
 from lanemesh_orchestrator.http_server.server import HttpServer
 from lanemesh_orchestrator.orchestrator import Orchestrator
 from websockets.asyncio.client import ClientConnection, connect
@@ -314,8 +315,27 @@ async def test_what_controls_a_run_does_not_wait_for_its_input(server: HttpServe
             assert (await talk.updates(run))[-1]["state"] == "cancelled"
 
 
+async def test_requests_that_wait_for_a_run_do_not_keep_others_from_being_read(server: HttpServer) -> None:
+    async with talking(server) as talk:
+        run = (await talk.ask(type="start", pipeline=HANGS, open_input=True))["run_id"]
+        for number in range(gateway_socket.MAX_REQUESTS):
+            await talk.send(type="input", id=f"{number}", run_id=run, values=["x"] * 10_000)
+        await talk.send(type="input", id="further", run_id=run, value="y")
+        refused = (await talk.wait(id="further"))["error"]
+        assert (refused["reason"], "not carried out" in refused["message"]) == ("too-many-wait", True)
+        await talk.send(type="input", id="end", run_id=run, end=True)
+        assert (await talk.ask(type="ping"))["type"] == "pong"
+        missing = await talk.ask(type="approve", run_id=run, call_id="none")
+        assert missing["error"]["reason"] == "unknown-approval"
+        assert (await talk.ask(type="cancel", run_id=run))["type"] == "ok"
+        for one in ("0", "end"):
+            assert (await talk.wait(id=one))["type"] == "error"
+        assert (await talk.updates(run))[-1]["state"] == "cancelled"
+        assert (await talk.ask(type="start", pipeline=HANGS, open_input=True))["type"] == "started"
+
+
 async def test_no_run_starts_beyond_the_streams_of_a_socket(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gateway_socket, "MAX_STREAMS", 2)
+    monkeypatch.setattr(gateway_streams, "MAX_STREAMS", 2)
     orchestrator = Orchestrator(embedded=True, nodes=[NODES])
     await orchestrator.listen()
     try:

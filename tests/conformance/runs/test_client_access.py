@@ -10,11 +10,12 @@ import itertools
 import json
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from lanemesh import Client, LanemeshError, Node
 from lanemesh.node.node import manifest_of
 from lanemesh.pipeline_faults import Severity
@@ -25,7 +26,9 @@ from lanemesh.server.services import all_services, service_names
 from lanemesh_orchestrator.orchestrator import Orchestrator
 from lanemesh_orchestrator.pipeline.config import resolve_config
 from lanemesh_orchestrator.pipeline.document import parse
+from pydantic import BaseModel
 
+from repeats import FULL
 from rigs.calling_nodes import MayCall
 from rigs.runs import RIGS, until
 
@@ -66,9 +69,15 @@ def texts(rule: Any, schema: Mapping[str, Any], keys: Keys = (), depth: int = MA
         yield from texts(rule.get("items") or {"type": "string"}, schema, (*keys, 0), depth - 1)
 
 
+@cache
+def schema_of(config: type[BaseModel]) -> dict[str, Any]:
+    """The JSON schema of a config."""
+    return config.model_json_schema()
+
+
 def texts_of(node: type[Node]) -> dict[Keys, str]:
     """The texts of a node type's settings, with their formats."""
-    schema = node.Config.model_json_schema()
+    schema = schema_of(node.Config)
     return dict(texts(schema, schema))
 
 
@@ -91,13 +100,16 @@ def pointer(keys: Keys) -> str:
     return "".join(f"/{key}" for key in keys)
 
 
+@cache
 def node_types(service: str) -> tuple[type[Node], ...]:
     (found,) = all_services([service])
     return tuple(found.nodes)
 
 
-ALL = {node.provider: node for name in service_names() for node in node_types(name)}
-"""The installed node types."""
+@cache
+def all_types() -> tuple[type[Node], ...]:
+    """The installed node types."""
+    return tuple({node.provider: node for name in service_names() for node in node_types(name)}.values())
 
 
 def documents(node: type[Node], config: Any) -> Iterator[dict[str, Any]]:
@@ -130,7 +142,7 @@ def helpers_of(node: type[Node], name: str) -> list[dict[str, Any]]:
 
 def simplest(kind: str) -> str:
     """A provider of helpers of a kind that works without settings; one that follows a script rather than others."""
-    offering = [node for node in ALL.values() if kind in node.offers]
+    offering = [node for node in all_types() if kind in node.offers]
     alone = [node for node in offering if not any(item.min for item in node.invokes)]
     found = [node.provider for node in alone if not node.Config.model_json_schema().get("required")]
     assert found, f"no installed node type offers helpers of the kind {kind} without settings"
@@ -148,7 +160,7 @@ Given = tuple[dict[str, Any], dict[str, Any]]
 
 def required(node: type[Node]) -> dict[str, Any]:
     """The least config of a node type. A text is an address at which nothing listens, a path below the root and a name."""
-    schema = node.Config.model_json_schema()
+    schema = schema_of(node.Config)
     values = {"string": "127.0.0.1:9", "integer": 1, "number": 1, "boolean": False, "array": [], "object": {}}
     return {key: values[schema["properties"][key].get("type", "string")] for key in schema.get("required", ())}
 
@@ -195,15 +207,20 @@ async def deploy(client: Client, document: dict[str, Any], settings: dict[str, A
 Call = Callable[[Client, dict[str, Any], dict[str, Any]], Awaitable[None]]
 PLACES: Sequence[tuple[Place, Call]] = ((in_config, run), (in_profile, start), (in_settings, deploy))
 """The places, and the calls that take a document. How a request is read depends neither on the node type nor on the text, so most
-texts are tried with one call at each place, and the first one of a service with all calls at all places."""
+texts are tried in a config and at one other place, in turn, with one call each, and the first one of a service with all calls at
+all places."""
 
 
-def attempts(node: type[Node], keys: Keys, wanted: Sequence[str], *, every: bool) -> Iterator[tuple[Call, Given]]:
-    """The calls by which one text of a config is tried, with each of the `wanted` values. `every`: all calls at all places.
+def attempts(node: type[Node], keys: Keys, wanted: Sequence[str], *, turn: int) -> Iterator[tuple[Call, Given]]:
+    """The calls by which one text of a config is tried, with each of the `wanted` values: those of the `turn`-th text of a service.
 
-    Otherwise every value is tried in the config of a run, and one value at each other place.
+    In the first turn, and with all repetitions, these are all calls at all places. Otherwise every value is tried in the config of
+    a run, and one value at another place.
     """
+    every = not turn or FULL
     for number, (place, call) in enumerate(PLACES):
+        if not every and number not in (0, 1 + turn % 2):
+            continue
         values = wanted if every or not number else [wanted[number % len(wanted)]]
         calls = [each for _, each in PLACES] if every else [call]
         for value in values:
@@ -219,6 +236,8 @@ async def report(client: Client, call: Call, given: Given) -> str:
     return ""
 
 
+@pytest.mark.many
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("service", service_names())
 async def test_no_text_of_a_document_reads_the_environment(
     service: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -230,19 +249,22 @@ async def test_no_text_of_a_document_reads_the_environment(
     try:
         async with Client(orchestrator.address) as client:
             for number, (node, keys, _) in enumerate(all_texts(service)):
-                for call, given in attempts(node, keys, [READS], every=not number):
-                    await check_unread(client, node, keys, call, given)
+                for call, given in attempts(node, keys, [READS], turn=number):
+                    await check_unread(client, node, keys, call, given, validates=not number)
     finally:
         await orchestrator.close()
 
 
-async def check_unread(client: Client, node: type[Node], keys: Keys, call: Call, given: Given) -> None:
-    """Fails if a call that gets this document reads the variable. A setting is literal text, so it alone may be accepted."""
+async def check_unread(
+    client: Client, node: type[Node], keys: Keys, call: Call, given: Given, *, validates: bool
+) -> None:
+    """Fails if a call that gets this document reads the variable, and the call that only validates it, if `validates`. A setting is
+    literal text, so it alone may be accepted."""
     document, settings = given
     answer = await report(client, call, given)
     assert SECRET not in answer, (node.provider, keys)
     assert settings or VARIABLE in answer, (node.provider, keys, answer)
-    for fault in await client.validate(document, settings=settings):
+    for fault in await client.validate(document, settings=settings) if validates else ():
         assert SECRET not in f"{fault}", (node.provider, keys)
     if settings:
         (component,) = [one for one in parse(json.dumps(document)).components if one.entry.id == "x"]
@@ -283,15 +305,16 @@ def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     WATCH.names = ()
 
 
-@asynccontextmanager
-async def mesh_of(root: Path) -> AsyncIterator[Client]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def confined(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Client]:
     """A client of a mesh with one node server, which has one file root and all installed node types."""
+    root = tmp_path_factory.mktemp("root")
     orchestrator = Orchestrator(embedded=False)
     await orchestrator.listen()
     services = all_services(service_names(), [CALLING])
     server = NodeServer(NodeHost(services, name="there", files=FileRoots.of([root])), orchestrator=orchestrator.address)
     await server.start()
-    wanted = {MayCall.provider, *(node.provider for node in ALL.values() if not node.boundary)}
+    wanted = {MayCall.provider, *(node.provider for node in all_types() if not node.boundary)}
     try:
         await until(lambda: wanted <= set(orchestrator.registry.manifests()))
         async with Client(orchestrator.address) as client:
@@ -301,21 +324,21 @@ async def mesh_of(root: Path) -> AsyncIterator[Client]:
         await orchestrator.close()
 
 
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.many
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("service", service_names())
 async def test_no_text_of_a_document_opens_a_file_outside_the_roots(
-    service: str, tmp_path: Path, outside: Path
+    service: str, confined: Client, outside: Path
 ) -> None:
-    root = tmp_path / "root"
-    root.mkdir()
-    async with mesh_of(root) as client:
-        for number, (node, keys, kind) in enumerate(all_texts(service)):
-            wanted = (outside.stem,) if kind == MODULE else (str(outside), outside.as_uri())
-            tried = attempts(node, keys, wanted, every=not number)
-            reports = await asyncio.gather(*(report(client, call, given) for call, given in tried))
-            assert WATCH.seen == [], (node.provider, keys)
-            if kind in PATH_FORMATS or kind == MODULE:
-                wrong = [one for one in reports if not any(reason in one for reason in REFUSALS)]
-                assert wrong == [], (node.provider, keys)
+    for number, (node, keys, kind) in enumerate(all_texts(service)):
+        wanted = (outside.stem,) if kind == MODULE else (str(outside), outside.as_uri())
+        tried = attempts(node, keys, wanted, turn=number)
+        reports = await asyncio.gather(*(report(confined, call, given) for call, given in tried))
+        assert WATCH.seen == [], (node.provider, keys)
+        if kind in PATH_FORMATS or kind == MODULE:
+            wrong = [one for one in reports if not any(reason in one for reason in REFUSALS)]
+            assert wrong == [], (node.provider, keys)
 
 
 def test_the_watch_notices_what_is_opened(outside: Path) -> None:
@@ -328,7 +351,7 @@ async def test_every_node_type_is_tried_in_a_pipeline_that_is_wired() -> None:
     orchestrator = Orchestrator(embedded=True, nodes=[CALLING])
     await orchestrator.listen()
     async with Client(orchestrator.address) as client:
-        for node in ALL.values():
+        for node in all_types():
             found = list(documents(node, {}))
             assert found, f"extend `documents` so that {node.provider} is used"
             for document in found:

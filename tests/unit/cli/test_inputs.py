@@ -6,12 +6,19 @@ from pathlib import Path
 
 import pytest
 from lanemesh.client.node_types import NodeTypeInfo, OutputInfo
-from lanemesh.values import Document, Image
+from lanemesh.values import Document, Image, Media
 from lanemesh_orchestrator.cli.app import with_spread_value
 from lanemesh_orchestrator.cli.exits import CommandError
 from lanemesh_orchestrator.cli.input.documents import PipelineFile, parse_settings, read_pipeline
 from lanemesh_orchestrator.cli.input.hosts import HostOptions
-from lanemesh_orchestrator.cli.input.inputs import InputOptions, Inputs, read_lines, read_value, read_whole
+from lanemesh_orchestrator.cli.input.inputs import (
+    InputOptions,
+    Inputs,
+    file_inputs,
+    read_lines,
+    read_value,
+    read_whole,
+)
 from lanemesh_orchestrator.cli.output.files import parse_outputs
 from lanemesh_orchestrator.pipeline.source import Source
 
@@ -113,6 +120,23 @@ def test_a_file_is_a_document_media_or_text_as_the_source_takes_it(tmp_path: Pat
     assert read_value(model, source(FILE)) == Image("image/png", b"\x89PNG")
 
 
+def test_a_file_that_is_no_text_is_a_document_that_has_the_file(tmp_path: Path) -> None:
+    report, binary, large = tmp_path / "a.pdf", tmp_path / "a.bin", tmp_path / "large.txt"
+    report.write_bytes(b"%PDF-1.7")
+    binary.write_bytes(b"\xff\xfe\x00")
+    with large.open("wb") as file:
+        file.truncate(17 * 1024 * 1024)
+    pages = Document("", source=str(report), file=Media("application/pdf", b"%PDF-1.7"))
+    assert read_value(report, source(FILE)) == pages
+    assert file_inputs(pages) == [pages]
+    assert read_value(binary, source(FILE)).file.content == b"\xff\xfe\x00"
+    pieces = file_inputs(read_value(large, source(FILE)))
+    assert len(pieces) == 17
+    groups = [piece.item.group for piece in pieces]
+    assert ([group.index for group in groups], groups[-1].last) == (list(range(17)), True)
+    assert len({group.id for group in groups}) == 1
+
+
 def test_the_error_of_an_unsuitable_file_has_the_reason(tmp_path: Path) -> None:
     model, binary, large = tmp_path / "a.png", tmp_path / "a.bin", tmp_path / "large.txt"
     model.write_bytes(b"\x89PNG")
@@ -123,9 +147,9 @@ def test_the_error_of_an_unsuitable_file_has_the_reason(tmp_path: Path) -> None:
     with pytest.raises(CommandError, match=r"chat_1 \(chat\) does not accept image"):
         read_value(model, source(CHAT))
     with pytest.raises(CommandError, match="byte 0 is not UTF-8"):
-        read_value(binary, source(FILE))
+        read_value(binary, source(CHAT))
     with pytest.raises(CommandError, match="limit"):
-        read_value(large, source(FILE))
+        read_value(large, source(CHAT))
 
 
 @pytest.mark.parametrize(

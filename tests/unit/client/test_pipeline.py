@@ -242,3 +242,8 @@ def test_what_is_no_pipeline_cannot_be_loaded(text: str, said: str, tmp_path: Pa
     file.write_text(text)
     with pytest.raises(LanemeshError, match=said):
         Pipeline.load(file)
+
+
+def test_a_deployed_pipeline_is_a_component_with_an_id_of_its_own() -> None:
+    pipeline = Pipeline()
+    assert [pipeline.add(provider).id for provider in ("@chat", "@chat:2", "@chat")] == ["chat_1", "chat_2_1", "chat_2"]

@@ -296,3 +296,13 @@ def test_a_port_of_a_node_without_batches_may_be_called_batch_or_context() -> No
             return self.batch
 
     assert run_node(Named, batch="x").outputs["context"] == ["x"]
+
+
+async def test_the_items_of_a_component_in_batches_are_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    from lanemesh.node.firing import loop
+
+    monkeypatch.setattr(loop, "MAX_BATCHED_BYTES", 250)
+    Shout.reset(open=True)
+    result = await run_node_async(Shout, text=[f"{number}{'x' * 99}" for number in range(6)])
+    assert len(result.loud) == 6
+    assert all(len(batch) <= 3 for batch in Shout.seen)

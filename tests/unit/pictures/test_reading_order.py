@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lanemesh_services.pictures.ocr_engine import Line, in_reading_order
+from lanemesh_services.pictures.ocr_engine import Line, in_rows
 
 
 def line(text: str, left: int, top: int, height: int = 20) -> Line:
@@ -12,4 +12,4 @@ def line(text: str, left: int, top: int, height: int = 20) -> Line:
 
 def test_rows_from_the_top_and_each_from_the_left() -> None:
     lines = [line("d", 10, 62), line("b", 200, 4), line("a", 10, 8), line("c", 300, 10), line("e", 90, 60)]
-    assert "".join(one.text for one in in_reading_order(lines)) == "abcde"
+    assert ["".join(one.text for one in row) for row in in_rows(lines)] == ["abc", "de"]

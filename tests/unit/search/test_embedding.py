@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -17,63 +13,27 @@ from lanemesh_services.search.embedding_nodes import EmbeddingLight
 from lanemesh_services.search.hosted_embedding import EmbeddingOpenai
 from pydantic import ValidationError
 
+from .conftest import JsonServer
 
-class Server:
-    """A server of this machine whose embedding of a text is its length and the number of its request."""
 
-    def __init__(self) -> None:
-        self.requests: list[dict[str, Any]] = []
-        self.keys: list[str] = []
-        self.answers: list[tuple[int, Any]] = []
-        """Answers to the next requests, instead of embeddings: their status and body."""
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-                outer.requests.append({"path": self.path, **body})
-                outer.keys.append(self.headers.get("authorization", ""))
-                status, answer = outer.answers.pop(0) if outer.answers else (200, outer.embeddings(body["input"]))
-                content = json.dumps(answer).encode()
-                self.send_response(status)
-                self.send_header("content-length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}/v1"
-        self._thread = Thread(target=self._server.serve_forever)
-        self._thread.start()
-
-    def embeddings(self, texts: list[str]) -> dict[str, Any]:
-        """The answer to these texts, in another order than they were sent."""
-        data = [{"index": n, "embedding": [float(len(text)), 1.0]} for n, text in enumerate(texts)]
-        return {"data": data[::-1]}
-
-    def close(self) -> None:
-        """Stops it."""
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+def embeddings(body: dict[str, Any]) -> dict[str, Any]:
+    """The answer to a request, in another order than its texts: the embedding of each is its length and 1."""
+    return {"data": [{"index": n, "embedding": [float(len(text)), 1.0]} for n, text in enumerate(body["input"])][::-1]}
 
 
 @pytest.fixture
-def server() -> Iterator[Server]:
-    """The server."""
-    made = Server()
-    yield made
-    made.close()
+def server(server: JsonServer) -> JsonServer:
+    """A server that answers as OpenAI's does."""
+    server.answer = embeddings
+    return server
 
 
-def config_of(server: Server, **more: Any) -> dict[str, Any]:
+def config_of(server: JsonServer, **more: Any) -> dict[str, Any]:
     """Settings with this server."""
     return {"base_url": server.url, "api_key": "s3cret", "model": "m", "retries": 0, **more}
 
 
-def test_happy_documents_and_questions_keep_all_they_have(server: Server) -> None:
+def test_happy_documents_and_questions_keep_all_they_have(server: JsonServer) -> None:
     document = Document("four", id="7", source="a.txt", chunk_index=3, metadata={"page": 2})
     result = run_node(
         EmbeddingOpenai,
@@ -95,7 +55,7 @@ def test_happy_documents_and_questions_keep_all_they_have(server: Server) -> Non
     assert server.requests[0]["path"] == "/v1/embeddings"
 
 
-def test_happy_texts_that_wait_are_sent_in_one_request_and_stay_in_order(server: Server) -> None:
+def test_happy_texts_that_wait_are_sent_in_one_request_and_stay_in_order(server: JsonServer) -> None:
     documents = [Document("x" * n, source="a", chunk_index=n) for n in range(1, 101)]
 
     result = run_node(EmbeddingOpenai, config=config_of(server, dimensions=2), documents=documents)
@@ -105,7 +65,7 @@ def test_happy_texts_that_wait_are_sent_in_one_request_and_stay_in_order(server:
     assert server.requests[0]["dimensions"] == 2
 
 
-def test_error_a_text_that_the_server_rejects_fails_alone(server: Server) -> None:
+def test_error_a_text_that_the_server_rejects_fails_alone(server: JsonServer) -> None:
     server.answers = [(400, {"error": {"message": "too many tokens"}})] * 3
 
     result = run_node(
@@ -133,7 +93,7 @@ def test_error_a_text_that_the_server_rejects_fails_alone(server: Server) -> Non
     ],
 )
 def test_error_what_servers_do_is_named_without_the_key(
-    server: Server, status: int, body: Any, reason: str, said: str
+    server: JsonServer, status: int, body: Any, reason: str, said: str
 ) -> None:
     server.answers = [(status, body)]
     with pytest.raises(LanemeshError) as raised:
@@ -143,7 +103,7 @@ def test_error_what_servers_do_is_named_without_the_key(
     assert "s3cret" not in str(raised.value)
 
 
-def test_error_a_server_that_may_recover_is_asked_again(server: Server) -> None:
+def test_error_a_server_that_may_recover_is_asked_again(server: JsonServer) -> None:
     server.answers = [(503, {"error": "starting"})]
     result = run_node(EmbeddingOpenai, config=config_of(server, retries=1), documents=[Document("four")])
     assert result.embedded_documents[0].embedding == (4.0, 1.0)
@@ -154,7 +114,7 @@ def test_error_openai_itself_wants_a_key() -> None:
         run_node(EmbeddingOpenai, documents=[Document("x")])
     assert raised.value.fault.reason == "model-key-missing"
     with pytest.raises(ValidationError, match="user name, a query or a fragment"):
-        EmbeddingOpenai.Config(base_url="http://user:pw@host/v1")
+        EmbeddingOpenai.Config.model_validate({"base_url": "http://user:pw@host/v1"})
 
 
 @pytest.mark.parametrize(
@@ -168,9 +128,9 @@ def test_error_openai_itself_wants_a_key() -> None:
         ("questions", Question(""), "a question has no text"),
     ],
 )
-def test_error_nothing_to_embed(server: Server, port: str, value: Any, said: str) -> None:
+def test_error_nothing_to_embed(server: JsonServer, port: str, value: Any, said: str) -> None:
     with pytest.raises(LanemeshError) as raised:
-        run_node(EmbeddingOpenai, config=config_of(server), **{port: [value]})
+        run_node(EmbeddingOpenai, config=config_of(server), arrivals=[(port, value)])
     assert (raised.value.fault.reason, raised.value.fault.code) == ("no-text", Code.INVALID_ARGUMENT)
     assert said in str(raised.value)
     assert server.requests == []

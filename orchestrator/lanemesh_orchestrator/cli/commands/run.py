@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from lanemesh_orchestrator.cli.approver import Approver
     from lanemesh_orchestrator.cli.output.files import OutputFile
 
+PLAYER = "audio_player"
+"""The node type whose audio goes to files where it is not played."""
 DRAIN_SECONDS = 0.5
 """How long an interrupted run waits for a reader of its outputs."""
 
@@ -83,10 +85,11 @@ async def _main(options: RunOptions) -> ExitCode:
     settings = parse_settings(options.settings)
     ids = [entry["id"] for entry in pipeline.components() if isinstance(entry.get("id"), str)]
     files: dict[str, OutputFile] = {}
-    if options.outputs:
-        from lanemesh_orchestrator.cli.output.files import parse_outputs
+    if options.outputs or PLAYER in pipeline.providers():
+        from lanemesh_orchestrator.cli.output.files import parse_outputs, player_files
 
         files = parse_outputs(options.outputs, ids)
+        files |= {} if options.json else player_files(pipeline.components(), files)
     options.input.check()
     if options.watch and (options.json or options.quiet):
         raise CommandError(f"--watch and {'--json' if options.json else '--quiet'} cannot both be given.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import mimetypes
 import os
 import sys
 import threading
@@ -65,7 +64,7 @@ class Inputs:
         if options.text is not None:
             self._ready = [options.text]
         elif options.file is not None and not options.lines:
-            self._ready = [read_value(options.file, source)]
+            self._ready = file_inputs(read_value(options.file, source))
         elif self.typed:
             print("reading from the terminal; Ctrl-D ends the input", file=sys.stderr)
         self._streams = not self._ready and (given or source is not None) and (given or sys.stdin is not None)
@@ -103,34 +102,48 @@ def is_terminal_fd(fd: int) -> bool:
 
 
 def read_value(file: Path, source: Source | None) -> Any:
-    """The content of a file as the source's value: a `Document`, media by its type, or text for a source that has no
-    documents. Raises `CommandError` if it cannot be read, is too large, or the source does not take its kind."""
+    """The content of a file as the source's value: media by its type, a `Document` with the text or with the file itself, or text
+    for a source that has no documents. Raises `CommandError` if it cannot be read, is too large, or the source does not take its
+    kind."""
+    from lanemesh.file_values import file_document, file_value, media_type_of
     from lanemesh.items import MAX_MEDIA_BYTES, MAX_VALUE_BYTES
-    from lanemesh.values import Audio, Document, Image, Video
 
-    mime_type = mimetypes.guess_type(file.name)[0] or ""
-    kinds = {"image": Image, "audio": Audio, "video": Video}
-    kind = kinds.get(mime_type.partition("/")[0])
-    limit = MAX_VALUE_BYTES if kind is None else MAX_MEDIA_BYTES
+    takes_files = source is None or source.sends("documents")
+    mime_type = media_type_of(file.name)
+    lane = mime_type.partition("/")[0]
+    is_media = lane in ("image", "audio", "video")
+    limit = MAX_MEDIA_BYTES if is_media or takes_files else MAX_VALUE_BYTES
     try:
         size = file.stat().st_size
         if size > limit:
-            hint = "Split it, or send it with --lines." if kind is None else "Split it."
+            hint = "Split it." if is_media or takes_files else "Split it, or send it with --lines."
             raise CommandError(
                 f"--file {file}: {size:,} bytes exceed the limit of one input, which is {limit:,}. {hint}"
             )
         content = file.read_bytes()
     except OSError as error:
         raise CommandError(f"--file {file}: it cannot be read: {error.strerror}.") from None
-    if kind is not None:
-        lane = mime_type.partition("/")[0]
-        if source is not None and not source.sends(lane):
-            raise CommandError(
-                f"--file {file}: {source.label} does not accept {lane} ({mime_type}). Use a source of the node type file."
-            )
-        return kind(mime_type=mime_type, content=content)
-    text = decode(content, f"--file {file}", first=True)
-    return Document(text, source=str(file)) if source is None or source.sends("documents") else text
+    if is_media and not takes_files and source is not None and not source.sends(lane):
+        raise CommandError(
+            f"--file {file}: {source.label} does not accept {lane} ({mime_type}). Use a source of the node type file."
+        )
+    if is_media:
+        sends = source is None or source.sends(lane)
+        return file_value(str(file), content) if sends else file_document(str(file), content)
+    return file_value(str(file), content) if takes_files else decode(content, f"--file {file}", first=True)
+
+
+def file_inputs(value: Any) -> list[Any]:
+    """A value of a file as inputs: a document with a file of more than 8 MiB in pieces, as one message carries at most 16 MiB."""
+    from lanemesh.codec import encode
+    from lanemesh.file_values import WHOLE_BYTES, file_items
+    from lanemesh.items import LaneType
+    from lanemesh.v1 import run_pb2
+    from lanemesh.values import Document
+
+    if not isinstance(value, Document) or value.file is None or len(value.file.content) <= WHOLE_BYTES:
+        return [value]
+    return [run_pb2.RunInput(item=encode(LaneType.DOCUMENTS, item)) for item in file_items(value)]
 
 
 def decode(content: bytes, name: str, *, first: bool = False) -> str:

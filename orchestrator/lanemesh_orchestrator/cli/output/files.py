@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+import itertools
+import mimetypes
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from lanemesh_orchestrator.cli.exits import CommandError
 
@@ -16,7 +19,9 @@ class OutputFile:
     """Where the outputs of one component go. Text and JSON follow each other in one file; each media value that is not
     a piece of one whole gets a file of its own, numbered from the second on: `a.png`, `a-2.png`."""
 
-    def __init__(self, component: str, path: str) -> None:
+    def __init__(self, component: str, path: str, *, is_named: bool = True) -> None:
+        """`is_named`: the user has named the file; otherwise it gets the ending of its media type, and replaces no other file."""
+        self._is_named = is_named
         self.component = component
         """The component."""
         self.path = path
@@ -34,8 +39,13 @@ class OutputFile:
         """Appends to the file; the first time replaces what was there. Returns its path."""
         return self._put(self.path, data, fresh=not self.written)
 
-    def write_media(self, data: bytes, group: str) -> str:
+    def write_media(self, data: bytes, group: str, mime_type: str = "") -> str:
         """Writes a media value, or appends it if it is a further piece of the same group. Returns the file's path."""
+        if not self._is_named:
+            self._is_named = True
+            ending = mimetypes.guess_extension(mime_type, strict=False) or ".bin"
+            names = (f"{self.path}{f'-{number}' if number else ''}{ending}" for number in itertools.count())
+            self.path = next(name for name in names if not Path(name).exists())
         if group and group == self._group and self.written:
             return self._put(self.written[-1], data, fresh=False)
         self._group = group
@@ -77,3 +87,14 @@ def parse_outputs(given: Sequence[str], components: Iterable[str]) -> dict[str, 
             raise CommandError(f"--output {output}: {what}. Give the path of a file.")
         files[component] = OutputFile(component, path)
     return files
+
+
+def player_files(components: Sequence[Mapping[str, Any]], given: Mapping[str, OutputFile]) -> dict[str, OutputFile]:
+    """The files of components that play audio, named after them, without those that have a file already. `components` are those of
+    the document."""
+    players = (
+        entry["id"]
+        for entry in components
+        if entry.get("provider") == "audio_player" and isinstance(entry.get("id"), str)
+    )
+    return {name: OutputFile(name, name, is_named=False) for name in players if name not in given}

@@ -211,7 +211,7 @@ class Printer:
                 self._page.out(media.content)
                 return ""
             group = item.group.id if item.HasField("group") else ""
-            path = file.write_media(media.content, group)
+            path = file.write_media(media.content, group, media.mime_type)
             if not group or item.group.last:
                 self._page.note(f"wrote {path} ({media.mime_type}, {len(media.content):,} bytes)", dim=True)
             return path

@@ -6,7 +6,6 @@ from starlette.routing import BaseRoute
 
 from lanemesh_orchestrator.gateway.api import catalog, channels, deployments, runs, sessions
 from lanemesh_orchestrator.gateway.api.endpoint import Endpoint, routes_of
-from lanemesh_orchestrator.gateway.api.pages import page_routes
 
 ENDPOINTS: tuple[Endpoint, ...] = (
     *runs.ENDPOINTS,
@@ -19,5 +18,5 @@ ENDPOINTS: tuple[Endpoint, ...] = (
 
 
 def routes() -> list[BaseRoute]:
-    """The routes of the API, and of its document."""
-    return [*routes_of(ENDPOINTS), *page_routes(ENDPOINTS)]
+    """The routes of the API."""
+    return routes_of(ENDPOINTS)

@@ -57,6 +57,8 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
     if endpoint.body is not None:
         content = {"application/json": {"schema": {"$ref": REFERENCE.format(model=endpoint.body.__name__)}}}
         operation["requestBody"] = {"required": True, "content": content}
+    elif endpoint.media_types:
+        operation["requestBody"] = {"content": {one: {"schema": {}} for one in endpoint.media_types}}
     responses = {str(status): _response(answer) for status, answer in endpoint.answers.items()}
     problem = {"schema": {"$ref": REFERENCE.format(model="Problem")}}
     responses["default"] = {"description": "An error.", "content": {MEDIA_TYPE: problem}}

@@ -86,6 +86,8 @@ def _entry(endpoint: Endpoint, document: dict[str, Any]) -> str:
     body = ""
     if endpoint.body is not None:
         body = f"<h3>Body</h3>{_json(document['components']['schemas'][endpoint.body.__name__])}"
+    elif endpoint.media_types:
+        body = f"<h3>Body</h3><p>{escape(', '.join(endpoint.media_types))}</p>"
     parameters = _list("Parameters", operation.get("parameters", ()), lambda one: (one["name"], one["in"], one))
     responses = "".join(
         f"<dt>{status}</dt><dd>{escape(response['description'])} {_link(response)}</dd>"

@@ -39,13 +39,17 @@ class _Known:
 
 
 class ModelCatalog:
-    """The models of a mesh. The document of each version is read once; the list is at most a second old."""
+    """The models of a mesh. The document of each version is read once. The list is at most a second old; for an unknown name it is
+    read again, once a second at most."""
 
     def __init__(self, mesh: RunHost) -> None:
         self._mesh = mesh
         self._known: dict[str, _Known] = {}
         self._read_at = -FRESH_SECONDS
         self._reading = asyncio.Lock()
+        self._reread_at = -FRESH_SECONDS
+        """When the list was last read again because of an unknown name."""
+        self._rereading = asyncio.Lock()
 
     async def models(self) -> list[DeployedModel]:
         """All models, by name. Raises LanemeshError if the mesh cannot be reached."""
@@ -88,12 +92,22 @@ class ModelCatalog:
         return known.model
 
     async def _find(self, name: str) -> _Known | None:
-        wanted = name.removeprefix("@")
+        wanted, asked_at = name.removeprefix("@"), time.monotonic()
         await self.models()
-        if wanted not in self._known:  # it may have been deployed a moment ago
-            async with self._reading:
-                await self._read()
+        if wanted not in self._known and self._read_at < asked_at:  # it may have been deployed a moment ago
+            async with self._rereading:
+                await self._reread(asked_at)
         return self._known.get(wanted)
+
+    async def _reread(self, asked_at: float) -> None:
+        """Reads the list again unless it is newer than a request. Waits so that unknown names cause one reading a second."""
+        if self._read_at >= asked_at:
+            return
+        await asyncio.sleep(self._reread_at + FRESH_SECONDS - time.monotonic())
+        async with self._reading:
+            if self._read_at < asked_at:
+                self._reread_at = time.monotonic()
+                await self._read()
 
     def _unknown(self, name: str, needs: str) -> LanemeshError:
         near = nearest(name, list(self._known))

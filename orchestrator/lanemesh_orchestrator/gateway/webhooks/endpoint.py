@@ -34,7 +34,7 @@ KEY_HEADER = "idempotency-key"
 """The header with the key of a run; a body with it is read whole, at most 8 MiB."""
 
 
-async def receive(request: Request) -> Response:
+async def run_hook(request: Request) -> Response:
     """Runs a deployed pipeline with the body of a request. The response is what its targets deliver, the events of the run, or with
     `Prefer: respond-async` its id."""
     options = gateway_of(request).options

@@ -63,6 +63,11 @@ class ContentType:
         return LaneType.TEXT if kind == "text" else MEDIA.get(kind)
 
     @property
+    def has_encoding(self) -> bool:
+        """Whether a charset is given."""
+        return b"charset" in self.parameters
+
+    @property
     def encoding(self) -> str:
         """The codec of its text. Raises LanemeshError for an unknown charset ("unsupported-type")."""
         given = self.parameters.get(b"charset", b"utf-8").decode("latin-1").lower()

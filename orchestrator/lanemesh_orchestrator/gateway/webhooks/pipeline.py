@@ -42,6 +42,11 @@ class HookPipeline:
         """Whether the source sends inputs of a lane."""
         return bool(self.lanes & set(TEXT_FORMS)) if lane is LaneType.TEXT else lane.value in self.lanes
 
+    @property
+    def takes_files(self) -> bool:
+        """Whether the source sends files whose text has not been read."""
+        return bool(self.lanes & {LaneType.DOCUMENTS.value, LaneType.TAGS.value})
+
     def check_body(self, type: ContentType) -> None:  # noqa: A002
         """Checks the type of a body, unless its parts have types of their own or it may be empty. Raises as `check`."""
         if type.name and type.name != FORM:
@@ -51,7 +56,7 @@ class HookPipeline:
         """The lane of an input that the source takes.
 
         Args:
-            lane: the lane of its type; None: no lane carries it.
+            lane: the lane of its type; None: only files have it.
             given: its type, for errors.
 
         Raises:
@@ -59,6 +64,8 @@ class HookPipeline:
         """
         if lane is not None and self.takes(lane):
             return lane
+        if given and self.takes_files:
+            return LaneType.DOCUMENTS
         taken = [name for one, name in TYPES_OF_LANE.items() if self.takes(one)]
         shown = f'"{given[:80]}"' if given else "a body without a Content-Type"
         if not taken:

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from lanemesh.codec import encode, make_item
 from lanemesh.faults import ValueRefused
+from lanemesh.file_values import file_document
 from lanemesh.items import Envelope, Group, LaneType
 from lanemesh.v1 import run_pb2
 from lanemesh.values import Audio, Image, Media, Video
@@ -24,9 +25,9 @@ from lanemesh_orchestrator.gateway.webhooks.media_types import FORM, UNKNOWN, Co
 from lanemesh_orchestrator.gateway.webhooks.pipeline import HookPipeline
 
 WHOLE_BYTES = 8 * 1024 * 1024
-"""Largest media that is one value; larger ones are a group of pieces."""
+"""Largest file that is one value; larger ones are a group of pieces."""
 PIECE_BYTES = 1024 * 1024
-"""Largest piece of media."""
+"""Largest piece of a file."""
 KINDS: dict[LaneType, type[Media]] = {LaneType.IMAGE: Image, LaneType.AUDIO: Audio, LaneType.VIDEO: Video}
 
 Inputs = AsyncGenerator[run_pb2.RunInput, None]
@@ -67,7 +68,7 @@ class Upload:
         """Nothing more is read of the body."""
 
     async def inputs(self) -> Inputs:
-        """The inputs of the run, in order; media larger than 8 MiB in pieces of at most 1 MiB.
+        """The inputs of the run, in order; files larger than 8 MiB in pieces of at most 1 MiB.
 
         Raises:
             LanemeshError: the body is not valid, too large or too slow, or a part of a form is of a type that the pipeline does not
@@ -105,11 +106,14 @@ class Upload:
     async def _of_part(self, type: ContentType, file_name: str, pieces: AsyncIterator[bytes], size: int) -> Inputs:  # noqa: A002
         lane = self._pipeline.check(type.lane, type.name or UNKNOWN)
         metadata = {"file_name": file_name} if file_name else None
-        if lane in KINDS:
-            async for one in _media(lane, type.name, metadata, pieces, size):
+        if lane in KINDS or lane is LaneType.DOCUMENTS:
+            async for one in _file(lane, type.name, file_name, pieces, size):
                 yield one
             return
         body = await self._whole(pieces)
+        if lane is LaneType.TEXT and self._pipeline.takes_files and not type.has_encoding and not _is_utf8(body):
+            yield _file_input(LaneType.DOCUMENTS, type.name, body, file_name, None)
+            return
         envelope = Envelope(metadata=metadata) if metadata else None
         value = _text(body, type) if lane is LaneType.TEXT else await parse_body(body)
         yield lane_input(lane, value, "", "", envelope)
@@ -143,9 +147,15 @@ def _text(body: bytes, type: ContentType) -> str:  # noqa: A002
         raise bad_request(f"byte {error.start:,} of the text is not {type.encoding}. Name its charset") from None
 
 
-async def _media(
-    lane: LaneType, mime_type: str, metadata: dict[str, str] | None, pieces: AsyncIterator[bytes], size: int
-) -> Inputs:
+def _is_utf8(body: bytes) -> bool:
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+async def _file(lane: LaneType, mime_type: str, file_name: str, pieces: AsyncIterator[bytes], size: int) -> Inputs:
     """One value, or if it is larger than 8 MiB a group of pieces, of which at most 8 MiB are kept until that is known."""
     group, index = Group(f"upload-{secrets.token_hex(8)}", 0), 0
     is_large, blocks, rest = size > WHOLE_BYTES, deque[bytes](), bytearray()
@@ -156,20 +166,23 @@ async def _media(
             del rest[:PIECE_BYTES]
         is_large = is_large or len(blocks) * PIECE_BYTES + len(rest) > WHOLE_BYTES
         while is_large and blocks:
-            yield _media_input(lane, mime_type, blocks.popleft(), metadata, replace(group, index=index))
+            yield _file_input(lane, mime_type, blocks.popleft(), file_name, replace(group, index=index))
             index += 1
     content = b"".join([*blocks, rest])
     if not content:
         raise bad_request(f"the body of type {mime_type} is empty. Send its content")
-    yield _media_input(lane, mime_type, content, metadata, replace(group, index=index, last=True) if index else None)
+    yield _file_input(lane, mime_type, content, file_name, replace(group, index=index, last=True) if index else None)
 
 
-def _media_input(
-    lane: LaneType, mime_type: str, content: bytes, metadata: dict[str, str] | None, group: Group | None
+def _file_input(
+    lane: LaneType, mime_type: str, content: bytes, file_name: str, group: Group | None
 ) -> run_pb2.RunInput:
-    envelope = Envelope(group=group, metadata=metadata)
+    """Media, or for the lane of documents a document whose text has not been read."""
+    envelope = Envelope(group=group, metadata={"file_name": file_name} if file_name else None)
+    kind = KINDS.get(lane)
+    value = kind(mime_type, content) if kind is not None else file_document(file_name, content, mime_type)
     try:
-        item = make_item(lane, KINDS[lane](mime_type, content), envelope, where="the body")
+        item = make_item(lane, value, envelope, where="the body")
     except ValueRefused as error:
         raise invalid("", error.fault.message, error.fault.reason) from None
     return run_pb2.RunInput(item=encode(lane, item))

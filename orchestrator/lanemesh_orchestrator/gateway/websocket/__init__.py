@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from starlette.routing import BaseRoute, WebSocketRoute
 
-from lanemesh_orchestrator.gateway.websocket.socket import serve
+from lanemesh_orchestrator.gateway.websocket.socket import Application
 
 
 def routes() -> list[BaseRoute]:
     """The endpoint."""
-    return [WebSocketRoute("/v1/ws", serve)]
+    return [WebSocketRoute("/v1/ws", Application())]

@@ -153,6 +153,16 @@ def read_request(value: Any) -> Request:
         raise invalid_fields(error) from None
 
 
+def may_wait(request: Request) -> bool:
+    """Whether the answer may take any time: a run may be behind or wait for capacity, a channel for its subscribers."""
+    return isinstance(request, Start | Input | Publish)
+
+
+def only_ends(request: Request) -> bool:
+    """Whether a request ends the input of a run, and has no value."""
+    return isinstance(request, Input) and request.end and request.value is None and not request.values
+
+
 def with_frames(value: Any, frames: Sequence[bytes], pointer: str = "") -> Any:
     """A value in which `{"frame": N}` of a media value, the number of a binary frame from 0, is replaced by its content.
 

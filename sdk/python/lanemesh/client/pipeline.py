@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import difflib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -126,7 +127,7 @@ class Pipeline:
         """Adds a component.
 
         Args:
-            node: name of a node type, or a node class, whose ports are then known here.
+            node: name of a node type or of a deployed pipeline, as "@chat", or a node class, whose ports are then known here.
             id: unique within the pipeline; by default the node type's name and a number.
             config: its settings, also as an instance of the class's `Config`; more of them may be given by name.
 
@@ -136,7 +137,8 @@ class Pipeline:
         provider = node if isinstance(node, str) else node.provider
         if not id:
             number = 1
-            while (id := f"{provider}_{number}") in self.components:  # noqa: A001
+            stem = re.sub(r"[^A-Za-z0-9_-]", "_", provider.removeprefix("@"))  # of a deployed pipeline: "@chat:2"
+            while (id := f"{stem}_{number}") in self.components:  # noqa: A001
                 number += 1
         if id in self.components:
             raise _wrong("duplicate-id", f'the pipeline has a component "{id}" already; use another id')

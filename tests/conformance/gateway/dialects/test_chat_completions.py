@@ -6,16 +6,18 @@ import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
-import openai
 import pytest
 from lanemesh.client.updates import RunState
 from pydantic import BaseModel
 
 from rigs.model_gateway import ModelGateway, answering, scripted
 from rigs.openai_rules import check_error
+
+if TYPE_CHECKING:
+    import openai
 
 PNG = b"\x89PNG\r\n\x1a\n"
 HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
@@ -31,6 +33,8 @@ LOOK: Any = {
 
 @pytest.fixture
 async def client(gateway: ModelGateway) -> AsyncIterator[openai.AsyncOpenAI]:
+    import openai
+
     async with openai.AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key="none", max_retries=0) as made:
         yield made
 
@@ -43,6 +47,8 @@ async def asked(client: openai.AsyncOpenAI, **request: Any) -> Any:
 
 
 async def test_models_are_the_deployed_pipelines_that_answer(gateway: ModelGateway, client: openai.AsyncOpenAI) -> None:
+    import openai
+
     await gateway.deploy("answers", "hi")
     await gateway.deploy("text", "hi", lane="text")
     no_target: dict[str, Any] = scripted("hi")
@@ -189,6 +195,8 @@ async def test_a_schema_reaches_the_model_and_the_sdk_parses_the_answer(
 async def test_sampling_overrides_the_settings_of_the_only_model(
     gateway: ModelGateway, client: openai.AsyncOpenAI
 ) -> None:
+    import openai
+
     await gateway.mesh.deploy("noted", answering("noted_question"))
     await gateway.deploy("chat", "one two three four")
 
@@ -251,6 +259,8 @@ async def test_sampling_overrides_the_settings_of_the_only_model(
 async def test_wrong_requests_are_refused_at_their_place(
     gateway: ModelGateway, client: openai.AsyncOpenAI, request_: dict[str, Any], param: str, code: str
 ) -> None:
+    import openai
+
     await gateway.deploy("chat", "hi")
 
     with pytest.raises(openai.APIStatusError) as caught:
@@ -271,6 +281,8 @@ async def test_what_is_no_json_is_refused(gateway: ModelGateway) -> None:
 
 
 async def test_a_pipeline_of_text_takes_one_message(gateway: ModelGateway, client: openai.AsyncOpenAI) -> None:
+    import openai
+
     echo = {
         "components": [
             {"id": "chat_1", "provider": "chat"},
@@ -288,6 +300,8 @@ async def test_a_pipeline_of_text_takes_one_message(gateway: ModelGateway, clien
 
 
 async def test_a_run_that_fails_at_once_is_an_http_error(gateway: ModelGateway, client: openai.AsyncOpenAI) -> None:
+    import openai
+
     await gateway.deploy("chat", {"fail": "out of order"})
 
     for stream in (False, True):
@@ -299,6 +313,8 @@ async def test_a_run_that_fails_at_once_is_an_http_error(gateway: ModelGateway, 
 async def test_a_run_that_fails_after_the_first_token_ends_its_stream_with_an_error(
     gateway: ModelGateway, client: openai.AsyncOpenAI
 ) -> None:
+    import openai
+
     await gateway.deploy("chat", {"text": "one two", "fail": "out of order"})
 
     stream = await client.chat.completions.create(model="chat", messages=HELLO, stream=True)

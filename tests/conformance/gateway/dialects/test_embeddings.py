@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import openai
 import pytest
 
 from rigs.model_gateway import ModelGateway
 
+if TYPE_CHECKING:
+    import openai
+
 
 @pytest.fixture
 async def client(gateway: ModelGateway) -> AsyncIterator[openai.AsyncOpenAI]:
+    import openai
+
     async with openai.AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key="none", max_retries=0) as made:
         yield made
 
@@ -51,6 +55,8 @@ async def test_data_that_is_numbers_is_an_embedding(gateway: ModelGateway, clien
 
 
 async def test_what_makes_no_embeddings_is_refused(gateway: ModelGateway, client: openai.AsyncOpenAI) -> None:
+    import openai
+
     await gateway.deploy("chat", "hi")
     await gateway.mesh.deploy("plain", embedding("plain_document", "text", "documents"))
 

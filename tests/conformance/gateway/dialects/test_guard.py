@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import anthropic
+import asyncio
+import time
+
 import httpx
-import openai
 import pytest
 from lanemesh_orchestrator.gateway.options import GatewayOptions
 
@@ -15,6 +16,9 @@ HELLO = [{"role": "user", "content": "Hello"}]
 
 
 async def test_the_token_is_that_of_the_sdks_and_its_lack_an_error_in_their_form() -> None:
+    import anthropic
+    import openai
+
     async with model_gateway(GatewayOptions(token="secret")) as gateway:
         await gateway.deploy("chat", "hi")
         for key in ("secret", "wrong"):
@@ -35,6 +39,8 @@ async def test_the_token_is_that_of_the_sdks_and_its_lack_an_error_in_their_form
 
 
 async def test_too_many_requests_are_an_error_in_the_form_of_the_api() -> None:
+    import openai
+
     async with (
         model_gateway(GatewayOptions(rate=0.2)) as gateway,
         openai.AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key="none", max_retries=0) as client,
@@ -58,3 +64,48 @@ async def test_a_body_that_is_too_large_is_an_error_in_the_form_of_the_api() -> 
             response = await raw.post(path, content=b" " * 1_001)
             assert response.status_code == 413
             check(response.json())
+
+
+async def test_a_wrong_base_url_is_answered_with_the_right_one_in_the_form_of_the_api() -> None:
+    import anthropic
+    import openai
+
+    async with (
+        model_gateway() as gateway,
+        openai.AsyncOpenAI(base_url=gateway.url, api_key="none", max_retries=0) as one,
+        anthropic.AsyncAnthropic(base_url=f"{gateway.url}/v1", api_key="none", max_retries=0) as other,
+    ):
+        with pytest.raises(openai.NotFoundError, match=f"base URL of the OpenAI API is {gateway.url}/v1") as of_openai:
+            await one.chat.completions.create(model="chat", messages=HELLO)  # type: ignore[arg-type]
+        with pytest.raises(openai.NotFoundError, match=f"is {gateway.url}/v1"):
+            await one.models.list()
+        with pytest.raises(anthropic.NotFoundError, match=f"Anthropic API is {gateway.url}, without") as of_anthropic:
+            await other.messages.create(model="chat", max_tokens=9, messages=HELLO)  # type: ignore[arg-type]
+    openai_rules.check_error(of_openai.value.response.json())
+    anthropic_rules.check_error(of_anthropic.value.response.json())
+
+
+async def test_unknown_models_make_the_mesh_list_its_pipelines_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    import openai
+
+    async with (
+        model_gateway() as gateway,
+        openai.AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key="none", max_retries=0) as client,
+    ):
+        listed: list[float] = []
+        deployments = gateway.mesh.deployments
+
+        async def counted() -> object:
+            listed.append(time.monotonic())
+            return await deployments()
+
+        monkeypatch.setattr(gateway.mesh, "deployments", counted)
+        begun = time.monotonic()
+        replies = await asyncio.gather(
+            *(client.models.retrieve(f"none-{n}") for n in range(50)), return_exceptions=True
+        )
+        await gateway.deploy("chat", "hi")
+        assert (await client.models.retrieve("chat")).id == "chat"
+
+    assert all(isinstance(one, openai.NotFoundError) for one in replies)
+    assert len(listed) <= 3 + (listed[-1] - begun)

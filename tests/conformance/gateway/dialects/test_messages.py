@@ -6,14 +6,16 @@ import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import anthropic
 import pytest
 from lanemesh.client.updates import RunState
 
 from rigs.anthropic_rules import check_error, check_message
 from rigs.model_gateway import ModelGateway, answering
+
+if TYPE_CHECKING:
+    import anthropic
 
 PNG = b"\x89PNG\r\n\x1a\n"
 HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
@@ -22,6 +24,8 @@ LOOK: Any = {"name": "look", "description": "Looks.", "input_schema": {"type": "
 
 @pytest.fixture
 async def client(gateway: ModelGateway) -> AsyncIterator[anthropic.AsyncAnthropic]:
+    import anthropic
+
     async with anthropic.AsyncAnthropic(base_url=gateway.url, api_key="none", max_retries=0) as made:
         yield made
 
@@ -128,6 +132,8 @@ async def test_the_question_has_the_whole_conversation(gateway: ModelGateway, cl
 async def test_wrong_requests_are_refused(
     gateway: ModelGateway, client: anthropic.AsyncAnthropic, request_: dict[str, Any]
 ) -> None:
+    import anthropic
+
     await gateway.deploy("chat", "hi")
 
     with pytest.raises(anthropic.BadRequestError) as caught:
@@ -146,6 +152,8 @@ async def test_models_are_listed(gateway: ModelGateway, client: anthropic.AsyncA
 
 
 async def test_an_unknown_model_is_not_found(gateway: ModelGateway, client: anthropic.AsyncAnthropic) -> None:
+    import anthropic
+
     with pytest.raises(anthropic.NotFoundError, match="there is no model"):
         await client.messages.create(model="chat", max_tokens=9, messages=HELLO)
 
@@ -153,6 +161,8 @@ async def test_an_unknown_model_is_not_found(gateway: ModelGateway, client: anth
 async def test_a_run_that_fails_after_the_first_token_ends_its_stream_with_an_error(
     gateway: ModelGateway, client: anthropic.AsyncAnthropic
 ) -> None:
+    import anthropic
+
     await gateway.deploy("chat", {"text": "one two", "fail": "out of order"})
     texts: list[str] = []
 
@@ -172,6 +182,8 @@ async def test_a_run_that_fails_after_the_first_token_ends_its_stream_with_an_er
 async def test_arguments_that_are_no_object_are_an_error(
     gateway: ModelGateway, client: anthropic.AsyncAnthropic, stream: bool
 ) -> None:
+    import anthropic
+
     await gateway.deploy("chat", {"text": "Well.", "tool_calls": [{"name": "look", "arguments": "{broken"}]})
 
     async def read() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import openai
 from lanemesh.client.updates import RunState
 
 from rigs.model_gateway import answering, remote_gateways
@@ -14,6 +13,8 @@ HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
 
 
 async def test_a_response_goes_on_at_another_gateway() -> None:
+    import openai
+
     async with (
         remote_gateways() as (one, other),
         openai.AsyncOpenAI(base_url=f"{one.url}/v1", api_key="none", max_retries=0) as first,
@@ -39,6 +40,8 @@ async def test_a_response_goes_on_at_another_gateway() -> None:
 
 
 async def test_a_client_that_disconnects_cancels_the_run_elsewhere() -> None:
+    import openai
+
     async with (
         remote_gateways() as (one, other),
         openai.AsyncOpenAI(base_url=f"{one.url}/v1", api_key="none", max_retries=0) as client,

@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
-import openai
 import pytest
 from lanemesh.client.updates import RunState
 
 from rigs.model_gateway import ModelGateway, answering
 from rigs.openai_rules import check_error, check_response
 from rigs.sse import events_of
+
+if TYPE_CHECKING:
+    import openai
 
 LOOK: Any = {"type": "function", "name": "look", "description": "Looks.", "parameters": {"type": "object"}}
 CUTS = 100
@@ -24,6 +26,8 @@ BEGINNING = b": lanemesh\n\n"
 
 @pytest.fixture
 async def client(gateway: ModelGateway) -> AsyncIterator[openai.AsyncOpenAI]:
+    import openai
+
     async with openai.AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key="none", max_retries=0) as made:
         yield made
 
@@ -207,6 +211,8 @@ async def test_a_background_response_is_cancelled_by_a_call_and_not_by_a_disconn
 async def test_a_client_that_disconnects_cancels_a_response_in_the_foreground(
     gateway: ModelGateway, client: openai.AsyncOpenAI
 ) -> None:
+    import openai
+
     await gateway.mesh.deploy("endless", answering("endless_answer"))
 
     async with gateway.mesh.channels().subscribe("mesh:asked") as questions:
@@ -240,6 +246,8 @@ async def test_a_client_that_disconnects_cancels_a_response_in_the_foreground(
 async def test_wrong_requests_are_refused_at_their_place(
     gateway: ModelGateway, client: openai.AsyncOpenAI, request_: dict[str, Any], param: str
 ) -> None:
+    import openai
+
     await gateway.deploy("chat", "hi")
 
     with pytest.raises(openai.BadRequestError) as caught:
@@ -251,6 +259,8 @@ async def test_wrong_requests_are_refused_at_their_place(
 
 
 async def test_responses_that_there_are_not(gateway: ModelGateway, client: openai.AsyncOpenAI) -> None:
+    import openai
+
     for response_id in ("resp_run-000000000000", "run-000000000000", "x" * 300):
         with pytest.raises(openai.NotFoundError, match="there is no response"):
             await client.responses.retrieve(response_id)
@@ -259,6 +269,8 @@ async def test_responses_that_there_are_not(gateway: ModelGateway, client: opena
 
 
 async def test_a_response_continues_a_previous_one(gateway: ModelGateway, client: openai.AsyncOpenAI) -> None:
+    import openai
+
     await gateway.mesh.deploy("noted", answering("noted_question"))
     await gateway.deploy("other", "hi")
 
@@ -290,6 +302,8 @@ async def test_a_response_continues_a_previous_one(gateway: ModelGateway, client
 async def test_the_results_of_tools_continue_the_response_with_the_calls(
     gateway: ModelGateway, client: openai.AsyncOpenAI
 ) -> None:
+    import openai
+
     call = {"text": "", "tool_calls": [{"name": "look", "arguments": {"at": "a"}}]}
     await gateway.deploy("chat", call, call, "It is blue.")
     request: dict[str, Any] = {"model": "chat", "tools": [LOOK]}
@@ -313,6 +327,8 @@ def results_of(response: Any) -> list[Any]:
 
 
 async def test_only_a_completed_response_is_continued(gateway: ModelGateway, client: openai.AsyncOpenAI) -> None:
+    import openai
+
     await gateway.mesh.deploy("endless", answering("endless_answer"))
     async with gateway.mesh.channels().subscribe("mesh:asked") as questions:
         response = await client.responses.create(model="endless", input="Hello", background=True)

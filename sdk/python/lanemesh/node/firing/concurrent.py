@@ -25,14 +25,17 @@ class ConcurrentFirings:
         outputs: Outputs,
         limit: int,
         wait_for_more: Callable[[], Awaitable[None]],
+        max_bytes: int | None = None,
     ) -> None:
-        """`limit`: most firings at a time. `wait_for_more` waits until there may be more items to take."""
+        """`limit`: most firings at a time. `wait_for_more` waits until there may be more items to take. `max_bytes`: bytes of the
+        items of firings under way at which no further one begins; None: no limit."""
         self._name = f"{context.component} firing"
         self._waits = context.waits
         self._executor = executor
         self._taking = taking
         self._limit = limit
         self._wait_for_more = wait_for_more
+        self._max_bytes = max_bytes
         self._outputs = outputs
         self._failed = False
         """A firing has failed."""
@@ -42,16 +45,19 @@ class ConcurrentFirings:
     async def run(self) -> NoMoreFirings:
         """Fires until the inputs are exhausted."""
         under_way: deque[asyncio.Task[None]] = deque()
+        sizes: deque[int] = deque()
+        size = 0
         last: OrderTicket | None = None
         task = asyncio.current_task()
         cancelling = task.cancelling() if task is not None else 0
         try:
             async with asyncio.TaskGroup() as tasks, self._cancellation_recorded():
                 while True:
-                    if len(under_way) >= self._limit:
+                    if len(under_way) >= self._limit or (under_way and self._is_full(size)):
                         await self._ended(under_way[0])
                     while under_way and under_way[0].done():
                         under_way.popleft()
+                        size -= sizes.popleft()
                     if self._outputs.closes_node:
                         await self._ended(*under_way)
                         return NoMoreFirings(False, "")
@@ -70,10 +76,15 @@ class ConcurrentFirings:
                     ticket, last = last, OrderTicket()
                     work = self._in_order(firing, ticket, last)
                     under_way.append(tasks.create_task(work, name=self._name))
+                    sizes.append(0 if isinstance(step, Valueless) else sum(item.size for item in step.values()))
+                    size += sizes[-1]
         except BaseExceptionGroup as failures:
             if task is not None and task.cancelling() > cancelling and not self._interrupted:
                 task.uncancel()  # the group's own cancellation, which it reverts only in some cases before Python 3.13
             raise failures.exceptions[0] from None
+
+    def _is_full(self, size: int) -> bool:
+        return self._max_bytes is not None and size >= self._max_bytes
 
     @asynccontextmanager
     async def _cancellation_recorded(self) -> AsyncIterator[None]:

@@ -32,6 +32,9 @@ from lanemesh.node.join.lineage import tracker_of
 from lanemesh.node.node import Kind, Node
 from lanemesh.node.outputs import Outputs
 
+MAX_BATCHED_BYTES = 64 * 1024 * 1024
+"""Bytes of the items of one component's firings under way at which it adds none to batches: 64 MiB."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FiringRules:
@@ -111,6 +114,7 @@ class Firings:
                 self._outputs,
                 self._rules.concurrency,
                 wait_for_more=lambda: self._more(taking, connected),
+                max_bytes=MAX_BATCHED_BYTES if self._class.batch_ is not None else None,
             )
             over = await concurrent.run()
         else:

@@ -1,0 +1,94 @@
+"""Which files of a folder are sent, and when."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path, PurePosixPath
+
+import pytest
+from lanemesh_services.file.folder_scan import FolderScan, Rules, TooManyFiles
+
+
+def scan(folder: Path, *globs: str, now: float = 0.0, settle: float = 0.0, **rules: object) -> FolderScan:
+    found = Rules(globs or ("*",), **rules)  # type: ignore[arg-type]
+    return FolderScan(folder.resolve(), found, settle=settle, clock=lambda: now)
+
+
+def take_all(scanned: FolderScan) -> list[str]:
+    found = scanned.changed()
+    for path, version in found:
+        scanned.take(path, version)
+    return [path for path, _ in found]
+
+
+def test_each_version_of_a_file_is_found_once(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "b.txt").write_text("b")
+    (tmp_path / "sub" / "a.txt").write_text("a")
+    scanned = scan(tmp_path)
+    assert take_all(scanned) == ["b.txt", "sub/a.txt"]
+    assert take_all(scanned) == []
+    (tmp_path / "b.txt").write_text("changed")
+    assert take_all(scanned) == ["b.txt"]
+    (tmp_path / "b.txt").unlink()
+    assert take_all(scanned) == []
+    (tmp_path / "b.txt").write_text("changed")
+    assert take_all(scanned) == ["b.txt"]
+
+
+@pytest.mark.parametrize(
+    ("rules", "expected"),
+    [
+        (Rules(["*"]), {"a.md", "sub/b.md", "sub/deep/c.txt"}),
+        (Rules(["*.md"]), {"a.md", "sub/b.md"}),
+        (Rules(["sub/**"]), {"sub/b.md", "sub/deep/c.txt"}),
+        (Rules(["**/*.md"]), {"a.md", "sub/b.md"}),
+        (Rules(["*"], exclude=["*.txt"]), {"a.md", "sub/b.md"}),
+        (Rules(["*.md"], hidden=True), {"a.md", "sub/b.md", ".git/d.md"}),
+    ],
+)
+def test_patterns_and_hidden_files(rules: Rules, expected: set[str]) -> None:
+    paths = ("a.md", "sub/b.md", "sub/deep/c.txt", ".git/d.md")
+    assert {path for path in paths if rules.match(PurePosixPath(path))} == expected
+
+
+def test_files_of_folders_count_only_if_it_is_recursive(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "a.txt").write_text("a")
+    assert take_all(scan(tmp_path, recursive=False)) == []
+
+
+def test_links_out_of_the_folder_pipes_and_folders_are_left_out(tmp_path: Path) -> None:
+    outside, inside = tmp_path / "outside.txt", tmp_path / "folder"
+    outside.write_text("secret")
+    inside.mkdir()
+    (inside / "out").symlink_to(outside)
+    (inside / "loop").symlink_to(inside)
+    (inside / "real.txt").write_text("x")
+    (inside / "in").symlink_to(inside / "real.txt")
+    os.mkfifo(inside / "pipe")
+    assert take_all(scan(inside)) == ["in", "real.txt"]
+
+
+def test_a_file_that_is_being_written_waits_until_it_has_settled(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("a")
+    written = (tmp_path / "a.txt").stat().st_mtime
+    early = scan(tmp_path, now=written + 0.1, settle=0.5)
+    assert take_all(early) == []
+    assert early.unsettled
+    late = scan(tmp_path, now=written + 0.6, settle=0.5)
+    assert take_all(late) == ["a.txt"]
+    assert not late.unsettled
+
+
+def test_files_and_bytes_are_bounded(tmp_path: Path) -> None:
+    for name in "abc":
+        (tmp_path / name).write_bytes(b"xx")
+    with pytest.raises(TooManyFiles):
+        scan(tmp_path, max_files=2).changed()
+    scanned = scan(tmp_path)
+    assert scanned.read("a", 2) == b"xx"
+    with pytest.raises(ValueError, match="more than 1 bytes"):
+        scanned.read("a", 1)
+    with pytest.raises(OSError, match="No such file"):
+        scanned.read("missing", 2)

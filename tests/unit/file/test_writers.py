@@ -1,0 +1,239 @@
+"""The targets that write: `file_writer`, `table_writer` and `audio_player`."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lanemesh import Answer, Audio, Document, Image, Media, Mesh, Table
+from lanemesh.faults import LanemeshError
+from lanemesh.testing import run_node
+from lanemesh_services.file.file_writer import FileWriter
+from lanemesh_services.file.placing import MAX_NAME_BYTES, Folder, extension_of, safe_name
+from lanemesh_services.file.table_writer import TableWriter
+from pydantic import ValidationError
+
+from rigs import commands
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("a.txt", "a.txt"),
+        ("../../etc/passwd", "passwd"),
+        ("C:\\Users\\me\\a.doc", "a.doc"),
+        ("..", "default"),
+        ("/", "default"),
+        ("", "default"),
+        (".hidden", "hidden"),
+        ("a\0b\n.txt", "ab.txt"),
+        ("a:b?.txt", "ab.txt"),
+    ],
+)
+def test_a_name_never_leaves_the_folder(given: str, expected: str) -> None:
+    assert safe_name(given, "default") == expected
+
+
+def test_a_name_is_bounded_in_bytes_and_keeps_its_ending() -> None:
+    name = safe_name("ä" * 500 + ".pdf", "default")
+    assert name.endswith(".pdf")
+    assert len(name.encode()) <= MAX_NAME_BYTES
+    assert safe_name("a." + "x" * 500, "default") == "default"
+
+
+def test_files_get_names_of_their_own_and_replace_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("mine")
+    (tmp_path / "a-2.txt").symlink_to(tmp_path / "outside")
+    folder = Folder(tmp_path)
+    assert [folder.put("a.txt", text).name for text in (b"1", b"2")] == ["a-3.txt", "a-4.txt"]
+    assert (tmp_path / "a.txt").read_text() == "mine"
+    assert not (tmp_path / "outside").exists()
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".lanemesh-")]
+
+
+def test_a_file_system_without_links_still_places_files_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def link(*_: object, **__: object) -> None:
+        raise PermissionError(1, "no links here")
+
+    monkeypatch.setattr("os.link", link)
+    folder = Folder(tmp_path)
+    assert [folder.put("a.txt", text).name for text in (b"1", b"2")] == ["a.txt", "a-2.txt"]
+    assert [path.read_bytes() for path in sorted(tmp_path.iterdir())] == [b"2", b"1"]
+
+
+def test_endings_of_media_types() -> None:
+    assert [
+        extension_of(kind) for kind in ("image/png", "audio/wav", "application/pdf", "no/such", "text/plain; x=1")
+    ] == [
+        ".png",
+        ".wav",
+        ".pdf",
+        ".bin",
+        ".txt",
+    ]
+
+
+def test_each_value_is_a_file(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    sent = run_node(
+        FileWriter,
+        config={"folder": str(folder)},
+        text="hello",
+        answers=[Answer(text="yes", finish_reason="stop"), Answer(data={"a": 1}, finish_reason="stop")],
+        documents=[
+            Document("# a", source="docs/a.md"),
+            Document("page", source="b.pdf", chunk_index=3),
+            Document("", source="c.pdf", file=Media("application/pdf", b"%PDF")),
+        ],
+        image=Image("image/png", b"PNG"),
+        data=[{"k": [1]}],
+    )
+    files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert files == {
+        "text.txt": b"hello",
+        "answers.txt": b"yes",
+        "answers.json": b'{\n  "a": 1\n}\n',
+        "a.md": b"# a",
+        "b-3.txt": b"page",
+        "c.pdf": b"%PDF",
+        "image.png": b"PNG",
+        "data.json": b'{\n  "k": [\n    1\n  ]\n}\n',
+    }
+    assert {one["name"] for one in sent.written} == files.keys()
+
+
+def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(LanemeshError) as caught:
+        run_node(FileWriter, config={"folder": str(tmp_path / "file" / "sub")}, text="x")
+    assert caught.value.fault.reason == "folder-unusable"
+
+
+ROWS = Table(("name", "age", "tags", "ok"), (("Ann", 41, ["a"], True), ("Bob, Jr.", None, [], False)))
+MORE = Table(("name", "age", "tags", "ok"), (("Cy", 7, None, None),))
+
+
+def test_a_csv_file_has_all_rows_and_appears_at_the_end(tmp_path: Path) -> None:
+    file = tmp_path / "out.csv"
+    file.write_text("old")
+    sent = run_node(TableWriter, config={"path": str(file)}, table=[ROWS, MORE])
+    with file.open(newline="", encoding="utf-8") as opened:
+        assert list(csv.reader(opened)) == [
+            ["name", "age", "tags", "ok"],
+            ["Ann", "41", '["a"]', "true"],
+            ["Bob, Jr.", "", "[]", "false"],
+            ["Cy", "7", "", ""],
+        ]
+    assert sent.written == [{"rows": 3, "columns": ["name", "age", "tags", "ok"]}]
+
+
+def test_a_failed_run_leaves_the_file_that_was_there(tmp_path: Path) -> None:
+    file = tmp_path / "out.csv"
+    file.write_text("old")
+    with pytest.raises(LanemeshError) as caught:
+        run_node(TableWriter, config={"path": str(file)}, table=[ROWS, Table(("other",), ((1,),))])
+    assert caught.value.fault.reason == "table-unfit"
+    assert [path.name for path in tmp_path.iterdir()] == ["out.csv"]
+    assert file.read_text() == "old"
+
+
+def test_json_objects_are_rows_and_other_values_are_an_error(tmp_path: Path) -> None:
+    file = tmp_path / "out.csv"
+    run_node(TableWriter, config={"path": str(file)}, data=[{"a": 1}, {"a": 2}])
+    assert file.read_text().split() == ["a", "1", "2"]
+    with pytest.raises(LanemeshError) as caught:
+        run_node(TableWriter, config={"path": str(file)}, data=[5])
+    assert caught.value.fault.reason == "table-unfit"
+
+
+def test_a_parquet_file_has_types(tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    file = tmp_path / "out.parquet"
+    run_node(TableWriter, config={"path": str(file)}, table=[ROWS, MORE])
+    table = parquet.read_table(file)
+    assert table.to_pydict() == {
+        "name": ["Ann", "Bob, Jr.", "Cy"],
+        "age": [41, None, 7],
+        "tags": ['["a"]', "[]", None],
+        "ok": [True, False, None],
+    }
+    wrong = Table(ROWS.columns, (("Dee", "old", None, None),))
+    with pytest.raises(LanemeshError) as caught:
+        run_node(TableWriter, config={"path": str(file)}, table=[ROWS, wrong])
+    assert caught.value.fault.reason == "table-unfit"
+    assert parquet.read_table(file).num_rows == 3
+
+
+def test_a_parquet_file_without_its_library_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lanemesh_services.file.table_writer.missing_packages", lambda names: tuple(names))
+    with pytest.raises(LanemeshError, match=r"pip install 'lanemesh\[tables\]'"):
+        run_node(TableWriter, config={"path": str(tmp_path / "a.parquet")}, table=ROWS)
+
+
+def rows_of(file: Path) -> list[Any]:
+    with sqlite3.connect(file) as connection:
+        return connection.execute('select name, age, tags from "people; drop table x"').fetchall()
+
+
+def test_a_database_gets_the_rows_and_is_appended_to_or_replaced(tmp_path: Path) -> None:
+    file = tmp_path / "out.sqlite"
+    config = {"path": str(file), "table": "people; drop table x"}
+    run_node(TableWriter, config=config, table=[ROWS])
+    assert rows_of(file) == [("Ann", 41, '["a"]'), ("Bob, Jr.", None, "[]")]
+    run_node(TableWriter, config=config, table=[MORE])
+    assert len(rows_of(file)) == 3
+    run_node(TableWriter, config=config | {"mode": "replace"}, table=[MORE])
+    assert rows_of(file) == [("Cy", 7, None)]
+    with pytest.raises(LanemeshError) as caught:
+        run_node(TableWriter, config=config, table=[Table(("other",), ((1,),))])
+    assert "has no column other" in caught.value.fault.message
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["sqlite:///etc/passwd", "mysql://h/d", "nothing", "postgresql:///d", "postgresql://h/d?service=x"],
+)
+def test_a_url_that_is_not_a_database_of_postgresql_is_refused_without_its_password(url: str) -> None:
+    with pytest.raises(LanemeshError) as caught:
+        run_node(TableWriter, config={"url": url}, table=ROWS)
+    assert caught.value.fault.reason == "database-unusable"
+
+
+@pytest.mark.parametrize("config", [{}, {"path": "a.txt"}, {"path": "a.csv", "url": "postgresql://h/d"}])
+def test_a_table_writer_needs_one_place(config: dict[str, str]) -> None:
+    with pytest.raises(ValidationError):
+        run_node(TableWriter, config=config, table=ROWS)
+
+
+PLAYING = {
+    "components": [
+        {"id": "in", "provider": "file"},
+        {
+            "id": "player",
+            "provider": "audio_player",
+            "config": {"result_name": "voice"},
+            "input": [{"lane": "audio", "from": "in"}],
+        },
+    ]
+}
+
+
+async def test_an_audio_player_delivers_audio_to_the_client() -> None:
+    sound = Audio("audio/wav", b"RIFF")
+    async with Mesh() as mesh:
+        result = await mesh.run(PLAYING, input=sound).result()
+    assert result["player"] == result["voice"] == (sound,)
+
+
+def test_the_command_line_writes_what_is_played_into_a_new_file(tmp_path: Path) -> None:
+    (tmp_path / "play.pipe").write_text(json.dumps(PLAYING))
+    (tmp_path / "in.mp3").write_bytes(b"ID3")
+    for _ in range(2):
+        ran = commands.run("run", "play.pipe", "--file", "in.mp3", folder=tmp_path)
+        assert ran.returncode == 0, ran.stderr
+    assert (tmp_path / "player.mp3").read_bytes() == (tmp_path / "player-1.mp3").read_bytes() == b"ID3"
+    assert "wrote player" in ran.stderr
