@@ -65,7 +65,7 @@ class ImageGenerate(Node):
         format: Literal["png", "jpeg", "webp", "raw"] = Field("png", description="Format of the images.")
 
     text: Annotated[In[Whole[str]], "The prompts."]
-    image: Annotated[In[Image], "An image to start from."] = None  # type: ignore[assignment]
+    image: Annotated[In[Whole[Image]], "An image to start from."] = None  # type: ignore[assignment]
     generated: Annotated[Out[Image], "The images."]
     steps: Annotated[
         Out[Image], "The intermediate images of each one, from noise to the result, which is not among them."
