@@ -22,6 +22,8 @@ from lanemesh_services.speech.decoding import (
 from lanemesh_services.speech.errors import AudioUnusable, empty_audio, not_included, too_many_recordings
 from lanemesh_services.speech.piped import PipedDecoder
 
+PAUSE = "pause"
+"""Metadata of a piece after which the speaker pauses."""
 MAX_OPEN = 32
 """Recordings whose pieces may arrive at the same time."""
 
@@ -90,6 +92,13 @@ class Heard:
 
 
 @dataclass(frozen=True, slots=True)
+class Paused:
+    """The speaker of a recording pauses: its producer has marked the piece before this."""
+
+    recording: Recording
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     """A recording has ended; its `ok` is False if an error ended it that was left out."""
 
@@ -104,7 +113,7 @@ class Other:
     item: Item
 
 
-Event = Began | Heard | Ended | Other
+Event = Began | Heard | Paused | Ended | Other
 
 
 class Recordings:
@@ -155,6 +164,8 @@ class Recordings:
         if item.value is not ABSENT:
             async for event in self._media(key, item.value):
                 yield event
+        if item.envelope is not None and PAUSE in (item.envelope.metadata or ()) and key in self._open:
+            yield Paused(self._open[key])
         if group is not None and group.last and key in self._open:
             self._note_outcome(key, group)
             async for event in self._end(key):

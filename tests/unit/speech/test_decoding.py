@@ -195,3 +195,22 @@ def test_what_is_encoded_in_pieces_is_one_file(form: Any, rate: int) -> None:
         return
     assert decoded(content, Target())[0].shape[1] == 2
     assert seconds_of(content) == pytest.approx(2, abs=0.15)
+
+
+class _Counting(io.BytesIO):
+    """A file that knows how much of it was read."""
+
+    read_bytes = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        content = super().read(size)
+        self.read_bytes += len(content)
+        return content
+
+
+def test_of_a_long_file_only_what_is_next_is_decoded() -> None:
+    source = _Counting(wav_of(tone(600)))
+    blocks = file_blocks(source, "it", Converter(TARGET), lambda _: None)
+    assert len(next(blocks)) <= 24_000
+    assert source.read_bytes < 1_000_000
+    assert max(map(len, blocks)) <= 24_000

@@ -32,8 +32,10 @@ def decoded(content: bytes) -> tuple[str, str] | None:
 
 
 def _is_utf8(content: bytes) -> bool:
+    decoder = codecs.getincrementaldecoder("utf-8")()
     try:
-        codecs.lookup("utf-8").incrementaldecoder().decode(content, final=True)
+        for start in range(0, len(content), SAMPLE_BYTES):
+            decoder.decode(content[start : start + SAMPLE_BYTES], final=start + SAMPLE_BYTES >= len(content))
     except UnicodeDecodeError:
         return False
     return True
