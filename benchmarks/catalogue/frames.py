@@ -109,6 +109,9 @@ async def measure(*, quick: bool = False) -> list[Row]:
     video = clip(frames)
     taken: dict[str, list[tuple[float, float]]] = {"three nodes": [], "by hand": []}
     async with Mesh(nodes=__file__) as mesh:
+        short = clip(2)  # the first run imports the libraries
+        await mesh.run(pipeline(), input=short).result()
+        by_hand(short)
         for _ in range(1 if quick else ROUNDS):
             wall, processor = time.perf_counter(), time.process_time()
             (count,) = (await mesh.run(pipeline(), input=video).result()).values
@@ -142,15 +145,20 @@ def rows_table(rows: Sequence[Row]) -> Table:
     return table
 
 
+async def verdicts(quick: bool) -> list[Verdict]:
+    """Measures, prints the values, and returns the targets. `quick`: one round of a short video."""
+    rows = await measure(quick=quick)
+    console().print(rows_table(rows))
+    return judge(rows)
+
+
 def main() -> int:
     """The command line; the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one round of a short video, to see that it works")
-    rows = asyncio.run(measure(quick=parser.parse_args().quick))
-    verdicts = judge(rows)
-    console().print(rows_table(rows))
-    console().print(verdicts_table(verdicts))
-    return 0 if all(verdict.met for verdict in verdicts) else 1
+    found = asyncio.run(verdicts(parser.parse_args().quick))
+    console().print(verdicts_table(found))
+    return 0 if all(verdict.met for verdict in found) else 1
 
 
 if __name__ == "__main__":
