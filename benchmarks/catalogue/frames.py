@@ -29,6 +29,8 @@ RATE = 60
 FRAMES = 300
 ROUNDS = 3
 TARGET = 60.0
+BUFFER_BYTES = 32 * 1024 * 1024
+"""Bytes that wait on a lane: five frames. The default of 1 MiB is less than one."""
 
 
 class TakeFrames(Node):
@@ -83,8 +85,8 @@ def pipeline() -> Pipeline:
     mirrored = made.add("image_convert", format="raw", flip="horizontal")
     taken = made.add(TakeFrames)
     made.add("webhook").video >> frames.video
-    frames.frames >> mirrored.image
-    mirrored.converted >> taken.image
+    made.connect(frames.frames, mirrored.image, buffer_bytes=BUFFER_BYTES)
+    made.connect(mirrored.converted, taken.image, buffer_bytes=BUFFER_BYTES)
     taken.count >> made.add("response", lane="data").data
     return made
 
