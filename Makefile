@@ -57,7 +57,7 @@ PROTOC := PATH="$(CURDIR)/$(BIN):$$PATH" $(RUN) -m grpc_tools.protoc -Iprotos
 BASELINE := protos/baseline.binpb
 PROTO_FILES := $(PROTOS:protos/%=%)
 
-.PHONY: help venv demo test many environments postgres conformance fuzz chaos lint format proto proto-baseline proto-check schema reasons reference node-pages page page-check browser bench clean
+.PHONY: help venv demo test test-models many environments postgres conformance fuzz chaos lint format proto proto-baseline proto-check schema reasons reference node-pages page page-check browser bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -72,6 +72,10 @@ demo: $(HAS_LLM) ## stream an answer of a real language model through a mesh of 
 test: $(HAS_DEV) $(HAS_LLM) $(HAS_TRANSFORMERS) ## run the tests on JOBS=3 processes; ARGS="..." goes to pytest
 	$(SAY) "Running the tests"
 	@$(RUN) tests/suite.py $(JOBS) $(ARGS)
+
+test-models: $(HAS_DEV) $(HAS_CATALOGUE) environments ## run the tests of CrewAI and of the catalogue's models, which need large libraries
+	$(SAY) "Running the tests of CrewAI and of models"
+	@$(RUN) -m pytest -m heavy $(wildcard tests/guests tests/conformance/catalogue) $(ARGS)
 
 many: $(HAS_DEV) ## repeat what fails seldom as often as it can be: what `make test` does a few times
 	$(SAY) "Repeating tests"
@@ -165,9 +169,9 @@ browser: $(HAS_DEV) $(HAS_PAGE) ## run the tests of the page in Debian's Chromiu
 	$(SAY) "Running the tests of the page"
 	@LANEMESH_BROWSER=1 $(RUN) -m pytest tests/browser -q $(ARGS)
 
-bench: $(HAS_DEV) $(HAS_LLM) $(HAS_TRANSFORMERS) ## run the benchmarks and compare them with their targets; ARGS=--quick: shortly
+bench: $(HAS_DEV) $(HAS_LLM) $(HAS_CATALOGUE) ## run the benchmarks and compare them with their targets; ARGS=--quick: shortly
 	$(COMPILE)
-	@missed=""; for name in lanes clients kinds footprint pipelines agents mcp_calls batching runs gateway page; do \
+	@missed=""; for name in lanes clients kinds footprint pipelines agents mcp_calls batching runs gateway page families; do \
 		printf '==> benchmarks/%s.py\n' "$$name"; \
 		$(RUN) "benchmarks/$$name.py" $(ARGS) || missed="$$missed $$name"; \
 	done; [ -z "$$missed" ] || { echo "Targets were missed by:$$missed"; exit 1; }
@@ -214,6 +218,10 @@ $(HAS_TRANSFORMERS): $(HAS_LLM) $(PINS)
 $(HAS_CATALOGUE): $(HAS_TRANSFORMERS) $(PINS)
 	$(SAY) "Installing the libraries of the catalogue (about 700 MB; a few minutes, once)"
 	$(call INSTALL,--editable '.[catalogue]')
+	$(SAY) "Installing the small models of the catalogue"
+	@for model in $$($(RUN) -c "from lanemesh_services.shared.models import CATALOGUE; print(*CATALOGUE)"); do \
+		$(BIN)/lanemesh models get "$$model" || exit 1; \
+	done
 	@touch $@
 
 $(HAS_PAGE): web/package.json web/package-lock.json

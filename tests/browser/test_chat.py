@@ -31,6 +31,7 @@ def answering(provider: str, **config: Any) -> dict[str, Any]:
 CHATS: dict[str, dict[str, Any]] = {
     "drip": answering("drip"),
     "brief": answering("drip", count=3),
+    "short": answering("llm_scripted", script=["one two three four"], max_tokens=2),
     "recall": answering("recall"),
     "describe": answering("describe"),
     "tag": line(node("tag_1", "tag", "chat", mark="+")),
@@ -104,6 +105,20 @@ async def test_an_answer_is_streamed_as_markdown(page: Page) -> None:
 
     await expect(answer.get_by_text("Stopped")).to_be_visible()
     await expect(answer).to_contain_text("5 6 7")
+
+
+async def test_an_answer_that_is_cut_off_is_marked_also_after_a_reload(page: Page) -> None:
+    await page.goto("/#/chat/short")
+    await ask(page, "count")
+    await answered(page, 0, "one two")
+    await expect(answers(page).first).to_contain_text("The answer is cut off")
+    await page.reload()
+    await answered(page, 0, "one two")
+    await expect(answers(page).first).to_contain_text("The answer is cut off")
+    await page.goto("/#/chat/brief")
+    await ask(page, "count")
+    await answered(page, 0, re.compile("."))
+    await expect(answers(page).first).not_to_contain_text("cut off")
 
 
 async def test_escape_stops_and_the_run_is_cancelled(page: Page, site: Site) -> None:

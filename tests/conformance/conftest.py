@@ -5,18 +5,32 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from lanemesh.server.isolation import parent
 from lanemesh_orchestrator.scheduling import local_launcher
+from lanemesh_orchestrator.scheduling.local_launcher import LocalLauncher
 
-from rigs.forked import ForkedLauncher
+from rigs.commands import start_server
+from rigs.forked import ForkedLauncher, forked_body
 from rigs.lanes import Child, Rig, rig
+
+START_BODY = parent._spawn
 
 
 @pytest.fixture(scope="session", autouse=True)
 def quick_servers() -> Iterator[None]:
-    """Spread meshes fork their node servers. Tests of the command start them as users do."""
+    """Spread meshes fork their node servers, and node servers the processes of isolated bodies."""
+    start_server()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(local_launcher, "LocalLauncher", ForkedLauncher)
+        patch.setattr(parent, "_spawn", forked_body)
         yield
+
+
+@pytest.fixture
+def new_interpreters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes start as users start them, each with an interpreter of its own."""
+    monkeypatch.setattr(local_launcher, "LocalLauncher", LocalLauncher)
+    monkeypatch.setattr(parent, "_spawn", START_BODY)
 
 
 @pytest.fixture(scope="session")

@@ -47,8 +47,8 @@ async def served() -> AsyncIterator[tuple[str, Client]]:
             for name, pipeline in PIPELINES.items():
                 await client.deploy(name, pipeline)
             line = (await process.stderr.readline()).decode()
-            assert line.startswith("A2A agents at "), line + (await process.stderr.read()).decode()
-            yield line.removeprefix("A2A agents at ").partition(",")[0].strip(), client
+            assert line.startswith("the A2A server of "), line + (await process.stderr.read()).decode()
+            yield line.partition(" listens at ")[2].partition(",")[0].strip(), client
     finally:
         if process.returncode is None:
             process.terminate()

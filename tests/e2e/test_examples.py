@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from lanemesh import Image
+from lanemesh import Document, Media
 from lanemesh.client.runs import wire_updates
+from lanemesh.file_values import file_value
 from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator import Mesh
 
@@ -54,13 +55,21 @@ def pipeline(name: str) -> str:
     return (EXAMPLES / f"{name}.pipe").read_text(encoding="utf-8")
 
 
-def given(block: Block) -> str | Image | None:
-    """What a command gives as `--input`, or as a picture by `--file`."""
+def given(block: Block) -> str | Document | Media | None:
+    """What a command gives as `--input`, or by `--file`."""
     words = shlex.split(block.text)
     if "--file" in words:
         file = ROOT / words[words.index("--file") + 1]
-        return Image("image/png", file.read_bytes())
+        return file_value(file.name, file.read_bytes())
     return words[words.index("--input") + 1] if "--input" in words else None
+
+
+def given_lines(block: Block) -> list[str]:
+    """The inputs of a command with `--lines`: each line of its file."""
+    words = shlex.split(block.text)
+    if "--lines" not in words:
+        return []
+    return (ROOT / words[words.index("--file") + 1]).read_text(encoding="utf-8").splitlines()
 
 
 async def ended(mesh: Mesh, name: str, **options: Any) -> list[update_pb2.Update]:
@@ -72,7 +81,14 @@ async def ended(mesh: Mesh, name: str, **options: Any) -> list[update_pb2.Update
 
 def texts(updates: list[update_pb2.Update]) -> list[str]:
     values = [value_of(update.output) for update in updates if update.WhichOneof("kind") == "output"]
-    return [value if isinstance(value, str) else json.dumps(value, separators=(",", ":")) for value in values]
+    return [_text(value) for value in values]
+
+
+def _text(value: Any) -> str:
+    """A value as the command prints it."""
+    if isinstance(value, Document):
+        return value.content
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
 
 
 @pytest.mark.parametrize("name", marked(COMMANDS))
@@ -84,7 +100,9 @@ async def test_the_command_of_the_page_prints_what_it_shows(reader: Reader, name
 async def test_it_puts_out_the_same_wherever_it_runs(mesh: Mesh, name: str) -> None:
     block = COMMANDS[name]
     assert block.shown is not None
-    printed = "\n".join(texts(await ended(mesh, name, input=given(block))))
+    lines = given_lines(block)
+    options: dict[str, Any] = {"inputs": lines} if lines else {"input": given(block)}
+    printed = "\n".join(texts(await ended(mesh, name, **options)))
     assert differs(block.shown, printed) == ""
 
 

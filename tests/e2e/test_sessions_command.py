@@ -56,6 +56,7 @@ async def test_a_chat_goes_on_with_a_session_that_is_listed_shown_forked_and_del
         gone = await command("sessions", "delete", "mine", "missing")
         assert gone.returncode == 1
         assert "no such session" in gone.stderr
+        assert gone.stdout == "mine is deleted.\n"
         assert [one["id"] for one in json.loads((await command("sessions", "list", "--json")).stdout)] == ["other"]
         assert (await command("sessions", "show", "mine")).returncode == 2
     finally:

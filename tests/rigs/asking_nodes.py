@@ -69,3 +69,14 @@ async def flooding(text: str) -> AsyncIterator[str]:
     """Sends 20 MB."""
     for _ in range(20):
         yield "x" * 1_000_000
+
+
+@node
+async def reporting(text: str, context: Context) -> str:
+    """Reports as an agent does, with a warning."""
+    context.progress(1, 4, "begun")
+    context.log.warning("careful with %s", text)
+    await context.report_tool("I look it up.")
+    await context.report_tool(ToolCall("1", "search", "{}"))
+    await context.report_tool(ToolResult('"found"', "1", "search"))
+    return text

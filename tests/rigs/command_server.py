@@ -23,18 +23,19 @@ import socket
 import sys
 import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import lanemesh_orchestrator
+from lanemesh.server.isolation import parent
 from lanemesh.server.services import InstalledServices, load_file
 from lanemesh_orchestrator.cli import app as lanemesh  # before its name is that of a module, `cli.app`
 from lanemesh_orchestrator.scheduling import local_launcher
 
 from rigs import commands
-from rigs.forked import ForkedLauncher
+from rigs.forked import ForkedLauncher, forked_body
 
 NODE_FILES = ("run_nodes.py", "recovery_nodes.py", "firing_nodes.py", "grouping_nodes.py", "joining_nodes.py")
 """The node types of most node servers."""
@@ -59,7 +60,9 @@ def main() -> None:
     """Serves requests; in each forked process, runs the command of its request and ends with its exit code."""
     _import_all()
     gc.freeze()  # the modules stay shared with the forked processes
-    request = _serve(socket.socket(fileno=int(sys.argv[1])))
+    control = socket.socket(fileno=int(sys.argv[1]))
+    control.sendall(b"\0")  # it serves
+    request = _serve(control)
     if request is not None:
         _end(_code_of(request))
 
@@ -70,6 +73,7 @@ def _import_all() -> None:
             importlib.import_module(module.name)
     importlib.import_module("lanemesh.server.node_service")
     local_launcher.LocalLauncher = ForkedLauncher  # type: ignore[misc]
+    parent._spawn = forked_body
     for _ in InstalledServices().nearest_first(""):
         pass
     for name in NODE_FILES:
@@ -114,7 +118,7 @@ def _serve(control: socket.socket) -> Request | None:
                     for held in (*controls, ours, wakeup, waking, own, *running.values()):
                         held.close()
                     commands.use(theirs)
-                    _take_streams(descriptors, bool(request["environment"].get("PYTHONUNBUFFERED")))
+                    _take_streams(descriptors, request["environment"])
                     return Request(**request)
                 running[process] = own
                 theirs.close()
@@ -139,8 +143,9 @@ def _answer(own: socket.socket, number: int) -> None:
         own.sendall(b"%d\n" % number)
 
 
-def _take_streams(descriptors: list[int], unbuffered: bool) -> None:
-    """Makes the standard streams of a forked process, and gives it the signal handlers of a new one."""
+def _take_streams(descriptors: list[int], environment: Mapping[str, str]) -> None:
+    """Makes the standard streams of a forked process by its environment, and gives it the signal handlers of a new one."""
+    encoding, _, errors = environment.get("PYTHONIOENCODING", "").partition(":")
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -149,8 +154,12 @@ def _take_streams(descriptors: list[int], unbuffered: bool) -> None:
         os.close(descriptor)
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         old: Any = getattr(sys, name)
-        text = {"encoding": old.encoding, "errors": old.errors}
-        if number and unbuffered:
+        text: dict[str, Any] = {
+            "encoding": encoding or old.encoding,
+            "errors": errors or ("strict" if encoding else old.errors),
+        }
+        stream: IO[Any]
+        if number and environment.get("PYTHONUNBUFFERED"):
             stream = io.TextIOWrapper(io.FileIO(number, "w", closefd=False), **text, write_through=True)
         else:
             buffering = 1 if number == 2 or os.isatty(number) else -1

@@ -167,6 +167,12 @@ def run(
     return subprocess.CompletedProcess([str(SCRIPT), *arguments], process.wait(), output, errors)
 
 
+def start_server() -> None:
+    """Starts the process that forks, unless it runs, and waits until it serves: it imports for seconds, which no time limit of a
+    test should contain."""
+    _server()
+
+
 def _ends(given: int, end: int) -> tuple[int, int | None]:
     """The descriptor that the process gets for a stream, and ours of a pipe; `end` is which end of a pipe it gets."""
     if given == subprocess.PIPE:
@@ -200,6 +206,7 @@ def _server() -> socket.socket:
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "GRPC_VERBOSITY": "NONE"}
     server = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, env=environment)
     theirs.close()
+    ours.recv(1)
 
     def end() -> None:
         ours.close()

@@ -23,6 +23,7 @@ MODULE = "lanemesh.server"
 class ForkedProcess:
     """A forked process: the part of `asyncio.subprocess.Process` that its owners use."""
 
+    stdin: asyncio.StreamWriter | None = None
     stdout: asyncio.StreamReader | None = None
     stderr: asyncio.StreamReader | None = None
 
@@ -33,7 +34,6 @@ class ForkedProcess:
         self._ended = self._loop.create_future()
         self._loop.add_reader(command.fileno(), self._end)
         self.pid = command.pid
-        self.stdin = command.stdin
 
     @property
     def returncode(self) -> int | None:
@@ -75,10 +75,12 @@ async def forked(
     folder: Path | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> ForkedProcess:
-    """Starts the command `lanemesh` with these arguments, or a module. What is `subprocess.PIPE` of its outputs is a stream."""
+    """Starts the command `lanemesh` with these arguments, or a module. Its streams are those of asyncio where `subprocess.PIPE` is
+    given."""
     streams = {"stdin": stdin, "stdout": stdout, "stderr": stderr}
     command = Command(*arguments, module=module, folder=folder, environment=environment, **streams)
     process = ForkedProcess(command)
+    process.stdin = await _writer(command.stdin)
     process.stdout, process.stderr = [await _reader(pipe) for pipe in (command.stdout, command.stderr)]
     return process
 
@@ -86,6 +88,20 @@ async def forked(
 async def forked_server(*arguments: str) -> ForkedProcess:
     """Starts a node server with these arguments of `python -m lanemesh.server`, and with a pipe as its standard input."""
     return await forked(*arguments, module=MODULE, stdin=PIPE)
+
+
+async def forked_body() -> Any:
+    """Starts the process of an isolated body, as a node server does."""
+    return await forked(module="lanemesh.server.isolation.child", stdin=PIPE, stdout=PIPE)
+
+
+async def _writer(pipe: IO[str] | None) -> asyncio.StreamWriter | None:
+    if pipe is None:
+        return None
+    loop = asyncio.get_running_loop()
+    protocol = asyncio.StreamReaderProtocol(asyncio.StreamReader())
+    transport, _ = await loop.connect_write_pipe(lambda: protocol, pipe)
+    return asyncio.StreamWriter(transport, protocol, None, loop)
 
 
 async def _reader(pipe: IO[str] | None) -> asyncio.StreamReader | None:

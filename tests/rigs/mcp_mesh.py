@@ -78,9 +78,9 @@ async def mcp_over_http(address: str, *options: str, environment: dict[str, str]
     try:
         async with asyncio.timeout(START_SECONDS):
             line = (await process.stderr.readline()).decode()
-        assert line.startswith("MCP server at "), line + (await process.stderr.read()).decode()
+        assert line.startswith("the MCP server of "), line + (await process.stderr.read()).decode()
         rest = asyncio.create_task(process.stderr.read())
-        yield line.removeprefix("MCP server at ").strip()
+        yield line.partition(" listens at ")[2].strip()
     finally:
         if process.returncode is None:
             process.terminate()

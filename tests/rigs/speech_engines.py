@@ -38,7 +38,7 @@ class ToneHearer:
 class TranscribeTones(Transcribe):
     """`transcribe` with `ToneHearer`."""
 
-    hearer: ToneHearer
+    hearer = ToneHearer()
 
     @classmethod
     async def load(cls, config: Any) -> Loaded:

@@ -54,7 +54,7 @@ class Anonymize(Node):
         model: str = Field(
             DEFAULT_MODEL,
             description="A model's name or the folder of a spaCy pipeline.",
-            json_schema_extra={"format": "path"},
+            json_schema_extra={"format": "path-or-name"},
         )
         language: str = Field(
             "en", pattern="^[a-z]{2}$", description="The language of the model and the texts, as ISO 639-1."

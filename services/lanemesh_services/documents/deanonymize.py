@@ -48,6 +48,7 @@ class Deanonymize(Node):
         try:
             async for port, item in inputs.iter_items():
                 await work.take(port, item)
+            await work.finish()
         except WrongKey:
             raise other_key(context.component) from None
         if work.unknown:
@@ -63,7 +64,8 @@ class _Restoring:
         self._context = context
         self._outputs = outputs
         self._pseudonyms = pseudonyms
-        self._held: dict[tuple[str, str], str] = {}
+        self._held: dict[tuple[str, str], tuple[str, Any]] = {}
+        """The held back ends, with the envelopes of their pieces."""
 
     async def take(self, port: str, item: Any) -> None:
         """Sends an item on. Raises WrongKey, or LanemeshError if too many texts are open."""
@@ -75,12 +77,12 @@ class _Restoring:
             return
         place = (port, group.id if group is not None else "")
         is_last = group is None or group.last
-        text = self._held.pop(place, "") + (
+        text = self._held.pop(place, ("", None))[0] + (
             value.text if isinstance(value, Answer) else value if isinstance(value, str) else ""
         )
         kept = 0 if is_last else open_end(text)
         if kept:
-            self._held[place] = text[len(text) - kept :]
+            self._held[place] = (text[len(text) - kept :], item.envelope)
             if len(self._held) > MAX_OPEN:
                 raise too_many_open(MAX_OPEN)
         text = await self._restored(text[: len(text) - kept])
@@ -89,6 +91,15 @@ class _Restoring:
             await self._outputs.emit("answered", replace(answer, text=text), item.envelope)
         elif port == "text":
             await self._outputs.emit("named", text, item.envelope)
+
+    async def finish(self) -> None:
+        """Sends the ends of texts whose last piece has not come."""
+        for (port, _), (text, envelope) in self._held.items():
+            if port == "answers":
+                await self._outputs.emit("answered", Answer(text), envelope)
+            else:
+                await self._outputs.emit("named", text, envelope)
+        self._held.clear()
 
     async def _restored(self, text: str) -> str:
         text, unknown = await self._pseudonyms.taken_back(text)

@@ -32,7 +32,7 @@ class Ner(Node):
         model: str = Field(
             DEFAULT_MODEL,
             description="A model's name or the folder of a spaCy pipeline.",
-            json_schema_extra={"format": "path"},
+            json_schema_extra={"format": "path-or-name"},
         )
         labels: list[str] = Field(
             [], max_length=100, description='Labels to keep, such as "PERSON", "ORG", "GPE", "DATE"; empty: all.'

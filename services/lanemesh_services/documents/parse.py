@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field, SecretStr
 from lanemesh_services.documents.errors import FileUnreadable, misdeclared, too_deep, too_large
 from lanemesh_services.documents.inputs import given_one
 from lanemesh_services.documents.reading.parts import Attached, File, Limits, Medium, Omitted, Part, Rows, Text
+from lanemesh_services.documents.reading.plain import parts_of
 
 MEBIBYTE = 1024 * 1024
 SEPARATOR = "\n\n"
@@ -146,17 +147,16 @@ class _Reading:
         if not part.text.strip():
             counts["without text"] += part.expected
             return
-        yield "text", (SEPARATOR if self._started else "") + part.text
-        self._started = True
         metadata = {**self._document.metadata, **part.metadata}
         if file.mime_type:
             metadata.setdefault("mime_type", file.mime_type)
-        yield (
-            "pages",
-            Document(
-                part.text, self._document.id, source=file.name, chunk_index=next(self._numbers), metadata=metadata
-            ),
-        )
+        continued = part.continued or not self._started
+        for text in parts_of(part.text, self._limits.text_characters):
+            yield "text", text if continued else SEPARATOR + text
+            continued = self._started = True
+            number = next(self._numbers)
+            own_id = f"{self._document.id}#{number}" if self._document.id else ""
+            yield "pages", Document(text, own_id, source=file.name, chunk_index=number, metadata=metadata)
 
 
 def _file_of(document: Document) -> File:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 from lanemesh import (
     Answer,
@@ -30,6 +31,7 @@ from lanemesh.extend import in_thread, mesh_of
 from pydantic import Field
 
 from lanemesh_services.flow.errors import bad_setting
+from lanemesh_services.flow.reports import pass_on
 from lanemesh_services.flow.store import Store
 from lanemesh_services.flow.targets import PipelineSettings, pipeline_failed, pipeline_name, pipeline_of
 from lanemesh_services.flow.values import content_hash, text_of
@@ -42,7 +44,8 @@ class Cache(Node):
     """Keeps results by the content of what was asked, and returns them when it is asked the same again.
 
     As a model for another node, it keeps the answers of the model that is connected to it. With an input, it keeps what a pipeline
-    returns for each item. A result is kept only when it is complete. What is kept is shared by all runs on its node server.
+    returns for each item, apart for each session. A result is kept only when it is complete. What is kept is shared by all runs on
+    its node server.
     """
 
     offers = ("llm",)
@@ -51,17 +54,23 @@ class Cache(Node):
     class Config(PipelineSettings):
         """Settings of the cache. With an input, one of `pipeline`, `file` and `document` is set."""
 
+        name: str = Field(
+            "",
+            max_length=128,
+            description="As a model: the model whose answers are kept. Caches of the same name and settings share them, so use "
+            "another name for another model. Default: answers are kept within a run.",
+        )
         entries: int = Field(
             1_000, ge=1, le=1_000_000, description="Most results; those used longest ago are forgotten."
         )
         megabytes: float = Field(64, gt=0, le=4_096, description="Most megabytes of all results together.")
         seconds: float | None = Field(None, gt=0, description="How long a result is valid; default: any time.")
 
-    item: In[Whole[Any]] = None
-    text: Out[str]
-    answers: Out[Answer]
-    documents: Out[Document]
-    data: Out[Json]
+    item: Annotated[In[Whole[Any]], "What the pipeline is asked."] = None
+    text: Annotated[Out[str], "Texts that reach its targets."]
+    answers: Annotated[Out[Answer], "Answers that reach its targets."]
+    documents: Annotated[Out[Document], "Documents that reach its targets."]
+    data: Annotated[Out[Json], "Data that reach its targets."]
 
     @classmethod
     async def load(cls, config: Any) -> Store:
@@ -74,7 +83,8 @@ class Cache(Node):
             why = "is used as a model, but no model is connected to it"
             control = f'"control": [{{"classType": "llm", "from": "{context.component}"}}]'
             raise bad_setting(context.component, "llm", why, f"Add {control} to a model.")
-        key = await _key(context, request)
+        owner = f"name {self.config.name}" if self.config.name else f"run {context.run_id} {context.component}"
+        key = await _key(context, (owner, request))
         kept = self.resource.get(key) if key is not None else None
         if kept is not None:
             for event in kept:
@@ -93,8 +103,9 @@ class Cache(Node):
 
     async def gen_process(self, context: Context) -> AsyncGenerator[tuple[str, Any], None]:
         """The kept outputs for an equal item; else those of a run of the pipeline, as they come."""
-        target = pipeline_of(context.component, self.config)
-        key = await _key(context, self.item)
+        target = await in_thread(pipeline_of, context.component, self.config)
+        edited = (await in_thread(target.stat)).st_mtime_ns if isinstance(target, Path) else 0
+        key = await _key(context, (context.session, edited, self.item))
         kept = self.resource.get(key) if key is not None else None
         if kept is not None:
             for port, value in kept:
@@ -120,6 +131,8 @@ class Cache(Node):
                             found.append((update.lane, update.value))
                         if update.lane in context.connected_outputs:
                             yield update.lane, update.value
+                    else:
+                        await pass_on(update, context, run.id)
                 run.raise_unless_completed()
         if key is not None and len(found) <= MAX_VALUES:
             self.resource.put(key, found, size)

@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any
 
 from lanemesh import (
     Answer,
@@ -24,7 +24,6 @@ from lanemesh import (
     Out,
     Outputs,
     OutputUpdate,
-    ProgressUpdate,
     Question,
     Run,
     Table,
@@ -35,6 +34,7 @@ from lanemesh import (
 from lanemesh.extend import in_thread, mesh_of
 from pydantic import Field
 
+from lanemesh_services.flow.reports import pass_on
 from lanemesh_services.flow.targets import PipelineSettings, pipeline_failed, pipeline_name, pipeline_of
 
 
@@ -58,7 +58,7 @@ class SubPipeline(Node):
         )
         timeout: float | None = Field(None, gt=0, le=86_400, description="Time limit of its run, in seconds.")
 
-    items: In[Whole[Any]] = None
+    items: Annotated[In[Whole[Any]], "What its source gets."] = None
     text: Out[str]
     questions: Out[Question]
     answers: Out[Answer]
@@ -69,7 +69,7 @@ class SubPipeline(Node):
     audio: Out[Audio]
     video: Out[Video]
     data: Out[Json]
-    target: Out[Any]
+    target: Annotated[Out[Any], "What reaches one of `targets` leaves by an output of its name."]
 
     @classmethod
     async def load(cls, config: Any) -> None:
@@ -109,16 +109,14 @@ class SubPipeline(Node):
         """Emits the outputs of a run until it ends."""
         unconnected: Counter[str] = Counter()
         async for update in run.updates():
-            match update:
-                case OutputUpdate():
-                    port = update.component if update.component in self.config.targets else update.lane
-                    if port not in context.connected_outputs:
-                        unconnected[port] += 1
-                        continue
-                    await outputs.emit(port, update.value, _envelope(update, context))
-                case ProgressUpdate():
-                    message = f"{update.component}: {update.message}"[:1_000]
-                    context.progress(update.done, update.total, message)
+            if not isinstance(update, OutputUpdate):
+                await pass_on(update, context, run.id)
+                continue
+            port = update.component if update.component in self.config.targets else update.lane
+            if port in context.connected_outputs:
+                await outputs.emit(port, update.value, _envelope(update, context))
+            else:
+                unconnected[port] += 1
         for port, count in unconnected.items():
             context.log.warning("%d items on %s had no consumer", count, port)
 

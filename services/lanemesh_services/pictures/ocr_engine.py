@@ -72,6 +72,10 @@ class OcrEngine:
                 "Global.text_score": min_score,
                 "Global.use_cls": rotated,
                 "Global.max_side_len": max_side,
+                # By default small images are enlarged to 736 pixels of their shorter side: a sign takes ten times as long, and
+                # its line is found in two parts.
+                "Det.limit_type": "max",
+                "Det.limit_side_len": max_side,
                 "EngineConfig.onnxruntime.intra_op_num_threads": 1,
                 "EngineConfig.onnxruntime.inter_op_num_threads": 1,
             }

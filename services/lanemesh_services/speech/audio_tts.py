@@ -76,7 +76,8 @@ class AudioTts(Node):
     answers: Annotated[In[Answer], "Answers to speak, while they are generated."] = None  # type: ignore[assignment]
     interrupt: Annotated[
         In[Json],
-        'Stops the speech: {"event": "start"}, such as the marks of `vad`. Others are ignored.',
+        'The marks of `vad`: {"event": "start"} ends the speech that was begun, and nothing is spoken until {"event": "end"}. '
+        '{"event": "stop"} ends the speech that was begun. Others are ignored.',
     ] = None
     speech: Annotated[Out[Audio], "The pieces of the speech, with their times from its begin."]
 

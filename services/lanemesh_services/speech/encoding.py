@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal, Protocol
 
@@ -62,12 +63,8 @@ def encoder(form: Format, rate: int, channels: int, bitrate: int | None = None) 
         case "wav":
             return _Wav(rate, channels)
         case "mp3":
-            options = {"write_xing": "0", "id3v2_version": "0"}
-            return _Encoded(
-                "audio/mpeg", "mp3", "libmp3lame", _nearest(rate, MP3_RATES), channels, rate, bitrate, options
-            )
-    options = {"page_duration": "100000"}
-    return _Encoded("audio/ogg", "ogg", "libopus", _nearest(rate, OPUS_RATES), channels, rate, bitrate, options)
+            return _Encoded(_MP3, _nearest(rate, MP3_RATES), channels, rate, bitrate)
+    return _Encoded(_OPUS, _nearest(rate, OPUS_RATES), channels, rate, bitrate)
 
 
 def _nearest(rate: int, known: tuple[int, ...]) -> int:
@@ -131,27 +128,38 @@ class _Sink:
         return taken
 
 
+@dataclass(frozen=True, slots=True)
+class _Codec:
+    """A codec in its container, with the options of both."""
+
+    mime_type: str
+    container: str
+    codec: str
+    options: dict[str, str]
+    codec_options: dict[str, str]
+
+
+_MP3 = _Codec(
+    "audio/mpeg", "mp3", "libmp3lame", {"write_xing": "0", "id3v2_version": "0"}, {"compression_level": "7"}
+)  # level 7 takes half of the time of the default, 5
+_OPUS = _Codec("audio/ogg", "ogg", "libopus", {"page_duration": "100000"}, {})
+
+
 class _Encoded:
     """A file in a container, by FFmpeg."""
 
-    def __init__(
-        self,
-        mime_type: str,
-        container: str,
-        codec: str,
-        rate: int,
-        channels: int,
-        source_rate: int,
-        bitrate: int | None,
-        options: dict[str, str],
-    ) -> None:
-        self.mime_type = mime_type
+    def __init__(self, codec: _Codec, rate: int, channels: int, source_rate: int, bitrate: int | None) -> None:
+        self.mime_type = codec.mime_type
         self.rate = rate
         self._source_rate = source_rate
         self._layout = "mono" if channels == 1 else "stereo"
         self._sink = _Sink()
-        self._container = av.open(self._sink, "w", format=container, options={**options, "flush_packets": "1"})
-        self._stream = self._container.add_stream(codec, rate=rate, layout=self._layout)
+        self._container = av.open(
+            self._sink, "w", format=codec.container, options={**codec.options, "flush_packets": "1"}
+        )
+        self._stream = self._container.add_stream(
+            codec.codec, rate=rate, layout=self._layout, options=codec.codec_options
+        )
         if bitrate is not None:
             self._stream.bit_rate = bitrate
         self._count = 0

@@ -6,8 +6,8 @@ import re
 
 MAX_SENTENCE = 300
 """Longest sentence in characters; longer ones are split between words."""
-FIRST_CLAUSE = 24
-"""Characters from which on the first clause of a text is spoken by itself, so that the first sound comes early."""
+FIRST_CLAUSE = 8
+"""Least length of the first clause of a text that is spoken by itself, so that the first sound comes early, in characters."""
 
 _END = re.compile(r"[.!?…]+[\"'”’)\]*_]*(?=\s)|[。！？]+|\n+")
 _CLAUSE = re.compile(r"[,;:–—]\s")
@@ -49,8 +49,8 @@ class SentenceSplitter:
 
     def _end(self) -> int | None:
         end = self._sentence_end()
-        if self._first and (end or len(self._held)) > FIRST_CLAUSE:
-            clause = _CLAUSE.search(self._held, FIRST_CLAUSE // 2, min(end or MAX_SENTENCE, MAX_SENTENCE))
+        if self._first:
+            clause = _CLAUSE.search(self._held, FIRST_CLAUSE, min(end or MAX_SENTENCE, MAX_SENTENCE))
             if clause is not None:
                 self._first = False
                 return clause.end()

@@ -14,7 +14,7 @@ from lanemesh_services.speech.encoding import encoder
 from lanemesh_services.speech.sentences import SentenceSplitter
 from lanemesh_services.speech.voices import Voice
 
-MAX_SENTENCES = 32
+MAX_SENTENCES = 256
 """Sentences that wait to be spoken; the producer of the text waits then."""
 
 
@@ -53,6 +53,8 @@ class Speaker:
         self._wholes: dict[str, _Whole] = {}
         """The texts that are not yet spoken to their ends."""
         self._count = 0
+        self._is_interrupted = False
+        """Somebody speaks: what begins now is not spoken."""
 
     async def run(self, inputs: Inputs, outputs: Outputs) -> None:
         """Reads and speaks until the inputs have ended. Raises `SpeechFailed` if the voice fails."""
@@ -76,8 +78,7 @@ class Speaker:
         try:
             async for port, item in inputs.iter_items():
                 if port == "interrupt":
-                    if isinstance(item.value, dict) and item.value.get("event") == "start":
-                        self._interrupt()
+                    self._marked(item.value)
                 else:
                     await self._take(port, item)
             for whole in list(self._open.values()):
@@ -105,7 +106,9 @@ class Speaker:
     def _begin(self) -> _Whole:
         self._count += 1
         splitter = SentenceSplitter(first_clause=self._config.first_clause)
-        whole = _Whole(splitter, f"{self._context.component}.{self._count}")
+        whole = _Whole(splitter, f"{self._context.component}.{self._count}", stopped=self._is_interrupted)
+        if whole.stopped:
+            self._context.log.info("interrupted: text %d is not spoken, because somebody speaks", self._count)
         self._wholes[whole.group] = whole
         return whole
 
@@ -117,6 +120,14 @@ class Speaker:
     async def _enqueue(self, whole: _Whole, sentence: str | None) -> None:
         await self._free.acquire()
         self._waiting.put_nowait((whole, sentence))
+
+    def _marked(self, mark: Any) -> None:
+        """Somebody begins to speak, has ended, or stops the speech."""
+        event = mark.get("event") if isinstance(mark, dict) else None
+        if event in ("start", "end"):
+            self._is_interrupted = event == "start"
+        if event in ("start", "stop"):
+            self._interrupt()
 
     def _interrupt(self) -> None:
         """Stops all that was begun. What is already sent, the player has to stop."""

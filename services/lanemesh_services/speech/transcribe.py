@@ -53,7 +53,7 @@ class Transcribe(Node):
         )
         eager: bool = Field(
             True,
-            description="Transcribe in pauses, before it is known that the utterance has ended, so that it is ready then.",
+            description="Transcribe where the speaker pauses, as vad marks it, so that the text is ready at the end.",
         )
         skip_silence: bool = Field(True, description="Leave out parts without speech before they reach the model.")
         device: Literal["auto", "cpu", "cuda"] = Field(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
+import time
 from collections.abc import AsyncGenerator
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from typing import Any
 
 import numpy as np
@@ -12,15 +12,15 @@ from lanemesh import Context, Document, Envelope, Group, Inputs, Question
 from lanemesh.extend import ABSENT, GroupOutcome, in_thread
 
 from lanemesh_services.speech.decoding import Target
-from lanemesh_services.speech.recordings import Began, Ended, Heard, Recording, Recordings
+from lanemesh_services.speech.recordings import Began, Ended, Heard, Paused, Recording, Recordings
 from lanemesh_services.speech.whisper import RATE, Segment, Whisper
 
 WINDOW = 30 * RATE
 """Samples that the model takes at once."""
-PAUSE = 0.15
-"""Seconds without new audio after which a recording is transcribed as far as it is there."""
 LEAST = RATE // 10
-"""Samples of new audio for which that is done."""
+"""Samples of new audio that are worth a transcription."""
+LEAD = 1.0
+"""A recording is live while at most this many seconds of it have arrived before they can have been spoken."""
 KEPT_SILENCE = RATE
 """Samples that are kept of a window in which nothing is said: a word may begin in them."""
 
@@ -47,32 +47,9 @@ class Transcription:
             ModelUnusable: the model cannot do what is set.
         """
         async with aclosing(self._recordings.events()) as events:
-            pending: asyncio.Task[Any] | None = None
-            try:
-                while True:
-                    pending = pending or asyncio.ensure_future(anext(events, None))
-                    if not await self._arrived(pending):
-                        for text in list(self._texts.values()):
-                            for result in await text.ahead():
-                                yield result
-                    event = await pending
-                    pending = None
-                    if event is None:
-                        return
-                    for result in await self._handled(event):
-                        yield result
-            finally:
-                if pending is not None:
-                    pending.cancel()
-                    with suppress(asyncio.CancelledError):
-                        await pending
-
-    async def _arrived(self, pending: asyncio.Task[Any]) -> bool:
-        """Whether the next event has arrived, or need not be preceded by anything."""
-        if not self.config.eager or not any(text.new >= LEAST for text in self._texts.values()):
-            return True
-        done, _ = await asyncio.wait([pending], timeout=PAUSE)
-        return bool(done)
+            async for event in events:
+                for result in await self._handled(event):
+                    yield result
 
     async def _handled(self, event: Any) -> list[Result]:
         match event:
@@ -82,6 +59,10 @@ class Transcription:
                 self._seconds += len(samples) / RATE
                 self.context.progress(self._seconds, 0, f"{self._seconds:.0f} s transcribed")
                 return await self._texts[recording.number].heard(samples, start)
+            case Paused(recording):
+                text = self._texts[recording.number]
+                if self.config.eager and text.is_live:
+                    return await text.ahead()
             case Ended(recording):
                 return await self._texts.pop(recording.number).ended()
         return []
@@ -95,6 +76,7 @@ class _Text:
         self._recording = recording
         self._samples: Any = np.zeros(0, dtype=np.float32)
         self._start = recording.start
+        self._began = time.monotonic()
         self._known: list[Segment] = []
         """The segments of the samples that were there at the last transcription."""
         self._known_count = 0
@@ -107,6 +89,11 @@ class _Text:
     def new(self) -> int:
         """Samples since the last transcription."""
         return len(self._samples) - self._known_count
+
+    @property
+    def is_live(self) -> bool:
+        """It is spoken while it arrives; of a file the whole is there soon, so that its parts need not be transcribed before."""
+        return self._recording.seconds <= time.monotonic() - self._began + LEAD
 
     async def heard(self, samples: Any, start: float) -> list[Result]:
         """Adds a block of samples."""
@@ -178,7 +165,7 @@ class _Text:
             document = Document(
                 segment.text,
                 id=f"{self._recording.number}-{self._count}",
-                source=self._recording.place,
+                source=self._recording.source,
                 chunk_index=self._count,
                 metadata=metadata,
             )

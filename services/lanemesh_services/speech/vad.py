@@ -19,7 +19,8 @@ class Vad(Node):
     """Finds the utterances in audio: sends the pieces of each while it is spoken, and marks where it begins and ends.
 
     Files of any format and raw samples are read piece by piece. An utterance is a group of raw samples at 16 kHz, mono, each piece
-    with its time from the begin of the recording. Silence is dropped.
+    with its time from the begin of the recording. Silence is dropped. A piece before a pause that may be the end has the metadata
+    `pause`.
     """
 
     class Config(ReadsAudio):
@@ -29,7 +30,7 @@ class Vad(Node):
         min_speech: float = Field(0.1, ge=0.03, le=5, description="Seconds of speech that begin an utterance.")
         min_silence: float = Field(0.5, ge=0.1, le=10, description="Seconds of silence that end an utterance.")
         padding: float = Field(
-            0.1, ge=0, le=2, description="Seconds before and after its speech that an utterance has in addition."
+            0.15, ge=0, le=2, description="Seconds before and after its speech that an utterance has in addition."
         )
         max_speech: float = Field(28.0, ge=1, le=300, description="Seconds after which an utterance is split.")
         piece: float = Field(0.25, ge=0.032, le=5, description="Length of a piece in seconds.")

@@ -17,6 +17,7 @@ from lanemesh_orchestrator.orchestrator import serve
 from endings import end
 from rigs.commands import Command
 from rigs.gateways import all_events, client_of, events, texts
+from rigs.lane_proxies import free_port
 from rigs.runs import pipeline, response
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -59,6 +60,18 @@ async def test_the_commands_serve_until_a_signal() -> None:
             async with client_of(url) as one, client_of(other) as two:
                 path = (await one.post("/v1/runs", json={"pipeline": ECHO, "input": "x"})).headers["location"]
                 assert texts(await all_events(two, f"{path}/events")) == ["x"]
+
+
+async def test_a_gateway_warns_of_a_mesh_that_it_does_not_reach_and_goes_on_trying() -> None:
+    port = free_port()
+    async with command("gateway", "--mesh", f"127.0.0.1:{port}", "--http", "0") as gateway:
+        url = await last_word(gateway, "listens at")
+        assert await last_word(gateway, f"127.0.0.1:{port} cannot be reached") == "meanwhile"
+        async with client_of(url) as web:
+            assert (await web.get("/healthz")).status_code == 503
+            async with command("serve", "--port", f"{port}", "--store", "none"):
+                await last_word(gateway, "the mesh is reached now")
+                assert (await web.get("/healthz")).status_code == 200
 
 
 async def last_word(process: Command, text: str) -> str:

@@ -26,6 +26,7 @@ from lanemesh.server.services import all_services, service_names
 from lanemesh_orchestrator.orchestrator import Orchestrator
 from lanemesh_orchestrator.pipeline.config import resolve_config
 from lanemesh_orchestrator.pipeline.document import parse
+from pydantic import BaseModel
 
 from repeats import FULL
 from rigs.calling_nodes import MayCall
@@ -69,14 +70,14 @@ def texts(rule: Any, schema: Mapping[str, Any], keys: Keys = (), depth: int = MA
 
 
 @cache
-def schema_of(node: Any) -> dict[str, Any]:
-    """The JSON schema of a node type's config."""
-    return node.Config.model_json_schema()
+def schema_of(config: type[BaseModel]) -> dict[str, Any]:
+    """The JSON schema of a config."""
+    return config.model_json_schema()
 
 
 def texts_of(node: type[Node]) -> dict[Keys, str]:
     """The texts of a node type's settings, with their formats."""
-    schema = schema_of(node)
+    schema = schema_of(node.Config)
     return dict(texts(schema, schema))
 
 
@@ -167,7 +168,7 @@ Given = tuple[dict[str, Any], dict[str, Any]]
 
 def required(node: type[Node]) -> dict[str, Any]:
     """The least config of a node type. A text is an address at which nothing listens, a path below the root and a name."""
-    schema = schema_of(node)
+    schema = schema_of(node.Config)
     values = {"string": "127.0.0.1:9", "integer": 1, "number": 1, "boolean": False, "array": [], "object": {}}
     return {key: values[schema["properties"][key].get("type", "string")] for key in schema.get("required", ())}
 

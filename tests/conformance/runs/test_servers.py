@@ -119,6 +119,7 @@ async def test_a_frozen_node_server_fails_its_runs() -> None:
         assert time.monotonic() - began < 30
 
 
+@pytest.mark.usefixtures("new_interpreters")
 async def test_a_component_of_another_service_gets_a_server_of_its_own() -> None:
     async with Mesh("component", nodes=[NODES]) as mesh:
         assert (await mesh.run(line(node("a", "tag", "chat")), input="x").result()).values == ("x",)

@@ -39,6 +39,7 @@ def test_values_of_every_lane_go_there_and_back(value: Any) -> None:
     assert type(read.values["value"]) is type(value)
 
 
+@pytest.mark.usefixtures("new_interpreters")
 def test_a_class_of_an_installed_module_runs_in_a_process_of_its_own() -> None:
     result = run_node(nodes.Echo, value=[{"a": [1]}, None, "x" * 1_000_000])
     assert (result.same, result.firings) == ([{"a": [1]}, None, "x" * 1_000_000], 3)

@@ -15,6 +15,7 @@ from lanemesh import Document, Image, LanemeshError, Media, RunFailed, RunState
 from lanemesh.testing import run_node
 from lanemesh_orchestrator import Mesh
 from lanemesh_services.documents.parse import Parse
+from lanemesh_services.documents.reading import archives, html, mail, plain
 
 from rigs import document_files as made
 
@@ -44,6 +45,11 @@ def test_happy_the_pages_of_a_pdf_leave_one_by_one_with_their_places() -> None:
     assert dict(first.metadata) == {"owner": "Ann", "page": 1, "pages": 2, "title": "Report"}
     assert (second.content, second.chunk_index, second.metadata["page"]) == ("three", 1, 2)
     assert (result.updates[-1].done, result.updates[-1].total) == (2, 2)
+
+
+def test_happy_the_pages_of_a_document_with_an_id_have_ids_of_their_own() -> None:
+    document = Document("", "d", source="a.pdf", file=Media("", made.pdf(["one", "two"])))
+    assert [page.id for page in run_node(Parse, documents=document).pages] == ["d#0", "d#1"]
 
 
 def test_happy_the_pictures_of_a_pdf_are_read_and_a_huge_one_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
@@ -175,11 +181,26 @@ def test_happy_texts_of_any_encoding_are_read(encoding: str) -> None:
     assert read(text.encode(encoding), "a.txt").text == [text]
 
 
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("Größe", "latin-1"),
+        ("déjà vu", "cp1252"),
+        ("5 € für Bär", "cp1252"),
+        ("Это довольно длинный русский текст, в котором много обычных слов и предложений.", "cp1251"),
+        ("これは日本語の文章です。今日は天気がとても良いので、公園を散歩しました。", "shift_jis"),
+    ],
+)
+def test_happy_short_and_other_texts_are_read_by_their_likeliest_encoding(text: str, encoding: str) -> None:
+    assert read(text.encode(encoding), "a.txt").text == [text]
+
+
 def test_happy_a_long_text_leaves_in_parts_of_whole_lines() -> None:
     result = read(b"line\n" * 1_000, "a.txt", config={"text_characters": 1_000})
     assert len(result.pages) == 5
     assert {page.content for page in result.pages} == {"line\n" * 200}
     assert [page.metadata["part"] for page in result.pages] == [1, 2, 3, 4, 5]
+    assert "".join(result.text) == "line\n" * 1_000
 
 
 def test_happy_markdown_text_of_a_document_and_media_are_passed_on() -> None:
@@ -237,6 +258,46 @@ def test_error_a_zip_bomb_is_refused_before_it_expands() -> None:
     nested = made.archive({f"{number}.zip": inner for number in range(3)})
     with pytest.raises(LanemeshError, match="expands to more than"):
         read(nested, "bomb.zip", config={"max_expanded": 70_000_000})
+
+
+def test_error_structures_that_would_take_many_times_their_memory_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(html, "MAX_CHARACTERS", 1_000)
+    monkeypatch.setattr(archives, "MAX_XML", 10_000)
+    monkeypatch.setattr(mail, "MAX_BYTES", 1_000)
+    assert refused(b"<html>" + b"x" * 1_001, "a.html") == "file-too-large"
+    assert refused(made.docx(["x" * 10_000]), "a.docx") == "file-too-large"
+    assert refused(made.eml("x" * 1_001), "a.eml") == "file-too-large"
+
+
+def test_error_html_that_is_nested_too_deeply_is_refused() -> None:
+    assert refused(b"<div>" * 5_000, "deep.html") == "file-broken"
+
+
+def test_error_json_that_is_too_long_for_a_table_is_read_as_text(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(plain, "MAX_JSON", 10)
+    with caplog.at_level(logging.WARNING):
+        result = read(b'[{"a": 1}, {"a": 2}]', "a.json")
+    assert (result.text, result.table) == (['[{"a": 1}, {"a": 2}]'], [])
+    assert "read as text alone" in caplog.text
+
+
+def test_error_long_cells_leave_in_smaller_tables_and_texts() -> None:
+    rows = "".join(f"{number},{'x' * 1_000_000}\n" for number in range(5))
+    result = read(f"id,text\n{rows}".encode(), "a.csv")
+    assert [len(table.rows) for table in result.table] == [1, 1, 1, 1, 1]
+    assert max(len(page.content) for page in result.pages) <= 1_000_000
+
+
+def test_error_a_sheet_with_a_wrong_size_is_read_by_its_rows() -> None:
+    content = made.xlsx({"Costs": [["item", "price"], ["pen", 2]]})
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    sheet = files["xl/worksheets/sheet1.xml"]
+    files["xl/worksheets/sheet1.xml"] = sheet.replace(b"<sheetData>", b'<dimension ref="A1:XFD1048576"/><sheetData>')
+    (table,) = read(made.archive(files), "a.xlsx").table
+    assert (table.columns, table.rows) == (("item", "price"), (("pen", 2),))
 
 
 def test_error_a_bomb_that_lies_about_its_size_is_cut_off(caplog: pytest.LogCaptureFixture) -> None:

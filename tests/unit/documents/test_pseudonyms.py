@@ -4,11 +4,26 @@ from __future__ import annotations
 
 import json
 import logging
+from pathlib import Path
 from typing import Any
 
 import pytest
-from lanemesh import Answer, Document, Envelope, Group, LanemeshError
+from lanemesh import (
+    Answer,
+    Context,
+    Document,
+    Envelope,
+    Group,
+    In,
+    Inputs,
+    Invokes,
+    LanemeshError,
+    Node,
+    Out,
+    Outputs,
+)
 from lanemesh.testing import DictMemory, run_node
+from lanemesh_orchestrator import Mesh
 from lanemesh_services.documents.deanonymize import Deanonymize
 from lanemesh_services.documents.privacy.pseudonyms import Pseudonyms, WrongKey, open_end, replaced
 from lanemesh_services.documents.privacy.recognition import Entity, without_overlaps
@@ -53,14 +68,10 @@ def test_happy_texts_with_others_at_their_places() -> None:
     assert [one.label for one in without_overlaps(found)] == ["B", "C"]
 
 
-async def test_happy_answers_are_restored_while_they_stream(caplog: pytest.LogCaptureFixture) -> None:
+async def test_happy_answers_texts_and_documents_are_restored(caplog: pytest.LogCaptureFixture) -> None:
     memory = DictMemory()
     pseudonym = await Pseudonyms(memory, "").of("PERSON", "Ann")
     answer = f"Dear {pseudonym}, 1 < 2. <ORG_AAAAA>"
-    items: list[tuple[str, Any]] = [
-        ("answers", (Answer(character), Envelope(group=Group("g", number)))) for number, character in enumerate(answer)
-    ]
-    assert items
     with caplog.at_level(logging.WARNING):
         result = await _restored(memory, answers=[Answer(answer, finish_reason="stop")])
     assert result.answered == [Answer("Dear Ann, 1 < 2. <ORG_AAAAA>", finish_reason="stop")]
@@ -88,3 +99,46 @@ async def test_error_another_key_is_a_fault() -> None:
 def test_error_without_a_memory_there_are_no_pseudonyms() -> None:
     with pytest.raises((LanemeshError, TypeError), match="memory"):
         run_node(Deanonymize, text="a")
+
+
+class Speak(Node):
+    """Sends an answer character by character, with pseudonyms that it has stored."""
+
+    cue: In[str]
+    answer: Out[Answer]
+    invokes = (Invokes("memory"),)
+
+    async def run(self, context: Context, inputs: Inputs, outputs: Outputs) -> None:
+        """Sends it."""
+        await inputs.next("cue")
+        pseudonym = await Pseudonyms(context.memory.space("run"), "").of("PERSON", "Ann")
+        for number, character in enumerate(f"{pseudonym}: 1 < 2 <"):
+            await outputs.emit("answer", Answer(character), Envelope(group=Group("g", number)))
+        last = Envelope(group=Group("g", 100, last=True))
+        await outputs.emit("answer", Answer(finish_reason="stop"), last)
+        await outputs.emit("answer", Answer("open <"), Envelope(group=Group("h", 0)))  # its producer ends before it
+
+
+PIPELINE = {
+    "version": 1,
+    "source": "chat",
+    "components": [
+        {"id": "chat", "provider": "chat"},
+        {"id": "speak", "provider": "speak", "input": [{"lane": "text", "from": "chat"}]},
+        {"id": "names", "provider": "deanonymize", "input": [{"lane": "answers", "from": "speak"}]},
+        {
+            "id": "memory",
+            "provider": "memory_internal",
+            "control": [{"classType": "memory", "from": "speak"}, {"classType": "memory", "from": "names"}],
+        },
+        {"id": "out", "provider": "response", "input": [{"lane": "answers", "from": "names"}]},
+    ],
+}
+
+
+async def test_happy_a_pseudonym_that_arrives_in_pieces_is_restored_and_other_text_is_not_held_back() -> None:
+    async with Mesh(nodes=[Path(__file__)]) as mesh, mesh.run(PIPELINE, input="go") as run:
+        answers = [output.value async for output in run.outputs()]
+    texts = [answer.text for answer in answers]
+    assert [text for text in texts if text] == ["Ann", ":", " ", "1", " ", "< ", "2", " ", "<", "open ", "<"]
+    assert [answer.finish_reason for answer in answers if answer.finish_reason] == ["stop"]

@@ -90,6 +90,7 @@ def test_error_settings_of_a_switch() -> None:
         ),
         ("size(txt) > 1", "expression-failed", "undeclared reference to 'txt"),
         ("item.size > 1", "expression-failed", 'fails for the text "abc"'),
+        ("dyn()", "expression-failed", "IndexError"),
         ("1/0 == 1", "expression-failed", "divide by zero"),
         ("9223372036854775807 + 1 > 0", "expression-failed", "overflow"),
     ],
@@ -115,6 +116,13 @@ def test_error_an_item_that_has_no_value_is_skipped_and_named() -> None:
 def test_error_expressions_are_bounded_in_steps_and_memory(expression: str) -> None:
     with pytest.raises(LanemeshError, match="which is too much for this expression"):
         run_node(Filter, config={"when": expression}, arrivals=[("item", ["x" * 100] * 1_000)])
+
+
+def test_happy_only_what_an_expression_names_counts() -> None:
+    table = [["x" * 100] * 1_000]
+    assert run_node(Filter, config={"when": "lane == 'list'"}, arrivals=[("item", table)]).kept == [table]
+    big = [Image("image/png", b"x" * 1_000_000)]
+    assert run_node(Filter, config={"when": "item.content == 1000000"}, item=big).kept == big
 
 
 def test_error_regular_expressions_take_linear_time() -> None:

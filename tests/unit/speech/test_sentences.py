@@ -38,7 +38,8 @@ def test_a_sentence_is_there_as_soon_as_the_next_one_begins() -> None:
 
 def test_the_first_clause_is_spoken_before_its_sentence_is_complete() -> None:
     splitter = SentenceSplitter()
-    assert splitter.push("As far as I know, the sun ") == ["As far as I know,"]
+    assert splitter.push("Yes, as far as I know,") == []
+    assert splitter.push(" the sun ") == ["Yes, as far as I know,"]
     assert splitter.push("shines all day, every day, and") == []
     assert splitter.push(" so on. ") == ["the sun shines all day, every day, and so on."]
 

@@ -102,7 +102,7 @@ def test_an_interruption_ends_what_was_begun_and_no_more(voice: ToneVoice, caplo
         arrivals = [
             first,
             ("interrupt", {"event": "end"}),
-            ("interrupt", {"event": "start"}),
+            ("interrupt", {"event": "stop"}),
             ("text", "The next one."),
         ]
         result = run_node(SpeakTones, arrivals=arrivals, timeout=60)
@@ -115,6 +115,15 @@ def test_an_interruption_ends_what_was_begun_and_no_more(voice: ToneVoice, caplo
         ("speak_tones_1.2", 0, False, "OK"),
         ("speak_tones_1.2", 1, True, "OK"),
     ]
+
+
+def test_nothing_is_begun_while_somebody_speaks(voice: ToneVoice) -> None:
+    marks = [("interrupt", {"event": event, "utterance": 2}) for event in ("start", "end")]
+    others = [("interrupt", other) for other in (None, "start", {"event": 3})]
+    arrivals = [("text", "First."), *others, marks[0], ("text", "Unheard."), marks[1], ("text", "Last.")]
+    run_node(SpeakTones, arrivals=arrivals, timeout=60)
+    assert "Unheard." not in voice.spoken
+    assert voice.spoken[-1] == "Last."
 
 
 @pytest.mark.parametrize("config", [{"engine": "espeak"}, {"profile": "espeak"}])

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import numpy as np
 import pytest
 from lanemesh import Audio, Video
 from lanemesh.testing import NodeResult, run_node
+from lanemesh_orchestrator import Mesh
 from lanemesh_services.speech.errors import AudioUnusable
 from lanemesh_services.speech.transcription import WINDOW
 
+from pages import ROOT
 from rigs.audio import container_of, pcm_pieces, silent_video, tone, wav_of
 from rigs.speech_engines import ToneHearer, TranscribeTones
 
@@ -70,6 +73,47 @@ def test_partial_texts_come_while_the_audio_arrives(hearer: ToneHearer) -> None:
     assert [partial["text"] for partial in result.partials] == ["tone 24 tone 24", "tone 24 tone 24 tone 24 tone 24"]
     assert result.partials[-1] == {"text": "tone 24 tone 24 tone 24 tone 24", "start": 0.0, "end": 4.0, "recording": 1}
     assert hearer.lengths == [32_000, 64_000], "the text of the end is that of the last partial text"
+
+
+def turn(**config: Any) -> dict[str, Any]:
+    """A pipeline whose speech pauses after each piece."""
+    return {
+        "components": [
+            {"id": "file_1", "provider": "file"},
+            {"id": "pauses_1", "provider": "mark_pauses", "input": [{"lane": "audio", "from": "file_1"}]},
+            {
+                "id": "transcribe_1",
+                "provider": "transcribe_tones",
+                "config": {"interval": 30, **config},
+                "input": [{"lane": "audio", "from": "pauses_1"}],
+            },
+            {
+                "id": "response_1",
+                "provider": "response",
+                "input": [{"lane": "data", "from": "transcribe_1"}, {"lane": "text", "from": "transcribe_1"}],
+            },
+        ]
+    }
+
+
+@pytest.mark.parametrize("eager", [True, False])
+async def test_in_a_pause_the_text_is_made_before_it_is_known_that_the_utterance_has_ended(eager: bool) -> None:
+    (piece,) = pcm_pieces(tone(1), size=16_000)
+    nodes = [ROOT / "tests" / "rigs" / name for name in ("audio_nodes.py", "speech_engines.py")]
+    async with Mesh(nodes=nodes) as mesh, asyncio.timeout(60), mesh.run(turn(eager=eager), open_input=True) as run:
+        await run.push(piece)
+        values = run.values()
+        if eager:
+            assert (await anext(values))["text"] == "tone 24", "the input goes on"
+        await run.end_input()
+        assert [value async for value in values] == ["tone 24"]
+
+
+async def test_a_file_is_not_transcribed_in_its_pauses() -> None:
+    nodes = [ROOT / "tests" / "rigs" / name for name in ("audio_nodes.py", "speech_engines.py")]
+    async with Mesh(nodes=nodes) as mesh:
+        run = mesh.run(turn(), inputs=[*pcm_pieces(tone(8), size=8 * 16_000), *pcm_pieces(tone(1), size=16_000)])
+        assert list((await run.result()).values) == ["tone 24", *[" tone 24"] * 8]
 
 
 @pytest.mark.usefixtures("hearer")

@@ -56,6 +56,18 @@ def test_pieces_of_a_microphone_and_a_recording_of_a_browser_give_the_same() -> 
     assert near(found(Audio("video/webm", container_of(SPEECH, "webm", "libopus"))), *ONE)
 
 
+def test_the_piece_before_the_end_of_an_utterance_is_marked_as_a_pause() -> None:
+    items = found(Audio("audio/wav", wav_of(TWICE))).items["speech"]
+    ends = [
+        place for place, item in enumerate(items) if item.envelope and item.envelope.group and item.envelope.group.last
+    ]
+    assert len(ends) == 2
+    for end in ends:
+        before = items[end - 1].envelope
+        assert before is not None
+        assert before.metadata == {"pause": "1"}, "it has all of the utterance, whose end adds nothing"
+
+
 def test_times_follow_the_clock_of_the_pieces() -> None:
     pieces = pcm_pieces(SPEECH)
     stamped = [

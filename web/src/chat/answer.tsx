@@ -16,6 +16,8 @@ import { sessionsChanged, type Turn } from "./chat.ts";
 
 /** Steps and blocks of an answer that are drawn; the page of the run has all. */
 const SHOWN = 60;
+/** The finish reason of an answer that has reached the most tokens. */
+const CUT = "length";
 
 /** `onAgain` is undefined where the question cannot be asked again. */
 export function Answer({ turn, onAgain }: { turn: Turn; onAgain: (() => void) | undefined }) {
@@ -45,11 +47,12 @@ function NotStarted({ error }: { error: NonNullable<Turn["error"]["value"]> }) {
 }
 
 function KeptAnswer({ turn }: { turn: Turn }) {
-  const { text, data } = turn.kept!.answer;
+  const { text, data, finish_reason } = turn.kept!.answer;
   return (
     <>
       {text && <Markdown text={text} />}
       {data !== undefined && <JsonTree value={data} />}
+      {finish_reason === CUT && <CutOff />}
     </>
   );
 }
@@ -84,10 +87,15 @@ function LiveAnswer({ turn, store }: { turn: Turn; store: RunStore }) {
       {!model.ended && !lost && !streams.length && !fromSession && <Waiting words={wordsOf(model)} />}
       {!model.ended && store.connection.value === "waiting" && <p class="faint" role="status">The connection is lost; connecting again.</p>}
       {lost && <ErrorLine error={{ message: store.error.value }} />}
+      {(fromSession ? turn.kept?.answer.finish_reason === CUT : streams.some((one) => one.blocks.some((block) => block.kind === "text" && block.finish === CUT))) && <CutOff />}
       <Ending model={model} silent={!streams.length && !fromSession} />
       {model.ended && !turn.inSession && <p class="faint">A session keeps questions and texts, so this turn is not in it. Its run is kept.</p>}
     </>
   );
+}
+
+function CutOff() {
+  return <p class="faint ended">The answer is cut off: it has reached the most tokens that the model may write. Write “go on”, or raise max_tokens of the pipeline.</p>;
 }
 
 function wordsOf(model: RunModel): string {

@@ -61,8 +61,8 @@ def a2a(options: A2aOptions) -> ExitCode:
                 token=token,
                 insecure=options.insecure,
             )
-            by_grpc = f", and by gRPC at {server.grpc_address}" if server.grpc_address else ""
-            print(f"A2A agents at {server.url}{by_grpc}", file=sys.stderr, flush=True)
+            by_grpc = f", and for gRPC at {server.grpc_address}" if server.grpc_address else ""
+            print(f"the A2A server of {options.mesh} listens at {server.url}{by_grpc}", file=sys.stderr, flush=True)
             await server.run()
 
     asyncio.run(serve())

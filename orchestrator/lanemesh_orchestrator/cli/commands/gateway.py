@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lanemesh._aio.backoff import Backoff
 from lanemesh._grpc.connections import is_loopback
 from lanemesh.client.client import Client
 from lanemesh.faults import Code, Fault, LanemeshError
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("lanemesh.gateway")
 
+MAX_PAUSE = 15.0
+"""Longest pause between two attempts to reach the mesh, in seconds."""
 TOKEN_VARIABLE = "LANEMESH_HTTP_TOKEN"  # the name of a variable
 """The environment variable with the token of the HTTP server."""
 
@@ -74,11 +77,33 @@ def gateway(mesh: HostOptions, web: WebOptions) -> ExitCode:
     async def serve() -> None:
         async with open_host(mesh) as client:
             server = web_server(client, web)
-            print(f"gateway of {mesh.mesh}: {server.url}", file=sys.stderr, flush=True)
-            await server.run()
+            print(f"the web gateway of {mesh.mesh} listens at {server.url}", file=sys.stderr, flush=True)
+            checking = asyncio.create_task(_report_unreachable(client), name="check of the mesh")
+            try:
+                await server.run()
+            finally:
+                checking.cancel()
+                await asyncio.gather(checking, return_exceptions=True)
 
     asyncio.run(serve())
     return ExitCode.COMPLETED
+
+
+async def _report_unreachable(mesh: RunHost) -> None:
+    """Logs a warning if the mesh cannot be reached when the gateway starts, and a line when it can be."""
+    backoff, is_warned = Backoff(1.0, MAX_PAUSE), False
+    while True:
+        try:
+            await mesh.node_types(())
+        except LanemeshError as error:
+            if not is_warned:
+                log.warning("%s. The gateway goes on trying, and answers with 503 meanwhile", error.fault.message)
+            is_warned = True
+            await asyncio.sleep(backoff.next())
+            continue
+        if is_warned:
+            log.warning("the mesh is reached now")
+        return
 
 
 def beside(web: WebOptions) -> Beside:

@@ -74,7 +74,7 @@ async def _serve(server: MeshServer, options: McpOptions, token: str) -> None:
     from lanemesh_orchestrator.mcp_server.http import mcp_http_server
 
     http = mcp_http_server(server, options.host, options.port, token, insecure=options.insecure)
-    print(f"MCP server at {http.url}", file=sys.stderr, flush=True)
+    print(f"the MCP server of {options.mesh} listens at {http.url}", file=sys.stderr, flush=True)
     await http.run()
 
 

@@ -61,7 +61,7 @@ def gpu_serve(*, host: str, port: int, insecure: bool) -> ExitCode:
     """Serves the GPUs of this machine until SIGTERM or Ctrl-C."""
 
     def on_ready(address: str) -> None:
-        print(f"the GPU arbiter serves on {address}", file=sys.stderr, flush=True)
+        print(f"the GPU arbiter listens at {address}", file=sys.stderr, flush=True)
 
     asyncio.run(part("gpu-serve")(host, port, insecure=insecure, on_ready=on_ready))
     return ExitCode.COMPLETED

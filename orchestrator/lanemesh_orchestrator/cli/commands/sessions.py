@@ -72,6 +72,8 @@ def delete_sessions(sessions: Sequence[str], *, mesh: str) -> ExitCode:
                     raise
                 report(error, debug=False)
                 code = ExitCode.FAILED
+            else:
+                print(f"{session} is deleted.")
         return code
 
     return on_mesh(mesh, work)

@@ -12,6 +12,8 @@ from lanemesh_services.documents.reading.parts import Attached, File, Limits, Om
 
 MAX_MEMBERS = 10_000
 """Most files in an archive."""
+MAX_XML = 64 * 1024 * 1024
+"""Most bytes of XML of a document that is read as a whole: its elements take many times this memory."""
 
 
 @contextmanager
@@ -32,6 +34,14 @@ def opened(file: File, limits: Limits, kind: str) -> Iterator[zipfile.ZipFile]:
             yield archive
     except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError) as error:
         raise broken(file.name, kind, error) from None
+
+
+def check_xml(archive: zipfile.ZipFile, source: str, prefix: str = "") -> None:
+    """Raises FileUnreadable if the XML in an archive, below a folder, is too much to be held ("file-too-large")."""
+    members = (member for member in archive.infolist() if member.filename.startswith(prefix))
+    size = sum(member.file_size for member in members if member.filename.endswith((".xml", ".rels")))
+    if size > MAX_XML:
+        raise too_large(source, f"has {size:,} bytes of XML", f"{MAX_XML:,}")
 
 
 def names_in(content: bytes) -> frozenset[str]:

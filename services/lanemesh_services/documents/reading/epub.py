@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 from urllib.parse import unquote
 
@@ -31,14 +32,9 @@ def read_epub(file: File, limits: Limits) -> Iterator[Part]:
                 yield Omitted(f"the chapter {name} of {file.name} cannot be read: {error}")
                 continue
             where = {"chapter": number, "chapters": len(chapters)}
-            for part in parts_of_html(
-                found[0] if found else "", file.name, limits, where, done=number, total=len(chapters)
-            ):
-                yield (
-                    Text(part.text, {**part.metadata, **about}, True, number, len(chapters))
-                    if isinstance(part, Text)
-                    else part
-                )
+            text = found[0] if found else ""
+            for part in parts_of_html(text, file.name, limits, {**where, **about}, done=number, total=len(chapters)):
+                yield replace(part, metadata={**part.metadata, **about}) if isinstance(part, Text) else part
         for name, mime_type in pictures if limits.pictures else ():
             try:
                 yield Medium(Image(mime_type, archive.read(name)))

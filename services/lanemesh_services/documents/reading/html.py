@@ -10,12 +10,14 @@ from urllib.parse import unquote_to_bytes
 
 from lanemesh import Image
 
-from lanemesh_services.documents.errors import broken, unknown_type
+from lanemesh_services.documents.errors import broken, too_large, unknown_type
 from lanemesh_services.documents.reading.encodings import decoded
 from lanemesh_services.documents.reading.parts import File, Limits, Medium, Omitted, Part, Rows, Text
 from lanemesh_services.documents.reading.plain import parts_of
 from lanemesh_services.documents.reading.tables import batches, header_of, padded
 
+MAX_CHARACTERS = 20_000_000
+"""Longest page; its elements take many times the memory of its text."""
 MAX_CELLS = 5_000_000
 """Most cells of one table of a page."""
 
@@ -43,6 +45,8 @@ def parts_of_html(
     """
     from bs4 import BeautifulSoup
 
+    if len(html) > MAX_CHARACTERS:
+        raise too_large(source, f"has a page of HTML with {len(html):,} characters", f"{MAX_CHARACTERS:,}")
     try:
         page = BeautifulSoup(html, "html.parser")
         title = page.title.get_text(strip=True) if page.title else ""
@@ -67,7 +71,7 @@ def parts_of_html(
 def _markdown(page: Any) -> str:
     from markdownify import MarkdownConverter
 
-    text = MarkdownConverter(heading_style="ATX", bullets="-").convert_soup(page)
+    text = MarkdownConverter(heading_style="ATX", bullets="-", table_infer_header=True).convert_soup(page)
     lines = [line.rstrip() for line in text.strip().splitlines()]
     return "\n".join(line for line, before in zip(lines, ["x", *lines], strict=False) if line or before)
 
@@ -76,7 +80,8 @@ def _texts(text: str, about: Mapping[str, Any], limits: Limits, done: int, total
     parts = list(parts_of(text, limits.text_characters))
     for number, part in enumerate(parts, start=1):
         where = {"part": number} if len(parts) > 1 else {}
-        yield Text(part, {**about, **where}, expected=True, done=done or number, total=total or len(parts))
+        metadata = {**about, **where}
+        yield Text(part, metadata, True, continued=number > 1, done=done or number, total=total or len(parts))
 
 
 def _table(table: Any, source: str, limits: Limits) -> Iterator[Part]:

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from dataclasses import replace
 from email import policy
 from email.message import EmailMessage
 from email.parser import BytesParser
 from typing import Any
 
-from lanemesh_services.documents.errors import broken, encrypted
+from lanemesh_services.documents.errors import broken, encrypted, too_large
 from lanemesh_services.documents.reading.html import parts_of_html
 from lanemesh_services.documents.reading.parts import Attached, File, Limits, Omitted, Part, Text
 
 MAX_ATTACHMENTS = 1_000
 """Most attachments of one e-mail."""
+MAX_BYTES = 128 * 1024 * 1024
+"""Largest e-mail, which is decoded as a whole."""
 _HEADERS = ("From", "To", "Cc", "Date", "Subject")
 
 
 def read_eml(file: File, limits: Limits) -> Iterator[Part]:
     """The headers with the text, as plain text or Markdown, then the attachments."""
+    if len(file.content) > MAX_BYTES:
+        raise too_large(file.name, f"has {len(file.content):,} bytes", f"{MAX_BYTES:,} for an e-mail")
     message = BytesParser(policy=policy.default).parsebytes(file.content)
     if not isinstance(message, EmailMessage) or not message.keys():
         raise broken(file.name, "e-mail", "it has no headers")
@@ -81,7 +86,7 @@ def _body(headers: dict[str, str], text: str, is_html: bool, file: File, limits:
         return
     for part in parts_of_html(text, file.name, limits, {}):
         if isinstance(part, Text):
-            yield Text(_joined(head, part.text), {**part.metadata, **about}, expected=True)
+            yield replace(part, text=_joined(head, part.text), metadata={**part.metadata, **about})
             head = ""
         else:
             yield part

@@ -10,7 +10,7 @@ from typing import Any
 from lanemesh import Image
 
 from lanemesh_services.documents.errors import broken
-from lanemesh_services.documents.reading.archives import opened
+from lanemesh_services.documents.reading.archives import check_xml, opened
 from lanemesh_services.documents.reading.html import parts_of_html
 from lanemesh_services.documents.reading.media import image_type
 from lanemesh_services.documents.reading.parts import File, Limits, Medium, Omitted, Part, Rows, Text
@@ -34,7 +34,8 @@ def read_docx(file: File, limits: Limits) -> Iterator[Part]:
             pictures.append(Medium(Image(picture.content_type or "image/png", opened_picture.read())))
         return {"src": ""}
 
-    with opened(file, limits, "DOCX"):
+    with opened(file, limits, "DOCX") as archive:
+        check_xml(archive, file.name)
         try:
             html = mammoth.convert_to_html(
                 io.BytesIO(file.content),
@@ -52,7 +53,8 @@ def read_pptx(file: File, limits: Limits) -> Iterator[Part]:
     """The texts, tables and pictures of each slide."""
     from pptx import Presentation
 
-    with opened(file, limits, "PPTX"):
+    with opened(file, limits, "PPTX") as archive:
+        check_xml(archive, file.name)
         try:
             slides = list(Presentation(io.BytesIO(file.content)).slides)
         except Exception as error:  # python-pptx raises errors of many kinds for broken files
@@ -74,6 +76,7 @@ def read_xlsx(file: File, limits: Limits) -> Iterator[Part]:
     from openpyxl import load_workbook
 
     with opened(file, limits, "XLSX") as archive:
+        check_xml(archive, file.name, "xl/s")  # sharedStrings and styles are held; the sheets are read row by row
         try:
             book = load_workbook(io.BytesIO(file.content), read_only=True, data_only=True)
         except Exception as error:  # openpyxl raises errors of many kinds for broken files
@@ -133,6 +136,7 @@ def _shapes(shapes: Iterable[Any]) -> list[Any]:
 def _sheet(sheet: Any, file: File, limits: Limits) -> Iterator[Part]:
     columns: tuple[str, ...] | None = None
     number = 1
+    sheet.reset_dimensions()  # a stated size that is wrong would fill each row with empty cells
     try:
         for batch in batches(_rows(sheet), limits.table_rows):
             some = batch

@@ -60,6 +60,8 @@ class Text:
     """Where it stands: `page`, `slide`, `sheet`, `chapter` or `part`, and what else is known."""
     expected: bool = False
     """There should be text here, such as on a page: without any it is counted and logged."""
+    continued: bool = False
+    """It goes on where the text before it ended."""
     done: int = 0
     """Pages, slides or chapters that are read so far."""
     total: int = 0

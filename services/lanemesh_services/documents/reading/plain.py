@@ -9,27 +9,42 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from lanemesh_services.documents.errors import broken, unknown_type
-from lanemesh_services.documents.reading.encodings import decoded, encoding_of
-from lanemesh_services.documents.reading.parts import File, Limits, Part, Rows, Text
+from lanemesh_services.documents.reading.encodings import encoding_of
+from lanemesh_services.documents.reading.parts import File, Limits, Omitted, Part, Rows, Text
 from lanemesh_services.documents.reading.tables import as_text, batches
 
 MAX_FIELD = 10_000_000
 """Longest cell of a CSV file, in characters."""
+MAX_JSON = 64 * 1024 * 1024
+"""Most bytes of JSON that is read as a table, for which all of it is held."""
 
 
 def read_text(file: File, limits: Limits) -> Iterator[Part]:
-    """A text, in parts of whole lines where it is long."""
-    text, encoding = _text(file)
-    parts = list(parts_of(text, limits.text_characters))
-    for number, part in enumerate(parts, start=1):
-        where = {"part": number} if len(parts) > 1 else {}
-        yield Text(part, {**where, "encoding": encoding}, expected=True, done=number, total=len(parts))
+    """A text, in parts of whole lines where it is long. Only one part of it is decoded at a time."""
+    encoding = _encoding(file)
+    size = max(1, limits.text_characters)
+    total = -(-len(file.content) // size)
+    rest, number = "", 0
+    stream = io.TextIOWrapper(io.BytesIO(file.content), encoding=encoding, errors="replace", newline="")
+    while piece := stream.read(size):
+        *parts, rest = parts_of(rest + piece, size)
+        for part in parts:
+            number += 1
+            about = {"part": number, "encoding": encoding}
+            yield Text(part, about, expected=True, continued=number > 1, done=number, total=total)
+    where = {"part": number + 1} if number else {}
+    if rest or not number:
+        about = {**where, "encoding": encoding}
+        yield Text(rest, about, expected=not number, continued=number > 0, done=number + 1, total=number + 1)
 
 
 def read_json(file: File, limits: Limits) -> Iterator[Part]:
     """JSON as its text; a list of objects, also one a line, is a table as well."""
-    text, _ = _text(file)
     yield from read_text(file, limits)
+    if len(file.content) > MAX_JSON:
+        yield Omitted(f"JSON of more than {MAX_JSON:,} bytes is read as text alone, not as a table")
+        return
+    text = file.content.decode(_encoding(file), "replace")
     try:
         value = json.loads(text)
     except ValueError as error:
@@ -47,9 +62,7 @@ def read_json(file: File, limits: Limits) -> Iterator[Part]:
 
 def read_csv(file: File, limits: Limits) -> Iterator[Part]:
     """CSV or TSV: a table in batches of rows, and each batch as a text."""
-    encoding = encoding_of(file.content)
-    if encoding is None:
-        raise unknown_type(file.name, file.mime_type)
+    encoding = _encoding(file)
     stream = io.TextIOWrapper(io.BytesIO(file.content), encoding=encoding, errors="replace", newline="")
     sample = stream.read(64 * 1024)
     stream.seek(0)
@@ -102,11 +115,11 @@ def _json_lines(text: str) -> list[Any] | None:
         return None
 
 
-def _text(file: File) -> tuple[str, str]:
-    found = decoded(file.content)
-    if found is None:
+def _encoding(file: File) -> str:
+    encoding = encoding_of(file.content)
+    if encoding is None:
         raise unknown_type(file.name, file.mime_type)
-    return found
+    return encoding
 
 
 def parts_of(text: str, most: int) -> Iterator[str]:

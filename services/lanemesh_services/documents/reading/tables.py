@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, datetime, time, timedelta
@@ -12,11 +11,23 @@ TEXT_ROWS = 50
 """Rows of a table that make one text, each with the header."""
 
 
+BATCH_CHARACTERS = 2_000_000
+"""Most characters of the texts in one batch, unless one row alone has more."""
+
+
 def batches(rows: Iterable[tuple[Any, ...]], most: int) -> Iterator[tuple[tuple[Any, ...], ...]]:
-    """Rows in batches of at most `most`."""
-    rest = iter(rows)
-    while batch := tuple(itertools.islice(rest, most)):
-        yield batch
+    """Rows in batches of at most `most`, and of at most 2,000,000 characters."""
+    batch: list[tuple[Any, ...]] = []
+    size = 0
+    for row in rows:
+        added = sum(len(cell) for cell in row if isinstance(cell, str))
+        if batch and (len(batch) == most or size + added > BATCH_CHARACTERS):
+            yield tuple(batch)
+            batch, size = [], 0
+        batch.append(row)
+        size += added
+    if batch:
+        yield tuple(batch)
 
 
 def as_text(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, first: int = 1) -> Iterator[tuple[str, str]]:

@@ -113,11 +113,17 @@ async def test_a_request_for_each_item(mesh: Mesh) -> None:
         thread.join()
 
 
-async def test_a_cache_before_a_model_asks_it_once(mesh: Mesh) -> None:
+@pytest.mark.parametrize(("name", "asked"), [("", 2), ("the model", 1)])
+async def test_a_cache_before_a_model_asks_it_once(mesh: Mesh, name: str, asked: int) -> None:
     document = through(
         "text",
         taking("switch", "switch", "text", "chat", by="model", cases={"a": "first", "b": "second"}),
-        {"id": "cache", "provider": "cache", "control": [{"classType": "llm", "from": "switch"}]},
+        {
+            "id": "cache",
+            "provider": "cache",
+            "config": {"name": name},
+            "control": [{"classType": "llm", "from": "switch"}],
+        },
         {
             "id": "model",
             "provider": "llm_scripted",
@@ -126,14 +132,16 @@ async def test_a_cache_before_a_model_asks_it_once(mesh: Mesh) -> None:
         },
     )
     document["components"][-1]["input"] = [{"lane": "text", "from": "switch", "output": "b"}]
-    calls = []
+    total = 0
     for _ in range(2):
         async with mesh.run(document, inputs=["x", "x"]) as run:
+            calls = 0
             async for update in run.updates():
                 if isinstance(update, HelperUpdate) and update.component == "model":
-                    calls.append(update.calls)
+                    calls = max(calls, update.calls)
             assert run.state == "completed"
-    assert max(calls) == 1
+            total += calls
+    assert total == asked
 
 
 async def test_a_cache_around_a_pipeline_runs_it_once_for_equal_items(mesh: Mesh) -> None:
@@ -147,6 +155,8 @@ async def test_a_cache_around_a_pipeline_runs_it_once_for_equal_items(mesh: Mesh
     result.raise_for_state()
     assert result.values == ("A", "! ", "B", "! ", "A", "! ")
     assert len(await mesh.runs()) == 3  # this one, and one for each of the two items
+    for session in ("a", "b", "b"):
+        assert (await mesh.run(document, input="a", session=session).result()).values == ("A", f"! {session}")
     inner["components"][1]["provider"] = "breaking"
     for _ in range(2):  # a failure is not kept
         failed = await mesh.run(document, input="a").result()

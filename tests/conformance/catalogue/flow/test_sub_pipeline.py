@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lanemesh import Client, LanemeshError, Service
+from lanemesh import (
+    Client,
+    LanemeshError,
+    LogUpdate,
+    ProgressUpdate,
+    Service,
+    ThoughtUpdate,
+    ToolCallUpdate,
+    ToolResultUpdate,
+)
 from lanemesh.client.run_host import RunHost
 from lanemesh.server.services import all_services
 from lanemesh_orchestrator import Mesh
@@ -21,7 +30,7 @@ from rigs.runs import Pipeline, chat, line, node, pipeline, response, serving
 
 OWN = [
     *(asking_nodes.shouting, asking_nodes.breaking, asking_nodes.structured, asking_nodes.hanging),
-    asking_nodes.streaming,
+    *(asking_nodes.streaming, asking_nodes.reporting),
 ]
 pytestmark = pytest.mark.timeout(60)
 
@@ -180,3 +189,22 @@ async def test_streaming_the_answers_of_one_turn_stay_a_group(mesh: RunHost) -> 
         ("sub.work.out.1", 0, False),
         ("sub.work.out.1", 1, True),
     ]
+
+
+async def test_streaming_the_reports_of_the_inner_run_are_those_of_the_node(mesh: RunHost) -> None:
+    seen: list[Any] = []
+    async with mesh.run(outer(document=inner("reporting")), input="go") as run:
+        async for update in run.updates():
+            match update:
+                case ProgressUpdate():
+                    seen.append((update.component, update.done, update.message))
+                case LogUpdate(level="warning"):
+                    seen.append((update.component, update.message))
+                case ThoughtUpdate():
+                    seen.append((update.component, update.text))
+                case ToolCallUpdate():
+                    seen.append((update.component, update.call.name))
+                case ToolResultUpdate():
+                    seen.append((update.component, update.content))
+    expected = [("I look it up.",), ("search",), ('"found"',), ("work: careful with go",), (1.0, "work: begun")]
+    assert sorted(map(str, seen)) == sorted(str(("sub", *one)) for one in expected)

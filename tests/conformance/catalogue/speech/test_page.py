@@ -11,7 +11,7 @@ from lanemesh_orchestrator import Mesh
 from pages import ROOT, Reader, blocks
 from rigs.audio import INPUTS
 
-pytestmark = pytest.mark.model
+pytestmark = [pytest.mark.model, pytest.mark.timeout(300)]
 
 
 @pytest.fixture

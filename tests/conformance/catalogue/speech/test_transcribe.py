@@ -13,7 +13,7 @@ from lanemesh_services.speech.transcribe import Transcribe
 
 from rigs.audio import INPUTS, question
 
-pytestmark = pytest.mark.model
+pytestmark = [pytest.mark.model, pytest.mark.timeout(300)]
 
 QUESTION = "What is the weather like in London today?"
 

@@ -8,7 +8,7 @@ from lanemesh.testing import run_node
 from lanemesh_services.speech.audio_tts import AudioTts
 from lanemesh_services.speech.transcribe import Transcribe
 
-pytestmark = pytest.mark.model
+pytestmark = [pytest.mark.model, pytest.mark.timeout(300)]
 
 TEXT = "Good morning, dear listeners. The train to **London** leaves at nine."
 

@@ -11,7 +11,7 @@ from lanemesh_orchestrator import Mesh
 from pages import ROOT
 from rigs.audio import question, recorded_by_browser, samples_of
 
-pytestmark = pytest.mark.model
+pytestmark = [pytest.mark.model, pytest.mark.timeout(300)]
 
 PIPELINE = (ROOT / "examples" / "voice_turn.pipe").read_text(encoding="utf-8")
 
@@ -29,7 +29,7 @@ async def test_the_first_sound_is_delivered_before_the_last_word_is_written(spre
     assert kinds.index("audio") < len(kinds) - 1 - kinds[::-1].index("text"), kinds
     audio = [output.item for output in outputs if output.item.WhichOneof("payload") == "audio"]
     assert len({item.group.id for item in audio}) == 1
-    assert audio[0].metadata["text"] == "In London, it is sunny,"
+    assert audio[0].metadata["text"] == "In London,"
     times = [item.audio.timestamp_seconds for item in audio]
     assert times == sorted(times)
 

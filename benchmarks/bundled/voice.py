@@ -1,0 +1,183 @@
+"""A spoken turn on a scripted model, in a mesh of processes: `cd benchmarks && python -m bundled.voice`.
+
+A microphone sends raw samples in real time. Measured is when the first sound arrives at the client: after the text of the
+question is known there, and after the last sample of speech. Beside it is the time that the same libraries take for this sound
+in a loop of its own.
+"""
+
+import argparse
+import asyncio
+import sys
+import time
+import wave
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from lanemesh import Answer, Audio, LanemeshError
+from lanemesh_orchestrator import Mesh
+
+from chain.report import Verdict, console, verdicts_table
+
+TURNS = 7
+TARGET_MS = 250.0
+"""From the text of the question to the first sound."""
+MIN_SILENCE = 0.3
+"""Seconds of silence that end the question."""
+PIECE = 0.1
+"""Length of a piece of the microphone in seconds."""
+QUIET = 0.02
+"""Greatest sample, of 1, that is silence in the recording."""
+SCRIPT = "It is sunny, with eleven degrees in London. In the evening there may be rain, so take an umbrella with you."
+CLAUSE = "It is sunny,"
+QUESTION = Path(__file__).parents[2] / "examples" / "inputs" / "question.wav"
+
+PIPELINE: dict[str, Any] = {
+    "source": "microphone",
+    "components": [
+        {"id": "microphone", "provider": "file"},
+        {
+            "id": "vad",
+            "provider": "vad",
+            "config": {"min_silence": MIN_SILENCE, "piece": PIECE},
+            "input": [{"lane": "audio", "from": "microphone"}],
+        },
+        {
+            "id": "transcribe",
+            "provider": "transcribe",
+            "config": {"language": "en"},
+            "input": [{"lane": "audio", "from": "vad"}],
+        },
+        {
+            "id": "llm",
+            "provider": "llm_scripted",
+            "config": {"script": [SCRIPT], "delay": 0.005},
+            "input": [{"lane": "questions", "from": "transcribe"}],
+        },
+        {"id": "tts", "provider": "audio_tts", "input": [{"lane": "answers", "from": "llm"}]},
+        {
+            "id": "client",
+            "provider": "response",
+            "input": [
+                {"lane": "text", "from": "transcribe"},
+                {"lane": "audio", "from": "tts"},
+                {"lane": "answers", "from": "llm"},
+            ],
+        },
+    ],
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Turn:
+    """When things were there, in ms."""
+
+    after_text: float
+    """The first sound, after the text of the question."""
+    after_speech: float
+    """The first sound, after the last sample of speech was sent."""
+
+
+def pieces() -> tuple[list[Audio], int]:
+    """The question with silence after it, as the pieces of a microphone, and the number of the last piece with speech."""
+    with wave.open(str(QUESTION)) as file:
+        rate, samples = file.getframerate(), file.readframes(file.getnframes())
+    samples += bytes(rate * 2)
+    size = round(rate * PIECE) * 2
+    cut = [samples[start : start + size] for start in range(0, len(samples), size)]
+    loud = [max(abs(sample) for sample in memoryview(piece).cast("h")) > QUIET * 32_768 for piece in cut]
+    last = max(place for place, is_loud in enumerate(loud) if is_loud)
+    return [Audio("audio/pcm", piece, rate=rate, channels=1) for piece in cut], last
+
+
+async def one_turn(mesh: Mesh) -> Turn:
+    """One question in a run of its own, whose node servers have their models."""
+    cut, last = pieces()
+    spoken = 0.0
+    async with mesh.run(PIPELINE, open_input=True) as run:
+
+        async def speak() -> None:
+            nonlocal spoken
+            started = time.perf_counter()
+            for place, piece in enumerate(cut):
+                await asyncio.sleep(started + place * PIECE - time.perf_counter())
+                await run.push(piece)
+                if place == last:
+                    spoken = time.perf_counter()
+            await run.end_input()
+
+        speaking = asyncio.create_task(speak(), name="microphone")
+        text = sound = 0.0
+        async for value in run.values():
+            if isinstance(value, Audio):
+                sound = sound or time.perf_counter()
+            elif not isinstance(value, Answer):
+                text = text or time.perf_counter()
+        await speaking
+    if not sound:
+        raise RuntimeError("the turn had no sound")
+    return Turn(after_text=(sound - text) * 1e3, after_speech=(sound - spoken) * 1e3)
+
+
+def bare_ms(turns: int) -> float:
+    """The time from a text to its first sound by the same libraries in a loop: the voice, and the encoder of MP3."""
+    from lanemesh_services.speech.encoding import encoder
+    from lanemesh_services.speech.voices import VoiceSettings, open_voice
+
+    voice = open_voice(VoiceSettings("piper"))
+    taken = []
+    for _ in range(turns + 1):
+        started = time.perf_counter()
+        for samples, rate in voice.speak(CLAUSE, 1.0):
+            encoded = encoder("mp3", rate, 1)
+            encoded.push(samples)
+            encoded.finish()
+            break
+        taken.append((time.perf_counter() - started) * 1e3)
+    return median(taken[1:])  # the first one is slow
+
+
+async def measure(turns: int) -> tuple[list[Turn], float]:
+    """The turns in a mesh of processes, and the time of the loop."""
+    async with Mesh(spread="service") as mesh:
+        await one_turn(mesh)  # loads the models
+        taken = [await one_turn(mesh) for _ in range(turns)]
+    return taken, await asyncio.to_thread(bare_ms, turns)
+
+
+def judge(turns: Sequence[Turn]) -> list[Verdict]:
+    """The target of a spoken turn."""
+    value = median(turn.after_text for turn in turns)
+    what = "voice turn, first sound after the text of the question"
+    return [Verdict(what=what, value=value, bound=TARGET_MS, at_least=False, unit=" ms")]
+
+
+async def verdicts(quick: bool) -> list[Verdict]:
+    """The verdicts of this family; `quick`: of one turn."""
+    turns, bare = await measure(1 if quick else TURNS)
+    after = median(turn.after_speech for turn in turns)
+    console().print(
+        f"voice turn: first sound {after:.0f} ms after the last sample of speech, of which {MIN_SILENCE * 1e3:.0f} ms are the "
+        f"silence that ends a question; the voice takes {bare:.0f} ms for it in a loop of its own"
+    )
+    return judge(turns)
+
+
+def main() -> int:
+    """The command line; the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="one turn, to see that it works")
+    arguments = parser.parse_args()
+    try:
+        found = asyncio.run(verdicts(arguments.quick))
+    except LanemeshError as error:
+        print(error, file=sys.stderr)
+        return 1
+    console().print(verdicts_table(found))
+    return 0 if all(verdict.met for verdict in found) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
