@@ -126,6 +126,8 @@ def documents(node: type[Node], config: Any) -> Iterator[dict[str, Any]]:
         }
 
 
+FED = frozenset({"chat", "file", "webhook"})
+"""The sources that clients feed."""
 SENT = frozenset({"text", "questions", "documents", "image", "audio", "video", "data"})
 """The lanes by which a client can feed a component."""
 
@@ -194,13 +196,18 @@ def in_settings(node: type[Node], keys: Keys, text: str) -> Iterator[Given]:
         yield document, {f"x.{name}": value}
 
 
+def input_of(document: dict[str, Any]) -> str | None:
+    """The input of a run; None for a component that feeds itself, with which a run accepts none."""
+    return "x" if len(document["components"]) > 1 or document["components"][0]["provider"] in FED else None
+
+
 async def run(client: Client, document: dict[str, Any], settings: dict[str, Any]) -> None:
-    result = await client.run(document, input="x", settings=settings, timeout=RUN_SECONDS).result()
+    result = await client.run(document, input=input_of(document), settings=settings, timeout=RUN_SECONDS).result()
     result.raise_for_state()
 
 
 async def start(client: Client, document: dict[str, Any], settings: dict[str, Any]) -> None:
-    started = await client.start(document, input="x", settings=settings, timeout=RUN_SECONDS)
+    started = await client.start(document, input=input_of(document), settings=settings, timeout=RUN_SECONDS)
     (await started.result()).raise_for_state()
 
 

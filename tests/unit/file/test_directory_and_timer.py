@@ -107,3 +107,18 @@ async def test_a_run_of_a_pipeline_with_a_chat_leaves_the_timer_out(tmp_path: Pa
     async with Mesh() as mesh:
         assert (await mesh.run(pipe, input="hello").result()).values == ("hello",)
         assert (await mesh.run(pipe, source="tick").result()).values == (1,)
+
+
+async def test_a_schedule_that_is_not_valid_is_one_sentence_before_the_run_starts() -> None:
+    pipe = {
+        "components": [
+            {"id": "tick", "provider": "timer", "config": {"cron": "61 * * * *"}},
+            {"id": "out", "provider": "response", "input": [{"lane": "data", "from": "tick"}]},
+        ]
+    }
+    async with Mesh() as mesh:
+        result = await mesh.run(pipe).result()
+    assert result.error is not None
+    assert result.error.reason == "bad-config"
+    assert result.error.message.startswith('tick: config: the schedule "61 * * * *" is not valid: the minute "61"')
+    assert "`lanemesh nodes timer` lists the settings" in result.error.message

@@ -20,7 +20,7 @@ from collections.abc import (
 )
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from lanemesh._aio.tasks import within
 from lanemesh._aio.threads import THREADS
@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 
 MAX_UPDATES = 256
 """Most frames that wait for the orchestrator. At this bound, nodes wait with their reports."""
+MAX_PROBLEMS = 5
+"""Most problems of a config that its error names."""
 CLOSE_SECONDS = 20.0
 """How long a run may take to end when its host closes; its nodes have 8 s of this."""
 
@@ -189,14 +191,16 @@ class NodeHost:
         """The config of an instance.
 
         Raises:
-            LanemeshError: there is no such node type, or it names a file outside of the roots.
-            pydantic.ValidationError: it is invalid.
+            LanemeshError: there is no such node type, it names a file outside of the roots, or it is invalid ("bad-config").
         """
         node = self.node_class(instance.provider)
         text = instance.config_json or "{}"
         if self.files is not None:
             self.files.check(json.loads(text), schema_of(node.Config), instance.component)
-        return node.Config.model_validate_json(text)
+        try:
+            return node.Config.model_validate_json(text)
+        except ValidationError as error:
+            raise _bad_config(instance, error) from None
 
     def node_class(self, provider: str) -> type[Node]:
         """The class of a node type. If there is none, raises LanemeshError, which lists the node types."""
@@ -593,3 +597,14 @@ class HostSession:
 
     def _fault(self, code: Code, reason: str, why: str) -> Fault:
         return Fault(code=code, reason=reason, message=f'the node server "{self._server}": {why}')
+
+
+def _bad_config(instance: node_pb2.Instance, error: ValidationError) -> LanemeshError:
+    """The error of a config that its node type refuses. It quotes no values, which may be secret."""
+    problems = error.errors(include_url=False, include_input=False, include_context=False)
+    shown = "; ".join(
+        f"{'.'.join(map(str, ('config', *problem['loc'])))}: {problem['msg'].removeprefix('Value error, ')}"
+        for problem in problems[:MAX_PROBLEMS]
+    )
+    message = f"{instance.component}: {shown}. `lanemesh nodes {instance.provider}` lists the settings"
+    return LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-config", message=message))

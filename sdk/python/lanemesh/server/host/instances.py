@@ -90,7 +90,7 @@ class InstanceHost(Protocol):
         """The class of a node type. Raises LanemeshError if there is none."""
 
     def config_of(self, instance: node_pb2.Instance) -> BaseModel:
-        """The config of an instance. Raises LanemeshError or pydantic.ValidationError if it is invalid."""
+        """The config of an instance. Raises LanemeshError if it is invalid."""
 
 
 @dataclass(slots=True)
