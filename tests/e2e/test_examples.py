@@ -24,7 +24,7 @@ EXAMPLES = ROOT / "examples"
 COMMANDS = {re.findall(r"examples/(\w+)\.pipe", block.text)[0]: block for block in blocks(EXAMPLES / "README.md")}
 """The commands of the page, by the names of their pipelines."""
 
-MODELS = {"postcard", "scan_invoice"}
+MODELS = {"postcard", "scan_invoice", "private_chat"}
 """Those that run models."""
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

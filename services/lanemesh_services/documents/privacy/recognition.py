@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -74,6 +75,7 @@ def _analyzer(path: Path, language: str, provider: str) -> Any:
         from presidio_analyzer.nlp_engine import SpacyNlpEngine
     except ImportError as error:
         raise import_failed("presidio_analyzer", provider, "privacy", error) from error
+    logging.getLogger("presidio-analyzer").setLevel(logging.ERROR)  # it warns of each recognizer of another language
     _stay_offline()
     engine = SpacyNlpEngine(models=[{"lang_code": language, "model_name": str(path)}])
     engine.nlp = {language: nlp}
