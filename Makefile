@@ -57,7 +57,7 @@ PROTOC := PATH="$(CURDIR)/$(BIN):$$PATH" $(RUN) -m grpc_tools.protoc -Iprotos
 BASELINE := protos/baseline.binpb
 PROTO_FILES := $(PROTOS:protos/%=%)
 
-.PHONY: help venv demo test many environments postgres conformance fuzz chaos lint format proto proto-baseline proto-check schema reasons reference node-pages page page-check browser bench clean
+.PHONY: help venv demo test test-models many environments postgres conformance fuzz chaos lint format proto proto-baseline proto-check schema reasons reference node-pages page page-check browser bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -72,6 +72,10 @@ demo: $(HAS_LLM) ## stream an answer of a real language model through a mesh of 
 test: $(HAS_DEV) $(HAS_LLM) $(HAS_TRANSFORMERS) ## run the tests on JOBS=3 processes; ARGS="..." goes to pytest
 	$(SAY) "Running the tests"
 	@$(RUN) tests/suite.py $(JOBS) $(ARGS)
+
+test-models: $(HAS_DEV) $(HAS_CATALOGUE) environments ## run the tests of CrewAI and of the catalogue's models, which need large libraries
+	$(SAY) "Running the tests of CrewAI and of models"
+	@$(RUN) -m pytest -m heavy $(wildcard tests/guests tests/conformance/catalogue) $(ARGS)
 
 many: $(HAS_DEV) ## repeat what fails seldom as often as it can be: what `make test` does a few times
 	$(SAY) "Repeating tests"

@@ -1,6 +1,6 @@
 """The benchmarks of the bundled nodes, each in a process of its own: `python benchmarks/families.py [NAME ...] [--quick]`.
 
-Each module of `benchmarks/catalogue` is one: it prints its values beside their targets, and ends with 1 if one is missed.
+Each module of `benchmarks/bundled` is one: it prints its values beside their targets, and ends with 1 if one is missed.
 """
 
 import argparse
@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-NAMES = sorted(path.stem for path in (FOLDER / "catalogue").glob("*.py") if not path.stem.startswith("_"))
+NAMES = sorted(path.stem for path in (FOLDER / "bundled").glob("*.py") if not path.stem.startswith("_"))
 """The names of the benchmarks."""
 
 
@@ -23,8 +23,8 @@ def main() -> int:
         parser.error(f"there is no benchmark {unknown[0]}; there are {', '.join(NAMES)}")
     missed = []
     for name in arguments.names or NAMES:
-        print(f"==> catalogue.{name}", flush=True)
-        command = [sys.executable, "-m", f"catalogue.{name}", *(["--quick"] if arguments.quick else [])]
+        print(f"==> bundled.{name}", flush=True)
+        command = [sys.executable, "-m", f"bundled.{name}", *(["--quick"] if arguments.quick else [])]
         if subprocess.run(command, cwd=FOLDER, check=False).returncode:
             missed.append(name)
     if missed:

@@ -24,6 +24,13 @@ if (
 pytest_plugins = ["conformance_table", "failure_tail", "files_with_mark"]
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Marks as `heavy` the tests of guests with CrewAI, and those tests of the catalogue that need a model's package."""
+    folders = item.path.parts
+    if ("guests" in folders and "crewai" in item.name) or ("catalogue" in folders and item.get_closest_marker("model")):
+        item.add_marker(pytest.mark.heavy)
+
+
 def pytest_collection_finish() -> None:
     """Later collections leave out what is there before the first test."""
     garbage.collect()

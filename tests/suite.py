@@ -5,6 +5,8 @@ measure memory, which no other test has used there before, or wait for a minute.
 one at a time: they measure time, or another test beside them would disturb them. The first two calls save their outcomes, so that
 the table of `--conformance` and the lines of `--failure-tail` at the end of the third are those of all.
 
+Tests marked `heavy` are left to `make test-models`.
+
 With JOBS=0 the calls follow each other, and each has the terminal.
 """
 
@@ -56,9 +58,18 @@ def calls(arguments: Sequence[str], folder: Path) -> Calls:
     save = [f"--save-outcomes={one}" for one in outcomes]
     load = [f"--load-outcomes={one}" for one in outcomes]
     return Calls(
-        most=[*options, "-m", f"{only}not timing and not apart", "-n", jobs, "--dist", "worksteal", save[0]],
-        apart=[*options, "-m", f"{only}apart", "-n", "0", "--only-files-with=apart", save[1]],
-        timing=[*options, "-m", f"{only}timing", "-n", "0", "--only-files-with=timing", *load],
+        most=[
+            *options,
+            "-m",
+            f"{only}not timing and not apart and not heavy",
+            "-n",
+            jobs,
+            "--dist",
+            "worksteal",
+            save[0],
+        ],
+        apart=[*options, "-m", f"{only}apart and not heavy", "-n", "0", "--only-files-with=apart", save[1]],
+        timing=[*options, "-m", f"{only}timing and not heavy", "-n", "0", "--only-files-with=timing", *load],
     )
 
 

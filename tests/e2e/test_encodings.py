@@ -8,8 +8,11 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import pytest
+
+from rigs.commands import TIMEOUT, Command
 
 COMMAND = [sys.executable, "-m", "lanemesh_orchestrator.cli"]
 BAD = b"caf\xe9"
@@ -38,11 +41,19 @@ def lanemesh(
     without: tuple[str, ...] = (),
 ) -> subprocess.CompletedProcess[bytes]:
     """Runs the command."""
-    variables = {os.fsencode(key): os.fsencode(value) for key, value in os.environ.items() if key not in without}
-    variables |= {os.fsencode(key): os.fsencode(value) for key, value in (env or {}).items()}
-    command = [os.fsencode(part) if isinstance(part, bytes) else os.fsencode(str(part)) for part in arguments]
-    given: dict[str, object] = {"stdin": subprocess.DEVNULL} if feed is None else {"input": feed}
-    return subprocess.run([*COMMAND, *command], capture_output=True, check=False, env=variables, **given)  # type: ignore[call-overload, no-any-return]
+    variables = {key: value for key, value in os.environ.items() if key not in without}
+    variables |= {key: os.fsdecode(value) for key, value in (env or {}).items()}
+    words = [os.fsdecode(part) if isinstance(part, bytes) else str(part) for part in arguments]
+    with TemporaryFile() as fed, TemporaryFile() as output, TemporaryFile() as errors:
+        fed.write(feed or b"")
+        fed.seek(0)
+        process = Command(
+            *words, environment=variables, stdin=fed.fileno(), stdout=output.fileno(), stderr=errors.fileno()
+        )
+        code = process.wait(TIMEOUT)
+        output.seek(0)
+        errors.seek(0)
+        return subprocess.CompletedProcess(words, code, output.read(), errors.read())
 
 
 def is_one_paragraph(done: subprocess.CompletedProcess[bytes], *words: str) -> bool:
@@ -106,8 +117,8 @@ def test_what_goes_to_a_pipe_is_utf8_in_any_encoding(echo: Path, encoding: str) 
 
 
 def test_arguments_and_variables_are_utf8_in_the_c_locale(echo: Path) -> None:
-    env = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    done = lanemesh("run", echo, "--input", TEXT, env=env)
+    env = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run([*COMMAND, "run", str(echo), "--input", TEXT], capture_output=True, check=False, env=env)
     assert (done.returncode, done.stdout.decode()) == (0, f"{TEXT}\n")
 
 

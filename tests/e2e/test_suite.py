@@ -78,9 +78,9 @@ def test_the_last_call_ends_with_the_outcomes_of_all(tmp_path: Path) -> None:
 def test_arguments_narrow_every_call(tmp_path: Path) -> None:
     plan = calls(["3", "tests/unit", "-k", "a or b", "-m", "conformance or model"], tmp_path)
     given = ["tests/unit", "-k", "a or b", "-m"]
-    assert plan.most[:7] == [*given, "(conformance or model) and not timing and not apart", "-n", "3"]
-    assert plan.apart[:7] == [*given, "(conformance or model) and apart", "-n", "0"]
-    assert plan.timing[:7] == [*given, "(conformance or model) and timing", "-n", "0"]
+    assert plan.most[:7] == [*given, "(conformance or model) and not timing and not apart and not heavy", "-n", "3"]
+    assert plan.apart[:7] == [*given, "(conformance or model) and apart and not heavy", "-n", "0"]
+    assert plan.timing[:7] == [*given, "(conformance or model) and timing and not heavy", "-n", "0"]
 
 
 def test_an_id_that_the_page_does_not_list_is_named(tmp_path: Path) -> None:

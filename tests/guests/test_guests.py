@@ -104,6 +104,7 @@ async def test_the_answer_follows_the_schema_of_the_question(mesh: Mesh, provide
     assert [answer.data for answer in answers if answer.data is not None] == [{"rain": True}]
 
 
+@pytest.mark.heavy
 async def test_three_frameworks_answer_one_question_side_by_side(mesh: Mesh) -> None:
     if marks := guest_params()[-1].marks:
         pytest.skip(marks[0].kwargs["reason"])
@@ -117,6 +118,7 @@ async def test_three_frameworks_answer_one_question_side_by_side(mesh: Mesh) -> 
     assert sorted(said) == sorted("".join(f"{name} says: {ANSWER}" for name in providers))
 
 
+@pytest.mark.heavy
 async def test_a_crew_of_several_agents_and_tasks(mesh: Mesh) -> None:
     if marks := guest_params()[-1].marks:
         pytest.skip(marks[0].kwargs["reason"])

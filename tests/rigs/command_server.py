@@ -23,10 +23,10 @@ import socket
 import sys
 import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import lanemesh_orchestrator
 from lanemesh.server.isolation import parent
@@ -118,7 +118,7 @@ def _serve(control: socket.socket) -> Request | None:
                     for held in (*controls, ours, wakeup, waking, own, *running.values()):
                         held.close()
                     commands.use(theirs)
-                    _take_streams(descriptors, bool(request["environment"].get("PYTHONUNBUFFERED")))
+                    _take_streams(descriptors, request["environment"])
                     return Request(**request)
                 running[process] = own
                 theirs.close()
@@ -143,8 +143,9 @@ def _answer(own: socket.socket, number: int) -> None:
         own.sendall(b"%d\n" % number)
 
 
-def _take_streams(descriptors: list[int], unbuffered: bool) -> None:
-    """Makes the standard streams of a forked process, and gives it the signal handlers of a new one."""
+def _take_streams(descriptors: list[int], environment: Mapping[str, str]) -> None:
+    """Makes the standard streams of a forked process by its environment, and gives it the signal handlers of a new one."""
+    encoding, _, errors = environment.get("PYTHONIOENCODING", "").partition(":")
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -153,8 +154,12 @@ def _take_streams(descriptors: list[int], unbuffered: bool) -> None:
         os.close(descriptor)
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         old: Any = getattr(sys, name)
-        text = {"encoding": old.encoding, "errors": old.errors}
-        if number and unbuffered:
+        text: dict[str, Any] = {
+            "encoding": encoding or old.encoding,
+            "errors": errors or ("strict" if encoding else old.errors),
+        }
+        stream: IO[Any]
+        if number and environment.get("PYTHONUNBUFFERED"):
             stream = io.TextIOWrapper(io.FileIO(number, "w", closefd=False), **text, write_through=True)
         else:
             buffering = 1 if number == 2 or os.isatty(number) else -1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from lanemesh import Batch, Image, In, Node, Out
+from lanemesh import Batch, Image, In, Node, Out, Whole
 from pydantic import Field
 
 from lanemesh_services.pictures.engines import Loaded, give_back, take
@@ -40,7 +40,7 @@ class ImageClassify(Node):
         top: int = Field(5, ge=1, le=1_000, description="Maximum number of labels of an image.")
         min_score: float = Field(0, ge=0, le=1, description="Labels with a smaller probability are dropped.")
 
-    image: Annotated[In[Image], "The images."]
+    image: Annotated[In[Whole[Image]], "The images."]
     label: Annotated[Out[str], "The most probable label of each image; nothing if all are below `min_score`."]
     labels: Annotated[
         Out[list[Any]], 'The labels of each image, the most probable first: [{"label": ..., "score": ...}].'

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from lanemesh import Context, Image, In, Node, Out
+from lanemesh import Context, Image, In, Node, Out, Whole
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from lanemesh_services.pictures.reading import read
@@ -36,7 +36,6 @@ class ImageConvert(Node):
 
     pip_extra = "pictures"
     python_packages = ("PIL", "numpy")
-    restartable = True
 
     class Config(ImageLimits):
         """Settings of the conversion."""
@@ -83,7 +82,7 @@ class ImageConvert(Node):
                 raise ValueError('fit "pad" needs both width and height')
             return self
 
-    image: Annotated[In[Image], "The images."]
+    image: Annotated[In[Whole[Image]], "The images."]
     converted: Annotated[Out[Image], "The converted images."]
 
     def gen_process(self, context: Context) -> Iterator[tuple[str, Any]]:

@@ -18,6 +18,9 @@ from lanemesh_services.shared.models import TINY_RANDOM, resolve
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
+MAX_PROMPT = 20_000
+"""Longest prompt in characters."""
+
 Result = tuple[Literal["steps", "generated"], "Picture"]
 """An intermediate image, or the last one."""
 
@@ -69,8 +72,17 @@ class DiffusionEngine:
         self._from_text.set_progress_bar_config(disable=True)
         self._from_image: Any = None
 
-    def generate(self, job: Job, progress: Callable[[float, float, str], object], emitter: Emitter[Result]) -> None:
-        """Emits the previews and the image of a job. Blocks; ends at the next step when the reader is gone."""
+    def generate(
+        self,
+        job: Job,
+        progress: Callable[[float, float, str], object],
+        warn: Callable[[str], object],
+        emitter: Emitter[Result],
+    ) -> None:
+        """Emits the previews and the image of a job. Blocks; ends at the next step when the reader is gone.
+
+        `warn` is called with a message if the model reads only the beginning of the prompt.
+        """
         import torch
 
         with self._lock:
@@ -101,12 +113,22 @@ class DiffusionEngine:
                     emitter.emit(("steps", _preview(pipeline, state["latents"])))
                 return state
 
+            if left_out := self._unread(job.prompt):
+                warn(f"the model does not read the last {left_out} tokens of the prompt {job.prompt[:60]!r}...")
             progress(0, total, "generating an image")
             try:
                 picture = pipeline(**options, callback_on_step_end=after_step).images[0]
             except _Stopped:
                 return
             emitter.emit(("generated", picture))
+
+    def _unread(self, prompt: str) -> int:
+        """The number of tokens of a prompt beyond the most that the model reads."""
+        tokenizer = getattr(self._from_text, "tokenizer", None)
+        most = getattr(tokenizer, "model_max_length", 0)
+        if tokenizer is None or not 0 < most < MAX_PROMPT:
+            return 0
+        return max(0, len(tokenizer(prompt, truncation=False).input_ids) - most)
 
     def _variations(self) -> Any:
         """The same model as a pipeline that starts from an image."""

@@ -17,6 +17,7 @@ from lanemesh_services.pictures.reading import read
 from lanemesh_services.pictures.settings import ImageLimits
 from lanemesh_services.shared.emitting import emitted
 from lanemesh_services.shared.images import encode
+from lanemesh_services.shared.media_errors import too_large
 from lanemesh_services.shared.models import TINY_RANDOM
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class ImageGenerate(Node):
         format: Literal["png", "jpeg", "webp", "raw"] = Field("png", description="Format of the images.")
 
     text: Annotated[In[Whole[str]], "The prompts."]
-    image: Annotated[In[Image], "An image to start from."] = None  # type: ignore[assignment]
+    image: Annotated[In[Whole[Image]], "An image to start from."] = None  # type: ignore[assignment]
     generated: Annotated[Out[Image], "The images."]
     steps: Annotated[
         Out[Image], "The intermediate images of each one, from noise to the result, which is not among them."
@@ -85,9 +86,12 @@ class ImageGenerate(Node):
 
     async def gen_process(self, context: Context) -> AsyncGenerator[tuple[str, Any], None]:
         """Generates one image."""
-        from lanemesh_services.pictures.diffusion import Job
+        from lanemesh_services.pictures.diffusion import MAX_PROMPT, Job
 
         config = self.config
+        if len(self.text) > MAX_PROMPT:
+            why = f"it has {len(self.text):,} characters, and the limit is {MAX_PROMPT:,}"
+            raise too_large(f"the prompt {self.text[:60]!r}...", why, "Shorten it, such as by summarise")
         seed = config.seed
         if seed is None:
             seed = random.SystemRandom().randrange(2**32)
@@ -108,7 +112,7 @@ class ImageGenerate(Node):
             strength=config.strength,
             preview_every=config.preview_every if wants_previews else 0,
         )
-        run = partial(self.resource.engine.generate, job, context.progress)
+        run = partial(self.resource.engine.generate, job, context.progress, context.log.warning)
         async with aclosing(emitted(run)) as results:
             async for kind, picture in results:
                 yield kind, await in_thread(encode, picture, config.format)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-from lanemesh import Context, Document, Image, In, Node, Out
+from lanemesh import Context, Document, Image, In, Node, Out, Whole
 from lanemesh.extend import in_thread
 from pydantic import Field
 
@@ -24,7 +24,6 @@ class Ocr(Node):
 
     pip_extra = "ocr"
     python_packages = ("rapidocr", "onnxruntime", "PIL")
-    restartable = True
 
     class Config(ImageLimits):
         """Settings of the recognition."""
@@ -40,7 +39,7 @@ class Ocr(Node):
             description="A longer side of an image is reduced to this number of pixels: more finds smaller text, and is slower.",
         )
 
-    image: Annotated[In[Image], "The images."]
+    image: Annotated[In[Whole[Image]], "The images."]
     text: Annotated[
         Out[str],
         "The text of each image: its rows from the top. Tabs separate the parts of a row, such as the cells of a table.",

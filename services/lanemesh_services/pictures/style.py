@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
-from lanemesh import Context, Image, In, Node, Out
+from lanemesh import Context, Image, In, Node, Out, Whole
 from lanemesh.extend import in_thread
 from pydantic import Field
 
@@ -44,8 +44,8 @@ class ImageStyle(Node):
         )
         format: ImageFormat = Field("png", description="Format of the images.")
 
-    image: Annotated[In[Image], "The images."]
-    style: Annotated[In[Image], "A picture whose style is used, instead of a built-in one."] = None  # type: ignore[assignment]
+    image: Annotated[In[Whole[Image]], "The images."]
+    style: Annotated[In[Whole[Image]], "A picture whose style is used, instead of a built-in one."] = None  # type: ignore[assignment]
     styled: Annotated[Out[Image], "The repainted images."]
     steps: Annotated[Out[Image], "The intermediate images of each one, from small to large."]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from lanemesh import Code, Fault, LanemeshError, Media
 
 
@@ -19,6 +21,11 @@ def described(media: Media) -> str:
         facts.append(f"at {media.timestamp:g} s")
     article = "" if kind == "audio" else "the "
     return f"{article}{kind} ({', '.join(facts)})"
+
+
+def of_file(error: MediaUnusable, name: str) -> MediaUnusable:
+    """The same error with the name of the file that the item comes from."""
+    return MediaUnusable(replace(error.fault, message=f"{name}: {error.fault.message}"))
 
 
 def no_bytes(media: Media) -> MediaUnusable:

@@ -52,7 +52,7 @@ class Compose(Node):
         )
 
     text: Annotated[In[Whole[str]], "The text."] = ""
-    image: Annotated[In[Image], "The picture."] = None  # type: ignore[assignment]
+    image: Annotated[In[Whole[Image]], "The picture."] = None  # type: ignore[assignment]
     audio: Annotated[In[Whole[Audio]], "The speech: a file, or uncompressed (audio/pcm)."] = None  # type: ignore[assignment]
     html: Annotated[Out[str], "The page."]
     video: Annotated[Out[Video], "The video (MP4)."]

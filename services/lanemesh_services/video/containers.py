@@ -23,7 +23,7 @@ def library() -> Any:
     try:
         import av
     except (ImportError, OSError) as error:
-        raise import_failed("av", "the video nodes", "video", error) from error
+        raise import_failed("av", "this video node", "video", error) from error
     return av
 
 

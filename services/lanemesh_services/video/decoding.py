@@ -43,7 +43,14 @@ Progress = Callable[[float, float, str], object]
 
 
 def decoded(
-    file: Any, video: Video, selection: Selection, progress: Progress, warn: Callable[[str], object], *, whole: bool
+    file: Any,
+    video: Video,
+    selection: Selection,
+    progress: Progress,
+    warn: Callable[[str], object],
+    *,
+    whole: bool,
+    stopped: Callable[[], bool],
 ) -> Iterator[tuple[str, Media]]:
     """Yields `("frames", Image)` and `("audio", Audio)`, each with its timestamp in seconds from the start of the video.
 
@@ -54,6 +61,7 @@ def decoded(
         progress: called with the seconds that are done, all seconds (0 if unknown) and a text.
         warn: called with a message if the sound is wanted, and there is none.
         whole: all of the file is there, so that it can be read from `selection.start`.
+        stopped: asked after each packet; True ends the reading.
 
     Raises:
         MediaUnusable: the file is broken or truncated, has no frames, or frames with too many pixels.
@@ -74,7 +82,7 @@ def decoded(
                     reader.duration,
                     "reading a video",
                 )
-            if reader.is_done:
+            if reader.is_done or stopped():
                 return
         reader.check_end()
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from lanemesh_services.shared.emitting import Emitter, emitted
 from lanemesh_services.shared.images import MAX_PIXELS, MOST_PIXELS, ImageFormat
-from lanemesh_services.shared.media_errors import MediaUnusable, described, no_bytes, not_decoded, too_large
+from lanemesh_services.shared.media_errors import MediaUnusable, described, no_bytes, not_decoded, of_file, too_large
 from lanemesh_services.video.piece_file import PieceFile, ReaderStopped
 
 GIB = 1024**3
@@ -105,9 +105,10 @@ class VideoFrames(Node):
         try:
             await reading.finish()
         except MediaUnusable as error:
+            named = of_file(error, reading.file_name) if reading.file_name else error
             if not self.config.skip_broken:
-                raise
-            context.log.warning("a video is skipped: %s", error)
+                raise named from error
+            context.log.warning("a video is skipped: %s", named)
 
 
 class _Reading:
@@ -117,6 +118,9 @@ class _Reading:
         self.group = group
         self.item = item
         self.video: Video = item.value
+        metadata = item.envelope.metadata if item.envelope is not None else None
+        self.file_name = str((metadata or {}).get("file_name", ""))
+        """The name of the file that it comes from; empty if it is unknown."""
         self._config = config
         self._context = context
         self._outputs = outputs
@@ -185,7 +189,12 @@ def _reader(
         selection = Selection(**settings, frames="frames" in connected or not connected, sound="audio" in connected)
         whole = isinstance(file, io.BytesIO)
         try:
-            for value in decoded(file, video, selection, context.progress, context.log.warning, whole=whole):
+            values = decoded(
+                *(file, video, selection, context.progress, context.log.warning),
+                whole=whole,
+                stopped=lambda: emitter.stopped,
+            )
+            for value in values:
                 if not emitter.emit(value):
                     return
         finally:

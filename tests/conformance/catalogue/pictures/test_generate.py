@@ -12,6 +12,7 @@ from lanemesh_services.pictures.classify import ImageClassify
 from lanemesh_services.pictures.generate import ImageGenerate
 from lanemesh_services.pictures.tiny import LABELS
 from lanemesh_services.shared.errors import ModelMissing, ModelUnusable
+from lanemesh_services.shared.media_errors import MediaUnusable
 
 from rigs.pictures import gradient, image_of, picture_of
 
@@ -40,6 +41,14 @@ def test_an_image_at_the_input_is_varied() -> None:
     plain = run_node(ImageGenerate, config=config, text="a fox", timeout=120)
     assert len(varied.generated) == 1
     assert varied.generated != plain.generated
+
+
+def test_a_prompt_that_is_too_long_is_reported(caplog: pytest.LogCaptureFixture) -> None:
+    result = run_node(ImageGenerate, config={**TINY, "steps": 1}, text="a fox " * 100, timeout=120)
+    assert len(result.generated) == 1
+    assert "does not read the last" in caplog.text
+    with pytest.raises(MediaUnusable, match="30,000 characters, and the limit is 20,000"):
+        run_node(ImageGenerate, config=TINY, text="x" * 30_000, timeout=120)
 
 
 async def test_a_cancelled_run_stops_at_the_next_step() -> None:

@@ -89,3 +89,17 @@ async def test_a_video_is_written_and_read_over_grpc_while_its_frames_arrive() -
     async with Mesh("component") as mesh:
         result = await mesh.run(pipeline, input=video_of(2, sound=True)).result()
     assert len(result.values) == 50
+
+
+async def test_the_error_of_a_file_has_its_name(tmp_path: Path) -> None:
+    (tmp_path / "films").mkdir()
+    (tmp_path / "films" / "torn.mp4").write_bytes(video_of().content[:-700])
+    pipeline = Pipeline()
+    source = pipeline.add("directory", path=str(tmp_path / "films"), watch=False)
+    frames = pipeline.add(VideoFrames)
+    source.video >> frames.video
+    frames.frames >> pipeline.add("response", lane="image").image
+    async with Mesh() as mesh:
+        failed = await mesh.run(pipeline).result()
+    assert failed.error is not None
+    assert "torn.mp4: the video (video/mp4" in failed.error.message

@@ -1,4 +1,4 @@
-"""50 questions at once through the embedding node, against the library without batches: `python -m catalogue.questions`.
+"""50 questions at once through the embedding node, against the library without batches: `python -m bundled.questions`.
 
 All are of one run in a mesh of one process, and the node embeds those that wait together. The library alone embeds each question
 by a call of its own. Beside them are 50 questions through the node one after another, each when the embedding of the last has

@@ -1,4 +1,4 @@
-"""1,000 short documents through parse, splitter, embedding and store, spread: `cd benchmarks && python -m catalogue.ingest`.
+"""1,000 short documents through parse, splitter, embedding and store, spread: `cd benchmarks && python -m bundled.ingest`.
 
 Each service is a process. Beside it is a loop by hand with the same libraries in one process, which embeds and stores 64 documents
 at once. Both begin with the model loaded and an empty store. Memory is that of the mesh's processes: the greatest in the second

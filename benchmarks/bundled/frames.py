@@ -1,4 +1,4 @@
-"""Frames of 1,920 x 1,080 pixels through three nodes on one host: `python -m catalogue.frames` in the folder `benchmarks`.
+"""Frames of 1,920 x 1,080 pixels through three nodes on one host: `python -m bundled.frames` in the folder `benchmarks`.
 
 `video_frames` decodes a video into uncompressed frames, `image_convert` mirrors each, and a third node takes them. Beside it the
 same by hand, with PyAV and Pillow in one thread. Prints each value beside its target and exits 1 if one is missed.
@@ -28,7 +28,9 @@ SIZE = (1_920, 1_080)
 RATE = 60
 FRAMES = 300
 ROUNDS = 3
-TARGET = 60.0
+TARGET, RATIO = 60.0, 0.8
+BUFFER_BYTES = 32 * 1024 * 1024
+"""Bytes that wait on a lane: five frames. The default of 1 MiB is less than one."""
 
 
 class TakeFrames(Node):
@@ -83,8 +85,8 @@ def pipeline() -> Pipeline:
     mirrored = made.add("image_convert", format="raw", flip="horizontal")
     taken = made.add(TakeFrames)
     made.add("webhook").video >> frames.video
-    frames.frames >> mirrored.image
-    mirrored.converted >> taken.image
+    made.connect(frames.frames, mirrored.image, buffer_bytes=BUFFER_BYTES)
+    made.connect(mirrored.converted, taken.image, buffer_bytes=BUFFER_BYTES)
     taken.count >> made.add("response", lane="data").data
     return made
 
@@ -109,6 +111,9 @@ async def measure(*, quick: bool = False) -> list[Row]:
     video = clip(frames)
     taken: dict[str, list[tuple[float, float]]] = {"three nodes": [], "by hand": []}
     async with Mesh(nodes=__file__) as mesh:
+        short = clip(2)  # the first run imports the libraries
+        await mesh.run(pipeline(), input=short).result()
+        by_hand(short)
         for _ in range(1 if quick else ROUNDS):
             wall, processor = time.perf_counter(), time.process_time()
             (count,) = (await mesh.run(pipeline(), input=video).result()).values
@@ -129,7 +134,11 @@ async def measure(*, quick: bool = False) -> list[Row]:
 def judge(rows: Sequence[Row]) -> list[Verdict]:
     """The targets."""
     what = f"{SIZE[0]} x {SIZE[1]} frames through three nodes, frames/s"
-    return [Verdict(what=what, value=rows[0].frames_per_s, bound=TARGET, at_least=True, unit="")]
+    ratio = rows[0].frames_per_s / rows[1].frames_per_s
+    return [
+        Verdict(what=what, value=rows[0].frames_per_s, bound=TARGET, at_least=True, unit=""),
+        Verdict(what="the same, against a loop by hand", value=ratio, bound=RATIO, at_least=True),
+    ]
 
 
 def rows_table(rows: Sequence[Row]) -> Table:
@@ -142,15 +151,20 @@ def rows_table(rows: Sequence[Row]) -> Table:
     return table
 
 
+async def verdicts(quick: bool) -> list[Verdict]:
+    """Measures, prints the values, and returns the targets. `quick`: one round of a short video."""
+    rows = await measure(quick=quick)
+    console().print(rows_table(rows))
+    return judge(rows)
+
+
 def main() -> int:
     """The command line; the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one round of a short video, to see that it works")
-    rows = asyncio.run(measure(quick=parser.parse_args().quick))
-    verdicts = judge(rows)
-    console().print(rows_table(rows))
-    console().print(verdicts_table(verdicts))
-    return 0 if all(verdict.met for verdict in verdicts) else 1
+    found = asyncio.run(verdicts(parser.parse_args().quick))
+    console().print(verdicts_table(found))
+    return 0 if all(verdict.met for verdict in found) else 1
 
 
 if __name__ == "__main__":
