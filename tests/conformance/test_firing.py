@@ -501,3 +501,37 @@ def test_separate_inputs_need_defaults_and_no_lists() -> None:
 
             def process(self, context: Context) -> str:
                 return self.b[0]
+
+
+def test_a_class_may_have_several_firings_at_once_unless_the_pipeline_sets_it() -> None:
+    class Meets(Node):
+        """Waits until as many firings run as its class allows."""
+
+        concurrency = 3
+        number: In[int]
+        met: Out[int]
+
+        @classmethod
+        async def load(cls, config: Any) -> asyncio.Barrier:
+            return asyncio.Barrier(3)
+
+        async def process(self, context: Context) -> int:
+            await self.resource.wait()
+            return self.number
+
+    assert run_node(Meets, number=[1, 2, 3, 4, 5, 6]).met == [1, 2, 3, 4, 5, 6]
+    with pytest.raises(TimeoutError):
+        run_node(Meets, concurrency=2, number=[1, 2, 3], timeout=0.3)
+
+
+def test_a_class_that_reads_its_own_inputs_has_no_concurrency() -> None:
+    with pytest.raises(NodeDefinitionError, match="concurrency is 2; it must be 1 for run"):
+
+        class Reads(Node):
+            """Reads its own inputs."""
+
+            concurrency = 2
+            a: In[str]
+
+            async def run(self, context: Context, inputs: Inputs, outputs: Outputs) -> None:
+                pass

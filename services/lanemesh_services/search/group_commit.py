@@ -29,6 +29,7 @@ class GroupCommit:
         """`write` stores documents, in a worker thread; each has a mark that the others of its source are removed before."""
         self._write = write
         self._waiting: deque[_Entry] = deque()
+        self._unsettled: set[asyncio.Future[None]] = set()
         self._task: asyncio.Task[None] | None = None
 
     async def put(self, document: Document, *, fresh: bool = False) -> None:
@@ -40,6 +41,8 @@ class GroupCommit:
         """
         entry = _Entry(document, fresh, asyncio.get_running_loop().create_future())
         self._waiting.append(entry)
+        self._unsettled.add(entry.written)
+        entry.written.add_done_callback(self._unsettled.discard)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run(), name="write to a store")
         try:
@@ -49,10 +52,15 @@ class GroupCommit:
                 self._waiting.remove(entry)
             raise
 
-    async def settled(self) -> None:
-        """Waits until all writes that have begun, or wait, have ended."""
-        while self._task is not None and not self._task.done():
+    async def close(self) -> None:
+        """Waits until the last write has ended. Called after all others."""
+        if self._task is not None:
             await asyncio.wait([self._task])
+
+    async def settled(self) -> None:
+        """Waits until the documents that were put before are stored, or have failed; not for later ones."""
+        if self._unsettled:
+            await asyncio.wait([*self._unsettled])
 
     async def _run(self) -> None:
         await asyncio.sleep(0)  # others may join in the same turn of the loop

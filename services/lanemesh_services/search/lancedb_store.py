@@ -28,6 +28,8 @@ KEPT_VERSIONS = timedelta(hours=1)
 """How long earlier versions of a collection are kept, for readers that use them."""
 MAX_CONFLICTS = 20
 """How often a write is tried that conflicts with those of other processes."""
+CONFLICTS = ("conflict", "already exist", "concurrent", "not found")
+"""What errors of LanceDB say when another process has written, or made the collection, at the same time."""
 PAUSE_SECONDS = 0.05
 """Longest pause after the first conflict; after each further one it may be that much longer."""
 WIDER = 4
@@ -138,8 +140,13 @@ class LancedbStore:
                 pa.field("embedding", pa.list_(pa.float32(), dimensions), nullable=False),
             ]
         )
-        self._open = self._database.create_table(self._collection, schema=schema, exist_ok=True)
-        self._open.create_index("content", config=FTS(), replace=True)
+
+        def make() -> None:
+            self._open = self._database.create_table(self._collection, schema=schema, exist_ok=True)
+            if not self._open.list_indices():
+                self._open.create_index("content", config=FTS(), replace=True)
+
+        _repeated(make)
         return self._open
 
     def _check(self, dimensions: int, embedding: Sequence[float]) -> None:
@@ -162,7 +169,7 @@ def _repeated(write: Callable[[], object]) -> None:
             write()
             return
         except (OSError, ValueError, RuntimeError) as error:
-            if "onflict" not in str(error) or attempt == MAX_CONFLICTS - 1:
+            if attempt == MAX_CONFLICTS - 1 or not any(sign in str(error).lower() for sign in CONFLICTS):
                 raise
         time.sleep(random.uniform(0, PAUSE_SECONDS * (attempt + 1)))
 

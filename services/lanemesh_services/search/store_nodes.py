@@ -140,7 +140,7 @@ class StoreNode(Node):
     @classmethod
     async def unload(cls, resource: Any) -> None:
         """Closes the store."""
-        await resource.writes.settled()
+        await resource.writes.close()
         await in_thread(resource.store.close)
 
     async def gen_process(self, context: Context) -> AsyncGenerator[tuple[str, Any], None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -239,12 +240,10 @@ def test_writers_of_several_processes_lose_nothing(store: Store, kind: str, url:
             "        store.put([document('shared', (1, 0, 0)), document(f'{n}', (0, 1, 0), source=sys.argv[4], chunk=n)])",
         ]
     )
-    writers = [threading.Thread(target=in_process, args=(code, kind, place, url, str(n))) for n in range(2)]
-    for writer in writers:
-        writer.start()
-    for writer in writers:
-        writer.join(90)
+    with ThreadPoolExecutor() as threads:
+        written = list(threads.map(lambda name: in_process(code, kind, place, url, name), ["0.txt", "1.txt"]))
 
+    assert [(one.returncode, one.stderr) for one in written] == [(0, "")] * 2
     assert store.count() == 11
 
 
