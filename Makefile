@@ -169,9 +169,9 @@ browser: $(HAS_DEV) $(HAS_PAGE) ## run the tests of the page in Debian's Chromiu
 	$(SAY) "Running the tests of the page"
 	@LANEMESH_BROWSER=1 $(RUN) -m pytest tests/browser -q $(ARGS)
 
-bench: $(HAS_DEV) $(HAS_LLM) $(HAS_TRANSFORMERS) ## run the benchmarks and compare them with their targets; ARGS=--quick: shortly
+bench: $(HAS_DEV) $(HAS_LLM) $(HAS_CATALOGUE) ## run the benchmarks and compare them with their targets; ARGS=--quick: shortly
 	$(COMPILE)
-	@missed=""; for name in lanes clients kinds footprint pipelines agents mcp_calls batching runs gateway page; do \
+	@missed=""; for name in lanes clients kinds footprint pipelines agents mcp_calls batching runs gateway page families; do \
 		printf '==> benchmarks/%s.py\n' "$$name"; \
 		$(RUN) "benchmarks/$$name.py" $(ARGS) || missed="$$missed $$name"; \
 	done; [ -z "$$missed" ] || { echo "Targets were missed by:$$missed"; exit 1; }

@@ -696,3 +696,41 @@ async def test_a_port_in_use_is_named() -> None:
 
 def _answer(future: asyncio.Future[float]) -> None:
     future.set_result(asyncio.get_running_loop().time())
+
+
+@pytest.mark.conformance("GPU-02")
+@pytest.mark.parametrize("where", EVERYWHERE)
+async def test_leases_of_memory_share_a_device_while_they_fit(where: str) -> None:
+    async with place(where) as arbiter:
+        a, b, c = (arbiter.client(name) for name in "abc")
+        async with a.lease(memory="300MiB", peak="512MiB") as first, b.lease(memory="512MiB") as second:
+            assert first.device.id == second.device.id == "sim:0"
+            waiting = asyncio.create_task(entered(c.lease(memory=1)))
+            assert await asyncio.wait_for(c.places.get(), SOON) == 1
+        assert (await asyncio.wait_for(waiting, SOON)).id == "sim:0"
+
+
+@pytest.mark.conformance("GPU-12")
+@pytest.mark.parametrize("where", EVERYWHERE)
+async def test_several_devices_are_leased_together(where: str) -> None:
+    async with place(where, devices=2) as arbiter:
+        async with arbiter.client("one").lease("sim:0"):
+            both = arbiter.client("both")
+            waiting = asyncio.create_task(entered(both.lease(count=2)))
+            assert await asyncio.wait_for(both.places.get(), SOON) == 1
+            async with arbiter.client("other").lease("sim:1"):
+                pass  # one of two devices is not held for it
+        await asyncio.wait_for(waiting, SOON)
+
+
+async def test_a_size_that_is_none_is_refused() -> None:
+    client = GpuClient(EmbeddedLink(GpuArbiter([])), gpu_pb2.LeaseHolder())
+    with pytest.raises(ValueError, match="6GiB"):
+        client.lease(memory="much")
+    with pytest.raises(ValueError, match="negative"):
+        client.lease(memory=-1)
+
+
+async def entered(lease: Lease) -> gpu_pb2.Device:
+    async with lease:
+        return lease.device

@@ -51,8 +51,9 @@ def lanemesh(
             *words, environment=variables, stdin=fed.fileno(), stdout=output.fileno(), stderr=errors.fileno()
         )
         code = process.wait(TIMEOUT)
-        printed = [file.seek(0) or file.read() for file in (output, errors)]
-    return subprocess.CompletedProcess(words, code, *printed)
+        output.seek(0)
+        errors.seek(0)
+        return subprocess.CompletedProcess(words, code, output.read(), errors.read())
 
 
 def is_one_paragraph(done: subprocess.CompletedProcess[bytes], *words: str) -> bool:

@@ -64,6 +64,14 @@ def given(block: Block) -> str | Document | Media | None:
     return words[words.index("--input") + 1] if "--input" in words else None
 
 
+def given_lines(block: Block) -> list[str]:
+    """The inputs of a command with `--lines`: each line of its file."""
+    words = shlex.split(block.text)
+    if "--lines" not in words:
+        return []
+    return (ROOT / words[words.index("--file") + 1]).read_text(encoding="utf-8").splitlines()
+
+
 async def ended(mesh: Mesh, name: str, **options: Any) -> list[update_pb2.Update]:
     """All updates of a run of an example that completes."""
     updates = [update async for update in wire_updates(mesh.run(pipeline(name), **options))]
@@ -92,7 +100,9 @@ async def test_the_command_of_the_page_prints_what_it_shows(reader: Reader, name
 async def test_it_puts_out_the_same_wherever_it_runs(mesh: Mesh, name: str) -> None:
     block = COMMANDS[name]
     assert block.shown is not None
-    printed = "\n".join(texts(await ended(mesh, name, input=given(block))))
+    lines = given_lines(block)
+    options: dict[str, Any] = {"inputs": lines} if lines else {"input": given(block)}
+    printed = "\n".join(texts(await ended(mesh, name, **options)))
     assert differs(block.shown, printed) == ""
 
 

@@ -6,7 +6,7 @@ import asyncio
 import threading
 from typing import Any, ClassVar
 
-from lanemesh import Batch, In, Node, Out
+from lanemesh import Batch, Context, In, Node, Out
 from lanemesh.faults import Code, Fault, LanemeshError
 
 
@@ -64,3 +64,15 @@ class ShoutInThread(Node):
         ShoutInThread.seen.append([item.text for item in items])
         assert ShoutInThread.gate.wait(10)
         return [f"{item.context.component}: {item.text.upper()}" for item in items]
+
+
+class Pair(Node):
+    """Joins two texts of one origin."""
+
+    sync_mode = "join"
+    left: In[str]
+    right: In[str]
+    both: Out[str]
+
+    def process(self, context: Context) -> str:
+        return f"{self.left}={self.right}"

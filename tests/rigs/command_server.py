@@ -26,7 +26,7 @@ import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import lanemesh_orchestrator
 from lanemesh.server.isolation import parent
@@ -154,7 +154,11 @@ def _take_streams(descriptors: list[int], environment: Mapping[str, str]) -> Non
         os.close(descriptor)
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         old: Any = getattr(sys, name)
-        text = {"encoding": encoding or old.encoding, "errors": errors or ("strict" if encoding else old.errors)}
+        text: dict[str, Any] = {
+            "encoding": encoding or old.encoding,
+            "errors": errors or ("strict" if encoding else old.errors),
+        }
+        stream: IO[Any]
         if number and environment.get("PYTHONUNBUFFERED"):
             stream = io.TextIOWrapper(io.FileIO(number, "w", closefd=False), **text, write_through=True)
         else:

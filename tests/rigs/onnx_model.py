@@ -69,6 +69,7 @@ def write_kokoro(folder: Path) -> tuple[Path, Path]:
     )
     model, voices = folder / "kokoro.onnx", folder / "voices.bin"
     model.write_bytes(_message((1, 8), (7, graph), (8, _message((1, ""), (2, 13)))))
+    styles: dict[str, Any] = {name: np.zeros((510, 1, 256), dtype=np.float32) for name in ("af_heart", "af_sky")}
     with voices.open("wb") as file:
-        np.savez(file, **{name: np.zeros((510, 1, 256), dtype=np.float32) for name in ("af_heart", "af_sky")})
+        np.savez(file, **styles)
     return model, voices

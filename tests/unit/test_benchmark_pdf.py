@@ -6,7 +6,7 @@ import io
 
 from pypdf import PdfReader
 
-from catalogue import pdf
+from bundled import pdf
 
 
 def test_a_large_pdf_is_judged_by_its_first_text_and_by_memory() -> None:

@@ -145,6 +145,27 @@ def chat(
     return hold_chat(options)
 
 
+@pipeline_app.command(name="import")
+@command
+def import_(
+    file: Annotated[str, typer.Argument(metavar="GRAPH", help="The workflow of NodeTool, a JSON file.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", metavar="FILE", help="Write the pipeline to a file.")
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Fail if a part of the workflow has no counterpart.")
+    ] = False,
+    mesh: Mesh = None,
+    nodes: Nodes = None,
+    debug: Debug = False,
+    log_level: Log = None,
+) -> ExitCode:
+    """Turn a workflow of NodeTool into a pipeline, and list what has no counterpart."""
+    from lanemesh_orchestrator.cli.commands.importing import import_workflow
+
+    return import_workflow(file, host_options(None, mesh, nodes), output=output, strict=strict)
+
+
 @pipeline_app.command()
 @command
 def schema(

@@ -65,7 +65,7 @@ def invalid_fields(error: ValidationError, prefix: str = "", validated: Any = No
     paths = [one["loc"] if validated is None else _path_in(validated, one["loc"], one["type"]) for one in found]
     return InvalidRequest(
         FieldError(
-            prefix + pointer_of(path), _reason(one["type"]), _message(one["type"], one["msg"], one.get("ctx", {}))
+            prefix + pointer_of(path), _reason(one["type"]), message_of(one["type"], one["msg"], one.get("ctx", {}))
         )
         for path, one in zip(paths, found, strict=True)
     )
@@ -130,8 +130,14 @@ _MESSAGES = {
 """What is wrong by the kind of error of pydantic, with the names of its context."""
 
 
-def _message(kind: str, message: str, context: Mapping[str, Any]) -> str:
-    """What is wrong. `message` is that of pydantic, for kinds without one of ours."""
+def message_of(kind: str, message: str, context: Mapping[str, Any]) -> str:
+    """What is wrong with a field.
+
+    Args:
+        kind: the kind of the error of pydantic.
+        message: the text of pydantic, which is used for kinds without a text of ours.
+        context: the values of the error, such as a bound.
+    """
     if kind in _MESSAGES:
         return _MESSAGES[kind].format_map(context)
     text = message.removeprefix("Value error, ").removeprefix("Input should be ")

@@ -155,7 +155,8 @@ class _Reading:
             yield "text", text if continued else SEPARATOR + text
             continued = self._started = True
             number = next(self._numbers)
-            yield "pages", Document(text, self._document.id, source=file.name, chunk_index=number, metadata=metadata)
+            own_id = f"{self._document.id}#{number}" if self._document.id else ""
+            yield "pages", Document(text, own_id, source=file.name, chunk_index=number, metadata=metadata)
 
 
 def _file_of(document: Document) -> File:

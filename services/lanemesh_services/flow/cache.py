@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from lanemesh import (
     Answer,
@@ -66,11 +66,11 @@ class Cache(Node):
         megabytes: float = Field(64, gt=0, le=4_096, description="Most megabytes of all results together.")
         seconds: float | None = Field(None, gt=0, description="How long a result is valid; default: any time.")
 
-    item: In[Whole[Any]] = None
-    text: Out[str]
-    answers: Out[Answer]
-    documents: Out[Document]
-    data: Out[Json]
+    item: Annotated[In[Whole[Any]], "What the pipeline is asked."] = None
+    text: Annotated[Out[str], "Texts that reach its targets."]
+    answers: Annotated[Out[Answer], "Answers that reach its targets."]
+    documents: Annotated[Out[Document], "Documents that reach its targets."]
+    data: Annotated[Out[Json], "Data that reach its targets."]
 
     @classmethod
     async def load(cls, config: Any) -> Store:

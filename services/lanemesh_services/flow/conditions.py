@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from lanemesh import Context, In, Json, Node, Out, Whole
 from lanemesh.extend import in_thread, to_json
@@ -26,8 +26,8 @@ class Filter(Node):
             description='Condition in CEL over `item`, `text` and `lane`, such as `size(text) > 20 && !text.contains("draft")`.',
         )
 
-    item: In[Whole[Any]]
-    kept: Out[Any]
+    item: Annotated[In[Whole[Any]], "What the condition is about."]
+    kept: Annotated[Out[Any], "The items for which it is true."]
 
     @classmethod
     async def load(cls, config: Any) -> Expression:
@@ -54,9 +54,9 @@ class Map(Node):
             description='Expression in CEL over `item`, `text` and `lane`, such as `{"title": item.metadata.title}`.',
         )
 
-    item: In[Whole[Any]]
-    data: Out[Json]
-    text: Out[str]
+    item: Annotated[In[Whole[Any]], "What the expression is about."]
+    data: Annotated[Out[Json], "The value of the expression."]
+    text: Annotated[Out[str], "The same: a text as it is, any other value as JSON."]
 
     @classmethod
     async def load(cls, config: Any) -> Expression:

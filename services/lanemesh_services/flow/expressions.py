@@ -7,7 +7,7 @@ length of an expression, the depth of its macros, and the memory and steps that 
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from lanemesh import LanemeshError
@@ -57,6 +57,7 @@ class Expression:
             if self._depth > MAX_MACROS:
                 why = f"has {self._depth} macros within each other"
                 raise bad_expression(setting, source, why, f"At most {MAX_MACROS} are allowed.")
+            self._uses = _names(tree)
             self._program = environment.program(tree, functions=_functions())
         self._sums = source.count("+") + 1
 
@@ -69,9 +70,13 @@ class Expression:
         import celpy
 
         try:
-            given = as_json(item)
-            self._check_bounds(given)
-            variables = {"item": given, "text": text_of(item), "lane": type(item).__name__.lower()}
+            makers: dict[str, Callable[[Any], Any]] = {
+                "item": as_json,
+                "text": text_of,
+                "lane": lambda value: type(value).__name__.lower(),
+            }
+            variables = {name: make(item) for name, make in makers.items() if name in self._uses}
+            self._check_bounds(list(variables.values()), item)
             activation = {name: celpy.json_to_cel(value) for name, value in variables.items()}
             return _plain(self._program.evaluate(activation))
         except LanemeshError:
@@ -90,12 +95,12 @@ class Expression:
         why = f"its value is {str(value)[:60]!r}, but a condition is true or false. Compare it, such as `... == true`"
         raise expression_failed(self._setting, self._source, described(item), why)
 
-    def _check_bounds(self, given: Any) -> None:
+    def _check_bounds(self, given: Sequence[Any], item: Any) -> None:
         count, size = _extent(given)
         steps: int = count**self._depth
         if steps > MAX_STEPS or size * self._sums * steps > MAX_PRODUCT_BYTES:
-            why = f"it has {count:,} values and {size:,} bytes, which is too much for this expression. Split it before"
-            raise expression_failed(self._setting, self._source, "an item", why)
+            why = f"values: {count:,}, bytes: {size:,}, which is too much for this expression. Split it before"
+            raise expression_failed(self._setting, self._source, described(item), why)
 
 
 _HINT = "Variables: item, text, lane. The language is described at https://cel.dev"
@@ -129,15 +134,20 @@ def _macro_depth(tree: Any) -> int:
     return deepest
 
 
-def _extent(value: Any) -> tuple[int, int]:
-    """How many values a JSON value holds, and the bytes of its texts, about."""
+def _names(tree: Any) -> frozenset[str]:
+    """The names in an expression."""
+    return frozenset(str(token) for token in tree.scan_values(lambda token: getattr(token, "type", "") == "IDENT"))
+
+
+def _extent(values: Sequence[Any]) -> tuple[int, int]:
+    """How many values some JSON values hold, and the bytes of their texts, about."""
     count = size = 0
-    rest = [value]
+    rest = [*values]
     while rest:
         one = rest.pop()
         count += 1
         size += len(one) if isinstance(one, str) else 16
-        if isinstance(one, Mapping):
+        if isinstance(one, dict):
             size += sum(map(len, one))
             rest.extend(one.values())
         elif isinstance(one, list):

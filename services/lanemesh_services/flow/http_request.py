@@ -7,7 +7,7 @@ import codecs
 import json
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import quote
 
 from lanemesh import Code, Context, Document, In, Json, Media, Node, Out, Pieces, Whole
@@ -69,10 +69,10 @@ class HttpRequest(Node):
             4_000_000, ge=1, le=64_000_000, description="Largest response in bytes; a larger one is an error."
         )
 
-    item: In[Whole[Any]]
-    text: Out[Pieces[str]]
-    data: Out[Json]
-    documents: Out[Document]
+    item: Annotated[In[Whole[Any]], "What is requested, or the content of the request."]
+    text: Annotated[Out[Pieces[str]], "The text of the response, as it arrives."]
+    data: Annotated[Out[Json], "Status, URL, type, and JSON or text."]
+    documents: Annotated[Out[Document], "The text of the response, or its file, with the URL as source."]
 
     @classmethod
     async def load(cls, config: Any) -> ssl.SSLContext:
@@ -100,7 +100,7 @@ class HttpRequest(Node):
         try:
             async with self._client(context) as client:
                 async with context.waiting_for(f"a response of {url:.100}"), limit:
-                    response = await client.send(self._request(client, url), stream=True)
+                    response = await client.send(await in_thread(self._request, client, url), stream=True)
                 try:
                     async for pair in self._content(context, response, limit):
                         yield pair

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from functools import partial
+from typing import Annotated, Any
 
 from lanemesh import Context, In, Inputs, Json, Node, Out, Outputs, Whole
-from lanemesh.extend import ABSENT, Item, to_json
+from lanemesh.extend import ABSENT, Item, in_thread, to_json
 from pydantic import BaseModel, Field
 
 from lanemesh_services.flow.values import as_json
 
 MAX_LIST = 10_000
 """Most items of a list."""
+INLINE_BYTES = 64 * 1024
+"""Size at which an item is made JSON in a thread: 64 KiB."""
 MAX_LIST_BYTES = 8 * 1024 * 1024
 """Bytes of its items at which a list is sent: 8 MiB."""
 
@@ -34,8 +37,8 @@ class BatchItems(Node):
             description="Longest time in seconds that the first item of a list waits for others; default: any time.",
         )
 
-    item: In[Whole[Any]]
-    data: Out[list]  # type: ignore[type-arg]
+    item: Annotated[In[Whole[Any]], "What is collected."]
+    data: Annotated[Out[list], "The lists."]  # type: ignore[type-arg]
 
     async def run(self, context: Context, inputs: Inputs, outputs: Outputs) -> None:
         """Sends a list whenever it is full or its time has passed, and the rest at the end."""
@@ -46,12 +49,18 @@ class BatchItems(Node):
             found: list[Any] = []
             size = 0
             while item is not None:
-                found.append(as_json(item.value, whole=True))
+                found.append(await _as_data(item))
                 size += item.size
                 if len(found) >= self.config.max or size >= MAX_LIST_BYTES:
                     break
                 item = await _next(items) if until is None else await _next_within(items, until - clock())
             await outputs.emit("data", found)
+
+
+async def _as_data(item: Item) -> Any:
+    """An item as JSON, a large one made in a thread."""
+    convert = partial(as_json, item.value, whole=True)
+    return convert() if item.size < INLINE_BYTES else await in_thread(convert)
 
 
 async def _next(items: Any) -> Item | None:
@@ -82,9 +91,9 @@ class Unbatch(Node):
 
     aliases = ("unbatch_items",)
 
-    items: In[list]  # type: ignore[type-arg]
-    data: Out[Json]
-    text: Out[str]
+    items: Annotated[In[list], "The lists."]  # type: ignore[type-arg]
+    data: Annotated[Out[Json], "Their elements."]
+    text: Annotated[Out[str], "The same: a text as it is, any other value as JSON."]
 
     async def gen_process(self, context: Context) -> Any:
         """Every element; as `text`, a text as it is and any other value as JSON."""

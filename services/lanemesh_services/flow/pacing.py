@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections import OrderedDict
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from lanemesh import Context, In, Inputs, Node, Out, Outputs, Whole
 from lanemesh.extend import ABSENT, Item, in_thread
@@ -33,8 +33,8 @@ class Throttle(Node):
         seconds: float = Field(1.0, gt=0, le=86_400, description="The time in seconds.")
         surplus: Literal["wait", "drop"] = Field("wait", description="What happens to further items in that time.")
 
-    item: In[Whole[Any]]
-    passed: Out[Any]
+    item: Annotated[In[Whole[Any]], "What passes."]
+    passed: Annotated[Out[Any], "The items, in order."]
 
     async def run(self, context: Context, inputs: Inputs, outputs: Outputs) -> None:
         """Passes items on as their time comes: the nth one not before the (n - `items`)th one was sent so many seconds ago."""
@@ -79,8 +79,8 @@ class Dedupe(Node):
             description="How many different items are remembered; the oldest are forgotten.",
         )
 
-    item: In[Whole[Any]]
-    first: Out[Any]
+    item: Annotated[In[Whole[Any]], "What may be repeated."]
+    first: Annotated[Out[Any], "The first item of each content or key."]
 
     @classmethod
     async def load(cls, config: Any) -> Expression | None:
@@ -132,8 +132,8 @@ class SortWindow(Node):
             100, ge=1, le=MAX_WINDOW, description="Most items that the window holds. It holds 64 MiB at most."
         )
 
-    item: In[Whole[Any]]
-    sorted: Out[Any]
+    item: Annotated[In[Whole[Any]], "What is sorted."]
+    sorted: Annotated[Out[Any], "The items in the order of the key."]
 
     @classmethod
     async def load(cls, config: Any) -> Expression:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from lanemesh import Context, In, Node, Out, Whole
 from lanemesh.extend import Reloadable, UserCode, UserCodeFailed, call_function, in_thread, innermost
@@ -39,8 +39,8 @@ class Python(Node):
         )
         function: str = Field("", description="The function; default: the only public one that the file defines.")
 
-    item: In[Whole[Any]]
-    result: Out[Any]
+    item: Annotated[In[Whole[Any]], "What the function gets."]
+    result: Annotated[Out[Any], "What it returns or yields."]
 
     @classmethod
     async def load(cls, config: Any) -> UserFunction:

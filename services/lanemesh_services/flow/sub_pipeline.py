@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any
 
 from lanemesh import (
     Answer,
@@ -58,7 +58,7 @@ class SubPipeline(Node):
         )
         timeout: float | None = Field(None, gt=0, le=86_400, description="Time limit of its run, in seconds.")
 
-    items: In[Whole[Any]] = None
+    items: Annotated[In[Whole[Any]], "What its source gets."] = None
     text: Out[str]
     questions: Out[Question]
     answers: Out[Answer]
@@ -69,7 +69,7 @@ class SubPipeline(Node):
     audio: Out[Audio]
     video: Out[Video]
     data: Out[Json]
-    target: Out[Any]
+    target: Annotated[Out[Any], "What reaches one of `targets` leaves by an output of its name."]
 
     @classmethod
     async def load(cls, config: Any) -> None:

@@ -51,8 +51,8 @@ class Switch(Node):
             "expression", description="What the cases are: conditions in CEL, or descriptions for the connected model."
         )
 
-    item: In[Whole[Any]]
-    otherwise: Out[Any]
+    item: Annotated[In[Whole[Any]], "What takes one of the ways."]
+    otherwise: Annotated[Out[Any], "The items that no case takes. Each case is a further output."]
 
     @classmethod
     async def load(cls, config: Any) -> dict[str, Expression]:

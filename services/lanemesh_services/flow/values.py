@@ -11,6 +11,7 @@ from typing import Any
 from lanemesh import Answer, Document, Media, Question
 from lanemesh.extend import to_json
 
+_SCALARS = frozenset({str, int, float, bool, type(None)})
 SHOWN = 60
 """Most characters of an item that errors show."""
 
@@ -22,6 +23,8 @@ def as_json(value: Any, *, whole: bool = False) -> Any:
         value: the value.
         whole: the bytes of media are in it, as "content_base64"; otherwise their number, as "content".
     """
+    if type(value) in _SCALARS:
+        return value
     if isinstance(value, Mapping):
         return {key: as_json(inner, whole=whole) for key, inner in value.items()}
     if isinstance(value, list | tuple):

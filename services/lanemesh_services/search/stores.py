@@ -34,7 +34,9 @@ class Qdrant(StoreNode):
     class Config(StoreConfig):
         """Settings of a store."""
 
-        path: LocalPath | None = Field(None, description="The folder, for a store without a server. It is created.")
+        path: LocalPath | None = Field(
+            None, description="The folder, for a store without a server, even if there is a `host`. It is created."
+        )
         host: str | None = Field(
             None, min_length=1, max_length=253, description='Name of the server\'s host, such as "localhost".'
         )
@@ -57,7 +59,8 @@ class Qdrant(StoreNode):
 
         @model_validator(mode="after")
         def _one_place(self) -> Any:
-            if sum(place is not None for place in (self.path, self.host, self.url)) != 1:
+            servers = sum(place is not None for place in (self.host, self.url))
+            if self.path is None and servers != 1:
                 raise ValueError("set one of `path` (a folder), `host` and `url` (a server)")
             return self
 

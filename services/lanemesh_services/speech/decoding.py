@@ -195,7 +195,8 @@ def file_blocks(
     """
     count = 0
     try:
-        with av.open(source, options=PIPED_OPTIONS if piped else OPTIONS) as container:
+        options = PIPED_OPTIONS if piped else OPTIONS
+        with av.open(source, options=options, metadata_errors="replace") as container:
             for samples in _gathered(_decoded(container, place, converter, warn)):
                 count += len(samples)
                 yield samples
@@ -227,8 +228,12 @@ def _decoded(container: Any, place: str, converter: Converter, warn: Callable[[s
             continue
         run = 0
         for frame in frames:
-            if frame.samples:
-                yield from converter.push(frame)
+            if not frame.samples:
+                continue
+            if not LEAST_RATE <= frame.sample_rate <= MOST_RATE:
+                hint = f"Send audio of {LEAST_RATE} to {MOST_RATE} Hz."
+                raise unknown_format(place, f"its samples have a rate of {frame.sample_rate} Hz", hint)
+            yield from converter.push(frame)
     yield from converter.finish()
     if damaged:
         warn(f"{damaged} damaged packets of it were left out")

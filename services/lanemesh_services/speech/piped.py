@@ -52,7 +52,8 @@ class PipedDecoder:
     def push(self, content: bytes) -> Iterator[Any]:
         """Adds a piece, and yields the blocks that are ready, until the decoder wants more. Raises `AudioUnusable`."""
         with self._changed:
-            self._data += content
+            if not self._done:  # what follows the end of the file is not kept
+                self._data += content
             self._hungry = self._hungry and not content
             self._changed.notify_all()
         return self._ready()

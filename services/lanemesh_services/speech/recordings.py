@@ -54,6 +54,8 @@ class Recording:
     """Its place in the order of arrival, from 1."""
     place: str
     """What it is, for messages."""
+    source: str
+    """Name of its file; what it is if it has none."""
     start: float = 0.0
     """Time of its first sample in seconds."""
     rate: int = 0
@@ -162,7 +164,7 @@ class Recordings:
         group = item.envelope.group if item.envelope is not None else None
         key = (port, group.id if group is not None else None)
         if item.value is not ABSENT:
-            async for event in self._media(key, item.value):
+            async for event in self._media(key, item.value, _file_name(item)):
                 yield event
         if item.envelope is not None and PAUSE in (item.envelope.metadata or ()) and key in self._open:
             yield Paused(self._open[key])
@@ -171,10 +173,10 @@ class Recordings:
             async for event in self._end(key):
                 yield event
 
-    async def _media(self, key: tuple[str, str | None], media: Media) -> AsyncGenerator[Event, None]:
+    async def _media(self, key: tuple[str, str | None], media: Media, name: str) -> AsyncGenerator[Event, None]:
         form, problem = None, None
         try:
-            form = PcmForm.of(media, f"recording {self._number + 1} ({media.mime_type:.100})")
+            form = PcmForm.of(media, _place(self._number + 1, media, name))
         except AudioUnusable as error:
             problem = error
         if key[1] is None and form is None:
@@ -185,7 +187,7 @@ class Recordings:
                 yield event
             recording = None
         if recording is None:
-            recording = self._begin(key, media)
+            recording = self._begin(key, media, name)
             yield Began(recording)
         if recording.ok:
             steps = self._refused(problem) if problem is not None else self._steps(recording, media, form, key)
@@ -199,12 +201,12 @@ class Recordings:
         raise error
         yield
 
-    def _begin(self, key: tuple[str, str | None], media: Media) -> Recording:
+    def _begin(self, key: tuple[str, str | None], media: Media, name: str) -> Recording:
         if len(self._open) >= MAX_OPEN:
             raise too_many_recordings(self._context.component, MAX_OPEN)
         self._number += 1
-        place = f"recording {self._number} ({media.mime_type:.100})"
-        recording = self._open[key] = Recording(self._number, place, media.timestamp or 0.0)
+        place = _place(self._number, media, name)
+        recording = self._open[key] = Recording(self._number, place, name or place, media.timestamp or 0.0)
         return recording
 
     def _steps(
@@ -293,3 +295,14 @@ class Recordings:
 def _has_other_form(recording: Recording, form: PcmForm | None) -> bool:
     """Whether raw samples of this form do not continue a recording."""
     return isinstance(recording.decoder, PcmDecoder) and form != recording.decoder.form
+
+
+def _file_name(item: Item) -> str:
+    """The name of the file that an item was uploaded as; empty if it has none."""
+    metadata = item.envelope.metadata if item.envelope is not None else None
+    return (metadata or {}).get("file_name", "")[:200]
+
+
+def _place(number: int, media: Media, name: str) -> str:
+    """What a recording is, for messages."""
+    return f"recording {number} ({name or f'{media.mime_type:.100}'})"

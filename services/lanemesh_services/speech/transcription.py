@@ -165,7 +165,7 @@ class _Text:
             document = Document(
                 segment.text,
                 id=f"{self._recording.number}-{self._count}",
-                source=self._recording.place,
+                source=self._recording.source,
                 chunk_index=self._count,
                 metadata=metadata,
             )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from lanemesh import Answer, Context, Document, In, Node, Out, Question, ToolNode, tool
 from lanemesh.extend import CallFailed, in_thread, not_permitted
-from pydantic import BaseModel, Field, SecretStr
+from pydantic import BaseModel, Field, SecretStr, model_validator
 
 from lanemesh_services.tools.errors import bad_setting, library_missing
 
@@ -24,7 +24,8 @@ Domains = Annotated[list[Annotated[str, Field(max_length=253)]], Field(max_lengt
 class SearchSettings(BaseModel):
     """Settings of a search."""
 
-    api_key: SecretStr = Field(description='Key of Exa, such as "${EXA_API_KEY}".')
+    api_key: SecretStr | None = Field(None, description='Key of Exa, such as "${EXA_API_KEY}".')
+    apikey: SecretStr | None = Field(None, description="The same as api_key; documents of RocketRide call it so.")
     base_url: str = Field(
         EXA,
         json_schema_extra={"format": "remote-url"},
@@ -45,9 +46,30 @@ class SearchExa(Node):
 
     pip_extra = "tools"
     python_packages = ("exa_py",)
+    profiles: ClassVar = {"default": {}}
 
     class Config(SearchSettings):
         """Settings of the search."""
+
+        type: Literal["auto", "neural", "fast", "deep", "keyword"] = Field("auto", description="How Exa searches.")
+        includeHighlights: bool = Field(
+            True,
+            description="The content of a result is the parts that fit the question; false: the beginning of its text.",
+        )
+        numResults: int | None = Field(
+            None, ge=1, le=MAX_RESULTS, description="The same as results; documents of RocketRide call it so."
+        )
+        highlightChars: int | None = Field(
+            None, ge=100, le=20_000, description="The same as characters; documents of RocketRide call it so."
+        )
+
+        @model_validator(mode="after")
+        def _of_rocketride(self) -> Any:
+            given = {"results": self.numResults, "characters": self.highlightChars}
+            for name, value in given.items():
+                if value is not None:
+                    object.__setattr__(self, name, value)
+            return self
 
     questions: Annotated[In[Question], "What is searched for."]
     documents: Annotated[Out[Document], "Each result: its content, and its address as the source."]
@@ -108,9 +130,11 @@ class ToolSearch(ToolNode):
 
 
 async def _client(provider: str, config: Any) -> Any:
-    if not config.api_key.get_secret_value():
+    given = config.api_key or config.apikey
+    key = given.get_secret_value() if given is not None else ""
+    if not key:
         raise bad_setting(
-            provider, "api_key", "is empty", "Set it to a variable that has the key, such as ${EXA_API_KEY}."
+            provider, "api_key", "is missing", "Set it to a variable that has the key, such as ${EXA_API_KEY}."
         )
 
     def make() -> Any:
@@ -118,7 +142,7 @@ async def _client(provider: str, config: Any) -> Any:
             from exa_py import AsyncExa
         except ImportError as error:
             raise library_missing("exa-py", provider, error) from None
-        return AsyncExa(config.api_key.get_secret_value(), config.base_url.rstrip("/"), timeout=config.timeout)
+        return AsyncExa(key, config.base_url.rstrip("/"), timeout=config.timeout)
 
     return await in_thread(make)
 
@@ -126,12 +150,14 @@ async def _client(provider: str, config: Any) -> Any:
 async def _found(client: Any, config: Any, context: Context, query: str, limit: int) -> list[Document]:
     """The results of a search. Raises CallFailed ("search-failed") if it fails."""
     _check(config.base_url, context)
+    kind = "highlights" if getattr(config, "includeHighlights", True) else "text"
     try:
         async with asyncio.timeout(config.timeout):
             response = await client.search(
                 query,
                 num_results=limit,
-                contents={"highlights": {"max_characters": config.characters}},
+                type=getattr(config, "type", "auto"),
+                contents={kind: {"max_characters": config.characters}},
                 include_domains=list(config.include_domains) or None,
                 exclude_domains=list(config.exclude_domains) or None,
             )

@@ -11,8 +11,8 @@ import pytest
 from lanemesh import LanemeshError, Service
 from lanemesh_orchestrator import Mesh
 
-from rigs.batch_nodes import Shout, ShoutInThread
-from rigs.runs import line, node, until
+from rigs.batch_nodes import Pair, Shout, ShoutInThread
+from rigs.runs import chat, lane, line, node, pipeline, response, until
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -23,7 +23,7 @@ async def mesh() -> AsyncIterator[Mesh]:
     Shout.reset()
     ShoutInThread.gate, ShoutInThread.seen = threading.Event(), []
     async with Mesh() as mesh:
-        mesh.orchestrator.host.node_types.replace([Service("own", [Shout, ShoutInThread])])
+        mesh.orchestrator.host.node_types.replace([Service("own", [Shout, ShoutInThread, Pair])])
         yield mesh
 
 
@@ -58,6 +58,21 @@ async def test_runs_share_a_batch_and_get_their_own_results_in_order(mesh: Mesh)
     assert (await first).values == ("FIRST",)
     assert [len(batch) for batch in Shout.seen] == [1, 4]
     assert sorted(Shout.seen[1]) == ["a1", "a2", "b1", "b2"]
+
+
+async def test_items_keep_their_lineage_through_a_batch_that_drops_some(mesh: Mesh) -> None:
+    Shout.gate.set()
+    document = pipeline(
+        chat(),
+        {**node("loud", "shout", "chat"), "on_error": "skip"},
+        node("pair", "pair", lane("loud", input="left"), lane("chat", input="right")),
+        response("pair"),
+    )
+    runs = [mesh.run(document, inputs=[f"{name}1", "bad", f"{name}2", "poison", f"{name}3"]) for name in "xy"]
+    results = await asyncio.gather(*(run.result() for run in runs))
+    assert [result.values for result in results] == [
+        tuple(f"{name.upper()}{number}={name}{number}" for number in (1, 2, 3)) for name in "xy"
+    ]
 
 
 async def test_a_poisoned_item_fails_its_run_alone(mesh: Mesh) -> None:

@@ -116,6 +116,8 @@ def documents(node: type[Node], config: Any) -> Iterator[dict[str, Any]]:
     """The pipelines in which a node type can be used: fed by a client, and as a helper."""
     if node.boundary == "source":
         yield {"components": [{"id": "x", "provider": node.provider, "config": config}, *helpers_of(node, "x")]}
+    elif node.feeds_itself:
+        yield {"components": [{"id": "x", "provider": node.provider, "config": config}]}
     elif node.inputs_:
         yield {"components": [*fed(node, "x", config), *helpers_of(node, "x")]}
     for kind in node.offers:
@@ -124,14 +126,18 @@ def documents(node: type[Node], config: Any) -> Iterator[dict[str, Any]]:
         }
 
 
+SENT = frozenset({"text", "questions", "documents", "image", "audio", "video", "data"})
+"""The lanes by which a client can feed a component."""
+
+
 def fed(node: type[Node], name: str, config: Any = None) -> list[dict[str, Any]]:
-    """A component whose inputs are fed by `c`, a chat, or `f`, a file source, and these."""
-    lanes = [spec.lane_type.value for spec in node.inputs_.values() if spec.required and spec.lane_type] or ["text"]
-    inputs = [{"lane": lane, "from": "c" if lane in ("text", "questions") else "f"} for lane in sorted(set(lanes))]
-    sources = {"c": "chat", "f": "file"}
-    used = sorted({entry["from"] for entry in inputs})
-    component = {"id": name, "provider": node.provider, "config": config or {}, "input": inputs}
-    return [*({"id": source, "provider": sources[source]} for source in used), component]
+    """A component whose inputs are fed by `c`: a chat, or for other lanes than its own a webhook; and that source."""
+    known = {spec.lane_type.value: spec.required for spec in node.inputs_.values() if spec.lane_type}
+    lanes = {lane for lane, required in known.items() if required}
+    lanes = lanes or {next((lane for lane in known if lane in SENT), "text")}
+    source = {"id": "c", "provider": "chat" if lanes <= {"text", "questions"} else "webhook"}
+    inputs = [{"lane": lane, "from": "c"} for lane in sorted(lanes)]
+    return [source, {"id": name, "provider": node.provider, "config": config or {}, "input": inputs}]
 
 
 def helpers_of(node: type[Node], name: str) -> list[dict[str, Any]]:

@@ -6,6 +6,8 @@ import logging
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from lanemesh import Answer, Document, LanemeshError, Media, ProgressUpdate, Usage
 from lanemesh.testing import run_node
 from lanemesh.values import freeze_json
@@ -208,6 +210,12 @@ def test_happy_the_units_of_a_text_are_the_text() -> None:
         units = units_of(text, 200)
         assert "".join(unit.before + unit.text + unit.after for unit in units) == text
         assert all(len(unit.text) <= 200 for unit in units if unit.translatable and not unit.bars)
+
+
+@given(st.text(alphabet="ab é\n\t|#->`*1.:=\r\u2028", max_size=80), st.integers(1, 20))
+@settings(max_examples=300, deadline=None)
+def test_happy_the_units_of_any_text_are_the_text(text: str, most: int) -> None:
+    assert "".join(unit.before + unit.text + unit.after for unit in units_of(text, most)) == text
 
 
 def test_error_a_row_whose_translation_loses_its_cells_is_left_as_it_is(caplog: pytest.LogCaptureFixture) -> None:

@@ -47,6 +47,11 @@ def test_happy_the_pages_of_a_pdf_leave_one_by_one_with_their_places() -> None:
     assert (result.updates[-1].done, result.updates[-1].total) == (2, 2)
 
 
+def test_happy_the_pages_of_a_document_with_an_id_have_ids_of_their_own() -> None:
+    document = Document("", "d", source="a.pdf", file=Media("", made.pdf(["one", "two"])))
+    assert [page.id for page in run_node(Parse, documents=document).pages] == ["d#0", "d#1"]
+
+
 def test_happy_the_pictures_of_a_pdf_are_read_and_a_huge_one_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
     (image,) = read(made.pdf(["text"], picture=(4, 3)), "a.pdf").image
     assert (image.mime_type, image.width, image.height) == ("image/png", 4, 3)
@@ -173,6 +178,20 @@ def test_happy_json_leaves_as_text_and_a_list_of_objects_as_a_table() -> None:
 )
 def test_happy_texts_of_any_encoding_are_read(encoding: str) -> None:
     text = "Grüße aus Köln: während der Übung aß der Bär süße Äpfel.\nDazu gab es Käse und Brötchen für alle."
+    assert read(text.encode(encoding), "a.txt").text == [text]
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("Größe", "latin-1"),
+        ("déjà vu", "cp1252"),
+        ("5 € für Bär", "cp1252"),
+        ("Это довольно длинный русский текст, в котором много обычных слов и предложений.", "cp1251"),
+        ("これは日本語の文章です。今日は天気がとても良いので、公園を散歩しました。", "shift_jis"),
+    ],
+)
+def test_happy_short_and_other_texts_are_read_by_their_likeliest_encoding(text: str, encoding: str) -> None:
     assert read(text.encode(encoding), "a.txt").text == [text]
 
 

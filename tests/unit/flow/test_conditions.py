@@ -118,6 +118,13 @@ def test_error_expressions_are_bounded_in_steps_and_memory(expression: str) -> N
         run_node(Filter, config={"when": expression}, arrivals=[("item", ["x" * 100] * 1_000)])
 
 
+def test_happy_only_what_an_expression_names_counts() -> None:
+    table = [["x" * 100] * 1_000]
+    assert run_node(Filter, config={"when": "lane == 'list'"}, arrivals=[("item", table)]).kept == [table]
+    big = [Image("image/png", b"x" * 1_000_000)]
+    assert run_node(Filter, config={"when": "item.content == 1000000"}, item=big).kept == big
+
+
 def test_error_regular_expressions_take_linear_time() -> None:
     assert run_node(Filter, config={"when": "text.matches('(a+)+$')"}, item=["a" * 5_000 + "!"]).kept == []
 

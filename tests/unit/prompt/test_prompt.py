@@ -59,6 +59,12 @@ async def test_happy_documents_travel_along_if_the_template_does_not_name_them()
     )
 
 
+async def test_happy_a_document_that_comes_by_both_lanes_is_there_once() -> None:
+    found = Document("one", source="a.txt", score=0.5, metadata={"page": 2, "tags": ["x"]})
+    made = await prompted(Question("Why?", documents=(found,)), [found, Document("two")])
+    assert made.documents == (found, Document("two"))
+
+
 def test_error_a_template_without_a_question_is_refused() -> None:
     with pytest.raises(ValidationError):
         Prompt.Config.model_validate({"template": "{documents}"})

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import random
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -24,6 +26,7 @@ from lanemesh_services.speech.piped import PipedDecoder
 from rigs.audio import container_of, recorded_by_browser, seconds_of, silent_video, tone, wav_of
 
 TARGET = Target(16_000, 1)
+CODECS = {"webm": "libopus", "ogg": "libopus", "mp4": "aac", "mp3": "libmp3lame"}
 
 
 def decoded(content: bytes, target: Target = TARGET) -> tuple[Any, list[str]]:
@@ -112,6 +115,43 @@ def test_what_is_no_audio_is_an_error(content: bytes, reason: str) -> None:
     assert caught.value.fault.message.startswith("it: ")
 
 
+def head_with(offset: int, value: int, size: int) -> bytes:
+    """A WAV file with another number in its head."""
+    wav = wav_of(tone(1))
+    return wav[:offset] + value.to_bytes(size, "little") + wav[offset + size :]
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (head_with(20, 0x1234, 2), "no decoder here reads the codec of its audio in wav"),
+        (head_with(24, 0, 4), "it cannot be decoded"),
+        (head_with(24, 1, 4), "its samples have a rate of 1 Hz"),
+        (head_with(24, 4_000_000_000, 4), "it cannot be decoded"),
+        (head_with(22, 0, 2), "it cannot be decoded"),
+        (head_with(22, 60_000, 2), "it cannot be decoded"),
+    ],
+    ids=["codec", "no rate", "slow", "fast", "no channels", "many channels"],
+)
+def test_a_wrong_head_is_an_error(content: bytes, why: str) -> None:
+    with pytest.raises(AudioUnusable, match=f"it: {why}"):
+        decoded(content)
+
+
+@pytest.mark.parametrize("form", ["webm", "ogg", "mp4", "mp3", "wav"])
+def test_random_damage_is_an_error_or_is_left_out(form: str) -> None:
+    chance = random.Random(form)
+    samples = tone(1)
+    whole = wav_of(samples) if form == "wav" else container_of(samples[:, 0], form, CODECS[form])
+    for _ in range(40):
+        content = bytearray(whole[: chance.randrange(len(whole))] if chance.random() < 0.3 else whole)
+        for _ in range(chance.choice([1, 5, 50])):
+            if content:
+                content[chance.randrange(len(content))] = chance.randrange(256)
+        with suppress(AudioUnusable):
+            decoded(bytes(content))
+
+
 def test_damage_in_the_middle_is_reported_and_the_rest_is_read() -> None:
     content = bytearray(container_of(tone(4)[:, 0], "mp3", "libmp3lame"))
     middle = len(content) // 2
@@ -166,6 +206,19 @@ def test_samples_are_there_before_the_file_has_ended() -> None:
     content = wav_of(tone(10))
     steps = piped(content, 16_000)
     assert sum(len(block) for step in steps[: len(steps) // 2] for block in step) > 40_000
+
+
+def test_what_follows_the_end_of_a_file_is_left_out_and_not_kept() -> None:
+    decoder = PipedDecoder("it", TARGET, lambda _: None)
+    try:
+        blocks = list(decoder.push(wav_of(tone(1)) + bytes(100_000)))
+        for _ in range(10):
+            blocks += decoder.push(bytes(1_000_000))
+        blocks += decoder.finish()
+    finally:
+        decoder.close()
+    assert sum(map(len, blocks)) == 16_000
+    assert len(decoder._data) < 200_000
 
 
 def test_a_file_in_pieces_that_is_no_audio_is_an_error() -> None:

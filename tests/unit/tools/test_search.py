@@ -95,8 +95,21 @@ async def test_error_a_service_that_hangs(web: Web) -> None:
 
 
 async def test_error_no_key_and_an_address_that_is_not_permitted(web: Web) -> None:
-    with pytest.raises(LanemeshError, match=r"config.api_key is empty. Set it to a variable"):
+    with pytest.raises(LanemeshError, match=r"config.api_key is missing. Set it to a variable"):
         await loaded(ToolSearch, api_key="")
     tools = await loaded(ToolSearch, permissions=Permissions.of([]), **config_of(web))
     error = await error_of(tools, "web_search", query="weather")
     assert (error["reason"], web.requests) == ("not-permitted", [])
+
+
+def test_happy_the_settings_of_rocketride_are_understood(web: Web) -> None:
+    web.at("/search", json.dumps(PAGES), "application/json")
+    more = {"numResults": 1, "includeHighlights": False, "highlightChars": 200, "type": "fast", "apikey": "other"}
+    config = {key: value for key, value in config_of(web, **more).items() if key != "api_key"}
+
+    result = run_node(SearchExa, config=config, questions=[Question("weather")])
+
+    ((_, _, headers, body),) = web.requests
+    asked = json.loads(body)
+    assert (len(result.documents), headers["x-api-key"]) == (1, "other")
+    assert (asked["numResults"], asked["type"], asked["contents"]) == (1, "fast", {"text": {"maxCharacters": 200}})

@@ -79,7 +79,8 @@ const LIST = new Intl.ListFormat("en");
 
 function Welcome({ partner }: { partner: Partner }) {
   const { deployment, intake } = partner;
-  const takes = LIST.format([intake.images && "images", intake.text && "text files", intake.audio && "audio"].filter((kind) => kind !== false));
+  const images = intake.images && (intake.questions ? "images if its model reads them" : "images");
+  const takes = LIST.format([intake.text && "text files", intake.audio && "audio", images].filter((kind) => kind !== false));
   return (
     <div class="welcome">
       <h2>{deployment.pipeline?.name || deployment.name}</h2>

@@ -93,12 +93,17 @@ async def pipeline_of(pipe: str, options: HostOptions) -> PipelineFile:
 
 def read_pipeline(path: str) -> PipelineFile:
     """Reads a pipeline file."""
+    return PipelineFile(path, read_text_file(path))
+
+
+def read_text_file(path: str) -> str:
+    """The text of a file with a pipeline, or with a document that becomes one. Raises `CommandError` if it cannot be read."""
     file = Path(path)
     if file.is_dir():
         raise CommandError(f"{path} is a folder, not a pipeline. Give a file, such as {path.rstrip('/')}/chat.pipe.")
     if not file.exists():
         raise CommandError(f"There is no file {path}.{_nearest_file(file)}")
-    return PipelineFile(path, _text_of(file, path))
+    return _text_of(file, path)
 
 
 def _text_of(file: Path, name: str) -> str:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.requests import Request
 
 from lanemesh_orchestrator.gateway.bodies import read_object
+from lanemesh_orchestrator.gateway.invalid import message_of
 from lanemesh_orchestrator.gateway.model_api.refusals import invalid, unsupported
 
 if TYPE_CHECKING:
@@ -19,6 +20,9 @@ Body = TypeVar("Body", bound=BaseModel)
 
 _UNIONS = ("messages", "content", "input", "output", "system")
 """Lists whose entries are of several kinds: pydantic adds the kind to the place of a fault."""
+
+_TEXTS = ("content", "input", "system")
+"""Lists for which a text may stand."""
 
 
 class Strict(BaseModel):
@@ -39,7 +43,7 @@ async def read_body_as(request: Request, kind: type[Body]) -> Body:
     try:
         return kind.model_validate(given)
     except ValidationError as error:
-        raise _fault(error.errors(include_url=False, include_context=False)[0]) from None
+        raise _fault(error.errors(include_url=False)) from None
     except RecursionError:
         raise invalid("body", "it is nested too deeply") from None
 
@@ -51,14 +55,30 @@ def only(name: str, value: Any, allowed: Sequence[Any], why: str) -> None:
         raise unsupported(name, f'"{name}" {why}. Remove it{f", or use {shown}" if shown else ""}')
 
 
-def _fault(error: ErrorDetails) -> LanemeshError:
+def _fault(errors: Sequence[ErrorDetails]) -> LanemeshError:
+    """The first of some errors, with what else a value at its place may be."""
+    error = errors[0]
     place = _place(error["loc"])
     if error["type"] == "extra_forbidden":
         return unsupported(place, f"unknown parameter: {place}. docs/openai.md lists those that are supported")
     if error["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        if error["type"] == "union_tag_not_found":
+            return invalid(place, 'it must be an object with the field "type" or "role"')
         kind = error["input"].get("type", error["input"].get("role")) if isinstance(error["input"], Mapping) else None
-        return unsupported(place, f"{place}: {str(kind)[:80]!r} is not supported here: {error['msg']}")
-    return invalid(place, error["msg"])
+        return unsupported(place, f"{place}: {str(kind)[:80]!r} is not supported here: {_message(error)}")
+    there = [
+        one
+        for one in errors
+        if one["loc"][: len(error["loc"]) - 1] == error["loc"][:-1] and _place(one["loc"]) == place
+    ]
+    first, *others = dict.fromkeys(map(_message, there))
+    return invalid(place, " or ".join([first, *(one.removeprefix("it must be ") for one in others)]))
+
+
+def _message(error: ErrorDetails) -> str:
+    if error["type"] == "list_type" and error["loc"][-1] in _TEXTS:
+        return "it must be a string or a list"
+    return message_of(error["type"], error["msg"], error.get("ctx", {}))
 
 
 def _place(parts: Sequence[int | str]) -> str:
@@ -67,6 +87,8 @@ def _place(parts: Sequence[int | str]) -> str:
     for position, part in enumerate(parts):
         if isinstance(part, int):
             place += f"[{part}]"
+            continue
+        if part == "str" or part.startswith("list["):  # a member of a union of types
             continue
         is_kind = position > 1 and isinstance(parts[position - 1], int) and parts[position - 2] in _UNIONS
         if not is_kind:

@@ -78,13 +78,16 @@ class GpuArbiter:
         elif self._streams.get(lease_id) is not stream:
             return  # The lease has ended, or continues on another stream: late frames have no effect.
         elif kind == "keepalive":
-            self._deliver(core.keepalive(now, lease_id))
+            self._deliver(core.keepalive(now, lease_id, frame.keepalive.bytes_used))
         elif kind == "yield":
             self._deliver(core.pause(now, lease_id))
         elif kind == "resume":
             self._deliver(core.resume(now, lease_id))
         elif kind == "release":
-            self._deliver(core.release(now, lease_id))
+            done = frame.release
+            self._deliver(
+                core.release(now, lease_id, resident_bytes=done.resident_bytes, peak_seen=done.peak_bytes_seen)
+            )
 
     def _begin(self, stream: ArbiterStream, frame: gpu_pb2.LeaseRequest, now: float) -> None:
         if self._closed:

@@ -8,9 +8,10 @@ from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 
 from lanemesh._aio.signal import NOTHING
-from lanemesh.gpu.core import WAIT_TIMEOUT
+from lanemesh.gpu.devices import size_of
 from lanemesh.gpu.lease import Lease
 from lanemesh.gpu.links import ArbiterLink
+from lanemesh.gpu.requests import WAIT_TIMEOUT
 from lanemesh.times import duration
 from lanemesh.v1 import gpu_pb2
 
@@ -44,14 +45,44 @@ class GpuClient:
         """A client of the same holder for one firing: its waits yield its own leases only."""
         return GpuClient(self._link, self._holder, on_waiting=self._on_waiting, loop=self._loop)
 
-    def lease(self, device: str = "", *, wait_timeout: float = WAIT_TIMEOUT, priority: int = 0) -> Lease:
-        """A lease of a whole device, for `async with` (in a synchronous body: `with`).
+    def lease(
+        self,
+        device: str = "",
+        *,
+        memory: int | str = 0,
+        peak: int | str = 0,
+        count: int = 1,
+        exclusive: bool = False,
+        wait_timeout: float = WAIT_TIMEOUT,
+        priority: int = 0,
+        preempts: bool = False,
+    ) -> Lease:
+        """A lease of a GPU or of a part of its memory, for `async with` (in a synchronous body: `with`).
 
-        `device` is an id such as "cuda:0", or empty for any; `wait_timeout` is in seconds; of several waiters the one
-        of the highest priority is served first, and a level of priority is worth a minute of waiting.
+        Args:
+            device: an id such as "cuda:0"; empty: any.
+            memory: bytes of each device that stay allocated while the lease is yielded, as a number or a text such as "6GiB".
+                Leases with memory share a device while they fit. 0: the lease has the device for itself.
+            peak: most bytes of each device in use at a time; 0: `memory`.
+            count: number of devices, which are granted together or not at all.
+            exclusive: no other lease on the devices, although the memory is given.
+            wait_timeout: seconds to wait at most.
+            priority: of several waiters the one of the highest priority is served first; a level is worth a minute of waiting.
+            preempts: holders of a lower priority are asked to yield, and lose their leases after 5 seconds.
+
+        Raises:
+            ValueError: a size is no size, or negative.
         """
         request = gpu_pb2.LeaseAcquire(
-            holder=self._holder, device=device, wait_timeout=duration(wait_timeout), priority=priority
+            holder=self._holder,
+            device=device,
+            wait_timeout=duration(wait_timeout),
+            priority=priority,
+            count=count,
+            memory_bytes=size_of(memory),
+            peak_bytes=size_of(peak),
+            exclusive=exclusive,
+            preempts=preempts,
         )
         return Lease(self._link, request, self, self._loop)
 

@@ -5,25 +5,34 @@ lease it is for. Nothing here waits, knows a stream or reads a clock, so whole s
 
 The rules:
 
-* A device has at most one holder. Every grant of it raises its fencing token, and so does an expiry.
+* An exclusive lease has its devices alone. Leases of memory share a device while their memory fits. A request for several devices
+  gets them together or not at all, and holds none while it waits.
+* Every grant of a device raises its fencing token, and so does an expiry.
 * First come first served within a priority. A level of priority equals `ageing` seconds in the queue, so no request starves.
-* A holder that yielded resumes on its own device, ahead of new requests.
+* A later request may pass the first one that waits for a device, if it fits: `MAX_BYPASS` times, and within `BYPASS_SECONDS`
+  of that one's request. So requests for a loaded model go first, for a while.
+* A model may stay loaded after its lease: the stream of the lease goes on for it, and does not count as a lease any more.
+* If the first one that waits fits only without some idle models, their owners are asked to unload them. Their memory, and that
+  of lost leases, is granted when the device shows that it is free. A model that is being unloaded is not used until that is over.
+* A holder that yielded resumes on its own devices, ahead of new requests.
+* A request that preempts asks the holders of a lower priority to yield, and takes their leases after `PREEMPT_SECONDS`.
 * A lease expires when its holder sends no heartbeat for the TTL. A lease without the device (yielded, or queued to resume) expires
   when its stream has been lost for that time. A holder in the arbiter's own process (`local`) lives as long as its stream.
-* A waiter whose stream is lost is removed at once. Only the holder, or the TTL, ends a lease.
+* A waiter whose stream is lost is removed at once. Only the holder, the TTL, or a preemption ends a lease.
 """
 
 from __future__ import annotations
 
 import math
 from bisect import insort
-from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from enum import Enum
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Iterator, Mapping
 
 from lanemesh.gpu import frames
 from lanemesh.gpu.errors import lease_error
+from lanemesh.gpu.memory import UNLOAD_SECONDS, DeviceMemory
+from lanemesh.gpu.placing import Placing
+from lanemesh.gpu.requests import WAIT_TIMEOUT, LeaseRecord, State, demand_of, eligible_of
 from lanemesh.times import duration, seconds_of, span
 from lanemesh.v1 import gpu_pb2
 
@@ -32,59 +41,16 @@ Frames = list[tuple[str, gpu_pb2.LeaseResponse]]
 
 TTL = 30.0
 """Default TTL of a lease in seconds."""
-WAIT_TIMEOUT = 300.0
-"""Default maximum wait for a device in seconds."""
 AGEING = 60.0
 """Seconds in the queue that one level of priority is worth."""
+PREEMPT_SECONDS = 5.0
+"""How long a holder has to yield to a request that preempts."""
 MAX_WAITERS = 4096
 """Maximum number of requests in the queue; further ones are rejected."""
-
-
-class State(Enum):
-    """Where a lease is in its life."""
-
-    WAITING = "waiting"
-    HELD = "held"
-    YIELDED = "yielded"
-    RESUMING = "resuming"
-
-
-@dataclass(slots=True, eq=False)
-class _Lease:
-    """One lease, from the request to its end."""
-
-    id: str
-    holder: gpu_pb2.LeaseHolder
-    selector: str
-    """The device that will do; empty: any. Once granted, the device it had, since its memory is there."""
-    head_start: float
-    """Seconds by which its priority puts it ahead in the queue."""
-    wait_timeout: float
-    local: bool
-    arrival: int
-    """Counts requests; breaks ties."""
-    asked_at: float
-    state: State = State.WAITING
-    connected: bool = True
-    token: int = 0
-    earlier_token: int = 0
-    """The token before the latest grant, until a sign of life shows that the grant has arrived."""
-    held_since: float = 0.0
-    expires_at: float = math.inf
-    reported_position: int = 0
-    reported_waiting: int = 0
-
-    @property
-    def rank(self) -> tuple[bool, float, int]:
-        """Its position in the queue: resuming ones first, then by request time minus the head start."""
-        return (self.state is not State.RESUMING, self.asked_at - self.head_start, self.arrival)
-
-    @property
-    def deadline(self) -> float:
-        """When something must be decided about it."""
-        if self.state in (State.WAITING, State.RESUMING):
-            return min(self.expires_at, self.asked_at + self.wait_timeout)
-        return self.expires_at
+MAX_MODELS = 1000
+"""Models whose largest use of memory is remembered; the one that was used least lately is forgotten."""
+NEAR = 16
+"""Positions in the queue that are reported whenever they change; further ones when they have fallen by a tenth."""
 
 
 class ArbiterCore:
@@ -94,38 +60,40 @@ class ArbiterCore:
         self, devices: Iterable[gpu_pb2.Device], *, ttl: float = TTL, ageing: float = AGEING, first_token: int = 0
     ) -> None:
         self.devices = {device.id: device for device in devices}
+        self.memory = {name: DeviceMemory(device) for name, device in self.devices.items()}
         self.ttl = ttl
         self._ageing = ageing
         self._tokens = dict.fromkeys(self.devices, first_token)
-        self._leases: dict[str, _Lease] = {}
-        self._queue: list[_Lease] = []
-        self._holders: dict[str, _Lease] = {}
+        self._leases: dict[str, LeaseRecord] = {}
+        self._queue: list[LeaseRecord] = []
         self._arrivals = 0
+        self._peaks: OrderedDict[str, int] = OrderedDict()
+        self._given_up = -math.inf
+        """The beginning of the latest unloading that took too long."""
 
     # Frames of holders and waiters
 
     def acquire(self, now: float, lease_id: str, request: gpu_pb2.LeaseAcquire, *, local: bool = False) -> Frames:
-        """Requests a device under a new lease id. Raises `LeaseError` if it can never be granted."""
-        if not self.devices:
-            raise lease_error(
-                "no-such-device", "There is no GPU here; set LANEMESH_GPUS (such as sim:0=24GiB) to simulate one."
-            )
-        if request.device and request.device not in self.devices:
-            known = ", ".join(self.devices)
-            raise lease_error(
-                "no-such-device",
-                f"There is no GPU {request.device} here; there is {known}. Request one of these, or any.",
-            )
+        """Requests devices under a new lease id. Raises `LeaseError` if they can never be granted."""
+        demand = demand_of(request)
+        eligible, count = eligible_of(request, demand, self.devices)
         if len(self._queue) >= MAX_WAITERS:
             raise lease_error(
                 "queue-full", f"{MAX_WAITERS} requests already wait for a GPU, which is the limit; retry later."
             )
+        if seen := self._seen(request.model, eligible):
+            demand = demand_of(request, seen)
         self._arrivals += 1
-        lease = _Lease(
+        lease = LeaseRecord(
             id=lease_id,
             holder=request.holder,
-            selector=request.device,
+            demand=demand,
+            eligible=eligible,
+            count=count,
+            named=request.device,
+            priority=request.priority,
             head_start=request.priority * self._ageing,
+            preempts=request.preempts,
             wait_timeout=seconds_of(request.wait_timeout) if request.HasField("wait_timeout") else WAIT_TIMEOUT,
             local=local,
             arrival=self._arrivals,
@@ -154,46 +122,64 @@ class ArbiterCore:
             return [(lease_id, self._granted(lease)), *self._settle(now)]
         if lease.state is State.YIELDED:
             return [(lease_id, frames.YIELDED)]
+        if lease.state is State.KEPT:
+            return [(lease_id, frames.KEPT), *([(lease_id, frames.UNLOAD)] if self._is_asked_to_unload(lease) else [])]
         return self._settle(now)
 
-    def keepalive(self, now: float, lease_id: str) -> Frames:
+    def keepalive(self, now: float, lease_id: str, bytes_used: int = 0) -> Frames:
         """Processes a heartbeat of the holder. The response is `granted` with the same token."""
         lease = self._leases.get(lease_id)
         if lease is None or lease.state is not State.HELD:
             return []
         lease.earlier_token = 0
+        self._learn(lease.demand.model, bytes_used)
         self._revive(now, lease)
         return [(lease_id, self._granted(lease))]
 
     def pause(self, now: float, lease_id: str) -> Frames:
-        """The holder yields: others may use the device meanwhile. A lease that waits to resume leaves the queue."""
+        """The holder yields: others may use the devices meanwhile. A lease that waits to resume leaves the queue."""
         lease = self._leases.get(lease_id)
-        if lease is None or lease.state is State.WAITING:
+        if lease is None or lease.state in (State.WAITING, State.KEPT):
             return []
         if lease.state is State.HELD:
-            del self._holders[lease.selector]
+            for device in lease.devices:
+                self.memory[device].pause(lease.id, lease.demand)
         elif lease.state is State.RESUMING:
             self._queue.remove(lease)
         lease.state, lease.earlier_token, lease.reported_waiting = State.YIELDED, 0, 0
+        lease.revoke_at = math.inf
         self._revive(now, lease)
         return [(lease_id, frames.YIELDED), *self._settle(now)]
 
     def resume(self, now: float, lease_id: str) -> Frames:
-        """Requests the device again after a yield: ahead of new requests, with a new token."""
+        """Requests the devices again after a yield: ahead of new requests, with new tokens."""
         lease = self._leases.get(lease_id)
         if lease is None:
             return []
         if lease.state is State.HELD:
             return [(lease_id, self._granted(lease))]
         if lease.state is State.YIELDED:
-            lease.state, lease.asked_at, lease.reported_position = State.RESUMING, now, 0
+            lease.state, lease.asked_at, lease.reported_position, lease.bypassed = State.RESUMING, now, 0, 0
             insort(self._queue, lease, key=lambda waiter: waiter.rank)
         return self._settle(now)
 
-    def release(self, now: float, lease_id: str) -> Frames:
-        """The holder is done, or the waiter does not want it any more."""
+    def release(self, now: float, lease_id: str, *, resident_bytes: int = 0, peak_seen: int = 0) -> Frames:
+        """The holder is done, the waiter does not want it any more, or the model of a lease that was kept has been unloaded.
+
+        `resident_bytes` of its model stay on each device.
+        """
         lease = self._leases.get(lease_id)
-        return [] if lease is None else [*self._end(lease, "released", "The lease was released."), *self._settle(now)]
+        if lease is None:
+            return []
+        self._learn(lease.demand.model, peak_seen)
+        if resident_bytes and lease.demand.key and lease.state in (State.HELD, State.YIELDED) and lease.connected:
+            kept = [self.memory[device].keep(lease.id, lease.demand, resident_bytes) for device in lease.devices]
+            if any(kept):
+                for device in lease.devices:
+                    self.memory[device].release(lease.id, lease.demand, now, certain=True)
+                lease.state, lease.expires_at, lease.revoke_at = State.KEPT, math.inf, math.inf
+                return [(lease_id, frames.KEPT), *self._settle(now)]
+        return [*self._end(now, lease, "released", "The lease was released."), *self._settle(now)]
 
     def lose(self, now: float, lease_id: str) -> Frames:
         """The stream of a lease is lost: the TTL starts. A waiting request is removed."""
@@ -201,37 +187,58 @@ class ArbiterCore:
         if lease is None:
             return []
         if lease.state is State.WAITING:
-            self._end(lease, "released", "")
+            self._end(now, lease, "released", "")
             return self._settle(now)
         lease.connected = False
         lease.expires_at = now + self.ttl
         return []
+
+    # Devices
+
+    def observe(self, now: float, device: str, used: Mapping[str, int], foreign: int) -> Frames:
+        """What a device shows: bytes used by each known process, and by all others together."""
+        memory = self.memory.get(device)
+        if memory is None:
+            return []
+        memory.observe(used, foreign)
+        return self._settle(now)
 
     # Timers
 
     def next_deadline(self) -> float | None:
         """When `tick` has something to decide; None if nothing is due without further calls."""
         soonest = min((lease.deadline for lease in self._leases.values()), default=math.inf)
+        if self._queue:
+            soonest = min(soonest, *(since + UNLOAD_SECONDS for since in self._unloading_since()), math.inf)
         return soonest if math.isfinite(soonest) else None
 
     def tick(self, now: float) -> Frames:
-        """Expires leases without a sign of life and ends waits that took too long."""
+        """Expires leases without a sign of life, ends waits that took too long, and takes leases that were preempted."""
         due = [lease for lease in self._leases.values() if lease.deadline <= now]
-        if not due:
+        overdue = [since for since in self._unloading_since() if since + UNLOAD_SECONDS <= now]
+        self._given_up = max([self._given_up, *overdue])
+        if not due and not overdue:
             return []
         outgoing: Frames = []
         for lease in due:
             if lease.expires_at <= now:
+                where = ", ".join(lease.devices)
                 outgoing += self._end(
+                    now,
                     lease,
                     "expired",
-                    f"The lease of {lease.selector} expired: its holder sent no heartbeat for {self.ttl:g} s.",
+                    f"The lease of {where} expired: its holder sent no heartbeat for {self.ttl:g} s.",
+                    certain=False,
                 )
-                self._tokens[lease.selector] += 1
-                continue
-            what = f"GPU {lease.selector}" if lease.selector else "a GPU"
-            blockers = frames.leases_text(self._holding(now, lease))
-            outgoing += self._end(lease, "wait-timeout", f"Waited {span(now - lease.asked_at)} for {what}: {blockers}.")
+                for device in lease.devices:
+                    self._tokens[device] += 1
+            elif lease.state in (State.WAITING, State.RESUMING):
+                what = f"GPU {lease.named}" if lease.named else "a GPU"
+                blockers = frames.leases_text(self._holding(now, lease))
+                waited = span(now - lease.asked_at)
+                outgoing += self._end(now, lease, "wait-timeout", f"Waited {waited} for {what}: {blockers}.")
+            else:
+                outgoing += self._preempt(now, lease)
         return outgoing + self._settle(now)
 
     def shutdown(self) -> Frames:
@@ -239,112 +246,191 @@ class ArbiterCore:
         return [
             frame
             for lease in list(self._leases.values())
-            for frame in self._end(lease, "shutdown", "The GPU arbiter was stopped.")
+            for frame in self._end(0.0, lease, "shutdown", "The GPU arbiter was stopped.")
         ]
 
     # Queries
 
     def status(self, now: float) -> list[gpu_pb2.DeviceStatus]:
-        """Each device with its leases (the holder's first) and its waiting requesters, in the order of the queue."""
+        """Each device with its leases (the holders' first) and its waiting requesters, in the order of the queue."""
+        by_state = sorted(self._leases.values(), key=lambda lease: lease.state is not State.HELD)
         return [
             gpu_pb2.DeviceStatus(
                 device=device,
                 leases=[
-                    self._lease_status(now, lease)
-                    for lease in sorted(self._leases.values(), key=lambda lease: lease.state is not State.HELD)
-                    if lease.state is not State.WAITING and lease.selector == device.id
+                    self._lease_status(now, lease, name)
+                    for lease in by_state
+                    if name in lease.devices and lease.state is not State.KEPT
                 ],
-                waiting=[lease.holder for lease in self._queue if lease.selector in ("", device.id)],
+                waiting=[lease.holder for lease in self._queue if name in lease.eligible],
             )
-            for device in self.devices.values()
+            for name, device in self.devices.items()
         ]
 
     # How it decides
 
     def _settle(self, now: float) -> Frames:
-        """Grants what can be granted, then reports the positions in the queue and the number of requests for each device."""
+        """Grants what can be granted, asks for models to be unloaded, and reports positions and the number of requests."""
+        yielded = Counter(
+            device for lease in self._leases.values() if lease.state is State.YIELDED for device in lease.devices
+        )
+        placing = Placing(self.memory, yielded, now)
         outgoing: Frames = []
         for lease in list(self._queue):
-            if len(self._holders) == len(self.devices):
-                break
-            device = self._free_device(lease) if lease.connected else None
-            if device is not None:
-                outgoing.append(self._grant(now, lease, device))
+            if lease.connected and (devices := placing.try_place(lease)):
+                outgoing.append(self._grant(now, lease, devices))
+        for resident, device in placing.unloads():
+            self.memory[device].ask(resident, now)
+            if self._leases[resident.keeper].connected:
+                outgoing.append((resident.keeper, frames.UNLOAD))
+        for waiter in self._queue:
+            if waiter.preempts and waiter.connected:
+                outgoing += self._ask_to_yield(now, waiter)
         return [*outgoing, *self._notify_waiters(now), *self._notify_holders()]
 
-    def _free_device(self, lease: _Lease) -> str | None:
-        """The free device that fits; of several, the one to which fewest yielded leases will want to return."""
-        fitting = [lease.selector] if lease.selector else self.devices
-        free = [device for device in fitting if device not in self._holders]
-        if len(free) < 2:
-            return free[0] if free else None
-        yielded = Counter(other.selector for other in self._leases.values() if other.state is not State.WAITING)
-        return min(free, key=lambda device: yielded[device])
-
-    def _grant(self, now: float, lease: _Lease, device: str) -> tuple[str, gpu_pb2.LeaseResponse]:
+    def _grant(self, now: float, lease: LeaseRecord, devices: tuple[str, ...]) -> tuple[str, gpu_pb2.LeaseResponse]:
         self._queue.remove(lease)
-        self._holders[device] = lease
-        self._tokens[device] += 1
-        lease.state, lease.selector, lease.held_since = State.HELD, device, now
-        lease.earlier_token, lease.token = lease.token, self._tokens[device]
+        lease.earlier_token = lease.token
+        lease.resident = frozenset(device for device in devices if self.memory[device].is_resident(lease.demand))
+        for device in devices:
+            self.memory[device].grant(lease.id, lease.demand, now)
+            self._tokens[device] += 1
+        lease.state, lease.devices, lease.eligible, lease.held_since = State.HELD, devices, devices, now
+        lease.named = devices[0]
+        lease.tokens = {device: self._tokens[device] for device in devices}
         lease.reported_waiting = 0
         self._revive(now, lease)
         return lease.id, self._granted(lease)
 
-    def _revive(self, now: float, lease: _Lease) -> None:
+    def _revive(self, now: float, lease: LeaseRecord) -> None:
         """Counts a sign of life. The TTL runs only for remote holders and lost streams."""
         ticking = not lease.connected or (lease.state is State.HELD and not lease.local)
         lease.expires_at = now + self.ttl if ticking else math.inf
 
-    def _end(self, lease: _Lease, reason: str, message: str) -> Frames:
+    def _end(
+        self,
+        now: float,
+        lease: LeaseRecord,
+        reason: str,
+        message: str,
+        *,
+        certain: bool = True,
+    ) -> Frames:
         """Removes a lease in any state, and notifies its stream if there is one."""
         del self._leases[lease.id]
-        if lease.state is State.HELD:
-            del self._holders[lease.selector]
-        elif lease.state is not State.YIELDED:
+        if lease.state in (State.WAITING, State.RESUMING):
             self._queue.remove(lease)
+        for device in lease.devices:
+            if lease.state is State.KEPT:
+                self.memory[device].unloaded(lease.id, lease.demand, now, certain=certain)
+            else:
+                self.memory[device].release(lease.id, lease.demand, now, certain=certain)
         return [(lease.id, frames.revoked(reason, message))] if lease.connected else []
+
+    def _ask_to_yield(self, now: float, waiter: LeaseRecord) -> Iterator[tuple[str, gpu_pb2.LeaseResponse]]:
+        """Starts the time that holders of a lower priority have."""
+        for lease in self._leases.values():
+            if self._is_in_the_way(lease, waiter) and lease.revoke_at == math.inf:
+                lease.revoke_at = now + PREEMPT_SECONDS
+                if lease.connected:
+                    wanted = gpu_pb2.LeaseWanted(waiting=1, revoked_in=duration(PREEMPT_SECONDS))
+                    yield lease.id, gpu_pb2.LeaseResponse(wanted=wanted)
+
+    def _is_in_the_way(self, lease: LeaseRecord, waiter: LeaseRecord) -> bool:
+        held = lease.state is State.HELD and lease.priority < waiter.priority
+        return held and not set(lease.devices).isdisjoint(waiter.eligible)
+
+    def _preempt(self, now: float, lease: LeaseRecord) -> Frames:
+        """Takes a lease whose time to yield is over, if a request that preempts it still waits."""
+        lease.revoke_at = math.inf
+        for waiter in self._queue:
+            if waiter.preempts and waiter.connected and self._is_in_the_way(lease, waiter):
+                where, by = ", ".join(lease.devices), frames.holder_text(waiter.holder)
+                message = f"The lease of {where} was taken by {by}, which has a higher priority."
+                for device in lease.devices:
+                    self._tokens[device] += 1
+                return self._end(now, lease, "preempted", message, certain=False)
+        return []
+
+    def _is_asked_to_unload(self, lease: LeaseRecord) -> bool:
+        return any(self.memory[device].is_leaving(lease.demand) for device in lease.devices)
+
+    def _unloading_since(self) -> list[float]:
+        """When unloadings have begun whose time is not over."""
+        leaving = (resident for memory in self.memory.values() for resident in memory.leaving)
+        return [resident.since for resident in leaving if resident.since > self._given_up]
+
+    def _seen(self, model: str, eligible: Iterable[str]) -> int:
+        """The most bytes that leases for a model had, if a device has so much."""
+        seen = self._peaks.get(model, 0) if model else 0
+        return min(seen, max(self.devices[device].memory_bytes for device in eligible))
+
+    def _learn(self, model: str, seen: int) -> None:
+        if model and seen > self._peaks.get(model, 0):
+            self._peaks[model] = seen
+            self._peaks.move_to_end(model)
+            if len(self._peaks) > MAX_MODELS:
+                self._peaks.popitem(last=False)
 
     def _notify_waiters(self, now: float) -> Iterator[tuple[str, gpu_pb2.LeaseResponse]]:
         ahead: Counter[str] = Counter()
         for place, lease in enumerate(self._queue, 1):
-            position = ahead[lease.selector] + ahead[""] + 1 if lease.selector else place
-            ahead[lease.selector] += 1
-            if lease.connected and position != lease.reported_position:
+            position = ahead[lease.place] + ahead[""] + 1 if lease.place else place
+            ahead[lease.place] += 1
+            reported = lease.reported_position
+            if (
+                lease.connected
+                and position != reported
+                and (position <= NEAR or position * 10 <= reported * 9 or not reported)
+            ):
                 lease.reported_position = position
                 queued = gpu_pb2.LeaseQueued(position=position, holders=self._holding(now, lease))
                 yield lease.id, gpu_pb2.LeaseResponse(queued=queued)
 
     def _notify_holders(self) -> Iterator[tuple[str, gpu_pb2.LeaseResponse]]:
-        wanted = Counter(lease.selector for lease in self._queue if lease.connected)
-        for device, lease in self._holders.items():
-            waiting = wanted[device] + wanted[""]
-            if lease.connected and waiting != lease.reported_waiting:
+        wanted = Counter(device for lease in self._queue if lease.connected for device in lease.eligible)
+        for lease in self._leases.values():
+            if lease.state is not State.HELD or not lease.connected:
+                continue
+            waiting = max(wanted[device] for device in lease.devices)
+            if waiting != lease.reported_waiting:
                 lease.reported_waiting = waiting
                 yield lease.id, gpu_pb2.LeaseResponse(wanted=gpu_pb2.LeaseWanted(waiting=waiting))
 
-    def _holding(self, now: float, waiter: _Lease) -> list[gpu_pb2.LeaseStatus]:
+    def _holding(self, now: float, waiter: LeaseRecord) -> list[gpu_pb2.LeaseStatus]:
         """The leases that a waiter waits for."""
         return [
-            self._lease_status(now, lease) for device, lease in self._holders.items() if waiter.selector in ("", device)
+            self._lease_status(now, lease, device)
+            for device in waiter.eligible
+            for lease in (self._leases[name] for name in self.memory[device].working)
         ]
 
-    def _granted(self, lease: _Lease) -> gpu_pb2.LeaseResponse:
+    def _granted(self, lease: LeaseRecord) -> gpu_pb2.LeaseResponse:
+        shares = [
+            gpu_pb2.LeaseShare(
+                device=self.devices[device],
+                fencing_token=lease.tokens[device],
+                memory_bytes=lease.demand.peak,
+                resident=device in lease.resident,
+            )
+            for device in lease.devices
+        ]
         return gpu_pb2.LeaseResponse(
             granted=gpu_pb2.LeaseGranted(
                 lease_id=lease.id,
-                device=self.devices[lease.selector],
+                device=shares[0].device,
                 fencing_token=lease.token,
                 ttl=duration(self.ttl),
+                shares=shares,
             )
         )
 
-    def _lease_status(self, now: float, lease: _Lease) -> gpu_pb2.LeaseStatus:
+    def _lease_status(self, now: float, lease: LeaseRecord, device: str) -> gpu_pb2.LeaseStatus:
         return gpu_pb2.LeaseStatus(
             lease_id=lease.id,
             holder=lease.holder,
-            device=lease.selector,
+            device=device,
             age=duration(now - lease.held_since),
-            fencing_token=lease.token,
+            fencing_token=lease.tokens[device],
             yielded=lease.state is not State.HELD,
         )

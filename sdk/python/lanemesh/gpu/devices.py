@@ -13,6 +13,7 @@ VARIABLE = "LANEMESH_GPUS"
 """The environment variable that names simulated devices, such as `sim:0=24GiB,sim:1=80GiB`."""
 
 _ENTRY = re.compile(r"\s*(?P<id>[a-z][a-z0-9_-]*:\d+)\s*=\s*(?P<number>\d+(\.\d+)?)\s*(?P<unit>[KMGT]i?B|B)\s*")
+_SIZE = re.compile(r"\s*(?P<number>\d+(\.\d+)?)\s*(?P<unit>[KMGT]i?B|B)\s*")
 _UNITS = {"B": 1} | {
     f"{letter}{infix}B": base**power
     for power, letter in enumerate("KMGT", 1)
@@ -22,6 +23,24 @@ _UNITS = {"B": 1} | {
 
 class BadDeviceList(LanemeshError, ValueError):
     """`LANEMESH_GPUS` cannot be understood."""
+
+
+def size_of(size: int | str) -> int:
+    """Bytes of a size: a number, or a text with a unit, such as "6GiB" or "500MB".
+
+    Raises:
+        ValueError: it is neither, or negative.
+    """
+    if isinstance(size, str):
+        match = _SIZE.fullmatch(size)
+        if match is None:
+            raise ValueError(
+                f'{size!r} is not a size of memory: write it like "6GiB" or "500MB", or as a number of bytes'
+            )
+        return int(float(match["number"]) * _UNITS[match["unit"]])
+    if size < 0:
+        raise ValueError(f"a size of memory is {size}; it must not be negative")
+    return size
 
 
 def find_devices(environ: Mapping[str, str] | None = None) -> list[gpu_pb2.Device]:

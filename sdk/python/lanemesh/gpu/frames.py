@@ -14,6 +14,8 @@ YIELD = gpu_pb2.LeaseRequest()
 getattr(YIELD, "yield").SetInParent()  # the field's name is a Python keyword
 
 YIELDED = gpu_pb2.LeaseResponse(yielded=gpu_pb2.LeaseYielded())
+KEPT = gpu_pb2.LeaseResponse(kept=gpu_pb2.LeaseKept())
+UNLOAD = gpu_pb2.LeaseResponse(unload=gpu_pb2.LeaseUnload())
 
 
 def revoked(reason: str, message: str) -> gpu_pb2.LeaseResponse:

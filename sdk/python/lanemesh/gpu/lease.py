@@ -35,7 +35,7 @@ class Scope(Protocol):
 
 
 class Lease:
-    """The exclusive right to use a GPU. Created by `GpuClient.lease`; used once.
+    """The right to use a GPU, or a part of its memory, or several GPUs. Created by `GpuClient.lease`; used once.
 
     `async with` in async code; a plain `with` in a synchronous body, which runs in a worker thread. Entering raises
     `LeaseTimeout`, `NoSuchDevice` or `ArbiterUnreachable`; leaving raises `LeaseLost` if the lease did not last.
@@ -58,6 +58,11 @@ class Lease:
     def device(self) -> gpu_pb2.Device:
         """The device: `lease.device.id` is such as "cuda:0". Empty until granted; a lease keeps it through yields."""
         return self._session.granted.device if self._session else gpu_pb2.Device()
+
+    @property
+    def devices(self) -> tuple[gpu_pb2.Device, ...]:
+        """All devices of a lease of several; empty until granted."""
+        return tuple(share.device for share in self._session.granted.shares) if self._session else ()
 
     @property
     def fencing_token(self) -> int:

@@ -81,6 +81,8 @@ class LeaseResponse(_message.Message):
     WANTED_FIELD_NUMBER: _builtins.int
     REVOKED_FIELD_NUMBER: _builtins.int
     YIELDED_FIELD_NUMBER: _builtins.int
+    KEPT_FIELD_NUMBER: _builtins.int
+    UNLOAD_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def queued(self) -> Global___LeaseQueued:
         """The request waits in the queue."""
@@ -101,6 +103,16 @@ class LeaseResponse(_message.Message):
     def yielded(self) -> Global___LeaseYielded:
         """The yield was processed."""
 
+    @_builtins.property
+    def kept(self) -> Global___LeaseKept:
+        """The lease has ended, and the stream goes on for the model that stays loaded. It ends with a `release` when the model has been
+        unloaded.
+        """
+
+    @_builtins.property
+    def unload(self) -> Global___LeaseUnload:
+        """Others need the memory of the model: unload it, then send `release`."""
+
     def __init__(
         self,
         *,
@@ -109,12 +121,14 @@ class LeaseResponse(_message.Message):
         wanted: Global___LeaseWanted | None = ...,
         revoked: Global___LeaseRevoked | None = ...,
         yielded: Global___LeaseYielded | None = ...,
+        kept: Global___LeaseKept | None = ...,
+        unload: Global___LeaseUnload | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["frame", b"frame", "granted", b"granted", "queued", b"queued", "revoked", b"revoked", "wanted", b"wanted", "yielded", b"yielded"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["frame", b"frame", "granted", b"granted", "kept", b"kept", "queued", b"queued", "revoked", b"revoked", "unload", b"unload", "wanted", b"wanted", "yielded", b"yielded"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["frame", b"frame", "granted", b"granted", "queued", b"queued", "revoked", b"revoked", "wanted", b"wanted", "yielded", b"yielded"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["frame", b"frame", "granted", b"granted", "kept", b"kept", "queued", b"queued", "revoked", b"revoked", "unload", b"unload", "wanted", b"wanted", "yielded", b"yielded"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["queued", "granted", "wanted", "revoked", "yielded"]  # noqa: Y015
+    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["queued", "granted", "wanted", "revoked", "yielded", "kept", "unload"]  # noqa: Y015
     _WhichOneofArgType_frame: _TypeAlias = _typing.Literal["frame", b"frame"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_frame) -> _WhichOneofReturnType_frame | None: ...
 
@@ -122,7 +136,7 @@ Global___LeaseResponse: _TypeAlias = LeaseResponse  # noqa: Y015
 
 @_typing.final
 class LeaseAcquire(_message.Message):
-    """Requests a lease of one whole device."""
+    """Requests a lease: of whole devices, or of a part of their memory."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -130,10 +144,36 @@ class LeaseAcquire(_message.Message):
     DEVICE_FIELD_NUMBER: _builtins.int
     WAIT_TIMEOUT_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    PEAK_BYTES_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
+    RELOAD_TIME_FIELD_NUMBER: _builtins.int
+    EXCLUSIVE_FIELD_NUMBER: _builtins.int
+    PREEMPTS_FIELD_NUMBER: _builtins.int
     device: _builtins.str
     """The requested device: an id such as "cuda:0" or "sim:1"; empty: any device."""
     priority: _builtins.int
     """Requests with a higher priority are granted first; 0 is the default."""
+    count: _builtins.int
+    """Number of devices, which are granted together or not at all; 0 and 1: one. With more, `device` is empty."""
+    memory_bytes: _builtins.int
+    """Bytes of each device that stay allocated while the holder does nothing, such as the weights of a model."""
+    peak_bytes: _builtins.int
+    """Most bytes of each device in use at a time, with `memory_bytes`. If it is 0, the lease is exclusive, and nothing is known of its
+    memory.
+    """
+    model: _builtins.str
+    """The model that `memory_bytes` belong to. It may stay loaded after the lease, if the requester has an `owner`. Empty: nothing
+    stays.
+    """
+    owner: _builtins.str
+    """The process that keeps the model loaded: a unique name. Empty: the requester does not unload on request."""
+    exclusive: _builtins.bool
+    """No other lease on the devices, although the memory is given."""
+    preempts: _builtins.bool
+    """Holders of a lower priority that are in the way are asked to yield, and lose their leases if they do not."""
     @_builtins.property
     def holder(self) -> Global___LeaseHolder:
         """The requester, for people: run, component and server."""
@@ -142,6 +182,10 @@ class LeaseAcquire(_message.Message):
     def wait_timeout(self) -> _duration_pb2.Duration:
         """The maximum wait; absent: 300 s."""
 
+    @_builtins.property
+    def reload_time(self) -> _duration_pb2.Duration:
+        """How long it takes to load the model again; absent: 1 s. A model that is loaded quickly is unloaded first."""
+
     def __init__(
         self,
         *,
@@ -149,10 +193,18 @@ class LeaseAcquire(_message.Message):
         device: _builtins.str = ...,
         wait_timeout: _duration_pb2.Duration | None = ...,
         priority: _builtins.int = ...,
+        count: _builtins.int = ...,
+        memory_bytes: _builtins.int = ...,
+        peak_bytes: _builtins.int = ...,
+        model: _builtins.str = ...,
+        owner: _builtins.str = ...,
+        reload_time: _duration_pb2.Duration | None = ...,
+        exclusive: _builtins.bool = ...,
+        preempts: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["holder", b"holder", "wait_timeout", b"wait_timeout"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["holder", b"holder", "reload_time", b"reload_time", "wait_timeout", b"wait_timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "holder", b"holder", "priority", b"priority", "wait_timeout", b"wait_timeout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "device", b"device", "exclusive", b"exclusive", "holder", b"holder", "memory_bytes", b"memory_bytes", "model", b"model", "owner", b"owner", "peak_bytes", b"peak_bytes", "preempts", b"preempts", "priority", b"priority", "reload_time", b"reload_time", "wait_timeout", b"wait_timeout"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -274,16 +326,27 @@ Global___LeaseResume: _TypeAlias = LeaseResume  # noqa: Y015
 
 @_typing.final
 class LeaseRelease(_message.Message):
-    """The holder ends the lease."""
+    """The holder ends the lease, or has unloaded the model of a lease that was `kept`."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    RESIDENT_BYTES_FIELD_NUMBER: _builtins.int
+    PEAK_BYTES_SEEN_FIELD_NUMBER: _builtins.int
+    resident_bytes: _builtins.int
+    """Bytes that the model still has on each device: it stays loaded. The response is `kept` if no other stream has been kept for the
+    model, else `revoked`. 0: nothing is left.
+    """
+    peak_bytes_seen: _builtins.int
+    """The most bytes that the holder had on a device; 0 if unknown. Later requests for the model get at least these."""
     def __init__(
         self,
+        *,
+        resident_bytes: _builtins.int = ...,
+        peak_bytes_seen: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["peak_bytes_seen", b"peak_bytes_seen", "resident_bytes", b"resident_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -297,21 +360,31 @@ class LeaseQueued(_message.Message):
 
     POSITION_FIELD_NUMBER: _builtins.int
     HOLDERS_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    ETA_FIELD_NUMBER: _builtins.int
     position: _builtins.int
     """Position in the queue, from 1."""
+    reason: _builtins.str
+    """Why it waits, for people."""
     @_builtins.property
     def holders(self) -> _containers.RepeatedCompositeFieldContainer[Global___LeaseStatus]:
         """The leases that it waits for."""
+
+    @_builtins.property
+    def eta(self) -> _duration_pb2.Duration:
+        """When it will probably be granted, by the past holders of the devices; absent: unknown."""
 
     def __init__(
         self,
         *,
         position: _builtins.int = ...,
         holders: _abc.Iterable[Global___LeaseStatus] | None = ...,
+        reason: _builtins.str = ...,
+        eta: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["eta", b"eta"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["holders", b"holders", "position", b"position"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["eta", b"eta", "holders", b"holders", "position", b"position", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -327,6 +400,7 @@ class LeaseGranted(_message.Message):
     DEVICE_FIELD_NUMBER: _builtins.int
     FENCING_TOKEN_FIELD_NUMBER: _builtins.int
     TTL_FIELD_NUMBER: _builtins.int
+    SHARES_FIELD_NUMBER: _builtins.int
     lease_id: _builtins.str
     """The lease."""
     fencing_token: _builtins.int
@@ -339,6 +413,10 @@ class LeaseGranted(_message.Message):
     def ttl(self) -> _duration_pb2.Duration:
         """How long the lease remains valid without a keepalive."""
 
+    @_builtins.property
+    def shares(self) -> _containers.RepeatedCompositeFieldContainer[Global___LeaseShare]:
+        """Its part of each device; the first one is that of `device` and `fencing_token`."""
+
     def __init__(
         self,
         *,
@@ -346,14 +424,51 @@ class LeaseGranted(_message.Message):
         device: Global___Device | None = ...,
         fencing_token: _builtins.int = ...,
         ttl: _duration_pb2.Duration | None = ...,
+        shares: _abc.Iterable[Global___LeaseShare] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "ttl", b"ttl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "fencing_token", b"fencing_token", "lease_id", b"lease_id", "ttl", b"ttl"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "fencing_token", b"fencing_token", "lease_id", b"lease_id", "shares", b"shares", "ttl", b"ttl"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LeaseGranted: _TypeAlias = LeaseGranted  # noqa: Y015
+
+@_typing.final
+class LeaseShare(_message.Message):
+    """The part of a device that a lease has."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEVICE_FIELD_NUMBER: _builtins.int
+    FENCING_TOKEN_FIELD_NUMBER: _builtins.int
+    MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    RESIDENT_FIELD_NUMBER: _builtins.int
+    fencing_token: _builtins.int
+    """Grows with every grant of the device."""
+    memory_bytes: _builtins.int
+    """Bytes that the holder may use there, those of its model included; 0: all."""
+    resident: _builtins.bool
+    """The model of the request is loaded there."""
+    @_builtins.property
+    def device(self) -> Global___Device:
+        """The device."""
+
+    def __init__(
+        self,
+        *,
+        device: Global___Device | None = ...,
+        fencing_token: _builtins.int = ...,
+        memory_bytes: _builtins.int = ...,
+        resident: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["device", b"device"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "fencing_token", b"fencing_token", "memory_bytes", b"memory_bytes", "resident", b"resident"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LeaseShare: _TypeAlias = LeaseShare  # noqa: Y015
 
 @_typing.final
 class LeaseWanted(_message.Message):
@@ -362,16 +477,22 @@ class LeaseWanted(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     WAITING_FIELD_NUMBER: _builtins.int
+    REVOKED_IN_FIELD_NUMBER: _builtins.int
     waiting: _builtins.int
     """Number of waiting requests."""
+    @_builtins.property
+    def revoked_in(self) -> _duration_pb2.Duration:
+        """The lease ends then, unless it has been yielded or released; absent: it does not end."""
+
     def __init__(
         self,
         *,
         waiting: _builtins.int = ...,
+        revoked_in: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["revoked_in", b"revoked_in"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["waiting", b"waiting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["revoked_in", b"revoked_in", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -386,8 +507,8 @@ class LeaseRevoked(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
-    """Machine-readable reason: "released", "expired", "wait-timeout", "no-such-device", "stale-token", "queue-full",
-    "shutdown".
+    """Machine-readable reason: "released", "expired", "preempted", "wait-timeout", "no-such-device", "too-large", "bad-request",
+    "stale-token", "queue-full", "shutdown".
     """
     message: _builtins.str
     """The reason in words. For a wait time-out it names the holder and the age of its lease."""
@@ -421,6 +542,40 @@ class LeaseYielded(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LeaseYielded: _TypeAlias = LeaseYielded  # noqa: Y015
+
+@_typing.final
+class LeaseKept(_message.Message):
+    """The stream goes on for the model."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LeaseKept: _TypeAlias = LeaseKept  # noqa: Y015
+
+@_typing.final
+class LeaseUnload(_message.Message):
+    """The model shall be unloaded. Until the devices show that its memory is free, nothing else is granted in its place."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LeaseUnload: _TypeAlias = LeaseUnload  # noqa: Y015
 
 @_typing.final
 class Device(_message.Message):

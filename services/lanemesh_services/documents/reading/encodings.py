@@ -14,6 +14,13 @@ _BOMS = (
 SAMPLE_BYTES = 256 * 1024
 """How much of a text is looked at to find its encoding."""
 
+FEW = 16
+"""With fewer characters beyond ASCII a text is taken for a western European one,"""
+WESTERN_SHARE = 0.6
+"""if they are less than this share of it."""
+_EBCDIC = ("cp037", "cp273", "cp424", "cp500", "cp875", "cp1026", "cp1140")
+"""Encodings of mainframes, in which ASCII means other characters."""
+
 
 def encoding_of(content: bytes) -> str | None:
     """The encoding of a text: that of its byte order mark, UTF-8 if it is valid, or the likeliest one; None if it is no text."""
@@ -41,6 +48,14 @@ def _is_utf8(content: bytes) -> bool:
     return True
 
 
+def _decodes(content: bytes, encoding: str) -> bool:
+    try:
+        content.decode(encoding)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def _without_mark(content: bytes) -> str | None:
     """UTF-16 without a byte order mark: every other byte of its ASCII characters is zero."""
     sample = content[: 4096 - len(content[:4096]) % 2]
@@ -60,7 +75,10 @@ def _likeliest(sample: bytes) -> str | None:
 
     if b"\0" in sample:
         return None
-    best = from_bytes(sample).best()
+    others = sum(byte >= 0x80 for byte in sample)
+    if others < FEW and others < len(sample) * WESTERN_SHARE:  # too little to tell encodings apart
+        return "cp1252" if _decodes(sample, "cp1252") else "latin_1"
+    best = from_bytes(sample, cp_exclusion=list(_EBCDIC)).best()
     if best is None:
         return None
     alike = {best.encoding, *best.could_be_from_charset}

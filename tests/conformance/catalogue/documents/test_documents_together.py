@@ -52,7 +52,7 @@ EVERYTHING = pipeline(
     model("summarise", "It is about a harbour."),
     model("extract", '{"hours": 10}'),
     model("translate", "Der Hafen."),
-    lanes={"splitter": "documents", "summarise": "answers", "extract": "data", "language": "tags"},
+    lanes={"splitter": "documents", "summarise": "answers", "extract": "data", "language": "tags", "translate": "text"},
 )
 
 
@@ -65,6 +65,7 @@ async def test_a_file_is_read_split_summarised_and_extracted_from_in_one_run() -
     assert [chunk.metadata["page"] for chunk in by_lane["documents"]] == [1, 1, 2, 2, 3, 3]
     assert [chunk.chunk_index for chunk in by_lane["documents"]] == [0, 1, 2, 3, 4, 5]
     assert "".join(answer.text for answer in by_lane["answers"]) == "It is about a harbour."
+    assert "".join(by_lane["text"]) == "Der Hafen." * 3  # a paragraph a page
     assert by_lane["data"] == [{"hours": 10}]  # of the whole file, in parts
     assert [tags["language"] for tags in by_lane["tags"]] == ["en", "en", "en"]
 

@@ -122,6 +122,8 @@ PIPELINE = {
             "config": {"mode": "pseudonym"},
             "input": [{"lane": "questions", "from": "chat_1"}],
         },
+        {"id": "ner_1", "provider": "ner", "input": [{"lane": "text", "from": "chat_1"}]},
+        {"id": "names", "provider": "response", "input": [{"lane": "data", "from": "ner_1"}]},
         {"id": "model_1", "provider": "llm_scripted", "input": [{"lane": "questions", "from": "anonymize_1"}]},
         {"id": "deanonymize_1", "provider": "deanonymize", "input": [{"lane": "answers", "from": "model_1"}]},
         {
@@ -143,6 +145,9 @@ async def test_happy_a_model_sees_pseudonyms_and_the_client_names() -> None:
         result = await mesh.run(PIPELINE, input="Anna Miller lives in Berlin.").result()
     said = {"out": "", "seen": ""}
     for output in result.outputs:
-        said[output.component] += output.value.text
+        if output.component in said:
+            said[output.component] += output.value.text
+    (names,) = (output.value for output in result.outputs if output.component == "names")
+    assert [name["text"] for name in names] == ["Anna Miller", "Berlin"]
     assert said["out"] == "Anna Miller lives in Berlin."
     assert "Anna" not in said["seen"]

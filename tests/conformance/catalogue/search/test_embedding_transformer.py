@@ -15,7 +15,7 @@ from lanemesh_services.search.embedding_nodes import EmbeddingTransformer
 from lanemesh_services.search.transformer_model import TransformerEmbedder
 from lanemesh_services.shared.models import locate
 
-pytestmark = pytest.mark.model
+pytestmark = [pytest.mark.model, pytest.mark.timeout(300)]
 
 LONG = Document("The harbour closes at nine. " * 100, source="long.txt", chunk_index=1)
 

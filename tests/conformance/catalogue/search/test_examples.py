@@ -11,7 +11,7 @@ import pytest
 from lanemesh import Document
 from lanemesh_orchestrator import Mesh
 
-pytestmark = pytest.mark.model
+pytestmark = [pytest.mark.model, pytest.mark.timeout(300)]
 
 EXAMPLES = Path(__file__).parents[4] / "examples"
 QUESTION = "What does a berth for one night cost?"

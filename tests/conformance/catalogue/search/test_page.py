@@ -8,7 +8,7 @@ import pytest
 
 from pages import ROOT, Reader, blocks
 
-pytestmark = pytest.mark.model
+pytestmark = [pytest.mark.model, pytest.mark.timeout(300)]
 
 
 def test_the_blocks_of_the_page_print_what_it_shows(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from lanemesh_services.search.rerank import Rerank
 
 from .collection import passages, questions
 
-pytestmark = pytest.mark.model
+pytestmark = [pytest.mark.model, pytest.mark.timeout(300)]
 
 
 def test_happy_the_passage_that_answers_comes_first_whatever_the_order_before() -> None:

@@ -13,7 +13,7 @@ from lanemesh_services.search.store import Query, Store, identified, search
 
 from .collection import passages, questions
 
-pytestmark = pytest.mark.model
+pytestmark = [pytest.mark.model, pytest.mark.timeout(300)]
 
 
 @cache

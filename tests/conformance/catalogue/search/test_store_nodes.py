@@ -168,7 +168,7 @@ def test_error_a_file_that_is_no_database_is_refused_when_it_is_opened(tmp_path:
     ("node", "config", "said"),
     [
         (Qdrant, {}, "set one of"),
-        (Qdrant, {"host": "a", "path": "b"}, "set one of"),
+        (Qdrant, {"host": "a", "url": "http://b"}, "set one of"),
         (SqliteSearch, {"path": "x", "filter": {"page": {"above": 3}}}, "is not one of eq"),
         (SqliteSearch, {"path": "x", "filter": {"page": {"gt": "3"}}}, "needs a number"),
         (SqliteSearch, {"path": "x", "filter": {"page": []}}, "at least one"),

@@ -272,6 +272,28 @@ async def test_wrong_requests_are_refused_at_their_place(
     check_error({"error": caught.value.body})
 
 
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        ({"model": 3}, "model: it must be a string"),
+        ({"messages": "x"}, "messages: it must be a list"),
+        ({"messages": ["x"]}, "messages[0]: it must be an object"),
+        ({"messages": [{"role": "user", "content": 5}]}, "messages[0].content: it must be a string or a list"),
+        ({"messages": [{"role": "user"}]}, "messages[0].content: this field is missing"),
+        ({"stop": 5}, "stop: it must be a string or a list"),
+        ({"temperature": 9}, "temperature: it must be at most 2.0"),
+    ],
+)
+async def test_what_a_field_must_be_is_in_the_words_of_the_api(
+    gateway: ModelGateway, request_: dict[str, Any], message: str
+) -> None:
+    async with httpx.AsyncClient() as client:
+        body = {"model": "chat", "messages": HELLO, **request_}
+        answer = await client.post(f"{gateway.url}/v1/chat/completions", json=body)
+
+    assert (answer.status_code, answer.json()["error"]["message"]) == (400, message)
+
+
 async def test_what_is_no_json_is_refused(gateway: ModelGateway) -> None:
     async with httpx.AsyncClient(base_url=gateway.url) as client:
         for body in (b"", b"{", b"[]", b"\xff\xfe", b'{"model": NaN}', b"[" * 100_000):

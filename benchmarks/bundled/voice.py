@@ -1,4 +1,4 @@
-"""A spoken turn on a scripted model, in a mesh of processes: `cd benchmarks && python -m catalogue.voice`.
+"""A spoken turn on a scripted model, in a mesh of processes: `cd benchmarks && python -m bundled.voice`.
 
 A microphone sends raw samples in real time. Measured is when the first sound arrives at the client: after the text of the
 question is known there, and after the last sample of speech. Beside it is the time that the same libraries take for this sound

@@ -1,4 +1,4 @@
-"""A PDF of 200 pages through `parse`, in a mesh of processes: `cd benchmarks && python -m catalogue.pdf`.
+"""A PDF of 200 pages through `parse`, in a mesh of processes: `cd benchmarks && python -m bundled.pdf`.
 
 Measured is when the first text arrives at the client, as a share of the time of the run, and by how much the node server grows.
 Beside it is the time that pypdf takes for the same pages in a loop of its own.

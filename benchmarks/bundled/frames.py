@@ -1,4 +1,4 @@
-"""Frames of 1,920 x 1,080 pixels through three nodes on one host: `python -m catalogue.frames` in the folder `benchmarks`.
+"""Frames of 1,920 x 1,080 pixels through three nodes on one host: `python -m bundled.frames` in the folder `benchmarks`.
 
 `video_frames` decodes a video into uncompressed frames, `image_convert` mirrors each, and a third node takes them. Beside it the
 same by hand, with PyAV and Pillow in one thread. Prints each value beside its target and exits 1 if one is missed.

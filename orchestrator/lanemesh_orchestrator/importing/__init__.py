@@ -1,0 +1,1 @@
+"""Documents of other systems as pipelines. Pure functions over JSON values."""

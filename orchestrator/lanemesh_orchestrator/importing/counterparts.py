@@ -1,0 +1,257 @@
+"""The node types of NodeTool that have a counterpart: with which settings, and by which ports their handles go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Ports = tuple[tuple[str, str], ...]
+"""Pairs of lane and port by which the items of a handle can go, in the order of preference."""
+Settings = Callable[[Mapping[str, Any]], dict[str, Any]]
+"""Returns the config of a component by the properties of a node."""
+
+ANY_HANDLE = "*"
+"""Stands for every handle that is not listed."""
+ANY_LANE: Ports = (("*", ""),)
+"""The input of a component that takes every lane."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counterpart:
+    """The component that takes the place of a node."""
+
+    provider: str
+    """Its node type."""
+    inputs: Mapping[str, Ports] = field(default_factory=dict)
+    """Its inputs by the handles of the node."""
+    outputs: Mapping[str, Ports] = field(default_factory=dict)
+    """Its outputs by the handles of the node."""
+    settings: Settings = field(default=lambda data: {})
+    """Its config."""
+    model: bool = False
+    """It calls a language model, which the node names: the model becomes a helper."""
+    needs: tuple[str, ...] = ()
+    """What the user has to set, since the node has no value for it that fits."""
+
+
+def _renamed(**names: str) -> Settings:
+    """Settings that have the value of a property under another name, where the node has one."""
+
+    def settings(data: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            name: data[key]
+            for name, key in names.items()
+            if isinstance(data.get(key), (str, int, float)) and data[key] != ""
+        }
+
+    return settings
+
+
+def _folder(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The folder and the name of a node that saves a file."""
+    given = data.get("folder")
+    path = given.get("path") if isinstance(given, Mapping) else given
+    name = data.get("filename") or data.get("name")
+    found: dict[str, Any] = {"folder": path if isinstance(path, str) and path else "output"}
+    if isinstance(name, str) and name and "%" not in name:
+        found["name"] = name.rpartition(".")[0] or name
+    return found
+
+
+def _watched(data: Mapping[str, Any]) -> dict[str, Any]:
+    patterns = data.get("patterns")
+    found: dict[str, Any] = {"path": data.get("path") or "."}
+    if isinstance(patterns, list) and patterns and all(isinstance(one, str) and one for one in patterns):
+        found["globs"] = patterns
+    if data.get("recursive") is False:
+        found["recursive"] = False
+    return found
+
+
+def _interval(data: Mapping[str, Any]) -> dict[str, Any]:
+    seconds, most = data.get("interval_seconds"), data.get("max_events")
+    found: dict[str, Any] = {"every": seconds if isinstance(seconds, (int, float)) and seconds > 0 else 60}
+    if isinstance(most, int) and most > 0:
+        found["count"] = most
+    if data.get("emit_on_start") is False:
+        found["at_once"] = False
+    return found
+
+
+def _scheme(data: Mapping[str, Any]) -> dict[str, Any]:
+    schema = data.get("schema") or data.get("columns")
+    return {"schema": schema} if isinstance(schema, Mapping) else {}
+
+
+TEXT: Ports = (("text", ""),)
+QUESTIONS: Ports = (("questions", ""),)
+TEXT_OR_DOCUMENTS: Ports = (("text", ""), ("documents", ""))
+FILES: Ports = (("documents", ""), ("text", ""), ("tags", ""))
+ANSWER: Ports = (("answers", ""), ("text", ""))
+IMAGE: Ports = (("image", ""),)
+AUDIO: Ports = (("audio", ""),)
+VIDEO: Ports = (("video", ""),)
+
+_CHAT = Counterpart("chat", outputs={ANY_HANDLE: (("questions", ""), ("text", ""))})
+_DATA = Counterpart("webhook", outputs={ANY_HANDLE: (("data", ""),)})
+_PARSE = Counterpart("parse", {ANY_HANDLE: (("documents", ""),)}, {ANY_HANDLE: (("text", ""), ("documents", "pages"))})
+_SPLIT = Counterpart(
+    "splitter",
+    {"text": TEXT_OR_DOCUMENTS, "document": (("documents", ""), ("text", ""))},
+    {ANY_HANDLE: (("documents", ""),)},
+    _renamed(size="chunk_size", overlap="chunk_overlap"),
+)
+_MARKDOWN = Counterpart(
+    "splitter",
+    _SPLIT.inputs,
+    _SPLIT.outputs,
+    lambda data: {"mode": "markdown", **_SPLIT.settings(data)},
+)
+_TRANSCRIBE = Counterpart(
+    "transcribe",
+    {"audio": (("audio", ""),)},
+    {ANY_HANDLE: (("text", ""), ("questions", ""), ("documents", ""))},
+)
+_SPEECH = Counterpart(
+    "audio_tts",
+    {"text": (("text", ""), ("answers", "")), "input": (("text", ""), ("answers", ""))},
+    {ANY_HANDLE: AUDIO},
+)
+_SAVE = Counterpart(
+    "file_writer",
+    {
+        ANY_HANDLE: (
+            ("documents", ""),
+            ("text", ""),
+            ("answers", ""),
+            ("image", ""),
+            ("audio", ""),
+            ("video", ""),
+            ("data", ""),
+        )
+    },
+    {ANY_HANDLE: (("data", ""),)},
+    _folder,
+)
+_RESIZE = Counterpart("image_convert", {"image": IMAGE}, {ANY_HANDLE: IMAGE}, _renamed(width="width", height="height"))
+
+
+def _input(lanes: Ports) -> Counterpart:
+    return Counterpart("file", outputs={ANY_HANDLE: lanes})
+
+
+COUNTERPARTS: Mapping[str, Counterpart] = {
+    "nodetool.input.ChatInput": _CHAT,
+    "nodetool.input.StringInput": _CHAT,
+    "nodetool.input.TextInput": _CHAT,
+    "nodetool.input.MessageInput": _CHAT,
+    "nodetool.input.SelectInput": _CHAT,
+    "nodetool.input.DocumentInput": _input(FILES),
+    "nodetool.input.DocumentFileInput": _input(FILES),
+    "nodetool.input.FilePathInput": _input(FILES),
+    "nodetool.input.ImageInput": _input(IMAGE),
+    "nodetool.input.AudioInput": _input(AUDIO),
+    "nodetool.input.VideoInput": _input(VIDEO),
+    "nodetool.input.IntegerInput": _DATA,
+    "nodetool.input.FloatInput": _DATA,
+    "nodetool.input.BooleanInput": _DATA,
+    "nodetool.triggers.WebhookTrigger": Counterpart(
+        "webhook", outputs={"body": (("data", ""), ("text", ""), ("documents", ""), ("questions", ""))}
+    ),
+    "nodetool.triggers.IntervalTrigger": Counterpart(
+        "timer", outputs={"tick": (("data", ""), ("text", ""))}, settings=_interval
+    ),
+    "nodetool.triggers.FileWatchTrigger": Counterpart(
+        "directory", outputs={"path": FILES, "event": FILES}, settings=_watched
+    ),
+    "nodetool.agents.Summarizer": Counterpart(
+        "summarise",
+        {"text": (("text", ""), ("documents", ""))},
+        {ANY_HANDLE: (("text", "summary"), ("answers", ""))},
+        _renamed(instructions="system_prompt"),
+        model=True,
+    ),
+    "nodetool.agents.Extractor": Counterpart(
+        "extract",
+        {"text": (("text", ""), ("documents", ""))},
+        {ANY_HANDLE: (("data", ""), ("answers", ""))},
+        lambda data: _scheme(data) | _renamed(instructions="system_prompt")(data),
+        model=True,
+        needs=("schema",),
+    ),
+    "nodetool.text.AutomaticSpeechRecognition": _TRANSCRIBE,
+    "openai.audio.Transcribe": _TRANSCRIBE,
+    "nodetool.audio.TextToSpeech": _SPEECH,
+    "openai.audio.TextToSpeech": _SPEECH,
+    "nodetool.text.ToUppercase": Counterpart("upper_case", {"text": TEXT}, {ANY_HANDLE: TEXT}),
+    "nodetool.text.Split": Counterpart(
+        "split_text", {"text": TEXT}, {ANY_HANDLE: TEXT}, _renamed(separator="delimiter")
+    ),
+    "nodetool.text.Collect": Counterpart(
+        "join_text", {"input_item": TEXT}, {ANY_HANDLE: TEXT}, _renamed(separator="separator")
+    ),
+    "nodetool.text.Chunk": _SPLIT,
+    "nodetool.document.SplitRecursively": _SPLIT,
+    "nodetool.document.SplitDocument": _SPLIT,
+    "nodetool.document.SplitMarkdown": _MARKDOWN,
+    "lib.langchain.RecursiveTextSplitter": _SPLIT,
+    "lib.langchain.MarkdownSplitter": _MARKDOWN,
+    "lib.pymupdf.ExtractMarkdown": _PARSE,
+    "lib.pymupdf.ExtractText": _PARSE,
+    "lib.markitdown.ConvertToMarkdown": _PARSE,
+    "lib.pymupdf.ExtractTables": Counterpart(
+        "parse", {ANY_HANDLE: (("documents", ""),)}, {ANY_HANDLE: (("table", ""),)}
+    ),
+    "lib.ocr.PaddleOCR": Counterpart("ocr", {"image": IMAGE}, {"text": (("text", ""), ("documents", ""))}),
+    "nodetool.image.Resize": _RESIZE,
+    "nodetool.image.Fit": _RESIZE,
+    "nodetool.image.TextToImage": Counterpart(
+        "image_generate",
+        {"prompt": TEXT},
+        {ANY_HANDLE: (("image", "generated"),)},
+        _renamed(width="width", height="height", negative_prompt="negative_prompt", steps="num_inference_steps"),
+        needs=("model",),
+    ),
+    "nodetool.video.FrameIterator": Counterpart("video_frames", {"video": VIDEO}, {"frame": IMAGE}),
+    "nodetool.video.FrameToVideo": Counterpart(
+        "video_mux", {"frame": IMAGE}, {ANY_HANDLE: VIDEO}, _renamed(rate="fps")
+    ),
+    "nodetool.text.SaveText": _SAVE,
+    "nodetool.text.SaveTextFile": _SAVE,
+    "nodetool.image.SaveImage": _SAVE,
+    "nodetool.image.SaveImageFile": _SAVE,
+    "nodetool.audio.SaveAudio": _SAVE,
+    "nodetool.audio.SaveAudioFile": _SAVE,
+    "nodetool.video.SaveVideo": _SAVE,
+    "nodetool.video.SaveVideoFile": _SAVE,
+    "nodetool.document.SaveDocumentFile": _SAVE,
+}
+"""The counterparts by the node types of NodeTool. Agents and outputs have rules of their own."""
+
+SOURCES: Mapping[str, Counterpart] = {
+    "String": _CHAT,
+    "Text": _CHAT,
+    "Document": _input(FILES),
+    "Image": _input(IMAGE),
+    "Audio": _input(AUDIO),
+    "Video": _input(VIDEO),
+}
+"""The sources that take the place of constants, by the kind of the constant."""
+
+IGNORED = frozenset({"nodetool.workflows.base_node.Comment", "nodetool.workflows.base_node.Group"})
+"""Node types that do nothing."""
+AGENT = "nodetool.agents.Agent"
+PREVIEW = "nodetool.workflows.base_node.Preview"
+OUTPUTS = "nodetool.output."
+CONSTANTS = "nodetool.constant."
+
+MODELS: Mapping[str, tuple[str, dict[str, Any]]] = {
+    "openai": ("llm_openai", {"api_key": "${OPENAI_API_KEY}"}),
+    "anthropic": ("llm_anthropic", {"api_key": "${ANTHROPIC_API_KEY}"}),
+    "gemini": ("llm_gemini", {"api_key": "${GEMINI_API_KEY}"}),
+    "ollama": ("llm_openai", {"base_url": "http://127.0.0.1:11434/v1"}),
+    "lmstudio": ("llm_openai", {"base_url": "http://127.0.0.1:1234/v1"}),
+    "llama_cpp": ("llm_openai", {"base_url": "http://127.0.0.1:8080/v1"}),
+}
+"""The node types of language models by the providers of NodeTool, with their settings."""

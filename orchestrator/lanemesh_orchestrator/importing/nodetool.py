@@ -1,0 +1,321 @@
+"""Workflows of NodeTool as pipeline documents: nodes become components, and edges by their handles become lanes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from lanemesh_orchestrator.importing.counterparts import (
+    AGENT,
+    ANSWER,
+    ANY_HANDLE,
+    ANY_LANE,
+    CONSTANTS,
+    COUNTERPARTS,
+    IGNORED,
+    MODELS,
+    OUTPUTS,
+    PREVIEW,
+    QUESTIONS,
+    SOURCES,
+    Counterpart,
+    Ports,
+)
+
+MAX_NODES = 10_000
+"""Most nodes of a workflow."""
+MAX_EDGES = 100_000
+"""Most edges of a workflow."""
+MAX_SHOWN = 80
+"""Most characters of a name of the workflow in a message."""
+
+
+class NotAWorkflow(ValueError):
+    """A JSON value is not a workflow of NodeTool."""
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Something of a workflow that the pipeline does not have."""
+
+    node: str
+    """The id of the node."""
+    what: str
+    """What is missing, and what to do, in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """A pipeline, and what it lacks."""
+
+    document: dict[str, Any]
+    """The pipeline document."""
+    missing: Sequence[Missing]
+    """What has no counterpart, in the order of the workflow."""
+    notes: Sequence[str]
+    """What differs, and what is to be set."""
+
+
+@dataclass(slots=True)
+class _Part:
+    """A node with its component."""
+
+    node: Mapping[str, Any]
+    counterpart: Counterpart
+    component: dict[str, Any]
+    entry: dict[str, Any]
+    """The component that takes the inputs: the same one, or one that is put before it."""
+
+
+@dataclass(slots=True)
+class _Import:
+    """An import under way."""
+
+    providers: frozenset[str] | None
+    components: list[dict[str, Any]] = field(default_factory=list)
+    parts: dict[str, _Part] = field(default_factory=dict)
+    missing: list[Missing] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    results: set[str] = field(default_factory=set)
+    numbers: dict[str, int] = field(default_factory=dict)
+
+    def add(self, provider: str, config: Mapping[str, Any], node: Mapping[str, Any]) -> dict[str, Any]:
+        """Adds a component."""
+        self.numbers[provider] = number = self.numbers.get(provider, 0) + 1
+        component: dict[str, Any] = {"id": f"{provider}_{number}", "provider": provider}
+        if config:
+            component["config"] = dict(config)
+        if title := _title(node):
+            component["name"] = title
+        self.components.append(component)
+        return component
+
+
+def from_nodetool(tree: Any, providers: frozenset[str] | None = None) -> Imported:
+    """The pipeline of a workflow.
+
+    Args:
+        tree: the JSON value of a workflow, or of its graph.
+        providers: the names of the node types that there are; None: all that have a rule.
+
+    Raises:
+        NotAWorkflow: it is not of NodeTool's form, or too large.
+    """
+    nodes, edges = _parts_of(tree)
+    found = _Import(providers)
+    by_id = {str(node["id"]): node for node in nodes}
+    for node in nodes:
+        _add_node(found, node)
+    for edge in edges:
+        _add_edge(found, edge, by_id)
+    document: dict[str, Any] = {"version": 1, "components": found.components}
+    if isinstance(tree, Mapping) and isinstance(name := tree.get("name"), str) and name:
+        document = {"version": 1, "name": name[:200], "components": found.components}
+    sources = [one["id"] for one in found.components if one["provider"] in ("chat", "file", "webhook")]
+    if len(sources) > 1:
+        found.notes.append(f"A run feeds one of its inputs, which --source names: {', '.join(sources)}.")
+    return Imported(document, found.missing, found.notes)
+
+
+def _parts_of(tree: Any) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
+    """The nodes and the edges of a workflow."""
+    graph = tree.get("graph", tree) if isinstance(tree, Mapping) else None
+    nodes = graph.get("nodes") if isinstance(graph, Mapping) else None
+    edges = graph.get("edges") if isinstance(graph, Mapping) else None
+    if not isinstance(nodes, list) or not isinstance(edges, list):
+        raise NotAWorkflow('it has no "graph" with a list of "nodes" and a list of "edges"')
+    if len(nodes) > MAX_NODES or len(edges) > MAX_EDGES:
+        raise NotAWorkflow(f"it has more than {MAX_NODES:,} nodes or {MAX_EDGES:,} edges")
+    for place, node in enumerate(nodes):
+        if not isinstance(node, Mapping) or not isinstance(node.get("type"), str) or "id" not in node:
+            raise NotAWorkflow(f"node {place} has no id or no type")
+    for place, edge in enumerate(edges):
+        ends = ("source", "target")
+        if not isinstance(edge, Mapping) or not all(isinstance(edge.get(end), (str, int)) for end in ends):
+            raise NotAWorkflow(f"edge {place} has no source or no target")
+    return nodes, edges
+
+
+def _add_node(found: _Import, node: Mapping[str, Any]) -> None:
+    kind, data = str(node["type"]), _data(node)
+    if kind in IGNORED or kind.startswith(CONSTANTS):
+        return
+    if kind == AGENT:
+        _add_agent(found, node)
+        return
+    if kind == PREVIEW or kind.startswith(OUTPUTS):
+        config = _result(found, data)
+        _keep(found, node, Counterpart("response", {ANY_HANDLE: ANY_LANE}), found.add("response", config, node))
+        return
+    counterpart = COUNTERPARTS.get(kind)
+    if counterpart is None or (found.providers is not None and counterpart.provider not in found.providers):
+        why = "" if counterpart is None else f": the node type {counterpart.provider} is not there"
+        found.missing.append(Missing(str(node["id"]), f"{_shown(kind)} has no counterpart{why}"))
+        return
+    config = counterpart.settings(data)
+    component = found.add(counterpart.provider, config, node)
+    _keep(found, node, counterpart, component)
+    if counterpart.model:
+        _add_model(found, node, component)
+    if needs := [name for name in counterpart.needs if name not in config]:
+        found.notes.append(
+            f"Set {', '.join(needs)} of {component['id']}: {_shown(kind)} has no value for it that fits."
+        )
+
+
+def _keep(found: _Import, node: Mapping[str, Any], counterpart: Counterpart, component: dict[str, Any]) -> None:
+    found.parts[str(node["id"])] = _Part(node, counterpart, component, component)
+
+
+def _add_agent(found: _Import, node: Mapping[str, Any]) -> None:
+    """An agent: a language model, with its instructions as a prompt before it, or if it has tools an `agent_wave`."""
+    data = _data(node)
+    system, tools = data.get("system"), data.get("tools")
+    instructions = [system] if isinstance(system, str) and system.strip() else []
+    ports = dict.fromkeys(("prompt", "text", "messages"), QUESTIONS)
+    if isinstance(tools, list) and tools:
+        counterpart = Counterpart("agent_wave", ports, {ANY_HANDLE: ANSWER})
+        component = found.add("agent_wave", {"instructions": instructions} if instructions else {}, node)
+        _keep(found, node, counterpart, component)
+        _add_model(found, node, component)
+        for tool in tools:
+            name = tool.get("name") if isinstance(tool, Mapping) else tool
+            found.missing.append(
+                Missing(str(node["id"]), f"the tool {_shown(str(name))} has no counterpart; add one of tool_*")
+            )
+        return
+    before = None
+    if instructions:
+        before = found.add("prompt", {"instructions": instructions}, {})
+    provider, config = _model(found, node)
+    component = found.add(provider, config, node)
+    part = _Part(node, Counterpart(provider, ports, {ANY_HANDLE: ANSWER}), component, before or component)
+    if before is not None:
+        component["input"] = [{"lane": "questions", "from": before["id"]}]
+    found.parts[str(node["id"])] = part
+
+
+def _add_model(found: _Import, node: Mapping[str, Any], invoker: dict[str, Any]) -> None:
+    provider, config = _model(found, node)
+    helper = found.add(provider, config, {})
+    helper["control"] = [{"classType": "llm", "from": invoker["id"]}]
+
+
+def _model(found: _Import, node: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The node type and the config of the language model that a node names."""
+    data = _data(node)
+    model = data.get("model")
+    given = model if isinstance(model, Mapping) else {}
+    origin, name = str(given.get("provider") or "").lower(), given.get("id")
+    if origin not in MODELS or not isinstance(name, str) or not name:
+        what = f"the model of {_shown(origin)}" if origin and origin != "empty" else "a model"
+        found.notes.append(
+            f"{_label(node)} names {what} that has no counterpart: the small local model smollm2 takes its place."
+        )
+        return "llm_llamacpp", {"profile": "smollm2"}
+    provider, settings = MODELS[origin]
+    most = data.get("max_tokens")
+    limit = {"max_tokens": most} if isinstance(most, int) and not isinstance(most, bool) and most > 0 else {}
+    return provider, {"model": name, **settings, **limit}
+
+
+def _result(found: _Import, data: Mapping[str, Any]) -> dict[str, Any]:
+    """The config of a response: the name of its result, if it is free."""
+    name = data.get("name")
+    if not isinstance(name, str) or not name or len(name) > 128 or name in found.results:
+        return {}
+    found.results.add(name)
+    return {"result_name": name}
+
+
+def _add_edge(found: _Import, edge: Mapping[str, Any], by_id: Mapping[str, Mapping[str, Any]]) -> None:
+    start, end = str(edge["source"]), str(edge["target"])
+    origin, target = by_id.get(start), by_id.get(end)
+    if origin is None or target is None:
+        found.missing.append(Missing(start if origin is None else end, "an edge names this node, which does not exist"))
+        return
+    producer, consumer = found.parts.get(start), found.parts.get(end)
+    handles = str(edge.get("sourceHandle") or ""), str(edge.get("targetHandle") or "")
+    if producer is None and consumer is not None and str(origin["type"]).startswith(CONSTANTS):
+        producer = _set_constant(found, origin, consumer, handles)
+    if producer is None or consumer is None:
+        return  # the node itself is listed
+    connection = _connection(producer, consumer, *handles)
+    if connection is None:
+        ends = f"{_label(origin)}.{_shown(handles[0])} to {_label(target)}.{_shown(handles[1])}"
+        found.missing.append(
+            Missing(end, f"no lane carries the edge from {ends}; connect a component that converts it")
+        )
+        return
+    entries = consumer.entry.setdefault("input", [])
+    if connection not in entries:
+        entries.append(connection)
+
+
+def _connection(producer: _Part, consumer: _Part, out: str, into: str) -> dict[str, Any] | None:
+    """The entry of an edge; None if the two have no lane in common."""
+    for lane, output in _ports(producer.counterpart.outputs, out):
+        for taken, port in _ports(consumer.counterpart.inputs, into):
+            if taken in (lane, "*"):
+                entry = {"lane": lane, "from": producer.component["id"]}
+                named = (("output", output), ("input", port))
+                return entry | {key: name for key, name in named if name}
+    return None
+
+
+def _ports(known: Mapping[str, Ports], handle: str) -> Iterator[tuple[str, str]]:
+    yield from known.get(handle, known.get(ANY_HANDLE, ()))
+
+
+def _set_constant(
+    found: _Import, constant: Mapping[str, Any], consumer: _Part, handles: tuple[str, str]
+) -> _Part | None:
+    """Puts the value of a constant into the config of the node that reads it. If the config has no place for it, but an input has,
+    returns the source that takes the place of the constant."""
+    value = _data(constant).get("value")
+    data = {**_data(consumer.node), handles[1]: value}
+    config = consumer.counterpart.settings(data)
+    if config != consumer.counterpart.settings(_data(consumer.node)):
+        consumer.component["config"] = {**consumer.component.get("config", {}), **config}
+        return None
+    kind = str(constant["type"]).removeprefix(CONSTANTS)
+    source = SOURCES.get(kind)
+    if source is None or not list(_ports(consumer.counterpart.inputs, handles[1])):
+        what = f"its value for {_shown(handles[1])} of {_label(consumer.node)} has no counterpart"
+        found.missing.append(Missing(str(constant["id"]), what))
+        return None
+    component = found.add(source.provider, {}, constant)
+    given = f'the text "{_shown(value)}"' if isinstance(value, str) else f"its {kind.lower()}"
+    found.notes.append(
+        f"{component['id']} takes the place of the constant {_label(constant)}: send {given} as the input of a run."
+    )
+    part = found.parts[str(constant["id"])] = _Part(constant, source, component, component)
+    return part
+
+
+def _data(node: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The properties of a node, those of its dynamic ones included."""
+    found: dict[str, Any] = {}
+    for key in ("dynamic_properties", "properties", "data"):
+        part = node.get(key)
+        if isinstance(part, Mapping):
+            inner = part.get("properties")
+            found |= {**part, **inner} if isinstance(inner, Mapping) else part
+    return found
+
+
+def _title(node: Mapping[str, Any]) -> str:
+    """The title of a node that its author has given."""
+    look = node.get("ui_properties")
+    title = look.get("title") if isinstance(look, Mapping) else None
+    return title.strip()[:200] if isinstance(title, str) and title.strip() != "Click to edit" else ""
+
+
+def _label(node: Mapping[str, Any]) -> str:
+    return _shown(f"{node.get('id', '')} ({str(node.get('type', '')).rpartition('.')[2]})")
+
+
+def _shown(text: str) -> str:
+    clean = "".join(character if character.isprintable() else " " for character in text)
+    return clean if len(clean) <= MAX_SHOWN else f"{clean[:MAX_SHOWN]}..."

@@ -1,0 +1,289 @@
+"""The memory of one device: who has which part of it, and what may be unloaded to make room. Plain values, no clock of its own.
+
+Memory is taken by leases (their working memory, and what they keep while they have yielded), by models that are loaded
+(`Resident`), by what ended leases may have left behind (`lingering`), by what known processes have beyond all that (`excess`), and
+by processes that the arbiter does not know (`foreign`). None of it is granted to a lease:
+
+    capacity = working + kept + residents + lingering + excess + foreign + free
+
+Memory of an unloaded model, or of a lease that was lost, is free only when the device has shown it, if the device is observed at
+all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from lanemesh.v1 import gpu_pb2
+
+RELOAD_SECONDS = 1.0
+"""How long a model takes to load again, unless its requester says so."""
+UNLOAD_SECONDS = 30.0
+"""How long an unloading is waited for before other models are chosen besides."""
+
+
+class Residence(Enum):
+    """Where a loaded model is in its life."""
+
+    LOADED = "loaded"
+    UNLOADING = "unloading"
+    """Its owner was asked to unload it."""
+    UNOBSERVED = "unobserved"
+    """Its owner has unloaded it, and the device has not shown that yet."""
+
+
+@dataclass(slots=True, eq=False)
+class Resident:
+    """A model that a process keeps loaded on a device."""
+
+    owner: str
+    """The process."""
+    model: str
+    """Its name; unique within the process."""
+    size: int
+    """Bytes."""
+    reload_seconds: float
+    """How long it takes to load it again."""
+    last_used: float
+    """When the latest lease for it ended or was granted."""
+    users: set[str] = field(default_factory=set)
+    """The leases that use it, yielded ones included. It is not unloaded while there are any."""
+    residence: Residence = Residence.LOADED
+    since: float = 0.0
+    """When it became what `residence` says."""
+    keeper: str = ""
+    """The lease whose stream goes on for it; empty: it ends with the last lease that uses it."""
+
+    @property
+    def idle(self) -> bool:
+        """It is loaded, and no lease uses it."""
+        return self.residence is Residence.LOADED and not self.users
+
+    def worth_unloading(self, now: float) -> float:
+        """Size x idle time / reload time: the greatest is unloaded first."""
+        return self.size * max(now - self.last_used, 1e-3) / max(self.reload_seconds, 1e-3)
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What a request needs of each device."""
+
+    exclusive: bool
+    """No other lease on the device."""
+    memory: int
+    """Bytes that stay allocated; 0: unknown."""
+    peak: int
+    """Most bytes at a time; at least `memory`."""
+    owner: str
+    """The process that keeps the model loaded; empty: none does."""
+    model: str
+    """The model; empty: none."""
+    reload_seconds: float = RELOAD_SECONDS
+
+    @property
+    def key(self) -> tuple[str, str] | None:
+        """The resident that it uses or becomes; None if nothing stays."""
+        return (self.owner, self.model) if self.owner and self.model else None
+
+
+class DeviceMemory:
+    """The account of one device."""
+
+    def __init__(self, device: gpu_pb2.Device) -> None:
+        self.device = device
+        self.observed = False
+        """Somebody reports what the device shows (`observe`)."""
+        self.exclusive = ""
+        """The lease that has the device for itself."""
+        self.working: dict[str, int] = {}
+        """Working memory in bytes by lease. A lease that has yielded is not in it."""
+        self.kept: dict[str, int] = {}
+        """Bytes that leases keep while they have yielded, besides models."""
+        self._owners: dict[str, str] = {}
+        """The process of each lease that has the device, or has yielded it."""
+        self.residents: dict[tuple[str, str], Resident] = {}
+        self.lingering: dict[str, int] = {}
+        """Bytes by process that ended leases may have left behind."""
+        self.foreign = 0
+        """Bytes of processes that the arbiter does not know."""
+        self.excess = 0
+        """Bytes that known processes have beyond what they have declared."""
+
+    @property
+    def capacity(self) -> int:
+        """Bytes of the device."""
+        return self.device.memory_bytes
+
+    @property
+    def used(self) -> int:
+        """Bytes that cannot be granted."""
+        loaded = sum(resident.size for resident in self.residents.values())
+        of_leases = sum(self.working.values()) + sum(self.kept.values())
+        return of_leases + loaded + sum(self.lingering.values()) + self.excess + self.foreign
+
+    @property
+    def free(self) -> int:
+        """Bytes that can be granted; below 0 if other processes use more than was left."""
+        return self.capacity - self.used
+
+    def need(self, demand: Demand) -> int:
+        """Bytes that a demand takes beyond a model that is loaded already."""
+        resident = self.residents.get(demand.key) if demand.key else None
+        return max(demand.peak - (resident.size if resident else 0), 0)
+
+    def is_resident(self, demand: Demand) -> bool:
+        """The model of a demand is loaded, and stays."""
+        resident = self.residents.get(demand.key) if demand.key else None
+        return resident is not None and resident.residence is Residence.LOADED
+
+    def is_leaving(self, demand: Demand) -> bool:
+        """The model of a demand is being unloaded, so that a lease for it has to wait until that is over."""
+        resident = self.residents.get(demand.key) if demand.key else None
+        return resident is not None and resident.residence is not Residence.LOADED
+
+    def has_place(self, demand: Demand) -> bool:
+        """No lease excludes another one."""
+        if self.exclusive or (demand.exclusive and self.working):
+            return False
+        return not self.is_leaving(demand)
+
+    def fits(self, lease: str, demand: Demand) -> bool:
+        """The demand of a lease can be granted now."""
+        return self.has_place(demand) and (not demand.peak or self.need(demand) <= self.free + self.kept.get(lease, 0))
+
+    def victims(self, lease: str, demand: Demand, now: float) -> list[Resident] | None:
+        """The idle models whose unloading lets a demand fit, besides what is being unloaded; None: that is not enough."""
+        short = self.need(demand) - self.free - self.kept.get(lease, 0)
+        short -= sum(each.size for each in self.leaving if now - each.since < UNLOAD_SECONDS)
+        idle = [each for each in self.residents.values() if each.idle and (each.owner, each.model) != demand.key]
+        chosen: list[Resident] = []
+        for resident in sorted(idle, key=lambda each: -each.worth_unloading(now)):
+            if short <= 0:
+                break
+            chosen.append(resident)
+            short -= resident.size
+        if short > 0:
+            return None
+        return _without_needless(chosen, -short)
+
+    def grant(self, lease: str, demand: Demand, now: float) -> None:
+        """Takes the memory of a demand for a lease."""
+        need = self.need(demand)
+        if demand.exclusive:
+            self.exclusive = lease
+        if demand.key:
+            resident = self.residents.get(demand.key)
+            if resident is None:  # the lease loads it
+                resident = Resident(demand.owner, demand.model, demand.memory, demand.reload_seconds, now)
+                self.residents[demand.key] = resident
+                need -= demand.memory
+            resident.users.add(lease)
+            resident.last_used = now
+            resident.reload_seconds = demand.reload_seconds
+        self.kept.pop(lease, None)
+        self.working[lease], self._owners[lease] = need, demand.owner
+
+    def pause(self, lease: str, demand: Demand) -> None:
+        """The lease has yielded: its working memory is free, and what stays allocated is not."""
+        self.working.pop(lease, None)
+        if self.exclusive == lease:
+            self.exclusive = ""
+        if not demand.key and demand.memory:
+            self.kept[lease] = demand.memory
+
+    def keep(self, lease: str, demand: Demand, size: int) -> bool:
+        """The model of a lease stays loaded with these bytes. Returns whether the stream of the lease goes on for it."""
+        resident = self.residents.get(demand.key) if demand.key else None
+        if resident is None:
+            return False
+        resident.size, resident.keeper = size, resident.keeper or lease
+        return resident.keeper == lease
+
+    def release(self, lease: str, demand: Demand, now: float, *, certain: bool) -> None:
+        """Ends a lease, in any state in which it had the device.
+
+        If it is not `certain` that the holder has freed its memory, and the device is observed, that lingers until the device shows
+        that it is free.
+        """
+        left = self.working.pop(lease, 0) + self.kept.pop(lease, 0)
+        self._owners.pop(lease, None)
+        if self.exclusive == lease:
+            self.exclusive = ""
+        resident = self.residents.get(demand.key) if demand.key else None
+        if resident is not None:
+            resident.users.discard(lease)
+            resident.last_used = now
+            if not resident.users and not resident.keeper:
+                self._remove(resident)
+        if not certain:
+            self._leave_behind(demand.owner, left)
+
+    def ask(self, resident: Resident, now: float) -> None:
+        """The owner of a model is asked to unload it."""
+        resident.residence, resident.since = Residence.UNLOADING, now
+
+    def unloaded(self, keeper: str, demand: Demand, now: float, *, certain: bool) -> None:
+        """The model that a lease was kept for has been unloaded, or nobody answers for it any more."""
+        resident = self.residents.get(demand.key) if demand.key else None
+        if resident is None or resident.keeper != keeper:
+            return
+        resident.keeper = ""
+        if resident.users:
+            return
+        if self.observed and certain:
+            resident.residence, resident.since = Residence.UNOBSERVED, now
+        else:
+            self._remove(resident)
+
+    def observe(self, used: Mapping[str, int], foreign: int) -> None:
+        """What the device shows: bytes by known process, and those of all others together.
+
+        What a process has left behind or unloaded is free when it has no more than its other models. What it has beyond all that it
+        has declared is not granted either.
+        """
+        self.observed, self.foreign = True, foreign
+        self.lingering.pop("", None)  # of an unknown process: now part of `foreign`
+        for owner in {*self.lingering, *(each.owner for each in self.leaving)}:
+            if used.get(owner, 0) <= self._staying(owner):
+                self.lingering.pop(owner, None)
+                for resident in self.leaving:
+                    if resident.owner == owner and resident.residence is Residence.UNOBSERVED:
+                        del self.residents[resident.owner, resident.model]
+        self.excess = sum(max(size - self._declared(owner), 0) for owner, size in used.items())
+
+    @property
+    def leaving(self) -> list[Resident]:
+        """The models that are being unloaded."""
+        return [each for each in self.residents.values() if each.residence is not Residence.LOADED]
+
+    def _staying(self, owner: str) -> int:
+        """Bytes that a process may have by its models that are not unloaded yet."""
+        staying = (each for each in self.residents.values() if each.residence is not Residence.UNOBSERVED)
+        return sum(each.size for each in staying if each.owner == owner)
+
+    def _declared(self, owner: str) -> int:
+        """All bytes that are counted for a process."""
+        models = sum(each.size for each in self.residents.values() if each.owner == owner)
+        leases = (lease for lease, its_owner in self._owners.items() if its_owner == owner)
+        of_leases = sum(self.working.get(lease, 0) + self.kept.get(lease, 0) for lease in leases)
+        return models + of_leases + self.lingering.get(owner, 0)
+
+    def _remove(self, resident: Resident) -> None:
+        del self.residents[resident.owner, resident.model]
+        self._leave_behind(resident.owner, resident.size)
+
+    def _leave_behind(self, owner: str, size: int) -> None:
+        if self.observed and size:
+            self.lingering[owner] = self.lingering.get(owner, 0) + size
+
+
+def _without_needless(chosen: list[Resident], spare: int) -> list[Resident]:
+    """The models without those that a larger one, chosen later, has made needless."""
+    needed = list(chosen)
+    for resident in chosen:
+        if resident.size <= spare:
+            needed.remove(resident)
+            spare -= resident.size
+    return needed

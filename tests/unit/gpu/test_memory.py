@@ -1,0 +1,327 @@
+"""Leases of memory, of several devices, and models that stay loaded: the arbiter's decisions, one at a time."""
+
+from __future__ import annotations
+
+import pytest
+from lanemesh.gpu import LeaseError, NoSuchDevice
+from lanemesh.gpu.core import PREEMPT_SECONDS, ArbiterCore, Frames
+from lanemesh.gpu.memory import UNLOAD_SECONDS
+from lanemesh.gpu.placing import BYPASS_SECONDS, MAX_BYPASS
+from lanemesh.times import duration
+from lanemesh.v1 import gpu_pb2
+
+GIB = 1 << 30
+
+
+def core(*sizes: int, ttl: float = 30.0) -> ArbiterCore:
+    devices = [gpu_pb2.Device(id=f"sim:{n}", memory_bytes=size * GIB) for n, size in enumerate(sizes or (24,))]
+    return ArbiterCore(devices, ttl=ttl)
+
+
+def request(
+    memory: float = 0,
+    peak: float = 0,
+    model: str = "",
+    *,
+    device: str = "",
+    owner: str = "server",
+    count: int = 0,
+    priority: int = 0,
+    preempts: bool = False,
+    exclusive: bool = False,
+    reload: float = 1.0,
+) -> gpu_pb2.LeaseAcquire:
+    return gpu_pb2.LeaseAcquire(
+        holder=gpu_pb2.LeaseHolder(component=model or "node"),
+        device=device,
+        memory_bytes=int(memory * GIB),
+        peak_bytes=int(peak * GIB),
+        model=model,
+        owner=owner,
+        count=count,
+        priority=priority,
+        preempts=preempts,
+        exclusive=exclusive,
+        reload_time=duration(reload),
+    )
+
+
+def granted(frames: Frames) -> dict[str, list[str]]:
+    """The devices of each lease that was granted."""
+    return {
+        lease: [share.device.id for share in frame.granted.shares]
+        for lease, frame in frames
+        if frame.HasField("granted")
+    }
+
+
+def unloads(frames: Frames) -> list[str]:
+    """The leases that were kept for models that are to be unloaded."""
+    return [lease for lease, frame in frames if frame.HasField("unload")]
+
+
+def reasons(frames: Frames) -> dict[str, str]:
+    return {lease: frame.revoked.reason for lease, frame in frames if frame.HasField("revoked")}
+
+
+@pytest.mark.conformance("GPU-02")
+def test_leases_of_memory_share_a_device_while_they_fit() -> None:
+    arbiter = core(24)
+    assert granted(arbiter.acquire(0, "a", request(6, 9))) == {"a": ["sim:0"]}
+    assert granted(arbiter.acquire(0, "b", request(15))) == {"b": ["sim:0"]}
+    assert granted(arbiter.acquire(0, "c", request(1))) == {}
+    assert granted(arbiter.release(1, "a")) == {"c": ["sim:0"]}
+    assert arbiter.memory["sim:0"].free == 8 * GIB
+
+
+@pytest.mark.conformance("GPU-02")
+def test_an_exclusive_lease_and_leases_of_memory_exclude_each_other() -> None:
+    arbiter = core(24)
+    arbiter.acquire(0, "a", request(6))
+    assert granted(arbiter.acquire(0, "b", request())) == {}
+    assert granted(arbiter.release(1, "a")) == {"b": ["sim:0"]}
+    assert granted(arbiter.acquire(2, "c", request(6))) == {}
+    assert granted(arbiter.release(3, "b")) == {"c": ["sim:0"]}
+
+
+@pytest.mark.parametrize(
+    ("asked", "reason"),
+    [
+        (request(30), "too-large"),
+        (request(6, 30), "too-large"),
+        (request(6, 3), "bad-request"),
+        (request(model="m"), "bad-request"),
+        (request(1, device="sim:0", count=2), "bad-request"),
+        (request(1, model="m" * 1001), "bad-request"),
+        (request(1, count=3), "no-such-device"),
+        (request(20, count=2), "too-large"),
+        (request(1, device="cuda:0"), "no-such-device"),
+    ],
+)
+def test_what_can_never_be_granted_is_refused_at_once(asked: gpu_pb2.LeaseAcquire, reason: str) -> None:
+    arbiter = core(24, 16)
+    with pytest.raises(LeaseError) as caught:
+        arbiter.acquire(0, "a", asked)
+    assert caught.value.fault.reason == f"gpu-{reason}"
+    assert arbiter.status(0)[0].waiting == []
+
+
+def test_a_request_of_nothing_there_says_so() -> None:
+    with pytest.raises(NoSuchDevice, match="LANEMESH_GPUS"):
+        ArbiterCore([]).acquire(0, "a", request(1))
+
+
+@pytest.mark.conformance("GPU-03")
+def test_small_requests_pass_a_large_one_so_often_and_no_longer() -> None:
+    arbiter = core(24)
+    arbiter.acquire(0, "holder", request(10))
+    assert granted(arbiter.acquire(0, "large", request(20))) == {}
+    passed = [name for name in map(str, range(20)) if granted(arbiter.acquire(0, name, request(0.5)))]
+    assert len(passed) == MAX_BYPASS
+    for name in passed:
+        arbiter.release(1, name)
+    assert granted(arbiter.release(1, "holder"))["large"] == ["sim:0"]
+
+
+@pytest.mark.conformance("GPU-03")
+def test_a_large_request_is_passed_for_so_long_and_no_longer() -> None:
+    arbiter = core(24)
+    arbiter.acquire(0, "holder", request(10))
+    arbiter.acquire(0, "large", request(20))
+    assert granted(arbiter.acquire(BYPASS_SECONDS - 1, "early", request(1)))
+    assert not granted(arbiter.acquire(BYPASS_SECONDS, "late", request(1)))
+
+
+def test_a_request_is_not_passed_where_it_does_not_wait() -> None:
+    arbiter = core(24, 24)
+    arbiter.acquire(0, "holder", request(24, device="sim:0"))
+    arbiter.acquire(0, "waiter", request(24, device="sim:0"))
+    for name in map(str, range(20)):
+        assert granted(arbiter.acquire(BYPASS_SECONDS + 1, name, request(1))) == {name: ["sim:1"]}
+
+
+@pytest.mark.conformance("GPU-12")
+def test_several_devices_are_granted_together_or_not_at_all() -> None:
+    arbiter = core(24, 24, 24)
+    arbiter.acquire(0, "a", request(device="sim:1"))
+    assert granted(arbiter.acquire(0, "pair", request(count=2))) == {"pair": ["sim:0", "sim:2"]}
+    assert granted(arbiter.acquire(0, "second", request(count=2))) == {}
+    assert granted(arbiter.release(1, "a")) == {}, "one device of two is not taken"
+    assert granted(arbiter.release(2, "pair")) == {"second": ["sim:0", "sim:1"]}
+
+
+@pytest.mark.conformance("GPU-12")
+def test_crossing_requests_for_several_devices_end() -> None:
+    arbiter = core(24, 24)
+    arbiter.acquire(0, "one", request(device="sim:0"))
+    arbiter.acquire(0, "two", request(device="sim:1"))
+    for name in ("first", "second", "third"):
+        arbiter.acquire(0, name, request(count=2))
+    arbiter.release(1, "one")
+    assert granted(arbiter.release(2, "two")) == {"first": ["sim:0", "sim:1"]}
+    assert granted(arbiter.release(3, "first")) == {"second": ["sim:0", "sim:1"]}
+    assert granted(arbiter.release(4, "second")) == {"third": ["sim:0", "sim:1"]}
+
+
+def test_a_lease_of_several_devices_yields_and_resumes_all_of_them() -> None:
+    arbiter = core(24, 24)
+    arbiter.acquire(0, "pair", request(count=2), local=True)
+    arbiter.acquire(0, "one", request(device="sim:0"), local=True)
+    assert granted(arbiter.pause(1, "pair")) == {"one": ["sim:0"]}
+    assert granted(arbiter.resume(2, "pair")) == {}
+    assert granted(arbiter.release(3, "one")) == {"pair": ["sim:0", "sim:1"]}
+
+
+def test_a_model_stays_loaded_and_is_used_again() -> None:
+    arbiter = core(24, 24)
+    arbiter.acquire(0, "a", request(6, 8, "llm", device="sim:1"))
+    arbiter.release(1, "a", resident_bytes=6 * GIB)
+    frames = arbiter.acquire(2, "b", request(6, 8, "llm"))
+    assert granted(frames) == {"b": ["sim:1"]}, "where the model is"
+    assert frames[0][1].granted.shares[0].resident
+    assert arbiter.memory["sim:1"].free == 16 * GIB
+
+
+def test_a_model_of_another_process_is_another_model() -> None:
+    arbiter = core(24)
+    arbiter.acquire(0, "a", request(6, 8, "llm", owner="p1"))
+    arbiter.release(1, "a", resident_bytes=6 * GIB)
+    frames = arbiter.acquire(2, "b", request(6, 8, "llm", owner="p2"))
+    assert not frames[0][1].granted.shares[0].resident
+    assert arbiter.memory["sim:0"].free == 10 * GIB
+
+
+def test_idle_models_are_unloaded_for_who_waits_least_valuable_first() -> None:
+    arbiter = core(24)
+    for at, (name, size, reload) in enumerate([("quick", 6, 1), ("slow", 6, 100), ("large", 8, 1)]):
+        arbiter.acquire(at, name, request(size, 0, name, reload=reload))
+        arbiter.release(at, name, resident_bytes=size * GIB)
+    assert unloads(arbiter.acquire(10, "new", request(10, 0, "new"))) == ["large"]
+    assert granted(arbiter.acquire(10, "again", request(8, 0, "large"))) == {}, "it is used only when it has gone"
+    assert granted(arbiter.release(11, "large")) == {"new": ["sim:0"]}
+
+
+def test_no_model_is_unloaded_that_is_in_use() -> None:
+    arbiter = core(24)
+    arbiter.acquire(0, "a", request(20, 0, "llm"), local=True)
+    arbiter.pause(1, "a")
+    assert unloads(arbiter.acquire(2, "b", request(10))) == []
+    assert unloads(arbiter.release(3, "a", resident_bytes=20 * GIB)) == ["a"]
+    assert granted(arbiter.release(4, "a")) == {"b": ["sim:0"]}
+
+
+def test_memory_is_granted_when_the_device_shows_that_it_is_free() -> None:
+    arbiter = core(24)
+    arbiter.observe(0, "sim:0", {}, 0)
+    arbiter.acquire(0, "a", request(20, 0, "llm"))
+    arbiter.release(1, "a", resident_bytes=20 * GIB)
+    assert unloads(arbiter.acquire(2, "b", request(10))) == ["a"]
+    assert granted(arbiter.release(3, "a")) == {}, "said, but not seen"
+    assert granted(arbiter.observe(4, "sim:0", {"server": 20 * GIB}, 0)) == {}
+    assert granted(arbiter.observe(5, "sim:0", {"server": 0}, 0)) == {"b": ["sim:0"]}
+
+
+def test_memory_of_a_lost_lease_is_granted_when_the_device_shows_that_it_is_free() -> None:
+    arbiter = core(24, ttl=10)
+    arbiter.observe(0, "sim:0", {}, 0)
+    arbiter.acquire(0, "a", request(20))
+    arbiter.acquire(0, "b", request(10))
+    arbiter.lose(1, "a")
+    assert reasons(arbiter.tick(11)) == {}
+    assert granted(arbiter.observe(12, "sim:0", {"server": 20 * GIB}, 0)) == {}
+    assert granted(arbiter.observe(13, "sim:0", {}, 0)) == {"b": ["sim:0"]}
+
+
+def test_memory_of_other_processes_is_not_granted() -> None:
+    arbiter = core(24)
+    assert granted(arbiter.observe(0, "sim:0", {}, 12 * GIB)) == {}
+    assert granted(arbiter.acquire(0, "a", request(13))) == {}
+    assert granted(arbiter.observe(1, "sim:0", {}, 11 * GIB)) == {"a": ["sim:0"]}
+
+
+def test_what_a_process_has_beyond_its_declaration_is_not_granted() -> None:
+    arbiter = core(24)
+    arbiter.acquire(0, "a", request(6, 0, "llm"))
+    arbiter.observe(1, "sim:0", {"server": 14 * GIB}, 0)
+    assert arbiter.memory["sim:0"].free == 10 * GIB
+    assert granted(arbiter.acquire(2, "b", request(11))) == {}
+    assert granted(arbiter.observe(3, "sim:0", {"server": 6 * GIB}, 0)) == {"b": ["sim:0"]}
+
+
+def test_peaks_are_learned() -> None:
+    arbiter = core(24)
+    arbiter.acquire(0, "a", request(6, 6, "llm"))
+    arbiter.release(1, "a", peak_seen=int(7.2 * GIB))
+    frames = arbiter.acquire(2, "b", request(6, 6, "llm"))
+    assert frames[0][1].granted.shares[0].memory_bytes == int(7.2 * GIB)
+    arbiter.keepalive(3, "b", bytes_used=30 * GIB)
+    arbiter.release(4, "b")
+    assert granted(arbiter.acquire(5, "c", request(6, 6, "llm"))) == {"c": ["sim:0"]}, "never more than there is"
+
+
+def test_a_model_whose_process_has_ended_is_gone_after_the_ttl() -> None:
+    arbiter = core(24, ttl=10)
+    arbiter.acquire(0, "a", request(10, 0, "llm"))
+    arbiter.release(1, "a", resident_bytes=10 * GIB)
+    arbiter.acquire(2, "b", request(10, 0, "llm"), local=True)
+    arbiter.lose(3, "a")
+    arbiter.tick(13)
+    assert arbiter.memory["sim:0"].free == 14 * GIB, "a lease of the same process still uses it"
+    arbiter.release(14, "b")
+    assert arbiter.memory["sim:0"].free == 24 * GIB
+
+
+def test_the_stream_of_a_model_is_reclaimed_and_learns_that_it_shall_unload() -> None:
+    arbiter = core(24)
+    token = arbiter.acquire(0, "a", request(20, 0, "llm"))[0][1].granted.fencing_token
+    assert [frame.WhichOneof("frame") for _, frame in arbiter.release(1, "a", resident_bytes=20 * GIB)] == ["kept"]
+    arbiter.lose(2, "a")
+    assert unloads(arbiter.acquire(3, "b", request(20))) == []
+    assert unloads(arbiter.reclaim(4, "a", token)) == ["a"]
+    assert granted(arbiter.release(5, "a")) == {"b": ["sim:0"]}
+
+
+def test_an_unloading_that_hangs_is_not_waited_for_for_ever() -> None:
+    arbiter = core(24)
+    for at, name in enumerate(("a", "b")):
+        arbiter.acquire(at, name, request(12, 0, name))
+        arbiter.release(at, name, resident_bytes=12 * GIB)
+    assert unloads(arbiter.acquire(10, "new", request(12))) == ["a"]
+    assert arbiter.next_deadline() == 10 + UNLOAD_SECONDS
+    assert unloads(arbiter.tick(10 + UNLOAD_SECONDS)) == ["b"]
+    assert arbiter.next_deadline() == 10 + 2 * UNLOAD_SECONDS
+    assert granted(arbiter.release(41, "b")) == {"new": ["sim:0"]}
+    assert arbiter.memory["sim:0"].free == 0, "what hangs is not granted"
+
+
+def test_a_preempting_request_takes_a_lease_that_does_not_yield() -> None:
+    arbiter = core(24)
+    arbiter.acquire(0, "low", request(20), local=True)
+    arbiter.acquire(0, "same", request(20, priority=1), local=True)
+    asked = arbiter.acquire(1, "high", request(20, priority=1, preempts=True), local=True)
+    assert [frame.wanted.revoked_in for lease, frame in asked if frame.wanted.HasField("revoked_in")] == [
+        duration(PREEMPT_SECONDS)
+    ]
+    assert arbiter.tick(2) == []
+    ended = arbiter.tick(1 + PREEMPT_SECONDS)
+    assert reasons(ended) == {"low": "preempted"}
+    assert granted(ended) == {"same": ["sim:0"]}, "the queue keeps its order"
+    assert reasons(arbiter.tick(1 + 2 * PREEMPT_SECONDS)) == {}, "a holder of the same priority stays"
+
+
+def test_a_lease_that_yields_in_time_is_not_taken() -> None:
+    arbiter = core(24)
+    arbiter.acquire(0, "low", request(), local=True)
+    arbiter.acquire(1, "high", request(priority=1, preempts=True), local=True)
+    assert granted(arbiter.pause(2, "low")) == {"high": ["sim:0"]}
+    assert arbiter.tick(1 + PREEMPT_SECONDS) == []
+    arbiter.resume(7, "low")
+    assert granted(arbiter.release(8, "high")) == {"low": ["sim:0"]}
+
+
+def test_only_near_positions_are_reported_each_time() -> None:
+    arbiter = core(24)
+    arbiter.acquire(0, "holder", request())
+    for number in range(1000):
+        arbiter.acquire(0, str(number), request())
+    assert len(arbiter.release(1, "holder")) < 40

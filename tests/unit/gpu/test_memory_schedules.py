@@ -1,0 +1,341 @@
+"""Random schedules of leases of memory: whatever processes, devices and time do, the arbiter's promises hold after every step.
+
+The processes here are honest about sizes and slow about everything else: they hold memory for a while after their lease was taken,
+and free the memory of a model some time after they have reported it as unloaded. So `Truth` is what the devices really hold.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from lanemesh.gpu.core import TTL, ArbiterCore, Frames
+from lanemesh.times import duration
+from lanemesh.v1 import gpu_pb2
+
+SIZES = {"sim:0": 24, "sim:1": 16}
+OWNERS = ("p", "q")
+MODELS = {"": 0, "a": 6, "b": 8, "c": 14}
+"""Memory of each model; the peak of a lease is 2 more."""
+
+
+@dataclass
+class Truth:
+    """What the devices really hold."""
+
+    leases: dict[tuple[str, str], tuple[str, int]] = field(default_factory=dict)
+    """By lease and device: its process and working memory, until the process has freed it."""
+    models: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    """By device, process and name: memory, until the process has freed it."""
+
+    def used(self, device: str) -> dict[str, int]:
+        found: defaultdict[str, int] = defaultdict(int)
+        for (_, at), (owner, size) in self.leases.items():
+            found[owner] += size if at == device else 0
+        for (at, owner, _), size in self.models.items():
+            found[owner] += size if at == device else 0
+        return dict(found)
+
+
+class MemorySchedules(RuleBasedStateMachine):
+    """Keeps an account of its own, from the frames alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.core = ArbiterCore(gpu_pb2.Device(id=name, memory_bytes=size) for name, size in SIZES.items())
+        self.truth = Truth()
+        self.now = 0.0
+        self.count = 0
+        self.asked: dict[str, gpu_pb2.LeaseAcquire] = {}
+        self.waiting: list[str] = []
+        self.held: dict[str, list[str]] = {}
+        self.yielded: dict[str, list[str]] = {}
+        self.lost: set[str] = set()
+        self.stale: set[str] = set()
+        """Leases that were taken, whose processes do not know it yet."""
+        self.tokens = dict.fromkeys(SIZES, 0)
+        self.kept: dict[str, list[str]] = {}
+        """Leases whose streams go on for a model, with their devices."""
+        self.unloading: set[tuple[str, str, str]] = set()
+        """Device, process and model that are to be unloaded, or are unloaded and not seen as free yet."""
+        self.observe_all()
+
+    def observe_all(self) -> None:
+        for device in SIZES:
+            self.take(self.core.observe(self.now, device, self.truth.used(device), 0))
+
+    def take(self, frames: Frames) -> None:
+        for lease, frame in frames:
+            match frame.WhichOneof("frame"):
+                case "granted":
+                    self.take_grant(lease, frame.granted)
+                case "yielded":
+                    if lease in self.held:
+                        self.yielded[lease] = self.held.pop(lease)
+                        self.free(lease)
+                case "revoked":
+                    if lease in self.waiting:
+                        self.waiting.remove(lease)
+                    if self.held.pop(lease, None) and frame.revoked.reason != "released":
+                        self.stale.add(lease)
+                    self.yielded.pop(lease, None)
+                    self.kept.pop(lease, None)
+                case "unload":
+                    self.take_unload(lease)
+
+    def take_unload(self, keeper: str) -> None:
+        asked = self.asked[keeper]
+        for device in self.kept[keeper]:
+            key = device, asked.owner, asked.model
+            assert key in self.truth.models, "only what is loaded is unloaded"
+            if key in self.leaving(device):
+                assert not any(self.uses(lease, key) for lease in [*self.held, *self.yielded]), (
+                    "no model in use is unloaded"
+                )
+                self.unloading.add(key)
+
+    def leaving(self, device: str) -> set[tuple[str, str, str]]:
+        return {(device, each.owner, each.model) for each in self.core.memory[device].leaving}
+
+    def uses(self, lease: str, key: tuple[str, str, str]) -> bool:
+        asked = self.asked[lease]
+        devices = self.held.get(lease, []) + self.yielded.get(lease, [])
+        return (asked.owner, asked.model) == key[1:] and key[0] in devices
+
+    def take_grant(self, lease: str, granted: gpu_pb2.LeaseGranted) -> None:
+        if lease in self.held:
+            return
+        asked = self.asked[lease]
+        devices = [share.device.id for share in granted.shares]
+        assert lease not in self.lost, "nothing is granted to a lost stream"
+        assert len(devices) == len(set(devices)) == max(asked.count, 1), "together or not at all"
+        if lease in self.yielded:
+            assert devices == self.yielded.pop(lease), "a lease resumes where its memory is"
+        elif lease in self.waiting:
+            before = self.waiting[: self.waiting.index(lease)]
+            alike = [one for one in before if self.alike(one, lease) and one not in self.lost]
+            assert not alike, "first come first served"
+        if lease in self.waiting:
+            self.waiting.remove(lease)
+        for share in granted.shares:
+            self.check_share(lease, asked, share)
+        self.held[lease] = devices
+
+    def alike(self, one: str, other: str) -> bool:
+        names = ("priority", "device", "count", "memory_bytes", "peak_bytes", "model", "owner", "exclusive")
+        return all(getattr(self.asked[one], name) == getattr(self.asked[other], name) for name in names)
+
+    def check_share(self, lease: str, asked: gpu_pb2.LeaseAcquire, share: gpu_pb2.LeaseShare) -> None:
+        device = share.device.id
+        assert share.fencing_token > self.tokens[device], "tokens only grow"
+        self.tokens[device] = share.fencing_token
+        others = [one for one, devices in self.held.items() if device in devices]
+        assert not (self.exclusive(asked) and others), "an exclusive lease is alone"
+        assert not any(self.exclusive(self.asked[one]) for one in others), "an exclusive lease stays alone"
+        key = device, asked.owner, asked.model
+        assert key not in self.unloading, "no model comes back while it is unloaded"
+        working = asked.peak_bytes - asked.memory_bytes if asked.model else asked.peak_bytes or asked.memory_bytes
+        self.truth.leases[lease, device] = asked.owner, working
+        if asked.model:
+            self.truth.models.setdefault(key, asked.memory_bytes)
+
+    @staticmethod
+    def exclusive(asked: gpu_pb2.LeaseAcquire) -> bool:
+        return asked.exclusive or not asked.memory_bytes
+
+    def free(self, lease: str) -> None:
+        """The process has freed the working memory of a lease."""
+        for key in [key for key in self.truth.leases if key[0] == lease]:
+            del self.truth.leases[key]
+
+    @rule(
+        device=st.sampled_from(["", "", *SIZES]),
+        count=st.sampled_from([0, 0, 0, 2]),
+        model=st.sampled_from(sorted(MODELS)),
+        memory=st.sampled_from([0, 2, 5, 11]),
+        owner=st.sampled_from(OWNERS),
+        exclusive=st.sampled_from([False, False, False, True]),
+        priority=st.sampled_from([0, 0, 0, 1]),
+        preempts=st.booleans(),
+        wait=st.sampled_from([5.0, 300.0]),
+    )
+    def acquire(
+        self,
+        device: str,
+        count: int,
+        model: str,
+        memory: int,
+        owner: str,
+        exclusive: bool,
+        priority: int,
+        preempts: bool,
+        wait: float,
+    ) -> None:
+        self.count += 1
+        lease = str(self.count)
+        size = MODELS[model] or memory
+        self.asked[lease] = gpu_pb2.LeaseAcquire(
+            device="" if count else device,
+            count=count,
+            memory_bytes=size,
+            peak_bytes=size + 2 if model else size,
+            model=model,
+            owner=owner,
+            exclusive=exclusive,
+            priority=priority,
+            preempts=preempts,
+            wait_timeout=duration(wait),
+        )
+        self.waiting.append(lease)
+        self.take(self.core.acquire(self.now, lease, self.asked[lease]))
+
+    @precondition(lambda self: self.held)
+    @rule(data=st.data(), stays=st.booleans())
+    def release(self, data: st.DataObject, stays: bool) -> None:
+        lease = data.draw(st.sampled_from(sorted(set(self.held) - self.lost) or [""]))
+        if not lease:
+            return
+        asked, devices = self.asked[lease], self.held.pop(lease)
+        self.free(lease)
+        if asked.model and not stays:
+            for device in devices:
+                key = device, asked.owner, asked.model
+                users = [other for other in [*self.held, *self.yielded] if self.uses(other, key)]
+                keepers = [other for other in self.kept if self.keeps(other, key)]
+                if not users and not keepers:
+                    self.truth.models.pop(key, None)
+        frames = self.core.release(self.now, lease, resident_bytes=asked.memory_bytes if asked.model and stays else 0)
+        if (lease, "kept") in [(name, frame.WhichOneof("frame")) for name, frame in frames]:
+            self.kept[lease] = devices
+        self.take(frames)
+
+    def keeps(self, lease: str, key: tuple[str, str, str]) -> bool:
+        asked = self.asked[lease]
+        return (asked.owner, asked.model) == key[1:] and key[0] in self.kept[lease]
+
+    @precondition(lambda self: self.waiting)
+    @rule(data=st.data())
+    def give_up(self, data: st.DataObject) -> None:
+        lease = data.draw(st.sampled_from(self.waiting))
+        self.take(self.core.release(self.now, lease))
+        assert lease not in self.waiting
+
+    @precondition(lambda self: self.held)
+    @rule(data=st.data())
+    def pause(self, data: st.DataObject) -> None:
+        lease = data.draw(st.sampled_from(sorted(self.held)))
+        if lease not in self.lost and self.asked[lease].model:
+            self.free(lease)  # an honest process frees its working memory before it yields
+            self.take(self.core.pause(self.now, lease))
+
+    @precondition(lambda self: self.yielded)
+    @rule(data=st.data())
+    def resume(self, data: st.DataObject) -> None:
+        lease = data.draw(st.sampled_from(sorted(self.yielded)))
+        if lease not in self.lost:
+            self.take(self.core.resume(self.now, lease))
+
+    @precondition(lambda self: self.held or self.yielded or self.kept)
+    @rule(data=st.data())
+    def lose(self, data: st.DataObject) -> None:
+        lease = data.draw(st.sampled_from(sorted([*self.held, *self.yielded, *self.kept])))
+        if lease not in self.lost:
+            self.lost.add(lease)
+            self.take(self.core.lose(self.now, lease))
+
+    @rule(seconds=st.sampled_from([0.1, 3.0, TTL / 2, TTL]))
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+        for lease in sorted(set(self.held) - self.lost):
+            self.take(self.core.keepalive(self.now, lease))
+        frames = self.core.tick(self.now)
+        alive = {status.lease_id for device in self.core.status(self.now) for status in device.leases}
+        for lease in [
+            lease for lease in self.lost if lease not in alive
+        ]:  # it was taken, and its process does not know it
+            if self.held.pop(lease, None):
+                self.stale.add(lease)
+            self.yielded.pop(lease, None)
+        kept = {each.keeper for memory in self.core.memory.values() for each in memory.residents.values()}
+        for lease in [lease for lease in self.lost if lease in self.kept and lease not in kept]:
+            del self.kept[lease]
+        self.take(frames)
+
+    @precondition(lambda self: self.stale)
+    @rule(data=st.data())
+    def stop_stale(self, data: st.DataObject) -> None:
+        lease = data.draw(st.sampled_from(sorted(self.stale)))
+        if lease not in self.held:
+            self.stale.discard(lease)
+            self.free(lease)
+
+    @precondition(lambda self: self.kept)
+    @rule(data=st.data(), at_once=st.booleans())
+    def unload(self, data: st.DataObject, at_once: bool) -> None:
+        """A process unloads a model, asked or not, and reports it; its memory is free at once, or later."""
+        lease = data.draw(st.sampled_from(sorted(self.kept)))
+        asked = self.asked[lease]
+        keys = [(device, asked.owner, asked.model) for device in self.kept[lease]]
+        if lease in self.lost or any(self.uses(other, key) for other in [*self.held, *self.yielded] for key in keys):
+            return
+        del self.kept[lease]
+        for key in keys:
+            if not any(self.keeps(other, key) for other in self.kept):
+                self.unloading.add(key)
+                if at_once:
+                    self.truth.models.pop(key, None)
+        self.take(self.core.release(self.now, lease))
+
+    @rule()
+    def catch_up(self) -> None:
+        """The memory of models that were unloaded is free."""
+        kept = {
+            (device, self.asked[lease].owner, self.asked[lease].model)
+            for lease, at in self.kept.items()
+            for device in at
+        }
+        for key in [key for key in self.truth.models if key not in kept]:
+            if not any(self.uses(lease, key) for lease in [*self.held, *self.yielded]):
+                del self.truth.models[key]
+
+    @rule(device=st.sampled_from(sorted(SIZES)), foreign=st.sampled_from([0, 0, 0, 3]))
+    def observe(self, device: str, foreign: int) -> None:
+        self.unloading = {key for key in self.unloading if key[0] != device or key in self.truth.models}
+        free = SIZES[device] - sum(self.truth.used(device).values())
+        self.take(self.core.observe(self.now, device, self.truth.used(device), min(foreign, max(free, 0))))
+        self.unloading = {key for key in self.unloading if key[0] != device or key in self.leaving(device)}
+
+    @invariant()
+    def never_over_capacity(self) -> None:
+        for device, size in SIZES.items():
+            assert sum(self.truth.used(device).values()) <= size, f"{device} holds more than it has"
+
+    @invariant()
+    def the_account_has_all_that_is_held(self) -> None:
+        for device, memory in self.core.memory.items():
+            assert set(memory.working) == {lease for lease, devices in self.held.items() if device in devices}
+
+    def teardown(self) -> None:
+        """When all holders are done and all models unloaded, no request waits, and all memory is free."""
+        for lease in list(self.waiting):
+            self.take(self.core.release(self.now, lease))
+        for lease in sorted({*self.held, *self.yielded}):
+            self.free(lease)
+            self.take(self.core.release(self.now, lease))
+        for lease in sorted(self.kept):
+            self.take(self.core.release(self.now, lease))
+        self.truth = Truth()
+        for device in SIZES:
+            self.core.observe(self.now, device, {}, 0)
+            memory = self.core.memory[device]
+            assert (memory.free, memory.residents, memory.lingering) == (SIZES[device], {}, {})
+
+
+STEPS = int(os.environ.get("LANEMESH_GPU_STEPS", "5000"))
+"""How many steps are taken in all; `make soak` takes a million."""
+MemorySchedules.TestCase.settings = settings(max_examples=max(STEPS // 50, 1), stateful_step_count=50, deadline=None)
+TestMemorySchedules = MemorySchedules.TestCase
