@@ -9,11 +9,13 @@ from contextlib import aclosing, suppress
 from typing import Annotated, Any
 
 from lanemesh import Audio, Context, Image, In, Inputs, Media, Node, Out, Outputs, Video
+from lanemesh.extend import in_thread
 from pydantic import BaseModel, Field, model_validator
 
 from lanemesh_services.shared.emitting import Emitter, emitted
 from lanemesh_services.shared.images import MAX_PIXELS, MOST_PIXELS, ImageFormat
 from lanemesh_services.shared.media_errors import MediaUnusable, described, no_bytes, not_decoded, of_file, too_large
+from lanemesh_services.video.containers import library
 from lanemesh_services.video.piece_file import PieceFile, ReaderStopped
 
 GIB = 1024**3
@@ -73,6 +75,11 @@ class VideoFrames(Node):
     video: Annotated[In[Video], "Whole files, or pieces of files in groups."]
     frames: Annotated[Out[Image], "The frames, with `timestamp` in seconds from the start of the video, and `rate`."]
     audio: Annotated[Out[Audio], "The sound in pieces (audio/pcm, 48 kHz), with `timestamp`."]
+
+    @classmethod
+    async def load(cls, config: Any) -> None:
+        """Imports the library, which takes a while. Raises `EngineMissing` if it cannot be imported."""
+        await in_thread(library)
 
     async def run(self, context: Context, inputs: Inputs, outputs: Outputs) -> None:
         """Reads one video after the other."""

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 
 from lanemesh_services.shared.images import MAX_PIXELS, MOST_PIXELS
 from lanemesh_services.shared.media_errors import MediaUnusable, not_encoded, too_large
+from lanemesh_services.video.containers import library
 from lanemesh_services.video.encoding import Encoding, VideoFormat, VideoWriter
 from lanemesh_services.video.waiting_sound import MAX_BYTES, TooMuchSound, WaitingSound
 
@@ -48,6 +49,11 @@ class VideoMux(Node):
     frames: Annotated[In[Image], "The frames. All have the size of the first one, or are scaled to it."]
     audio: Annotated[In[Audio], "The sound: uncompressed pieces (audio/pcm), or files."] = None  # type: ignore[assignment]
     video: Annotated[Out[Video], "The pieces of the video, in one group. Together they are a file."]
+
+    @classmethod
+    async def load(cls, config: Any) -> None:
+        """Imports the library, which takes a while. Raises `EngineMissing` if it cannot be imported."""
+        await in_thread(library)
 
     async def run(self, context: Context, inputs: Inputs, outputs: Outputs) -> None:
         """Adds frames and sound as they arrive."""
