@@ -75,7 +75,7 @@ test: $(HAS_DEV) $(HAS_LLM) $(HAS_TRANSFORMERS) ## run the tests on JOBS=3 proce
 
 test-models: $(HAS_DEV) $(HAS_CATALOGUE) environments ## run the tests of CrewAI and of the catalogue's models, which need large libraries
 	$(SAY) "Running the tests of CrewAI and of models"
-	@$(RUN) -m pytest -m heavy $(wildcard tests/guests tests/conformance/catalogue) $(ARGS)
+	@$(RUN) -m pytest -m heavy -n 2 --dist loadfile $$($(RUN) tests/heavy.py) $(ARGS)
 
 many: $(HAS_DEV) ## repeat what fails seldom as often as it can be: what `make test` does a few times
 	$(SAY) "Repeating tests"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import garbage
+import heavy
 
 if TYPE_CHECKING:
     from rigs.beside import Beside
@@ -25,9 +26,8 @@ pytest_plugins = ["conformance_table", "failure_tail", "files_with_mark"]
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Marks as `heavy` the tests of guests with CrewAI, and those tests of the catalogue that need a model's package."""
-    folders = item.path.parts
-    if ("guests" in folders and "crewai" in item.name) or ("catalogue" in folders and item.get_closest_marker("model")):
+    """Marks the heavy tests."""
+    if heavy.is_heavy(item.path, item.name):
         item.add_marker(pytest.mark.heavy)
 
 

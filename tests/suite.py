@@ -21,6 +21,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import heavy
+
 PASSED, FAILED, NOTHING_RUN = 0, 1, 5
 """Exit codes of pytest after which the other calls are still worth their time; any other one ends the suite."""
 
@@ -50,6 +52,7 @@ def calls(arguments: Sequence[str], folder: Path) -> Calls:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("-m", dest="marks")
     known, options = parser.parse_known_args(rest)
+    options += [f"--ignore={folder}" for folder in heavy.FOLDERS]
     only = f"({known.marks}) and " if known.marks else ""
     outcomes = [folder / "most", folder / "apart"]
     for one in outcomes:

@@ -508,7 +508,7 @@ def test_the_models_that_have_a_name_are_listed(folder: Path) -> None:
     models = json.loads(lanemesh(folder, "models", "list", "--json").stdout)
     listed = lanemesh(folder, "models", "list")
 
-    assert [model["name"] for model in models] == ["smollm2"]
+    assert models[0]["name"] == "smollm2"
     assert listed.stdout.startswith(f"smollm2  {models[0]['summary']}\n")
     assert models[0]["path"] in listed.stdout
 

@@ -24,15 +24,16 @@ EXAMPLES = ROOT / "examples"
 COMMANDS = {re.findall(r"examples/(\w+)\.pipe", block.text)[0]: block for block in blocks(EXAMPLES / "README.md")}
 """The commands of the page, by the names of their pipelines."""
 
-MODELS = {"postcard", "scan_invoice", "private_chat"}
-"""Those that run models."""
+HEAVY = {"ask_documents", "index_folder", "moderated_chat", "orders", "postcard", "private_chat", "read_documents"}
+HEAVY |= {"scan_invoice", "summarise_call", "translate_file", "voice_turn"}
+"""Those whose nodes need libraries of the catalogue."""
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 def marked(names: Iterable[str]) -> list[Any]:
-    """The parameters of a test, with the mark of those that run models."""
-    return [pytest.param(name, marks=pytest.mark.model) if name in MODELS else name for name in names]
+    """The parameters of a test, with the marks of those that need the catalogue."""
+    return [pytest.param(name, marks=pytest.mark.heavy) if name in HEAVY else name for name in names]
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +121,7 @@ async def test_objects_are_handled_while_the_model_still_writes(mesh: Mesh) -> N
     assert first < written
 
 
+@pytest.mark.heavy
 async def test_each_message_of_a_moderated_chat_takes_its_way(mesh: Mesh) -> None:
     messages = (EXAMPLES / "inputs" / "messages.txt").read_text(encoding="utf-8").splitlines()
     answers = texts(await ended(mesh, "moderated_chat", inputs=messages))

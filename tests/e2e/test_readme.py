@@ -9,10 +9,16 @@ from pathlib import Path
 
 import pytest
 
+import heavy
 from pages import ROOT, Block, Reader, blocks, differs
 
 PASTED = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PAGES = [*PASTED, ROOT / "CONTRIBUTING.md", ROOT / "examples/README.md"]
+
+
+def marks(page: Path) -> list[pytest.MarkDecorator]:
+    """The mark of a page whose blocks need libraries of the catalogue."""
+    return [pytest.mark.heavy] if page.parent.name == "nodes" and page.stem in heavy.FAMILIES else []
 
 
 @pytest.fixture
@@ -29,7 +35,7 @@ def reader(tmp_path: Path) -> Iterator[Reader]:
 
 @pytest.mark.model
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("page", PASTED, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [pytest.param(page, marks=marks(page), id=page.name) for page in PASTED])
 def test_the_blocks_of_a_page_work_one_after_the_other(page: Path, reader: Reader) -> None:
     for block in blocks(page):
         reader.paste(block)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from catalogue.voice import PIECE, TARGET_MS, Turn, judge, pieces
+from bundled.voice import PIECE, TARGET_MS, Turn, judge, pieces
 
 
 def test_the_question_ends_before_its_silence() -> None:

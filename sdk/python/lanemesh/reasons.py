@@ -218,6 +218,8 @@ class Reason(StrEnum):
     """A lease ended, because its holder sent no heartbeat within its TTL."""
     NO_SUCH_DEVICE = "no-such-device"
     """There is no device with this name."""
+    PREEMPTED = "preempted"
+    """A request of a higher priority took the lease."""
     QUEUE_FULL = "queue-full"
     """The maximum number of requests waits for a device."""
     RELEASED = "released"
@@ -226,6 +228,8 @@ class Reason(StrEnum):
     """The GPU arbiter stops."""
     STALE_TOKEN = "stale-token"
     """A lease was reclaimed with a fencing token that is not its latest."""
+    TOO_LARGE = "too-large"
+    """More memory is requested than any device has."""
     WAIT_TIMEOUT = "wait-timeout"
     """A device was not free before the wait timeout."""
 

@@ -1,0 +1,25 @@
+"""Which tests need the libraries of the catalogue, or an environment of their own: those of `make test-models`.
+
+Their modules import these libraries, so `make test` does not even collect them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+TESTS = Path(__file__).parent
+FAMILIES = ("documents", "flow", "pictures", "search", "speech", "video")
+"""The services of the catalogue."""
+FOLDERS = tuple(TESTS / "unit" / family for family in FAMILIES) + (TESTS / "conformance" / "catalogue",)
+"""Folders of which every test is heavy."""
+PARTLY = (TESTS / "guests", TESTS / "e2e" / "test_examples.py", TESTS / "e2e" / "test_readme.py")
+"""Where further tests are heavy: they carry the mark."""
+
+
+def is_heavy(path: Path, name: str) -> bool:
+    """Whether a test of this file and name is heavy without carrying the mark."""
+    return any(folder in path.parents for folder in FOLDERS) or ("guests" in path.parts and "crewai" in name)
+
+
+if __name__ == "__main__":
+    print(*(path.relative_to(TESTS.parent) for path in (*FOLDERS, *PARTLY)))
