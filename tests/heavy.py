@@ -10,7 +10,7 @@ from pathlib import Path
 TESTS = Path(__file__).parent
 FAMILIES = ("documents", "flow", "pictures", "search", "speech", "video")
 """The services of the catalogue."""
-FOLDERS = tuple(TESTS / "unit" / family for family in FAMILIES) + (TESTS / "conformance" / "catalogue",)
+FOLDERS = (*(TESTS / "unit" / family for family in FAMILIES), TESTS / "conformance" / "catalogue")
 """Folders of which every test is heavy."""
 PARTLY = (TESTS / "guests", TESTS / "e2e" / "test_examples.py", TESTS / "e2e" / "test_readme.py")
 """Where further tests are heavy: they carry the mark."""
