@@ -1,4 +1,4 @@
-"""Runs the examples of the catalogue by the commands of examples/README.md, embedded and then spread: python tests/demo.py [NAME...].
+"""Runs the examples of the catalogue by the commands of examples/README.md, embedded, then spread: python tests/demo.py [NAME...].
 
 This is what `make demo-all` does. Each command is printed before it runs, with a part of its output after it, and a table of what
 passed comes last. A command passes if it ends with 0, prints what the page shows, and writes the files that it names. The exit code
@@ -33,7 +33,7 @@ CATALOGUE = (
     "postcard",
     "moderated_chat",
 )
-"""The examples that need libraries or models of the catalogue, or that people would start with; the others have tests alone."""
+"""The examples that need libraries of the extra `catalogue`; tests/e2e/test_examples.py runs the others."""
 SECONDS = 300.0
 """Longest that a command may take: the first one imports torch, from a cold disk perhaps."""
 LINES, WIDTH = 6, 160
@@ -94,10 +94,12 @@ def clone(folder: Path) -> None:
 
 
 def run(block: Block, command: str, folder: Path) -> Result:
-    """Runs a command of a block in a folder with the examples. Takes at most `SECONDS`."""
+    """Runs a command of a block in a folder with the examples, for at most `SECONDS`. A block that shows output has one command."""
     program = block.info.removeprefix("sh").strip().removeprefix("needs").strip()
     if program and shutil.which(program) is None:
-        return Result(State.LEFT_OUT, reason=f"It needs {program}, which is not on the PATH: `apt-get install {program}`.")
+        return Result(
+            State.LEFT_OUT, reason=f"It needs {program}, which is not on the PATH: `apt-get install {program}`."
+        )
     environment = {**os.environ, "PATH": f"{sys.prefix}/bin:{os.environ['PATH']}", "COLUMNS": "100"}
     began = time.monotonic()
     try:
@@ -119,10 +121,12 @@ def run(block: Block, command: str, folder: Path) -> Result:
 def _wrong(block: Block, command: str, done: subprocess.CompletedProcess[str], folder: Path) -> str:
     if done.returncode:
         return f"It ended with {done.returncode}:\n{done.stderr.strip()}"
-    missing = [name for name in _written(command) if not (folder / name).is_file() or not (folder / name).stat().st_size]
+    missing = [
+        name for name in _written(command) if not (folder / name).is_file() or not (folder / name).stat().st_size
+    ]
     if missing:
         return f"It wrote nothing into {', '.join(missing)}."
-    if block.shown is not None and len(commands(block)) == 1:
+    if block.shown is not None:
         return differs(block.shown, done.stdout)
     return ""
 
@@ -135,7 +139,10 @@ def main(names: Sequence[str], folder: Path = ROOT / "build" / "demo") -> int:
     """Runs the examples of these names, or all of the catalogue, and prints the table. Returns the exit code."""
     unknown = sorted(set(names) - set(CATALOGUE))
     if unknown:
-        print(f"There is no example {', '.join(unknown)} in the catalogue. Choose from: {', '.join(CATALOGUE)}.", file=sys.stderr)
+        print(
+            f"There is no example {', '.join(unknown)} in the catalogue. Choose from: {', '.join(CATALOGUE)}.",
+            file=sys.stderr,
+        )
         return 2
     found = example_blocks()
     chosen = {name: found[name] for name in CATALOGUE if not names or name in names}
@@ -143,9 +150,11 @@ def main(names: Sequence[str], folder: Path = ROOT / "build" / "demo") -> int:
     for where in Where:
         clone(folder / where)
         for name, its_blocks in chosen.items():
-            results[name, where] = [_shown(one, command, where, folder) for one in its_blocks for command in commands(one)]
+            results[name, where] = [
+                _shown(one, command, where, folder) for one in its_blocks for command in commands(one)
+            ]
     print(_table(chosen, results))
-    print(f"\nWhat they wrote is in {folder}.")
+    print(f"\nWhat they wrote is in {_short(folder)}.")
     return int(any(result.state is State.FAILED for group in results.values() for result in group))
 
 
@@ -159,9 +168,13 @@ def _shown(block: Block, command: str, where: Where, folder: Path) -> Result:
         for line in [*lines[:LINES], *more]:
             print(f"    {line if len(line) <= WIDTH else line[: WIDTH - 4] + ' ...'}")
         for name in _written(command):
-            print(f"    {folder / where / name}: {(folder / where / name).stat().st_size / 1000:,.0f} kB")
+            print(f"    {_short(folder / where / name)}: {(folder / where / name).stat().st_size / 1000:,.0f} kB")
     print(f"{result.state}{f' in {result.seconds:.0f} s' if result.seconds else ''}", result.reason, "\n", flush=True)
     return result
+
+
+def _short(path: Path) -> Path:
+    return path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
 
 
 def _table(names: Iterable[str], results: dict[tuple[str, Where], list[Result]]) -> str:

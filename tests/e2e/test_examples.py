@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import re
 import shlex
 import shutil
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -17,22 +16,14 @@ from lanemesh.file_values import file_value
 from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator import Mesh
 
-from pages import ROOT, Block, Reader, blocks, differs
+from demo import CATALOGUE, EXAMPLES, example_blocks
+from pages import ROOT, Block, Reader, differs
 from rigs.runs import value_of
 
-EXAMPLES = ROOT / "examples"
-COMMANDS = {re.findall(r"examples/(\w+)\.pipe", block.text)[0]: block for block in blocks(EXAMPLES / "README.md")}
-"""The commands of the page, by the names of their pipelines."""
-
-MODELS = {"postcard", "scan_invoice"}
-"""Those that run models."""
+COMMANDS = {name: found[0] for name, found in example_blocks().items() if name not in CATALOGUE}
+"""The first block of the page for each pipeline, by its name. Those of the catalogue run in tests/conformance/catalogue."""
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-def marked(names: Iterable[str]) -> list[Any]:
-    """The parameters of a test, with the mark of those that run models."""
-    return [pytest.param(name, marks=pytest.mark.model) if name in MODELS else name for name in names]
 
 
 @pytest.fixture(scope="module")
@@ -83,12 +74,12 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
 
 
-@pytest.mark.parametrize("name", marked(COMMANDS))
+@pytest.mark.parametrize("name", COMMANDS)
 async def test_the_command_of_the_page_prints_what_it_shows(reader: Reader, name: str) -> None:
     reader.paste(COMMANDS[name])
 
 
-@pytest.mark.parametrize("name", marked(name for name, block in COMMANDS.items() if block.shown is not None))
+@pytest.mark.parametrize("name", [name for name, block in COMMANDS.items() if block.shown is not None])
 async def test_it_puts_out_the_same_wherever_it_runs(mesh: Mesh, name: str) -> None:
     block = COMMANDS[name]
     assert block.shown is not None
