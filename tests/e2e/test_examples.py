@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import re
 import shlex
 import shutil
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -17,23 +16,14 @@ from lanemesh.file_values import file_value
 from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator import Mesh
 
-from pages import ROOT, Block, Reader, blocks, differs
+from demo import CATALOGUE, EXAMPLES, example_blocks
+from pages import ROOT, Block, Reader, differs
 from rigs.runs import value_of
 
-EXAMPLES = ROOT / "examples"
-COMMANDS = {re.findall(r"examples/(\w+)\.pipe", block.text)[0]: block for block in blocks(EXAMPLES / "README.md")}
-"""The commands of the page, by the names of their pipelines."""
-
-HEAVY = {"ask_documents", "index_folder", "moderated_chat", "orders", "postcard", "private_chat", "read_documents"}
-HEAVY |= {"scan_invoice", "summarise_call", "translate_file", "voice_turn"}
-"""Those whose nodes need libraries of the catalogue."""
+COMMANDS = {name: found[0] for name, found in example_blocks().items() if name not in CATALOGUE}
+"""The first block of the page for each pipeline, by its name. Those of the catalogue run in tests/conformance/catalogue."""
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-def marked(names: Iterable[str]) -> list[Any]:
-    """The parameters of a test, with the marks of those that need the catalogue."""
-    return [pytest.param(name, marks=pytest.mark.heavy) if name in HEAVY else name for name in names]
 
 
 @pytest.fixture(scope="module")
@@ -65,14 +55,6 @@ def given(block: Block) -> str | Document | Media | None:
     return words[words.index("--input") + 1] if "--input" in words else None
 
 
-def given_lines(block: Block) -> list[str]:
-    """The inputs of a command with `--lines`: each line of its file."""
-    words = shlex.split(block.text)
-    if "--lines" not in words:
-        return []
-    return (ROOT / words[words.index("--file") + 1]).read_text(encoding="utf-8").splitlines()
-
-
 async def ended(mesh: Mesh, name: str, **options: Any) -> list[update_pb2.Update]:
     """All updates of a run of an example that completes."""
     updates = [update async for update in wire_updates(mesh.run(pipeline(name), **options))]
@@ -92,18 +74,16 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
 
 
-@pytest.mark.parametrize("name", marked(COMMANDS))
+@pytest.mark.parametrize("name", COMMANDS)
 async def test_the_command_of_the_page_prints_what_it_shows(reader: Reader, name: str) -> None:
     reader.paste(COMMANDS[name])
 
 
-@pytest.mark.parametrize("name", marked(name for name, block in COMMANDS.items() if block.shown is not None))
+@pytest.mark.parametrize("name", [name for name, block in COMMANDS.items() if block.shown is not None])
 async def test_it_puts_out_the_same_wherever_it_runs(mesh: Mesh, name: str) -> None:
     block = COMMANDS[name]
     assert block.shown is not None
-    lines = given_lines(block)
-    options: dict[str, Any] = {"inputs": lines} if lines else {"input": given(block)}
-    printed = "\n".join(texts(await ended(mesh, name, **options)))
+    printed = "\n".join(texts(await ended(mesh, name, input=given(block))))
     assert differs(block.shown, printed) == ""
 
 
@@ -121,7 +101,6 @@ async def test_objects_are_handled_while_the_model_still_writes(mesh: Mesh) -> N
     assert first < written
 
 
-@pytest.mark.heavy
 async def test_each_message_of_a_moderated_chat_takes_its_way(mesh: Mesh) -> None:
     messages = (EXAMPLES / "inputs" / "messages.txt").read_text(encoding="utf-8").splitlines()
     answers = texts(await ended(mesh, "moderated_chat", inputs=messages))

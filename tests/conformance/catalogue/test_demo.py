@@ -1,0 +1,83 @@
+"""What `make demo-all` does: the examples of the catalogue by the commands of examples/README.md, embedded and spread."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from demo import CATALOGUE, EXAMPLES, State, Where, clone, commands, example_blocks, located, main, run
+from pages import Block
+
+
+@pytest.fixture(scope="module", params=list(Where))
+def where(request: pytest.FixtureRequest) -> Where:
+    return Where(request.param)
+
+
+@pytest.fixture(scope="module")
+def folder(where: Where, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the examples, as in a clone."""
+    folder = tmp_path_factory.mktemp("demo") / where
+    clone(folder)
+    return folder
+
+
+@pytest.mark.model
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_the_commands_of_the_page_run_and_print_what_it_shows(name: str, where: Where, folder: Path) -> None:
+    for block in example_blocks()[name]:
+        for command in commands(block):
+            result = run(block, located(command, where), folder)
+            assert result.state is not State.FAILED, f"{block.where}: {command}\n{result.reason}"
+
+
+def test_a_command_fails_that_prints_something_else(tmp_path: Path) -> None:
+    block = Block("page:1", "sh", "echo hello\n", Block("page:2", "text", "goodbye\n"))
+    result = run(block, "echo hello", tmp_path)
+    assert (result.state, result.printed) == (State.FAILED, "hello\n")
+    assert "page:2 shows" in result.reason
+
+
+def test_a_command_fails_that_ends_with_an_error_or_writes_no_file(tmp_path: Path) -> None:
+    block = Block("page:1", "sh", "")
+    ended = run(block, "echo away >&2; exit 3", tmp_path)
+    wrote_nothing = run(block, "true --output page_1=card.html", tmp_path)
+    assert (ended.state, ended.reason) == (State.FAILED, "It ended with 3:\naway")
+    assert (wrote_nothing.state, wrote_nothing.reason) == (State.FAILED, "It wrote nothing into card.html.")
+
+
+def test_a_command_whose_program_is_missing_is_left_out(tmp_path: Path) -> None:
+    result = run(Block("page:1", "sh needs no-such-voice", ""), "exit 1", tmp_path)
+    assert result.state is State.LEFT_OUT
+    assert "`apt-get install no-such-voice`" in result.reason
+
+
+def test_the_table_ends_the_output_and_a_failure_is_the_exit_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    blocks = {"moderated_chat": [Block("page:1", "sh", "true\n")], "postcard": [Block("page:2", "sh", "true\nfalse\n")]}
+    monkeypatch.setattr("demo.example_blocks", lambda: blocks)
+
+    assert main(["moderated_chat"], tmp_path) == 0
+    capsys.readouterr()
+    assert main(["moderated_chat", "postcard"], tmp_path) == 1
+
+    printed = capsys.readouterr().out
+    assert "$ false\nfailed" in printed
+    assert [line.split()[:2] for line in printed.splitlines()[-5:-2]] == [
+        ["example", "embedded"],
+        ["postcard", "failed"],
+        ["moderated_chat", "passed"],
+    ]
+
+
+def test_an_example_that_there_is_not_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["postcards"]) == 2
+    assert "There is no example postcards" in capsys.readouterr().err
+
+
+def test_each_example_of_the_catalogue_has_commands_on_the_page() -> None:
+    assert set(CATALOGUE) <= set(example_blocks())
+    assert all((EXAMPLES / f"{name}.pipe").is_file() for name in CATALOGUE)
