@@ -182,6 +182,9 @@ class _Reader:
 
     def _image(self, frame: Any, at: float) -> Image:
         width, height = self._size(frame)
+        if width * height > self._selection.max_pixels:
+            why = f"its frames would have {width:,} x {height:,} pixels, and the limit is {self._selection.max_pixels:,} pixels"
+            raise too_large(self._video, why, "Reduce config.width or config.height, or raise config.max_pixels")
         at = round(at, 6)
         rate = self._selection.rate or self._rate
         scaled = frame.reformat(width=width, height=height, format="rgb24")
