@@ -41,7 +41,9 @@ def _frame(audio: Audio) -> Any:
     channels, rate = audio.channels or 1, round(audio.rate)
     if not LEAST_RATE <= rate <= MOST_RATE or channels > 2:
         why = f"its rate is {audio.rate:g} Hz, and it has {channels} channels"
-        raise not_decoded(audio, why, f"Send uncompressed audio of {LEAST_RATE:,} to {MOST_RATE:,} Hz, with one or two channels")
+        raise not_decoded(
+            audio, why, f"Send uncompressed audio of {LEAST_RATE:,} to {MOST_RATE:,} Hz, with one or two channels"
+        )
     if len(audio.content) % (2 * channels):
         raise not_decoded(audio, f"its size is no multiple of {2 * channels} bytes", "Send whole samples of 16 bits")
     samples = np.frombuffer(audio.content, "<i2")[None]

@@ -120,7 +120,8 @@ def test_settings_that_contradict_each_other_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "config", [{"fit": "contain"}, {"fit": "stretch"}, {"fit": "pad", "height": 16_000}, {"fit": "cover", "height": 16_000}]
+    "config",
+    [{"fit": "contain"}, {"fit": "stretch"}, {"fit": "pad", "height": 16_000}, {"fit": "cover", "height": 16_000}],
 )
 def test_a_result_with_too_many_pixels_is_refused_before_it_is_made(config: dict[str, object]) -> None:
     tall = image_of(pillow.new("L", (1, 20_000)))
