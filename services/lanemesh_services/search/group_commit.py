@@ -29,6 +29,7 @@ class GroupCommit:
         """`write` stores documents, in a worker thread; each has a mark that the others of its source are removed before."""
         self._write = write
         self._waiting: deque[_Entry] = deque()
+        self._writing: list[_Entry] = []
         self._task: asyncio.Task[None] | None = None
 
     async def put(self, document: Document, *, fresh: bool = False) -> None:
@@ -49,6 +50,11 @@ class GroupCommit:
                 self._waiting.remove(entry)
             raise
 
+    async def written(self) -> None:
+        """Waits for the writes that run or wait now, and for no later one."""
+        if entries := [*self._writing, *self._waiting]:
+            await asyncio.wait([entry.written for entry in entries])
+
     async def settled(self) -> None:
         """Waits until all writes that have begun, or wait, have ended."""
         while self._task is not None and not self._task.done():
@@ -57,8 +63,9 @@ class GroupCommit:
     async def _run(self) -> None:
         await asyncio.sleep(0)  # others may join in the same turn of the loop
         while self._waiting:
-            part = [self._waiting.popleft() for _ in range(min(MOST, len(self._waiting)))]
-            await self._commit(part)
+            self._writing = [self._waiting.popleft() for _ in range(min(MOST, len(self._waiting)))]
+            await self._commit(self._writing)
+            self._writing = []
 
     async def _commit(self, part: list[_Entry]) -> None:
         """Writes these. If that fails for a document, each is written alone, so that only those fail that cannot be written."""

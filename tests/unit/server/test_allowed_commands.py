@@ -97,7 +97,7 @@ def test_the_host_of_a_database_has_to_be_allowed(node: type[Node]) -> None:
     config = {"url": "postgresql://user:s3cret@10.0.0.5/db"}
     schema = schema_of(node.Config)
     FileRoots.of([], hosts=["10.0.0.5:5432"]).check(config, schema, "node_1")
-    with pytest.raises(LanemeshError, match="config.url names the host") as raised:
+    with pytest.raises(LanemeshError, match=r"config\.url names the host") as raised:
         FileRoots.of([], hosts=["10.0.0.5:5433"]).check(config, schema, "node_1")
     assert raised.value.fault.reason == "host-not-allowed"
     assert "s3cret" not in raised.value.fault.message
