@@ -119,10 +119,8 @@ class HttpRequest(Node):
 
     def _url(self) -> str:
         text = text_of(self.item)
-        if not self.config.url:
-            url = text.strip()
-        else:
-            url = str(self.config.url.replace("{text}", quote(text[: MAX_URL + 1], safe="")))
+        filled = self.config.url.replace("{text}", quote(text[: MAX_URL + 1], safe=""))
+        url = str(filled or text.strip())
         if len(url) > MAX_URL:
             raise self._failed("too-large", f"its URL has more than {MAX_URL:,} characters; send the text as body")
         return url
