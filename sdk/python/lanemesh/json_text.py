@@ -28,7 +28,7 @@ def read_json(text: str) -> Any:
             text,
             parse_int=_integer_of_64_bits,
             parse_constant=_no_constant,
-            object_pairs_hook=_object_without_repetition,
+            object_pairs_hook=_unique_keys,
         )
     )
 
@@ -70,7 +70,7 @@ def _no_constant(name: str) -> Never:
     raise ValueError(f"{name} is not a JSON number")
 
 
-def _object_without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) < len(pairs):
         seen: set[str] = set()

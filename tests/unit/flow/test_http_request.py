@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-from http.server import gzip
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
-import BaseHTTPRequestHandler
 import pytest
 from lanemesh import Document, LanemeshError
 from lanemesh.testing import run_node_async
