@@ -1,4 +1,4 @@
-"""Reads JSON that others wrote into a value that a lane can carry, or says why none can."""
+"""JSON text: reads it into values that lanes can carry, and writes values as JSON."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Never
 
 from lanemesh.values import INT_MAX, INT_MIN, MAX_JSON_DEPTH, check_text, copy_json, plain_number
 
-_LONGEST = len(str(INT_MIN))
+_MAX_DIGITS = len(str(INT_MIN))
 """Most characters of an integer of 64 bits."""
 _OUTSIDE_BRACKETS = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[^\[\]{}"]++', re.DOTALL)
 """Strings, also one that does not end, and what is neither string nor bracket. Possessive, so that it is linear in any text."""
@@ -23,7 +23,14 @@ def read_json(text: str) -> Any:
     """
     if json_depth(text) > MAX_JSON_DEPTH:
         raise ValueError(f"nested deeper than {MAX_JSON_DEPTH} levels")
-    return copy_json(json.loads(text, parse_int=_integer, parse_constant=_constant, object_pairs_hook=_object))
+    return copy_json(
+        json.loads(
+            text,
+            parse_int=_integer_of_64_bits,
+            parse_constant=_no_constant,
+            object_pairs_hook=_unique_keys,
+        )
+    )
 
 
 def to_json(value: Any) -> str:
@@ -53,17 +60,17 @@ def json_depth(text: str) -> int:
     return deepest
 
 
-def _integer(digits: str) -> int:
-    if len(digits) > _LONGEST or not INT_MIN <= int(digits) <= INT_MAX:
+def _integer_of_64_bits(digits: str) -> int:
+    if len(digits) > _MAX_DIGITS or not INT_MIN <= int(digits) <= INT_MAX:
         raise ValueError(f"the integer {digits[:40]} does not fit in 64 bits")
     return int(digits)
 
 
-def _constant(name: str) -> Never:
+def _no_constant(name: str) -> Never:
     raise ValueError(f"{name} is not a JSON number")
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) < len(pairs):
         seen: set[str] = set()

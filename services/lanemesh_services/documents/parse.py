@@ -9,10 +9,25 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
-from lanemesh import Audio, Context, Document, Image, In, Json, Node, Out, Pieces, Table, Tags, Video, Whole
+from lanemesh import (
+    Audio,
+    Context,
+    Document,
+    Image,
+    In,
+    Json,
+    LanemeshError,
+    Node,
+    Out,
+    Pieces,
+    Table,
+    Tags,
+    Video,
+    Whole,
+)
 from pydantic import BaseModel, Field, SecretStr
 
-from lanemesh_services.documents.errors import FileUnreadable, misdeclared, too_deep, too_large
+from lanemesh_services.documents.errors import FileUnreadable, broken, misdeclared, too_deep, too_large
 from lanemesh_services.documents.inputs import given_one
 from lanemesh_services.documents.reading.parts import Attached, File, Limits, Medium, Omitted, Part, Rows, Text
 from lanemesh_services.documents.reading.plain import parts_of
@@ -99,8 +114,6 @@ class _Reading:
         yield from self._read(_file_of(self._document), 0)
 
     def _read(self, file: File, depth: int) -> Iterator[tuple[str, Any]]:
-        from lanemesh_services.documents.reading.kinds import reader_of
-
         if depth > self._config.depth:
             raise too_deep(file.name, self._config.depth)
         if len(file.content) > self._config.max_file:
@@ -108,7 +121,7 @@ class _Reading:
                 file.name, f"has {len(file.content):,} bytes", f"config.max_file, {self._config.max_file:,}"
             )
         counts: Counter[str] = Counter()
-        for part in reader_of(file)(file, self._limits):
+        for part in _parts(file, self._limits):
             if self._context.cancelled:
                 return
             yield from self._emitted(part, file, depth, counts)
@@ -157,6 +170,19 @@ class _Reading:
             number = next(self._numbers)
             own_id = f"{self._document.id}#{number}" if self._document.id else ""
             yield "pages", Document(text, own_id, source=file.name, chunk_index=number, metadata=metadata)
+
+
+def _parts(file: File, limits: Limits) -> Iterator[Part]:
+    """The parts of a file. Raises FileUnreadable, also for a broken file of which a library raises an error of its own."""
+    from lanemesh_services.documents.reading.kinds import reader_of
+
+    try:
+        yield from reader_of(file)(file, limits)
+    except (LanemeshError, ImportError, MemoryError):
+        raise
+    except Exception as error:
+        kind = file.mime_type or file.name.rpartition(".")[2].upper() or "a file"
+        raise broken(file.name, kind, f"{type(error).__name__}: {error}") from error
 
 
 def _file_of(document: Document) -> File:

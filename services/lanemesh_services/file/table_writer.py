@@ -32,6 +32,7 @@ class TableWriter(Node):
         url: SecretStr | None = Field(
             None,
             description='In place of `path`, the database: "postgresql://user:password@host/database", from a variable.',
+            json_schema_extra={"x-remote-url": True},
         )
         table: str = Field("data", min_length=1, max_length=63, description="Name of the table in a database.")
         mode: Literal["append", "replace"] = Field(

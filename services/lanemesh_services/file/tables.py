@@ -128,9 +128,11 @@ class ParquetSink(_FileSink):
         super().finish()
 
     def abandon(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
-        super().abandon()
+        try:
+            if self._writer is not None:
+                self._writer.close()
+        finally:
+            super().abandon()
 
 
 class SqlSink:

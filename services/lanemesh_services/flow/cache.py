@@ -32,7 +32,7 @@ from pydantic import Field
 
 from lanemesh_services.flow.errors import bad_setting
 from lanemesh_services.flow.reports import pass_on
-from lanemesh_services.flow.store import Store
+from lanemesh_services.flow.store import Draft, Store
 from lanemesh_services.flow.targets import PipelineSettings, pipeline_failed, pipeline_name, pipeline_of
 from lanemesh_services.flow.values import content_hash, text_of
 
@@ -91,15 +91,15 @@ class Cache(Node):
                 yield event
             return
         model: LlmClient = context.llm
-        events: list[ChatEvent] = []
+        draft = Draft(self.resource, MAX_VALUES)
         stream = model.stream(request.messages, tools=request.tools, schema=request.schema, sampling=request.sampling)
         async with aclosing(stream):
             async for event in stream:
-                if len(events) < MAX_VALUES and not isinstance(event, Usage):
-                    events.append(event)
+                if key is not None and not isinstance(event, Usage):
+                    draft.add(event, _size(event))
                 yield event
-        if key is not None and events and isinstance(events[-1], ChatFinish):
-            self.resource.put(key, _joined(events), sum(_size(event) for event in events))
+        if key is not None and draft.values and isinstance(draft.values[-1], ChatFinish):
+            draft.keep(key, _joined(draft.values))
 
     async def gen_process(self, context: Context) -> AsyncGenerator[tuple[str, Any], None]:
         """The kept outputs for an equal item; else those of a run of the pipeline, as they come."""
@@ -112,8 +112,7 @@ class Cache(Node):
                 if port in context.connected_outputs:
                     yield port, value
             return
-        found: list[tuple[str, Any]] = []
-        size = 0
+        draft = Draft(self.resource, MAX_VALUES)
         async with mesh_of(context) as mesh:
             run = mesh.run(
                 target,
@@ -126,17 +125,16 @@ class Cache(Node):
             async with pipeline_failed(self.config, run), run:
                 async for update in run.updates():
                     if isinstance(update, OutputUpdate):
-                        size += _size(update.value)
-                        if len(found) <= MAX_VALUES:
-                            found.append((update.lane, update.value))
+                        if key is not None:
+                            draft.add((update.lane, update.value), _size(update.value))
                         if update.lane in context.connected_outputs:
                             yield update.lane, update.value
                     else:
                         await pass_on(update, context, run.id)
                 run.raise_unless_completed()
-        if key is not None and len(found) <= MAX_VALUES:
-            self.resource.put(key, found, size)
-        else:
+        if key is not None:
+            draft.keep(key)
+        if draft.is_too_large:
             context.log.warning("a result of %s is too large to be kept", pipeline_name(self.config))
 
 

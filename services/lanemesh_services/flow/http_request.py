@@ -119,9 +119,11 @@ class HttpRequest(Node):
 
     def _url(self) -> str:
         text = text_of(self.item)
-        if not self.config.url:
-            return text.strip()[:MAX_URL]
-        return str(self.config.url.replace("{text}", quote(text, safe="")))
+        filled = self.config.url.replace("{text}", quote(text[: MAX_URL + 1], safe=""))
+        url = str(filled or text.strip())
+        if len(url) > MAX_URL:
+            raise self._failed("too-large", f"its URL has more than {MAX_URL:,} characters; send the text as body")
+        return url
 
     def _request(self, client: httpx2.AsyncClient, url: str) -> httpx2.Request:
         if self.config.body == "none":
@@ -160,6 +162,8 @@ class HttpRequest(Node):
         """Text piece by piece, and at the end what needs the whole content."""
         if not response.is_success:
             raise self._failed("http-error", f"the server answers with status {response.status_code}")
+        if response.headers.get("content-encoding", "identity").lower() != "identity":
+            raise self._failed("http-error", "the response is compressed, which was not asked for")
         kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
         charset = _charset(response.charset_encoding)
         decoder = codecs.getincrementaldecoder(charset)("replace")

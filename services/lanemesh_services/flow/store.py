@@ -55,10 +55,14 @@ class Store:
         self._entries.move_to_end(key)
         return entry.values
 
+    def takes(self, size: int) -> bool:
+        """Whether a result of so many bytes is kept: it is not larger than a quarter of the store."""
+        return size <= self._limit // 4
+
     def put(self, key: bytes, values: Sequence[Any], size: int) -> None:
         """Stores a result of so many bytes, in the place of those used longest ago. One larger than a quarter of the store is left
         out."""
-        if size > self._limit // 4:
+        if not self.takes(size):
             return
         if key in self._entries:
             self._forget(key)
@@ -69,3 +73,31 @@ class Store:
 
     def _forget(self, key: bytes) -> None:
         self.size -= self._entries.pop(key).size
+
+
+class Draft:
+    """A result while it is made. Once it is too large to be kept, nothing of it is held."""
+
+    def __init__(self, store: Store, most: int) -> None:
+        """`store` is where it will be kept; `most` is the greatest number of its values."""
+        self._store = store
+        self._most = most
+        self._size = 0
+        self.values: list[Any] = []
+        self.is_too_large = False
+        """The store would not keep it."""
+
+    def add(self, value: Any, size: int) -> None:
+        """Adds a value of so many bytes."""
+        if self.is_too_large:
+            return
+        self._size += size
+        self.values.append(value)
+        if len(self.values) > self._most or not self._store.takes(self._size):
+            self.is_too_large = True
+            self.values.clear()
+
+    def keep(self, key: bytes, values: Sequence[Any] | None = None) -> None:
+        """Stores it, or other values of the same content, unless it is too large."""
+        if not self.is_too_large:
+            self._store.put(key, self.values if values is None else values, self._size)

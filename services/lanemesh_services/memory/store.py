@@ -34,6 +34,7 @@ class MemoryStore(MemoryTools):
             None,
             description="The URL of a PostgreSQL database, such as ${MEMORY_URL}: postgresql://user:password@host/database. "
             'It needs `pip install "lanemesh[postgres]"`.',
+            json_schema_extra={"x-remote-url": True},
         )
         max_entries: int = Field(100_000, ge=1, le=10_000_000, description="Most values of a namespace of a scope.")
         max_bytes: int = Field(

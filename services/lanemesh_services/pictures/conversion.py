@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from lanemesh import Image
 
-from lanemesh_services.shared.images import RAW, ImageFormat, encode, frames, opaque
-from lanemesh_services.shared.media_errors import described, not_encoded
+from lanemesh_services.shared.images import MOST_PIXELS, RAW, ImageFormat, encode, frames, opaque
+from lanemesh_services.shared.media_errors import described, not_encoded, too_large
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -90,22 +90,33 @@ def _resized(picture: Picture, config: Any) -> Picture:
         return picture
     across, down = (width or 0) / picture.width, (height or 0) / picture.height
     if config.fit == "stretch":
-        size = (width or picture.width, height or picture.height)
+        size = _bounded(width or picture.width, height or picture.height, config)
         return picture if size == picture.size else picture.resize(size, _filter(picture, size))
     if config.fit == "cover" and width is not None and height is not None:
         if not config.enlarge and max(across, down) > 1:
             scale = max(across, down)
             width, height = max(1, round(width / scale)), max(1, round(height / scale))
-        return ImageOps.fit(picture, (width, height), pillow.Resampling.LANCZOS)
+        return ImageOps.fit(picture, _bounded(width, height, config), pillow.Resampling.LANCZOS)
     scale = min(factor for factor in (across, down) if factor)
     if scale > 1 and not config.enlarge:
         scale = 1.0
-    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+    size = _bounded(max(1, round(picture.width * scale)), max(1, round(picture.height * scale)), config)
     if size != picture.size:
         picture = picture.resize(size, _filter(picture, size))
     if config.fit == "pad":
-        picture = _padded(picture, width, height, config.background)
+        picture = _padded(picture, *_bounded(width, height, config), config.background)
     return picture
+
+
+def _bounded(width: int, height: int, config: Any) -> tuple[int, int]:
+    """The size of a result. Raises `MediaUnusable` if it has too many pixels."""
+    if width * height > config.max_pixels:
+        raise too_large(
+            f"a picture of {width:,} x {height:,} pixels",
+            f"the limit is {config.max_pixels:,} pixels",
+            f"Reduce config.width or config.height, or raise config.max_pixels (at most {MOST_PIXELS:,})",
+        )
+    return width, height
 
 
 def _padded(picture: Picture, width: int, height: int, background: str) -> Picture:

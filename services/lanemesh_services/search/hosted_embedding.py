@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Any, ClassVar
@@ -18,6 +17,8 @@ from lanemesh_services.shared.hosted_settings import checked_key, checked_url
 
 OPENAI = "https://api.openai.com/v1"
 """Address of OpenAI's own server, which wants a key."""
+MAX_NUMBER = 1e300
+"""Greatest number of an embedding; JSON may have integers that no double has."""
 MAX_TEXTS = 128
 """Most texts of one request; OpenAI's server takes 2,048."""
 
@@ -143,11 +144,12 @@ class HostedEmbedder:
             numbers = entry.get("embedding") if isinstance(entry, dict) else None
             if not isinstance(numbers, list) or not numbers or not all(map(_is_number, numbers)):
                 raise broken(self._server, f"embedding {position} is not a list of numbers")
-            vectors[entry.get("index", position)] = numbers
+            index = entry.get("index", position)
+            vectors[index if isinstance(index, int) and not isinstance(index, bool) else -1] = numbers
         if sorted(vectors) != list(range(count)) or len({len(vector) for vector in vectors.values()}) != 1:
             raise broken(self._server, "its embeddings have other indices than the texts, or different lengths")
         return [vectors[index] for index in range(count)]
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MAX_NUMBER

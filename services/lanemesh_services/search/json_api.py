@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 from lanemesh import LanemeshError
+from lanemesh.extend import in_thread
 
 from lanemesh_services.shared.hosted_errors import Server, ServerFailed, broken
 from lanemesh_services.shared.hosted_http import http_client, http_failure, response_failure
@@ -14,6 +15,8 @@ from lanemesh_services.shared.hosted_http import http_client, http_failure, resp
 FIRST_PAUSE = 0.5
 """Seconds before the first retry; each further one doubles them, up to 8."""
 MOST_PAUSE = 8.0
+INLINE_BYTES = 256 * 1024
+"""Size above which an answer is read in a worker thread: 256 KiB."""
 CONNECTIONS = 16
 """Most connections of a component to its server."""
 
@@ -83,6 +86,8 @@ class JsonApi:
         if response.status_code >= 300:
             raise response_failure(self._server, response.status_code, _message(response.text), response.headers)
         try:
+            if len(response.content) > INLINE_BYTES:
+                return await in_thread(json.loads, response.content)
             return json.loads(response.content)
         except (ValueError, RecursionError):
             raise broken(self._server, "it is not JSON") from None

@@ -9,6 +9,9 @@ from urllib.parse import urlencode
 
 from lanemesh import Document
 
+MAX_SCORE = 1e300
+"""Greatest score; JSON may have integers that no double has, and NaN."""
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -68,7 +71,7 @@ class WebEngine:
         return Document(
             str(content or "")[: wanted.characters],
             source=str(result.get("url") or ""),
-            score=float(score) if isinstance(score, int | float) else None,
+            score=float(score) if isinstance(score, int | float) and abs(score) <= MAX_SCORE else None,
             metadata={key: str(value) for key, value in known.items() if value},
         )
 

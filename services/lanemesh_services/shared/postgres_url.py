@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -14,9 +16,12 @@ KNOWN = "Write postgresql://user:password@host/database"
 def checked(text: str) -> URL:
     """The URL with the driver psycopg. Raises ValueError with the reason if it is of something else; it quotes none of it."""
     try:
-        url = make_url(text)
+        url, parts = make_url(text), urlsplit(text)
+        is_plain = ((url.host or "").lower(), url.port) == (parts.hostname or "", parts.port)
     except (ArgumentError, ValueError):
         raise ValueError("it is not a URL") from None
+    if not is_plain:  # others would read another host in it than the driver does
+        raise ValueError("it is not a URL")
     if url.get_backend_name() != "postgresql":
         raise ValueError("it is not a URL of PostgreSQL")
     if not url.host or not url.database or url.host.startswith(("/", "@")):

@@ -15,7 +15,7 @@ from lanemesh_services.video.containers import PCM, library, opened
 
 SOUND_RATE = 48_000
 """Sample rate of the sound in Hz."""
-SLACK = 1.0
+END_TOLERANCE = 1.0
 """Seconds that may be missing at the end of a file, which many files lack."""
 
 
@@ -68,7 +68,7 @@ def decoded(
     """
     with opened(file, video) as container:
         streams = _streams(container, video, selection, warn)
-        reader = _Reader(container, video, selection)
+        reader = _FrameConverter(container, video, selection)
         if whole and selection.start > 1:
             container.seek(int((selection.start + reader.origin) * 1_000_000))
         reported = time.monotonic()
@@ -120,7 +120,7 @@ def _check(video: Video, width: int, height: int, max_pixels: int) -> None:
         raise too_large(video, why, "Reduce it before, or raise config.max_pixels")
 
 
-class _Reader:
+class _FrameConverter:
     """Turns frames of PyAV into values."""
 
     def __init__(self, container: Any, video: Video, selection: Selection) -> None:
@@ -139,6 +139,7 @@ class _Reader:
         video_streams = container.streams.video
         self._rate = float(video_streams[0].average_rate or 0) if video_streams else 0.0
         self._due: float | None = None
+        """The time from which the next frame is sent, with a rate; None before the first one."""
 
     def values(self, frame: Any) -> Iterator[tuple[str, Media]]:
         """The values of a frame of video or audio."""
@@ -163,11 +164,12 @@ class _Reader:
         """Raises `MediaUnusable` if the file has ended before its header says, or has no frame."""
         if self._selection.frames and not self._read:
             raise not_decoded(self._video, "it has no frame that can be decoded", "Check that the file is whole")
-        if self.duration and self.last + SLACK < self.duration and not self._selection.key_frames:
+        if self.duration and self.last + END_TOLERANCE < self.duration and not self._selection.key_frames:
             why = f"it ends at {self.last:.2f} s, and its header says {self.duration:.2f} s"
             raise not_decoded(self._video, why, "The file is truncated: send the whole file")
 
     def _is_wanted(self, at: float) -> bool:
+        """Whether the frame at a time is sent. Moves on to the time of the next one."""
         if self.is_done or at < self._selection.start:
             return False
         if self._selection.rate is None:
@@ -182,6 +184,9 @@ class _Reader:
 
     def _image(self, frame: Any, at: float) -> Image:
         width, height = self._size(frame)
+        if width * height > self._selection.max_pixels:
+            why = f"its frames would have {width:,} x {height:,} pixels, and the limit is {self._selection.max_pixels:,} pixels"
+            raise too_large(self._video, why, "Reduce config.width or config.height, or raise config.max_pixels")
         at = round(at, 6)
         rate = self._selection.rate or self._rate
         scaled = frame.reformat(width=width, height=height, format="rgb24")

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from lanemesh import Audio, Image
 
 from lanemesh_services.shared.images import decode, opaque
-from lanemesh_services.shared.media_errors import not_encoded
+from lanemesh_services.shared.media_errors import not_decoded, not_encoded
 from lanemesh_services.video.containers import library
 from lanemesh_services.video.sound import frames_of
 
@@ -19,6 +19,8 @@ CLOCK = 90_000
 """Ticks a second of the frames' timestamps."""
 GAP = 0.05
 """Seconds without sound that are filled with silence; shorter ones are rounding."""
+MAX_SILENCE = 3_600
+"""Longest gap that is filled, in seconds."""
 MAX_SIDE = 8_192
 """Most pixels of a side."""
 
@@ -83,12 +85,16 @@ class VideoWriter:
     def add_sound(self, audio: Audio) -> bytes:
         """Adds sound after a first frame. Returns and raises as `add_frame`.
 
-        A gap before its timestamp is filled with silence. Sound that begins earlier than the end of the sound before follows that.
+        A gap before its timestamp is filled with silence, of an hour at most. Sound that begins earlier than the end of the sound
+        before follows that.
         """
         if audio.timestamp is not None:
-            gap = round(audio.timestamp * SOUND_RATE) - self._samples
-            if gap > GAP * SOUND_RATE:
-                self._silence(gap)
+            gap = audio.timestamp - self._samples / SOUND_RATE
+            if gap > MAX_SILENCE:
+                why = f"it begins {gap:,.0f} s after the end of the sound before, and the limit is {MAX_SILENCE:,} s"
+                raise not_decoded(audio, why, "Correct its timestamp, or send the sound between")
+            if gap > GAP:
+                self._silence(round(gap * SOUND_RATE))
         for frame in frames_of(audio):
             self._resample(frame)
         return self._sink.take()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ RATE = 2
 """Frames a second."""
 LINES = 3
 """Lines of text on one page."""
+MAX_WORD = 200
+"""Most characters of a text without a space that are measured at a time."""
 _PAPER, _INK = "#faf8f4", "#222222"
 
 
@@ -111,7 +114,7 @@ def _wrapped(text: str, font: Any, width: float) -> list[str]:
     lines: list[str] = []
     for paragraph in text.splitlines():
         current = ""
-        for word in paragraph.split():
+        for word in _short_words(paragraph):
             longer = f"{current} {word}".strip()
             if font.getlength(longer) <= width:
                 current = longer
@@ -128,3 +131,10 @@ def _wrapped(text: str, font: Any, width: float) -> list[str]:
         if current:
             lines.append(current)
     return lines
+
+
+def _short_words(text: str) -> Iterator[str]:
+    """The words of a text. A longer one than `MAX_WORD`, which no line has, is several."""
+    for word in text.split():
+        for start in range(0, len(word), MAX_WORD):
+            yield word[start : start + MAX_WORD]

@@ -12,6 +12,8 @@ from lanemesh import Audio
 from lanemesh_services.shared.media_errors import no_bytes, not_decoded
 from lanemesh_services.video.containers import library, opened
 
+LEAST_RATE, MOST_RATE = 1_000, 384_000
+"""Sample rates of uncompressed audio, in Hz. A lower one would become many times its size."""
 _PCM = re.compile(r"audio/(pcm|x-raw|raw|l16)\s*(;.*)?$", re.IGNORECASE)
 
 
@@ -37,9 +39,11 @@ def _frame(audio: Audio) -> Any:
     import numpy as np
 
     channels, rate = audio.channels or 1, round(audio.rate)
-    if rate < 1 or channels > 2:
+    if not LEAST_RATE <= rate <= MOST_RATE or channels > 2:
         why = f"its rate is {audio.rate:g} Hz, and it has {channels} channels"
-        raise not_decoded(audio, why, "Send uncompressed audio with its rate, and with one or two channels")
+        raise not_decoded(
+            audio, why, f"Send uncompressed audio of {LEAST_RATE:,} to {MOST_RATE:,} Hz, with one or two channels"
+        )
     if len(audio.content) % (2 * channels):
         raise not_decoded(audio, f"its size is no multiple of {2 * channels} bytes", "Send whole samples of 16 bits")
     samples = np.frombuffer(audio.content, "<i2")[None]

@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import logging
+import re
 import zipfile
 from contextlib import suppress
 from typing import Any
@@ -15,7 +16,7 @@ from lanemesh import Document, Image, LanemeshError, Media, RunFailed, RunState
 from lanemesh.testing import run_node
 from lanemesh_orchestrator import Mesh
 from lanemesh_services.documents.parse import Parse
-from lanemesh_services.documents.reading import archives, html, mail, plain
+from lanemesh_services.documents.reading import archives, html, mail, plain, tables
 
 from rigs import document_files as made
 
@@ -361,3 +362,59 @@ async def test_shutdown_a_reading_ends_at_the_next_page() -> None:
                         await run.cancel()
         assert run.state is RunState.CANCELLED
     assert len(pages) < 1_000
+
+
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        ("a;b\n1,5;2\n", (("1,5", "2"),)),
+        ("a|b\n1|2\n", (("1", "2"),)),
+        ("a, b\n1, 2\n", (("1", "2"),)),
+        ("a\n1 2\n", (("1 2",),)),
+        ('a,b\n"x;y;z",2\n', (("x;y;z", "2"),)),
+    ],
+)
+def test_happy_the_delimiter_of_a_csv_file_is_found(text: str, rows: object) -> None:
+    (table,) = read(text.encode(), "a.csv").table
+    assert table.rows == rows
+
+
+def test_error_quotation_marks_do_not_delay_a_csv_file() -> None:
+    """`csv.Sniffer` takes minutes for this text, and no other thread runs meanwhile."""
+    result = read((',"x' * 21_000).encode(), "a.csv", timeout=30)
+    assert result.table
+
+
+def test_shutdown_rows_that_lack_cells_do_not_fill_the_memory(caplog: pytest.LogCaptureFixture) -> None:
+    batches = [len(batch) for batch in tables.batches([("1",) * 16_000, *[("1",)] * 500], 1_000)]
+    assert sum(batches) == 501
+    assert max(batches) * 16_000 <= tables.BATCH_CELLS
+    assert refused(b"a," * 20_000 + b"\n1", "a.csv") == "file-too-large"
+
+    names = json.dumps([{str(number): 1} for number in range(20_000)])
+    assert not read(names.encode(), "a.json").table
+    page = f"<table><tr>{'<td>1</td>' * 6_000}</tr>{'<tr><td>1</td></tr>' * 1_000}</table>"
+    assert not read(page.encode(), "a.html").table
+    assert "more than 16,384 different names" in caplog.text
+    assert "columns or 5,000,000 cells" in caplog.text
+
+
+def test_error_a_broken_member_is_left_out_and_the_rest_is_read(caplog: pytest.LogCaptureFixture) -> None:
+    content = bytearray(made.archive({"a.txt": "lost " * 500, "b.txt": "kept"}))
+    start = content.index(b"a.txt") + len(b"a.txt")
+    content[start : start + 8] = b"\xff" * 8
+    assert read(bytes(content), "a.zip").text == ["kept"]
+    assert "a.txt in a.zip cannot be expanded" in caplog.text
+
+
+def test_error_a_mail_that_is_nested_too_deeply_is_named() -> None:
+    parts = "".join(f"Content-Type: multipart/mixed; boundary={number}\n\n--{number}\n" for number in range(3_000))
+    assert refused(parts.encode(), "a.eml") == "file-broken"
+
+
+def test_happy_a_chapter_that_an_epub_names_twice_is_read_once() -> None:
+    book = made.epub(["<p>one</p>", "<p>two</p>"], title="Book")
+    members = {name: zipfile.ZipFile(io.BytesIO(book)).read(name) for name in archives.names_in(book)}
+    package = next(name for name in members if name.endswith(".opf"))
+    members[package] = re.sub(rb"(<itemref[^>]*/>)", rb"\1" * 50, members[package])
+    assert len(read(made.archive(members), "a.epub").pages) == 2

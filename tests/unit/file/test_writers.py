@@ -195,7 +195,14 @@ def test_a_database_gets_the_rows_and_is_appended_to_or_replaced(tmp_path: Path)
 
 @pytest.mark.parametrize(
     "url",
-    ["sqlite:///etc/passwd", "mysql://h/d", "nothing", "postgresql:///d", "postgresql://h/d?service=x"],
+    [
+        "sqlite:///etc/passwd",
+        "mysql://h/d",
+        "nothing",
+        "postgresql:///d",
+        "postgresql://h/d?service=x",
+        "postgresql://h?x@g/d",
+    ],
 )
 def test_a_url_that_is_not_a_database_of_postgresql_is_refused_without_its_password(url: str) -> None:
     with pytest.raises(LanemeshError) as caught:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lanemesh import Document, Image, Question
-from lanemesh_services.flow.store import Store
+from lanemesh_services.flow.store import Draft, Store
 from lanemesh_services.flow.values import as_json, content_hash, described, text_of
 
 
@@ -64,3 +64,21 @@ def test_items_in_json_as_text_and_in_words() -> None:
     assert described(image) == "the image (image/png, 3 bytes at 1.5 s)"
     assert described("x" * 100) == f'the text "{"x" * 60}..."'
     assert described([1]) == 'the data "[1]"'
+
+
+def test_shutdown_a_result_that_grows_too_large_is_not_held() -> None:
+    store = Store(entries=10, size=400, seconds=None)
+    for values, size in (([b"x" * 101], 101), ([1, 2, 3, 4], 1)):
+        draft = Draft(store, most=3)
+        for value in values:
+            draft.add(value, size)
+        assert draft.is_too_large
+        assert not draft.values
+        draft.keep(b"key")
+    assert not len(store)
+
+    draft = Draft(store, most=3)
+    draft.add("a", 100)
+    draft.keep(b"key")
+    assert store.get(b"key") == ("a",)
+    assert store.size == 100

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
@@ -60,15 +61,23 @@ async def test_happy_a_large_text_streams_in_its_own_encoding(web: Web) -> None:
         ("/long", {"max_bytes": 100}, "has more than 100 bytes; raise config.max_bytes"),
         ("/", {"hosts": ["example.com"]}, "the host localhost is not allowed"),
         ("/", {"private": False}, "which is not a public one"),
+        ("/packed", {}, "the response is compressed, which was not asked for"),
         ("/image", {}, "the response is image/png, which is no text; connect `documents`"),
     ],
 )
 async def test_error_requests_that_fail(web: Web, path: str, config: dict[str, Any], said: str) -> None:
     web.at("/long", "x" * 1_000)
     web.at("/", "ok")
+    web.at("/packed", gzip.compress(b"x"), **{"content-encoding": "gzip"})
     web.at("/image", b"\x89PNG\0", "image/png")
     with pytest.raises(LanemeshError, match=said):
         await run_node_async(HttpRequest, config={**OPEN, **config}, item=[web.url(path)])
+
+
+@pytest.mark.parametrize("url", ["", "http://localhost/?q={text}"])
+async def test_error_a_url_that_is_too_long(url: str) -> None:
+    with pytest.raises(LanemeshError, match="its URL has more than 8,192 characters"):
+        await run_node_async(HttpRequest, config={**OPEN, "url": url}, item=["http://localhost/" + "x" * 9_000])
 
 
 async def test_error_a_text_that_is_no_url(web: Web) -> None:

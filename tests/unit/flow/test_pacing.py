@@ -9,8 +9,9 @@ import pytest
 from lanemesh import Document, LanemeshError
 from lanemesh.testing import run_node
 from lanemesh_services.flow import pacing
+from lanemesh_services.flow.dedupe import Dedupe
 from lanemesh_services.flow.lists import BatchItems, Unbatch
-from lanemesh_services.flow.pacing import Dedupe, SortWindow, Throttle
+from lanemesh_services.flow.pacing import SortWindow, Throttle
 
 
 def test_happy_lists_of_a_size_and_the_rest_at_the_end() -> None:

@@ -7,6 +7,7 @@ from lanemesh import Image
 from lanemesh.testing import run_node
 from lanemesh_services.pictures.convert import ImageConvert
 from lanemesh_services.shared.images import RAW
+from lanemesh_services.shared.media_errors import MediaUnusable
 from PIL import ExifTags
 from PIL import Image as pillow
 from pydantic import ValidationError
@@ -116,3 +117,13 @@ def test_settings_that_contradict_each_other_are_refused() -> None:
         run_node(ImageConvert, image=image_of(gradient()), config={"fit": "pad", "width": 10})
     with pytest.raises(ValidationError, match="Extra inputs"):
         ImageConvert.Config.model_validate({"crop": {"width": 1, "height": 1, "rihgt": 2}})
+
+
+@pytest.mark.parametrize(
+    "config",
+    [{"fit": "contain"}, {"fit": "stretch"}, {"fit": "pad", "height": 16_000}, {"fit": "cover", "height": 16_000}],
+)
+def test_a_result_with_too_many_pixels_is_refused_before_it_is_made(config: dict[str, object]) -> None:
+    tall = image_of(pillow.new("L", (1, 20_000)))
+    with pytest.raises(MediaUnusable, match="the limit is 50,000,000 pixels"):
+        converted(tall, width=16_000, enlarge=True, **config)

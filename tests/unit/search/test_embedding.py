@@ -89,6 +89,8 @@ def test_error_a_text_that_the_server_rejects_fails_alone(server: JsonServer) ->
         (200, {"data": []}, "model-answer-broken", "0 embeddings for 1 texts"),
         (200, {"data": [{"index": 0, "embedding": ["x"]}]}, "model-answer-broken", "not a list of numbers"),
         (200, {"data": [{"index": 5, "embedding": [1.0]}]}, "model-answer-broken", "other indices"),
+        (200, {"data": [{"index": [0], "embedding": [1.0]}]}, "model-answer-broken", "other indices"),
+        (200, {"data": [{"index": 0, "embedding": [10**400]}]}, "model-answer-broken", "not a list of numbers"),
         (200, [1], "model-answer-broken", "no embeddings"),
     ],
 )

@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from lanemesh import Node
 from lanemesh.faults import LanemeshError
 from lanemesh.server.file_roots import FileRoots, schema_of
+from lanemesh_services.file.table_writer import TableWriter
+from lanemesh_services.memory.store import MemoryStore
 from lanemesh_services.tools.mcp import ToolMcp
 
 SCHEMA = schema_of(ToolMcp.Config)
@@ -87,3 +90,14 @@ def test_the_host_of_a_url_has_to_be_allowed(url: str, allowed: tuple[str, ...],
     assert (not found) is is_allowed
     if not is_allowed:
         assert found.startswith("host-not-allowed: mcp_1: config.url")
+
+
+@pytest.mark.parametrize("node", [TableWriter, MemoryStore])
+def test_the_host_of_a_database_has_to_be_allowed(node: type[Node]) -> None:
+    config = {"url": "postgresql://user:s3cret@10.0.0.5/db"}
+    schema = schema_of(node.Config)
+    FileRoots.of([], hosts=["10.0.0.5:5432"]).check(config, schema, "node_1")
+    with pytest.raises(LanemeshError, match=r"config\.url names the host") as raised:
+        FileRoots.of([], hosts=["10.0.0.5:5433"]).check(config, schema, "node_1")
+    assert raised.value.fault.reason == "host-not-allowed"
+    assert "s3cret" not in raised.value.fault.message

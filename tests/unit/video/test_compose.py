@@ -16,6 +16,7 @@ from lanemesh.testing import NodeResult, run_node
 from lanemesh_services.shared.media_errors import MediaUnusable
 from lanemesh_services.video.compose import Compose
 from lanemesh_services.video.frames import VideoFrames
+from lanemesh_services.video.slideshow import _wrapped
 from PIL import Image as pillow
 
 from rigs.pictures import gradient, image_of, picture_of
@@ -109,3 +110,18 @@ def test_a_file_that_is_no_font_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"no font")
     with pytest.raises(MediaUnusable, match="cannot be read"):
         composed(text="hello", config={"font": str(path)})
+
+
+def test_a_long_word_is_measured_in_short_pieces() -> None:
+    measured = 0
+
+    class Font:
+        def getlength(self, text: str) -> float:
+            nonlocal measured
+            measured += len(text)
+            return 10.0 * len(text)
+
+    lines = _wrapped("short " + "x" * 20_000, Font(), 300)
+    assert "".join(lines).replace(" ", "") == "short" + "x" * 20_000
+    assert max(map(len, lines)) == 30
+    assert measured < 400 * 20_000

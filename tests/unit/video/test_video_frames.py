@@ -107,3 +107,8 @@ def test_frames_with_too_many_pixels_are_refused() -> None:
 def test_the_end_is_after_the_start() -> None:
     with pytest.raises(ValidationError, match="end is not after start"):
         read(video_of(), start=3, end=2)
+
+
+def test_frames_that_a_setting_would_make_too_large_are_refused() -> None:
+    with pytest.raises(MediaUnusable, match="would have 8,192 x 32,768 pixels"):
+        read(video_of(0.2, size=(16, 64)), width=8_192)

@@ -94,6 +94,16 @@ def test_broken_frames_and_sound_are_named_or_left_out() -> None:
     assert len(run_node(VideoFrames, video=whole(kept)).frames) == 2
 
 
+@pytest.mark.parametrize(
+    ("sound", "says"),
+    [(tone(0.1, at=1e9), "the limit is 3,600 s"), (Audio("audio/pcm", bytes(200), rate=1), "of 1,000 to 384,000 Hz")],
+    ids=["time", "rate"],
+)
+def test_sound_that_would_last_for_years_is_refused(sound: Audio, says: str) -> None:
+    with pytest.raises(MediaUnusable, match=says):
+        run_node(VideoMux, arrivals=[("frames", frames(1)[0]), ("audio", sound)], timeout=30)
+
+
 def test_a_video_without_frames_is_an_error() -> None:
     with pytest.raises(MediaUnusable, match="no frame has arrived"):
         run_node(VideoMux, arrivals=[("audio", tone(0.1))], frames=[], timeout=30)

@@ -22,8 +22,8 @@ from lanemesh.rendering import rendered
 
 T = TypeVar("T")
 
-LEFT_SECONDS = 1.0
-"""How long what user code left may take to end after the work is done."""
+GRACE_SECONDS = 1.0
+"""How long threads and processes that user code left may run on after the work is done."""
 FLUSH_SECONDS = 0.5
 """How long what it has printed may take to be written."""
 MAX_NAMED = 5
@@ -41,14 +41,14 @@ def run(main: Coroutine[Any, Any, T]) -> T:
 
 
 class _Executor(ThreadPoolExecutor):
-    """One whose end waits for none of its threads."""
+    """An executor whose shutdown waits for none of its threads."""
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Lets its threads end once they are done."""
         super().shutdown(wait=False, cancel_futures=cancel_futures)
 
 
-def end_within(code: int, seconds: float = LEFT_SECONDS) -> None:
+def end_within(code: int, seconds: float = GRACE_SECONDS) -> None:
     """Ends the process with an exit code if it still exists after some seconds, and reports on standard error what kept it.
 
     Call it in the main thread when all work is done and reported, and let the process end as usual then.

@@ -37,6 +37,8 @@ ENVIRONMENT = "environment"
 """The `format` of an object with environment variables for a command."""
 REMOTE_URL = "remote-url"
 """The `format` of a URL that a node connects to."""
+SECRET_URL = "x-remote-url"
+"""The key of a JSON schema that marks such a URL where its `format` is that of a secret."""
 ANY = "*"
 """Allows every command, or every host."""
 
@@ -44,7 +46,7 @@ _PACKAGE_FOLDERS = ("site-packages", "dist-packages")
 """The names of folders of installed packages."""
 _MAX_DEPTH = 64
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
-_PORTS = {"http": 80, "https": 443}
+_PORTS = {"http": 80, "https": 443, "postgresql": 5432}
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +209,7 @@ def _named_by(
 ) -> Iterator[tuple[str, str, str]]:
     """The same by one rule, without those that it refers to."""
     if isinstance(value, str):
-        kind = rule.get("format")
+        kind = REMOTE_URL if rule.get(SECRET_URL) else rule.get("format")
         if (
             value
             and not (kind == REMOTE_URL and value == rule.get("default"))
@@ -253,7 +255,7 @@ def _hosts_of(url: str) -> set[str]:
     """The host of a URL, without and with its port; empty if it has none."""
     try:
         parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port or _PORTS.get(parts.scheme)
+        host, port = parts.hostname or "", parts.port or _PORTS.get(parts.scheme.partition("+")[0])
     except ValueError:
         return set()
     host = f"[{host}]" if ":" in host else host

@@ -350,8 +350,8 @@ class _Trial:
         try:
             actor = Actor(node, self.context, inbox, outputs, rules, body=body)
             outcome = await actor.run()
-            if actor.left_on_self:
-                warnings.warn(actor.left_on_self, stacklevel=2)
+            if actor.lost_attributes:
+                warnings.warn(actor.lost_attributes, stacklevel=2)
             await outputs.closed()
             rest = self.context.progress_reporter.end()
             if rest is not None:

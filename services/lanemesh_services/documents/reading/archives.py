@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import lzma
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,6 +16,8 @@ MAX_MEMBERS = 10_000
 """Most files in an archive."""
 MAX_XML = 64 * 1024 * 1024
 """Most bytes of XML of a document that is read as a whole: its elements take many times this memory."""
+BROKEN = (zipfile.BadZipFile, NotImplementedError, EOFError, OSError, zlib.error, lzma.LZMAError)
+"""What `zipfile` raises for broken archives."""
 
 
 @contextmanager
@@ -32,7 +36,7 @@ def opened(file: File, limits: Limits, kind: str) -> Iterator[zipfile.ZipFile]:
                 raise encrypted(file.name, given=bool(limits.password))
             limits.expand(file.name, sum(member.file_size for member in members))
             yield archive
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError) as error:
+    except BROKEN as error:
         raise broken(file.name, kind, error) from None
 
 
@@ -49,7 +53,7 @@ def names_in(content: bytes) -> frozenset[str]:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             return frozenset(archive.namelist()[:MAX_MEMBERS])
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError, ValueError):
+    except (*BROKEN, ValueError):
         return frozenset()
 
 
@@ -61,7 +65,7 @@ def read_zip(file: File, limits: Limits) -> Iterator[Part]:
                 continue
             try:
                 content = archive.read(member)
-            except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError) as error:
+            except BROKEN as error:
                 yield Omitted(f"{member.filename} in {file.name} cannot be expanded: {error}")
                 continue
             yield Attached(File(f"{file.name}/{member.filename}", "", content))

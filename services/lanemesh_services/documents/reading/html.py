@@ -14,12 +14,10 @@ from lanemesh_services.documents.errors import broken, too_large, unknown_type
 from lanemesh_services.documents.reading.encodings import decoded
 from lanemesh_services.documents.reading.parts import File, Limits, Medium, Omitted, Part, Rows, Text
 from lanemesh_services.documents.reading.plain import parts_of
-from lanemesh_services.documents.reading.tables import batches, header_of, padded
+from lanemesh_services.documents.reading.tables import MAX_CELLS, MAX_COLUMNS, batches, header_of, is_too_large, padded
 
 MAX_CHARACTERS = 20_000_000
 """Longest page; its elements take many times the memory of its text."""
-MAX_CELLS = 5_000_000
-"""Most cells of one table of a page."""
 
 
 def read_html(file: File, limits: Limits) -> Iterator[Part]:
@@ -90,8 +88,8 @@ def _table(table: Any, source: str, limits: Limits) -> Iterator[Part]:
     lines = table.find_all("tr")
     rows = [[cell.get_text(" ", strip=True) for cell in line.find_all(["td", "th"])] for line in lines]
     rows = [row for row in rows if row]
-    if sum(map(len, rows)) > MAX_CELLS:
-        yield Omitted(f"a table of {source} has more than {MAX_CELLS:,} cells")
+    if is_too_large(rows):
+        yield Omitted(f"a table of {source} has more than {MAX_COLUMNS:,} columns or {MAX_CELLS:,} cells")
         return
     if not rows:
         return

@@ -14,12 +14,19 @@ from lanemesh_services.documents.reading.archives import check_xml, opened
 from lanemesh_services.documents.reading.html import parts_of_html
 from lanemesh_services.documents.reading.media import image_type
 from lanemesh_services.documents.reading.parts import File, Limits, Medium, Omitted, Part, Rows, Text
-from lanemesh_services.documents.reading.tables import as_text, batches, cell_of, header_of, padded
+from lanemesh_services.documents.reading.tables import (
+    MAX_CELLS,
+    MAX_COLUMNS,
+    as_text,
+    batches,
+    cell_of,
+    header_of,
+    is_too_large,
+    padded,
+)
 
 MAX_SHAPES = 10_000
 """Most shapes of one slide, those in groups included."""
-MAX_COLUMNS = 16_384
-"""Most columns of a sheet."""
 _XML_ERRORS = (KeyError, ValueError, AttributeError, TypeError, IndexError, SyntaxError, RecursionError, OSError)
 
 
@@ -104,6 +111,8 @@ def _slide(slide: Any, limits: Limits) -> tuple[list[str], list[Part]]:
             texts.append(shape.text_frame.text.strip())
         if getattr(shape, "has_table", False):
             rows = [[cell.text.strip() for cell in row.cells] for row in shape.table.rows]
+            if is_too_large(rows):
+                raise ValueError(f"a table has more than {MAX_COLUMNS:,} columns or {MAX_CELLS:,} cells")
             columns, below = header_of(rows)
             texts += [text for _, text in as_text(columns, [padded(row, len(columns)) for row in below])]
             parts += [

@@ -6,15 +6,18 @@ import csv
 import io
 import json
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any
 
-from lanemesh_services.documents.errors import broken, unknown_type
+from lanemesh_services.documents.errors import broken, too_large, unknown_type
 from lanemesh_services.documents.reading.encodings import encoding_of
 from lanemesh_services.documents.reading.parts import File, Limits, Omitted, Part, Rows, Text
-from lanemesh_services.documents.reading.tables import as_text, batches
+from lanemesh_services.documents.reading.tables import MAX_COLUMNS, as_text, batches
 
 MAX_FIELD = 10_000_000
 """Longest cell of a CSV file, in characters."""
+SAMPLE_CHARACTERS, SAMPLE_ROWS = 64 * 1024, 50
+"""The begin of a CSV file from which its delimiter is found."""
 MAX_JSON = 64 * 1024 * 1024
 """Most bytes of JSON that is read as a table, for which all of it is held."""
 
@@ -55,6 +58,9 @@ def read_json(file: File, limits: Limits) -> Iterator[Part]:
         raise broken(file.name, "JSON", "it is nested too deeply") from None
     if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
         columns = tuple(dict.fromkeys(str(key) for row in value for key in row))
+        if len(columns) > MAX_COLUMNS:
+            yield Omitted(f"JSON with more than {MAX_COLUMNS:,} different names is read as text alone, not as a table")
+            return
         rows = (tuple(row.get(column) for column in columns) for row in value)
         for batch in batches(rows, limits.table_rows):
             yield Rows(columns, batch)
@@ -64,7 +70,7 @@ def read_csv(file: File, limits: Limits) -> Iterator[Part]:
     """CSV or TSV: a table in batches of rows, and each batch as a text."""
     encoding = _encoding(file)
     stream = io.TextIOWrapper(io.BytesIO(file.content), encoding=encoding, errors="replace", newline="")
-    sample = stream.read(64 * 1024)
+    sample = stream.read(SAMPLE_CHARACTERS)
     stream.seek(0)
     csv.field_size_limit(MAX_FIELD)
     try:
@@ -75,6 +81,8 @@ def read_csv(file: File, limits: Limits) -> Iterator[Part]:
 
 def _csv_rows(file: File, lines: Iterator[list[str]], limits: Limits, encoding: str) -> Iterator[Part]:
     columns = _columns(next(lines, []))
+    if len(columns) > MAX_COLUMNS:
+        raise too_large(file.name, f"has {len(columns):,} columns", f"{MAX_COLUMNS:,}")
     number = 1
     for batch in batches((_fitting(line, columns, file) for line in lines if line), limits.table_rows):
         yield Rows(columns, batch)
@@ -99,13 +107,35 @@ def _fitting(line: list[str], columns: tuple[str, ...], file: File) -> tuple[str
     return (*line, *[None] * (len(columns) - len(line)))
 
 
-def _dialect(sample: str, file: File) -> Any:
+def _dialect(sample: str, file: File) -> type[csv.Dialect]:
+    """The delimiter that divides most of the first rows into as many cells as the header, and the header into the most; and whether
+    a space follows each. `csv.Sniffer` takes minutes for some texts of this size."""
     if file.name.lower().endswith((".tsv", ".tab")) or "tab-separated" in file.mime_type:
         return csv.excel_tab
+    best, chosen = (0.0, 1), csv.excel
+    for separator in ",;\t|":
+        rows = _first_rows(sample, separator)
+        width = len(rows[0]) if rows else 1
+        fit = (sum(len(row) == width for row in rows) / max(1, len(rows)), width)
+        if width > 1 and fit > best:
+            spaced = all(cell.startswith(" ") for row in rows for cell in row[1:])
+
+            class Found(csv.excel):
+                delimiter = separator
+                skipinitialspace = spaced
+
+            best, chosen = fit, Found
+    return chosen
+
+
+def _first_rows(sample: str, delimiter: str) -> list[list[str]]:
+    """The first rows that are complete in the begin of a file."""
     try:
-        return csv.Sniffer().sniff(sample, delimiters=",;\t|")
-    except csv.Error:  # a single column, for example
-        return csv.excel
+        lines = csv.reader(io.StringIO(sample, newline=""), delimiter=delimiter)
+        rows = [row for row in islice(lines, SAMPLE_ROWS) if row]
+    except csv.Error:
+        return []
+    return rows[:-1] if len(sample) >= SAMPLE_CHARACTERS and 1 < len(rows) < SAMPLE_ROWS else rows
 
 
 def _json_lines(text: str) -> list[Any] | None:

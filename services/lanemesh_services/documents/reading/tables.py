@@ -13,15 +13,24 @@ TEXT_ROWS = 50
 
 BATCH_CHARACTERS = 2_000_000
 """Most characters of the texts in one batch, unless one row alone has more."""
+BATCH_CELLS = 1_000_000
+"""Most cells of one batch, those that short rows lack included."""
+MAX_COLUMNS = 16_384
+"""Most columns of a table, as of spreadsheets."""
+MAX_CELLS = 5_000_000
+"""Most cells of a table that is held as a whole, those that short rows lack included."""
 
 
 def batches(rows: Iterable[tuple[Any, ...]], most: int) -> Iterator[tuple[tuple[Any, ...], ...]]:
-    """Rows in batches of at most `most`, and of at most 2,000,000 characters."""
+    """Rows in batches of at most `most`, of at most 2,000,000 characters, and of at most 1,000,000 cells once all rows are as wide
+    as the widest so far."""
     batch: list[tuple[Any, ...]] = []
-    size = 0
+    size = width = 0
     for row in rows:
         added = sum(len(cell) for cell in row if isinstance(cell, str))
-        if batch and (len(batch) == most or size + added > BATCH_CHARACTERS):
+        width = max(width, len(row))
+        is_full = len(batch) == most or size + added > BATCH_CHARACTERS or (len(batch) + 1) * width > BATCH_CELLS
+        if batch and is_full:
             yield tuple(batch)
             batch, size = [], 0
         batch.append(row)
@@ -46,6 +55,12 @@ def header_of(rows: Sequence[Sequence[Any]]) -> tuple[tuple[str, ...], Sequence[
     if len(texts) == width and len(set(texts)) == width:
         return tuple(text.strip() for text in texts), rows[1:]
     return tuple(f"column {number}" for number in range(1, width + 1)), rows
+
+
+def is_too_large(rows: Sequence[Sequence[Any]]) -> bool:
+    """Whether rows have more columns or cells than a table that is held may have, once all are as wide as the widest."""
+    width = max((len(row) for row in rows), default=0)
+    return width > MAX_COLUMNS or width * len(rows) > MAX_CELLS
 
 
 def padded(row: Sequence[Any], width: int) -> tuple[Any, ...]:

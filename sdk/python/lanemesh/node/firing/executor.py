@@ -14,7 +14,7 @@ from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.items import Envelope, Group, GroupOutcome, LaneType, Lineage
 from lanemesh.node.context import Context
 from lanemesh.node.firing.bodies import Body
-from lanemesh.node.firing.copies import Copies
+from lanemesh.node.firing.copier import NodeCopier
 from lanemesh.node.firing.deadline import Deadline, paused
 from lanemesh.node.firing.groups import FiringGroups, KeptGroups
 from lanemesh.node.firing.on_error import OnError, OnErrorPolicy
@@ -103,7 +103,7 @@ class FiringExecutor:
         self._deadline = deadline
         self._on_error = on_error
         self._specs = self._class.inputs_
-        self.copies = Copies(node)
+        self.copier = NodeCopier(node)
         """Makes the copies of the node."""
         self._kept = KeptGroups(outputs, resumed=context.incarnation > 0)
         self.tracker: LineageTracker | None = None
@@ -143,7 +143,7 @@ class FiringExecutor:
                 group = item.envelope.group
                 groups += 1
         values = {name: latest[name] for name in taken if name in latest} if separate else latest
-        firing = Firing(0, taken, self.copies.fresh(values), group if groups == 1 else None)
+        firing = Firing(0, taken, self.copier.fresh(values), group if groups == 1 else None)
         if self.tracker is not None:
             firing.lineages = [lineage for item in taken.values() if (lineage := lineage_of(item)) is not None]
             for lineage in firing.lineages:
@@ -313,7 +313,7 @@ class FiringExecutor:
             self._context.log.warning(
                 "firing %d failed, attempt %d begins: %s", firing.number, attempt, one_line(error)
             )
-            firing.node = self.copies.fresh(firing.values or {})
+            firing.node = self.copier.fresh(firing.values or {})
             try:
                 await self._attempt(firing)
             except BaseException as again:

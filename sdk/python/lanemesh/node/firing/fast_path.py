@@ -65,7 +65,7 @@ class PlainFirings:
 
     async def _fire_in_order(self) -> None:
         name, executor, context, outputs = self._name, self._executor, self._context, self._outputs
-        fresh, latest = executor.copies.maker(name), executor.latest
+        fresh, latest = executor.copier.copier_for(name), executor.latest
         texts, emit, closable = outputs.texts, outputs.emit, not outputs.runs_to_end
         for entry in self._port.each_plain():
             latest[name] = value = entry[2]
@@ -88,7 +88,7 @@ class PlainFirings:
     async def _fire_in_hops(self, body: ThreadBody) -> None:
         port, executor, hops, outputs = self._port, self._executor, self._hops, self._outputs
         texts, emit, closable = outputs.texts, outputs.emit, not outputs.runs_to_end
-        fresh = executor.copies.maker(self._name)
+        fresh = executor.copier.copier_for(self._name)
         while taken := port.take_plain(hops.most, MAX_HOP_BYTES):
             executor.latest[self._name] = taken[-1][2]
             while taken:
@@ -122,7 +122,7 @@ class PlainFirings:
 
     async def _generate_in_order(self, body: LoopBody) -> None:
         name, executor, outputs, warn = self._name, self._executor, self._outputs, self._context.log.warning
-        fresh, latest = executor.copies.maker(name), executor.latest
+        fresh, latest = executor.copier.copier_for(name), executor.latest
         texts, emit = outputs.texts, outputs.emit
         for entry in self._port.each_plain():
             latest[name] = value = entry[2]
@@ -145,7 +145,7 @@ class PlainFirings:
 
     async def _generate_in_hops(self, body: ThreadBody) -> None:
         port, executor, hops, outputs = self._port, self._executor, self._hops, self._outputs
-        fresh = executor.copies.maker(self._name)
+        fresh = executor.copier.copier_for(self._name)
         while taken := port.take_plain(hops.most, MAX_HOP_BYTES):
             executor.latest[self._name] = taken[-1][2]
             while taken:

@@ -134,8 +134,8 @@ class Firings:
         newest = newest_value(port)
         if spec is None or spec.is_list or newest is ABSENT:
             value = latest.get(name, None if spec is None or spec.required else spec.default)
-            return self.executor.copies.own(value)
-        return self.executor.copies.own(spec.check(newest, self._context.component))
+            return self.executor.copier.unshared(value)
+        return self.executor.copier.unshared(spec.check(newest, self._context.component))
 
     def _taking(self, names: list[str]) -> Taking:
         connected = frozenset(names)

@@ -17,7 +17,7 @@ from lanemesh.node.blocking import WATCH
 from lanemesh.node.callables import call_hook
 from lanemesh.node.context import Context
 from lanemesh.node.firing.bodies import Body, LoopBody, body_of
-from lanemesh.node.firing.copies import Copies
+from lanemesh.node.firing.copier import NodeCopier
 from lanemesh.node.firing.deadline import Deadline
 from lanemesh.node.firing.executor import outcome_of
 from lanemesh.node.firing.loop import FiringRules, Firings
@@ -118,17 +118,17 @@ class Actor:
         without = left_out(self.inbox)
         if without:
             self.context.log.warning(without)
-        if self.left_on_self:
-            self.context.log.warning(self.left_on_self)
+        if self.lost_attributes:
+            self.context.log.warning(self.lost_attributes)
         detail = "; ".join(filter(None, (detail, without)))
         return Outcome(
             state, executor.count, fault, detail, error, executor.skipped, executor.retried, self.waits.seconds()
         )
 
     @property
-    def left_on_self(self) -> str:
+    def lost_attributes(self) -> str:
         """The attributes that the first firings have set on their copies of the node, and that are lost; empty if none."""
-        return self._firings.executor.copies.left_on_self()
+        return self._firings.executor.copier.lost_attributes()
 
     @property
     def abandoned(self) -> str:
@@ -200,7 +200,7 @@ class Actor:
 
     async def _run(self) -> None:
         inputs = Inputs(self.context.component, self.inbox, type(self._node).inputs_, self._on_taken())
-        node = Copies(self._node).fresh({})
+        node = NodeCopier(self._node).fresh({})
         missing_await.watch()
         async with self._deadline.of("run"):
             if node.boundary == "source":

@@ -31,7 +31,7 @@ from lanemesh.chat import ToolProgress, ToolResult
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.node.callables import call_hook
 from lanemesh.node.context import Context
-from lanemesh.node.firing.copies import Copies
+from lanemesh.node.firing.copier import NodeCopier
 from lanemesh.node.node import Kind, Node
 from lanemesh.node.progress import REPORTED
 from lanemesh.redaction import hidden_in_log, secrets_of
@@ -153,13 +153,13 @@ class IsolatedNode:
         self._context = IsolatedContext(begin, pipe)
         self._node = self._class()
         self._node.config = self._class.Config.model_validate_json(begin.config)
-        self._copies: Copies | None = None
+        self._copier: NodeCopier | None = None
         self._warned = False
 
     async def load(self) -> None:
         """Makes the resource."""
         self._node.resource = await call_hook(self._class.load, self._node.config)
-        self._copies = Copies(self._node)
+        self._copier = NodeCopier(self._node)
 
     async def unload(self) -> None:
         """Frees the resource."""
@@ -167,8 +167,8 @@ class IsolatedNode:
 
     async def fire(self, values: dict[str, Any]) -> None:
         """Executes one firing, and reports its outcome."""
-        assert self._copies is not None
-        node = self._copies.fresh(values)
+        assert self._copier is not None
+        node = self._copier.fresh(values)
         variables = copy_context()  # no variable passes to the next firing
         if self._class.kind_ is Kind.PROCESS:
             result = variables.run(node.process, self._context)
@@ -194,8 +194,8 @@ class IsolatedNode:
 
     def _check_copies(self) -> None:
         """Logs a warning once if a body sets attributes on its copy of the node, which no later firing has."""
-        assert self._copies is not None
-        if not self._warned and (left := self._copies.left_on_self()):
+        assert self._copier is not None
+        if not self._warned and (left := self._copier.lost_attributes()):
             self._warned = True
             self._context.log.warning(left)
 

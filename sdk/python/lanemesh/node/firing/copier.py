@@ -14,42 +14,43 @@ WATCHED_FIRINGS = 8
 """How many firings are checked for attributes that their bodies set."""
 
 
-class Copies:
+class NodeCopier:
     """Makes shallow copies of one node."""
 
     def __init__(self, node: Node) -> None:
         self._class = type(node)
         specs = self._class.inputs_
-        self._lists = frozenset(name for name, spec in specs.items() if spec.is_list)
+        self._list_inputs = frozenset(name for name, spec in specs.items() if spec.is_list)
         self._defaults: dict[str, Any] = {
             name: [] if spec.is_list else None if spec.required else spec.default for name, spec in specs.items()
         }
-        self._copied = [name for name, default in self._defaults.items() if isinstance(default, dict | list)]
+        self._mutable_defaults = [name for name, default in self._defaults.items() if isinstance(default, dict | list)]
         self._state = {**node.__dict__, **self._defaults}
         self._watched = 0
         """Number of copies that were checked for attributes that bodies set."""
         self._latest: Any = None
         """The next copy to check."""
-        self._left: set[str] = set()
+        self._lost: set[str] = set()
+        """Attributes that bodies have set on their copies."""
 
     def fresh(self, values: Mapping[str, Any]) -> Any:
         """A copy for one firing, with unshared values, and defaults for missing ones."""
         node = object.__new__(self._class)
         node.__dict__ = state = self._state.copy()
-        for name in self._copied:
+        for name in self._mutable_defaults:
             state[name] = copy_json(self._defaults[name])
         for name, value in values.items():
-            state[name] = list(value) if name in self._lists else self.own(value)
+            state[name] = list(value) if name in self._list_inputs else self.unshared(value)
         if self._watched < WATCHED_FIRINGS:
             self._watch(node)
         return node
 
-    def left_on_self(self) -> str:
+    def lost_attributes(self) -> str:
         """A description of the attributes that the first firings have set on their copies, and that are lost; empty if none."""
         self._watch(None)
-        if not self._left:
+        if not self._lost:
             return ""
-        names = ", ".join(f"self.{name}" for name in sorted(self._left))
+        names = ", ".join(f"self.{name}" for name in sorted(self._lost))
         return (
             f"{self._class.__name__}.{self._class.kind_.value} sets {names}, which later firings do not see: each has a fresh copy "
             "of the node. Keep state in the result of `load`, or implement `run`"
@@ -63,15 +64,15 @@ class Copies:
         self._watched += 1
         for name in latest.__dict__.keys() - self._state.keys():
             if not isinstance(getattr_static(self._class, name, None), cached_property):
-                self._left.add(name)
+                self._lost.add(name)
         if self._watched >= WATCHED_FIRINGS:
             self._latest = None
 
-    def own(self, value: Any) -> Any:
+    def unshared(self, value: Any) -> Any:
         """A value that is not shared."""
         return copy_json(value) if isinstance(value, dict | list) else value
 
-    def maker(self, name: str) -> Callable[[Any], Any]:
+    def copier_for(self, name: str) -> Callable[[Any], Any]:
         """A function that makes a copy for one firing with a value of this one input, which is immutable."""
         make, node_class, defaults = object.__new__, self._class, self._state.copy
 
@@ -86,11 +87,11 @@ class Copies:
         def fresh_with_defaults(value: Any) -> Any:
             node = make(node_class)
             node.__dict__ = state = defaults()
-            for other in self._copied:
+            for other in self._mutable_defaults:
                 state[other] = copy_json(self._defaults[other])
             state[name] = value
             if self._watched < WATCHED_FIRINGS:
                 self._watch(node)
             return node
 
-        return fresh_with_defaults if self._copied else fresh
+        return fresh_with_defaults if self._mutable_defaults else fresh
