@@ -101,6 +101,7 @@ async def test_objects_are_handled_while_the_model_still_writes(mesh: Mesh) -> N
     assert first < written
 
 
+@pytest.mark.heavy
 async def test_each_message_of_a_moderated_chat_takes_its_way(mesh: Mesh) -> None:
     messages = (EXAMPLES / "inputs" / "messages.txt").read_text(encoding="utf-8").splitlines()
     answers = texts(await ended(mesh, "moderated_chat", inputs=messages))
