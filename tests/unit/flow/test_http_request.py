@@ -68,7 +68,8 @@ async def test_happy_a_large_text_streams_in_its_own_encoding(web: Web) -> None:
 async def test_error_requests_that_fail(web: Web, path: str, config: dict[str, Any], said: str) -> None:
     web.at("/long", "x" * 1_000)
     web.at("/", "ok")
-    web.at("/packed", gzip.compress(b"x"), **{"content-encoding": "gzip"})
+    packed: dict[str, Any] = {"content-encoding": "gzip"}
+    web.at("/packed", gzip.compress(b"x"), **packed)
     web.at("/image", b"\x89PNG\0", "image/png")
     with pytest.raises(LanemeshError, match=said):
         await run_node_async(HttpRequest, config={**OPEN, **config}, item=[web.url(path)])
