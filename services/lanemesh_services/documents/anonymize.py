@@ -118,16 +118,9 @@ class Anonymize(Node):
         if isinstance(given, Question):
             return {"asked": await _question(given, work), "found": work.found}
         document = as_document(given)
-        text = await work.text(document.content)
         if self.documents is None:
-            return {"clean": text, "found": work.found}
-        title = document.metadata.get("title")
-        metadata = {
-            **document.metadata,
-            **({"title": await work.text(title, report=False)} if isinstance(title, str) else {}),
-        }
-        changed = replace(document, content=text, embedding=(), file=None, metadata=metadata)
-        return {"cleaned": changed, "found": work.found}
+            return {"clean": await work.text(document.content), "found": work.found}
+        return {"cleaned": await work.document(document), "found": work.found}
 
 
 class _Anonymizing:
@@ -149,6 +142,13 @@ class _Anonymizing:
             self.found += [one.to_json() for one in entities]
         places = [(one.start, one.end, await self._other(one, text[one.start : one.end])) for one in entities]
         return replaced(text, places)
+
+    async def document(self, document: Document) -> Document:
+        """A document without what is found in its text and its title, and without its file and embedding."""
+        text = await self.text(as_document(document).content)
+        title = document.metadata.get("title")
+        changed = {"title": await self.text(title, report=False)} if isinstance(title, str) else {}
+        return replace(document, content=text, embedding=(), file=None, metadata={**document.metadata, **changed})
 
     def _entities(self, text: str) -> list[Entity]:
         config = self._config
@@ -196,10 +196,7 @@ def pseudonyms_of(context: Context, config: Any) -> Pseudonyms:
 
 async def _question(question: Question, work: _Anonymizing) -> Question:
     history: list[Message] = [replace(turn, content=await work.text(turn.content)) for turn in question.history]
-    documents = [
-        replace(one, content=await work.text(as_document(one).content), embedding=(), file=None)
-        for one in question.documents
-    ]
+    documents = [await work.document(one) for one in question.documents]
     return replace(
         question,
         text=await work.text(question.text),

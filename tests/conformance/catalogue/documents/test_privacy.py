@@ -90,7 +90,8 @@ def test_happy_hashes_are_those_of_the_key() -> None:
 
 def test_happy_questions_and_documents_are_anonymized_throughout() -> None:
     history = (Message("user", "I am Anna Miller."),)
-    question = Question("Where is Anna Miller?", history=history, documents=(Document("Anna Miller is here."),))
+    found = Document("Anna Miller is here.", metadata={"title": "About Anna Miller"})
+    question = Question("Where is Anna Miller?", history=history, documents=(found,))
     (asked,) = run_node(Anonymize, questions=question).asked
     assert "Anna" not in repr(asked)
     document = Document("Anna Miller is here.", source="a.txt", metadata={"title": "About Anna Miller"})
