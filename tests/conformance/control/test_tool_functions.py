@@ -469,6 +469,18 @@ def test_error_the_decorator_checks_its_arguments() -> None:
         tool("name")  # type: ignore[call-overload]
 
 
+class Unprintable:
+    def __repr__(self) -> str:
+        raise RuntimeError
+
+
+def test_an_object_whose_repr_fails_is_refused_as_a_tool() -> None:
+    with pytest.raises(
+        NodeDefinitionError, match="<Unprintable that cannot be formatted: RuntimeError was raised> is not a"
+    ):
+        tool(Unprintable())  # type: ignore[call-overload]
+
+
 def test_happy_a_marked_function_remains_itself() -> None:
     @tool
     def double(x: int) -> int:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from lanemesh import Context, In, Invokes, LanemeshError, Node, Out, Tags
 from lanemesh.faults import NodeDefinitionError
+from lanemesh.node.ports import ports_of
 from lanemesh.testing import run_node
 from pydantic import Field
 
@@ -126,6 +127,31 @@ def test_an_output_sends_what_it_declares(annotation: Any, value: Any, sent: Any
 def test_an_output_refuses_what_it_does_not_declare(annotation: Any, value: Any) -> None:
     with pytest.raises(LanemeshError, match=r"the output sends_1\.out was sent"):
         run_node(sending(annotation, value))
+
+
+class Unprintable(str):
+    def __repr__(self) -> str:
+        raise RuntimeError
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (Unprintable("text"), "<Unprintable that cannot be formatted: RuntimeError was raised>"),
+        ("x" * 1000, f"'{'x' * 41}..."),
+        (0.5, "0.5"),
+    ],
+)
+def test_a_refused_value_is_shown_in_the_error_whatever_it_is(value: Any, shown: str) -> None:
+    (output,) = ports_of(sending(int, 1))[1].values()
+    check = output.checker("sends_1")
+    assert check is not None
+    with pytest.raises(LanemeshError) as raised:
+        check(value)
+    expected = f"the output sends_1.out was sent {shown}"
+    message = str(raised.value)
+    assert message.startswith(expected)
+    assert ", which is not an int: " in message[: len(expected) + 60]
 
 
 def test_constraints_of_inputs_are_kept() -> None:

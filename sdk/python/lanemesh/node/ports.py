@@ -13,6 +13,7 @@ from lanemesh.faults import Code, Fault, LanemeshError, NodeDefinitionError
 from lanemesh.items import LaneType
 from lanemesh.lanes.inbox.assembler import JOINS
 from lanemesh.node.callables import innermost
+from lanemesh.rendering import rendered
 from lanemesh.values import Answer, Audio, Document, Image, Json, Question, Table, Tags, Video
 
 if TYPE_CHECKING:
@@ -160,7 +161,7 @@ def _checked(validate: Callable[[Any], Any], annotation: Any, port: str, what: s
             Fault(
                 code=Code.INVALID_ARGUMENT,
                 reason="wrong-type",
-                message=f"{what} {value!r:.80}, which is not a {_name(annotation)}: {first}",
+                message=f"{what} {rendered(value)}, which is not {_named(annotation)}: {first}",
                 details={"port": port},
             )
         ) from None
@@ -325,6 +326,12 @@ def _undefined(cls: type, what: str) -> NodeDefinitionError:
     return NodeDefinitionError(
         Fault(code=Code.INVALID_ARGUMENT, reason="bad-node", message=f"the node class {cls.__qualname__}: {what}.")
     )
+
+
+def _named(annotation: Any) -> str:
+    """The name of a type with its article."""
+    name = _name(annotation)
+    return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"
 
 
 def _name(annotation: Any) -> str:

@@ -8,6 +8,7 @@ from typing import Any, TypeVar, overload
 
 from lanemesh.faults import Code, Fault, NodeDefinitionError
 from lanemesh.node.callables import innermost
+from lanemesh.rendering import rendered
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -53,13 +54,13 @@ def tool(
 
     def mark(marked: F) -> F:
         if not callable(getattr(marked, "__func__", marked)):  # a static method or a class method has its function
-            raise _refused(f"{marked!r:.80} is not a function", "write @tool above `def`, or @tool(name=...)")
+            raise _refused(f"{rendered(marked)} is not a function", "write @tool above `def`, or @tool(name=...)")
         target: Any = getattr(marked, "__func__", marked)
         target = target if hasattr(target, "__dict__") else innermost(target)
         try:
             setattr(target, _MARK, options)
         except (AttributeError, TypeError):
-            raise _refused(f"{marked!r:.80} cannot be marked", "wrap it in a function") from None
+            raise _refused(f"{rendered(marked)} cannot be marked", "wrap it in a function") from None
         return marked
 
     return mark if function is None else mark(function)
