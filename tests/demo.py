@@ -32,6 +32,9 @@ CATALOGUE = (
     "scan_invoice",
     "postcard",
     "moderated_chat",
+    "orders",
+    "translate_file",
+    "private_chat",
 )
 """The examples that need libraries of the extra `catalogue`; tests/e2e/test_examples.py runs the others."""
 SECONDS = 300.0

@@ -13,10 +13,13 @@ import pytest_asyncio
 from lanemesh import Document, Media
 from lanemesh.client.runs import wire_updates
 from lanemesh.file_values import file_value
+from lanemesh.node.node import manifest_of
+from lanemesh.server.services import InstalledServices
 from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator import Mesh
 
 from demo import CATALOGUE, EXAMPLES, example_blocks
+from heavy import FAMILIES
 from pages import ROOT, Block, Reader, differs
 from rigs.runs import value_of
 
@@ -91,6 +94,15 @@ async def test_every_pipeline_and_every_file_of_nodes_is_on_the_page() -> None:
     page = (EXAMPLES / "README.md").read_text(encoding="utf-8")
     for path in EXAMPLES.iterdir():
         assert path.suffix not in (".pipe", ".py") or f"({path.name})" in page or f"/{path.name}" in page, path.name
+
+
+async def test_every_command_with_a_node_type_of_the_catalogue_is_in_the_demo() -> None:
+    installed = InstalledServices()
+    types = [node for family in FAMILIES for node in installed.load(family).nodes]
+    catalogue = {name for node in types for name in (manifest_of(node).provider, *node.aliases)}
+    for name in example_blocks():
+        providers = {component["provider"] for component in json.loads(pipeline(name))["components"]}
+        assert not providers & catalogue or name in CATALOGUE, name
 
 
 async def test_objects_are_handled_while_the_model_still_writes(mesh: Mesh) -> None:
