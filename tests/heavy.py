@@ -12,7 +12,12 @@ FAMILIES = ("documents", "flow", "pictures", "search", "speech", "video")
 """The services of the catalogue."""
 FOLDERS = (*(TESTS / "unit" / family for family in FAMILIES), TESTS / "conformance" / "catalogue")
 """Folders of which every test is heavy."""
-PARTLY = (TESTS / "guests", TESTS / "e2e" / "test_examples.py", TESTS / "e2e" / "test_readme.py")
+PARTLY = (
+    TESTS / "guests",
+    TESTS / "conformance" / "runs" / "test_client_access.py",
+    TESTS / "e2e" / "test_examples.py",
+    TESTS / "e2e" / "test_readme.py",
+)
 """Where further tests are heavy: they carry the mark."""
 
 

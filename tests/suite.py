@@ -52,7 +52,6 @@ def calls(arguments: Sequence[str], folder: Path) -> Calls:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("-m", dest="marks")
     known, options = parser.parse_known_args(rest)
-    options += [f"--ignore={folder}" for folder in heavy.FOLDERS]
     only = f"({known.marks}) and " if known.marks else ""
     outcomes = [folder / "most", folder / "apart"]
     for one in outcomes:
@@ -60,6 +59,7 @@ def calls(arguments: Sequence[str], folder: Path) -> Calls:
     # Joined by "=": pytest would take a folder of its own for one with tests.
     save = [f"--save-outcomes={one}" for one in outcomes]
     load = [f"--load-outcomes={one}" for one in outcomes]
+    ignored = [f"--ignore={folder}" for folder in heavy.FOLDERS]
     return Calls(
         most=[
             *options,
@@ -70,9 +70,10 @@ def calls(arguments: Sequence[str], folder: Path) -> Calls:
             "--dist",
             "worksteal",
             save[0],
+            *ignored,
         ],
-        apart=[*options, "-m", f"{only}apart and not heavy", "-n", "0", "--only-files-with=apart", save[1]],
-        timing=[*options, "-m", f"{only}timing and not heavy", "-n", "0", "--only-files-with=timing", *load],
+        apart=[*options, "-m", f"{only}apart and not heavy", "-n", "0", "--only-files-with=apart", save[1], *ignored],
+        timing=[*options, "-m", f"{only}timing and not heavy", "-n", "0", "--only-files-with=timing", *load, *ignored],
     )
 
 
