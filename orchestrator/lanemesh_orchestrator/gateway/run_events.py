@@ -21,7 +21,7 @@ from starlette.responses import Response
 from lanemesh_orchestrator.gateway.gateway import gateway_of
 from lanemesh_orchestrator.gateway.invalid import invalid
 from lanemesh_orchestrator.gateway.sse import EventStream, event
-from lanemesh_orchestrator.update_json import to_json
+from lanemesh_orchestrator.update_json import timestamp_json, to_json
 
 MAX_DIGITS = 18
 """Most digits of the number of an update."""
@@ -79,7 +79,7 @@ def chunk_of(batch: Sequence[Entry]) -> bytes:
 def _texts(outputs: TextOutputs) -> bytes:
     """Text outputs as events: the same bytes as those of their updates, which are not made."""
     seconds, nanos = divmod(outputs.time, NANOSECONDS)
-    time = Timestamp(seconds=seconds, nanos=nanos).ToJsonString()
+    time = timestamp_json(Timestamp(seconds=seconds, nanos=nanos))
     encode = _ENCODER.encode
     component, port = encode(outputs.component), encode(outputs.port)
     middle = f',"time":"{time}","update":"output","component":{component},"port":{port},"lane":"text","value":'
