@@ -150,7 +150,7 @@ class StoreNode(Node):
             await self._stored(context, self.documents)
         if self.questions is None:
             return
-        await self.resource.writes.written()
+        await self.resource.writes.settled()
         found = await self._found(context, self.questions)
         for document in found:
             yield "found", document
