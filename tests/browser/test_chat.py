@@ -31,6 +31,7 @@ def answering(provider: str, **config: Any) -> dict[str, Any]:
 CHATS: dict[str, dict[str, Any]] = {
     "drip": answering("drip"),
     "brief": answering("drip", count=3),
+    "whole": answering("drip", count=3),
     "short": answering("llm_scripted", script=["one two three four"], max_tokens=2),
     "recall": answering("recall"),
     "describe": answering("describe"),
@@ -115,7 +116,7 @@ async def test_an_answer_that_is_cut_off_is_marked_also_after_a_reload(page: Pag
     await page.reload()
     await answered(page, 0, "one two")
     await expect(answers(page).first).to_contain_text("The answer is cut off")
-    await page.goto("/#/chat/brief")
+    await page.goto("/#/chat/whole")
     await ask(page, "count")
     await answered(page, 0, re.compile("."))
     await expect(answers(page).first).not_to_contain_text("cut off")

@@ -21,7 +21,7 @@ export function Palette({ onAdded }: { onAdded(id: string): void }) {
     return () => abort.abort();
   }, []);
   useShortcuts([{ keys: "/", label: "Search the node types to add", run: () => document.getElementById("palette-text")?.focus() }]);
-  const services = useMemo(() => [...grouped(found(types, text), serviceOf)].sort(([a], [b]) => rank(a) - rank(b) || a.localeCompare(b)), [types, text]);
+  const services = useMemo(() => ordered(typesWith(types, text), text), [types, text]);
   return (
     <section class="palette" aria-label="Node types">
       <input id="palette-text" type="search" placeholder="Add a node…" aria-label="Search the node types to add" value={text} onInput={(event) => setText(event.currentTarget.value)} />
@@ -63,8 +63,12 @@ const serviceOf = (type: NodeType): string => (type.boundary ? `${type.boundary}
 /** Sources and targets first: every pipeline has them. */
 const rank = (service: string): number => ({ sources: 0, targets: 1 })[service] ?? 2;
 
-/** Those whose name begins with the text come first. */
-function found(types: readonly NodeType[], text: string): NodeType[] {
-  const named = (one: NodeType): number => (text && one.provider.startsWith(text) ? 0 : 1);
-  return typesWith(types, text).sort((a, b) => named(a) - named(b));
+/** The node types by service. Those whose name is the text, or begins with it, come first, so that Enter adds what was typed. */
+function ordered(types: NodeType[], text: string): [string, NodeType[]][] {
+  const typed = text.trim().toLowerCase();
+  const distance = (type: NodeType): number => (type.provider === typed ? 0 : type.provider.startsWith(typed) ? 1 : 2);
+  const nearest = (list: NodeType[]): number => Math.min(...list.map(distance));
+  return [...grouped(types, serviceOf)]
+    .map(([service, list]): [string, NodeType[]] => [service, [...list].sort((a, b) => distance(a) - distance(b))])
+    .sort(([a, mine], [b, theirs]) => nearest(mine) - nearest(theirs) || rank(a) - rank(b) || a.localeCompare(b));
 }
