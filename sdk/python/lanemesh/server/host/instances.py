@@ -174,8 +174,9 @@ class InstanceFactory:
         taken = {edge.input for edge in self._arriving.get(instance.component, ())}
         given = {edge.output for edge in self._leaving.get(instance.component, ())}
         lacking = [f'input "{name}"' for name in sorted(taken - node_class.inputs_.keys())]
-        named = outputs_of_config(node_class.Config.model_json_schema(), json.loads(instance.config_json or "{}"))
-        lacking += [f'output "{name}"' for name in sorted(given - node_class.outputs_.keys() - {*named})]
+        if unknown := given - node_class.outputs_.keys():
+            named = outputs_of_config(node_class.Config.model_json_schema(), json.loads(instance.config_json or "{}"))
+            lacking += [f'output "{name}"' for name in sorted(unknown - {*named})]
         if node_class.boundary is not None or not lacking:
             return
         message = (
