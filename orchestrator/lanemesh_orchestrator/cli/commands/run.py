@@ -146,8 +146,12 @@ class StartedRun:
 async def find_source(
     host: RunHost, pipeline: PipelineFile, settings: dict[str, Any], given: InputOptions, named: str = ""
 ) -> Any:
-    """The source that takes the inputs: the one that is named, or without a name that of the pipeline; None: there is none. Raises an
-    error if several are possible, or there are inputs but no source."""
+    """The source that takes the inputs: the one that is named, or without a name that of the pipeline; None: there is none.
+
+    Raises:
+        InvalidPipeline: several are possible, or the pipeline is invalid.
+        CommandError: there are inputs but no source.
+    """
     types = await host.node_types(pipeline.providers())
     source = pipeline.source(types, named=named)
     found = pipeline.sources(types)
