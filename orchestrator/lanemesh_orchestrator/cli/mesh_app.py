@@ -22,6 +22,7 @@ from lanemesh_orchestrator.cli.options import (
     RunId,
     RunIds,
     Settings,
+    SourceId,
     SpreadTo,
     State,
     StoreHere,
@@ -257,6 +258,7 @@ def bench(
         float | None, typer.Option("--timeout", metavar="SECONDS", min=0.0, help="Time limit of each request.")
     ] = None,
     settings: Settings = None,
+    source: SourceId = "",
     spread: SpreadTo = None,
     mesh: Mesh = None,
     nodes: Nodes = None,
@@ -280,6 +282,7 @@ def bench(
         warmup=warmup,
         timeout=timeout,
         settings=settings or (),
+        source=source,
         host=host_options(spread, mesh, nodes, pipe),
         json=json,
     )

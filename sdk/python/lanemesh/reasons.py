@@ -194,7 +194,7 @@ class Reason(StrEnum):
     COMPONENT_ENDED = "component-ended"
     """A component used a channel after it had ended."""
     MESSAGE_TOO_LARGE = "message-too-large"
-    """A message of a channel is larger than 1 MiB."""
+    """A message of a channel is larger than 1 MiB, or one between a client and an orchestrator than 16 MiB."""
     NO_RUN = "no-run"
     """A channel of a run was named without the run."""
     ORCHESTRATOR_STOPS = "orchestrator-stops"

@@ -146,11 +146,16 @@ class StartedRun:
 async def find_source(
     host: RunHost, pipeline: PipelineFile, settings: dict[str, Any], given: InputOptions, named: str = ""
 ) -> Any:
-    """The source of the pipeline: the one that is named, or without a name its own. Raises an error if several are possible, or
-    there are inputs but no source."""
+    """The source that takes the inputs: the one that is named, or without a name that of the pipeline; None: there is none.
+
+    Raises:
+        InvalidPipeline: several are possible, or the pipeline is invalid.
+        CommandError: there are inputs but no source.
+    """
     types = await host.node_types(pipeline.providers())
     source = pipeline.source(types, named=named)
-    if source is None and not named and len(found := pipeline.sources(types)) > 1:
+    found = pipeline.sources(types)
+    if source is None and not named and not pipeline.names_source and len(found) > 1:
         from lanemesh_orchestrator.pipeline.parts import several_sources
 
         raise InvalidPipeline(pipeline.name, pipeline.text, [several_sources([one.component for one in found])])
@@ -160,9 +165,9 @@ async def find_source(
         faults = await host.validate(pipeline.document, settings=settings, variables=pipeline.variables, source=named)
         if any(not is_warning(fault) for fault in faults):
             raise InvalidPipeline(pipeline.name, pipeline.text, faults)
-        raise CommandError(
-            f"{pipeline.name} accepts no input: it has no source, such as chat. Remove --input, --file and --lines."
-        )
+        why = "it has no source, such as chat" if not found else "its source feeds itself"
+        hint = f", or name another source with --source: {', '.join(one.component for one in found)}" if found else ""
+        raise CommandError(f"{pipeline.name} accepts no input: {why}. Remove --input, --file and --lines{hint}.")
     return source
 
 

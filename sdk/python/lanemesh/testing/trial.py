@@ -11,7 +11,7 @@ from typing import Any
 
 from lanemesh.agents import AgentStep
 from lanemesh.channels import Channels
-from lanemesh.client.runs import to_input
+from lanemesh.client.inputs import to_input
 from lanemesh.client.update_conversion import from_wire
 from lanemesh.client.updates import Update
 from lanemesh.codec import lane_type_of

@@ -13,7 +13,7 @@ from pydantic_core import to_json
 from lanemesh._aio.shared import SharedCache
 from lanemesh.node.callables import call_hook
 from lanemesh.node.context import Context
-from lanemesh.node.firing.batching import BatchBody, Batchers
+from lanemesh.node.firing.batch_bodies import BatchBody, Batchers
 from lanemesh.node.node import Node
 from lanemesh.redaction import hidden_in_log, revealed
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from lanemesh.channels import ChannelLink
     from lanemesh.gpu import ArbiterLink
     from lanemesh.lanes.transport.short_lanes import ShortLanes
-    from lanemesh.node.firing.batching import BatchBody
+    from lanemesh.node.firing.batch_bodies import BatchBody
     from lanemesh.permissions import Permissions
     from lanemesh.server.host.recovery import CommitTracker
     from lanemesh.server.host.taps import Traces
