@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import threading
 from collections.abc import AsyncIterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -162,3 +164,38 @@ async def test_a_cache_around_a_pipeline_runs_it_once_for_equal_items(mesh: Mesh
         failed = await mesh.run(document, input="a").result()
         assert failed.error is not None
         assert "in its component work: ValueError: no a" in failed.error.message
+
+
+async def test_a_cache_keeps_results_apart_for_each_version_of_what_it_runs(mesh: Mesh, tmp_path: Path) -> None:
+    def saying(text: str) -> Pipeline:
+        return pipeline(
+            {"id": "chat", "provider": "chat"},
+            taking("work", "llm_scripted", "questions", "chat", script=[text]),
+            taking("result", "response", "answers", "work"),
+        )
+
+    calling = pipeline(
+        {"id": "chat", "provider": "chat"},
+        taking("work", "@inner", "questions", "chat"),
+        taking("result", "response", "answers", "work"),
+    )
+    file = tmp_path / "inner.pipe"
+    await mesh.deploy("inner", saying("first"))
+    await mesh.deploy("outer", calling)
+    targets: list[dict[str, Any]] = [
+        {"pipeline": "@inner"},
+        {"pipeline": "@outer"},
+        {"document": calling},
+        {"file": str(file)},
+    ]
+    found = []
+    for text in ("first", "second"):
+        if text != "first":
+            await mesh.deploy("inner", saying(text))
+        file.write_text(json.dumps(saying(text)))
+        os.utime(file, (1, 1))
+        for target in targets:
+            document = through("answers", taking("cache", "cache", "text", "chat", **target))
+            found.append([(await mesh.run(document, input="x").result()).text for _ in range(2)])
+
+    assert found == [["first"] * 2] * 4 + [["second"] * 2] * 4
