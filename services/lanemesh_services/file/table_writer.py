@@ -76,8 +76,10 @@ class TableWriter(Node):
 
 
 class _Writing:
-    """A table that is written by worker threads, one call at a time. A call that is cancelled continues in its thread: `abandon` waits
-    for it, so that nothing is left behind."""
+    """A table that is written by worker threads, one call at a time.
+
+    A call that is cancelled continues in its thread: `abandon` waits for it, so that nothing is left behind.
+    """
 
     def __init__(self, make: Callable[[], TableSink]) -> None:
         """`make` opens the table, at the first rows."""

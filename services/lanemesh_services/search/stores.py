@@ -200,6 +200,6 @@ def _address(host: str, port: int) -> str:
     plain = "://" not in host
     parts = urlsplit(checked_url(f"http://[{host}]" if plain and ":" in host else f"http://{host}" if plain else host))
     name = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-    if plain and parts.netloc.lower() != name or plain and parts.path:
+    if plain and (parts.netloc.lower() != name or parts.path):
         raise ValueError('is not the name of a host, such as "localhost"; its port is a setting of its own')
     return f"{parts.scheme}://{name}:{parts.port or port}"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from lanemesh_services.documents.extraction import merged
 from lanemesh_services.documents.reading.tables import as_text
@@ -43,9 +41,13 @@ def test_lists_of_many_parts_are_joined_in_linear_time() -> None:
 
 
 @pytest.fixture
-def parts() -> Iterator[list[dict[str, object]]]:
+def parts() -> list[dict[str, object]]:
     """Results of parts."""
-    yield [{"a": [1, {"x": [1]}, True], "b": None, "c": ""}, {"a": [1.0, {"x": [1]}, 2], "b": "first"}, {"b": "second"}]
+    return [
+        {"a": [1, {"x": [1]}, True], "b": None, "c": ""},
+        {"a": [1.0, {"x": [1]}, 2], "b": "first"},
+        {"b": "second"},
+    ]
 
 
 def test_parts_are_merged_without_repetitions_and_in_their_order(parts: list[dict[str, object]]) -> None:

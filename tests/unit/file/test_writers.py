@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import json
+import os
 import sqlite3
 import threading
 from pathlib import Path
@@ -175,7 +176,7 @@ async def test_a_run_that_is_cancelled_while_it_opens_its_file_leaves_nothing_be
         async for _ in run.updates():
             pass
 
-    assert not list(tmp_path.iterdir())
+    assert not os.listdir(tmp_path)
 
 
 def test_json_objects_are_rows_and_other_values_are_an_error(tmp_path: Path) -> None:

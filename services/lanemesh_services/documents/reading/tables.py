@@ -42,8 +42,10 @@ def batches(rows: Iterable[tuple[Any, ...]], most: int) -> Iterator[tuple[tuple[
 
 
 def as_text(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, first: int = 1) -> Iterator[tuple[str, str]]:
-    """Rows as Markdown tables of at most 50 rows, and the numbers of their rows, such as "1-50". Each has the header; after the first
-    rows of a table, its names have at most 100 characters."""
+    """Rows as Markdown tables of at most 50 rows, and the numbers of their rows, such as "1-50".
+
+    Each has the header; after the first rows of a table, its names have at most 100 characters.
+    """
     short = [name if len(name) <= REPEATED_NAME else f"{name[: REPEATED_NAME - 1]}…" for name in columns]
     for start in range(0, len(rows), TEXT_ROWS):
         some = rows[start : start + TEXT_ROWS]
