@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lanemesh import HelperUpdate, Media, Service
+from lanemesh import Context, HelperUpdate, In, Media, Node, Out, Service
 from lanemesh_orchestrator import Mesh
 from lanemesh_services.chat import SERVICE as CHAT
 from lanemesh_services.flow import SERVICE as FLOW
@@ -199,3 +199,70 @@ async def test_a_cache_keeps_results_apart_for_each_version_of_what_it_runs(mesh
             found.append([(await mesh.run(document, input="x").result()).text for _ in range(2)])
 
     assert found == [["first"] * 2] * 4 + [["second"] * 2] * 4
+
+
+@pytest.mark.parametrize(
+    "outer", [{"provider": "sub_pipeline"}, {"provider": "sub_pipeline", "each": True}, {"provider": "cache"}]
+)
+async def test_what_models_of_an_inner_run_use_is_reported_for_the_node(mesh: Mesh, outer: dict[str, Any]) -> None:
+    inner = pipeline(
+        {"id": "chat", "provider": "chat"},
+        taking("switch", "switch", "text", "chat", by="model", cases={"a": "first", "b": "second"}),
+        {
+            "id": "model",
+            "provider": "llm_scripted",
+            "config": {"script": ["b"]},
+            "control": [{"classType": "llm", "from": "switch"}],
+        },
+        taking("result", "response", "text", "switch", output="b"),
+    )
+    document = through("text", taking("inner", outer.pop("provider"), "text", "chat", document=inner, **outer))
+    latest = None
+    async with mesh.run(document, inputs=["x", "y", "z"]) as run:
+        async for update in run.updates():
+            if isinstance(update, HelperUpdate) and update.component == "inner":
+                latest = update
+        assert run.state == "completed"
+
+    assert latest is not None
+    assert latest.calls == 3
+    assert latest.usage is not None
+    assert latest.usage.completion_tokens == 3
+
+
+class Pair(Node):
+    """Joins two texts."""
+
+    sync_mode = "join"
+    left: In[str]
+    right: In[str]
+    both: Out[str]
+
+    def process(self, context: Context) -> dict[str, str]:
+        """One pair."""
+        return {"both": f"{self.left}-{self.right} "}
+
+
+async def test_what_an_inner_run_of_each_item_returns_descends_from_it(mesh: Mesh) -> None:
+    mesh.orchestrator.host.node_types.replace([CHAT, FLOW, RESPONSE, Service("own", [Pair])])
+    inner = pipeline(
+        {"id": "chat", "provider": "chat"},
+        taking("even", "filter", "text", "chat", when="int(text) % 2 == 0"),
+        taking("result", "response", "text", "even", output="kept"),
+    )
+    document = pipeline(
+        {"id": "chat", "provider": "chat"},
+        taking("inner", "sub_pipeline", "text", "chat", document=inner, each=True),
+        {
+            "id": "pair",
+            "provider": "pair",
+            "input": [
+                {"lane": "text", "from": "inner", "input": "left"},
+                {"lane": "text", "from": "chat", "input": "right"},
+            ],
+        },
+        taking("out", "response", "text", "pair"),
+    )
+    result = await mesh.run(document, inputs=["1", "2", "3", "4", "6"]).result()
+    result.raise_for_state()
+    assert result.values == ("2-2 ", "4-4 ", "6-6 ")
