@@ -43,7 +43,7 @@ TASK = (
 class Extract(Node):
     """Extracts JSON by a schema from texts and documents with the connected model.
 
-    The answer is checked. If it does not follow the schema, the model is told why and answers once more; then it is an error. A
+    The answer is checked. If it does not follow the schema, the model gets the reason and answers once more; then it is an error. A
     long text is read in parts, whose results are merged: lists are joined, and of other values the first one counts.
     """
 

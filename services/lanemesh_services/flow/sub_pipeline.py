@@ -59,8 +59,8 @@ class SubPipeline(Node):
         timeout: float | None = Field(None, gt=0, le=86_400, description="Time limit of its run, in seconds.")
         each: bool = Field(
             False,
-            description="A run for each item, one after the other: what it returns descends from the item, so that a join after this "
-            "node matches both. False: one run for all items.",
+            description="A run for each item, one after the other: what it returns descends from the item, so that a join after it "
+            "matches both. False: one run for all items.",
         )
 
     items: Annotated[In[Whole[Any]], "What its source gets."] = None

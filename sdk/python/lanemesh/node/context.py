@@ -376,7 +376,7 @@ class Context:
             calls: number of its calls so far.
             usage: their tokens so far; None: they are unknown.
         """
-        from lanemesh.chat_codec import encode_usage
+        from lanemesh.codec import encode_usage
         from lanemesh.node.usage_sum import Used
 
         if self._report is None:
