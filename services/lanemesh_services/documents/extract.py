@@ -23,6 +23,7 @@ from lanemesh import (
     Usage,
     Whole,
 )
+from lanemesh.extend import in_thread
 from pydantic import BaseModel, Field
 
 from lanemesh_services.documents.errors import cut_off, not_followed
@@ -42,7 +43,7 @@ TASK = (
 class Extract(Node):
     """Extracts JSON by a schema from texts and documents with the connected model.
 
-    The answer is checked. If it does not follow the schema, the model is told why and answers once more; then it is an error. A
+    The answer is checked. If it does not follow the schema, the model gets the reason and answers once more; then it is an error. A
     long text is read in parts, whose results are merged: lists are joined, and of other values the first one counts.
     """
 
@@ -102,10 +103,15 @@ class Extract(Node):
             async for value in made:
                 found.append(value)
                 context.progress(len(found), len(parts), f"reading {source or 'a text'}")
-        result = merged(found)
-        if problems := self.resource.problems(result):
+        result, problems = await in_thread(self._joined, found)
+        if problems:
             raise not_followed(problems, source)
         return result
+
+    def _joined(self, found: Sequence[Any]) -> tuple[Any, str]:
+        """The results of all parts as one, and why it does not follow the schema."""
+        result = merged(found)
+        return result, self.resource.problems(result)
 
     async def _extracted(
         self, context: Context, schema: Schema, text: str, source: str, usages: list[Usage | None]

@@ -159,11 +159,7 @@ class SqliteStore:
         """A transaction that writes, and excludes other writers from its begin."""
         with self._connected() as connection:
             connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield connection
-            except BaseException:
-                connection.execute("ROLLBACK")
-                raise
+            yield connection  # an error closes the connection, which rolls back
             connection.execute("COMMIT")
 
     @contextmanager
@@ -184,7 +180,7 @@ class SqliteStore:
         try:
             yield connection
         except BaseException:
-            connection.close()
+            connection.close(True)  # without an error of its own, which would hide the cause
             raise
         with self._lock:
             if len(self._idle) < MAX_CONNECTIONS:

@@ -108,5 +108,5 @@ def _use(status: gpu_pb2.DeviceStatus) -> str:
 def _holder(holder: gpu_pb2.LeaseHolder) -> str:
     about = [f"on {holder.server}"] if holder.server else []
     about += [f"run {holder.run_id}"] if holder.run_id else []
-    name = holder.component or "somebody"
+    name = holder.component or "another process"
     return f"{name} ({', '.join(about)})" if about else name

@@ -94,7 +94,7 @@ class DeviceMemory:
     def __init__(self, device: gpu_pb2.Device) -> None:
         self.device = device
         self.observed = False
-        """Somebody reports what the device shows (`observe`)."""
+        """What the device shows is reported (`observe`)."""
         self.exclusive = ""
         """The lease that has the device for itself."""
         self.working: dict[str, int] = {}
@@ -225,7 +225,7 @@ class DeviceMemory:
         resident.residence, resident.since = Residence.UNLOADING, now
 
     def unloaded(self, keeper: str, demand: Demand, now: float, *, certain: bool) -> None:
-        """The model that a lease was kept for has been unloaded, or nobody answers for it any more."""
+        """The model that a lease was kept for has been unloaded, or no process answers for it any more."""
         resident = self.residents.get(demand.key) if demand.key else None
         if resident is None or resident.keeper != keeper:
             return
