@@ -93,6 +93,17 @@ def _word(name: str, prefix: str) -> str:
     return name.removeprefix(prefix).lower()
 
 
+@lru_cache(maxsize=64)
+def node_state_json(state: update_pb2.NodeState.ValueType) -> str:
+    """The state of a node, such as "running"."""
+    return _word(update_pb2.NodeState.Name(state), "NODE_STATE_")
+
+
+@lru_cache(maxsize=64)
+def _lane_json(lane: lane_pb2.LaneType.ValueType) -> str:
+    return _word(lane_pb2.LaneType.Name(lane), "LANE_TYPE_")
+
+
 def _job(job: update_pb2.JobUpdate) -> Flat:
     return {
         "run_id": job.run_id,
@@ -110,7 +121,7 @@ def _job(job: update_pb2.JobUpdate) -> Flat:
 
 def input_json(given: update_pb2.InputSummary) -> Flat:
     """Summary of an input of the client."""
-    lane = _word(lane_pb2.LaneType.Name(given.lane_type), "LANE_TYPE_")
+    lane = _lane_json(given.lane_type)
     return {**_present(port=given.port), "lane": lane, "size": given.size_bytes, "summary": given.summary}
 
 
@@ -132,9 +143,13 @@ def helper_json(helper: update_pb2.HelperUpdate) -> Flat:
 
 def placement_json(place: update_pb2.Placement) -> Flat:
     """The server of a component."""
-    fields = {"component": place.component, "provider": place.provider, "server": place.server}
-    earlier = [placement_json(before) for before in place.earlier]
-    return {**fields, **_present(address=place.address), "pid": place.pid, **_present(earlier=earlier)}
+    flat: Flat = {"component": place.component, "provider": place.provider, "server": place.server}
+    if place.address:
+        flat["address"] = place.address
+    flat["pid"] = place.pid
+    if place.earlier:
+        flat["earlier"] = [placement_json(before) for before in place.earlier]
+    return flat
 
 
 def _edge_shape(edge: update_pb2.EdgeShape) -> Flat:
@@ -146,12 +161,12 @@ def _edge_shape(edge: update_pb2.EdgeShape) -> Flat:
             "consumer": edge.consumer,
             "class_type": edge.class_type,
         }
-    return flat | {"input": edge.input, "lane": _word(lane_pb2.LaneType.Name(edge.lane_type), "LANE_TYPE_")}
+    return flat | {"input": edge.input, "lane": _lane_json(edge.lane_type)}
 
 
 def node_json(node: update_pb2.NodeUpdate) -> Flat:
     """The state of a node."""
-    state = _word(update_pb2.NodeState.Name(node.state), "NODE_STATE_")
+    state = node_state_json(node.state)
     error = error_json(node.error) if node.HasField("error") else None
     return {
         "component": node.component,
@@ -395,7 +410,7 @@ def trace_json(trace: update_pb2.TraceUpdate) -> Flat:
     """An item that has reached a node, or a request or an answer of a control connection."""
     flat: Flat = {"edge": trace.edge_id}
     if trace.lane_type:
-        lane = _word(lane_pb2.LaneType.Name(trace.lane_type), "LANE_TYPE_")
+        lane = _lane_json(trace.lane_type)
         flat |= {"number": trace.number, "lane": lane, "size": trace.size_bytes}
         if trace.HasField("group"):
             flat |= _group(trace.group)

@@ -49,18 +49,19 @@ async def body_pieces(request: Request, max_bytes: int) -> AsyncIterator[bytes]:
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and len(declared) < 20 and int(declared) > max_bytes:
         raise too_large(max_bytes)
-    received = 0
-    pieces = aiter(request.stream())
-    while True:
+    received, has_more = 0, True
+    while has_more:
         try:
             async with asyncio.timeout(seconds):
-                piece = await anext(pieces, None)
+                message = await request.receive()
         except TimeoutError:
-            message = f"nothing of the body arrived for {seconds:g} s. Send it without pauses"
-            fault = Fault(code=Code.DEADLINE_EXCEEDED, reason="body-timeout", message=message)
+            text = f"nothing of the body arrived for {seconds:g} s. Send it without pauses"
+            fault = Fault(code=Code.DEADLINE_EXCEEDED, reason="body-timeout", message=text)
             raise LanemeshError(fault) from None
-        if piece is None:
-            return
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        piece = message.get("body", b"")
+        has_more = message.get("more_body", False)
         received += len(piece)
         if received > max_bytes:
             raise too_large(max_bytes)

@@ -5,27 +5,22 @@ The `id:` of an event is the sequence of its update, so that `Last-Event-ID` res
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from google.protobuf.timestamp_pb2 import Timestamp
 from lanemesh.client.runs import RunReader, wire_batches
 from lanemesh.faults import LanemeshError
-from lanemesh.text_outputs import Entry, TextOutputs
-from lanemesh.times import NANOSECONDS
 from lanemesh.v1 import run_pb2
 from starlette.requests import Request
 from starlette.responses import Response
 
+from lanemesh_orchestrator.gateway.event_chunks import chunk_of
 from lanemesh_orchestrator.gateway.gateway import gateway_of
 from lanemesh_orchestrator.gateway.invalid import invalid
 from lanemesh_orchestrator.gateway.sse import EventStream, event
-from lanemesh_orchestrator.update_json import timestamp_json, to_json
 
 MAX_DIGITS = 18
 """Most digits of the number of an update."""
-_ENCODER = json.JSONEncoder(ensure_ascii=False)
 
 
 async def event_stream(request: Request, run_id: str) -> Response:
@@ -63,30 +58,6 @@ async def run_chunks(run: RunReader) -> AsyncGenerator[bytes, None]:
     except LanemeshError as error:
         if error.fault.reason != "nothing-left":  # the next request is answered with 204
             raise
-
-
-def chunk_of(batch: Sequence[Entry]) -> bytes:
-    """The updates of a batch as events."""
-    parts: list[bytes] = []
-    for entry in batch:
-        if isinstance(entry, TextOutputs):
-            parts.append(_texts(entry))
-        else:
-            parts.append(event(to_json(entry), id=entry.sequence))
-    return b"".join(parts)
-
-
-def _texts(outputs: TextOutputs) -> bytes:
-    """Text outputs as events: the same bytes as those of their updates, which are not made."""
-    seconds, nanos = divmod(outputs.time, NANOSECONDS)
-    time = timestamp_json(Timestamp(seconds=seconds, nanos=nanos))
-    encode = _ENCODER.encode
-    component, port = encode(outputs.component), encode(outputs.port)
-    middle = f',"time":"{time}","update":"output","component":{component},"port":{port},"lane":"text","value":'
-    numbered = enumerate(outputs.texts, outputs.first)
-    return "".join(
-        [f'id: {number}\ndata: {{"sequence":{number}{middle}{encode(text)}}}\n\n' for number, text in numbered]
-    ).encode()
 
 
 def _after(request: Request) -> int:

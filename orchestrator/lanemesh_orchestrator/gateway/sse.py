@@ -53,6 +53,7 @@ class EventStream(Response):
         chunks: AsyncGenerator[bytes, None],
         *,
         headers: Mapping[str, str] | None = None,
+        starts: bool = False,
         close: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """A stream of events.
@@ -60,12 +61,15 @@ class EventStream(Response):
         Args:
             chunks: each holds one or more whole events.
             headers: further headers of the response.
+            starts: the first chunk is there already. Otherwise a comment precedes it, because some clients and proxies wait for the
+                first byte of a body.
             close: frees what the chunks are made of. It is called in any case, also if no chunk was read.
         """
         self.status_code = 200
         self.background = None
         self._close = close
         self._chunks = chunks
+        self._starts = starts
         self._sends = True
         """Whether a chunk is being sent. Otherwise the stream waits for the next one."""
         self._open: asyncio.Timeout | None = None
@@ -78,7 +82,8 @@ class EventStream(Response):
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             is_head = scope["method"] == "HEAD"
-            await send({"type": "http.response.body", "body": b": lanemesh\n\n", "more_body": not is_head})
+            if is_head or not self._starts:
+                await send({"type": "http.response.body", "body": b": lanemesh\n\n", "more_body": not is_head})
             if not is_head:
                 await self._send_all(receive, send, scope["app"].state.gateway.streams)
         except (OSError, ClientDisconnect):

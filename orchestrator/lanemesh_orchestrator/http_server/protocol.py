@@ -1,4 +1,4 @@
-"""HTTP/1.1 on one connection, closed if a request does not begin or its head does not end in time."""
+"""HTTP/1.1 on one connection: a time limit for the head of each request, and size limits for all that is no body."""
 
 from __future__ import annotations
 
@@ -6,27 +6,36 @@ import asyncio
 import json
 from typing import Any
 
-import h11
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEAD_SECONDS = 15.0
 """Time limit for the first byte of a connection, and for the head of each request."""
+MAX_HEAD_BYTES = 16 * 1024
+"""Largest head of a request; also the largest amount of chunk extensions and trailers between two pieces of a body."""
+MAX_PIPELINED = 16
+"""Most requests of a connection that wait for the response before them."""
 
 NOT_HTTP = json.dumps(
     {
         "type": "urn:lanemesh:bad-request",
         "title": "bad-request",
         "status": 400,
-        "detail": "this is not a valid HTTP/1.1 request. Use an HTTP client; gRPC clients need the port of the orchestrator",
+        "detail": "this is not a valid HTTP/1.1 request, or its head is larger than 16 KiB. Use an HTTP client; gRPC clients need "
+        "the port of the orchestrator",
     }
 ).encode()
 """The body of the response to what is no request."""
 
 
-class TimedProtocol(H11Protocol):
-    """uvicorn's protocol with a time limit for heads of requests. Without one, silent connections would use up its limit."""
+class BoundedProtocol(HttpToolsProtocol):
+    """uvicorn's protocol with limits. Without them, silent connections would use up its limit of connections, and heads, trailers
+    and requests ahead of their responses would use memory without a bound."""
 
     _head_timer: asyncio.TimerHandle | None = None
+    _awaits_head = True
+    """The connection is new, or a head has begun and not ended."""
+    _overhead = 0
+    """Bytes that have arrived since the end of the last head or the last piece of a body."""
 
     def connection_made(self, transport: Any) -> None:
         """Begins the time limit of the first request."""
@@ -35,11 +44,13 @@ class TimedProtocol(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Ends the time limit with the end of a head, and begins one with the beginning of a head."""
+        self._overhead += len(data)
         super().data_received(data)
-        awaits_head = self.conn.their_state is h11.IDLE
-        if not awaits_head:
+        if self._overhead > MAX_HEAD_BYTES and not self.transport.is_closing():
+            self.send_400_response("")
+        if not self._awaits_head:
             self._end_limit()
-        elif self._head_timer is None and self.conn.trailing_data[0]:
+        elif self._head_timer is None:
             self._limit_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -48,12 +59,41 @@ class TimedProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:
-        """Answers what is no HTTP/1.1 request with a problem (RFC 9457), and closes the connection. `msg` is uvicorn's text."""
-        self.transport.write(
-            b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/problem+json\r\n"
-            b"content-length: %d\r\nconnection: close\r\n\r\n%s" % (len(NOT_HTTP), NOT_HTTP)
-        )
+        """Answers what is no HTTP/1.1 request with a problem (RFC 9457), and closes the connection. `msg` is uvicorn's text.
+
+        It is only closed if another response is due before: the client would take the problem for a part of that one.
+        """
+        earlier = self.cycle is not None and not self.cycle.response_complete
+        if not earlier or (self.cycle.more_body and not self.cycle.response_started):  # otherwise its body is invalid
+            self.transport.write(
+                b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/problem+json\r\n"
+                b"content-length: %d\r\nconnection: close\r\n\r\n%s" % (len(NOT_HTTP), NOT_HTTP)
+            )
         self.transport.close()
+
+    def on_message_begin(self) -> None:
+        """A head has begun."""
+        self._awaits_head = True
+        super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Takes a header; trailers are dropped, because requests were checked by their headers."""
+        if self._awaits_head:
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """A head has ended. Raises ValueError, which uvicorn answers as above, if the head or what waits is too large."""
+        self._awaits_head = False
+        self._overhead = 0
+        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+        if size > MAX_HEAD_BYTES or len(self.pipeline) >= MAX_PIPELINED:
+            raise ValueError("the head is too large, or too many requests wait")
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Takes a piece of a body."""
+        self._overhead = 0
+        super().on_body(body)
 
     def _limit_head(self) -> None:
         self._head_timer = self.loop.call_later(HEAD_SECONDS, self._close)

@@ -12,7 +12,7 @@ from lanemesh._aio.signals import StopSignals
 from starlette.types import ASGIApp
 
 from lanemesh_orchestrator.http_server.address import bound_socket, require_private, url_of
-from lanemesh_orchestrator.http_server.protocol import TimedProtocol
+from lanemesh_orchestrator.http_server.protocol import BoundedProtocol
 
 MAX_REQUESTS = 1_000
 """Most requests at once, unless a server sets its own; further ones are answered with 503."""
@@ -65,7 +65,7 @@ class HttpServer:
         """URL of the endpoint."""
         config = uvicorn.Config(
             app,
-            http=TimedProtocol,
+            http=BoundedProtocol,
             log_config=None,
             access_log=False,
             server_header=False,

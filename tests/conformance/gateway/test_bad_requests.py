@@ -222,6 +222,84 @@ async def test_what_is_no_request_is_answered_with_a_problem(mesh: Mesh, sent: b
         assert json.loads(body)["title"] == "bad-request"
 
 
+LINE = b"POST /v1/validate HTTP/1.1\r\nhost: localhost\r\n"
+CHUNKED = LINE + b"transfer-encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        LINE + b"x-long: " + b"x" * 20_000 + b"\r\n\r\n",
+        LINE + b"x: y\r\n" * 4_000 + b"\r\n",
+        LINE + b"x-endless: " + b"x" * 40_000,
+        CHUNKED + b"no size\r\n",
+        LINE + b"content-length: 2\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        LINE + b"content-length: 2\r\ncontent-length: 3\r\n\r\n{}",
+        LINE + b"content-length: -1\r\n\r\n",
+    ],
+)
+async def test_what_is_too_large_beside_a_body_or_ambiguous_is_refused(mesh: Mesh, sent: bytes) -> None:
+    async with gateway(mesh) as web:
+        reader, writer = await asyncio.open_connection(web.base_url.host, web.base_url.port)
+        writer.write(sent)
+        received = await asyncio.wait_for(reader.read(), 10)
+        writer.close()
+        assert received.startswith(b"HTTP/1.1 400 ")
+        assert (await web.get("/healthz")).status_code == 200
+
+
+@pytest.mark.parametrize("sent", [LINE + b"x: ", CHUNKED + b"2;", CHUNKED + b"2\r\n{}\r\n0\r\nx: "])
+async def test_what_never_ends_beside_a_body_ends_the_connection(mesh: Mesh, sent: bytes) -> None:
+    async with gateway(mesh) as web:
+        _, writer = await asyncio.open_connection(web.base_url.host, web.base_url.port)
+        writer.write(sent)
+        with pytest.raises(ConnectionError):
+            async with asyncio.timeout(20):
+                while True:
+                    writer.write(b"x" * 65_536)
+                    await writer.drain()
+        assert (await web.get("/healthz")).status_code == 200
+
+
+async def test_trailers_are_not_taken_for_headers(mesh: Mesh) -> None:
+    async with gateway(mesh) as web:
+        reader, writer = await asyncio.open_connection(web.base_url.host, web.base_url.port)
+        body = b'{"pipeline": {"components": []}}'
+        writer.write(CHUNKED + b"%x\r\n%s\r\n0\r\nhost: other\r\n\r\n" % (len(body), body))
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200 ")
+        writer.write(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+        assert b'{"status":"ok"}' in await reader.read()
+        writer.close()
+
+
+async def test_few_requests_wait_for_the_response_before_them(mesh: Mesh) -> None:
+    one = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n"
+    async with gateway(mesh) as web:
+        for count, answered in ((protocol.MAX_PIPELINED + 1, True), (10_000, False)):
+            reader, writer = await asyncio.open_connection(web.base_url.host, web.base_url.port)
+            writer.write(one * count)
+            if answered:
+                for _ in range(count):
+                    await reader.readuntil(b'{"status":"ok"}')
+            else:
+                with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+                    await reader.readexactly(len(one) * count)
+            writer.close()
+
+
+async def test_garbage_after_a_request_does_not_enter_its_response(mesh: Mesh) -> None:
+    async with gateway(mesh) as web:
+        started = await web.post("/v1/runs", json={"pipeline": TAG, "open_input": True})
+        path = started.headers["location"]
+        reader, writer = await asyncio.open_connection(web.base_url.host, web.base_url.port)
+        writer.write(f"GET {path}/events HTTP/1.1\r\nhost: localhost\r\n\r\n".encode())
+        await reader.readuntil(b'"state":"running"')
+        writer.write(b"\x00garbage\r\n\r\n")
+        assert b"HTTP/1.1" not in await asyncio.wait_for(reader.read(), 10)
+        writer.close()
+        assert (await web.post(f"{path}/cancel", json={})).status_code == 200
+
+
 async def test_a_client_that_leaves_in_the_middle_of_a_body_leaves_nothing(mesh: Mesh) -> None:
     async with gateway(mesh, GatewayOptions(max_requests_per_token=1)) as web:
         address = httpx.URL(web.base_url)

@@ -3,22 +3,46 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
+import pytest
 from lanemesh.text_outputs import TextOutputs
-from lanemesh_orchestrator.gateway.run_events import chunk_of
+from lanemesh.v1 import update_pb2
+from lanemesh_orchestrator.gateway.event_chunks import chunk_of
 from lanemesh_orchestrator.gateway.sse import event
 from lanemesh_orchestrator.update_json import to_json
 
 TEXTS = ["plain", "", "two\nlines\r\n", 'a "quote" \\', "é \u2028 😀", "id: 7\n\ndata: x", "\x00\x1f"]
 
 
-def test_text_outputs_are_written_as_their_updates_are() -> None:
-    outputs = TextOutputs('out"1', "text", TEXTS, first=41, time=1_700_000_000_123_456_789)
+FIELDS = [field for kind in (update_pb2.NodeUpdate, update_pb2.EdgeUpdate) for field in kind.DESCRIPTOR.fields]
+
+
+@pytest.mark.parametrize("name", ["", 'the "result"'])
+def test_text_outputs_are_written_as_their_updates_are(name: str) -> None:
+    outputs = TextOutputs('out"1', "text", TEXTS, first=41, time=1_700_000_000_123_456_789, name=name)
 
     written = chunk_of([outputs])
 
     assert written == chunk_of(list(outputs.updates()))
     assert written == b"".join(event(to_json(update), id=update.sequence) for update in outputs.updates())
+
+
+@pytest.mark.parametrize("field", FIELDS, ids=lambda field: field.full_name)
+def test_each_field_of_a_node_and_an_edge_is_written_as_in_its_update(field: Any) -> None:
+    update = update_pb2.Update(sequence=7)
+    update.time.seconds, update.time.nanos = 1_700_000_000, 120_000_000
+    of_kind = update.node if field.containing_type is update_pb2.NodeUpdate.DESCRIPTOR else update.edge
+    if field.message_type is None:
+        setattr(of_kind, field.name, 'a "b"\n' if field.type == field.TYPE_STRING else 1)
+    elif field.message_type.name == "Duration":
+        getattr(of_kind, field.name).nanos = 1_234_567
+    else:
+        getattr(of_kind, field.name).SetInParent()
+
+    assert chunk_of([update]) == event(to_json(update), id=7)
+    of_kind.SetInParent()
+    assert chunk_of([update, update]) == 2 * event(to_json(update), id=7)
 
 
 def test_an_event_is_one_line_of_data_whatever_the_text() -> None:

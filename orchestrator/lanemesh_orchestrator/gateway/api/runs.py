@@ -68,7 +68,7 @@ async def owned_run(run: Run) -> Response:
         LanemeshError: the run cannot be started.
     """
     await run.start()
-    return EventStream(run_chunks(run), headers={"location": f"/v1/runs/{run.id}"}, close=run.close)
+    return EventStream(run_chunks(run), headers={"location": f"/v1/runs/{run.id}"}, starts=True, close=run.close)
 
 
 async def list_runs(request: Request) -> Response:
