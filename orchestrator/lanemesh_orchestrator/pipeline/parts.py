@@ -181,6 +181,10 @@ def run_graph(graph: Graph, source: str = "") -> Graph:
         return graph
     if not name:
         raise PipelineInvalid([several_sources(graph.sources)])
+    return graph.once(("part", name), lambda: _part_of(graph, name))
+
+
+def _part_of(graph: Graph, name: str) -> Graph:
     part = graph.parts[name]
     if part.faults:
         raise PipelineInvalid(in_order(part.faults))

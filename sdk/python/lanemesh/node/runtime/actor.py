@@ -236,9 +236,12 @@ class Actor:
                 raise
 
     async def _finalize(self) -> Exception | None:
+        finalize: Any = self._node.finalize
+        if getattr(finalize, "__func__", None) is Node.finalize:  # it does nothing
+            return None
         try:
             async with asyncio.timeout(FINALIZE_SECONDS) as scope:
-                await call_hook(self._node.finalize, self.context)
+                await call_hook(finalize, self.context)
         except Exception as error:
             if scope.expired() and isinstance(error, TimeoutError):
                 message = f"{self.context.component}: finalize took longer than {FINALIZE_SECONDS:g} s"
