@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from importlib import invalidate_caches
 from importlib.util import find_spec
 
 from lanemesh.v1 import node_pb2
 
+LOOK_AGAIN_SECONDS = 1.0
+"""How long the folders of packages may be listed from memory: one listing takes 10 ms, and there may be a hundred node types."""
+
 _installed: set[str] = set()
 """Packages that were found. They stay installed as long as the process lives."""
+_listed_at = float("-inf")
+"""When the folders were last listed, by the monotonic clock."""
 
 
 def missing_packages(names: Iterable[str]) -> tuple[str, ...]:
     """Those of these import names that cannot be found in the running Python environment. Nothing is imported but the parents of
-    dotted names. Missing ones are looked for again at each call, so that a later installation is seen."""
+    dotted names. Missing ones are looked for again at each call, so that a later installation is seen, after a second at the
+    latest."""
+    global _listed_at
     unknown = [name for name in names if name not in _installed]
     if unknown:
-        invalidate_caches()
+        if time.monotonic() - _listed_at >= LOOK_AGAIN_SECONDS:
+            invalidate_caches()
+            _listed_at = time.monotonic()
         _installed.update(name for name in unknown if _is_installed(name))
     return tuple(name for name in unknown if name not in _installed)
 
