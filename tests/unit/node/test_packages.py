@@ -69,7 +69,9 @@ def test_a_manifest_has_extra_and_packages_and_node_types_mark_what_is_missing()
     assert types["needing"] is marked
     assert install_command(marked) == "pip install 'lanemesh[documents]'"
     marked.extra = ""
-    assert install_command(marked) == "pip install lanemesh_absent"
+    assert (
+        install_command(marked) == "pip install PROJECT, with the project of each missing import name: lanemesh_absent"
+    )
 
 
 def test_a_service_with_an_environment_of_its_own_is_checked_in_that_environment() -> None:

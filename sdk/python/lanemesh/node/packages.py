@@ -33,9 +33,11 @@ def missing_packages(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def install_command(manifest: node_pb2.Manifest) -> str:
-    """The command that installs what a node type needs: its extra, or without one its missing packages by their import names."""
-    what = f"'lanemesh[{manifest.extra}]'" if manifest.extra else " ".join(manifest.missing_packages)
-    return f"pip install {what}"
+    """The command that installs what a node type needs: its extra, or without one a command to complete, since the import name of a
+    package may be the name of another project on PyPI."""
+    if manifest.extra:
+        return f"pip install 'lanemesh[{manifest.extra}]'"
+    return f"pip install PROJECT, with the project of each missing import name: {', '.join(manifest.missing_packages)}"
 
 
 def _is_installed(name: str) -> bool:
