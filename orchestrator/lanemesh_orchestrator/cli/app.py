@@ -11,7 +11,8 @@ import typer
 from lanemesh_orchestrator.cli.exits import ExitCode
 from lanemesh_orchestrator.cli.input.encoding import set_up_streams
 from lanemesh_orchestrator.cli.local_app import env_app, local_app, models_app
-from lanemesh_orchestrator.cli.mesh_app import mesh_app, sessions_app, tools_app
+from lanemesh_orchestrator.cli.mesh_app import mesh_app
+from lanemesh_orchestrator.cli.mesh_groups import sessions_app, tools_app
 from lanemesh_orchestrator.cli.options import Debug, Log, Spread
 from lanemesh_orchestrator.cli.pipeline_app import pipeline_app
 from lanemesh_orchestrator.cli.server_app import gpu_app, server_app

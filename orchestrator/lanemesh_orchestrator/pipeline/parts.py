@@ -16,6 +16,7 @@ from lanemesh_orchestrator.pipeline.faults import PipelineFault, PipelineInvalid
 from lanemesh_orchestrator.pipeline.graph import Component, Control, Edge, Graph, Part
 from lanemesh_orchestrator.pipeline.multiplicity import reconverging, single_item_inputs
 from lanemesh_orchestrator.pipeline.result_names import clashes
+from lanemesh_orchestrator.pipeline.source import reached
 
 CHAT = "chat"
 """The node type of the source of conversations."""
@@ -82,17 +83,17 @@ class _Whole:
         for control in controls:
             self._helpers[control.invoker].append(control.helper)
         sources = [name for name, one in components.items() if is_source(one.manifest) and not one.helper]
-        sourced = _reached(sources, self._consumers)
+        sourced = reached(sources, self._consumers)
         self._unsourced = [name for name, one in components.items() if name not in sourced and not one.helper]
         """Components without a source upstream."""
-        self._feeding_any = _reached(sourced, self._producers)
+        self._feeding_any = reached(sourced, self._producers)
 
     def reached_by_run(self, source: str) -> set[str]:
         """The components that a run of this source takes."""
-        taken = _reached([source], self._consumers)
-        feeding = _reached(taken, self._producers) if self._unsourced else taken
+        taken = reached([source], self._consumers)
+        feeding = reached(taken, self._producers) if self._unsourced else taken
         taken.update(name for name in self._unsourced if name in feeding or name not in self._feeding_any)
-        return _reached(taken, self._helpers)
+        return reached(taken, self._helpers)
 
     def part(self, source: str, ids: Collection[str], join_on: Mapping[str, str]) -> Part:
         """The part that has these components."""
@@ -214,14 +215,3 @@ def several_sources(sources: Sequence[str]) -> PipelineFault:
     message = f"The pipeline has several sources, and the run names none: {listed(sources)}."
     hint = f'Name the one to run: --source {sources[0]}, or `source` in a request; or write "source" in the document.'
     return PipelineFault("/components", "several-sources", message, hint)
-
-
-def _reached(start: Iterable[str], arrows: Mapping[str, Sequence[str]]) -> set[str]:
-    found = set(start)
-    rest = list(found)
-    while rest:
-        for name in arrows.get(rest.pop(), ()):
-            if name not in found:
-                found.add(name)
-                rest.append(name)
-    return found

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from lanemesh import Environment, In, Node, Out, Service
+from lanemesh.node import packages
 from lanemesh.node.node import manifest_of
 from lanemesh.node.packages import install_command, missing_packages
 from lanemesh.server.host.node_types import NodeTypes
@@ -26,7 +27,19 @@ class Needing(Node):
         return {"out": self.text}
 
 
+def test_missing_packages_of_many_node_types_are_looked_for_with_one_listing_of_the_folders(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    listings: list[None] = []
+    monkeypatch.setattr(packages, "invalidate_caches", lambda: listings.append(None))
+    monkeypatch.setattr(packages, "_listed_at", float("-inf"))
+    for number in range(50):
+        assert missing_packages([f"lanemesh_absent_{number}"]) == (f"lanemesh_absent_{number}",)
+    assert len(listings) == 1
+
+
 def test_missing_packages_are_found_without_importing_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(packages, "LOOK_AGAIN_SECONDS", 0)
     assert missing_packages(["json", "email.message", "lanemesh_absent", "lanemesh_absent.inner"]) == (
         "lanemesh_absent",
         "lanemesh_absent.inner",
@@ -56,7 +69,9 @@ def test_a_manifest_has_extra_and_packages_and_node_types_mark_what_is_missing()
     assert types["needing"] is marked
     assert install_command(marked) == "pip install 'lanemesh[documents]'"
     marked.extra = ""
-    assert install_command(marked) == "pip install lanemesh_absent"
+    assert (
+        install_command(marked) == "pip install PROJECT, with the project of each missing import name: lanemesh_absent"
+    )
 
 
 def test_a_service_with_an_environment_of_its_own_is_checked_in_that_environment() -> None:
