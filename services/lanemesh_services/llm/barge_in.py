@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from lanemesh import (
+    AgentThought,
     Answer,
     ChatFinish,
     ChatText,
@@ -152,10 +153,13 @@ async def _of_agent(context: Context, question: Question) -> AsyncGenerator[Answ
     stream = context.agents[0].stream(task, instructions=instructions, schema=request.schema)
     async with aclosing(stream) as events:
         async for event in events:
-            if isinstance(event.step, Answer):
-                yield event.step
-            else:
-                await context.report_tool(event.step, wave=event.wave)
+            match event.step:
+                case Answer() as answer:
+                    yield answer
+                case AgentThought(text):
+                    await context.report_tool(text, wave=event.wave)
+                case step:
+                    await context.report_tool(step, wave=event.wave)
 
 
 async def _until(cancelled: asyncio.Event, pieces: AsyncGenerator[Answer, None]) -> AsyncGenerator[Answer, None]:

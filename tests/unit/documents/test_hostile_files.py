@@ -102,7 +102,7 @@ def test_happy_a_pdf_that_claims_pages_it_does_not_have_and_draws_itself_is_read
         ("broken.epub", lambda: archive(**{"META-INF/container.xml": b"<container/>"}), "file-broken"),
         ("broken.msg", lambda: b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(5_000), "file-broken"),
         ("deep.json", lambda: b"[" * 1_000_000, "file-broken"),
-        ("packed.tar.gz", lambda: b"\x1f\x8b\x08" + bytes(range(256)), "file-unknown-type"),
+        ("packed.tar.gz", lambda: b"\x1f\x8b\x08" + bytes(range(256)), "file-type-unknown"),
     ],
 )
 def test_error_a_file_that_is_broken_within_is_named(name: str, content: Callable[[], bytes], reason: str) -> None:
