@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import tracemalloc
 import zipfile
 import zlib
@@ -122,6 +123,14 @@ def test_happy_a_table_of_100_000_rows_leaves_in_batches() -> None:
     tables = parsed("rows.csv", b"number,name\n" + rows).table
     assert sum(len(table.rows) for table in tables) == 100_000
     assert max(len(table.rows) for table in tables) <= 1_000
+
+
+def test_error_json_whose_table_would_be_nearly_empty_is_read_as_text(caplog: pytest.LogCaptureFixture) -> None:
+    rows = [{f"name {number}": 1, f"name {number + 1}": 2} for number in range(5_000)]
+    result = parsed("wide.json", json.dumps(rows).encode())
+    assert result.table == []
+    assert json.loads("".join(result.text)) == rows
+    assert any("25,005,000 cells" in message for message in caplog.messages)
 
 
 @pytest.mark.many
