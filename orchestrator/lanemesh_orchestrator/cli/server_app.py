@@ -21,7 +21,7 @@ from lanemesh_orchestrator.cli.options import (
     Port,
     command,
 )
-from lanemesh_orchestrator.cli.web_app import HostNames, Origins, TokenFile, WebhookSecrets
+from lanemesh_orchestrator.cli.web_app import HostNames, Origins, TokenFile, WebhookSecrets, web_options
 
 if TYPE_CHECKING:
     from lanemesh_orchestrator.cli.commands.gateway import WebOptions
@@ -164,17 +164,7 @@ def _web(
                 "--token-file, --origin, --host-name and --webhook-secrets are for the web gateway. Give --http PORT as well."
             )
         return None
-    from lanemesh_orchestrator.cli.commands.gateway import WebOptions
-
-    return WebOptions(
-        port=port,
-        host=host,
-        token_file=token_file,
-        insecure=insecure,
-        origins=origins or (),
-        names=names or (),
-        webhook_secrets=webhook_secrets,
-    )
+    return web_options(port, host, token_file, insecure, origins, names, webhook_secrets)
 
 
 @server_app.command()

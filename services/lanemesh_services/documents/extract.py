@@ -83,7 +83,7 @@ class Extract(Node):
         """Extracts from one text or document."""
         document = as_document(given_one(context.component, text=self.text, documents=self.documents))
         usages: list[Usage | None] = []
-        parts = parts_of(document.content, self.config.part)
+        parts = await in_thread(parts_of, document.content, self.config.part)
         result = await self._result(context, parts, document.source, usages)
         yield "data", result
         yield "answers", Answer(data=result, finish_reason="stop", usage=summed(usages))

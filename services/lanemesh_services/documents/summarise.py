@@ -21,6 +21,7 @@ from lanemesh import (
     Usage,
     Whole,
 )
+from lanemesh.extend import in_thread
 from pydantic import BaseModel, Field
 
 from lanemesh_services.documents.errors import cut_off, several_inputs
@@ -90,7 +91,7 @@ class Summarise(Node):
     async def _notes(self, context: Context, text: str, source: str, usages: list[Usage | None]) -> str:
         """The text itself if it is short enough, else notes of it."""
         size, level = self.config.part, 0
-        while len(parts := parts_of(text, size)) > 1:
+        while len(parts := await in_thread(parts_of, text, size)) > 1:
             level += 1
             notes = await self._notes_of(context, parts, source, usages)
             most = size // 4  # so that four notes or more make one part, and every level is shorter than the last

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from lanemesh import (
+    AgentThought,
     Answer,
     ChatFinish,
     ChatText,
@@ -27,6 +28,7 @@ from lanemesh import (
 
 from lanemesh_services.llm.errors import one_helper
 from lanemesh_services.llm.messages import to_request
+from lanemesh_services.llm.nodes import data_of
 
 CANCELLED = "cancelled"
 """The finish reason of an answer that was cancelled."""
@@ -131,18 +133,21 @@ def _answer(context: Context, question: Question) -> AsyncGenerator[Answer, None
 
 async def _of_model(context: Context, question: Question) -> AsyncGenerator[Answer, None]:
     request, usage = to_request(question), None
+    pieces: list[str] = []
     stream = context.llm.stream(request.messages, tools=request.tools, schema=request.schema)
     async with aclosing(stream) as events:
         async for event in events:
             match event:
                 case ChatText():
+                    pieces.append(event.text)
                     yield Answer(event.text)
                 case ToolCall():
                     yield Answer(tool_calls=(event,))
                 case Usage():
                     usage = event
                 case ChatFinish():
-                    yield Answer(finish_reason=event.reason, usage=usage)
+                    data = data_of(event.reason, "".join(pieces), request, context)
+                    yield Answer(data=data, finish_reason=event.reason, usage=usage)
 
 
 async def _of_agent(context: Context, question: Question) -> AsyncGenerator[Answer, None]:
@@ -152,10 +157,13 @@ async def _of_agent(context: Context, question: Question) -> AsyncGenerator[Answ
     stream = context.agents[0].stream(task, instructions=instructions, schema=request.schema)
     async with aclosing(stream) as events:
         async for event in events:
-            if isinstance(event.step, Answer):
-                yield event.step
-            else:
-                await context.report_tool(event.step, wave=event.wave)
+            match event.step:
+                case Answer() as answer:
+                    yield answer
+                case AgentThought(text):
+                    await context.report_tool(text, wave=event.wave)
+                case step:
+                    await context.report_tool(step, wave=event.wave)
 
 
 async def _until(cancelled: asyncio.Event, pieces: AsyncGenerator[Answer, None]) -> AsyncGenerator[Answer, None]:

@@ -6,7 +6,7 @@ import json
 import random
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -18,9 +18,9 @@ import pyarrow as pa
 from lancedb.index import FTS
 from lanemesh import Document
 
-from lanemesh_services.search.errors import other_dimension, store_failed, store_unusable
+from lanemesh_services.search.errors import store_failed, store_unusable
 from lanemesh_services.search.filters import matches
-from lanemesh_services.search.store import Query, key_of
+from lanemesh_services.search.store import Collection, Query, key_of
 from lanemesh_services.search.words import query_words
 
 WRITES_UNTIL_OPTIMIZED = 50
@@ -54,7 +54,7 @@ Ranking: TypeAlias = "tuple[pa.ChunkedArray, pa.ChunkedArray]"
 """The numbers of rows, the best one first, and what they are ranked by."""
 
 
-class LancedbStore:
+class LancedbStore(Collection):
     """A collection in a folder, which several processes may use at once."""
 
     def __init__(self, path: Path, collection: str) -> None:
@@ -76,8 +76,7 @@ class LancedbStore:
         with self._errors(), self._writing:
             table = self._table() or self._made(len(documents[0].embedding))
             dimensions = _dimensions(table)
-            for document in documents:
-                self._check(dimensions, document.embedding)
+            self._check(dimensions, *(document.embedding for document in documents))
             rows = pa.Table.from_pylist([_row(document) for document in documents], schema=table.schema)
             upsert = table.merge_insert("key").when_matched_update_all().when_not_matched_insert_all()
             _repeated(lambda: upsert.execute(rows))
@@ -162,10 +161,6 @@ class LancedbStore:
         _repeated(make)
         return self._open
 
-    def _check(self, dimensions: int, embedding: Sequence[float]) -> None:
-        if len(embedding) != dimensions:
-            raise other_dimension(self.where, self._collection, dimensions, len(embedding))
-
     @contextmanager
     def _errors(self) -> Iterator[None]:
         try:
@@ -213,7 +208,7 @@ def _pairs(ranking: Ranking) -> dict[int, float]:
     return dict(zip(numbers.to_pylist(), ranks.to_pylist(), strict=True))
 
 
-def _rows(table: Any, numbers: Collection[int], columns: Sequence[str]) -> dict[int, dict[str, Any]]:
+def _rows(table: Any, numbers: Mapping[int, float], columns: Sequence[str]) -> dict[int, dict[str, Any]]:
     """Rows by their numbers, without those that were removed meanwhile."""
     if not numbers:
         return {}

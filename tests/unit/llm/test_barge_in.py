@@ -24,7 +24,7 @@ class Endless(ChatClient):
         """One turn."""
         self.asked.append(request.messages[-1].content)
         try:
-            yield ChatText("Once ")
+            yield ChatText('{"a": 1}' if request.schema is not None else "Once ")
             if request.messages[-1].content == "tell":
                 await asyncio.Event().wait()
             yield Usage(3, 1)
@@ -83,3 +83,9 @@ def test_error_without_a_model_the_fault_has_the_remedy() -> None:
     with pytest.raises(LanemeshError, match='"classType": "llm"') as raised:
         run_node(BargeIn, questions=Question("who?"), timeout=60)
     assert raised.value.fault.reason == "model-not-connected"
+
+
+def test_a_structured_answer_has_its_data() -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}}}
+    result = run_node(BargeIn, llm=Endless(), questions=Question("short", schema=schema), timeout=60)
+    assert result.answers[-1].data == {"a": 1}

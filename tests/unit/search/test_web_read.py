@@ -187,19 +187,16 @@ def test_a_robots_txt_is_parsed_and_asked_outside_the_event_loop(site: Site, mon
     site.at("/robots.txt", "User-agent: *\nDisallow: /secret\n", "text/plain")
     site.at("/page", "<p>a page</p>")
     in_loop: list[bool] = []
-    parse, can_fetch = Protego.parse, Protego.can_fetch
 
-    def is_in_loop() -> bool:
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            return False
-        return True
+    def recorded(function: Any) -> Any:
+        def called(*given: Any) -> Any:
+            in_loop.append(asyncio._get_running_loop() is not None)
+            return function(*given)
 
-    monkeypatch.setattr(Protego, "parse", lambda text: in_loop.append(is_in_loop()) or parse(text))
-    monkeypatch.setattr(
-        Protego, "can_fetch", lambda rules, *asked: in_loop.append(is_in_loop()) or can_fetch(rules, *asked)
-    )
+        return called
+
+    monkeypatch.setattr(Protego, "parse", recorded(Protego.parse))
+    monkeypatch.setattr(Protego, "can_fetch", recorded(Protego.can_fetch))
 
     assert read("text", site.url("/page")).pages[0].content == "a page"
     assert in_loop == [False, False]

@@ -91,7 +91,7 @@ async def test_happy_the_connection_goes_to_the_address_that_was_checked(
 
 
 async def test_error_a_compressed_response_is_refused_before_it_is_unpacked(web: Web) -> None:
-    web.at("/", gzip.compress(b"\0" * 1_000_000), "text/plain", **{"Content-Encoding": "gzip"})
+    web.at("/", gzip.compress(b"\0" * 1_000_000), "text/plain", content_encoding="gzip")
     tools = await loaded(ToolHttp, **OPEN, max_bytes=10_000)
 
     assert "the response is compressed" in (await error_of(tools, "http_request", url=web.url("/")))["error"]
