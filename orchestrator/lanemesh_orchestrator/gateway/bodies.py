@@ -6,11 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any, TypeVar, get_origin
 
+from lanemesh._aio.eager import EagerCoroutine
 from lanemesh._aio.threads import Threads
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.json_text import read_json as parse_json
 from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.requests import ClientDisconnect, Request
+from starlette.types import Message
 
 from lanemesh_orchestrator.gateway.gateway import gateway_of
 from lanemesh_orchestrator.gateway.invalid import invalid_fields
@@ -45,38 +47,61 @@ async def body_pieces(request: Request, max_bytes: int) -> AsyncIterator[bytes]:
             ("body-timeout").
         ClientDisconnect: the client is gone.
     """
-    seconds = gateway_of(request).options.body_seconds
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and len(declared) < 20 and int(declared) > max_bytes:
-        raise too_large(max_bytes)
+    _check_declared(request, max_bytes)
     received, has_more = 0, True
     while has_more:
-        try:
-            async with asyncio.timeout(seconds):
-                message = await request.receive()
-        except TimeoutError:
-            text = f"nothing of the body arrived for {seconds:g} s. Send it without pauses"
-            fault = Fault(code=Code.DEADLINE_EXCEEDED, reason="body-timeout", message=text)
-            raise LanemeshError(fault) from None
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnect
-        piece = message.get("body", b"")
-        has_more = message.get("more_body", False)
+        piece, has_more = await _next_piece(request, max_bytes - received)
         received += len(piece)
-        if received > max_bytes:
-            raise too_large(max_bytes)
         if piece:
             yield piece
 
 
+def _check_declared(request: Request, max_bytes: int) -> None:
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and len(declared) < 20 and int(declared) > max_bytes:
+        raise too_large(max_bytes)
+
+
+async def _next_piece(request: Request, max_bytes: int) -> tuple[bytes, bool]:
+    """A piece of the body, and whether others follow. Raises as `body_pieces`."""
+    message: Message = {}
+
+    async def receive() -> None:
+        nonlocal message
+        message = await request.receive()
+
+    receiving = EagerCoroutine(receive())  # most bodies have arrived with their head, and need no time limit
+    if not receiving.succeeded:
+        seconds = gateway_of(request).options.body_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                await receiving
+        except TimeoutError:
+            text = f"nothing of the body arrived for {seconds:g} s. Send it without pauses"
+            fault = Fault(code=Code.DEADLINE_EXCEEDED, reason="body-timeout", message=text)
+            raise LanemeshError(fault) from None
+    if message["type"] == "http.disconnect":
+        raise ClientDisconnect
+    piece: bytes = message.get("body", b"")
+    if len(piece) > max_bytes:
+        raise too_large(max_bytes)
+    return piece, message.get("more_body", False)
+
+
 async def read_body(request: Request, max_bytes: int = 0) -> bytes:
-    """The whole body. `max_bytes`: 0: that of the options. Raises as `body_pieces`, and LanemeshError ("body-timeout") if the whole
-    of it takes longer than ten times the time of the options."""
+    """The whole body. `max_bytes`: 0: that of the options. Raises as `body_pieces`, and LanemeshError ("body-timeout") if what follows
+    its first piece takes longer than ten times the time of the options."""
     options = gateway_of(request).options
-    body = bytearray()
+    max_bytes = max_bytes or options.max_body
+    _check_declared(request, max_bytes)
+    first, has_more = await _next_piece(request, max_bytes)
+    if not has_more:
+        return first
+    body = bytearray(first)
     try:
         async with asyncio.timeout(10 * options.body_seconds):
-            async for piece in body_pieces(request, max_bytes or options.max_body):
+            while has_more:
+                piece, has_more = await _next_piece(request, max_bytes - len(body))
                 body += piece
     except TimeoutError:
         raise too_slow(10 * options.body_seconds) from None

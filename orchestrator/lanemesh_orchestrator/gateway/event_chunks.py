@@ -6,10 +6,9 @@ every start and every end of a run reports for all of its nodes at once.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
+from json.encoder import encode_basestring as _quoted
 
-from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from lanemesh.text_outputs import Entry, TextOutputs
 from lanemesh.times import NANOSECONDS, seconds_of
@@ -18,7 +17,6 @@ from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator.gateway.sse import event
 from lanemesh_orchestrator.update_json import node_state_json, timestamp_json, to_json
 
-_quoted = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def chunk_of(batch: Sequence[Entry]) -> bytes:
@@ -50,12 +48,12 @@ def _node(node: update_pb2.NodeUpdate) -> str | None:
     if node.HasField("placement") or node.HasField("error"):
         return None
     state = node_state_json(node.state)
-    spent = _spent("waiting", node.waiting) + _spent("busy", node.busy) + _spent("blocked", node.blocked)
+    spent = "".join([_spent(node, name) for name in ("waiting", "busy", "blocked") if node.HasField(name)])
     return f'"component":{_quoted(node.component)},"state":"{state}","firings":{node.firings}{spent}'
 
 
-def _spent(name: str, duration: Duration) -> str:
-    seconds = round(seconds_of(duration), 6)
+def _spent(node: update_pb2.NodeUpdate, name: str) -> str:
+    seconds = round(seconds_of(getattr(node, name)), 6)
     return f',"{name}":{seconds!r}' if seconds else ""
 
 

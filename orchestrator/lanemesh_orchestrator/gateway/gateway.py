@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from lanemesh.client.specs import Conversation
 from lanemesh.faults import Code, Fault, LanemeshError
@@ -39,7 +39,8 @@ class Gateway:
 
 def gateway_of(connection: HTTPConnection) -> Gateway:
     """The gateway that serves a request or a WebSocket."""
-    return cast("Gateway", connection.app.state.gateway)
+    gateway: Gateway = connection.scope["app"].state.gateway
+    return gateway
 
 
 def check_documents(connection: HTTPConnection, pipeline: object = None, settings: object = None) -> None:

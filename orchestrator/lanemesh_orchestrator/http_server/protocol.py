@@ -34,6 +34,8 @@ class BoundedProtocol(HttpToolsProtocol):
     _head_timer: asyncio.TimerHandle | None = None
     _awaits_head = True
     """The connection is new, or a head has begun and not ended."""
+    _head_size = 0
+    """Size of the headers of a head, as most clients write them."""
     _overhead = 0
     """Bytes that have arrived since the end of the last head or the last piece of a body."""
 
@@ -74,19 +76,20 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A head has begun."""
         self._awaits_head = True
+        self._head_size = 0
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Takes a header; trailers are dropped, because requests were checked by their headers."""
         if self._awaits_head:
+            self._head_size += len(name) + len(value) + 4
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """A head has ended. Raises ValueError, which uvicorn answers as above, if the head or what waits is too large."""
         self._awaits_head = False
         self._overhead = 0
-        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
-        if size > MAX_HEAD_BYTES or len(self.pipeline) >= MAX_PIPELINED:
+        if self._head_size + len(self.url) > MAX_HEAD_BYTES or len(self.pipeline) >= MAX_PIPELINED:
             raise ValueError("the head is too large, or too many requests wait")
         super().on_headers_complete()
 

@@ -23,14 +23,7 @@ def read_json(text: str) -> Any:
     """
     if json_depth(text) > MAX_JSON_DEPTH:
         raise ValueError(f"nested deeper than {MAX_JSON_DEPTH} levels")
-    return copy_json(
-        json.loads(
-            text,
-            parse_int=_integer_of_64_bits,
-            parse_constant=_no_constant,
-            object_pairs_hook=_unique_keys,
-        )
-    )
+    return copy_json(_DECODER.decode(text))
 
 
 def to_json(value: Any) -> str:
@@ -77,3 +70,8 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
         raise ValueError(f"the key {twice[:80]!r} is duplicated in an object")
     return made
+
+
+_DECODER = json.JSONDecoder(
+    parse_int=_integer_of_64_bits, parse_constant=_no_constant, object_pairs_hook=_unique_keys
+)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from ipaddress import ip_address
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lanemesh_orchestrator.gateway.guard.refusal import header, refuse
+
+MAX_NAME = 253
+"""Longest name of a host (RFC 1035), in characters."""
 
 
 class HostGuard:
@@ -46,6 +50,11 @@ def host_name(host: str) -> str:
 
 def is_local(name: str) -> bool:
     """Whether a name is an address, or localhost."""
+    return len(name) <= MAX_NAME and _is_local(name)
+
+
+@lru_cache(maxsize=256)
+def _is_local(name: str) -> bool:
     if name == "localhost" or name.endswith(".localhost"):
         return True
     try:

@@ -7,6 +7,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -131,12 +132,15 @@ def caller_of(scope: Scope, token: bytes) -> str:
     if token and has_token(scope, token):
         return "token"
     client = scope.get("client")
-    if not client:
-        return "unknown"
+    return _caller_at(str(client[0])[:80]) if client else "unknown"
+
+
+@lru_cache(maxsize=1_024)
+def _caller_at(host: str) -> str:
     try:
-        address = ip_address(client[0])
+        address = ip_address(host)
     except ValueError:
-        return str(client[0])[:80]
+        return host
     if isinstance(address, IPv6Address) and address.ipv4_mapped is None:
         return f"{int(address) >> 64:x}::/64"
     return str(getattr(address, "ipv4_mapped", None) or address)

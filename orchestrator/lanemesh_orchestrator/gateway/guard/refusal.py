@@ -27,7 +27,10 @@ async def refuse(
 
 def header(scope: Scope, name: bytes) -> str | None:
     """The value of a header; None if it is missing, empty if it is given twice or is not ASCII."""
-    found = [value for key, value in scope["headers"] if key == name]
-    if not found:
+    found: bytes | None = None
+    for key, value in scope["headers"]:
+        if key == name:
+            found = value if found is None else b"\xff"
+    if found is None:
         return None
-    return found[0].decode() if len(found) == 1 and found[0].isascii() else ""
+    return found.decode() if found.isascii() else ""
