@@ -46,7 +46,7 @@ class Resources:
     async def acquire(self, node: type[Node], config: Any) -> Any:
         """The result of the class's `load` for a config: loaded now, or by an earlier run. A `Reloadable` resource whose files have
         changed is loaded again; runs that have the old one keep it. Raises the errors of `load`."""
-        if not _loads(node):
+        if not loads(node):
             return None
         return await self._cache.acquire(
             _key(node, config), lambda: call_hook(node.load, config), f"load {node.provider}"
@@ -54,7 +54,7 @@ class Resources:
 
     def release(self, node: type[Node], config: Any, resource: Any = None) -> None:
         """Releases the `resource` that `acquire` returned. It is unloaded after 300 s without use, a superseded one at once."""
-        if not _loads(node):
+        if not loads(node):
             return
         self._cache.release(_key(node, config), resource)
 
@@ -98,7 +98,7 @@ def _is_current(resource: Any) -> bool:
     return not isinstance(resource, Reloadable) or resource.is_current()
 
 
-def _loads(node: type[Node]) -> bool:
+def loads(node: type[Node]) -> bool:
     """Whether a class has a `load` or an `unload` of its own."""
     hooks: tuple[Any, Any] = node.load, node.unload
     own: tuple[Any, Any] = Node.load, Node.unload

@@ -22,7 +22,7 @@ from lanemesh.node.names import outputs_of_config
 from lanemesh.node.node import Node
 from lanemesh.node.outputs import OutputLanes, Outputs
 from lanemesh.node.runtime.actor import Actor
-from lanemesh.node.runtime.resources import Resources
+from lanemesh.node.runtime.resources import Resources, loads
 from lanemesh.redaction import Secrets
 from lanemesh.server.host.log_lines import log_update
 from lanemesh.server.host.reporting import RunReporter
@@ -139,6 +139,14 @@ class InstanceFactory:
         for edge in place.edges:
             self._arriving.setdefault(edge.consumer, []).append(edge)
             self._leaving.setdefault(edge.producer, []).append(edge)
+
+    def makes_at_once(self, instance: node_pb2.Instance) -> bool:
+        """Whether `instance` waits for nothing: no resource is loaded, and the bodies run in this process."""
+        try:
+            node_class = self._host.node_class(instance.provider)
+        except LanemeshError:
+            return False
+        return not loads(node_class) and not is_isolated(instance, node_class)
 
     async def instance(self, instance: node_pb2.Instance) -> HostedInstance:
         """Creates an instance and loads its resource. If its bodies run in a separate process, that is not started yet.
