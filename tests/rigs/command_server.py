@@ -71,6 +71,7 @@ def _import_all() -> None:
     for module in pkgutil.walk_packages(lanemesh_orchestrator.__path__, "lanemesh_orchestrator."):
         if not module.name.endswith(".__main__") and ".migrations" not in module.name:
             importlib.import_module(module.name)
+    importlib.import_module("lanemesh_orchestrator.cli.app").command()
     importlib.import_module("lanemesh.server.node_service")
     local_launcher.LocalLauncher = ForkedLauncher  # type: ignore[misc]
     parent._spawn = forked_body
