@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from lanemesh.v1 import update_pb2
 
@@ -29,6 +30,12 @@ class RunStats:
     """Number of generated tokens, if answers report their usage."""
     by_component: dict[str, int] = field(default_factory=dict)
     """Outputs by the target that they reached."""
+    places: Mapping[str, str] = field(default_factory=dict)
+    """The file or folder that a component writes, as its config has it, by component."""
+    _edges: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """Producer and consumer of each edge that carries items."""
+    _consumed: dict[str, int] = field(default_factory=dict)
+    """Items that were taken from each edge."""
 
     def take(self, update: update_pb2.Update) -> None:
         """Counts an update in."""
@@ -36,9 +43,15 @@ class RunStats:
         is_running = update.WhichOneof("kind") == "job" and update.job.state == update_pb2.RUN_STATE_RUNNING
         if self.started is None or is_running:
             self.started = now
+        if is_running:
+            self._edges = {
+                edge.edge_id: (edge.producer, edge.consumer) for edge in update.job.edges if not edge.class_type
+            }
         self.total = now - self.started
         if update.WhichOneof("kind") == "output":
             self._output(update.output)
+        elif update.WhichOneof("kind") == "edge":
+            self._consumed[update.edge.edge_id] = update.edge.consumed
 
     def _output(self, output: update_pb2.OutputUpdate) -> None:
         item = output.item
@@ -57,5 +70,29 @@ class RunStats:
 
     @property
     def report_timing(self) -> bool:
-        """Whether the times are meaningful: some output streamed."""
-        return self.tokens > 0 or self.pieces > 1
+        """Whether the times are meaningful: some output streamed, or there was none and a component has stored items."""
+        return self.tokens > 0 or self.pieces > 1 or bool(not self.items and self.stored)
+
+    @property
+    def stored(self) -> dict[str, int]:
+        """Items that were taken by the components at the ends of the pipeline which deliver nothing to the client, such as stores."""
+        feeding = {producer for producer, _ in self._edges.values()}
+        found: dict[str, int] = {}
+        for edge_id, (_, consumer) in self._edges.items():
+            if consumer not in feeding and consumer not in self.by_component and self._consumed.get(edge_id):
+                found[consumer] = found.get(consumer, 0) + self._consumed[edge_id]
+        return found
+
+
+def places_of(components: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> dict[str, str]:
+    """The files and folders in the configs of a document's components, by component. `settings` are those of `--set`."""
+    found: dict[str, str] = {}
+    for entry in components:
+        name, config = entry.get("id"), entry.get("config")
+        if not isinstance(name, str):
+            continue
+        for setting in ("path", "folder"):
+            value = settings.get(f"{name}.{setting}", config.get(setting) if isinstance(config, Mapping) else None)
+            if isinstance(value, str) and value and "$" not in value:
+                found.setdefault(name, value)
+    return found
