@@ -233,8 +233,15 @@ def test_a_run_that_delivers_nothing_ends_with_what_its_stores_took_and_where_th
     page, clock = Page(), Clock()
     stats = RunStats(clock, places=places_of(components, {"table_1.path": "new.csv"}))
     edges = [
-        update_pb2.EdgeShape(edge_id=f"embedding_1>{consumer}", producer="embedding_1", consumer=consumer)
-        for consumer in ("store_1", "table_1", "secret_1", "idle_1")
+        update_pb2.EdgeShape(
+            edge_id=f"embedding_1>{consumer}", producer="embedding_1", consumer=consumer, lane_type=lane
+        )
+        for consumer, lane in (
+            ("store_1", lane_pb2.LANE_TYPE_DOCUMENTS),
+            ("table_1", lane_pb2.LANE_TYPE_DATA),
+            ("secret_1", lane_pb2.LANE_TYPE_TEXT),
+            ("idle_1", lane_pb2.LANE_TYPE_TEXT),
+        )
     ]
     edges.append(update_pb2.EdgeShape(edge_id="file_1>embedding_1", producer="file_1", consumer="embedding_1"))
     taken = {"store_1": 4, "table_1": 1, "secret_1": 1_000, "idle_1": 0, "embedding_1": 4}
@@ -253,5 +260,5 @@ def test_a_run_that_delivers_nothing_ends_with_what_its_stores_took_and_where_th
     shown.finish(stats, update_pb2.RUN_STATE_COMPLETED)
 
     assert page.notes == [
-        "completed in 1.5 s · store_1 took 4 items (index.sqlite) · table_1 took 1 item (new.csv) · secret_1 took 1,000 items"
+        "completed in 1.5 s · store_1 took 4 items (index.sqlite) · table_1 took 1 item (new.csv) · secret_1 took 1,000 pieces"
     ]

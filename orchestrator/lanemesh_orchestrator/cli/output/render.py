@@ -164,7 +164,7 @@ def timing_line(stats: RunStats, state: update_pb2.RunState.ValueType) -> str:
             parts.append(f"{_rate(count / span)} {unit}s/s")
     for name, taken in stats.stored.items():
         place = f" ({stats.places[name]})" if name in stats.places else ""
-        parts.append(f"{name} took {taken:,} item{'' if taken == 1 else 's'}{place}")
+        parts.append(f"{name} took {taken}{place}")
     return " · ".join(parts)
 
 

@@ -7,7 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from lanemesh.v1 import update_pb2
+from lanemesh.v1 import lane_pb2, update_pb2
+
+_STREAMING = frozenset(
+    (lane_pb2.LANE_TYPE_TEXT, lane_pb2.LANE_TYPE_ANSWERS, lane_pb2.LANE_TYPE_AUDIO, lane_pb2.LANE_TYPE_VIDEO)
+)
+"""Lanes whose items are often pieces of a whole."""
 
 
 @dataclass(slots=True)
@@ -32,8 +37,8 @@ class RunStats:
     """Outputs by the target that they reached."""
     places: Mapping[str, str] = field(default_factory=dict)
     """The file or folder that a component writes, as its config has it, by component."""
-    _edges: dict[str, tuple[str, str]] = field(default_factory=dict)
-    """Producer and consumer of each edge that carries items."""
+    _edges: dict[str, update_pb2.EdgeShape] = field(default_factory=dict)
+    """The edges that carry items."""
     _consumed: dict[str, int] = field(default_factory=dict)
     """Items that were taken from each edge."""
 
@@ -44,9 +49,7 @@ class RunStats:
         if self.started is None or is_running:
             self.started = now
         if is_running:
-            self._edges = {
-                edge.edge_id: (edge.producer, edge.consumer) for edge in update.job.edges if not edge.class_type
-            }
+            self._edges = {edge.edge_id: edge for edge in update.job.edges if not edge.class_type}
         self.total = now - self.started
         if update.WhichOneof("kind") == "output":
             self._output(update.output)
@@ -74,14 +77,17 @@ class RunStats:
         return self.tokens > 0 or self.pieces > 1 or bool(not self.items and self.stored)
 
     @property
-    def stored(self) -> dict[str, int]:
-        """Items that were taken by the components at the ends of the pipeline which deliver nothing to the client, such as stores."""
-        feeding = {producer for producer, _ in self._edges.values()}
-        found: dict[str, int] = {}
-        for edge_id, (_, consumer) in self._edges.items():
-            if consumer not in feeding and consumer not in self.by_component and self._consumed.get(edge_id):
-                found[consumer] = found.get(consumer, 0) + self._consumed[edge_id]
-        return found
+    def stored(self) -> dict[str, str]:
+        """What the last components of the pipeline took, such as `4 items`, without those that deliver to the client: by stores."""
+        feeding = {edge.producer for edge in self._edges.values()}
+        taken: dict[str, int] = {}
+        streaming = set()
+        for edge_id, edge in self._edges.items():
+            if edge.consumer not in feeding and edge.consumer not in self.by_component and self._consumed.get(edge_id):
+                taken[edge.consumer] = taken.get(edge.consumer, 0) + self._consumed[edge_id]
+                streaming |= {edge.consumer} if edge.lane_type in _STREAMING else set()
+        words = {name: "piece" if name in streaming else "item" for name in taken}
+        return {name: f"{count:,} {words[name]}{'' if count == 1 else 's'}" for name, count in taken.items()}
 
 
 def places_of(components: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> dict[str, str]:
