@@ -10,6 +10,7 @@ import asyncio
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -130,14 +131,12 @@ async def through_mesh(mesh: Mesh, given: list[tuple[str, bytes]], folder: Path)
     sampling = asyncio.create_task(sample())
     try:
         async with mesh.run(pipeline(folder), open_input=True) as run:
-            try:
+            with suppress(LanemeshError):  # a run that has failed takes no input; its cause is raised below
                 for name, content in given:
                     await run.push(Document("", source=name, file=Media("text/plain", content)))
                 await run.end_input()
-            except LanemeshError:
-                await run.result()  # raises the cause, if the run has failed
-                raise
             await run.result()
+            run.raise_unless_completed()
     finally:
         sampling.cancel()
         await asyncio.gather(sampling, return_exceptions=True)
