@@ -10,6 +10,7 @@ import asyncio
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -121,10 +122,11 @@ class ByHand:
 async def through_mesh(mesh: Mesh, given: list[tuple[str, bytes]], folder: Path) -> tuple[float, float]:
     """Seconds, and the growth of memory in MiB."""
     memory: list[float] = []
+    servers = psutil.Process().children(recursive=True)
 
     async def sample() -> None:
         while True:
-            memory.append(_memory())
+            memory.append(_memory(servers))
             await asyncio.sleep(SAMPLE_SECONDS)
 
     started = time.perf_counter()
@@ -145,10 +147,10 @@ async def through_mesh(mesh: Mesh, given: list[tuple[str, bytes]], folder: Path)
     return time.perf_counter() - started, growth
 
 
-def _memory() -> float:
-    """MiB of the processes of the mesh."""
+def _memory(servers: Sequence[psutil.Process]) -> float:
+    """MiB of the node servers."""
     total = 0
-    for process in psutil.Process().children(recursive=True):
+    for process in servers:
         try:
             total += process.memory_info().rss
         except psutil.Error:
