@@ -27,6 +27,8 @@ from chain.report import Verdict, console, verdicts_table
 DOCUMENTS = 1_000
 ROUNDS = 3
 BATCH = 64
+WARM = 4 * BATCH
+"""Documents of the run before the rounds: enough for full batches, so that the node servers have the memory of those."""
 CHUNK = 512
 """Largest size of a chunk in characters."""
 TARGET = 0.8
@@ -165,7 +167,7 @@ async def measure(rounds: int, documents: int) -> list[Round]:
     measured = []
     with tempfile.TemporaryDirectory() as root:
         async with Mesh("service", folder=Path(root)) as mesh:
-            await through_mesh(mesh, files(BATCH), _made(Path(root) / "warm"))
+            await through_mesh(mesh, files(WARM), _made(Path(root) / "warm"))
             for number in range(rounds):
                 folder = _made(Path(root) / str(number))
                 seconds, growth = await through_mesh(mesh, given, folder)
