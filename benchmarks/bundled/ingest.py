@@ -35,7 +35,7 @@ TARGET = 0.8
 FLAT_MIB = 50.0
 """Growth of memory that counts as none: what allocators keep."""
 MEBIBYTE = 1024 * 1024
-SAMPLE_SECONDS = 0.1
+SAMPLE_SECONDS = 0.2
 TEXT = (
     "Report {number} of the harbour office. On day {number} the ferry carried {passengers} passengers to the island, and {boats} "
     "boats stayed for the night. The wind came from the west with {wind} knots. No boat was damaged, and the office closed at nine."

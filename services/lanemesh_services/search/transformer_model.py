@@ -100,8 +100,8 @@ def passes(lengths: Sequence[int], most: int | None) -> Iterator[list[int]]:
 
     Args:
         lengths: the lengths of the texts.
-        most: greatest sum of the lengths of a pass, when each text is padded to the longest one; None: any. A longer text has a pass
-            of its own.
+        most: greatest sum of the lengths of a pass, in which each text is padded to the longest one; None: any. A longer text has
+            a pass of its own.
 
     Yields:
         The indices of each pass, those of the longest texts first.
