@@ -6,15 +6,25 @@ It needs no gRPC: in one process the lease client calls it directly, and the arb
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 
+from lanemesh._aio.signal import Signal
 from lanemesh.gpu import frames
 from lanemesh.gpu.core import TTL, ArbiterCore, Frames
 from lanemesh.gpu.devices import find_devices
 from lanemesh.gpu.errors import LeaseError
+from lanemesh.gpu.queries import explanations, lease_statuses
 from lanemesh.v1 import gpu_pb2
+
+WATCH_SECONDS = 0.1
+"""Least time between two reports of a watch."""
+MAX_ERROR = 500
+"""Most characters of an error of a holder that are logged."""
+
+log = logging.getLogger("lanemesh.gpu")
 
 OnFrame = Callable[[gpu_pb2.LeaseResponse | None], None]
 """Takes the frames of one lease stream, and None once the arbiter has no more for it."""
@@ -30,6 +40,10 @@ class GpuArbiter:
         self._core = ArbiterCore(devices, ttl=ttl, first_token=time.time_ns() // 1_000_000)
         self._clock = clock
         self._streams: dict[str, ArbiterStream] = {}
+        self.changes = 0
+        """Number of steps so far."""
+        self.changed = Signal()
+        """Fires after each step, which may have changed devices or leases."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
@@ -45,6 +59,35 @@ class GpuArbiter:
     def status(self) -> list[gpu_pb2.DeviceStatus]:
         """The devices with their leases and waiting requests."""
         return self._core.status(self._clock())
+
+    def leases(self, run_id: str = "") -> list[gpu_pb2.LeaseStatus]:
+        """Leases that are held, yielded or kept, and then requests in the order of the queue; of one run if it is given."""
+        return lease_statuses(self._core.view, self._clock(), run_id)
+
+    def explain(self, lease_id: str = "", run_id: str = "", component: str = "") -> list[gpu_pb2.LeaseExplanation]:
+        """Why requests wait that meet all conditions."""
+        return explanations(
+            self._core.view, self._clock(), lease_id=lease_id, run_id=run_id, component=component
+        )
+
+    async def watch(self) -> AsyncIterator[gpu_pb2.WatchResponse]:
+        """The devices and leases now, and after changes, at most ten times a second, until the arbiter is closed."""
+        while not self._closed:
+            changes = self.changes
+            yield gpu_pb2.WatchResponse(devices=self.status(), leases=self.leases())
+            await asyncio.sleep(WATCH_SECONDS)
+            if changes == self.changes and not self._closed:
+                await self.changed.wait()
+
+    def observe(self, device: str, used: Mapping[str, int], foreign: int) -> None:
+        """What a device shows: bytes used by each process that owns leases, and by all others together."""
+        self._adopt_loop()
+        self._deliver(self._core.observe(self._clock(), device, used, foreign))
+
+    @property
+    def owners(self) -> frozenset[str]:
+        """The processes that have leases or models."""
+        return frozenset(lease.demand.owner for lease in self._core.view.leases.values() if lease.demand.owner)
 
     def close(self) -> None:
         """Ends every lease and every wait with the reason "shutdown"."""
@@ -86,8 +129,16 @@ class GpuArbiter:
         elif kind == "release":
             done = frame.release
             self._deliver(
-                core.release(now, lease_id, resident_bytes=done.resident_bytes, peak_seen=done.peak_bytes_seen)
+                core.release(
+                    now,
+                    lease_id,
+                    resident_bytes=done.resident_bytes,
+                    peak_seen=done.peak_bytes_seen,
+                    certain=not done.error,
+                )
             )
+            if done.error:
+                log.warning("the memory of lease %s may still be in use: %s", lease_id, done.error[:MAX_ERROR])
 
     def _begin(self, stream: ArbiterStream, frame: gpu_pb2.LeaseRequest, now: float) -> None:
         if self._closed:
@@ -116,6 +167,8 @@ class GpuArbiter:
             self._deliver(self._core.lose(self._clock(), stream.lease_id))
 
     def _deliver(self, responses: Frames) -> None:
+        self.changes += 1
+        self.changed.fire()
         for lease_id, frame in responses:
             stream = self._streams.get(lease_id)
             if stream is None:

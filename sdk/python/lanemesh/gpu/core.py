@@ -31,7 +31,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from lanemesh.gpu import frames
 from lanemesh.gpu.errors import lease_error
 from lanemesh.gpu.memory import UNLOAD_SECONDS, DeviceMemory
+from lanemesh.gpu.pace import Pace
 from lanemesh.gpu.placing import Placing
+from lanemesh.gpu.queries import ArbiterView, device_statuses, eta, holding, obstacle_kinds, reason
 from lanemesh.gpu.requests import WAIT_TIMEOUT, LeaseRecord, State, demand_of, eligible_of
 from lanemesh.times import duration, seconds_of, span
 from lanemesh.v1 import gpu_pb2
@@ -68,6 +70,9 @@ class ArbiterCore:
         self._queue: list[LeaseRecord] = []
         self._arrivals = 0
         self._peaks: OrderedDict[str, int] = OrderedDict()
+        self._pace = Pace()
+        self.view = ArbiterView(self.devices, self.memory, self._leases, self._queue, self._pace)
+        """The state, for queries."""
         self._given_up = -math.inf
         """The beginning of the latest unloading that took too long."""
 
@@ -98,6 +103,7 @@ class ArbiterCore:
             local=local,
             arrival=self._arrivals,
             asked_at=now,
+            purpose=request.purpose,
         )
         self._leases[lease_id] = lease
         insort(self._queue, lease, key=lambda waiter: waiter.rank)
@@ -144,6 +150,7 @@ class ArbiterCore:
         if lease.state is State.HELD:
             for device in lease.devices:
                 self.memory[device].pause(lease.id, lease.demand)
+                self._pace.ended(device, now - lease.held_since)
         elif lease.state is State.RESUMING:
             self._queue.remove(lease)
         lease.state, lease.earlier_token, lease.reported_waiting = State.YIELDED, 0, 0
@@ -163,10 +170,12 @@ class ArbiterCore:
             insort(self._queue, lease, key=lambda waiter: waiter.rank)
         return self._settle(now)
 
-    def release(self, now: float, lease_id: str, *, resident_bytes: int = 0, peak_seen: int = 0) -> Frames:
+    def release(
+        self, now: float, lease_id: str, *, resident_bytes: int = 0, peak_seen: int = 0, certain: bool = True
+    ) -> Frames:
         """The holder is done, the waiter does not want it any more, or the model of a lease that was kept has been unloaded.
 
-        `resident_bytes` of its model stay on each device.
+        `resident_bytes` of its model stay on each device. Not `certain`: its memory may still be in use.
         """
         lease = self._leases.get(lease_id)
         if lease is None:
@@ -177,9 +186,12 @@ class ArbiterCore:
             if any(kept):
                 for device in lease.devices:
                     self.memory[device].release(lease.id, lease.demand, now, certain=True)
+                    if lease.state is State.HELD:
+                        self._pace.ended(device, now - lease.held_since)
                 lease.state, lease.expires_at, lease.revoke_at = State.KEPT, math.inf, math.inf
                 return [(lease_id, frames.KEPT), *self._settle(now)]
-        return [*self._end(now, lease, "released", "The lease was released."), *self._settle(now)]
+        ended = self._end(now, lease, "released", "The lease was released.", certain=certain)
+        return [*ended, *self._settle(now)]
 
     def lose(self, now: float, lease_id: str) -> Frames:
         """The stream of a lease is lost: the TTL starts. A waiting request is removed."""
@@ -234,7 +246,7 @@ class ArbiterCore:
                     self._tokens[device] += 1
             elif lease.state in (State.WAITING, State.RESUMING):
                 what = f"GPU {lease.named}" if lease.named else "a GPU"
-                blockers = frames.leases_text(self._holding(now, lease))
+                blockers = frames.leases_text(holding(self.view, lease, now))
                 waited = span(now - lease.asked_at)
                 outgoing += self._end(now, lease, "wait-timeout", f"Waited {waited} for {what}: {blockers}.")
             else:
@@ -249,23 +261,9 @@ class ArbiterCore:
             for frame in self._end(0.0, lease, "shutdown", "The GPU arbiter was stopped.")
         ]
 
-    # Queries
-
     def status(self, now: float) -> list[gpu_pb2.DeviceStatus]:
         """Each device with its leases (the holders' first) and its waiting requesters, in the order of the queue."""
-        by_state = sorted(self._leases.values(), key=lambda lease: lease.state is not State.HELD)
-        return [
-            gpu_pb2.DeviceStatus(
-                device=device,
-                leases=[
-                    self._lease_status(now, lease, name)
-                    for lease in by_state
-                    if name in lease.devices and lease.state is not State.KEPT
-                ],
-                waiting=[lease.holder for lease in self._queue if name in lease.eligible],
-            )
-            for name, device in self.devices.items()
-        ]
+        return device_statuses(self.view, now)
 
     # How it decides
 
@@ -321,6 +319,8 @@ class ArbiterCore:
         if lease.state in (State.WAITING, State.RESUMING):
             self._queue.remove(lease)
         for device in lease.devices:
+            if lease.state is State.HELD:
+                self._pace.ended(device, now - lease.held_since)
             if lease.state is State.KEPT:
                 self.memory[device].unloaded(lease.id, lease.demand, now, certain=certain)
             else:
@@ -378,14 +378,13 @@ class ArbiterCore:
             position = ahead[lease.place] + ahead[""] + 1 if lease.place else place
             ahead[lease.place] += 1
             reported = lease.reported_position
-            if (
-                lease.connected
-                and position != reported
-                and (position <= NEAR or position * 10 <= reported * 9 or not reported)
-            ):
-                lease.reported_position = position
-                queued = gpu_pb2.LeaseQueued(position=position, holders=self._holding(now, lease))
-                yield lease.id, gpu_pb2.LeaseResponse(queued=queued)
+            if not lease.connected:
+                continue
+            near = position <= NEAR or position * 10 <= reported * 9 or not reported
+            obstacles = obstacle_kinds(self.view, lease, now) if position == 1 else ()
+            if (position != reported and near) or obstacles != lease.reported_obstacles:
+                lease.reported_position, lease.reported_obstacles = position, obstacles
+                yield lease.id, gpu_pb2.LeaseResponse(queued=self._queued(now, lease, position))
 
     def _notify_holders(self) -> Iterator[tuple[str, gpu_pb2.LeaseResponse]]:
         wanted = Counter(device for lease in self._queue if lease.connected for device in lease.eligible)
@@ -397,13 +396,14 @@ class ArbiterCore:
                 lease.reported_waiting = waiting
                 yield lease.id, gpu_pb2.LeaseResponse(wanted=gpu_pb2.LeaseWanted(waiting=waiting))
 
-    def _holding(self, now: float, waiter: LeaseRecord) -> list[gpu_pb2.LeaseStatus]:
-        """The leases that a waiter waits for."""
-        return [
-            self._lease_status(now, lease, device)
-            for device in waiter.eligible
-            for lease in (self._leases[name] for name in self.memory[device].working)
-        ]
+    def _queued(self, now: float, waiter: LeaseRecord, position: int) -> gpu_pb2.LeaseQueued:
+        queued = gpu_pb2.LeaseQueued(
+            position=position, holders=holding(self.view, waiter, now), reason=reason(self.view, waiter, now)
+        )
+        seconds = eta(self.view, waiter, now)
+        if seconds is not None:
+            queued.eta.CopyFrom(duration(seconds))
+        return queued
 
     def _granted(self, lease: LeaseRecord) -> gpu_pb2.LeaseResponse:
         shares = [
@@ -423,14 +423,4 @@ class ArbiterCore:
                 ttl=duration(self.ttl),
                 shares=shares,
             )
-        )
-
-    def _lease_status(self, now: float, lease: LeaseRecord, device: str) -> gpu_pb2.LeaseStatus:
-        return gpu_pb2.LeaseStatus(
-            lease_id=lease.id,
-            holder=lease.holder,
-            device=device,
-            age=duration(now - lease.held_since),
-            fencing_token=lease.tokens[device],
-            yielded=lease.state is not State.HELD,
         )

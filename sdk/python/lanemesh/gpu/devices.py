@@ -43,6 +43,14 @@ def size_of(size: int | str) -> int:
     return size
 
 
+def size_text(size: int) -> str:
+    """Bytes for people: `6.0 GiB`, `512 MiB`, `300 B`."""
+    for power, unit in ((30, "GiB"), (20, "MiB"), (10, "KiB")):
+        if size >= 1 << power:
+            return f"{size / (1 << power):.1f} {unit}" if power == 30 else f"{size / (1 << power):.0f} {unit}"
+    return f"{size} B"
+
+
 def find_devices(environ: Mapping[str, str] | None = None) -> list[gpu_pb2.Device]:
     """The devices of this machine. Raises `BadDeviceList` for a malformed `LANEMESH_GPUS`; if it is empty or unset, NVML is
     queried."""

@@ -81,6 +81,8 @@ class Demand:
     model: str
     """The model; empty: none."""
     reload_seconds: float = RELOAD_SECONDS
+    evicts: bool = False
+    """All other idle models of the device are unloaded first."""
 
     @property
     def key(self) -> tuple[str, str] | None:
@@ -151,13 +153,15 @@ class DeviceMemory:
 
     def fits(self, lease: str, demand: Demand) -> bool:
         """The demand of a lease can be granted now."""
+        if demand.evicts and any(not each.users for each in self._others(demand)):
+            return False
         return self.has_place(demand) and (not demand.peak or self.need(demand) <= self.free + self.kept.get(lease, 0))
 
     def victims(self, lease: str, demand: Demand, now: float) -> list[Resident] | None:
         """The idle models whose unloading lets a demand fit, besides what is being unloaded; None: that is not enough."""
         short = self.need(demand) - self.free - self.kept.get(lease, 0)
         short -= sum(each.size for each in self.leaving if now - each.since < UNLOAD_SECONDS)
-        idle = [each for each in self.residents.values() if each.idle and (each.owner, each.model) != demand.key]
+        idle = [each for each in self._others(demand) if each.idle]
         chosen: list[Resident] = []
         for resident in sorted(idle, key=lambda each: -each.worth_unloading(now)):
             if short <= 0:
@@ -166,7 +170,7 @@ class DeviceMemory:
             short -= resident.size
         if short > 0:
             return None
-        return _without_needless(chosen, -short)
+        return idle if demand.evicts else _without_needless(chosen, -short)
 
     def grant(self, lease: str, demand: Demand, now: float) -> None:
         """Takes the memory of a demand for a lease."""
@@ -257,6 +261,10 @@ class DeviceMemory:
     def leaving(self) -> list[Resident]:
         """The models that are being unloaded."""
         return [each for each in self.residents.values() if each.residence is not Residence.LOADED]
+
+    def _others(self, demand: Demand) -> list[Resident]:
+        """The models besides that of a demand."""
+        return [each for each in self.residents.values() if (each.owner, each.model) != demand.key]
 
     def _staying(self, owner: str) -> int:
         """Bytes that a process may have by its models that are not unloaded yet."""
