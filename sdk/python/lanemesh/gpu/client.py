@@ -137,34 +137,37 @@ class GpuClient:
             Exception: raised by the work.
         """
         lease = self.lease(device, **request)
-        try:
-            async with lease:
-                return await work(lease)
-        except Exception as error:
-            if not is_out_of_memory(error):
-                raise
-            clear_frames(error.__traceback__)  # they refer to memory of the device
-            first = f"{type(error).__name__}: {error}"
+        while True:
+            try:
+                async with lease:
+                    return await work(lease)
+            except Exception as error:
+                lease = self.again(lease, error)
+
+    def again(self, lease: Lease, error: Exception) -> Lease:
+        """The lease for a second attempt of work whose first one ran out of memory.
+
+        Raises:
+            GpuOutOfMemory: it was the second attempt.
+            Exception: the error itself, if it is another one.
+        """
+        if not is_out_of_memory(error) or not lease.device.id:
+            raise error
+        clear_frames(error.__traceback__)  # they refer to memory of the device
         where, had = lease.device, size_text(lease.memory_bytes) if lease.memory_bytes else "all of it"
-        self._warn_of(
-            f"ran out of memory of {where.id} with a lease of {had} ({first}). Other idle models are unloaded, and it is tried "
-            "once more alone on the device"
-        )
-        free_cache(where.id)
-        last = self.lease(device or where.id, **{**request, "exclusive": True, "evicts": True})
-        try:
-            async with last:
-                return await work(last)
-        except Exception as error:
-            if not is_out_of_memory(error):
-                raise
-            clear_frames(error.__traceback__)
+        if lease.is_second:
             message = (
                 f"GPU {where.id} ({size_text(where.memory_bytes)}) ran out of memory twice, the second time with no other "
                 f"lease and no other idle model there: {error}. The lease was of {had}. Use a larger device, or a smaller "
                 "model or input; `lanemesh gpu status` shows what other processes have."
             )
             raise lease_error("out-of-memory", message, device=where.id) from None
+        free_cache(where.id)
+        self._warn_of(
+            f"ran out of memory of {where.id} with a lease of {had} ({type(error).__name__}: {error}). Other idle models are "
+            "unloaded, and it is tried once more alone on the device"
+        )
+        return Lease(self._link, lease.again(), self, self._loop)
 
     def abandon_waits(self) -> None:
         """Ends every wait for a lease, for the sake of synchronous bodies, which cancellation does not reach."""

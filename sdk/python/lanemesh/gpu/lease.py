@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar, cast
 
@@ -137,6 +137,21 @@ class Lease:
         """`keep` in a synchronous body."""
         return self._from_thread(self.keep(load, unload, size=size))
 
+    def again(self) -> gpu_pb2.LeaseAcquire:
+        """The request for a second attempt after out of memory: for the device that it had, alone there, and without other idle
+        models."""
+        again = gpu_pb2.LeaseAcquire()
+        again.CopyFrom(self._request)
+        again.exclusive = again.evicts = True
+        if again.count <= 1:
+            again.device = self.device.id
+        return again
+
+    @property
+    def is_second(self) -> bool:
+        """It is for a second attempt after out of memory."""
+        return self._request.evicts
+
     @contextmanager
     def pinned(self) -> Iterator[None]:
         """Inside of it the lease is not yielded, even if the SDK waits long and others request the device."""
@@ -155,6 +170,16 @@ class Lease:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._release(check=error is None)
+
+    @asynccontextmanager
+    async def leaving(self) -> AsyncIterator[None]:
+        """Leaves a lease that was entered by itself."""
+        try:
+            yield
+        except BaseException as error:
+            await self.__aexit__(type(error), error, error.__traceback__)
+            raise
+        await self.__aexit__(None, None, None)
 
     def __enter__(self) -> Self:
         self._from_thread(self._acquire())
