@@ -207,12 +207,22 @@ class ArbiterCore:
 
     # Devices
 
-    def observe(self, now: float, device: str, used: Mapping[str, int], foreign: int) -> Frames:
-        """What a device shows: bytes used by each known process, and by all others together."""
+    def observe(
+        self, now: float, device: str, used: Mapping[str, int], foreign: int, marks: int | None = None
+    ) -> Frames:
+        """What a device shows: bytes used by each known process, and by all others together. `marks`: those of its memory when it
+        was read; None: it was read now."""
         memory = self.memory.get(device)
         if memory is None:
             return []
-        memory.observe(used, foreign)
+        memory.observe(used, foreign, marks)
+        return self._settle(now)
+
+    def vanish(self, now: float, device: str) -> Frames:
+        """A device does not answer any more: nothing of it is granted until it is observed again."""
+        if device not in self.memory or self.memory[device].gone:
+            return []
+        self.memory[device].gone = True
         return self._settle(now)
 
     # Timers

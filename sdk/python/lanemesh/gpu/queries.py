@@ -174,6 +174,8 @@ def _each_device(view: ArbiterView, waiter: LeaseRecord, devices: Collection[str
 def _obstacle(view: ArbiterView, waiter: LeaseRecord, memory: DeviceMemory, now: float) -> tuple[str, str]:
     """What is in the way of a request at a device: its kind, and in words."""
     demand, device = waiter.demand, memory.device.id
+    if memory.gone:
+        return "gone", "the device does not answer any more"
     if memory.is_leaving(demand):
         return "own-model", f'its model "{demand.model}" is being unloaded, and is loaded again after that'
     working = [lease_status(now, view.leases[name], device) for name in memory.working]

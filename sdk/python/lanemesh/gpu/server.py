@@ -10,6 +10,7 @@ from lanemesh._aio.signals import StopSignals
 from lanemesh._grpc.server import GrpcServer
 from lanemesh.gpu import GpuArbiter, find_devices
 from lanemesh.gpu.core import TTL
+from lanemesh.gpu.observing import find_observer
 from lanemesh.gpu.servicer import serve_arbiter
 
 log = logging.getLogger("lanemesh.gpu")
@@ -60,7 +61,9 @@ async def serve(
         LanemeshError: a malformed `LANEMESH_GPUS`, a port in use, an address off loopback without `insecure`.
     """
     stopping = asyncio.Event() if stop is None else stop
-    server = ArbiterServer(GpuArbiter(find_devices(), ttl=ttl), host, port, insecure=insecure)
+    devices = find_devices()
+    observer = find_observer([device.id for device in devices])
+    server = ArbiterServer(GpuArbiter(devices, ttl=ttl, observer=observer), host, port, insecure=insecure)
     with StopSignals(stopping.set):
         try:
             await server.start()

@@ -338,7 +338,7 @@ def _check_gpu(cls: type[Node]) -> None:
         if cls.load_model is not None:
             raise _contradiction(cls, "it has a load_model, but no gpu; write gpu = Gpu(memory=...)")
         return
-    if cls.kind_ not in (Kind.PROCESS, Kind.GENERATE):
+    if cls.kind_ is Kind.RUN or (cls.kind_ is Kind.HELPER and cls.offers):
         what = "implements run" if cls.kind_ is Kind.RUN else "has no firings"
         raise _contradiction(cls, f"it has a gpu, but {what}; write `async with context.gpu.lease(...)` in its method")
     if cls.batch_ is not None:
