@@ -17,6 +17,7 @@ from lanemesh.gpu import frames
 from lanemesh.gpu.core import TTL, ArbiterCore, Frames
 from lanemesh.gpu.devices import find_devices
 from lanemesh.gpu.errors import LeaseError
+from lanemesh.gpu.journal import Journal
 from lanemesh.gpu.observing import OBSERVE_SECONDS, QUICK_SECONDS, Observer, Reading, attribute, find_observer
 from lanemesh.gpu.queries import explanations, lease_statuses
 from lanemesh.v1 import gpu_pb2
@@ -42,12 +43,16 @@ class GpuArbiter:
         ttl: float = TTL,
         clock: Callable[[], float] = time.monotonic,
         observer: Observer | None = None,
+        journal: Journal | None = None,
     ) -> None:
         """`ttl`: seconds until a lease without a heartbeat expires. `observer` reads the memory of the devices; None: memory is free
-        when its holder has reported it as free."""
+        when its holder has reported it as free. `journal` keeps leases and tokens for a restart; it is closed with the arbiter."""
         # Tokens must not fall when the arbiter starts anew, and no device is granted once per millisecond for long.
         self._core = ArbiterCore(devices, ttl=ttl, first_token=time.time_ns() // 1_000_000)
         self._clock = clock
+        self._journal = journal
+        if journal is not None:
+            self._core.restore(clock(), journal.state)
         self._streams: dict[str, ArbiterStream] = {}
         self.changes = 0
         """Number of steps so far."""
@@ -106,6 +111,9 @@ class GpuArbiter:
         """Ends every lease and every wait with the reason "shutdown"."""
         self._closed = True
         self._deliver(self._core.shutdown())
+        if self._journal is not None:
+            self._journal.close()
+            self._journal = None
         if self._timer is not None:
             self._timer.cancel()
 
@@ -117,6 +125,7 @@ class GpuArbiter:
         if self._loop is not None and not self._loop.is_closed():
             raise RuntimeError("The GPU arbiter of this process runs in another event loop; use one loop per process.")
         self._loop, self._timer, self._reading = loop, None, None
+        self._arm()
         for lease_id in list(self._streams):
             del self._streams[lease_id]
             self._deliver(self._core.release(self._clock(), lease_id))
@@ -180,6 +189,9 @@ class GpuArbiter:
             self._deliver(self._core.lose(self._clock(), stream.lease_id))
 
     def _deliver(self, responses: Frames) -> None:
+        changes = self._core.take_changes()
+        if self._journal is not None:  # before the frames are sent
+            self._journal.write(changes, self._core.tokens, self._core.peaks)
         self.changes += 1
         self.changed.fire()
         for lease_id, frame in responses:

@@ -30,7 +30,8 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from lanemesh.gpu import frames
 from lanemesh.gpu.errors import lease_error
-from lanemesh.gpu.memory import UNLOAD_SECONDS, DeviceMemory
+from lanemesh.gpu.journal import JournalState, LeaseEntry
+from lanemesh.gpu.memory import UNLOAD_SECONDS, Demand, DeviceMemory
 from lanemesh.gpu.pace import Pace
 from lanemesh.gpu.placing import Placing
 from lanemesh.gpu.queries import ArbiterView, device_statuses, eta, holding, obstacle_kinds, reason
@@ -73,8 +74,66 @@ class ArbiterCore:
         self._pace = Pace()
         self.view = ArbiterView(self.devices, self.memory, self._leases, self._queue, self._pace)
         """The state, for queries."""
+        self._changed: dict[str, None] = {}
+        self._grants_after = -math.inf
         self._given_up = -math.inf
         """The beginning of the latest unloading that took too long."""
+
+    # Restarts
+
+    def restore(self, now: float, state: JournalState) -> None:
+        """Takes over what an earlier arbiter has written, before anything is requested.
+
+        Its leases go on if their holders reclaim them within the TTL. If some of it is damaged, there may be more, so nothing is
+        granted before that time.
+        """
+        for device in self.devices:
+            self._tokens[device] = max(self._tokens[device], state.tokens.get(device, 0))
+        self._peaks.update(state.peaks)
+        for entry in state.leases.values():
+            if set(entry.tokens) <= set(self.devices):
+                self._restore_lease(now, entry)
+        if state.damaged:
+            self._grants_after = now + self.ttl
+
+    def _restore_lease(self, now: float, entry: LeaseEntry) -> None:
+        request, devices = entry.request, tuple(entry.tokens)
+        lease = self._record(now, entry.id, request, demand_of(request), devices, max(request.count, 1), local=False)
+        lease.state, lease.connected, lease.devices, lease.named = State.HELD, False, devices, devices[0]
+        lease.tokens, lease.earlier_token = dict(entry.tokens), entry.earlier_token
+        lease.held_since, lease.expires_at = now, now + self.ttl
+        for device in devices:
+            memory = self.memory[device]
+            memory.grant(lease.id, lease.demand, now)
+            if entry.state == "YIELDED":
+                memory.pause(lease.id, lease.demand)
+            elif entry.state == "KEPT":
+                memory.keep(lease.id, lease.demand, entry.resident_bytes)
+                memory.release(lease.id, lease.demand, now, certain=True)
+        lease.state = State[entry.state]
+
+    def take_changes(self) -> list[tuple[str, LeaseEntry | None]]:
+        """The leases that have got or given devices since the last call, for the journal; None: it has ended."""
+        changed, self._changed = self._changed, {}
+        return [(lease_id, self._entry(self._leases.get(lease_id))) for lease_id in changed]
+
+    def _entry(self, lease: LeaseRecord | None) -> LeaseEntry | None:
+        if lease is None or not lease.devices:
+            return None
+        state = State.YIELDED if lease.state is State.RESUMING else lease.state
+        resident = self.memory[lease.devices[0]].residents.get(lease.demand.key) if lease.demand.key else None
+        size = resident.size if resident is not None and state is State.KEPT else 0
+        return LeaseEntry(lease.id, lease.request, state.name, dict(lease.tokens), lease.earlier_token, size)
+
+    @property
+    def tokens(self) -> Mapping[str, int]:
+        """The latest fencing token of each device."""
+        return self._tokens
+
+    @property
+    def peaks(self) -> Mapping[str, int]:
+        """The most bytes that leases for each model had."""
+        return self._peaks
 
     # Frames of holders and waiters
 
@@ -88,6 +147,21 @@ class ArbiterCore:
             )
         if seen := self._seen(request.model, eligible):
             demand = demand_of(request, seen)
+        lease = self._record(now, lease_id, request, demand, eligible, count, local=local)
+        insort(self._queue, lease, key=lambda waiter: waiter.rank)
+        return self._settle(now)
+
+    def _record(
+        self,
+        now: float,
+        lease_id: str,
+        request: gpu_pb2.LeaseAcquire,
+        demand: Demand,
+        eligible: tuple[str, ...],
+        count: int,
+        *,
+        local: bool,
+    ) -> LeaseRecord:
         self._arrivals += 1
         lease = LeaseRecord(
             id=lease_id,
@@ -104,10 +178,10 @@ class ArbiterCore:
             arrival=self._arrivals,
             asked_at=now,
             purpose=request.purpose,
+            request=request,
         )
         self._leases[lease_id] = lease
-        insort(self._queue, lease, key=lambda waiter: waiter.rank)
-        return self._settle(now)
+        return lease
 
     def reclaim(self, now: float, lease_id: str, token: int, *, local: bool = False) -> Frames:
         """Continues a lease on a new stream. Raises `LeaseLost` if it has ended or the token is not its latest."""
@@ -154,6 +228,7 @@ class ArbiterCore:
         elif lease.state is State.RESUMING:
             self._queue.remove(lease)
         lease.state, lease.earlier_token, lease.reported_waiting = State.YIELDED, 0, 0
+        self._changed[lease_id] = None
         lease.revoke_at = math.inf
         self._revive(now, lease)
         return [(lease_id, frames.YIELDED), *self._settle(now)]
@@ -189,6 +264,7 @@ class ArbiterCore:
                     if lease.state is State.HELD:
                         self._pace.ended(device, now - lease.held_since)
                 lease.state, lease.expires_at, lease.revoke_at = State.KEPT, math.inf, math.inf
+                self._changed[lease_id] = None
                 return [(lease_id, frames.KEPT), *self._settle(now)]
         ended = self._end(now, lease, "released", "The lease was released.", certain=certain)
         return [*ended, *self._settle(now)]
@@ -231,6 +307,8 @@ class ArbiterCore:
         """When `tick` has something to decide; None if nothing is due without further calls."""
         soonest = min((lease.deadline for lease in self._leases.values()), default=math.inf)
         if self._queue:
+            if self._grants_after > -math.inf:
+                soonest = min(soonest, self._grants_after)
             soonest = min(soonest, *(since + UNLOAD_SECONDS for since in self._unloading_since()), math.inf)
         return soonest if math.isfinite(soonest) else None
 
@@ -239,7 +317,10 @@ class ArbiterCore:
         due = [lease for lease in self._leases.values() if lease.deadline <= now]
         overdue = [since for since in self._unloading_since() if since + UNLOAD_SECONDS <= now]
         self._given_up = max([self._given_up, *overdue])
-        if not due and not overdue:
+        opens = -math.inf < self._grants_after <= now
+        if opens:
+            self._grants_after = -math.inf
+        if not due and not overdue and not opens:
             return []
         outgoing: Frames = []
         for lease in due:
@@ -284,7 +365,7 @@ class ArbiterCore:
         )
         placing = Placing(self.memory, yielded, now)
         outgoing: Frames = []
-        for lease in list(self._queue):
+        for lease in list(self._queue) if now >= self._grants_after else ():
             if lease.connected and (devices := placing.try_place(lease)):
                 outgoing.append(self._grant(now, lease, devices))
         for resident, device in placing.unloads():
@@ -298,6 +379,7 @@ class ArbiterCore:
 
     def _grant(self, now: float, lease: LeaseRecord, devices: tuple[str, ...]) -> tuple[str, gpu_pb2.LeaseResponse]:
         self._queue.remove(lease)
+        self._changed[lease.id] = None
         lease.earlier_token = lease.token
         lease.resident = frozenset(device for device in devices if self.memory[device].is_resident(lease.demand))
         for device in devices:
@@ -326,6 +408,8 @@ class ArbiterCore:
     ) -> Frames:
         """Removes a lease in any state, and notifies its stream if there is one."""
         del self._leases[lease.id]
+        if lease.devices:
+            self._changed[lease.id] = None
         if lease.state in (State.WAITING, State.RESUMING):
             self._queue.remove(lease)
         for device in lease.devices:

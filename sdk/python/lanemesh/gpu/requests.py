@@ -53,6 +53,8 @@ class LeaseRecord:
     arrival: int
     """Counts requests; breaks ties."""
     asked_at: float
+    request: gpu_pb2.LeaseAcquire = field(default_factory=gpu_pb2.LeaseAcquire)
+    """What was asked."""
     purpose: str = ""
     """What its holder does with it, for people."""
     state: State = State.WAITING
