@@ -134,3 +134,13 @@ async def first_line(*arguments: str) -> str:
 
 async def test_an_arbiter_without_devices_says_how_to_simulate_one() -> None:
     assert "LANEMESH_GPUS" in await lanemesh("gpu", "status")
+
+
+async def test_the_command_line_replays_a_trace(tmp_path: Path) -> None:
+    trace = tmp_path / "trace.json"
+    model = {"memory": "16GiB", "peak": "20GiB", "seconds": 0.1}
+    trace.write_text(json.dumps({"devices": "sim:0=24GiB", "models": {"A": model, "B": model}, "order": "ABAB"}))
+    printed = (await lanemesh("gpu", "simulate", str(trace))).splitlines()
+    assert printed[0].split()[:3] == ["ORDER", "LOADS", "UNLOADS"]
+    assert [line.split()[:2] for line in printed[1:3]] == [["arbiter", "2"], ["FIFO", "4"]]
+    assert printed[3].split() == ["fewest", "loads", "2"]

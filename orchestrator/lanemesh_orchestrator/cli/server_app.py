@@ -342,3 +342,17 @@ def gpu_explain(
     from lanemesh_orchestrator.cli.commands.gpu import gpu_explain as explain
 
     return explain(arbiter=arbiter, lease=lease, run=run, component=component, as_json=json)
+
+
+@gpu_app.command(name="simulate")
+@command
+def gpu_simulate(
+    trace: Annotated[Path, typer.Argument(metavar="TRACE", help="A JSON file with devices and requests.")],
+    json: Json = False,
+    debug: Debug = False,
+    log_level: Log = None,
+) -> ExitCode:
+    """Replay a trace of requests in simulated time: waits and loads of models, beside strict order and the fewest loads."""
+    from lanemesh_orchestrator.cli.commands.gpu import gpu_simulate as replay
+
+    return replay(file=trace, as_json=json)

@@ -214,6 +214,8 @@ class Reason(StrEnum):
     """The GPU arbiter cannot be reached."""
     BAD_DEVICE_LIST = "bad-device-list"
     """The list of devices is invalid."""
+    BAD_TRACE = "bad-trace"
+    """A trace of GPU requests is invalid."""
     EXPIRED = "expired"
     """A lease ended, because its holder sent no heartbeat within its TTL."""
     JOURNAL_IN_USE = "journal-in-use"

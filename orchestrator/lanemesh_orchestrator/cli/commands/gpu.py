@@ -1,18 +1,19 @@
-"""Commands of the GPU arbiter: `gpu serve`, `gpu status`, `gpu watch` and `gpu explain`."""
+"""Commands of the GPU arbiter: `gpu serve`, `gpu status`, `gpu watch`, `gpu explain` and `gpu simulate`."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lanemesh.times import seconds_of, span
+from lanemesh.times import measured, seconds_of, span
 
 from lanemesh_orchestrator.cli.commands.nodes import print_rich
 from lanemesh_orchestrator.cli.commands.plugins import part
-from lanemesh_orchestrator.cli.exits import ExitCode
+from lanemesh_orchestrator.cli.exits import CommandError, ExitCode
 from lanemesh_orchestrator.cli.input.encoding import json_text
 from lanemesh_orchestrator.cli.input.hosts import check_address
 from lanemesh_orchestrator.cli.interrupts import Interrupts
@@ -90,6 +91,36 @@ def gpu_explain(*, arbiter: str, lease: str, run: str, component: str, as_json: 
         print("No such request waits for a GPU.")
     for each in found:
         print("\n".join(explained(each)))
+    return ExitCode.COMPLETED
+
+
+def gpu_simulate(*, file: Path, as_json: bool) -> ExitCode:
+    """Replays a trace of requests with the arbiter's decisions and in strict order, and prints what came of it."""
+    from lanemesh.gpu.simulation import MAX_OPTIMUM, Trace, compare, fewest_loads
+
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandError(f"{file} cannot be read: {error}. Name a file with a trace: docs/gpu.md") from None
+    trace = Trace.parse(text)
+    replays = compare(trace)
+    fewest = fewest_loads(trace) if len(trace.requests) <= MAX_OPTIMUM else None
+    if as_json:
+        print(json_text({"fewest_loads": fewest, **{name: asdict(replay) for name, replay in replays.items()}}))
+        return ExitCode.COMPLETED
+    rows = [
+        [
+            *(name, str(replay.loads), str(replay.unloads), measured(sum(replay.waits) / max(len(replay.waits), 1))),
+            *(measured(replay.wait_at(0.99)), measured(max(replay.waits, default=0.0)), measured(replay.ended)),
+            *(f"{100 * replay.worked / replay.ended:.0f} %" if replay.ended else "", str(replay.refused)),
+        ]
+        for name, replay in replays.items()
+    ]
+    if fewest is not None:
+        rows.append(["fewest loads", str(fewest), *[""] * 7])
+    print_rich(
+        _table(("ORDER", "LOADS", "UNLOADS", "MEAN WAIT", "P99", "LONGEST", "ENDED", "WORK", "REFUSED"), rows)
+    )
     return ExitCode.COMPLETED
 
 

@@ -33,7 +33,7 @@ from lanemesh.gpu.errors import lease_error
 from lanemesh.gpu.journal import JournalState, LeaseEntry
 from lanemesh.gpu.memory import UNLOAD_SECONDS, Demand, DeviceMemory
 from lanemesh.gpu.pace import Pace
-from lanemesh.gpu.placing import Placing
+from lanemesh.gpu.placing import MAX_BYPASS, Placing
 from lanemesh.gpu.queries import ArbiterView, device_statuses, eta, holding, obstacle_kinds, reason
 from lanemesh.gpu.requests import WAIT_TIMEOUT, LeaseRecord, State, demand_of, eligible_of
 from lanemesh.times import duration, seconds_of, span
@@ -60,12 +60,19 @@ class ArbiterCore:
     """The arbiter's state. All methods that may raise do so before anything has changed."""
 
     def __init__(
-        self, devices: Iterable[gpu_pb2.Device], *, ttl: float = TTL, ageing: float = AGEING, first_token: int = 0
+        self,
+        devices: Iterable[gpu_pb2.Device],
+        *,
+        ttl: float = TTL,
+        ageing: float = AGEING,
+        first_token: int = 0,
+        max_bypass: int = MAX_BYPASS,
     ) -> None:
         self.devices = {device.id: device for device in devices}
         self.memory = {name: DeviceMemory(device) for name, device in self.devices.items()}
         self.ttl = ttl
         self._ageing = ageing
+        self._max_bypass = max_bypass
         self._tokens = dict.fromkeys(self.devices, first_token)
         self._leases: dict[str, LeaseRecord] = {}
         self._queue: list[LeaseRecord] = []
@@ -363,7 +370,7 @@ class ArbiterCore:
         yielded = Counter(
             device for lease in self._leases.values() if lease.state is State.YIELDED for device in lease.devices
         )
-        placing = Placing(self.memory, yielded, now)
+        placing = Placing(self.memory, yielded, now, self._max_bypass)
         outgoing: Frames = []
         for lease in list(self._queue) if now >= self._grants_after else ():
             if lease.connected and (devices := placing.try_place(lease)):

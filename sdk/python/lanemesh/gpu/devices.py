@@ -73,7 +73,7 @@ def parse_devices(text: str) -> list[gpu_pb2.Device]:
 
 
 def nvml_devices() -> list[gpu_pb2.Device]:
-    """The devices that NVIDIA's management library finds; none without the extra `nvml` or without a driver.
+    """The devices that NVIDIA's management library finds; none without the extra `gpu` or without a driver.
 
     Ids are `cuda:N` by NVML's order, which is PCI bus order: CUDA programs agree if CUDA_DEVICE_ORDER=PCI_BUS_ID.
     """
