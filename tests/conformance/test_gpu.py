@@ -672,3 +672,14 @@ async def test_a_size_that_is_none_is_refused() -> None:
         client.lease(memory="much")
     with pytest.raises(ValueError, match="negative"):
         client.lease(memory=-1)
+
+
+@pytest.mark.conformance("GPU-06")
+async def test_a_release_whose_stream_is_lost_is_sent_again() -> None:
+    async with place("grpc") as there, Cut(there.address) as cut:
+        gpu = GpuClient(cut.link, gpu_pb2.LeaseHolder(component="holder"))
+        async with gpu.lease():
+            await cut.until_streams(1)
+            cut.cut()
+            await cut.until_streams(0)
+        await asyncio.wait_for(entered(there.client("next").lease()), SOON)

@@ -29,6 +29,7 @@ class GrpcLink:
         self.address = address
         self.where = f"at {address}"
         self.models = ModelStore()
+        self.is_closed = False
         self._pool = ConnectionPool()
         self._streams: set[asyncio.Task[None]] = set()
 
@@ -77,6 +78,7 @@ class GrpcLink:
 
     async def close(self) -> None:
         await self.models.close()
+        self.is_closed = True
         if self._streams:
             for task in self._streams:
                 task.cancel()

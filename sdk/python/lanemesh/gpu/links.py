@@ -37,6 +37,10 @@ class ArbiterLink(Protocol):
         """The models that this process keeps loaded."""
 
     @property
+    def is_closed(self) -> bool:
+        """It was closed."""
+
+    @property
     def where(self) -> str:
         """Where the arbiter is, in words: "at host:port"."""
 
@@ -82,6 +86,7 @@ class EmbeddedLink:
     """The way to an arbiter in this process."""
 
     where = "of this process"
+    is_closed = False
 
     def __init__(self, arbiter: GpuArbiter | None = None) -> None:
         self._given = arbiter

@@ -71,6 +71,8 @@ class LeaseSession:
         self._on_over: Callable[[], None] = _nothing
         self._kept: gpu_pb2.LeaseRelease | None = None
         """The release with which the model was left loaded, until the arbiter has answered it."""
+        self._owed: gpu_pb2.LeaseRequest | None = None
+        """The last release, until the arbiter has answered it: it is sent again if its stream is lost."""
         self._loop = asyncio.get_running_loop()
         self._wait_timeout = seconds_of(request.wait_timeout)
         self._asked_at = self._loop.time()
@@ -120,8 +122,10 @@ class LeaseSession:
             error: why memory may still be in use; empty: it is not.
         """
         if self.phase not in (Phase.NEW, Phase.ENDED):
-            release = gpu_pb2.LeaseRelease(peak_bytes_seen=peak_seen, error=error)
-            self._send(gpu_pb2.LeaseRequest(release=release))
+            release = gpu_pb2.LeaseRequest(release=gpu_pb2.LeaseRelease(peak_bytes_seen=peak_seen, error=error))
+            if self.granted.lease_id:
+                self._owed = release
+            self._send(release)
             self._end()
 
     def keep(
@@ -174,6 +178,8 @@ class LeaseSession:
             self._on_stream_over(stream.lost_because)
             return
         if self.phase is Phase.ENDED:
+            if frame.HasField("revoked"):
+                self._owed = None
             return
         self._heard, self._lost_since = True, None
         self._backoff.reset()
@@ -255,6 +261,9 @@ class LeaseSession:
             reclaim = gpu_pb2.LeaseReclaim(lease_id=self.granted.lease_id, fencing_token=self.granted.fencing_token)
             self._unanswered.append(self._loop.time())
             self._stream.send(gpu_pb2.LeaseRequest(reclaim=reclaim))
+            if self._owed is not None:
+                self._stream.send(self._owed)
+                self._stream.close()
             return
         remaining = self._asked_at + self._wait_timeout - self._loop.time()
         self._request.wait_timeout.CopyFrom(duration(remaining))
@@ -268,13 +277,15 @@ class LeaseSession:
         self._stream = None
         self._stop_beat()
         self._changed.fire()
-        if self.phase is Phase.ENDED:
+        if self.phase is Phase.ENDED and self._owed is None:
             return
         now = self._loop.time()
         self._lost_since = now if self._lost_since is None else self._lost_since
         give_up_at, error = self._patience(self._lost_since, why)
-        if now >= give_up_at:
-            self._fail(error)
+        if now >= give_up_at or (self.phase is Phase.ENDED and self._link.is_closed):
+            self._owed = None  # the lease ends by its TTL
+            if self.phase is not Phase.ENDED:
+                self._fail(error)
             return
         pause = self._backoff.next()
         self._retry = self._loop.call_at(min(now + pause, give_up_at), self._open)
@@ -297,13 +308,13 @@ class LeaseSession:
         return lease_error("expired", message, device=device)
 
     def _fail(self, error: LeaseError) -> None:
-        self.error = error
+        self.error, self._owed = error, None
         self._end()
 
     def _end(self) -> None:
         self.phase = Phase.ENDED
         self._stop_beat()
-        if self._retry is not None:
+        if self._retry is not None and self._owed is None:
             self._retry.cancel()
         if self._stream is not None:
             self._stream.close()
