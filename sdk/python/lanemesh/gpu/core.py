@@ -81,6 +81,8 @@ class ArbiterCore:
         self._pace = Pace()
         self.view = ArbiterView(self.devices, self.memory, self._leases, self._queue, self._pace)
         """The state, for queries."""
+        self._wanted_reported = False
+        """Holders were notified that others wait."""
         self._changed: dict[str, None] = {}
         self._grants_after = -math.inf
         self._given_up = -math.inf
@@ -312,7 +314,7 @@ class ArbiterCore:
 
     def next_deadline(self) -> float | None:
         """When `tick` has something to decide; None if nothing is due without further calls."""
-        soonest = min((lease.deadline for lease in self._leases.values()), default=math.inf)
+        soonest = min([lease.deadline for lease in self._leases.values()], default=math.inf)
         if self._queue:
             if self._grants_after > -math.inf:
                 soonest = min(soonest, self._grants_after)
@@ -373,6 +375,8 @@ class ArbiterCore:
         placing = Placing(self.memory, yielded, now, self._max_bypass)
         outgoing: Frames = []
         for lease in list(self._queue) if now >= self._grants_after else ():
+            if placing.is_over:
+                break
             if lease.connected and (devices := placing.try_place(lease)):
                 outgoing.append(self._grant(now, lease, devices))
         for resident, device in placing.unloads():
@@ -474,20 +478,28 @@ class ArbiterCore:
                 self._peaks.popitem(last=False)
 
     def _notify_waiters(self, now: float) -> Iterator[tuple[str, gpu_pb2.LeaseResponse]]:
-        ahead: Counter[str] = Counter()
-        for place, lease in enumerate(self._queue, 1):
-            position = ahead[lease.place] + ahead[""] + 1 if lease.place else place
-            ahead[lease.place] += 1
-            reported = lease.reported_position
+        ahead: dict[str, int] = {}
+        for number, lease in enumerate(self._queue, 1):
+            place, reported = lease.place, lease.reported_position
+            before = ahead.get(place, 0)
+            ahead[place] = before + 1
+            position = before + ahead.get("", 0) + 1 if place else number
             if not lease.connected:
                 continue
-            near = position <= NEAR or position * 10 <= reported * 9 or not reported
-            obstacles = obstacle_kinds(self.view, lease, now) if position == 1 else ()
-            if (position != reported and near) or obstacles != lease.reported_obstacles:
-                lease.reported_position, lease.reported_obstacles = position, obstacles
+            if position == 1:
+                obstacles = obstacle_kinds(self.view, lease, now)
+                changed = not reported or reported != 1 or obstacles != lease.reported_obstacles
+                lease.reported_obstacles = obstacles
+            else:
+                changed = position != reported and (position <= NEAR or position * 10 <= reported * 9 or not reported)
+            if changed:
+                lease.reported_position = position
                 yield lease.id, gpu_pb2.LeaseResponse(queued=self._queued(now, lease, position))
 
     def _notify_holders(self) -> Iterator[tuple[str, gpu_pb2.LeaseResponse]]:
+        if not self._queue and not self._wanted_reported:
+            return
+        self._wanted_reported = bool(self._queue)
         wanted = Counter(device for lease in self._queue if lease.connected for device in lease.eligible)
         for lease in self._leases.values():
             if lease.state is not State.HELD or not lease.connected:
@@ -498,10 +510,12 @@ class ArbiterCore:
                 yield lease.id, gpu_pb2.LeaseResponse(wanted=gpu_pb2.LeaseWanted(waiting=waiting))
 
     def _queued(self, now: float, waiter: LeaseRecord, position: int) -> gpu_pb2.LeaseQueued:
-        queued = gpu_pb2.LeaseQueued(
-            position=position, holders=holding(self.view, waiter, now), reason=reason(self.view, waiter, now)
-        )
-        seconds = eta(self.view, waiter, now)
+        """The report of a position, with the reason if it is near the front."""
+        queued = gpu_pb2.LeaseQueued(position=position)
+        if position <= NEAR:
+            queued.holders.extend(holding(self.view, waiter, now))
+            queued.reason = reason(self.view, waiter, now)
+        seconds = eta(self.view, waiter, position - 1, now)
         if seconds is not None:
             queued.eta.CopyFrom(duration(seconds))
         return queued

@@ -34,6 +34,11 @@ class Placing:
         self._waiting: list[LeaseRecord] = []
         self._tried: set[object] = set()
 
+    @property
+    def is_over(self) -> bool:
+        """No device can be granted to any further request: each is held alone, or gone."""
+        return all(memory.exclusive or memory.gone for memory in self._memory.values())
+
     def try_place(self, lease: LeaseRecord) -> tuple[str, ...]:
         """The devices for the next request of the queue; empty: it has to wait."""
         if lease.signature in self._tried:

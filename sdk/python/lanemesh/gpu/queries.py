@@ -99,7 +99,7 @@ def waiter_status(view: ArbiterView, lease: LeaseRecord, place: int, now: float)
     status = lease_status(now, lease, lease.named)
     status.position, status.reason = place, reason(view, lease, now)
     status.age.CopyFrom(duration(now - lease.asked_at))
-    seconds = eta(view, lease, now)
+    seconds = eta(view, lease, len(_ahead(view, lease)), now)
     if seconds is not None:
         status.eta.CopyFrom(duration(seconds))
     return status
@@ -114,11 +114,10 @@ def holding(view: ArbiterView, waiter: LeaseRecord, now: float) -> list[gpu_pb2.
     ]
 
 
-def eta(view: ArbiterView, waiter: LeaseRecord, now: float) -> float | None:
-    """Seconds until a request is granted, by the past holders of its devices; None: unknown."""
+def eta(view: ArbiterView, waiter: LeaseRecord, ahead: int, now: float) -> float | None:
+    """Seconds until a request with so many before it is granted, by the past holders of its devices; None: unknown."""
     estimates = []
     for device in waiter.eligible:
-        ahead = sum(1 for lease in _ahead(view, waiter) if device in lease.eligible)
         ages = [now - view.leases[name].held_since for name in view.memory[device].working]
         estimate = view.pace.estimate(device, ahead, ages)
         if estimate is not None:

@@ -31,6 +31,9 @@ class State(Enum):
     """It has ended, and its stream goes on for the model that stays loaded."""
 
 
+_IN_QUEUE = (State.WAITING, State.RESUMING)
+
+
 @dataclass(slots=True, eq=False)
 class LeaseRecord:
     """One lease, from the request to its end."""
@@ -86,9 +89,8 @@ class LeaseRecord:
     @property
     def deadline(self) -> float:
         """When something must be decided about it."""
-        if self.state in (State.WAITING, State.RESUMING):
-            return min(self.expires_at, self.asked_at + self.wait_timeout)
-        return min(self.expires_at, self.revoke_at)
+        other = self.asked_at + self.wait_timeout if self.state in _IN_QUEUE else self.revoke_at
+        return other if other < self.expires_at else self.expires_at
 
     @property
     def place(self) -> str:
