@@ -24,9 +24,8 @@ from chain.systems import percentile
 
 WAITERS = 1_000
 ORDER = "ABAACABC"
-MODELS: dict[str, dict[str, Any]] = dict.fromkeys(
-    "ABC", {"memory": "16GiB", "peak": "20GiB", "seconds": 0.1, "reload": 1.0}
-)
+LARGE = {"memory": "16GiB", "peak": "20GiB", "seconds": 0.1, "reload": 1.0}
+MODELS: dict[str, dict[str, Any]] = dict.fromkeys("ABC", LARGE)
 COMPARED = 6
 """How often the order is repeated in the trace whose optimum is searched."""
 RELEASE = gpu_pb2.LeaseRequest(release=gpu_pb2.LeaseRelease())
@@ -115,7 +114,7 @@ async def hand_overs(waiters: int) -> tuple[list[float], float]:
     async with gpu.lease():
         tasks = [asyncio.create_task(wait()) for _ in range(waiters)]
         while len(arbiter.status()[0].waiting) < waiters:
-            await asyncio.sleep(0.01)
+            await arbiter.changed.wait()
         watching = asyncio.create_task(watch())
         released_at = time.perf_counter()
     await asyncio.gather(*tasks)
@@ -133,9 +132,21 @@ def order(times: int) -> list[Verdict]:
     short, long = Simulation(compared).run(), Simulation(repeated(ORDER * times, MODELS)).run()
     fifo = Simulation(repeated(ORDER * times, MODELS), max_bypass=0).run()
     return [
-        Verdict(what=f"{ORDER} x {COMPARED}: loads against the fewest", value=short.loads / fewest, bound=1.2, at_least=False),
-        Verdict(what=f"{ORDER} x {times}: loads against FIFO", value=long.loads / fifo.loads, bound=0.25, at_least=False),
-        Verdict(what="its longest wait against that in FIFO", value=max(long.waits) / max(fifo.waits), bound=1, at_least=False),
+        Verdict(
+            what=f"{ORDER} x {COMPARED}: loads against the fewest",
+            value=short.loads / fewest,
+            bound=1.2,
+            at_least=False,
+        ),
+        Verdict(
+            what=f"{ORDER} x {times}: loads against FIFO", value=long.loads / fifo.loads, bound=0.25, at_least=False
+        ),
+        Verdict(
+            what="its longest wait against that in FIFO",
+            value=max(long.waits) / max(fifo.waits),
+            bound=1,
+            at_least=False,
+        ),
     ]
 
 
@@ -146,10 +157,18 @@ async def measure(*, quick: bool) -> list[Verdict]:
     rate = await cycles_per_s(embedded, 1_000 if quick else 20_000, 32)
     waits, lag = await hand_overs(100 if quick else WAITERS)
     return [
-        Verdict(what="grant of a free device over gRPC, p50", value=percentile(free, 0.5), bound=1, at_least=False, unit="ms"),
+        Verdict(
+            what="grant of a free device over gRPC, p50",
+            value=percentile(free, 0.5),
+            bound=1,
+            at_least=False,
+            unit="ms",
+        ),
         Verdict(what="the same, p99", value=percentile(free, 0.99), bound=3, at_least=False, unit="ms"),
         Verdict(what="leases a second, in one process", value=rate, bound=5_000, at_least=True, unit=""),
-        Verdict(what="hand-over with 1,000 waiters, p99", value=percentile(waits, 0.99), bound=5, at_least=False, unit="ms"),
+        Verdict(
+            what="hand-over with 1,000 waiters, p99", value=percentile(waits, 0.99), bound=5, at_least=False, unit="ms"
+        ),
         Verdict(what="lag of the event loop meanwhile", value=lag, bound=20, at_least=False, unit="ms"),
         *order(50 if quick else 1_000),
     ]

@@ -29,10 +29,10 @@ from lanemesh.gpu import (
     frames,
     status,
 )
-from lanemesh.gpu.server import ArbiterServer
 from lanemesh.v1 import gpu_pb2, gpu_pb2_grpc
 
 from rigs.gpu import EVERYWHERE, SOON, Place, entered, place
+
 
 @pytest.fixture(params=EVERYWHERE)
 async def here(request: pytest.FixtureRequest) -> AsyncIterator[Place]:

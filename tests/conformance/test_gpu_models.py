@@ -251,7 +251,7 @@ async def test_waits_are_reported_with_reason_and_estimate(here: Place) -> None:
         queued = await asyncio.wait_for(reports.get(), SOON)
     assert queued is not None
     assert (queued.position, queued.HasField("eta")) == (1, True)
-    assert 'sim:0: sim:0 has been held for' in queued.reason
+    assert "sim:0: sim:0 has been held for" in queued.reason
     assert await asyncio.wait_for(reports.get(), SOON) is None
     await waiting
 

@@ -126,9 +126,7 @@ async def test_a_node_that_waits_for_a_lease_shows_its_position_and_reason(embed
 
 async def test_foreign_memory_is_counted(embedded: Mesh) -> None:
     foreign = simulated_memory().allocate("sim:0", "12GiB", process=FOREIGN)
-    document = pipeline(
-        chat(), node("image", "image_model", "chat", memory="10GiB", peak="14GiB"), response("image")
-    )
+    document = pipeline(chat(), node("image", "image_model", "chat", memory="10GiB", peak="14GiB"), response("image"))
     async with asyncio.timeout(30):
         run = embedded.run(document, input="cats")
         async for update in run.updates():

@@ -109,7 +109,10 @@ async def test_the_command_line_shows_devices_models_leases_and_why_requests_wai
         await asyncio.wait_for(waiting, SOON)
         await link.close()
     table = " ".join(status.split())
-    assert "DEVICE NAME MEMORY FREE LEASED MODELS OTHER sim:0 simulated 24.0 GiB 2.0 GiB 12.0 GiB 10.0 GiB unknown" in table
+    assert (
+        "DEVICE NAME MEMORY FREE LEASED MODELS OTHER sim:0 simulated 24.0 GiB 2.0 GiB 12.0 GiB 10.0 GiB unknown"
+        in table
+    )
     assert "sim:0 m 10.0 GiB idle for" in table
     assert "sim:0 held draws (on 127.0.0.1:7001, run r1)" in table
     assert "draws a picture" in table

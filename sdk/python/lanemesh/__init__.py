@@ -70,10 +70,10 @@ if TYPE_CHECKING:
     from lanemesh.memory import MemoryEntry, MemoryQuery, MemoryScope, MemorySpace
     from lanemesh.node.approvals import Approval
     from lanemesh.node.batch import Batch
-    from lanemesh.node.gpu import Gpu
     from lanemesh.node.context import Context
     from lanemesh.node.environment import Environment
     from lanemesh.node.function_nodes import node
+    from lanemesh.node.gpu import Gpu
     from lanemesh.node.helper_clients import AgentClient, LlmClient, MemoryClient, ToolClient
     from lanemesh.node.inputs import Inputs
     from lanemesh.node.node import Invokes, Node, Service

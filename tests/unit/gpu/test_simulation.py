@@ -45,7 +45,7 @@ def test_the_fewest_loads_are_those_of_the_best_order(order: str) -> None:
 
 
 def test_models_that_fit_together_are_loaded_once() -> None:
-    small: dict[str, dict[str, Any]] = dict.fromkeys("AB", {"memory": "6GiB", "peak": "8GiB"})
+    small: dict[str, dict[str, Any]] = {name: {"memory": "6GiB", "peak": "8GiB"} for name in "AB"}
     trace = repeated("ABABAB", small)
     assert fewest_loads(trace) == 2
     assert {name: replay.loads for name, replay in compare(trace).items()} == {"arbiter": 2, "FIFO": 2}

@@ -118,9 +118,7 @@ def gpu_simulate(*, file: Path, as_json: bool) -> ExitCode:
     ]
     if fewest is not None:
         rows.append(["fewest loads", str(fewest), *[""] * 7])
-    print_rich(
-        _table(("ORDER", "LOADS", "UNLOADS", "MEAN WAIT", "P99", "LONGEST", "ENDED", "WORK", "REFUSED"), rows)
-    )
+    print_rich(_table(("ORDER", "LOADS", "UNLOADS", "MEAN WAIT", "P99", "LONGEST", "ENDED", "WORK", "REFUSED"), rows))
     return ExitCode.COMPLETED
 
 
@@ -140,14 +138,21 @@ def explained(found: gpu_pb2.LeaseExplanation) -> list[str]:
 
 
 def tables(devices: Sequence[gpu_pb2.DeviceStatus], leases: Sequence[gpu_pb2.LeaseStatus]) -> list[Any]:
-    """The devices, their models, the leases, and the requests that wait, each as a table of rich; the last three if there are any."""
+    """The devices, their models, the leases, and the requests that wait, each as a table of rich. Of the last three, those
+    that are not empty."""
     having = [lease for lease in leases if not lease.position and lease.state != len(_STATES) - 1]
     waiting = [lease for lease in leases if lease.position]
     models = [(device.device.id, model) for device in devices for model in device.models]
     made = [_table(("DEVICE", "NAME", "MEMORY", "FREE", "LEASED", "MODELS", "OTHER"), map(_device_cells, devices))]
     if models:
         rows = [
-            [device, model.model, _size(model.memory_bytes), _model_state(model), f"{seconds_of(model.reload_time):g} s"]
+            [
+                device,
+                model.model,
+                _size(model.memory_bytes),
+                _model_state(model),
+                f"{seconds_of(model.reload_time):g} s",
+            ]
             for device, model in models
         ]
         made.append(_table(("DEVICE", "MODEL", "MEMORY", "STATE", "RELOAD"), rows))

@@ -45,7 +45,7 @@ class GpuArbiter:
         observer: Observer | None = None,
         journal: Journal | None = None,
     ) -> None:
-        """`ttl`: seconds until a lease without a heartbeat expires. `observer` reads the memory of the devices; None: memory is free
+        """`ttl`: seconds until a lease without a heartbeat expires. `observer` reads the memory of devices; None: memory is free
         when its holder has reported it as free. `journal` keeps leases and tokens for a restart; it is closed with the arbiter."""
         # Tokens must not fall when the arbiter starts anew, and no device is granted once per millisecond for long.
         self._core = ArbiterCore(devices, ttl=ttl, first_token=time.time_ns() // 1_000_000)
@@ -84,9 +84,7 @@ class GpuArbiter:
 
     def explain(self, lease_id: str = "", run_id: str = "", component: str = "") -> list[gpu_pb2.LeaseExplanation]:
         """Why requests wait that meet all conditions."""
-        return explanations(
-            self._core.view, self._clock(), lease_id=lease_id, run_id=run_id, component=component
-        )
+        return explanations(self._core.view, self._clock(), lease_id=lease_id, run_id=run_id, component=component)
 
     async def watch(self) -> AsyncIterator[gpu_pb2.WatchResponse]:
         """The devices and leases now, and after changes, at most ten times a second, until the arbiter is closed."""
@@ -261,7 +259,7 @@ class _Observation:
         marks: Callable[[], Mapping[str, int]],
         on_readings: Callable[[Mapping[str, Reading] | None, Mapping[str, int]], None],
     ) -> None:
-        """`marks` are those of the devices now. `on_readings` gets what the devices show, or None if they could not be read, and the
+        """`marks` are those of the devices now. `on_readings` gets what they show, or None if they could not be read, and the
         marks when that began."""
         self._loop = loop
         self._observer = observer

@@ -90,7 +90,7 @@ class GpuClient:
             priority: of several waiters the one of the highest priority is served first; a level is worth a minute of waiting.
             preempts: holders of a lower priority are asked to yield, and lose their leases after 5 seconds.
             model: the model that has the `memory`: `lease.keep` keeps it loaded. The name is unique in this process.
-            reload_seconds: how long it takes to load the model again. Of idle models, a large one that is loaded quickly and was not
+            reload_seconds: how long it takes to load the model again. Of idle models, a large one that loads quickly and was not
                 used for long is unloaded first.
             purpose: what it is for, in a few words, for `lanemesh gpu status`.
             evicts: all other idle models of the device are unloaded first.
@@ -99,7 +99,9 @@ class GpuClient:
             ValueError: a size is no size, or negative; or there is a model without memory.
         """
         if model and not memory:
-            raise ValueError(f'the lease for the model "{model}" needs its memory: lease(model="{model}", memory="6GiB")')
+            raise ValueError(
+                f'the lease for the model "{model}" needs its memory: lease(model="{model}", memory="6GiB")'
+            )
         request = gpu_pb2.LeaseAcquire(
             holder=self._holder,
             device=device,

@@ -78,10 +78,14 @@ class Journal:
             self._rewrite()
         except BlockingIOError:
             message = f"The journal {path} is in use by another GPU arbiter. Stop that one, or name another file."
-            raise LanemeshError(Fault(code=Code.FAILED_PRECONDITION, reason="journal-in-use", message=message)) from None
+            raise LanemeshError(
+                Fault(code=Code.FAILED_PRECONDITION, reason="journal-in-use", message=message)
+            ) from None
         except OSError as error:
             message = f"The journal {path} cannot be opened: {error.strerror}. Name a file that can be written."
-            raise LanemeshError(Fault(code=Code.FAILED_PRECONDITION, reason="journal-unusable", message=message)) from None
+            raise LanemeshError(
+                Fault(code=Code.FAILED_PRECONDITION, reason="journal-unusable", message=message)
+            ) from None
 
     def write(
         self, changed: Iterable[tuple[str, LeaseEntry | None]], tokens: Mapping[str, int], peaks: Mapping[str, int]
@@ -101,7 +105,9 @@ class Journal:
                 lines.append({"lease": _to_json(entry)})
             elif state.leases.pop(lease_id, None) is not None:
                 lines.append({"ended": lease_id})
-        ahead = {device: token + TOKENS_AHEAD for device, token in tokens.items() if token > state.tokens.get(device, 0)}
+        ahead = {
+            device: token + TOKENS_AHEAD for device, token in tokens.items() if token > state.tokens.get(device, 0)
+        }
         if ahead:
             state.tokens |= ahead
             lines.append({"tokens": ahead})

@@ -10,10 +10,10 @@ from typing import Any, Protocol, Self, TypeVar, cast
 
 from lanemesh._aio.threads import THREADS
 from lanemesh.gpu.devices import size_of, size_text
+from lanemesh.gpu.errors import lease_error
 from lanemesh.gpu.links import ArbiterLink
 from lanemesh.gpu.memory_use import begin_peak, free_cache, peak_since
 from lanemesh.gpu.models import LoadedModel, Unload
-from lanemesh.gpu.errors import lease_error
 from lanemesh.gpu.session import LeaseSession, Phase
 from lanemesh.v1 import gpu_pb2
 
@@ -98,7 +98,9 @@ class Lease:
             session = self._session
             if session is not None and session.error is not None:
                 raise session.error
-            raise lease_error("expired", "The lease of the GPU is not held now: it was not entered, has ended or expired.")
+            raise lease_error(
+                "expired", "The lease of the GPU is not held now: it was not entered, has ended or expired."
+            )
 
     def report_use(self, size: int) -> None:
         """Reports the bytes of the device that are in use. The most that were reported are what later leases for the model get, if
@@ -126,7 +128,9 @@ class Lease:
             Exception: raised by `load`.
         """
         if not self._request.model or self._request.count > 1:
-            raise RuntimeError("Only a lease with a model, of one device, keeps one: context.gpu.lease(memory=, model=).")
+            raise RuntimeError(
+                "Only a lease with a model, of one device, keeps one: context.gpu.lease(memory=, model=)."
+            )
         self.check()
         if self._model is None:
             store, kept = self._link.models, size_of(size) or self._request.memory_bytes

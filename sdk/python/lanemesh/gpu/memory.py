@@ -269,9 +269,7 @@ class DeviceMemory:
     @property
     def awaits_memory(self) -> bool:
         """Memory of unloaded models or of ended leases is granted when the device shows it as free."""
-        return bool(self.lingering) or any(
-            each.residence is Residence.UNOBSERVED for each in self.residents.values()
-        )
+        return bool(self.lingering) or any(each.residence is Residence.UNOBSERVED for each in self.residents.values())
 
     @property
     def leaving(self) -> list[Resident]:

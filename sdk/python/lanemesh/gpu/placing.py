@@ -23,7 +23,7 @@ class Placing:
         now: float,
         max_bypass: int = MAX_BYPASS,
     ) -> None:
-        """`yielded` counts for each device the leases that will return to it. `max_bypass`: how many later requests may pass the first
+        """`yielded` counts for each device the leases that will return to it. `max_bypass`: how many later requests pass the first
         one that waits for a device."""
         self._max_bypass = max_bypass
         self._memory = memory

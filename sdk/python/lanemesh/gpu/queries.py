@@ -63,7 +63,9 @@ def explanations(
     """Why requests wait that meet all conditions; with a lease id also a lease that does not wait."""
     found = [
         gpu_pb2.LeaseExplanation(
-            lease=waiter_status(view, lease, place, now), facts=facts(view, lease, now), holders=holding(view, lease, now)
+            lease=waiter_status(view, lease, place, now),
+            facts=facts(view, lease, now),
+            holders=holding(view, lease, now),
         )
         for place, lease in enumerate(view.queue, 1)
         if lease_id in ("", lease.id)

@@ -67,7 +67,12 @@ async def serve(
     stopping = asyncio.Event() if stop is None else stop
     devices = find_devices()
     observer = find_observer([device.id for device in devices])
-    server = ArbiterServer(GpuArbiter(devices, ttl=ttl, observer=observer, journal=Journal(journal) if journal else None), host, port, insecure=insecure)
+    server = ArbiterServer(
+        GpuArbiter(devices, ttl=ttl, observer=observer, journal=Journal(journal) if journal else None),
+        host,
+        port,
+        insecure=insecure,
+    )
     with StopSignals(stopping.set):
         try:
             await server.start()

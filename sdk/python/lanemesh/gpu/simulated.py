@@ -112,7 +112,9 @@ class SimulatedMemory:
     def _entries(self, device: str) -> Iterator[list[_Entry]]:
         """The allocations of a device, which the caller may change."""
         if device not in self._sizes:
-            raise KeyError(f"there is no simulated device {device}; {VARIABLE} names {', '.join(self._sizes) or 'none'}")
+            raise KeyError(
+                f"there is no simulated device {device}; {VARIABLE} names {', '.join(self._sizes) or 'none'}"
+            )
         with self._lock:
             if self._folder is None:
                 yield self._own.setdefault(device, [])

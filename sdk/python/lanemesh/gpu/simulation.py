@@ -73,9 +73,7 @@ class Trace:
             models = {name: dict(values) for name, values in document.get("models", {}).items()}
             entries = document.get("requests") or [{"model": name} for name in document["order"]]
             requests = [
-                _request(entry, models)
-                for entry in entries * int(document.get("repeat", 1))
-                if isinstance(entry, dict)
+                _request(entry, models) for entry in entries * int(document.get("repeat", 1)) if isinstance(entry, dict)
             ]
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             what = f"{type(error).__name__}: {error}"
@@ -211,8 +209,8 @@ class Simulation:
 def fewest_loads(trace: Trace, max_bypass: int = MAX_BYPASS, window: int = WINDOW) -> int | None:
     """The least number of loads on one device in any order of the requests.
 
-    Requests of a model keep their order. Of `window` requests that wait at a time, the first one may be passed by `max_bypass` later
-    ones. Idle models may be unloaded at any time. Nothing is assumed of times, so no arbiter can do better.
+    Requests of a model keep their order. Of `window` requests that wait at a time, the first one may be passed by `max_bypass`
+    later ones. Idle models may be unloaded at any time. Nothing is assumed of times, so no arbiter can do better.
 
     Returns:
         The number; None: there are several devices, or the search is too large.

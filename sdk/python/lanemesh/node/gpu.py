@@ -23,13 +23,12 @@ class Gpu:
     for the node, in an emit or for a helper, others may use the GPU. A firing that runs out of memory before it has emitted
     anything is repeated once, alone on the device and after other idle models were unloaded from it.
 
-    If the class has `load_model(cls, config, device)`, the model stays loaded between firings, and all components of the node server
-    with the same class and config share it: `self.gpu_model`. It is unloaded by `unload_model(cls, model)` when others need its
-    memory.
+    If the class has `load_model(cls, config, device)`, the model stays loaded between firings, as `self.gpu_model`. All components
+    of the node server with the same class and config share it. `unload_model(cls, model)` frees it when others need its memory.
     """
 
     memory: Size = 0
-    """Bytes that stay allocated while the firing waits; with a model, those of the model. 0: the lease has the device for itself."""
+    """Bytes that stay allocated while the firing waits; with a model, those of the model. 0: it has the device for itself."""
     peak: Size = 0
     """Most bytes in use at a time; 0: `memory`."""
     model: str = ""

@@ -25,7 +25,9 @@ class SimulatedConfig(Node.Config):
     memory: str = Field("1GiB", description="The declared memory of the model.")
     peak: str = Field("", description="The declared peak; empty: `memory`.")
     real_memory: str = Field("", description="The memory that the model really takes; empty: what is declared.")
-    real_peak: str = Field("", description="The memory that a firing really takes, with the model; empty: what is declared.")
+    real_peak: str = Field(
+        "", description="The memory that a firing really takes, with the model; empty: what is declared."
+    )
     seconds: float = Field(0.0, description="How long a firing works.")
     load_seconds: float = Field(0.0, description="How long the model loads.")
     leak: str = Field("", description="Memory that each firing does not free.")

@@ -60,7 +60,10 @@ class LeasedBody:
         while True:
             try:
                 await self._enter(lease)
-                async with lease.leaving(), aclosing(self._inner.generate(await self._with_model(lease, node))) as pairs:
+                async with (
+                    lease.leaving(),
+                    aclosing(self._inner.generate(await self._with_model(lease, node))) as pairs,
+                ):
                     async for pair in pairs:
                         emitted = True
                         yield pair

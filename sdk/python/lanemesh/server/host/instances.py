@@ -258,5 +258,9 @@ class InstanceFactory:
         )
         waits = LeaseWaits(context.component, context.waits, self._reporter)
         return GpuClient(
-            self._host.gpu_link, holder, loop=loop, on_waiting=waits.report, warn=lambda text: context.log.warning("%s", text)
+            self._host.gpu_link,
+            holder,
+            loop=loop,
+            on_waiting=waits.report,
+            warn=lambda text: context.log.warning("%s", text),
         )
