@@ -93,6 +93,11 @@ class Actor:
         rules = rules or FiringRules(sync_mode=node.sync_mode)
         self._forks = rules.forks
         self._body = body or body_of(type(node), context, overlapping=rules.concurrency > 1)
+        if (gpu := type(node).gpu_) is not None:
+            from lanemesh.node.firing.leased import LeasedBody
+
+            node.gpu_model = None
+            self._body = LeasedBody(self._body, node, gpu, context)
         self._deadline = Deadline(context.component, timeout, lambda: self.abandoned, on_overdue)
         self._firings = Firings(node, context, inbox, outputs, self._body, self._deadline, rules)
         outputs.runs_to_end, outputs.sends_one = node.runs_to_end, node.sends_one

@@ -6,7 +6,6 @@ import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lanemesh.channels import Channels
@@ -236,14 +235,14 @@ class InstanceFactory:
         )
 
     def _context(self, instance: node_pb2.Instance) -> Context:
-        component, run_id = instance.component, self._place.run_id
-        return Context(
+        component, run_id, loop = instance.component, self._place.run_id, asyncio.get_running_loop()
+        context = Context(
             run_id=run_id,
             component=component,
             provider=instance.provider,
             report=self._reporter.report,
             client=self._client,
-            gpu=partial(self._gpu_client, component, asyncio.get_running_loop()),
+            gpu=lambda: self._gpu_client(context, loop),
             channels=Channels(lambda: self._host.channel_link, run_id=run_id, name=component),
             on_log=lambda level, line: self._reporter.lines.report(log_update(component, level, line)),
             on_progress=self._reporter.try_send,
@@ -255,12 +254,21 @@ class InstanceFactory:
             permissions=self._host.permissions,
             mesh_link=self._host.mesh_link,
         )
+        return context
 
-    def _gpu_client(self, component: str, loop: asyncio.AbstractEventLoop) -> Any:
+    def _gpu_client(self, context: Context, loop: asyncio.AbstractEventLoop) -> Any:
         from lanemesh.gpu import GpuClient
+        from lanemesh.server.host.lease_waits import LeaseWaits
         from lanemesh.v1 import gpu_pb2
 
         holder = gpu_pb2.LeaseHolder(
-            run_id=self._place.run_id, component=component, server=self._place.server or self._host.name
+            run_id=self._place.run_id, component=context.component, server=self._place.server or self._host.name
         )
-        return GpuClient(self._host.gpu_link, holder, loop=loop)
+        waits = LeaseWaits(context.component, context.waits, self._reporter)
+        return GpuClient(
+            self._host.gpu_link,
+            holder,
+            loop=loop,
+            on_waiting=waits.report,
+            warn=lambda text: context.log.warning("%s", text),
+        )
