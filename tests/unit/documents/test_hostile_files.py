@@ -133,6 +133,24 @@ def test_error_json_whose_table_would_be_nearly_empty_is_read_as_text(caplog: py
     assert any("25,005,000 cells" in message for message in caplog.messages)
 
 
+def test_error_an_endless_header_of_an_email_is_cut_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    endless = b"=?utf-8?q?a?= " * 200_000
+    part = b"--x\nContent-Type: text/plain; " + b"a=b; " * 200_000 + b"\n\nthe text\n"
+    mail = (
+        b"From: a@example.com\nContent-Type: multipart/mixed; boundary=x\nSubject: "
+        + endless
+        + b"\n\n"
+        + part
+        + b"--x--"
+    )
+
+    (page,) = parsed("endless.eml", mail).pages
+
+    assert page.content.endswith("the text")
+    assert len(page.content) < 30_000
+    assert any("the headers Subject of endless.eml are read up to 20,000" in message for message in caplog.messages)
+
+
 @pytest.mark.many
 def test_happy_the_first_page_of_a_pdf_of_200_mb_is_read_before_the_others_and_memory_stays_flat() -> None:
     content = large(200, 1_000_000)
