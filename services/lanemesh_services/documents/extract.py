@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -29,7 +28,7 @@ from pydantic import BaseModel, Field
 from lanemesh_services.documents.errors import cut_off, not_followed
 from lanemesh_services.documents.extraction import Schema, json_in, merged
 from lanemesh_services.documents.inputs import as_document, given_one
-from lanemesh_services.documents.models import in_order, summed
+from lanemesh_services.documents.models import read_all, summed
 from lanemesh_services.documents.parts_of_text import parts_of
 from lanemesh_services.shared.instructions import Instructions
 
@@ -94,15 +93,11 @@ class Extract(Node):
         if len(parts) <= 1:
             return await self._extracted(context, self.resource, parts[0] if parts else "", source, usages)
         partial = self.resource.without_required()
-        found: list[Any] = []
 
         async def extract(part: str) -> Any:
             return await self._extracted(context, partial, part, source, usages)
 
-        async with aclosing(in_order(parts, extract, self.config.concurrency)) as made:
-            async for value in made:
-                found.append(value)
-                context.progress(len(found), len(parts), f"reading {source or 'a text'}")
+        found = await read_all(context, parts, extract, self.config.concurrency, source)
         result, problems = await in_thread(self._joined, found)
         if problems:
             raise not_followed(problems, source)

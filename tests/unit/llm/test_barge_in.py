@@ -7,7 +7,19 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
-from lanemesh import Answer, ChatFinish, ChatRequest, ChatText, LanemeshError, Question, Usage
+from lanemesh import (
+    AgentEvent,
+    AgentRequest,
+    AgentThought,
+    Answer,
+    ChatFinish,
+    ChatRequest,
+    ChatText,
+    LanemeshError,
+    Question,
+    Usage,
+)
+from lanemesh.control.agent import AgentCaller
 from lanemesh.extend import ChatClient
 from lanemesh.testing import run_node
 from lanemesh_services.llm.barge_in import BargeIn
@@ -29,6 +41,25 @@ class Endless(ChatClient):
                 await asyncio.Event().wait()
             yield Usage(3, 1)
             yield ChatFinish("stop")
+        finally:
+            self.closed += 1
+
+
+class Researcher(AgentCaller):
+    """An agent that thinks, answers a word, and then does not end."""
+
+    component = "researcher"
+
+    def __init__(self) -> None:
+        self.opened = self.closed = 0
+
+    async def events(self, request: AgentRequest, timeout: float | None = None) -> AsyncGenerator[AgentEvent, None]:
+        """The events of a task."""
+        self.opened += 1
+        try:
+            yield AgentEvent(AgentThought("Let me see."))
+            yield AgentEvent(Answer("Once "))
+            await asyncio.Event().wait()
         finally:
             self.closed += 1
 
@@ -77,6 +108,15 @@ def test_other_marks_are_ignored_and_an_agent_answers_too() -> None:
 
     assert "".join(answer.text for answer in result.answers) == "An agent."
     assert finishes(result.answers) == ["stop"]
+
+
+def test_an_agent_stops_too() -> None:
+    agent = Researcher()
+    result = run_node(
+        BargeIn, agents={"one": agent}, arrivals=[("questions", Question("tell")), mark("start")], timeout=60
+    )
+    assert finishes(result.answers) == ["cancelled"]
+    assert agent.closed == agent.opened
 
 
 def test_error_without_a_model_the_fault_has_the_remedy() -> None:
