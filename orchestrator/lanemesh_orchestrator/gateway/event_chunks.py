@@ -18,7 +18,6 @@ from lanemesh_orchestrator.gateway.sse import event
 from lanemesh_orchestrator.update_json import node_state_json, timestamp_json, to_json
 
 
-
 def chunk_of(batch: Sequence[Entry]) -> bytes:
     """The updates of a batch as events: each is `sse.event` of its `to_json`, with its sequence as id."""
     return b"".join(map(_events, batch))

@@ -72,6 +72,4 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return made
 
 
-_DECODER = json.JSONDecoder(
-    parse_int=_integer_of_64_bits, parse_constant=_no_constant, object_pairs_hook=_unique_keys
-)
+_DECODER = json.JSONDecoder(parse_int=_integer_of_64_bits, parse_constant=_no_constant, object_pairs_hook=_unique_keys)
