@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import re
 import sys
@@ -78,6 +79,8 @@ def gateway(mesh: HostOptions, web: WebOptions) -> ExitCode:
         async with open_host(mesh) as client:
             server = web_server(client, web)
             print(f"the web gateway of {mesh.mesh} listens at {server.url}", file=sys.stderr, flush=True)
+            gc.collect()
+            gc.freeze()  # modules stay until the process ends; each full collection would scan them again
             checking = asyncio.create_task(_report_unreachable(client), name="check of the mesh")
             try:
                 await server.run()

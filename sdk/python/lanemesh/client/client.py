@@ -67,6 +67,8 @@ class Client:
         self._pool = ConnectionPool(proxy=proxy)
         self._broker = RemoteChannels(self._pool, address)
         self._requests: RequestLimit | None = None
+        self._runs_stub: tuple[grpc.aio.Channel, run_pb2_grpc.RunServiceAsyncStub] | None = None
+        """The stub of the last connection: each run needs it several times."""
         self._closed = False
 
     def run(
@@ -355,7 +357,10 @@ class Client:
 
     @property
     def _runs(self) -> run_pb2_grpc.RunServiceAsyncStub:
-        return run_pb2_grpc.RunServiceStub(self._channel)
+        channel = self._channel
+        if self._runs_stub is None or self._runs_stub[0] is not channel:
+            self._runs_stub = channel, run_pb2_grpc.RunServiceStub(channel)
+        return self._runs_stub[1]
 
     @property
     def _registry(self) -> registry_pb2_grpc.RegistryServiceAsyncStub:
