@@ -75,7 +75,7 @@ demo-all: catalogue-size $(HAS_CATALOGUE) ## install the catalogue and run its e
 
 catalogue-size:
 	@[ -e $(HAS_CATALOGUE) ] || printf '==> %s\n' \
-		"The catalogue takes about 3,600 MB in $(VENV), of which torch is 900 and the small models 350 (some 10 minutes, once)"
+		"The catalogue takes about 3,700 MB in $(VENV), of which torch is 900 and the small models 350 (some 10 minutes, once)"
 
 test: $(HAS_DEV) $(HAS_LLM) $(HAS_TRANSFORMERS) ## run the tests on JOBS=3 processes; ARGS="..." goes to pytest
 	$(SAY) "Running the tests"

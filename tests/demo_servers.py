@@ -141,7 +141,7 @@ class _Handler(BaseHTTPRequestHandler):
 def _events(text: str, model: str) -> str:
     """An answer as the stream of Chat Completions."""
     head = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": model}
-    choices = [{"delta": {"role": "assistant", "content": ""}}]
+    choices: list[dict[str, Any]] = [{"delta": {"role": "assistant", "content": ""}}]
     choices += [{"delta": {"content": piece}} for piece in re.findall(r"\S+\s*", text)]
     choices.append({"delta": {}, "finish_reason": "stop"})
     events = [{**head, "choices": [{"index": 0, "finish_reason": None, **choice}]} for choice in choices]

@@ -1,7 +1,7 @@
 """What a run shows beside its outputs, and how errors read."""
 
 import logging
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from lanemesh.faults import Code, Fault
@@ -224,7 +224,7 @@ def test_a_wait_of_an_edge_is_shown_once_though_items_arrive_between() -> None:
 
 
 def test_a_run_that_delivers_nothing_ends_with_what_its_stores_took_and_where_they_are() -> None:
-    components = [
+    components: list[dict[str, Any]] = [
         {"id": "embedding_1", "provider": "embedding_light"},
         {"id": "store_1", "provider": "sqlite_search", "config": {"path": "index.sqlite"}},
         {"id": "table_1", "provider": "table_writer", "config": {"path": "old.csv"}},

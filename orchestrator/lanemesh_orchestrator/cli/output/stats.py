@@ -73,8 +73,8 @@ class RunStats:
 
     @property
     def report_timing(self) -> bool:
-        """Whether the times are meaningful: some output streamed, or there was none and a component has stored items."""
-        return self.tokens > 0 or self.pieces > 1 or bool(not self.items and self.stored)
+        """Whether the times are meaningful: some output streamed, or a component has stored items."""
+        return self.tokens > 0 or self.pieces > 1 or bool(self.stored)
 
     @property
     def stored(self) -> dict[str, str]:
