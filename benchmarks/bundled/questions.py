@@ -23,6 +23,7 @@ from chain.report import Verdict, console, verdicts_table
 
 QUESTIONS = 50
 ROUNDS = 5
+QUICK_ROUNDS = 3
 TARGET = 5.0
 SHARE = 0.8
 PIPELINE: dict[str, Any] = {
@@ -184,9 +185,9 @@ def rows_table(rounds: Sequence[Round]) -> Table:
 def main() -> int:
     """The command line; the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="one round, to see that it works")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds")
     try:
-        rounds = asyncio.run(measure(1 if parser.parse_args().quick else ROUNDS))
+        rounds = asyncio.run(measure(QUICK_ROUNDS if parser.parse_args().quick else ROUNDS))
     except LanemeshError as error:
         print(error, file=sys.stderr)
         return 1
