@@ -36,7 +36,7 @@ class HostedConfig(BaseModel):
 
     model: str = Field(min_length=1, description="Name of the model at the server.")
     api_key: SecretStr | None = Field(
-        None, description='Key of the server, from a variable: "${OPENAI_API_KEY}". Null: none is sent.'
+        None, description='Key of the server, from a variable, such as "${API_KEY}". Null: none is sent.'
     )
     apikey: SecretStr | None = Field(None, description="The same as api_key; documents of RocketRide call it so.")
     temperature: float | None = Field(
