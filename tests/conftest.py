@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 import garbage
 import heavy
+from repeats import times
 
 if TYPE_CHECKING:
     from rigs.beside import Beside
@@ -22,13 +24,18 @@ if (
 ):  # as in what a script starts with `&`; some tests interrupt themselves
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+settings.register_profile("tests", max_examples=times(100, 25), deadline=None)
+settings.load_profile("tests")
+
 pytest_plugins = ["conformance_table", "failure_tail", "files_with_mark"]
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Marks the heavy tests."""
+    """Marks the heavy tests, and as `many` those of random examples, of which `make many` tries more."""
     if heavy.is_heavy(item.path, item.name):
         item.add_marker(pytest.mark.heavy)
+    if hasattr(getattr(item, "obj", None), "hypothesis"):
+        item.add_marker(pytest.mark.many)
 
 
 def pytest_collection_finish() -> None:

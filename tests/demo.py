@@ -4,7 +4,8 @@ This is what `make demo-all` does. Each command is printed before it runs, with 
 passed comes last. A command passes if it ends with 0, prints what the page shows, and writes the files that it names. The exit code
 is 1 if one of them failed. The files lie in build/demo.
 
-A command whose block says `sh needs PROGRAM` is left out where there is no such program, and that is printed.
+A command whose block says `sh needs PROGRAM` is left out where there is no such program, and that is printed. Examples that ask
+remote services get the variables of local ones (tests/demo_servers.py); a block `sh elsewhere` shows readers what they set.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from types import MappingProxyType
 
+from demo_servers import variables
 from pages import ROOT, Block, blocks, differs
 
 EXAMPLES = ROOT / "examples"
@@ -35,8 +38,16 @@ CATALOGUE = (
     "orders",
     "translate_file",
     "private_chat",
+    "compare_stores",
+    "painted_video",
+    "news_watch",
+    "ask_hosted",
 )
 """The examples that need libraries of the extra `catalogue`; tests/e2e/test_examples.py runs the others."""
+WITH_DATABASE = frozenset({"ask_hosted"})
+"""The examples that need a database of PostgreSQL with pgvector."""
+LOOPBACK = MappingProxyType({"news_watch": "--set read_1.private=true --set post_1.private=true"})
+"""Options without which an example does not connect to local servers, by its name."""
 SECONDS = 300.0
 """Longest that a command may take: the first one imports torch, from a cold disk perhaps."""
 LINES, WIDTH = 6, 160
@@ -75,6 +86,8 @@ def example_blocks() -> dict[str, list[Block]]:
     """The blocks of examples/README.md with commands, by the names of their pipelines, in the order of the page."""
     found: dict[str, list[Block]] = {}
     for block in blocks(EXAMPLES / "README.md"):
+        if block.info == "sh elsewhere":
+            continue
         found.setdefault(re.findall(r"examples/(\w+)\.pipe", block.text)[0], []).append(block)
     return found
 
@@ -86,8 +99,9 @@ def commands(block: Block) -> list[str]:
 
 def located(command: str, where: Where) -> str:
     """A command of the page, changed so that its pipeline runs in a certain place."""
-    option = " --spread" if where is Where.SPREAD else ""
-    return command.replace("lanemesh run", f"lanemesh run{option}")
+    name = next(iter(re.findall(r"examples/(\w+)\.pipe", command)), "")
+    options = " ".join(filter(None, ("--spread" if where is Where.SPREAD else "", LOOPBACK.get(name, ""))))
+    return command.replace("lanemesh run", f"lanemesh run {options}".rstrip())
 
 
 def clone(folder: Path) -> None:
@@ -96,14 +110,15 @@ def clone(folder: Path) -> None:
     shutil.copytree(EXAMPLES, folder / "examples", ignore=shutil.ignore_patterns("__pycache__", ".lanemesh"))
 
 
-def run(block: Block, command: str, folder: Path) -> Result:
-    """Runs a command of a block in a folder with the examples, for at most `SECONDS`. A block that shows output has one command."""
+def run(block: Block, command: str, folder: Path, given: Mapping[str, str] = MappingProxyType({})) -> Result:
+    """Runs a command of a block in a folder with the examples, for at most `SECONDS`. A block that shows output has one command.
+    `given` are the variables of the example."""
     program = block.info.removeprefix("sh").strip().removeprefix("needs").strip()
     if program and shutil.which(program) is None:
         return Result(
             State.LEFT_OUT, reason=f"It needs {program}, which is not on the PATH: `apt-get install {program}`."
         )
-    environment = {**os.environ, "PATH": f"{sys.prefix}/bin:{os.environ['PATH']}", "COLUMNS": "100"}
+    environment = {**os.environ, **given, "PATH": f"{sys.prefix}/bin:{os.environ['PATH']}", "COLUMNS": "100"}
     began = time.monotonic()
     try:
         done = subprocess.run(
@@ -150,21 +165,23 @@ def main(names: Sequence[str], folder: Path = ROOT / "build" / "demo") -> int:
     found = example_blocks()
     chosen = {name: found[name] for name in CATALOGUE if not names or name in names}
     results: dict[tuple[str, Where], list[Result]] = {}
-    for where in Where:
-        clone(folder / where)
-        for name, its_blocks in chosen.items():
-            results[name, where] = [
-                _shown(one, command, where, folder) for one in its_blocks for command in commands(one)
-            ]
+    with variables(with_database=not WITH_DATABASE.isdisjoint(chosen)) as (given, no_database):
+        for where in Where:
+            clone(folder / where)
+            for name, its_blocks in chosen.items():
+                lacks = no_database if name in WITH_DATABASE else ""
+                results[name, where] = [
+                    _shown(one, command, where, folder, given, lacks) for one in its_blocks for command in commands(one)
+                ]
     print(_table(chosen, results))
     print(f"\nWhat they wrote is in {_short(folder)}.")
     return int(any(result.state is State.FAILED for group in results.values() for result in group))
 
 
-def _shown(block: Block, command: str, where: Where, folder: Path) -> Result:
+def _shown(block: Block, command: str, where: Where, folder: Path, given: Mapping[str, str], lacks: str) -> Result:
     command = located(command, where)
     print(f"$ {command}", flush=True)
-    result = run(block, command, folder / where)
+    result = Result(State.LEFT_OUT, reason=lacks) if lacks else run(block, command, folder / where, given)
     if result.state is State.PASSED:
         lines = result.printed.splitlines()
         more = [f"... {len(lines) - LINES} more lines"] if len(lines) > LINES else []

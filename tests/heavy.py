@@ -5,6 +5,7 @@ Their modules import these libraries, so `make test` does not even collect them.
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 TESTS = Path(__file__).parent
@@ -23,7 +24,12 @@ PARTLY = (
 
 def is_heavy(path: Path, name: str) -> bool:
     """Whether a test of this file and name is heavy without carrying the mark."""
-    return any(folder in path.parents for folder in FOLDERS) or ("guests" in path.parts and "crewai" in name)
+    return _in_folder(path) or ("crewai" in name and "guests" in path.parts)
+
+
+@cache
+def _in_folder(path: Path) -> bool:
+    return any(folder in path.parents for folder in FOLDERS)
 
 
 if __name__ == "__main__":

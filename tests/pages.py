@@ -90,13 +90,15 @@ def _lines(text: str) -> list[str]:
 class Reader:
     """Someone who pastes the blocks of a page, in a folder with what a clone has after `make demo`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, commands: Path | None = None) -> None:
+        """`commands` is a folder of commands that are used in place of those that are installed."""
         self._folder = folder
         self._ports = {named: str(_free_port()) for named in PORTS}
         self._servers: list[tuple[subprocess.Popen[bytes], Path]] = []
         self._module = ModuleType("pasted")
         (folder / ".venv").symlink_to(sys.prefix)
-        self._environment = {**os.environ, "PATH": f"{sys.prefix}/bin:{os.environ['PATH']}", "COLUMNS": "100"}
+        path = [*([str(commands)] if commands else []), f"{sys.prefix}/bin", os.environ["PATH"]]
+        self._environment = {**os.environ, "PATH": ":".join(path), "COLUMNS": "100"}
 
     def paste(self, block: Block) -> None:
         """Pastes a block. Raises AssertionError if it fails or prints something else than the page shows."""

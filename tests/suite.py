@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import heavy
+from rigs.commands import SHARED
 
 PASSED, FAILED, NOTHING_RUN = 0, 1, 5
 """Exit codes of pytest after which the other calls are still worth their time; any other one ends the suite."""
@@ -39,6 +40,7 @@ class Calls:
 def main(arguments: Sequence[str]) -> int:
     """Runs the calls. Returns the exit code of pytest that stands for all."""
     with tempfile.TemporaryDirectory() as folder:
+        os.environ[SHARED] = folder
         plan = calls(arguments, Path(folder))
         codes = [_pytest(plan.most), _pytest(plan.apart)] if arguments[0] == "0" else _beside(plan, Path(folder))
         if any(code not in (PASSED, FAILED, NOTHING_RUN) for code in codes):

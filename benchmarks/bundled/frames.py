@@ -6,8 +6,6 @@ same by hand, with PyAV and Pillow in one thread. Prints each value beside its t
 
 from __future__ import annotations
 
-import argparse
-import asyncio
 import io
 import sys
 import time
@@ -22,7 +20,8 @@ from lanemesh import Image as ImageValue
 from lanemesh_orchestrator import Mesh
 from rich.table import Table
 
-from chain.report import Verdict, console, verdicts_table
+from bundled.alone import main
+from chain.report import Verdict, console
 
 SIZE = (1_920, 1_080)
 RATE = 60
@@ -158,14 +157,5 @@ async def verdicts(quick: bool) -> list[Verdict]:
     return judge(rows)
 
 
-def main() -> int:
-    """The command line; the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="one round of a short video, to see that it works")
-    found = asyncio.run(verdicts(parser.parse_args().quick))
-    console().print(verdicts_table(found))
-    return 0 if all(verdict.met for verdict in found) else 1
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(__doc__, "one round of a short video, to see that it works", verdicts))

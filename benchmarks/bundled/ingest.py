@@ -10,6 +10,8 @@ import asyncio
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -25,13 +27,15 @@ from chain.report import Verdict, console, verdicts_table
 DOCUMENTS = 1_000
 ROUNDS = 3
 BATCH = 64
+WARM = 4 * BATCH
+"""Documents of the run before the rounds: enough for full batches, so that the node servers have the memory of those."""
 CHUNK = 512
 """Largest size of a chunk in characters."""
 TARGET = 0.8
 FLAT_MIB = 50.0
 """Growth of memory that counts as none: what allocators keep."""
 MEBIBYTE = 1024 * 1024
-SAMPLE_SECONDS = 0.1
+SAMPLE_SECONDS = 0.2
 TEXT = (
     "Report {number} of the harbour office. On day {number} the ferry carried {passengers} passengers to the island, and {boats} "
     "boats stayed for the night. The wind came from the west with {wind} knots. No boat was damaged, and the office closed at nine."
@@ -120,24 +124,23 @@ class ByHand:
 async def through_mesh(mesh: Mesh, given: list[tuple[str, bytes]], folder: Path) -> tuple[float, float]:
     """Seconds, and the growth of memory in MiB."""
     memory: list[float] = []
+    servers = psutil.Process().children(recursive=True)
 
     async def sample() -> None:
         while True:
-            memory.append(_memory())
+            memory.append(_memory(servers))
             await asyncio.sleep(SAMPLE_SECONDS)
 
     started = time.perf_counter()
     sampling = asyncio.create_task(sample())
     try:
         async with mesh.run(pipeline(folder), open_input=True) as run:
-            try:
+            with suppress(LanemeshError):  # a run that has failed takes no input; its cause is raised below
                 for name, content in given:
                     await run.push(Document("", source=name, file=Media("text/plain", content)))
                 await run.end_input()
-            except LanemeshError:
-                await run.result()  # raises the cause, if the run has failed
-                raise
             await run.result()
+            run.raise_unless_completed()
     finally:
         sampling.cancel()
         await asyncio.gather(sampling, return_exceptions=True)
@@ -146,10 +149,10 @@ async def through_mesh(mesh: Mesh, given: list[tuple[str, bytes]], folder: Path)
     return time.perf_counter() - started, growth
 
 
-def _memory() -> float:
-    """MiB of the processes of the mesh."""
+def _memory(servers: Sequence[psutil.Process]) -> float:
+    """MiB of the node servers."""
     total = 0
-    for process in psutil.Process().children(recursive=True):
+    for process in servers:
         try:
             total += process.memory_info().rss
         except psutil.Error:
@@ -164,7 +167,7 @@ async def measure(rounds: int, documents: int) -> list[Round]:
     measured = []
     with tempfile.TemporaryDirectory() as root:
         async with Mesh("service", folder=Path(root)) as mesh:
-            await through_mesh(mesh, files(BATCH), _made(Path(root) / "warm"))
+            await through_mesh(mesh, files(WARM), _made(Path(root) / "warm"))
             for number in range(rounds):
                 folder = _made(Path(root) / str(number))
                 seconds, growth = await through_mesh(mesh, given, folder)

@@ -4,7 +4,6 @@ Measured is when the first text arrives at the client, as a share of the time of
 Beside it is the time that pypdf takes for the same pages in a loop of its own.
 """
 
-import argparse
 import asyncio
 import io
 import random
@@ -16,10 +15,11 @@ from statistics import median
 from typing import Any
 
 import psutil
-from lanemesh import Document, JobUpdate, LanemeshError, Media, OutputUpdate
+from lanemesh import Document, JobUpdate, Media, OutputUpdate
 from lanemesh_orchestrator import Mesh
 
-from chain.report import Verdict, console, verdicts_table
+from bundled.alone import main
+from chain.report import Verdict, console
 
 PAGES = 200
 QUICK_PAGES = 40
@@ -164,19 +164,5 @@ async def verdicts(quick: bool) -> list[Verdict]:
     return judge(readings)
 
 
-def main() -> int:
-    """The command line; the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a shorter file, once, to see that it works")
-    arguments = parser.parse_args()
-    try:
-        found = asyncio.run(verdicts(arguments.quick))
-    except LanemeshError as error:
-        print(error, file=sys.stderr)
-        return 1
-    console().print(verdicts_table(found))
-    return 0 if all(verdict.met for verdict in found) else 1
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(__doc__, "a shorter file, once, to see that it works", verdicts))

@@ -2,14 +2,14 @@
 
 All are of one run in a mesh of one process, and the node embeds those that wait together. The library alone embeds each question
 by a call of its own. Beside them are 50 questions through the node one after another, each when the embedding of the last has
-come, and the library with all questions in one call.
+come, and the library with all questions in one call, which is the most that a batch can gain on this host.
 """
 
 import argparse
 import asyncio
 import sys
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from statistics import median
@@ -23,7 +23,9 @@ from chain.report import Verdict, console, verdicts_table
 
 QUESTIONS = 50
 ROUNDS = 5
+QUICK_ROUNDS = 3
 TARGET = 5.0
+SHARE = 0.8
 PIPELINE: dict[str, Any] = {
     "source": "chat",
     "components": [
@@ -38,14 +40,34 @@ PIPELINE: dict[str, Any] = {
 }
 
 
+@dataclass(frozen=True)
+class Taken:
+    """What all questions took."""
+
+    seconds: float
+    processor: float
+    """Time of the processor in seconds, over all threads."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Round:
-    """Seconds for all questions."""
+    """One round."""
 
-    at_once: float
-    one_by_one: float
-    library_at_once: float
-    library_one_by_one: float
+    at_once: Taken
+    one_by_one: Taken
+    library_at_once: Taken
+    library_one_by_one: Taken
+
+
+class Clock:
+    """Begins when it is made."""
+
+    def __init__(self) -> None:
+        self._wall, self._processor = time.perf_counter(), time.process_time()
+
+    def taken(self) -> Taken:
+        """The time since then."""
+        return Taken(time.perf_counter() - self._wall, time.process_time() - self._processor)
 
 
 def asked() -> list[Question]:
@@ -53,36 +75,36 @@ def asked() -> list[Question]:
     return [Question(f"How many passengers did the ferry carry on day {n}?") for n in range(QUESTIONS)]
 
 
-async def at_once(mesh: Mesh) -> float:
-    """Seconds from the first question to the last embedding."""
+async def at_once(mesh: Mesh) -> Taken:
+    """From the first question to the last embedding."""
     async with mesh.run(PIPELINE, open_input=True) as run:
         async with aclosing(_values(run)) as values:
             await run.push(Question("warm"))
             await anext(values)
-            started = time.perf_counter()
+            clock = Clock()
             feeding = asyncio.create_task(_fed(run))
             for _ in range(QUESTIONS):
                 await anext(values)
-            elapsed = time.perf_counter() - started
+            taken = clock.taken()
             await feeding
         await run.result()
-    return elapsed
+    return taken
 
 
-async def one_by_one(mesh: Mesh) -> float:
+async def one_by_one(mesh: Mesh) -> Taken:
     """The same, with each question after the embedding of the last."""
     async with mesh.run(PIPELINE, open_input=True) as run:
         async with aclosing(_values(run)) as values:
             await run.push(Question("warm"))
             await anext(values)
-            started = time.perf_counter()
+            clock = Clock()
             for question in asked():
                 await run.push(question)
                 await anext(values)
-            elapsed = time.perf_counter() - started
+            taken = clock.taken()
         await run.end_input()
         await run.result()
-    return elapsed
+    return taken
 
 
 async def _fed(run: Any) -> None:
@@ -104,15 +126,15 @@ class Library:
         from sentence_transformers import SentenceTransformer
 
         self._model = SentenceTransformer(str(locate("minilm")), local_files_only=True)
-        self.seconds(64)
+        self.taken(QUESTIONS)
 
-    def seconds(self, batch: int) -> float:
-        """Seconds for all questions, so many in one call."""
+    def taken(self, batch: int) -> Taken:
+        """For all questions, so many in one call."""
         texts = [question.text for question in asked()]
-        started = time.perf_counter()
+        clock = Clock()
         for start in range(0, len(texts), batch):
             self._model.encode(texts[start : start + batch], batch_size=batch, show_progress_bar=False)
-        return time.perf_counter() - started
+        return clock.taken()
 
 
 async def measure(rounds: int) -> list[Round]:
@@ -124,47 +146,55 @@ async def measure(rounds: int) -> list[Round]:
             Round(
                 at_once=await at_once(mesh),
                 one_by_one=await one_by_one(mesh),
-                library_at_once=library.seconds(QUESTIONS),
-                library_one_by_one=library.seconds(1),
+                library_at_once=library.taken(QUESTIONS),
+                library_one_by_one=library.taken(1),
             )
             for _ in range(rounds)
         ]
 
 
+def judge(rounds: Sequence[Round]) -> list[Verdict]:
+    """The targets."""
+    gain = median(one.library_one_by_one.seconds / one.at_once.seconds for one in rounds)
+    share = median(one.library_at_once.seconds / one.at_once.seconds for one in rounds)
+    what = f"{QUESTIONS} questions at once"
+    return [
+        Verdict(what=f"{what}, against the library without batches", value=gain, bound=TARGET, at_least=True),
+        Verdict(what=f"{what}, against the library with one batch", value=share, bound=SHARE, at_least=True),
+    ]
+
+
+def rows_table(rounds: Sequence[Round]) -> Table:
+    """The table of values."""
+    table = Table(title=f"milliseconds for {QUESTIONS} questions; medians of the rounds")
+    for heading in ("", "at once", "one by one", "gain", "processor at once", "one by one"):
+        table.add_column(heading, justify="right")
+    for name, pairs in (
+        ("node", [(one.at_once, one.one_by_one) for one in rounds]),
+        ("library", [(one.library_at_once, one.library_one_by_one) for one in rounds]),
+    ):
+        together, single = (median(pair[place].seconds for pair in pairs) * 1e3 for place in (0, 1))
+        processor = [median(pair[place].processor for pair in pairs) * 1e3 for place in (0, 1)]
+        gain = median(one.seconds / batch.seconds for batch, one in pairs)
+        table.add_row(
+            name, f"{together:.0f}", f"{single:.0f}", f"{gain:.1f} x", f"{processor[0]:.0f}", f"{processor[1]:.0f}"
+        )
+    return table
+
+
 def main() -> int:
     """The command line; the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="one round, to see that it works")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds")
     try:
-        rounds = asyncio.run(measure(1 if parser.parse_args().quick else ROUNDS))
+        rounds = asyncio.run(measure(QUICK_ROUNDS if parser.parse_args().quick else ROUNDS))
     except LanemeshError as error:
         print(error, file=sys.stderr)
         return 1
-    table = Table(title=f"milliseconds for {QUESTIONS} questions; medians of the rounds")
-    for heading in ("", "at once", "one by one", "gain"):
-        table.add_column(heading, justify="right")
-    ratio = median(one.library_one_by_one / one.at_once for one in rounds)
-    node = median(one.one_by_one / one.at_once for one in rounds)
-    library = median(one.library_one_by_one / one.library_at_once for one in rounds)
-    for name, together, single, gain in (
-        ("node", median(one.at_once for one in rounds), median(one.one_by_one for one in rounds), node),
-        (
-            "library",
-            median(one.library_at_once for one in rounds),
-            median(one.library_one_by_one for one in rounds),
-            library,
-        ),
-    ):
-        table.add_row(name, f"{together * 1e3:.0f}", f"{single * 1e3:.0f}", f"{gain:.1f} x")
-    console().print(table)
-    verdict = Verdict(
-        what=f"{QUESTIONS} questions at once, against the library without batches",
-        value=ratio,
-        bound=TARGET,
-        at_least=True,
-    )
-    console().print(verdicts_table([verdict]))
-    return 0 if verdict.met else 1
+    console().print(rows_table(rounds))
+    found = judge(rounds)
+    console().print(verdicts_table(found))
+    return 0 if all(verdict.met for verdict in found) else 1
 
 
 if __name__ == "__main__":

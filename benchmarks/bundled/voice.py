@@ -5,7 +5,6 @@ question is known there, and after the last sample of speech. Beside it is the t
 in a loop of its own.
 """
 
-import argparse
 import asyncio
 import sys
 import time
@@ -16,10 +15,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from lanemesh import Answer, Audio, LanemeshError
+from lanemesh import Answer, Audio
 from lanemesh_orchestrator import Mesh
 
-from chain.report import Verdict, console, verdicts_table
+from bundled.alone import main
+from chain.report import Verdict, console
 
 TURNS = 7
 TARGET_MS = 250.0
@@ -165,19 +165,5 @@ async def verdicts(quick: bool) -> list[Verdict]:
     return judge(turns)
 
 
-def main() -> int:
-    """The command line; the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="one turn, to see that it works")
-    arguments = parser.parse_args()
-    try:
-        found = asyncio.run(verdicts(arguments.quick))
-    except LanemeshError as error:
-        print(error, file=sys.stderr)
-        return 1
-    console().print(verdicts_table(found))
-    return 0 if all(verdict.met for verdict in found) else 1
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(__doc__, "one turn, to see that it works", verdicts))

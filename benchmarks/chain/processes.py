@@ -22,10 +22,12 @@ def free_port() -> int:
 
 
 @asynccontextmanager
-async def lanemesh(*arguments: str | Path) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A `lanemesh` command in a process of its own. Leaving terminates it, and kills it after ten seconds."""
+async def lanemesh(*arguments: str | Path, recording: Path | None = None) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A `lanemesh` command in a process of its own. Leaving terminates it, and kills it after ten seconds. `recording`: a file that
+    gets the frames of its runs."""
+    program = [LANEMESH] if recording is None else [sys.executable, "-m", "delivery.recorder", recording]
     process = await asyncio.create_subprocess_exec(
-        LANEMESH,
+        *program,
         *arguments,
         env=os.environ | {"PYTHONPATH": str(PACKAGES)},
         stdin=subprocess.DEVNULL,
@@ -39,6 +41,37 @@ async def lanemesh(*arguments: str | Path) -> AsyncIterator[asyncio.subprocess.P
             process.terminate()
         try:
             await asyncio.wait_for(process.wait(), timeout=10)
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+
+
+@asynccontextmanager
+async def serving(module: str, *arguments: str | Path) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+    """A module of the benchmarks in a process of its own, and the address that it serves. It prints its port first, and ends with
+    its stdin. Leaving ends it, and kills it after five seconds.
+
+    Raises:
+        RuntimeError: it ended before it served.
+    """
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", module, *arguments),
+        cwd=PACKAGES,
+        env={"GRPC_VERBOSITY": "ERROR", **os.environ},  # otherwise the end of each peer is logged
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        port = (await asyncio.wait_for(process.stdout.readline(), timeout=30)).decode().strip()
+        if not port:
+            raise RuntimeError(f"{module} {' '.join(map(str, arguments))} ended before it served")
+        yield process, f"127.0.0.1:{port}"
+    finally:
+        process.stdin.close()
+        try:
+            await asyncio.wait_for(process.wait(), timeout=5)
         except TimeoutError:
             process.kill()
             await process.wait()

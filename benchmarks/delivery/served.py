@@ -35,17 +35,27 @@ class Served:
 
 
 @asynccontextmanager
-async def served(*, store: bool) -> AsyncIterator[Served]:
-    """A mesh without a store, or with the kind of store that `lanemesh serve` has by default, in a folder of its own."""
+async def served(*, store: bool, recordings: Path | None = None) -> AsyncIterator[Served]:
+    """A mesh without a store, or with the kind of store that `lanemesh serve` has by default, in a folder of its own. `recordings`:
+    a folder in which each of its processes records the frames of its runs, in a file of its name."""
+
+    def recording(name: str) -> Path | None:
+        return recordings / name if recordings is not None else None
+
     address = f"127.0.0.1:{free_port()}"
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         path = folder / "runs.sqlite" if store else "none"
         orchestrator = await stack.enter_async_context(
-            lanemesh("serve", "--store", path, "--port", address.rpartition(":")[2])
+            lanemesh(
+                *("serve", "--store", path, "--port", address.rpartition(":")[2]), recording=recording("orchestrator")
+            )
         )
         joining = [
-            lanemesh("node", "--nodes", NODES, "--name", stage, "--label", f"stage={stage}", "--orchestrator", address)
+            lanemesh(
+                *("node", "--nodes", NODES, "--name", stage, "--label", f"stage={stage}", "--orchestrator", address),
+                recording=recording(stage),
+            )
             for stage in STAGES
         ]
         servers = [await stack.enter_async_context(server) for server in joining]

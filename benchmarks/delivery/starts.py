@@ -1,4 +1,5 @@
-"""Starts of runs of five nodes on three servers: one after the other, and 50 and 200 at once, beside bare grpc.aio streams."""
+"""Starts of runs of five nodes on three servers: one after the other, and 50 and 200 at once, beside bare grpc.aio streams and
+beside the messages of a run alone."""
 
 from __future__ import annotations
 
@@ -19,6 +20,8 @@ from chain.bare import bare_chain
 from chain.bare_stage import open_chain
 from chain.systems import WrongResult, percentile
 from chain.work import Work
+from delivery import messages
+from delivery.frames import Scripts, counts
 from delivery.served import placed_chain, served
 from delivery.throughput import cpu_s
 
@@ -99,6 +102,23 @@ class Bare:
         return Start(running_ms=0.0, first_ms=(first - began) * 1e3)
 
 
+class Messages:
+    """The frames of a deployed run of the chain, with nothing else."""
+
+    name = "messages alone"
+
+    def __init__(self, client: messages.Client) -> None:
+        self._client = client
+
+    async def start(self) -> Start:
+        """Sends and receives the frames of one run."""
+        began = time.perf_counter()
+        running, first, taken = await self._client.start()
+        if taken != WORK.items:
+            raise WrongResult(f"the frames of a run had {taken} of {WORK.items} items")
+        return Start(running_ms=(running - began) * 1e3, first_ms=(first - began) * 1e3)
+
+
 class Mesh:
     """The chain on a served mesh."""
 
@@ -125,16 +145,19 @@ class Mesh:
 
 
 @asynccontextmanager
-async def starters() -> AsyncIterator[list[Starter]]:
-    """Bare streams first, then runs of a deployed pipeline, without and with a store, and of one that is not deployed."""
+async def starters(scripts: Scripts) -> AsyncIterator[list[Starter]]:
+    """Bare streams first, then the messages of a deployed run alone, runs of a deployed pipeline, without and with a store, and of
+    one that is not deployed."""
     async with AsyncExitStack() as stack:
         channel = await stack.enter_async_context(bare_chain())
+        alone = await stack.enter_async_context(messages.playing(scripts))
         plain = await stack.enter_async_context(served(store=False))
         stored = await stack.enter_async_context(served(store=True))
         for mesh in (plain, stored):
             await mesh.client.deploy(NAME, placed_chain(WORK))
         yield [
             Bare(channel),
+            Messages(alone),
             Mesh("deployed", plain.client, Deployed(NAME)),
             Mesh("deployed, store", stored.client, Deployed(NAME)),
             Mesh("not deployed", plain.client, placed_chain(WORK)),
@@ -145,8 +168,12 @@ async def measure(rounds: int, most_at_once: int, progress: Callable[[str], None
     """All rows; no more than so many runs are started at once."""
     found: defaultdict[tuple[int, str], list[Sequence[Start]]] = defaultdict(list)
     rates: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
+    progress("recording the frames of runs")
+    scripts = await messages.record(WORK)
+    of_methods = ", ".join(f"{number} of {method}" for method, number in counts(scripts).items())
+    progress(f"a deployed run has {sum(counts(scripts).values())} frames: {of_methods}")
     progress("starting the meshes")
-    async with starters() as systems:
+    async with starters(scripts) as systems:
         for system in systems:
             await _burst(system, 20)
             await _in_a_row(system, 10)

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from lanemesh._aio.loops import misuse
 from lanemesh._grpc.run_depth import RUN_DEPTH
 from lanemesh.channels import Channels
-from lanemesh.client.runs import Run, to_input
+from lanemesh.client.inputs import to_input
+from lanemesh.client.runs import Run
 from lanemesh.client.specs import (
     Conversation,
     PipelineDocument,

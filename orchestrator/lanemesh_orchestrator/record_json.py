@@ -11,7 +11,8 @@ from lanemesh.client.node_types import NodeTypeInfo
 from lanemesh.client.records import RunRecord
 from lanemesh.client.updates import ApprovalUpdate, Placement
 
-from lanemesh_orchestrator.update_json import fault_json, loads_or_text, time_json
+from lanemesh_orchestrator.item_json import loads_or_text
+from lanemesh_orchestrator.update_json import fault_json, time_json
 
 Flat = dict[str, Any]
 

@@ -22,11 +22,10 @@ media has `mime_type`, `bytes`, and `uri`, or `content` in base64, or `file` whe
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, Never
+from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -35,9 +34,9 @@ from lanemesh.codec import encode, make_item
 from lanemesh.faults import Fault
 from lanemesh.items import LaneType
 from lanemesh.times import seconds_of
-from lanemesh.v1 import control_pb2, fault_pb2, lane_pb2, update_pb2
+from lanemesh.v1 import fault_pb2, lane_pb2, update_pb2
 
-Flat = dict[str, Any]
+from lanemesh_orchestrator.item_json import Flat, loads_or_text, present, usage_json, value_json
 
 
 def to_json(update: update_pb2.Update, *, file: str = "") -> Flat:
@@ -57,7 +56,7 @@ def error_json(error: fault_pb2.Fault) -> Flat:
 def fault_json(fault: Fault) -> Flat:
     """A fault."""
     flat = {"code": fault.code.name, "reason": fault.reason, "message": fault.message, "details": dict(fault.details)}
-    return flat | _present(secondary=fault.secondary or None, traceback=fault.traceback)
+    return flat | present(secondary=fault.secondary or None, traceback=fault.traceback)
 
 
 def time_json(time: datetime) -> str:
@@ -83,11 +82,6 @@ def _second(seconds: int) -> str:
     return Timestamp(seconds=seconds).ToJsonString().removesuffix("Z")
 
 
-def _present(**fields: Any) -> Flat:
-    """The fields that are not empty. Numbers are never empty."""
-    return {name: value for name, value in fields.items() if value or isinstance(value, int | float)}
-
-
 @lru_cache(maxsize=1024)
 def _word(name: str, prefix: str) -> str:
     return name.removeprefix(prefix).lower()
@@ -108,7 +102,7 @@ def _job(job: update_pb2.JobUpdate) -> Flat:
     return {
         "run_id": job.run_id,
         "state": _word(update_pb2.RunState.Name(job.state), "RUN_STATE_"),
-        **_present(
+        **present(
             error=error_json(job.error) if job.HasField("error") else None,
             reason=job.reason,
             placements=[placement_json(place) for place in job.placements],
@@ -122,7 +116,7 @@ def _job(job: update_pb2.JobUpdate) -> Flat:
 def input_json(given: update_pb2.InputSummary) -> Flat:
     """Summary of an input of the client."""
     lane = _lane_json(given.lane_type)
-    return {**_present(port=given.port), "lane": lane, "size": given.size_bytes, "summary": given.summary}
+    return {**present(port=given.port), "lane": lane, "size": given.size_bytes, "summary": given.summary}
 
 
 def helper_json(helper: update_pb2.HelperUpdate) -> Flat:
@@ -131,7 +125,7 @@ def helper_json(helper: update_pb2.HelperUpdate) -> Flat:
     return {
         "component": helper.component,
         "calls": helper.calls,
-        **_present(
+        **present(
             active_calls=helper.active_calls or None,
             failed_calls=helper.failed_calls or None,
             prompt_tokens=usage.prompt_tokens if usage else None,
@@ -156,7 +150,7 @@ def _edge_shape(edge: update_pb2.EdgeShape) -> Flat:
     flat = {"edge": edge.edge_id, "producer": edge.producer, "output": edge.output, "consumer": edge.consumer}
     if edge.class_type:
         return {
-            **_present(edge=edge.edge_id),
+            **present(edge=edge.edge_id),
             "producer": edge.producer,
             "consumer": edge.consumer,
             "class_type": edge.class_type,
@@ -172,7 +166,7 @@ def node_json(node: update_pb2.NodeUpdate) -> Flat:
         "component": node.component,
         "state": state,
         "firings": node.firings,
-        **_present(
+        **present(
             skipped_firings=node.skipped_firings or None,
             retried_firings=node.retried_firings or None,
             waiting=_spent(node.waiting),
@@ -198,20 +192,20 @@ def edge_json(edge: update_pb2.EdgeUpdate) -> Flat:
         "buffered": edge.buffered,
         "drained": edge.drained,
         "limit_items": edge.limit_items,
-        **_present(growths=edge.growths or None, detail=edge.detail),
+        **present(growths=edge.growths or None, detail=edge.detail),
     }
 
 
 def _output(output: update_pb2.OutputUpdate, file: str) -> Flat:
     item = output.item
-    flat: Flat = {"component": output.component, "port": output.port, **_present(name=output.name)}
+    flat: Flat = {"component": output.component, "port": output.port, **present(name=output.name)}
     field = item.WhichOneof("payload")
     if field is not None:
         flat |= {"lane": _LANES.get(field, field), "value": value_json(item, file=file)}
     if item.HasField("group"):
         flat |= _group(item.group)
     created = timestamp_json(item.created_at) if item.HasField("created_at") else ""
-    return flat | _present(metadata=dict(item.metadata), created_at=created)
+    return flat | present(metadata=dict(item.metadata), created_at=created)
 
 
 def _group(group: lane_pb2.Group) -> Flat:
@@ -231,126 +225,11 @@ _LANES = {
 """Payload fields that are not called like their lane."""
 
 
-def value_json(item: lane_pb2.Item, *, file: str = "") -> Any:
-    """The value of an item as JSON."""
-    field = item.WhichOneof("payload")
-    if field == "text":
-        return item.text
-    if field in ("data_json", "tags_json"):
-        return json.loads(getattr(item, field))
-    if field == "answer":
-        return _answer(item.answer)
-    if field == "document":
-        return _document(item.document, file)
-    if field == "question":
-        return _question(item.question)
-    if field == "table":
-        return {"columns": list(item.table.columns), "rows": table_rows(item.table)}
-    return _media(getattr(item, field), file) if field else None
-
-
-def table_rows(table: lane_pb2.Table) -> list[list[Any]]:
-    """The rows of a table as JSON values."""
-    return [[json.loads(cell) for cell in row.cells_json] for row in table.rows]
-
-
-def _answer(answer: lane_pb2.Answer) -> Flat:
-    flat: Flat = {"text": answer.text} if answer.text or not answer.data_json else {}
-    if answer.data_json:
-        flat["data"] = json.loads(answer.data_json)
-    flat |= _present(finish_reason=answer.finish_reason, tool_calls=list(map(_tool_call, answer.tool_calls)))
-    return flat | _present(usage=_usage(answer))
-
-
-def _usage(of: lane_pb2.Answer | control_pb2.ToolProgress | control_pb2.ToolResult) -> Flat | None:
-    """What something has used; None if it does not count it."""
-    if not of.HasField("usage"):
-        return None
-    usage = of.usage
-    return {
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.completion_tokens,
-        **_present(cost=usage.cost if usage.HasField("cost") else None, tool_calls=usage.tool_calls or None),
-    }
-
-
-def _document(document: lane_pb2.Document, file: str = "") -> Flat:
-    return {
-        "content": document.content,
-        **_present(
-            id=document.id,
-            source=document.source,
-            score=document.score if document.HasField("score") else None,
-            chunk_index=document.chunk_index if document.HasField("chunk_index") else None,
-            metadata=json.loads(document.metadata_json) if document.metadata_json else None,
-            embedding=list(document.embedding),
-            file=_media(document.file, file) if document.HasField("file") else None,
-        ),
-    }
-
-
-def _question(question: lane_pb2.Question) -> Flat:
-    return {
-        "text": question.text,
-        **_present(
-            instructions=question.instructions,
-            history=list(map(_turn, question.history)),
-            examples=[{"question": pair.question, "answer": pair.answer} for pair in question.examples],
-            documents=list(map(_document, question.documents)),
-            schema=json.loads(question.schema_json) if question.schema_json else None,
-            embedding=list(question.embedding),
-            images=[_media(image, "") for image in question.images],
-            tools=list(map(_tool_spec, question.tools)),
-        ),
-    }
-
-
-def _turn(turn: lane_pb2.Message) -> Flat:
-    return _present(
-        role=turn.role,
-        content=turn.content,
-        tool_calls=list(map(_tool_call, turn.tool_calls)),
-        tool_call_id=turn.tool_call_id,
-        images=[_media(image, "") for image in turn.images],
-    )
-
-
-def _tool_spec(spec: lane_pb2.ToolSpec) -> Flat:
-    parameters = json.loads(spec.parameters_json) if spec.parameters_json else None
-    return {"name": spec.name, **_present(description=spec.description, parameters=parameters)}
-
-
-def _tool_call(call: lane_pb2.ToolCall) -> Flat:
-    return {"id": call.id, "name": call.name, "arguments": call.arguments_json}
-
-
-def _media(media: lane_pb2.Media, file: str) -> Flat:
-    content = ""
-    if media.content and not file:
-        import base64
-
-        content = base64.b64encode(media.content).decode()
-    return {
-        "mime_type": media.mime_type,
-        "bytes": len(media.content),
-        **_present(
-            uri=media.uri,
-            file=file,
-            timestamp=media.timestamp_seconds if media.HasField("timestamp_seconds") else None,
-            width=media.width or None,
-            height=media.height or None,
-            rate=media.rate or None,
-            channels=media.channels or None,
-            content=content,
-        ),
-    }
-
-
 def _progress(progress: update_pb2.ProgressUpdate) -> Flat:
     return {
         "component": progress.component,
         "done": progress.done,
-        **_present(total=progress.total or None, message=progress.message),
+        **present(total=progress.total or None, message=progress.message),
     }
 
 
@@ -365,24 +244,16 @@ def _tool(tool: update_pb2.ToolUpdate) -> Flat:
     elif event == "result":
         result = tool.result
         flat |= {"call_id": result.call_id, "tool": result.name, "content": loads_or_text(result.content_json)}
-        flat |= {"is_error": result.is_error, "seconds": seconds_of(result.duration), **_present(usage=_usage(result))}
+        flat |= {
+            "is_error": result.is_error,
+            "seconds": seconds_of(result.duration),
+            **present(usage=usage_json(result)),
+        }
     elif event == "progress":
         fraction = tool.progress.fraction if tool.progress.HasField("fraction") else None
-        flat |= {"call_id": tool.progress.call_id, **_present(message=tool.progress.message, fraction=fraction)}
-        flat |= _present(usage=_usage(tool.progress))
+        flat |= {"call_id": tool.progress.call_id, **present(message=tool.progress.message, fraction=fraction)}
+        flat |= present(usage=usage_json(tool.progress))
     return flat
-
-
-def loads_or_text(text: str) -> Any:
-    """The JSON value of a text; the text itself if it is not JSON, because models and tools can write anything."""
-    try:
-        return json.loads(text, parse_constant=_no_constant)
-    except (ValueError, RecursionError):
-        return text
-
-
-def _no_constant(name: str) -> Never:
-    raise ValueError(f"{name} is not a JSON number")
 
 
 def approval_json(approval: update_pb2.ApprovalUpdate) -> Flat:
@@ -391,11 +262,11 @@ def approval_json(approval: update_pb2.ApprovalUpdate) -> Flat:
         "component": approval.component,
         "call_id": approval.call_id,
         "state": _word(update_pb2.ApprovalState.Name(approval.state), "APPROVAL_STATE_"),
-        **_present(tool=approval.tool, description=approval.description, reason=approval.reason),
+        **present(tool=approval.tool, description=approval.description, reason=approval.reason),
     }
     if approval.arguments_json:
         flat["arguments"] = loads_or_text(approval.arguments_json)
-        flat |= _present(omitted_characters=approval.omitted_characters or None)
+        flat |= present(omitted_characters=approval.omitted_characters or None)
     if approval.HasField("deadline"):
         flat["deadline"] = time_json(approval.deadline.ToDatetime(UTC))
     return flat
@@ -414,10 +285,10 @@ def trace_json(trace: update_pb2.TraceUpdate) -> Flat:
         flat |= {"number": trace.number, "lane": lane, "size": trace.size_bytes}
         if trace.HasField("group"):
             flat |= _group(trace.group)
-        flat |= _present(summary=trace.summary)
+        flat |= present(summary=trace.summary)
         if trace.HasField("item") and trace.item.WhichOneof("payload"):
             flat["value"] = value_json(trace.item)
-    return flat | _present(left_out=trace.left_out or None)
+    return flat | present(left_out=trace.left_out or None)
 
 
 _KINDS: dict[str, Callable[[Any], Flat]] = {
@@ -458,7 +329,7 @@ def turn_json(turn: Turn) -> Flat:
         "question": value_json(question),
         "answer": value_json(answer),
         "created_at": time_json(turn.created_at),
-        **_present(
+        **present(
             ended_at=time_json(turn.ended_at) if turn.ended_at is not None else "", truncated=turn.truncated or None
         ),
     }

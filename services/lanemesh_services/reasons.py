@@ -32,6 +32,8 @@ class Reason(StrEnum):
     """The server of a model does not accept the key."""
     MODEL_MISSING = "model-missing"
     """The file of a model is missing."""
+    MODEL_NOT_CONNECTED = "model-not-connected"
+    """A component that answers by a model or an agent is connected to none, or to several."""
     MODEL_NOT_SERVED = "model-not-served"
     """A server does not serve the model."""
     MODEL_RATE_LIMITED = "model-rate-limited"

@@ -475,6 +475,12 @@ def test_separate_inputs_together_where_a_pipeline_zips_them() -> None:
     assert result.pair == [["a1", "b1"], ["a2", "b2"]]
 
 
+@pytest.mark.parametrize("mode", ["zip_all", "join"])
+def test_separate_inputs_reuse_a_single_item_where_a_pipeline_pairs_them(mode: str) -> None:
+    result = run_node(Independent, sync_mode=mode, a=["1", "2"], b=["x"], reused=["b"])
+    assert result.pair == [["1", "x"], ["2", "x"]]
+
+
 def test_separate_inputs_need_defaults_and_no_lists() -> None:
     with pytest.raises(NodeDefinitionError, match="the input b has no default"):
 

@@ -29,66 +29,9 @@ from lanemesh.gpu import (
     frames,
     status,
 )
-from lanemesh.gpu.server import ArbiterServer
 from lanemesh.v1 import gpu_pb2, gpu_pb2_grpc
 
-SOON = 10.0
-"""Seconds within which anything that is awaited here has long happened."""
-
-EVERYWHERE = ("embedded", "grpc")
-
-
-class Place:
-    """An arbiter, and clients of it."""
-
-    def __init__(self, arbiter: GpuArbiter, address: str | None) -> None:
-        self.arbiter = arbiter
-        self.address = address
-        self.links: list[ArbiterLink] = []
-
-    def link(self) -> ArbiterLink:
-        self.links.append(connect(self.address) if self.address else EmbeddedLink(self.arbiter))
-        return self.links[-1]
-
-    def client(self, component: str, run_id: str = "r1") -> Client:
-        return Client(self.link(), component, run_id)
-
-
-class Client(GpuClient):
-    """A lease client that remembers its places in the queue."""
-
-    __slots__ = ("places",)
-
-    def __init__(self, link: ArbiterLink, component: str, run_id: str) -> None:
-        self.places: asyncio.Queue[int] = asyncio.Queue()
-        holder = gpu_pb2.LeaseHolder(run_id=run_id, component=component, server="127.0.0.1:7001")
-        super().__init__(link, holder, on_waiting=self._note)
-
-    def _note(self, queued: gpu_pb2.LeaseQueued | None) -> None:
-        if queued is not None:
-            self.places.put_nowait(queued.position)
-
-    async def until_place(self, position: int) -> None:
-        while await self.places.get() != position:
-            pass
-
-
-@asynccontextmanager
-async def place(kind: str, *, devices: int = 1, ttl: float = 30.0) -> AsyncIterator[Place]:
-    simulated = [gpu_pb2.Device(id=f"sim:{index}", memory_bytes=2**30) for index in range(devices)]
-    arbiter = GpuArbiter(simulated, ttl=ttl)
-    server = ArbiterServer(arbiter) if kind == "grpc" else None
-    if server:
-        await server.start()
-    here = Place(arbiter, server.address if server else None)
-    try:
-        async with asyncio.timeout(60):
-            yield here
-    finally:
-        for link in here.links:
-            await link.close()
-        if server:
-            await server.stop()
+from rigs.gpu import EVERYWHERE, SOON, Place, entered, place
 
 
 @pytest.fixture(params=EVERYWHERE)
@@ -731,6 +674,12 @@ async def test_a_size_that_is_none_is_refused() -> None:
         client.lease(memory=-1)
 
 
-async def entered(lease: Lease) -> gpu_pb2.Device:
-    async with lease:
-        return lease.device
+@pytest.mark.conformance("GPU-06")
+async def test_a_release_whose_stream_is_lost_is_sent_again() -> None:
+    async with place("grpc") as there, Cut(there.address) as cut:
+        gpu = GpuClient(cut.link, gpu_pb2.LeaseHolder(component="holder"))
+        async with gpu.lease():
+            await cut.until_streams(1)
+            cut.cut()
+            await cut.until_streams(0)
+        await asyncio.wait_for(entered(there.client("next").lease()), SOON)

@@ -22,6 +22,8 @@ from rigs.lanes import Rig, Role, Running, Wire, standstill
 pytestmark = pytest.mark.timeout(60)
 
 MIB = 1024 * 1024
+MANY_ITEMS = times(1_000_000, 400_000)
+"""How many items a lane carries that must not keep them all."""
 
 
 async def leave(run: Running, *components: str) -> None:
@@ -161,22 +163,23 @@ async def test_large_items_that_are_not_taken_are_held_only_up_to_the_limit(
         await leave(run)
 
 
+@pytest.mark.many
 @pytest.mark.apart
 @pytest.mark.conformance("LANE-04")
 async def test_a_million_small_items_behind_a_stalled_consumer_grow_neither_process(lanes: Rig) -> None:
-    async with lanes.run(Wire(limit_items=1_000_000)) as run:
+    async with lanes.run(Wire(limit_items=MANY_ITEMS)) as run:
         ends = (run.producer, run.consumer)
         before = [await hand.look(acts.resident_bytes) for hand in ends]
-        emitting = run.producer.begin(acts.emit_copies, "token", 1_000_000)
+        emitting = run.producer.begin(acts.emit_copies, "token", MANY_ITEMS)
         taken = 0
-        for until in (0, 300_000):  # it stalls at once, and again in the middle
+        for until in (0, MANY_ITEMS // 3):  # it stalls at once, and again in the middle
             taken += await run.consumer.act(acts.take_number_of, until - taken) if until > taken else 0
             await standstill(*ends)
             assert await run.producer.look(acts.emitted) < taken + 150_000
             after = [await hand.look(acts.resident_bytes) for hand in ends]
             assert all(now - then < 32 * MIB for now, then in zip(after, before, strict=True)), (before, after)
-        taken += await run.consumer.act(acts.take_number_of, 1_000_000 - taken)
-        assert await emitting == taken == 1_000_000
+        taken += await run.consumer.act(acts.take_number_of, MANY_ITEMS - taken)
+        assert await emitting == taken == MANY_ITEMS
         after = [await hand.look(acts.resident_bytes) for hand in ends]
         assert all(now - then < 32 * MIB for now, then in zip(after, before, strict=True)), (before, after)
         await leave(run)

@@ -21,6 +21,7 @@ from lanemesh_orchestrator import Mesh
 from demo import CATALOGUE, EXAMPLES, example_blocks
 from heavy import FAMILIES
 from pages import ROOT, Block, Reader, differs
+from rigs.commands import make_shim
 from rigs.runs import value_of
 
 COMMANDS = {name: found[0] for name, found in example_blocks().items() if name not in CATALOGUE}
@@ -34,7 +35,8 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Reader:
     """Someone in a clone."""
     clone = tmp_path_factory.mktemp("examples") / "clone"
     shutil.copytree(EXAMPLES, clone / "examples", ignore=shutil.ignore_patterns("__pycache__"))
-    return Reader(clone)
+    make_shim(clone.parent)
+    return Reader(clone, clone.parent)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=["embedded", "spread"])

@@ -11,6 +11,7 @@ import pytest
 
 import heavy
 from pages import ROOT, Block, Reader, blocks, differs
+from rigs.commands import make_shim
 
 PASTED = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PAGES = [*PASTED, ROOT / "CONTRIBUTING.md", ROOT / "examples/README.md"]
@@ -22,11 +23,13 @@ def marks(page: Path) -> list[pytest.MarkDecorator]:
 
 
 @pytest.fixture
-def reader(tmp_path: Path) -> Iterator[Reader]:
-    """Someone in a clone, after `make demo`."""
+def reader(tmp_path: Path, page: Path) -> Iterator[Reader]:
+    """Someone in a clone, after `make demo`. The commands of the README are new processes, those of other pages forked ones."""
     clone = tmp_path / "clone"
     shutil.copytree(ROOT / "examples", clone / "examples", ignore=shutil.ignore_patterns("__pycache__"))
-    reader = Reader(clone)
+    if page != ROOT / "README.md":
+        make_shim(tmp_path)
+    reader = Reader(clone, tmp_path)
     try:
         yield reader
     finally:

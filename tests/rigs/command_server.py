@@ -1,9 +1,11 @@
-"""Forks the processes of `rigs.commands` from one that has imported their modules: python -m rigs.command_server FD.
+"""Forks the processes of `rigs.commands` from one that has imported their modules: python -m rigs.command_server FD PATH.
 
-A request is one byte with four descriptors on the socket FD: the standard streams of the process, and a socket of its own. That
+It serves several processes of tests: the first one over the socket FD, others over connections to the Unix socket PATH. What a
+connection has started is killed at its end, and the server ends with the last connection.
+
+A request is one byte with four descriptors on a connection: the standard streams of the process, and a socket of its own. That
 one carries a JSON object with the fields of `Request`; the answers are the process id, and the exit code when the process has
-ended. The server ends with its end of FD, and ends what still runs then. A forked process has a socket like FD: the node servers of
-a spread mesh that it runs are forked too.
+ended. A forked process has a connection of its own: the node servers of a spread mesh that it runs are forked too.
 """
 
 from __future__ import annotations
@@ -58,11 +60,14 @@ class Request:
 
 def main() -> None:
     """Serves requests; in each forked process, runs the command of its request and ends with its exit code."""
+    first = socket.socket(fileno=int(sys.argv[1]))
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(sys.argv[2])
+    listener.listen()
     _import_all()
     gc.freeze()  # the modules stay shared with the forked processes
-    control = socket.socket(fileno=int(sys.argv[1]))
-    control.sendall(b"\0")  # it serves
-    request = _serve(control)
+    first.sendall(b"\0")  # it serves
+    request = _serve(first, listener)
     if request is not None:
         _end(_code_of(request))
 
@@ -71,6 +76,7 @@ def _import_all() -> None:
     for module in pkgutil.walk_packages(lanemesh_orchestrator.__path__, "lanemesh_orchestrator."):
         if not module.name.endswith(".__main__") and ".migrations" not in module.name:
             importlib.import_module(module.name)
+    importlib.import_module("lanemesh_orchestrator.cli.app").command()
     importlib.import_module("lanemesh.server.node_service")
     local_launcher.LocalLauncher = ForkedLauncher  # type: ignore[misc]
     parent._spawn = forked_body
@@ -80,49 +86,58 @@ def _import_all() -> None:
         load_file(Path(__file__).with_name(name))
 
 
-def _serve(control: socket.socket) -> Request | None:
-    """None at the end of the control socket; in a forked process, its request. The process then has a control socket too."""
+def _serve(first: socket.socket, listener: socket.socket) -> Request | None:
+    """None at the end of the last connection; in a forked process, its request. The process then has a connection too, which is
+    a part of that by which it was requested."""
     wakeup, waking = socket.socketpair()
     waking.setblocking(False)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C at the terminal of the tests
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(waking.fileno())
     running: dict[int, socket.socket] = {}
-    controls = {control}
+    started: dict[int, socket.socket] = {}
+    origins = {first: first}
     with selectors.DefaultSelector() as selector:
-        selector.register(control, selectors.EVENT_READ)
-        selector.register(wakeup, selectors.EVENT_READ)
+        for source in (first, wakeup, listener):
+            selector.register(source, selectors.EVENT_READ)
         while True:
             for key, _ in selector.select():
                 if key.fileobj is wakeup:
                     wakeup.recv(4096)
                     _report_ended(running)
                     continue
+                if key.fileobj is listener:
+                    accepted, _ = listener.accept()
+                    origins[accepted] = accepted
+                    selector.register(accepted, selectors.EVENT_READ)
+                    accepted.sendall(b"\0")
+                    continue
                 asking = key.fileobj
                 assert isinstance(asking, socket.socket)
                 byte, descriptors, *_ = socket.recv_fds(asking, 1, DESCRIPTORS)
-                if not byte and asking is control:
-                    for process in running:
-                        os.kill(process, signal.SIGKILL)
-                    return None
                 if not byte:
                     selector.unregister(asking)
-                    controls.remove(asking)
+                    origin = origins.pop(asking)
                     asking.close()
+                    if origin is asking:
+                        for process in [one for one in running if started[one] is asking]:
+                            os.kill(process, signal.SIGKILL)
+                        if not any(connection is of for connection, of in origins.items()):
+                            return None
                     continue
                 own = socket.socket(fileno=descriptors.pop())
                 request = json.loads(own.makefile().readline())
                 ours, theirs = socket.socketpair()
                 process = os.fork()
                 if not process:
-                    for held in (*controls, ours, wakeup, waking, own, *running.values()):
+                    for held in (*origins, ours, wakeup, waking, own, *running.values(), listener):
                         held.close()
                     commands.use(theirs)
                     _take_streams(descriptors, request["environment"])
                     return Request(**request)
-                running[process] = own
+                running[process], started[process] = own, origins[asking]
                 theirs.close()
-                controls.add(ours)
+                origins[ours] = origins[asking]
                 selector.register(ours, selectors.EVENT_READ)
                 for descriptor in descriptors:
                     os.close(descriptor)

@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import fcntl
 import json
 import os
 import select
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Mapping
 from functools import cache
@@ -27,6 +30,8 @@ from typing import IO
 SCRIPT = Path(sys.executable).with_name("lanemesh")
 TIMEOUT = 60.0
 """Longest that a command may take, in seconds, unless a test says otherwise."""
+SHARED = "LANEMESH_TESTS_COMMANDS"
+"""The variable with the folder of the process that forks, which processes of tests share; `suite.py` sets it."""
 
 
 class Command:
@@ -173,6 +178,15 @@ def start_server() -> None:
     _server()
 
 
+def make_shim(folder: Path) -> None:
+    """Writes a command `lanemesh` for shells into a folder, which runs a forked process."""
+    start_server()
+    program = Path(__file__).with_name("shim.py")
+    script = folder / "lanemesh"
+    script.write_text(f"#!/bin/sh\nexec '{sys.executable}' -I -S '{program}' '{_socket()}' \"$@\"\n", encoding="utf-8")
+    script.chmod(0o755)
+
+
 def _ends(given: int, end: int) -> tuple[int, int | None]:
     """The descriptor that the process gets for a stream, and ours of a pipe; `end` is which end of a pipe it gets."""
     if given == subprocess.PIPE:
@@ -197,20 +211,48 @@ def use(server: socket.socket) -> None:
 
 @cache
 def _server() -> socket.socket:
-    """Our end of the socket of the process that forks; it ends with this process, unless this process was forked by it too."""
+    """Our connection to the process that forks, which ends with the last process that has one."""
     if _inherited:
         return _inherited[-1]
+    path = _socket()
+    with path.with_name("lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        connection = _connected(path)
+        if connection is None:
+            path.unlink(missing_ok=True)
+            connection = _started(path)
+    return connection
+
+
+def _socket() -> Path:
+    """The path of the socket at which the process that forks serves. Makes its folder if there is none."""
+    if SHARED not in os.environ:
+        os.environ[SHARED] = tempfile.mkdtemp()
+        atexit.register(shutil.rmtree, os.environ[SHARED], ignore_errors=True)
+    return Path(os.environ[SHARED]) / "commands"
+
+
+def _connected(path: Path) -> socket.socket | None:
+    """A connection to the process that serves at a path, if one does."""
+    connection = socket.socket(socket.AF_UNIX)
+    try:
+        connection.connect(str(path))
+        if connection.recv(1):
+            return connection
+    except OSError:
+        pass
+    connection.close()
+    return None
+
+
+def _started(path: Path) -> socket.socket:
+    """Starts the process that forks. Returns our connection to it."""
     ours, theirs = socket.socketpair()
-    command = [sys.executable, "-m", "rigs.command_server", str(theirs.fileno())]
+    command = [sys.executable, "-m", "rigs.command_server", str(theirs.fileno()), str(path)]
     # gRPC reads its variable when it is imported; the command sets it before.
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "GRPC_VERBOSITY": "NONE"}
-    server = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, env=environment)
+    subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, env=environment)
     theirs.close()
     ours.recv(1)
 
-    def end() -> None:
-        ours.close()
-        server.wait(TIMEOUT)
-
-    atexit.register(end)
     return ours

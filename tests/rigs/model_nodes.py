@@ -9,7 +9,7 @@ from typing import Any
 from lanemesh import Answer, ChatEvent, ChatFinish, ChatRequest, Context, Document, In, Node, Out, Question
 from lanemesh.codec import encode, make_item
 from lanemesh.items import LaneType
-from lanemesh_orchestrator.update_json import value_json
+from lanemesh_orchestrator.item_json import value_json
 from pydantic import BaseModel, Field
 
 

@@ -10,6 +10,7 @@ from chain.systems import WrongResult
 from chain.work import PROGRESS, Work, texts
 from delivery import report, starts, throughput
 from delivery.detached import Left
+from delivery.frames import Frame, Scripts, counts, read, usual, whole
 from delivery.memory import growth
 from delivery.paced import Row as PacedRow
 from delivery.stalled import Stall
@@ -122,3 +123,38 @@ def test_unread_detached_runs_have_one_budget() -> None:
     left = {grown: report.of_detached(Left(runs=2, outputs=10, grown_mib=grown, seconds=1)) for grown in (256.0, 300.0)}
 
     assert [verdict.met for verdict in left.values()] == [True, False]
+
+
+def a_run(*messages: bytes) -> Scripts:
+    """The scripts of a client and an orchestrator, of which the client sends these messages."""
+    return {
+        "client": [Frame(at, True, "Run", "orchestrator", message) for at, message in enumerate(messages)],
+        "orchestrator": [Frame(at, False, "Run", "", message) for at, message in enumerate(messages)],
+    }
+
+
+def test_the_usual_run_has_the_most_frequent_numbers_of_frames() -> None:
+    runs = [a_run(b"1", b"2", b"3"), a_run(b"1", b"2"), a_run(b"3", b"4")]
+
+    assert usual(runs) == a_run(b"1", b"2")
+    assert counts(usual(runs)) == {"Run": 2}
+
+
+def test_a_recording_without_an_end_of_a_frame_is_not_whole() -> None:
+    run = a_run(b"1", b"2")
+
+    assert whole(run)
+    assert not whole({**run, "orchestrator": run["orchestrator"][:1]})
+    assert not whole({"client": [], "orchestrator": []})
+
+
+def test_recorded_frames_are_read_in_order_with_the_names_of_processes(tmp_path: Path) -> None:
+    frames = [Frame(at, True, "Host", "127.0.0.1:1", b"\x00\xff") for at in (2, 1)]
+    (tmp_path / "frames").write_text("\n".join(frame.to_json() for frame in frames))
+
+    found = read(tmp_path / "frames", {"127.0.0.1:1": "source"})
+
+    assert [(frame.at_ns, frame.peer, frame.message) for frame in found] == [
+        (1, "source", b"\x00\xff"),
+        (2, "source", b"\x00\xff"),
+    ]

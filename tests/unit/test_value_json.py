@@ -23,7 +23,7 @@ from lanemesh.values import (
     Usage,
     Video,
 )
-from lanemesh_orchestrator.update_json import value_json
+from lanemesh_orchestrator.item_json import value_json
 from lanemesh_orchestrator.value_json import value_from_json
 from pydantic import ValidationError
 

@@ -3,11 +3,13 @@ import { test } from "node:test";
 import type { JsonSchema, NodeType } from "../src/app/catalogue.ts";
 import type { PipelineDocument } from "../src/app/types.ts";
 import { withComponent, withConnection, withId, withoutComponent, withoutConnection, withPositions, withValue } from "../src/editor/changes.ts";
+import { pipelineSchema } from "../src/editor/entry_schemas.ts";
 import { defaultWords, fieldOf, numberOf } from "../src/editor/fields.ts";
 import { History } from "../src/editor/history.ts";
 import { documentText, rewritten } from "../src/editor/json_text.ts";
 import { framesOf } from "../src/editor/placement.ts";
 import { freeId, partsOf, positionsOf } from "../src/editor/pipeline_parts.ts";
+import { sourceOf, sourcesOf } from "../src/editor/sources.ts";
 import { catalogueOf, Wiring, type NodePort } from "../src/editor/ports.ts";
 
 const TEXT = `{
@@ -190,4 +192,17 @@ test("a text in a field of numbers is a number if it is one", () => {
   assert.deepEqual([numberOf(" 1.50 "), numberOf(""), numberOf("abc"), numberOf("Infinity")], [1.5, undefined, "abc", "Infinity"]);
   assert.equal(defaultWords({ default: 60 }), "60");
   assert.equal(defaultWords({ default: null }), "");
+});
+
+test("a run takes the chosen source, of several", () => {
+  const types = catalogueOf([...TYPES, { provider: "timer", outputs: [{ name: "text", lane: "text" }] }]);
+  const document: PipelineDocument = { components: [{ id: "timer_1", provider: "timer" }, ...DOCUMENT.components, { id: "chat_2", provider: "chat" }] };
+  const sources = sourcesOf(document, (provider) => types.get(provider));
+  assert.deepEqual(sources, [{ id: "timer_1", fed: false }, { id: "chat_1", fed: true }, { id: "chat_2", fed: true }]);
+  assert.equal(sourceOf(sources, document, "")?.id, "chat_1");
+  assert.equal(sourceOf(sources, { ...document, source: "chat_2" }, "")?.id, "chat_2");
+  assert.equal(sourceOf(sources, { ...document, source: "chat_2" }, "timer_1")?.id, "timer_1");
+  assert.equal(sourceOf(sources, document, "gone")?.id, "chat_1");
+  assert.deepEqual(pipelineSchema(["a", "b"]).properties?.["source"]?.enum, ["a", "b"]);
+  assert.equal(pipelineSchema(["a"]).properties?.["source"]?.enum, undefined);
 });

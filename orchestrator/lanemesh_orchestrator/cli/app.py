@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from functools import cache
+from typing import Annotated, Any
 
 import typer
 
 from lanemesh_orchestrator.cli.exits import ExitCode
 from lanemesh_orchestrator.cli.input.encoding import set_up_streams
 from lanemesh_orchestrator.cli.local_app import env_app, local_app, models_app
-from lanemesh_orchestrator.cli.mesh_app import mesh_app, sessions_app, tools_app
+from lanemesh_orchestrator.cli.mesh_app import mesh_app
+from lanemesh_orchestrator.cli.mesh_groups import sessions_app, tools_app
 from lanemesh_orchestrator.cli.options import Debug, Log, Spread
 from lanemesh_orchestrator.cli.pipeline_app import pipeline_app
 from lanemesh_orchestrator.cli.server_app import gpu_app, server_app
@@ -42,10 +44,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     set_up_streams()
     try:
-        typer_app(with_spread_value(given), prog_name="lanemesh")
+        command()(with_spread_value(given), prog_name="lanemesh")
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else ExitCode.FAILED
     return ExitCode.COMPLETED
+
+
+@cache
+def command() -> Any:
+    """The command `lanemesh` with all its subcommands. To make it takes longer than to run many of them."""
+    return typer.main.get_command(typer_app)
 
 
 def with_spread_value(arguments: Sequence[str]) -> list[str]:

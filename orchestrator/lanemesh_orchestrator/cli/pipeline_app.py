@@ -129,8 +129,8 @@ def chat(
     log_level: Log = None,
 ) -> ExitCode:
     """Chat with a pipeline. Ctrl-C cancels an answer, Ctrl-D ends the chat, /help lists commands."""
-    from lanemesh_orchestrator.cli.commands.chat import ChatOptions
     from lanemesh_orchestrator.cli.commands.chat import chat as hold_chat
+    from lanemesh_orchestrator.cli.commands.chat_session import ChatOptions
 
     options = ChatOptions(
         pipe=pipe,

@@ -21,10 +21,13 @@ from lanemesh_orchestrator.cli.options import (
     Port,
     command,
 )
-from lanemesh_orchestrator.cli.web_app import HostNames, Origins, TokenFile, WebhookSecrets
+from lanemesh_orchestrator.cli.web_app import HostNames, Origins, TokenFile, WebhookSecrets, web_options
 
 if TYPE_CHECKING:
     from lanemesh_orchestrator.cli.commands.gateway import WebOptions
+
+DEFAULT_ARBITER = "127.0.0.1:7071"
+"""Default address of `lanemesh gpu serve`."""
 
 server_app = typer.Typer()
 gpu_app = typer.Typer(help="Run and inspect the GPU arbiter, which leases GPUs to components.", no_args_is_help=True)
@@ -164,17 +167,7 @@ def _web(
                 "--token-file, --origin, --host-name and --webhook-secrets are for the web gateway. Give --http PORT as well."
             )
         return None
-    from lanemesh_orchestrator.cli.commands.gateway import WebOptions
-
-    return WebOptions(
-        port=port,
-        host=host,
-        token_file=token_file,
-        insecure=insecure,
-        origins=origins or (),
-        names=names or (),
-        webhook_secrets=webhook_secrets,
-    )
+    return web_options(port, host, token_file, insecure, origins, names, webhook_secrets)
 
 
 @server_app.command()
@@ -267,19 +260,28 @@ def node(
     )
 
 
+Arbiter = Annotated[
+    str, typer.Option("--arbiter", metavar="HOST:PORT", envvar="LANEMESH_GPU_ARBITER", help="Address of the arbiter.")
+]
+
+
 @gpu_app.command(name="serve")
 @command
 def gpu_serve(
     host: Host = "127.0.0.1",
     port: Port = 7071,
     insecure: Insecure = False,
+    journal: Annotated[
+        Path | None,
+        typer.Option("--journal", metavar="FILE", help="Keep fencing tokens and leases in this file for a restart."),
+    ] = None,
     debug: Debug = False,
     log_level: Log = None,
 ) -> ExitCode:
     """Run a GPU arbiter for the GPUs of this machine."""
-    from lanemesh_orchestrator.cli.commands.plugins import gpu_serve as serve_gpus
+    from lanemesh_orchestrator.cli.commands.gpu import gpu_serve as serve_gpus
 
-    return serve_gpus(host=host, port=port, insecure=insecure)
+    return serve_gpus(host=host, port=port, insecure=insecure, journal=journal)
 
 
 @gpu_app.command(name="status")
@@ -293,7 +295,54 @@ def gpu_status(
     debug: Debug = False,
     log_level: Log = None,
 ) -> ExitCode:
-    """Show the GPUs with their lease holders and the queue."""
-    from lanemesh_orchestrator.cli.commands.plugins import gpu_status as show_status
+    """Show the GPUs with their memory, models, lease holders and the queue."""
+    from lanemesh_orchestrator.cli.commands.gpu import gpu_status as show_status
 
     return show_status(arbiter=arbiter, as_json=json)
+
+
+@gpu_app.command(name="watch")
+@command
+def gpu_watch(
+    arbiter: Arbiter = DEFAULT_ARBITER,
+    json: Json = False,
+    debug: Debug = False,
+    log_level: Log = None,
+) -> ExitCode:
+    """Show the GPUs, models and leases, and every change, until Ctrl-C."""
+    from lanemesh_orchestrator.cli.commands.gpu import gpu_watch as show_changes
+
+    return show_changes(arbiter=arbiter, as_json=json)
+
+
+@gpu_app.command(name="explain")
+@command
+def gpu_explain(
+    lease: Annotated[str, typer.Argument(metavar="[LEASE]", help="The id of a lease; default: all that wait.")] = "",
+    run: Annotated[str, typer.Option("--run", metavar="RUN", help="Only requests of this run.")] = "",
+    component: Annotated[
+        str, typer.Option("--component", metavar="NAME", help="Only requests of this component.")
+    ] = "",
+    arbiter: Arbiter = DEFAULT_ARBITER,
+    json: Json = False,
+    debug: Debug = False,
+    log_level: Log = None,
+) -> ExitCode:
+    """Explain why requests wait for a GPU, and who holds it."""
+    from lanemesh_orchestrator.cli.commands.gpu import gpu_explain as explain
+
+    return explain(arbiter=arbiter, lease=lease, run=run, component=component, as_json=json)
+
+
+@gpu_app.command(name="simulate")
+@command
+def gpu_simulate(
+    trace: Annotated[Path, typer.Argument(metavar="TRACE", help="A JSON file with devices and requests.")],
+    json: Json = False,
+    debug: Debug = False,
+    log_level: Log = None,
+) -> ExitCode:
+    """Replay a trace of requests in simulated time: waits and loads of models, beside strict order and the fewest loads."""
+    from lanemesh_orchestrator.cli.commands.gpu import gpu_simulate as replay
+
+    return replay(file=trace, as_json=json)

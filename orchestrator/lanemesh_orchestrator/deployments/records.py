@@ -118,7 +118,11 @@ def stamped(graph: Graph, record: DeploymentRecord, spec: run_pb2.RunSpec) -> Gr
     trace = graph.trace
     if spec.trace:
         trace = update_pb2.TraceLevel.Name(spec.trace).removeprefix("TRACE_LEVEL_").lower()
-    return replace(graph, timeout=timeout, trace=trace, deployment=record.name, deployment_version=record.version)
+    name, version = record.name, record.version
+    return graph.once(
+        ("deployed", name, version, timeout, trace),
+        lambda: replace(graph, timeout=timeout, trace=trace, deployment=name, deployment_version=version),
+    )
 
 
 def unknown_name(name: str, known: Sequence[str]) -> LanemeshError:

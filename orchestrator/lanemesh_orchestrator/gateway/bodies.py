@@ -89,8 +89,8 @@ async def _next_piece(request: Request, max_bytes: int) -> tuple[bytes, bool]:
 
 
 async def read_body(request: Request, max_bytes: int = 0) -> bytes:
-    """The whole body. `max_bytes`: 0: that of the options. Raises as `body_pieces`, and LanemeshError ("body-timeout") if the rest
-    after its first piece takes longer than ten times the time of the options."""
+    """The whole body. `max_bytes`: 0: that of the options. Raises as `body_pieces`, and LanemeshError ("body-timeout") if what
+    follows its first piece takes longer than ten times the time of the options."""
     options = gateway_of(request).options
     max_bytes = max_bytes or options.max_body
     _check_declared(request, max_bytes)

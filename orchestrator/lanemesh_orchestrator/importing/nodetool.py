@@ -22,17 +22,10 @@ from lanemesh_orchestrator.importing.counterparts import (
     Counterpart,
     Ports,
 )
+from lanemesh_orchestrator.importing.workflow import label_of, parts_of, properties_of, shown, title_of
 
-MAX_NODES = 10_000
-"""Most nodes of a workflow."""
-MAX_EDGES = 100_000
-"""Most edges of a workflow."""
-MAX_SHOWN = 80
-"""Most characters of a name of the workflow in a message."""
-
-
-class NotAWorkflow(ValueError):
-    """A JSON value is not a workflow of NodeTool."""
+TEXT_LANES = ("text", "questions")
+"""The lanes of inputs whose values may be typed into a node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +59,10 @@ class _Part:
     component: dict[str, Any]
     entry: dict[str, Any]
     """The component that takes the inputs: the same one, or one that is put before it."""
+    connected: set[str] = field(default_factory=set)
+    """The handles that edges lead to."""
+    connections: set[tuple[tuple[str, str], ...]] = field(default_factory=set)
+    """The inputs of the entry."""
 
 
 @dataclass(slots=True)
@@ -80,13 +77,17 @@ class _Import:
     results: set[str] = field(default_factory=set)
     numbers: dict[str, int] = field(default_factory=dict)
 
+    def lacks(self, node: object, what: str) -> None:
+        """Records something that the pipeline does not have."""
+        self.missing.append(Missing(shown(str(node)), what))
+
     def add(self, provider: str, config: Mapping[str, Any], node: Mapping[str, Any]) -> dict[str, Any]:
         """Adds a component."""
         self.numbers[provider] = number = self.numbers.get(provider, 0) + 1
         component: dict[str, Any] = {"id": f"{provider}_{number}", "provider": provider}
         if config:
             component["config"] = dict(config)
-        if title := _title(node):
+        if title := title_of(node):
             component["name"] = title
         self.components.append(component)
         return component
@@ -102,13 +103,15 @@ def from_nodetool(tree: Any, providers: frozenset[str] | None = None) -> Importe
     Raises:
         NotAWorkflow: it is not of NodeTool's form, or too large.
     """
-    nodes, edges = _parts_of(tree)
+    nodes, edges = parts_of(tree)
     found = _Import(providers)
     by_id = {str(node["id"]): node for node in nodes}
     for node in nodes:
         _add_node(found, node)
     for edge in edges:
         _add_edge(found, edge, by_id)
+    for part in [*found.parts.values()]:
+        _add_values(found, part)
     document: dict[str, Any] = {"version": 1, "components": found.components}
     if isinstance(tree, Mapping) and isinstance(name := tree.get("name"), str) and name:
         document = {"version": 1, "name": name[:200], "components": found.components}
@@ -118,27 +121,8 @@ def from_nodetool(tree: Any, providers: frozenset[str] | None = None) -> Importe
     return Imported(document, found.missing, found.notes)
 
 
-def _parts_of(tree: Any) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
-    """The nodes and the edges of a workflow."""
-    graph = tree.get("graph", tree) if isinstance(tree, Mapping) else None
-    nodes = graph.get("nodes") if isinstance(graph, Mapping) else None
-    edges = graph.get("edges") if isinstance(graph, Mapping) else None
-    if not isinstance(nodes, list) or not isinstance(edges, list):
-        raise NotAWorkflow('it has no "graph" with a list of "nodes" and a list of "edges"')
-    if len(nodes) > MAX_NODES or len(edges) > MAX_EDGES:
-        raise NotAWorkflow(f"it has more than {MAX_NODES:,} nodes or {MAX_EDGES:,} edges")
-    for place, node in enumerate(nodes):
-        if not isinstance(node, Mapping) or not isinstance(node.get("type"), str) or "id" not in node:
-            raise NotAWorkflow(f"node {place} has no id or no type")
-    for place, edge in enumerate(edges):
-        ends = ("source", "target")
-        if not isinstance(edge, Mapping) or not all(isinstance(edge.get(end), (str, int)) for end in ends):
-            raise NotAWorkflow(f"edge {place} has no source or no target")
-    return nodes, edges
-
-
 def _add_node(found: _Import, node: Mapping[str, Any]) -> None:
-    kind, data = str(node["type"]), _data(node)
+    kind, data = str(node["type"]), properties_of(node)
     if kind in IGNORED or kind.startswith(CONSTANTS):
         return
     if kind == AGENT:
@@ -151,7 +135,7 @@ def _add_node(found: _Import, node: Mapping[str, Any]) -> None:
     counterpart = COUNTERPARTS.get(kind)
     if counterpart is None or (found.providers is not None and counterpart.provider not in found.providers):
         why = "" if counterpart is None else f": the node type {counterpart.provider} is not there"
-        found.missing.append(Missing(str(node["id"]), f"{_shown(kind)} has no counterpart{why}"))
+        found.lacks(node["id"], f"{shown(kind)} has no counterpart{why}")
         return
     config = counterpart.settings(data)
     component = found.add(counterpart.provider, config, node)
@@ -159,9 +143,7 @@ def _add_node(found: _Import, node: Mapping[str, Any]) -> None:
     if counterpart.model:
         _add_model(found, node, component)
     if needs := [name for name in counterpart.needs if name not in config]:
-        found.notes.append(
-            f"Set {', '.join(needs)} of {component['id']}: {_shown(kind)} has no value for it that fits."
-        )
+        found.notes.append(f"Set {', '.join(needs)} of {component['id']}: {shown(kind)} has no value for it that fits.")
 
 
 def _keep(found: _Import, node: Mapping[str, Any], counterpart: Counterpart, component: dict[str, Any]) -> None:
@@ -170,7 +152,7 @@ def _keep(found: _Import, node: Mapping[str, Any], counterpart: Counterpart, com
 
 def _add_agent(found: _Import, node: Mapping[str, Any]) -> None:
     """An agent: a language model, with its instructions as a prompt before it, or if it has tools an `agent_wave`."""
-    data = _data(node)
+    data = properties_of(node)
     system, tools = data.get("system"), data.get("tools")
     instructions = [system] if isinstance(system, str) and system.strip() else []
     ports = dict.fromkeys(("prompt", "text", "messages"), QUESTIONS)
@@ -181,9 +163,7 @@ def _add_agent(found: _Import, node: Mapping[str, Any]) -> None:
         _add_model(found, node, component)
         for tool in tools:
             name = tool.get("name") if isinstance(tool, Mapping) else tool
-            found.missing.append(
-                Missing(str(node["id"]), f"the tool {_shown(str(name))} has no counterpart; add one of tool_*")
-            )
+            found.lacks(node["id"], f"the tool {shown(str(name))} has no counterpart; add one of tool_*")
         return
     before = None
     if instructions:
@@ -204,14 +184,14 @@ def _add_model(found: _Import, node: Mapping[str, Any], invoker: dict[str, Any])
 
 def _model(found: _Import, node: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """The node type and the config of the language model that a node names."""
-    data = _data(node)
+    data = properties_of(node)
     model = data.get("model")
     given = model if isinstance(model, Mapping) else {}
     origin, name = str(given.get("provider") or "").lower(), given.get("id")
     if origin not in MODELS or not isinstance(name, str) or not name:
-        what = f"the model of {_shown(origin)}" if origin and origin != "empty" else "a model"
+        what = f"the model of {shown(origin)}" if origin and origin != "empty" else "a model"
         found.notes.append(
-            f"{_label(node)} names {what} that has no counterpart: the small local model smollm2 takes its place."
+            f"{label_of(node)} names {what} that has no counterpart: the small local model smollm2 takes its place."
         )
         return "llm_llamacpp", {"profile": "smollm2"}
     provider, settings = MODELS[origin]
@@ -233,27 +213,32 @@ def _add_edge(found: _Import, edge: Mapping[str, Any], by_id: Mapping[str, Mappi
     start, end = str(edge["source"]), str(edge["target"])
     origin, target = by_id.get(start), by_id.get(end)
     if origin is None or target is None:
-        found.missing.append(Missing(start if origin is None else end, "an edge names this node, which does not exist"))
+        found.lacks(start if origin is None else end, "an edge names this node, which does not exist")
         return
     producer, consumer = found.parts.get(start), found.parts.get(end)
     handles = str(edge.get("sourceHandle") or ""), str(edge.get("targetHandle") or "")
-    if producer is None and consumer is not None and str(origin["type"]).startswith(CONSTANTS):
-        producer = _set_constant(found, origin, consumer, handles)
+    if consumer is not None:
+        consumer.connected.add(handles[1])
+    if consumer is not None and str(origin["type"]).startswith(CONSTANTS):
+        producer = _set_constant(found, origin, consumer, handles[1])
     if producer is None or consumer is None:
         return  # the node itself is listed
     connection = _connection(producer, consumer, *handles)
     if connection is None:
-        ends = f"{_label(origin)}.{_shown(handles[0])} to {_label(target)}.{_shown(handles[1])}"
-        found.missing.append(
-            Missing(end, f"no lane carries the edge from {ends}; connect a component that converts it")
-        )
+        ends = f"{label_of(origin)}.{shown(handles[0])} to {label_of(target)}.{shown(handles[1])}"
+        found.lacks(end, f"no lane carries the edge from {ends}; connect a component that converts it")
         return
-    entries = consumer.entry.setdefault("input", [])
-    if connection not in entries:
-        entries.append(connection)
+    _connect(consumer, connection)
 
 
-def _connection(producer: _Part, consumer: _Part, out: str, into: str) -> dict[str, Any] | None:
+def _connect(consumer: _Part, connection: dict[str, str]) -> None:
+    key = tuple(connection.items())
+    if key not in consumer.connections:
+        consumer.connections.add(key)
+        consumer.entry.setdefault("input", []).append(connection)
+
+
+def _connection(producer: _Part, consumer: _Part, out: str, into: str) -> dict[str, str] | None:
     """The entry of an edge; None if the two have no lane in common."""
     for lane, output in _ports(producer.counterpart.outputs, out):
         for taken, port in _ports(consumer.counterpart.inputs, into):
@@ -268,54 +253,67 @@ def _ports(known: Mapping[str, Ports], handle: str) -> Iterator[tuple[str, str]]
     yield from known.get(handle, known.get(ANY_HANDLE, ()))
 
 
-def _set_constant(
-    found: _Import, constant: Mapping[str, Any], consumer: _Part, handles: tuple[str, str]
-) -> _Part | None:
-    """Puts the value of a constant into the config of the node that reads it. If the config has no place for it, but an input has,
-    returns the source that takes the place of the constant."""
-    value = _data(constant).get("value")
-    data = {**_data(consumer.node), handles[1]: value}
-    config = consumer.counterpart.settings(data)
-    if config != consumer.counterpart.settings(_data(consumer.node)):
+class _Recorded(dict[str, Any]):
+    """Properties that record which of them are read."""
+
+    def __init__(self, properties: Mapping[str, Any]) -> None:
+        super().__init__(properties)
+        self.read: set[str] = set()
+
+    def get(self, key: str, default: Any = None) -> Any:
+        self.read.add(key)
+        return super().get(key, default)
+
+
+def _set_constant(found: _Import, constant: Mapping[str, Any], consumer: _Part, handle: str) -> _Part | None:
+    """Puts the value of a constant into the config of the node that reads it. If the node has an input for it instead, returns the
+    source that takes the place of the constant."""
+    value, settings = properties_of(constant).get("value"), consumer.counterpart.settings
+    data = _Recorded({**properties_of(consumer.node), handle: value})
+    config = settings(data)
+    if handle in data.read:
+        if (
+            config == settings({key: given for key, given in data.items() if key != handle})
+            and value not in config.values()
+        ):
+            found.lacks(
+                constant["id"], f"its value for {shown(handle)} of {label_of(consumer.node)} has no counterpart"
+            )
         consumer.component["config"] = {**consumer.component.get("config", {}), **config}
         return None
+    if (known := found.parts.get(str(constant["id"]))) is not None:
+        return known
     kind = str(constant["type"]).removeprefix(CONSTANTS)
     source = SOURCES.get(kind)
-    if source is None or not list(_ports(consumer.counterpart.inputs, handles[1])):
-        what = f"its value for {_shown(handles[1])} of {_label(consumer.node)} has no counterpart"
-        found.missing.append(Missing(str(constant["id"]), what))
+    if source is None or not list(_ports(consumer.counterpart.inputs, handle)):
+        found.lacks(constant["id"], f"its value for {shown(handle)} of {label_of(consumer.node)} has no counterpart")
         return None
-    component = found.add(source.provider, {}, constant)
-    given = f'the text "{_shown(value)}"' if isinstance(value, str) else f"its {kind.lower()}"
-    found.notes.append(
-        f"{component['id']} takes the place of the constant {_label(constant)}: send {given} as the input of a run."
+    given = f'the text "{shown(value)}"' if isinstance(value, str) else f"its {kind.lower()}"
+    part = found.parts[str(constant["id"])] = _source(
+        found, constant, source, f"the constant {label_of(constant)}", given
     )
-    part = found.parts[str(constant["id"])] = _Part(constant, source, component, component)
     return part
 
 
-def _data(node: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The properties of a node, those of its dynamic ones included."""
-    found: dict[str, Any] = {}
-    for key in ("dynamic_properties", "properties", "data"):
-        part = node.get(key)
-        if isinstance(part, Mapping):
-            inner = part.get("properties")
-            found |= {**part, **inner} if isinstance(inner, Mapping) else part
-    return found
+def _source(found: _Import, node: Mapping[str, Any], source: Counterpart, replaced: str, given: str) -> _Part:
+    """A source that takes the place of a value of a node."""
+    component = found.add(source.provider, {}, node)
+    found.notes.append(f"{component['id']} takes the place of {replaced}: send {given} as the input of a run.")
+    return _Part(node, source, component, component)
 
 
-def _title(node: Mapping[str, Any]) -> str:
-    """The title of a node that its author has given."""
-    look = node.get("ui_properties")
-    title = look.get("title") if isinstance(look, Mapping) else None
-    return title.strip()[:200] if isinstance(title, str) and title.strip() != "Click to edit" else ""
-
-
-def _label(node: Mapping[str, Any]) -> str:
-    return _shown(f"{node.get('id', '')} ({str(node.get('type', '')).rpartition('.')[2]})")
-
-
-def _shown(text: str) -> str:
-    clean = "".join(character if character.isprintable() else " " for character in text)
-    return clean if len(clean) <= MAX_SHOWN else f"{clean[:MAX_SHOWN]}..."
+def _add_values(found: _Import, part: _Part) -> None:
+    """Adds a source for a text that was typed into a node whose inputs no edge leads to. Other such texts are missing."""
+    data = properties_of(part.node)
+    for handle in part.counterpart.inputs:
+        value = data.get(handle)
+        if handle in part.connected or not isinstance(value, str) or not value.strip():
+            continue
+        what = f'the text "{shown(value)}"'
+        lanes = {lane for lane, _ in part.counterpart.inputs[handle]}
+        if part.connections or lanes.isdisjoint(TEXT_LANES):
+            found.lacks(part.node["id"], f"{what} of its {shown(handle)} has no counterpart; connect it as an input")
+            continue
+        source = _source(found, {}, SOURCES["Text"], f"{shown(handle)} of {label_of(part.node)}", what)
+        if (connection := _connection(source, part, "output", handle)) is not None:
+            _connect(part, connection)

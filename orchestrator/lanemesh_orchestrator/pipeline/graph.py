@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 from lanemesh.lanes.inbox.edge import DEFAULT_LIMIT_BYTES
 from lanemesh.protocol import control_edge_id
@@ -31,6 +31,11 @@ TRACE_LEVELS: Mapping[str, update_pb2.TraceLevel.ValueType] = {
     "full": update_pb2.TRACE_LEVEL_FULL,
 }
 """How much is reported of the items of a run, by the words that documents have for it."""
+
+T = TypeVar("T")
+
+MAX_DERIVED = 16
+"""Most results that a graph keeps of what is derived from it."""
 
 TRACE_WORDS = {level: word for word, level in TRACE_LEVELS.items()}
 """The words by the levels."""
@@ -169,6 +174,18 @@ class Graph:
     """Its version."""
     text: str = field(default="", repr=False)
     """The document, as it was given."""
+    _derived: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def once(self, name: Hashable, derive: Callable[[], T]) -> T:
+        """What `derive` returns for this graph. It is called once for each name; the result must not be changed. Of more than 16
+        results the oldest one is forgotten."""
+        try:
+            found: T = self._derived[name]
+        except KeyError:
+            found = self._derived[name] = derive()
+            while len(self._derived) > MAX_DERIVED:
+                self._derived.pop(next(iter(self._derived)), None)
+        return found
 
     @property
     def source_outputs(self) -> Mapping[str, lane_pb2.LaneType.ValueType]:
@@ -192,8 +209,11 @@ class Graph:
         boundary = node_pb2.BOUNDARY_TARGET
         return [component.id for component in self.components.values() if component.manifest.boundary == boundary]
 
-    def shapes(self) -> list[update_pb2.EdgeShape]:
+    def shapes(self) -> Sequence[update_pb2.EdgeShape]:
         """Its edges, then its control connections (from invoker to helper), as clients draw them."""
+        return self.once("shapes", self._shapes)
+
+    def _shapes(self) -> Sequence[update_pb2.EdgeShape]:
         edges = [
             update_pb2.EdgeShape(
                 edge_id=edge.id,

@@ -7,21 +7,24 @@ upstream whose items reach one of them, or no component at all. The rest is left
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from lanemesh.v1 import node_pb2, run_pb2
 
-from lanemesh_orchestrator.pipeline.faults import PipelineFault, PipelineInvalid, Severity, in_order, listed
+from lanemesh_orchestrator.pipeline.faults import PipelineFault, PipelineInvalid, Severity, in_order, listed, quoted
 from lanemesh_orchestrator.pipeline.graph import Component, Control, Edge, Graph, Part
 from lanemesh_orchestrator.pipeline.multiplicity import reconverging, single_item_inputs
 from lanemesh_orchestrator.pipeline.result_names import clashes
+from lanemesh_orchestrator.pipeline.source import reached
 
 CHAT = "chat"
 """The node type of the source of conversations."""
 
 MAX_SOURCES = 64
 """Most sources of a pipeline."""
+MAX_PART_COMPONENTS = 20_000
+"""Most components of all parts of a pipeline: twice the most components of a document."""
 
 
 def is_fed(manifest: node_pb2.Manifest) -> bool:
@@ -34,65 +37,114 @@ def is_source(manifest: node_pb2.Manifest) -> bool:
     return is_fed(manifest) or manifest.feeds_itself
 
 
-def part_ids(
-    components: Mapping[str, Component], edges: Sequence[Edge], controls: Sequence[Control], source: str
-) -> set[str]:
-    """The components that a run takes which names `source`."""
-    consumers, producers = defaultdict(list), defaultdict(list)
-    for edge in edges:
-        consumers[edge.producer].append(edge.consumer)
-        producers[edge.consumer].append(edge.producer)
-    sources = [name for name, one in components.items() if is_source(one.manifest) and not one.helper]
-    taken = _reached([source], consumers)
-    sourced = _reached(sources, consumers)
-    feeding, feeding_any = _reached(taken, producers), _reached(sourced, producers)
-    for name, component in components.items():
-        if name not in sourced and not component.helper and (name in feeding or name not in feeding_any):
-            taken.add(name)
-    helpers = defaultdict(list)
-    for control in controls:
-        helpers[control.invoker].append(control.helper)
-    return _reached(taken, helpers)
-
-
-def part_of(
+def parts_of(
     components: Mapping[str, Component],
     edges: Sequence[Edge],
     controls: Sequence[Control],
-    source: str,
+    sources: Sequence[str],
     join_on: Mapping[str, str],
-) -> Part:
-    """The part of a source, with the properties that depend on its whole, and its faults.
+) -> tuple[Mapping[str, Part], list[PipelineFault]]:
+    """The parts of sources, each with the properties that depend on its whole and its own faults; or the fault of too many.
 
     Args:
         components: those of the whole pipeline, which is well wired.
         edges: those of the whole pipeline.
         controls: those of the whole pipeline.
-        source: the id of one of its sources.
+        sources: the ids of some of its sources.
         join_on: the forks that the document names, by the join.
     """
-    ids = part_ids(components, edges, controls, source)
-    kept = [edge for edge in edges if edge.producer in ids and edge.consumer in ids]
-    helping = [control for control in controls if control.invoker in ids and control.helper in ids]
-    fed, helps = {edge.consumer for edge in kept}, {control.helper for control in helping}
-    own = {
-        name: replace(component, helper=component.helper or (name in helps and name not in fed))
-        for name, component in components.items()
-        if name in ids
-    }
-    faults = [*_left_out(own, edges, kept, source), *clashes(own)]
-    warnings: list[PipelineFault] = []
-    ones = single_item_inputs(own, kept)
-    own = {name: replace(component, single_item_inputs=ones[name]) for name, component in own.items()}
-    if any(component.sync_mode == node_pb2.SYNC_MODE_JOIN for component in own.values()):
-        from lanemesh_orchestrator.pipeline.joins import find_forks
+    whole = _Whole(components, edges, controls)
+    taken: dict[str, set[str]] = {}
+    for source in sources:
+        taken[source] = whole.reached_by_run(source)
+        if sum(map(len, taken.values())) > MAX_PART_COMPONENTS and len(taken) > 1:
+            message = (
+                f"What runs of the {len(sources)} sources take has more than {MAX_PART_COMPONENTS:,} components in all "
+                "(MAX_PART_COMPONENTS)."
+            )
+            return {}, [PipelineFault("/components", "too-large", message, "Split the pipeline by its sources.")]
+    return {source: whole.part(source, ids, join_on) for source, ids in taken.items()}, []
 
-        found = find_forks(own, kept, {name: fork for name, fork in join_on.items() if name in own})
-        own, kept = dict(found.components), list(found.edges)
-        faults += [fault for fault in found.faults if fault.severity is Severity.ERROR]
-        warnings += [fault for fault in found.faults if fault.severity is not Severity.ERROR]
-    warnings += reconverging(own, kept)
-    return Part(components=own, edges=kept, controls=helping, faults=faults, warnings=warnings)
+
+class _Whole:
+    """The graph of a whole pipeline."""
+
+    def __init__(self, components: Mapping[str, Component], edges: Sequence[Edge], controls: Sequence[Control]) -> None:
+        self._components, self._edges, self._controls = components, edges, controls
+        self._consumers: dict[str, list[str]] = defaultdict(list)
+        self._producers: dict[str, list[str]] = defaultdict(list)
+        self._feeding: dict[tuple[str, str], list[str]] = defaultdict(list)
+        """The producers of each connected input."""
+        for edge in edges:
+            self._consumers[edge.producer].append(edge.consumer)
+            self._producers[edge.consumer].append(edge.producer)
+            self._feeding[edge.consumer, edge.input_port or edge.input].append(edge.producer)
+        self._helpers: dict[str, list[str]] = defaultdict(list)
+        for control in controls:
+            self._helpers[control.invoker].append(control.helper)
+        sources = [name for name, one in components.items() if is_source(one.manifest) and not one.helper]
+        sourced = reached(sources, self._consumers)
+        self._unsourced = [name for name, one in components.items() if name not in sourced and not one.helper]
+        """Components without a source upstream."""
+        self._feeding_any = reached(sourced, self._producers)
+
+    def reached_by_run(self, source: str) -> set[str]:
+        """The components that a run of this source takes."""
+        taken = reached([source], self._consumers)
+        feeding = reached(taken, self._producers) if self._unsourced else taken
+        taken.update(name for name in self._unsourced if name in feeding or name not in self._feeding_any)
+        return reached(taken, self._helpers)
+
+    def part(self, source: str, ids: Collection[str], join_on: Mapping[str, str]) -> Part:
+        """The part that has these components."""
+        edges = [edge for edge in self._edges if edge.producer in ids and edge.consumer in ids]
+        controls = [control for control in self._controls if control.invoker in ids and control.helper in ids]
+        fed, helps = {edge.consumer for edge in edges}, {control.helper for control in controls}
+        own = {
+            name: component if component.helper or name not in helps - fed else replace(component, helper=True)
+            for name, component in self._components.items()
+            if name in ids
+        }
+        faults = [*self._left_out(own, edges, source), *clashes(own)]
+        own, edges, found = analysed(own, edges, {name: fork for name, fork in join_on.items() if name in own})
+        faults += [fault for fault in found if fault.severity is Severity.ERROR]
+        warnings = [fault for fault in found if fault.severity is not Severity.ERROR]
+        warnings += reconverging(own, edges)
+        return Part(components=own, edges=edges, controls=controls, faults=faults, warnings=warnings)
+
+    def _left_out(self, own: Mapping[str, Component], kept: Sequence[Edge], source: str) -> Iterator[PipelineFault]:
+        """Required inputs whose producers are all left out."""
+        connected = {(edge.consumer, edge.input_port or edge.input) for edge in kept}
+        for component in own.values():
+            for port in component.manifest.inputs if not component.helper else ():
+                producers = self._feeding.get((component.id, port.name))
+                if not port.required or not producers or (component.id, port.name) in connected:
+                    continue
+                what = f'"{port.name}"' if port.name else "its input"
+                message = (
+                    f"{component.id} ({component.provider}) needs {what}, which comes from {listed(producers)}: a run of the "
+                    f"source {source} leaves that out, because it is not reached from there."
+                )
+                hint = f"Connect {what} to a component that {source} reaches, or use a component of its own for each source."
+                yield PipelineFault(component.pointer, "required-input-left-out", message, hint)
+
+
+def analysed(
+    components: Mapping[str, Component], edges: Sequence[Edge], join_on: Mapping[str, str]
+) -> tuple[dict[str, Component], list[Edge], Sequence[PipelineFault]]:
+    """The components and edges of a complete graph, with the properties that depend on all of it, and the faults of its joins.
+    `join_on` has the forks that the document names, by the join."""
+    ones = single_item_inputs(components, edges)
+    own = {
+        name: replace(component, single_item_inputs=ones[name]) if ones[name] else component
+        for name, component in components.items()
+    }
+    if all(component.sync_mode != node_pb2.SYNC_MODE_JOIN for component in own.values()):
+        return own, list(edges), ()
+    from lanemesh_orchestrator.pipeline.joins import find_forks
+
+    found = find_forks(own, edges, join_on)
+    return found.components, found.edges, found.faults
 
 
 def with_faults(part: Part, faults: Iterable[PipelineFault]) -> Part:
@@ -123,13 +175,17 @@ def run_graph(graph: Graph, source: str = "") -> Graph:
     """
     if source and source not in graph.sources:
         known = f"Sources: {listed(graph.sources)}." if graph.sources else "The pipeline has none: name none."
-        message = f"{source} is not a source of the pipeline, so that a run cannot name it."
+        message = f"{quoted(source)} is not a source of the pipeline, so a run cannot name it."
         raise PipelineInvalid([PipelineFault("/components", "not-a-source", message, known)])
     name = source or graph.default_source or ""
     if not graph.parts:
         return graph
     if not name:
         raise PipelineInvalid([several_sources(graph.sources)])
+    return graph.once(("part", name), lambda: _part_of(graph, name))
+
+
+def _part_of(graph: Graph, name: str) -> Graph:
     part = graph.parts[name]
     if part.faults:
         raise PipelineInvalid(in_order(part.faults))
@@ -159,38 +215,3 @@ def several_sources(sources: Sequence[str]) -> PipelineFault:
     message = f"The pipeline has several sources, and the run names none: {listed(sources)}."
     hint = f'Name the one to run: --source {sources[0]}, or `source` in a request; or write "source" in the document.'
     return PipelineFault("/components", "several-sources", message, hint)
-
-
-def _left_out(
-    own: Mapping[str, Component], edges: Sequence[Edge], kept: Sequence[Edge], source: str
-) -> Iterator[PipelineFault]:
-    """Required inputs whose producers are all left out."""
-    connected = {(edge.consumer, edge.input_port or edge.input) for edge in kept}
-    for component in own.values():
-        if component.helper:
-            continue
-        for port in component.manifest.inputs:
-            producers = [
-                edge.producer
-                for edge in edges
-                if edge.consumer == component.id and (edge.input_port or edge.input) == port.name
-            ]
-            if port.required and producers and (component.id, port.name) not in connected:
-                what = f'"{port.name}"' if port.name else "its input"
-                message = (
-                    f"{component.id} ({component.provider}) needs {what}, which comes from {listed(producers)}: a run of the "
-                    f"source {source} leaves that out, because it is not reached from there."
-                )
-                hint = f"Connect {what} to a component that {source} reaches, or use a component of its own for each source."
-                yield PipelineFault(component.pointer, "required-input-left-out", message, hint)
-
-
-def _reached(start: Iterable[str], arrows: Mapping[str, Sequence[str]]) -> set[str]:
-    found = set(start)
-    rest = list(found)
-    while rest:
-        for name in arrows.get(rest.pop(), ()):
-            if name not in found:
-                found.add(name)
-                rest.append(name)
-    return found

@@ -54,6 +54,33 @@ def plan(
     Raises:
         ValueError: a component has no server, two servers have one name, or a server that a lane must dial has no address.
     """
+    if again is not None or done:
+        templates = _plan(graph, servers, timeout, protocol_version, again, done)
+    else:
+        where = tuple(
+            (name, server.name, server.address, server.incarnation, frozenset(server.features))
+            for name, server in servers.items()
+        )
+        templates = graph.once(
+            ("plan", where, timeout, protocol_version), lambda: _plan(graph, servers, timeout, protocol_version)
+        )
+    places: dict[str, node_pb2.Place] = {}
+    for name, template in templates.items():
+        place = places[name] = node_pb2.Place()
+        place.CopyFrom(template)
+        place.run_id, place.traceparent, place.session_id, place.depth = run_id, traceparent, session, depth
+    return places
+
+
+def _plan(
+    graph: Graph,
+    servers: Mapping[str, ServerAddress],
+    timeout: float | None,
+    protocol_version: int,
+    again: Collection[str] | None = None,
+    done: Collection[str] = (),
+) -> Mapping[str, node_pb2.Place]:
+    """The plan without what differs between runs."""
     homeless = [name for name in graph.components if name not in servers]
     if homeless:
         raise ValueError(f"No node server is assigned to: {', '.join(homeless)}.")
@@ -71,12 +98,8 @@ def plan(
             raise ValueError(f'Two node servers are named "{server.name}": {addresses[server.name]}, {server.address}.')
         if server.name not in places:
             places[server.name] = node_pb2.Place(
-                run_id=run_id,
                 protocol_version=protocol_version,
                 incarnation=server.incarnation,
-                traceparent=traceparent,
-                session_id=session,
-                depth=depth,
                 server=server.name,
                 opens_lanes_at_start=at_start,
                 merges_frames=merging,

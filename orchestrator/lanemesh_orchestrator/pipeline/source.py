@@ -96,16 +96,19 @@ def part_of_tree(tree: dict[str, Any], source: str) -> dict[str, Any]:
             for one in connections if isinstance(connections, list) else ():
                 if isinstance(one, dict):
                     arrows.setdefault(str(one.get("from")), []).append(str(entry.get("id")))
-    taken = _reached(_reached({source}, consumers), helpers)
+    taken = reached(reached([source], consumers), helpers)
     return tree | {"components": [entry for entry in components if str(entry.get("id")) in taken]}
 
 
-def _reached(start: set[str], arrows: Mapping[str, Sequence[str]]) -> set[str]:
-    found, rest = set(start), list(start)
+def reached(start: Iterable[str], arrows: Mapping[str, Sequence[str]]) -> set[str]:
+    """All names that can be reached from some names, these included. `arrows` leads from a name to the next ones."""
+    found = set(start)
+    rest = list(found)
     while rest:
-        new = [name for name in arrows.get(rest.pop(), ()) if name not in found]
-        found.update(new)
-        rest += new
+        for name in arrows.get(rest.pop(), ()):
+            if name not in found:
+                found.add(name)
+                rest.append(name)
     return found
 
 

@@ -15,9 +15,9 @@ from lanemesh_orchestrator.pipeline.config import check_settings, resolve_config
 from lanemesh_orchestrator.pipeline.document import Document, DocumentComponent, Settings, parse
 from lanemesh_orchestrator.pipeline.entries import RetryEntry
 from lanemesh_orchestrator.pipeline.faults import MAX_FAULTS, PipelineFault, PipelineInvalid, Severity, in_order, quoted
-from lanemesh_orchestrator.pipeline.graph import Component, Control, Edge, Graph, Part
-from lanemesh_orchestrator.pipeline.multiplicity import reconverging, single_item_inputs
-from lanemesh_orchestrator.pipeline.parts import default_source, is_fed, part_of, with_faults
+from lanemesh_orchestrator.pipeline.graph import Component, Control, Graph, Part
+from lanemesh_orchestrator.pipeline.multiplicity import reconverging
+from lanemesh_orchestrator.pipeline.parts import analysed, default_source, is_fed, parts_of, with_faults
 from lanemesh_orchestrator.pipeline.result_names import clashes, result_name
 from lanemesh_orchestrator.pipeline.variables import Insertions
 from lanemesh_orchestrator.pipeline.wiring import Node, wire
@@ -58,8 +58,8 @@ def resolve(
         manifests: the node types by provider.
         lacking: returns the missing Python packages of a node type on each server that offers it; None: there are no servers but
             those of this Python environment.
-        source: the source that the run names. The other sources of the pipeline may have parts that cannot run. Empty: none; then
-            that is a warning if runs have a default source, or else a fault.
+        source: the source that the run names: the graph then has no other part. Empty: none; then parts that cannot run are
+            warnings if runs have a default source, or else faults.
     """
     faults = list(document.faults)
     named = by_names({component.entry.provider for component in document.components}, manifests)
@@ -96,10 +96,12 @@ def resolve(
         forks = {node.id: entry.join_on for node in nodes if (entry := node.component.entry).join_on is not None}
         default = default or default_source(components.values())
         if len(sources) > 1:
-            parts = {name: with_faults(part_of(components, edges, controls, name, forks), lacks) for name in sources}
-            faults.extend(_of_parts(parts, source or default, only=bool(source)))
+            run = [name for name in sources if name == source] if source else sources
+            parts, excess = parts_of(components, edges, controls, run, forks)
+            parts = {name: with_faults(part, lacks) for name, part in parts.items()}
+            faults.extend([*excess, *_of_parts(parts, source or default)])
         else:
-            components, edges, unpaired = _analysed(components, edges, forks)
+            components, edges, unpaired = analysed(components, edges, forks)
             faults.extend([*lacks, *unpaired, *clashes(components)])
     else:
         faults.extend(lacks)
@@ -125,22 +127,18 @@ def resolve(
     )
 
 
-def _of_parts(parts: Mapping[str, Part], source: str | None, *, only: bool) -> list[PipelineFault]:
-    """The faults and warnings of a pipeline with several sources, each once. Those of parts other than that of `source` do not
-    keep it from running.
+def _of_parts(parts: Mapping[str, Part], source: str | None) -> list[PipelineFault]:
+    """The faults and warnings of the parts of a pipeline, each once. If runs have a source, those of other parts are warnings.
 
     Args:
         parts: the parts by their sources.
         source: the source of runs; None: each run names one.
-        only: the other parts do not matter, since the run names its source.
     """
     found: dict[tuple[str, str, str], PipelineFault] = {}
     for name in sorted(parts, key=lambda name: name != source):
         part = parts[name]
         for fault in (*part.faults, *part.warnings):
             if source is not None and name != source:
-                if only:
-                    continue
                 fault = replace(fault, severity=Severity.WARNING)
             found.setdefault((fault.pointer, fault.reason, fault.message), fault)
     return list(found.values())
@@ -152,21 +150,6 @@ def _controls(nodes: Sequence[Node], by_id: Mapping[str, Node]) -> tuple[Sequenc
     from lanemesh_orchestrator.pipeline.controls import connect_helpers
 
     return connect_helpers(nodes, by_id)
-
-
-def _analysed(
-    components: Mapping[str, Component], edges: Sequence[Edge], forks: Mapping[str, str]
-) -> tuple[Mapping[str, Component], list[Edge], Sequence[PipelineFault]]:
-    """The components and edges of a complete graph, with the properties that depend on the whole graph. `forks` are those that the
-    document names, by the join."""
-    ones = single_item_inputs(components, edges)
-    components = {name: replace(component, single_item_inputs=ones[name]) for name, component in components.items()}
-    if all(component.sync_mode != node_pb2.SYNC_MODE_JOIN for component in components.values()):
-        return components, list(edges), ()
-    from lanemesh_orchestrator.pipeline.joins import find_forks
-
-    found = find_forks(components, edges, forks)
-    return found.components, found.edges, found.faults
 
 
 def _node(

@@ -147,6 +147,12 @@ class ActiveRun:
         self._can_recover = any(component.manifest.restartable for component in graph.components.values())
         self._some_finished = asyncio.Event()
         """Set when a host has finished or is lost."""
+        self._all_over: asyncio.Future[None] | None = None
+        """Done when all hosts have finished, and no component is placed again."""
+        self._watched: set[asyncio.Future[Any]] = set()
+        """What `_note_end` is called for."""
+        self._lingering: asyncio.TimerHandle | None = None
+        """Ends the wait for servers whose nodes have ended."""
         self._steps: Steps | None = None
         if logger.isEnabledFor(logging.DEBUG):
             from lanemesh_orchestrator.runs.steps import Steps
@@ -175,6 +181,7 @@ class ActiveRun:
         self._approvals: RunApprovals | None = None
         """Created when the first approval is requested."""
         self._router.on_approval = self._take_approval
+        self._router.on_all_ended = self._linger
         # The ClientLink of the boundary nodes
         self.inputs = self._inputs.take
         self.capacity = self._router.capacity
@@ -284,6 +291,9 @@ class ActiveRun:
             logger.exception("run %s", self.id)
             verdict.add(Fault.from_exception(error, component="orchestrator"))
         finally:
+            self._router.on_all_ended = None
+            if self._lingering is not None:
+                self._lingering.cancel()
             await verdict.conclude()
             if self._recovery is not None:
                 await self._recovery.stop()
@@ -348,14 +358,32 @@ class ActiveRun:
             if host.place.merges_frames:
                 self._router.report_running(one.component for one in host.place.instances if not one.helper)
         await phases.start(self._hosts)
-        work = [self._release_helpers(), self._deadlocks.watch(self._hosts)]
+        work = [self._deadlocks.watch(self._hosts)]
+        if any(component.manifest.offers for component in self.graph.components.values()):
+            work.append(self._release_helpers())
         if self._can_recover:
             from lanemesh_orchestrator.runs.ended_consumers import report_ended_consumers
 
             work.append(report_ended_consumers(self.graph, self._hosts, self._router.going, self._some_finished))
         async with phases.background(*work):
-            while going := self._going_on():
-                await self._verdict.until(going, first=True)
+            self._all_over = asyncio.get_running_loop().create_future()
+            self._watch_ends()
+            await self._verdict.until([self._all_over])
+
+    def _watch_ends(self) -> None:
+        """Watches what goes on, some of which may have begun since the last end."""
+        going = self._going_on()
+        for end in going:
+            if end not in self._watched:
+                self._watched.add(end)
+                end.add_done_callback(self._note_end)
+        if not going and self._all_over is not None and not self._all_over.done():
+            self._all_over.set_result(None)
+
+    def _note_end(self, end: asyncio.Future[Any]) -> None:
+        """Handles the end of a host or of the recovery."""
+        self._watched.discard(end)
+        self._watch_ends()
 
     def _going_on(self) -> Sequence[asyncio.Future[Any]]:
         """The hosts and the recovery that have to end before the run does; empty if the run has to stop."""
@@ -371,7 +399,12 @@ class ActiveRun:
         await self._router.all_ended.wait()
         releasing = node_pb2.HostRequest(release_helpers=node_pb2.ReleaseHelpers())
         await phases.send_to_all([host for host in self._hosts if self._has_helpers(host)], lambda _: releasing)
-        await asyncio.sleep(LINGER_SECONDS)
+
+    def _linger(self) -> None:
+        """Handles the end of all nodes: their servers have to finish soon."""
+        self._lingering = asyncio.get_running_loop().call_later(LINGER_SECONDS, self._lingered)
+
+    def _lingered(self) -> None:
         what = f"it did not finish within {LINGER_SECONDS:g} s after all nodes had ended"
         self._verdict.add(*(bad_server(host.server, what) for host in self._hosts if not host.finished.done()))
 

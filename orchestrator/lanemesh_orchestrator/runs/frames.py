@@ -38,30 +38,46 @@ class Frames:
         self._empty = empty
         self._writing = asyncio.Lock()
         self._wrote_at = asyncio.get_running_loop().time()
+        self._timer: asyncio.TimerHandle | None = None
+        self._beating: asyncio.Task[None] | None = None
+        """Writes a heartbeat."""
+        self._over = False
+        """All updates are sent: no further heartbeat begins."""
 
     async def send(self, batches: AsyncGenerator[B, None], framed: Callable[[B], Frame]) -> None:
         """Sends all updates, and a heartbeat after 20 s without one. Updates that arrive during a write are sent together in the
         next frame."""
-        beating = asyncio.create_task(self._beat(), name="signs of life")
+        self._look()
         try:
             async with aclosing(batches):
                 async for batch in batches:
                     await self._write(framed(batch))
         finally:
-            async with self._writing:  # cancelling a write would end the call
-                beating.cancel()
-            await asyncio.gather(beating, return_exceptions=True)
+            self._over = True
+            if self._timer is not None:
+                self._timer.cancel()
+            if (beating := self._beating) is not None:
+                async with self._writing:  # cancelling a write would end the call
+                    beating.cancel()
+                await asyncio.gather(beating, return_exceptions=True)
 
     async def send_empty(self) -> None:
         """Sends a frame without updates. Raises the error of gRPC if the client has disconnected."""
         await self._write(self._empty())
 
+    def _look(self) -> None:
+        """Begins a heartbeat if no frame was written for 20 s, and looks again when one may be due."""
+        loop = asyncio.get_running_loop()
+        if loop.time() >= self._wrote_at + IDLE_FRAME_SECONDS:
+            self._beating = asyncio.create_task(self._beat(), name="heartbeat")
+        else:
+            self._timer = loop.call_at(self._wrote_at + IDLE_FRAME_SECONDS, self._look)
+
     async def _beat(self) -> None:
-        clock = asyncio.get_running_loop().time
-        while True:
-            await asyncio.sleep(self._wrote_at + IDLE_FRAME_SECONDS - clock())
-            if clock() >= self._wrote_at + IDLE_FRAME_SECONDS:
-                await self.send_empty()
+        await self.send_empty()
+        self._beating = None
+        if not self._over:
+            self._look()
 
     async def _write(self, frame: Frame) -> None:
         async with self._writing:

@@ -75,7 +75,10 @@ class HostStreams:
         self._can_reuse = can_reuse
         self._pool = ConnectionPool()
         self._spare: dict[str, deque[HostStream]] = {}
-        self._timers: dict[HostStream, asyncio.TimerHandle] = {}
+        self._since: dict[HostStream, tuple[str, float]] = {}
+        """The spare streams, those that have waited longest first: the address of each, and since when it waits."""
+        self._timer: asyncio.TimerHandle | None = None
+        """Closes spare streams that have waited for `SPARE_SECONDS`, as long as there are any."""
         self._closing: set[asyncio.Task[None]] = set()
         self._closed = False
 
@@ -101,7 +104,7 @@ class HostStreams:
         stream = spare.pop()
         if not spare:
             del self._spare[address]
-        self._timers.pop(stream).cancel()
+        del self._since[stream]
         return stream
 
     def give_back(self, address: str, stream: HostStream) -> None:
@@ -112,12 +115,17 @@ class HostStreams:
             return
         stream.used = True
         self._spare.setdefault(address, deque()).append(stream)
-        self._timers[stream] = asyncio.get_running_loop().call_later(SPARE_SECONDS, self._discard, address, stream)
+        loop = asyncio.get_running_loop()
+        self._since[stream] = address, loop.time()
+        if self._timer is None:
+            self._timer = loop.call_later(SPARE_SECONDS, self._discard_old)
         self._watch(address, stream)
 
     async def close(self) -> None:
         """Closes the streams that wait for a run, and the connections."""
         self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
         for address, streams in list(self._spare.items()):
             for stream in list(streams):
                 self._discard(address, stream)
@@ -130,7 +138,7 @@ class HostStreams:
 
     def _heard(self, address: str, stream: HostStream, reading: asyncio.Future[Any]) -> None:
         ended = reading.cancelled() or reading.exception() is not None
-        if stream not in self._timers:  # a run has it, or it is being closed
+        if stream not in self._since:  # a run has it, or it is being closed
             return
         frame = None if ended else reading.result()
         if isinstance(frame, node_pb2.HostResponse) and frame.WhichOneof("frame") is None:
@@ -138,8 +146,19 @@ class HostStreams:
         else:
             self._discard(address, stream)
 
+    def _discard_old(self) -> None:
+        """Closes the streams that have waited for too long, and looks again when the next one has."""
+        loop = asyncio.get_running_loop()
+        self._timer = None
+        while self._since:
+            stream, (address, since) = next(iter(self._since.items()))
+            if loop.time() < since + SPARE_SECONDS:
+                self._timer = loop.call_at(since + SPARE_SECONDS, self._discard_old)
+                return
+            self._discard(address, stream)
+
     def _discard(self, address: str, stream: HostStream) -> None:
-        self._timers.pop(stream).cancel()
+        del self._since[stream]
         self._spare[address].remove(stream)
         if not self._spare[address]:
             del self._spare[address]

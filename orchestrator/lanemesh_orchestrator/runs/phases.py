@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable
+from functools import partial
 from typing import Any
 
 from lanemesh.faults import Code, Fault
@@ -39,7 +40,7 @@ async def place(hosts: Collection[HostHandle]) -> FaultsByServer:
         answer_of=lambda host: host.placed,
         timeout=PLACE_TIMEOUT,
         task="place its components",
-        watch=_fail_silent_servers(hosts),
+        watches_silence=True,
     )
 
 
@@ -135,7 +136,7 @@ async def _run_phase(
     answer_of: Callable[[HostHandle], asyncio.Future[list[Fault]]],
     timeout: float,
     task: str,
-    watch: Coroutine[Any, Any, None] | None = None,
+    watches_silence: bool = False,
 ) -> FaultsByServer:
     """Sends a request to every host, and waits for all answers.
 
@@ -145,10 +146,18 @@ async def _run_phase(
         answer_of: the future answer of a host to it.
         timeout: time limit of all answers, in seconds.
         task: what a host is requested to do, for the fault of one that does not answer in time.
-        watch: runs in the background until all have answered.
+        watches_silence: whether a node server that sends nothing for `SILENCE_TIMEOUT` is lost.
     """
-    async with background(send_to_all(hosts, make_request), *([watch] if watch is not None else [])):
+    watch = _SilenceWatch(hosts) if watches_silence else None
+    sending = asyncio.create_task(send_to_all(hosts, make_request))
+    sending.add_done_callback(partial(_check_sent, hosts))
+    try:
         await asyncio.wait([answer_of(host) for host in hosts], timeout=timeout)
+    finally:
+        if watch is not None:
+            watch.end()
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
     unanswered = [host.server for host in hosts if not answer_of(host).done()]
     servers = f"the server{'s' if len(unanswered) > 1 else ''} {', '.join(unanswered)}"
     timeout_fault = Fault(
@@ -159,12 +168,38 @@ async def _run_phase(
     return {host.server: [timeout_fault] if host.server in unanswered else answer_of(host).result() for host in hosts}
 
 
-async def _fail_silent_servers(hosts: Collection[HostHandle]) -> None:
+def _check_sent(hosts: Collection[HostHandle], sending: asyncio.Task[None]) -> None:
+    """Ends the phase if the requests could not be sent because of an error of the orchestrator itself."""
+    error = None if sending.cancelled() else sending.exception()
+    if isinstance(error, Exception):
+        for host in hosts:
+            host.lose(Fault.from_exception(error, component="orchestrator"))
+
+
+class _SilenceWatch:
     """Marks placing node servers as lost that sent nothing for `SILENCE_TIMEOUT`."""
-    loop = asyncio.get_running_loop()
-    while placing := [host for host in hosts if host.server != LOCAL and not host.placed.done()]:
-        await asyncio.sleep(min(host.heard_at for host in placing) + SILENCE_TIMEOUT - loop.time())
+
+    def __init__(self, hosts: Collection[HostHandle]) -> None:
+        """Watches from now on, until `end`."""
+        self._hosts = hosts
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._look()
+
+    def end(self) -> None:
+        """Ends the watch."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _look(self) -> None:
+        """Marks the servers that are silent by now, and looks again when the next one may be."""
+        self._timer = None
+        now = self._loop.time()
+        placing = [host for host in self._hosts if host.server != LOCAL and not host.placed.done()]
         for host in placing:
-            if not host.placed.done() and loop.time() >= host.heard_at + SILENCE_TIMEOUT:
+            if now >= host.heard_at + SILENCE_TIMEOUT:
                 why = f"it sent nothing for {SILENCE_TIMEOUT:g} s while it placed its components"
                 host.lose(server_lost(host.server, why))
+        left = [host.heard_at for host in placing if not host.placed.done()]
+        if left:
+            self._timer = self._loop.call_at(min(left) + SILENCE_TIMEOUT, self._look)

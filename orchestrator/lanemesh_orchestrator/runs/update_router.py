@@ -69,6 +69,8 @@ class UpdateRouter:
         """Set when `going` is empty."""
         self.on_approval: Callable[[update_pb2.Update], None] | None = None
         """Takes the requests and withdrawals of approvals, and appends them to the log."""
+        self.on_all_ended: Callable[[], None] | None = None
+        """Called once when all components have ended."""
         self._run_id = run_id
         self._log = log
         self._verdict = verdict
@@ -160,8 +162,10 @@ class UpdateRouter:
         """Marks a component as ended, whether or not its end was reported."""
         self.end_calls((component,))
         self.going.discard(component)
-        if not self.going:
+        if not self.going and not self.all_ended.is_set():
             self.all_ended.set()
+            if self.on_all_ended is not None:
+                self.on_all_ended()
 
     def end_calls(self, components: Collection[str]) -> None:
         """Appends results for the calls of components that have ended, or whose server is lost, without them."""

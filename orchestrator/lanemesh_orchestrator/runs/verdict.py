@@ -116,15 +116,15 @@ class Verdict:
             self._awaiting_primary.cancel()
             await asyncio.gather(self._awaiting_primary, return_exceptions=True)
 
-    async def until(self, answers: Iterable[asyncio.Future[Any]], *, first: bool = False) -> None:
-        """Waits until all of the futures are done, or if `first` one of them, or until the run has to end."""
+    async def until(self, answers: Iterable[asyncio.Future[Any]]) -> None:
+        """Waits until all of the futures are done, or until the run has to end."""
         stopping: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         waiting: set[asyncio.Future[Any]] = {answer for answer in answers if not answer.done()}
         self._until.add(stopping)
         try:
             while waiting and not self.stopping.is_set():
                 done, _ = await asyncio.wait([*waiting, stopping], return_when=asyncio.FIRST_COMPLETED)
-                waiting = set() if first else waiting - done
+                waiting -= done
         finally:
             self._until.discard(stopping)
             stopping.cancel()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from lanemesh._aio.backoff import Backoff
@@ -59,7 +59,7 @@ class Assignment:
         self._admission = admission
         self._graph = graph
         self._local = ServerAddress(LOCAL, address)
-        self._claim = admission.claim(list(_requirements(graph, embedded=embedded, homes=homes or {})))
+        self._claim = admission.claim(_requirements_of(graph, embedded=embedded, homes=homes or {}))
         self._attempts = 0
         self._waited = 0.0
         self._backoff = Backoff(*FULL_SECONDS)
@@ -156,6 +156,12 @@ class Assignment:
     def end(self) -> None:
         """Releases the capacity of the run, which has ended."""
         self._admission.give_back(self._claim)
+
+
+def _requirements_of(graph: Graph, *, embedded: bool, homes: Mapping[str, str]) -> Sequence[Requirement]:
+    if homes:
+        return list(_requirements(graph, embedded=embedded, homes=homes))
+    return graph.once(("requirements", embedded), lambda: list(_requirements(graph, embedded=embedded, homes={})))
 
 
 def _requirements(graph: Graph, *, embedded: bool, homes: Mapping[str, str]) -> Iterator[Requirement]:

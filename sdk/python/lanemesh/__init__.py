@@ -73,6 +73,7 @@ if TYPE_CHECKING:
     from lanemesh.node.context import Context
     from lanemesh.node.environment import Environment
     from lanemesh.node.function_nodes import node
+    from lanemesh.node.gpu import Gpu
     from lanemesh.node.helper_clients import AgentClient, LlmClient, MemoryClient, ToolClient
     from lanemesh.node.inputs import Inputs
     from lanemesh.node.node import Invokes, Node, Service
@@ -179,6 +180,7 @@ _HOMES = {
     "lanemesh.pipeline_faults": ("PipelineFault", "PipelineInvalid", "Severity"),
     "lanemesh.node.approvals": ("Approval",),
     "lanemesh.node.batch": ("Batch",),
+    "lanemesh.node.gpu": ("Gpu",),
     "lanemesh.node.context": ("Context",),
     "lanemesh.node.helper_clients": ("AgentClient", "LlmClient", "MemoryClient", "ToolClient"),
     "lanemesh.node.inputs": ("Inputs",),
@@ -225,6 +227,7 @@ __all__ = [
     "Environment",
     "Example",
     "Fault",
+    "Gpu",
     "Group",
     "HelperUpdate",
     "Image",

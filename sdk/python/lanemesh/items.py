@@ -62,10 +62,13 @@ class LaneType(Enum):
     @classmethod
     def from_wire(cls, wire: int) -> LaneType:
         """The type that protobuf names. Raises ValueError for unspecified and unknown ones."""
-        try:
-            return cls[lane_pb2.LaneType.Name(wire).removeprefix("LANE_TYPE_")]  # type: ignore[arg-type]
-        except (KeyError, ValueError):
-            raise ValueError(f"{wire} is not a lane type") from None
+        found = _BY_WIRE.get(wire)
+        if found is None:
+            raise ValueError(f"{wire} is not a lane type")
+        return found
+
+
+_BY_WIRE = {int(lane_type.wire): lane_type for lane_type in LaneType}
 
 
 class GroupOutcome(Enum):

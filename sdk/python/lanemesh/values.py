@@ -306,7 +306,7 @@ class Message:
     role: str
     """Who spoke: "system", "user", "assistant" or "tool"."""
     content: str
-    """What was said."""
+    """Its text."""
     tool_calls: tuple[ToolCall, ...] = ()
     """Calls of tools that an assistant's turn asks for."""
     tool_call_id: str = ""

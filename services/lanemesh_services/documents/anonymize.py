@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from lanemesh import Context, Document, In, Invokes, Json, Message, Node, Out, Question, Whole
+from lanemesh import Context, Document, Example, In, Invokes, Json, Message, Node, Out, Question, Whole
 from lanemesh.extend import in_thread
 from pydantic import BaseModel, Field, SecretStr, field_validator
 
@@ -17,18 +17,22 @@ from lanemesh_services.documents.errors import no_key, no_memory, other_key
 from lanemesh_services.documents.inputs import as_document, given_one
 from lanemesh_services.documents.ner import DEFAULT_MODEL
 from lanemesh_services.documents.privacy.pseudonyms import Pseudonyms, WrongKey, replaced
-from lanemesh_services.documents.privacy.recognition import Entity, analyzer, personal_data_in
+from lanemesh_services.documents.privacy.recognition import Entity, analyzer, personal_data_in, without_overlaps
 from lanemesh_services.shared.models import resolve
 
 LEAST_KEY = 8
 """Fewest characters of a key."""
+PLACES = frozenset({"URL", "DATE_TIME", "LOCATION", "NRP", "ORGANIZATION"})
+"""What is left in sources and metadata unless `entities` names it: there the models take names of files for places."""
+_JOINTS = str.maketrans("_-/+.", "     ")
 
 
 class Anonymize(Node):
     """Finds personal data in texts, documents and questions with presidio, and replaces them.
 
     What it finds is replaced by its label, masked, hashed with a key, or replaced by a pseudonym, which deanonymize takes back in
-    the answers of a model.
+    the answers of a model. The texts of a document's metadata, its source and its id are treated as well; places, dates,
+    organizations and addresses stay there unless `entities` names them. Images of questions and files of documents are left out.
     """
 
     class Config(BaseModel):
@@ -135,26 +139,59 @@ class _Anonymizing:
         self._key = config.key.get_secret_value()
         self._pseudonyms = pseudonyms_of(context, config) if config.mode == "pseudonym" else None
 
-    async def text(self, text: str, *, report: bool = True) -> str:
+    async def text(self, text: str) -> str:
         """A text without what is found in it."""
         entities: list[Entity] = await in_thread(self._entities, text)
-        if report:
-            self.found += [one.to_json() for one in entities]
+        self.found += [one.to_json() for one in entities]
+        return await self._replaced(text, entities)
+
+    async def document(self, document: Document) -> Document:
+        """A document without what is found in its text, its metadata, its source and its id, and without its file and embedding."""
+        text = await self.text(as_document(document).content)
+        metadata = {key: await self.value(value, prose=key == "title") for key, value in document.metadata.items()}
+        source, found_id = await self.source(document.source), document.id
+        if document.source and found_id.startswith(document.source):
+            found_id = source + found_id.removeprefix(document.source)
+        else:
+            found_id = await self.source(found_id)
+        return replace(document, content=text, id=found_id, source=source, embedding=(), file=None, metadata=metadata)
+
+    async def value(self, value: Any, *, prose: bool = False) -> Any:
+        """A value of JSON without what is found in its texts. `prose`: all that is looked for, as in a text."""
+        if isinstance(value, str):
+            return await self._replaced(value, await in_thread(self._entities, value, prose))
+        if isinstance(value, Mapping):
+            return {key: await self.value(inner, prose=prose) for key, inner in value.items()}
+        if isinstance(value, list | tuple):
+            return [await self.value(inner, prose=prose) for inner in value]
+        return value
+
+    async def source(self, source: str) -> str:
+        """The name of a file, an address or an id without what is found in it. Distinct ones stay distinct."""
+        entities = await in_thread(self._in_name, source)
+        if not entities or self._config.mode == "detect":
+            return source
+        name = await self._replaced(source, entities)
+        if self._config.mode not in ("replace", "mask"):
+            return name
+        return f"{name} ({hmac.new(self._key.encode(), source.encode(), hashlib.sha256).hexdigest()[:8]})"
+
+    async def _replaced(self, text: str, entities: Sequence[Entity]) -> str:
         places = [(one.start, one.end, await self._other(one, text[one.start : one.end])) for one in entities]
         return replaced(text, places)
 
-    async def document(self, document: Document) -> Document:
-        """A document without what is found in its text and its title, and without its file and embedding."""
-        text = await self.text(as_document(document).content)
-        title = document.metadata.get("title")
-        changed = {"title": await self.text(title, report=False)} if isinstance(title, str) else {}
-        return replace(document, content=text, embedding=(), file=None, metadata={**document.metadata, **changed})
+    def _in_name(self, name: str) -> list[Entity]:
+        """What is found in a name, also where words are joined, as in "John_Smith.pdf"."""
+        scheme = len(name) - len(name.rpartition("://")[2])
+        words = name[:scheme] + name[scheme:].translate(_JOINTS)
+        found = self._entities(name, False)
+        return without_overlaps([*found, *self._entities(words, False)]) if words != name else found
 
-    def _entities(self, text: str) -> list[Entity]:
+    def _entities(self, text: str, prose: bool = True) -> list[Entity]:
         config = self._config
         if not text.strip():
             return []
-        return personal_data_in(
+        found = personal_data_in(
             self._engine,
             text,
             language=config.language,
@@ -163,6 +200,11 @@ class _Anonymizing:
             words=config.words,
             allowed=config.allowed,
         )
+        return found if prose else [one for one in found if one.label not in PLACES or one.label in config.entities]
+
+    def warn(self, what: str) -> None:
+        """Reports what an item loses."""
+        self._context.log.warning("a question: %s", what)
 
     async def _other(self, entity: Entity, name: str) -> str:
         if self._pseudonyms is None:
@@ -195,13 +237,23 @@ def pseudonyms_of(context: Context, config: Any) -> Pseudonyms:
 
 
 async def _question(question: Question, work: _Anonymizing) -> Question:
-    history: list[Message] = [replace(turn, content=await work.text(turn.content)) for turn in question.history]
+    history = [await _turn(turn, work) for turn in question.history]
+    examples = [Example(await work.text(one.question), await work.text(one.answer)) for one in question.examples]
     documents = [await work.document(one) for one in question.documents]
+    if question.images or any(turn.images for turn in question.history):
+        work.warn("its images are left out, since they cannot be anonymized")
     return replace(
         question,
         text=await work.text(question.text),
         instructions=await work.text(question.instructions),
         history=tuple(history),
+        examples=tuple(examples),
+        images=(),
         documents=tuple(documents),
         embedding=(),
     )
+
+
+async def _turn(turn: Message, work: _Anonymizing) -> Message:
+    calls = [replace(call, arguments=await work.text(call.arguments)) for call in turn.tool_calls]
+    return replace(turn, content=await work.text(turn.content), tool_calls=tuple(calls), images=())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
@@ -72,8 +73,15 @@ class _Restoring:
         group = item.envelope.group if item.envelope is not None else None
         value = item.value
         if isinstance(value, Document):
-            text = await self._restored(text_of(value))
-            await self._outputs.emit("restored", replace(value, content=text, embedding=()), item.envelope)
+            restored = replace(
+                value,
+                content=await self._restored(text_of(value)),
+                id=await self._restored(value.id),
+                source=await self._restored(value.source),
+                metadata=await self._value(value.metadata),
+                embedding=(),
+            )
+            await self._outputs.emit("restored", restored, item.envelope)
             return
         place = (port, group.id if group is not None else "")
         is_last = group is None or group.last
@@ -100,6 +108,14 @@ class _Restoring:
             else:
                 await self._outputs.emit("named", text, envelope)
         self._held.clear()
+
+    async def _value(self, value: Any) -> Any:
+        """A value of JSON with the names in its texts."""
+        if isinstance(value, str):
+            return await self._restored(value)
+        if isinstance(value, Mapping):
+            return {key: await self._value(inner) for key, inner in value.items()}
+        return [await self._value(inner) for inner in value] if isinstance(value, list | tuple) else value
 
     async def _restored(self, text: str) -> str:
         text, unknown = await self._pseudonyms.taken_back(text)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -23,12 +22,13 @@ from lanemesh import (
     Usage,
     Whole,
 )
+from lanemesh.extend import in_thread
 from pydantic import BaseModel, Field
 
 from lanemesh_services.documents.errors import cut_off, not_followed
 from lanemesh_services.documents.extraction import Schema, json_in, merged
 from lanemesh_services.documents.inputs import as_document, given_one
-from lanemesh_services.documents.models import in_order, summed
+from lanemesh_services.documents.models import read_all, summed
 from lanemesh_services.documents.parts_of_text import parts_of
 from lanemesh_services.shared.instructions import Instructions
 
@@ -42,7 +42,7 @@ TASK = (
 class Extract(Node):
     """Extracts JSON by a schema from texts and documents with the connected model.
 
-    The answer is checked. If it does not follow the schema, the model is told why and answers once more; then it is an error. A
+    The answer is checked. If it does not follow the schema, the model gets the reason and answers once more; then it is an error. A
     long text is read in parts, whose results are merged: lists are joined, and of other values the first one counts.
     """
 
@@ -82,7 +82,7 @@ class Extract(Node):
         """Extracts from one text or document."""
         document = as_document(given_one(context.component, text=self.text, documents=self.documents))
         usages: list[Usage | None] = []
-        parts = parts_of(document.content, self.config.part)
+        parts = await in_thread(parts_of, document.content, self.config.part)
         result = await self._result(context, parts, document.source, usages)
         yield "data", result
         yield "answers", Answer(data=result, finish_reason="stop", usage=summed(usages))
@@ -93,19 +93,20 @@ class Extract(Node):
         if len(parts) <= 1:
             return await self._extracted(context, self.resource, parts[0] if parts else "", source, usages)
         partial = self.resource.without_required()
-        found: list[Any] = []
 
         async def extract(part: str) -> Any:
             return await self._extracted(context, partial, part, source, usages)
 
-        async with aclosing(in_order(parts, extract, self.config.concurrency)) as made:
-            async for value in made:
-                found.append(value)
-                context.progress(len(found), len(parts), f"reading {source or 'a text'}")
-        result = merged(found)
-        if problems := self.resource.problems(result):
+        found = await read_all(context, parts, extract, self.config.concurrency, source)
+        result, problems = await in_thread(self._joined, found)
+        if problems:
             raise not_followed(problems, source)
         return result
+
+    def _joined(self, found: Sequence[Any]) -> tuple[Any, str]:
+        """The results of all parts as one, and why it does not follow the schema."""
+        result = merged(found)
+        return result, self.resource.problems(result)
 
     async def _extracted(
         self, context: Context, schema: Schema, text: str, source: str, usages: list[Usage | None]

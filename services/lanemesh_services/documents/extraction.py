@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, Self
 
 from lanemesh.extend import MAX_JSON_DEPTH, copy_json, json_depth
@@ -77,15 +77,25 @@ def merged(values: Sequence[Any]) -> Any:
     if not values:
         return None
     if all(isinstance(value, dict) for value in values):
-        names = dict.fromkeys(name for value in values for name in value)
-        return {name: merged([value[name] for value in values if name in value]) for name in names}
+        fields: dict[str, list[Any]] = {}
+        for name, field in chain.from_iterable(value.items() for value in values):
+            fields.setdefault(name, []).append(field)
+        return {name: merged(found) for name, found in fields.items()}
     if all(isinstance(value, list) for value in values):
-        joined: list[Any] = []
-        for item in (item for value in values for item in value):
-            if item not in joined:
-                joined.append(item)
-        return joined
+        joined: dict[Any, Any] = {}
+        for item in chain.from_iterable(values):
+            joined.setdefault(_identity(item), item)
+        return list(joined.values())
     return values[0]
+
+
+def _identity(value: Any) -> Any:
+    """Equal for equal values of JSON."""
+    if isinstance(value, dict):
+        return ("object", frozenset((name, _identity(inner)) for name, inner in value.items()))
+    if isinstance(value, list):
+        return ("array", tuple(map(_identity, value)))
+    return (isinstance(value, bool), value)  # true is not 1, which is 1.0
 
 
 def _optional(schema: Any) -> Any:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from contextlib import aclosing
 from typing import Any, TypeVar
 
-from lanemesh import ChatReply, Message, Usage
+from lanemesh import ChatReply, Context, Message, Usage
 
 from lanemesh_services.documents.errors import cut_off
 
@@ -54,6 +55,18 @@ async def in_order(items: Iterable[T], call: Callable[[T], Awaitable[R]], concur
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
+
+
+async def read_all(
+    context: Context, parts: Sequence[T], call: Callable[[T], Awaitable[R]], concurrency: int, source: str
+) -> list[R]:
+    """The results of a call for each part of a text, in order, with progress. `source` names the text. Raises like `in_order`."""
+    found: list[R] = []
+    async with aclosing(in_order(parts, call, concurrency)) as made:
+        async for value in made:
+            found.append(value)
+            context.progress(len(found), len(parts), f"reading {source or 'a text'}")
+    return found
 
 
 _END: Any = object()

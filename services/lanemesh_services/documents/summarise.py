@@ -21,10 +21,11 @@ from lanemesh import (
     Usage,
     Whole,
 )
+from lanemesh.extend import in_thread
 from pydantic import BaseModel, Field
 
 from lanemesh_services.documents.errors import cut_off, several_inputs
-from lanemesh_services.documents.models import asked, in_order, summed
+from lanemesh_services.documents.models import asked, read_all, summed
 from lanemesh_services.documents.parts_of_text import parts_of
 from lanemesh_services.shared.instructions import Instructions
 from lanemesh_services.shared.unread import text_of
@@ -90,7 +91,7 @@ class Summarise(Node):
     async def _notes(self, context: Context, text: str, source: str, usages: list[Usage | None]) -> str:
         """The text itself if it is short enough, else notes of it."""
         size, level = self.config.part, 0
-        while len(parts := parts_of(text, size)) > 1:
+        while len(parts := await in_thread(parts_of, text, size)) > 1:
             level += 1
             notes = await self._notes_of(context, parts, source, usages)
             most = size // 4  # so that four notes or more make one part, and every level is shorter than the last
@@ -109,12 +110,7 @@ class Summarise(Node):
             usages.append(reply.usage)
             return reply.text.strip()
 
-        notes: list[str] = []
-        async with aclosing(in_order(parts, note, self.config.concurrency)) as made:
-            async for one in made:
-                notes.append(one)
-                context.progress(len(notes), len(parts), f"reading {source or 'a text'}")
-        return notes
+        return await read_all(context, parts, note, self.config.concurrency, source)
 
     async def _written(self, context: Context, text: str, usages: list[Usage | None]) -> AsyncGenerator[Answer, None]:
         turns = (Message("system", self.config.instructions), Message("user", text))

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Annotated, Any
 
 from lanemesh import Context, Document, In, Invokes, Node, Out, Pieces, Whole
+from lanemesh.extend import in_thread
 from pydantic import BaseModel, Field
 
 from lanemesh_services.documents.inputs import as_document, given_one
@@ -55,7 +56,7 @@ class Translate(Node):
     async def gen_process(self, context: Context) -> AsyncGenerator[tuple[str, Any], None]:
         """Translates one text or document."""
         document = as_document(given_one(context.component, text=self.text, documents=self.documents))
-        units = units_of(document.content, self.config.paragraph)
+        units = await in_thread(units_of, document.content, self.config.paragraph)
         total = sum(unit.translatable for unit in units)
         pieces: list[str] = []
         done = 0

@@ -9,7 +9,6 @@ from lanemesh_services.documents.parts_of_text import parts_of
 
 _MARK = re.compile(r"[ \t]*(?:#{1,6}[ \t]+|(?:[-*+•]|\d{1,9}[.)])[ \t]+(?:\[[ xX]\][ \t]+)?|(?:>[ \t]?)+)")
 _FENCE = re.compile(r"[ \t]*(?:```|~~~)")
-_RULE = re.compile(r"[ \t]*\|?[ \t:|=_*-]+\|?[ \t]*$")
 _WORD = re.compile(r"[^\W\d_]")
 
 
@@ -44,7 +43,7 @@ def units_of(text: str, most: int) -> list[Unit]:
             continue
         units += _paragraph(paragraph, most)
         paragraph = []
-        if in_code or fence or not _WORD.search(line) or _RULE.match(line):
+        if in_code or fence or not _WORD.search(line):
             units.append(Unit(line))
         else:
             units += _marked(line, mark.group() if mark else "", most)
@@ -73,10 +72,10 @@ def _cut(unit: Unit, most: int) -> list[Unit]:
     if len(unit.text) <= most:
         return [unit]
     units: list[Unit] = []
-    rest, before = unit.text, unit.before
+    end, before = 0, unit.before
     for part in parts_of(unit.text, most):
-        start = rest.index(part)
-        units.append(Unit(part, before + rest[:start], translatable=True))
-        rest, before = rest[start + len(part) :], ""
-    units[-1] = replace(units[-1], after=rest + unit.after)
+        start = unit.text.index(part, end)
+        units.append(Unit(part, before + unit.text[end:start], translatable=True))
+        end, before = start + len(part), ""
+    units[-1] = replace(units[-1], after=unit.text[end:] + unit.after)
     return units

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
+from lanemesh_services.shared.open_below import open_below
+
 
 class TooManyFiles(Exception):
     """More files match than may be kept track of."""
@@ -106,10 +108,12 @@ class FolderScan:
 
         Raises:
             ValueError: it has more than `most` bytes.
-            OSError: it cannot be read, or is no regular file.
+            OSError: it cannot be read, is no regular file, or a link leads out of the folder.
         """
-        # O_NONBLOCK: a pipe that has taken the place of the file must not block.
-        descriptor = os.open(self._folder / path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        whole = (self._folder / path).resolve(strict=True)
+        if not whole.is_relative_to(self._folder):  # a link that has taken the place of the file
+            raise OSError(0, "a link leads out of the folder")
+        descriptor = open_below(self._folder, whole)
         with open(descriptor, "rb") as file:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise OSError(0, "it is no regular file")

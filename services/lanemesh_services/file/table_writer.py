@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -57,26 +58,58 @@ class TableWriter(Node):
         """Writes the rows. Raises LanemeshError."""
         config, component = self.config, context.component
         columns: tuple[str, ...] = ()
-        rows, sink, done = 0, None, False
+        rows, writing = 0, _Writing(lambda: _sink(config, component))
         try:
             async for port, value in inputs.iter_any():
                 table = value if port == "table" else _row(value, component)
-                if sink is None:
-                    sink = await in_thread(_sink, config, component)
-                await in_thread(sink.write, table.columns, table.rows)
+                await in_thread(writing.write, table)
                 rows, columns = rows + len(table.rows), columns or table.columns
                 context.progress(rows, 0, f"{rows:,} rows")
-            if sink is not None:
-                await in_thread(sink.finish)
-                done = True
+            await in_thread(writing.finish)
         except OSError as error:
             path, why = str(config.path), error.strerror or str(error)
             raise folder_unusable(component, path, why, "Name a file in a folder that can be written") from None
         finally:
-            if sink is not None and not done:
-                sink.abandon()
+            await in_thread(writing.abandon)
         if "written" in context.connected_outputs:
             await outputs.emit("written", {"rows": rows, "columns": list(columns)})
+
+
+class _Writing:
+    """A table that is written by worker threads, one call at a time.
+
+    A call that is cancelled continues in its thread: `abandon` waits for it, so that nothing is left behind.
+    """
+
+    def __init__(self, make: Callable[[], TableSink]) -> None:
+        """`make` opens the table, at the first rows."""
+        self._make = make
+        self._sink: TableSink | None = None
+        self._ended = False
+        self._lock = threading.Lock()
+
+    def write(self, table: Table) -> None:
+        """Adds rows. Does nothing after the end."""
+        with self._lock:
+            if self._ended:
+                return
+            if self._sink is None:
+                self._sink = self._make()
+            self._sink.write(table.columns, table.rows)
+
+    def finish(self) -> None:
+        """Completes the table."""
+        with self._lock:
+            if self._sink is not None and not self._ended:
+                self._sink.finish()
+            self._ended = True
+
+    def abandon(self) -> None:
+        """Drops what is not complete."""
+        with self._lock:
+            if self._sink is not None and not self._ended:
+                self._sink.abandon()
+            self._ended = True
 
 
 def _row(value: Any, component: str) -> Table:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from pathlib import Path
 from typing import Annotated, Any
 
 from lanemesh import (
@@ -18,6 +17,7 @@ from lanemesh import (
     In,
     Invokes,
     Json,
+    LanemeshError,
     LlmClient,
     Media,
     Node,
@@ -35,6 +35,7 @@ from lanemesh_services.flow.reports import pass_on
 from lanemesh_services.flow.store import Draft, Store
 from lanemesh_services.flow.targets import PipelineSettings, pipeline_failed, pipeline_name, pipeline_of
 from lanemesh_services.flow.values import content_hash, text_of
+from lanemesh_services.flow.versions import Deployments, content_of
 
 MAX_VALUES = 10_000
 """Most values of one result that are kept."""
@@ -44,8 +45,8 @@ class Cache(Node):
     """Keeps results by the content of what was asked, and returns them when it is asked the same again.
 
     As a model for another node, it keeps the answers of the model that is connected to it. With an input, it keeps what a pipeline
-    returns for each item, apart for each session. A result is kept only when it is complete. What is kept is shared by all runs on
-    its node server.
+    returns for each item, apart for each session and each version of the pipeline and of the deployed ones that it names. A result
+    is kept only when it is complete. What is kept is shared by all runs on its node server.
     """
 
     offers = ("llm",)
@@ -104,8 +105,9 @@ class Cache(Node):
     async def gen_process(self, context: Context) -> AsyncGenerator[tuple[str, Any], None]:
         """The kept outputs for an equal item; else those of a run of the pipeline, as they come."""
         target = await in_thread(pipeline_of, context.component, self.config)
-        edited = (await in_thread(target.stat)).st_mtime_ns if isinstance(target, Path) else 0
-        key = await _key(context, (context.session, edited, self.item))
+        async with mesh_of(context) as mesh:
+            target, content = await self._content(context, mesh, target)
+        key = await _key(context, (context.session, content, self.item)) if content else None
         kept = self.resource.get(key) if key is not None else None
         if kept is not None:
             for port, value in kept:
@@ -136,6 +138,15 @@ class Cache(Node):
             draft.keep(key)
         if draft.is_too_large:
             context.log.warning("a result of %s is too large to be kept", pipeline_name(self.config))
+
+    async def _content(self, context: Context, mesh: Deployments, target: Any) -> tuple[Any, list[str]]:
+        """The pipeline with its version, and texts that change with its content. No texts, and a warning, if it is unknown: the
+        cache never fails."""
+        try:
+            return await content_of(mesh, target)
+        except (LanemeshError, OSError, ValueError) as error:
+            context.log.warning("%s is not looked up in the cache: %s", pipeline_name(self.config), error)
+            return target, []
 
 
 async def _key(context: Context, asked: Any) -> bytes | None:

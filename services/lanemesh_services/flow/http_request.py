@@ -162,8 +162,6 @@ class HttpRequest(Node):
         """Text piece by piece, and at the end what needs the whole content."""
         if not response.is_success:
             raise self._failed("http-error", f"the server answers with status {response.status_code}")
-        if response.headers.get("content-encoding", "identity").lower() != "identity":
-            raise self._failed("http-error", "the response is compressed, which was not asked for")
         kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
         charset = _charset(response.charset_encoding)
         decoder = codecs.getincrementaldecoder(charset)("replace")

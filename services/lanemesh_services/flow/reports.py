@@ -6,6 +6,7 @@ from lanemesh import (
     ApprovalState,
     ApprovalUpdate,
     Context,
+    HelperUpdate,
     LogLevel,
     LogUpdate,
     ProgressUpdate,
@@ -23,9 +24,11 @@ MAX_MESSAGE = 1_000
 
 
 async def pass_on(update: Update, context: Context, run_id: str) -> None:
-    """Reports progress, warnings, errors and the actions of agents of an inner run to the clients of the outer one, with the names
-    of the inner components. Waits while they are behind."""
+    """Reports progress, warnings, errors, what models used, and the actions of agents of an inner run to the clients of the outer
+    one, with the names of the inner components. Waits while they are behind."""
     match update:
+        case HelperUpdate():
+            await context.report_usage(f"{run_id} {update.component}", update.calls, update.usage)
         case ProgressUpdate():
             message = f"{update.component}: {update.message}"[:MAX_MESSAGE]
             context.progress(update.done, update.total, message)

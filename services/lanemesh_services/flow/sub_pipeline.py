@@ -31,7 +31,7 @@ from lanemesh import (
     Video,
     Whole,
 )
-from lanemesh.extend import in_thread, mesh_of
+from lanemesh.extend import ABSENT, Item, in_thread, mesh_of
 from pydantic import Field
 
 from lanemesh_services.flow.reports import pass_on
@@ -42,8 +42,8 @@ class SubPipeline(Node):
     """Runs a pipeline as a node: a deployed one, the document of a file, or a document.
 
     Its inputs are those of the pipeline's source, its outputs are what reaches the pipeline's targets. All items of a run go
-    through one run of that pipeline, on the same mesh and in the same session. It is cancelled with this node, and its failure is
-    that of this node.
+    through one run of that pipeline, or with `each` each through its own, on the same mesh and in the same session. It is cancelled
+    with this node, and its failure is that of this node. What its models use counts as used by this node.
     """
 
     class Config(PipelineSettings):
@@ -57,6 +57,11 @@ class SubPipeline(Node):
             "targets leave by the outputs named after their lanes.",
         )
         timeout: float | None = Field(None, gt=0, le=86_400, description="Time limit of its run, in seconds.")
+        each: bool = Field(
+            False,
+            description="A run for each item, one after the other: what it returns descends from the item, so that a join after it "
+            "matches both. False: one run for all items.",
+        )
 
     items: Annotated[In[Whole[Any]], "What its source gets."] = None
     text: Out[str]
@@ -83,30 +88,50 @@ class SubPipeline(Node):
             LanemeshError: the run failed, with its cause; or the pipeline cannot be started.
         """
         target = await in_thread(pipeline_of, context.component, self.config)
-        left = [seconds for seconds in (context.time_left, self.config.timeout) if seconds is not None]
         async with mesh_of(context) as mesh:
-            run = mesh.run(
-                target,
-                open_input=True,
-                settings=self.config.settings or None,
-                source=self.config.source,
-                timeout=max(min(left), 0.001) if left else None,
-                session=context.session,
-            )
-            async with pipeline_failed(self.config, run), run:
-                context.log.info("run %s of %s began", run.id, pipeline_name(self.config))
-                feeding = asyncio.create_task(_feed(run, inputs), name=f"{context.component} inputs")
-                try:
-                    await self._emit(run, context, outputs)
-                finally:
-                    feeding.cancel()
-                    await asyncio.wait([feeding])
-                run.raise_unless_completed()
-                if not feeding.cancelled():
-                    feeding.result()
+            if not self.config.each:
+                await self._together(context, self._started(context, mesh, target, open_input=True), inputs, outputs)
+                return
+            number = 0
+            async for _, item in inputs.iter_items():
+                if item.value is not ABSENT:
+                    number += 1
+                    run = self._started(context, mesh, target, input=item.value)
+                    async with pipeline_failed(self.config, run), run:
+                        await self._emit(run, context, outputs, f"{context.component}.{number}", item)
+                        run.raise_unless_completed()
+                await outputs.done_with(item)
 
-    async def _emit(self, run: Run, context: Context, outputs: Outputs) -> None:
-        """Emits the outputs of a run until it ends."""
+    def _started(self, context: Context, mesh: Any, target: Any, **given: Any) -> Run:
+        left = [seconds for seconds in (context.time_left, self.config.timeout) if seconds is not None]
+        run: Run = mesh.run(
+            target,
+            settings=self.config.settings or None,
+            source=self.config.source,
+            timeout=max(min(left), 0.001) if left else None,
+            session=context.session,
+            **given,
+        )
+        return run
+
+    async def _together(self, context: Context, run: Run, inputs: Inputs, outputs: Outputs) -> None:
+        """Feeds all items to one run."""
+        async with pipeline_failed(self.config, run), run:
+            context.log.info("run %s of %s began", run.id, pipeline_name(self.config))
+            feeding = asyncio.create_task(_feed(run, inputs), name=f"{context.component} inputs")
+            try:
+                await self._emit(run, context, outputs, context.component)
+            finally:
+                feeding.cancel()
+                await asyncio.wait([feeding])
+            run.raise_unless_completed()
+            if not feeding.cancelled():
+                feeding.result()
+
+    async def _emit(
+        self, run: Run, context: Context, outputs: Outputs, groups: str, source: Item | None = None
+    ) -> None:
+        """Emits the outputs of a run until it ends. `groups` begins the names of their groups; they descend from `source`."""
         unconnected: Counter[str] = Counter()
         async for update in run.updates():
             if not isinstance(update, OutputUpdate):
@@ -114,7 +139,7 @@ class SubPipeline(Node):
                 continue
             port = update.component if update.component in self.config.targets else update.lane
             if port in context.connected_outputs:
-                await outputs.emit(port, update.value, _envelope(update, context))
+                await outputs.emit(port, update.value, _envelope(update, groups), source=source)
             else:
                 unconnected[port] += 1
         for port, count in unconnected.items():
@@ -132,12 +157,12 @@ async def _feed(run: Run, inputs: Inputs) -> None:
     await run.end_input()
 
 
-def _envelope(update: OutputUpdate, context: Context) -> Envelope | None:
+def _envelope(update: OutputUpdate, groups: str) -> Envelope | None:
     """The envelope of an output, with its group under a name that is unique in this run."""
     if update.group is None and update.metadata is None:
         return None
     group: Group | None = update.group
     if group is not None:
-        group = replace(group, id=f"{context.component}.{group.id}")
+        group = replace(group, id=f"{groups}.{group.id}")
     metadata: Mapping[str, str] | None = update.metadata
     return Envelope(group=group, metadata=metadata, created_at=update.created_at)

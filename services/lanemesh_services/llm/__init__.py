@@ -2,8 +2,11 @@
 
 from lanemesh import Service
 
+from lanemesh_services.llm.barge_in import BargeIn
 from lanemesh_services.llm.hosted_nodes import LlmAnthropic, LlmGemini, LlmOpenai
 from lanemesh_services.llm.nodes import LlmLlamacpp, LlmScripted, LlmTransformers
 from lanemesh_services.llm.router import LlmRouter
 
-SERVICE = Service("llm", [LlmLlamacpp, LlmTransformers, LlmScripted, LlmOpenai, LlmAnthropic, LlmGemini, LlmRouter])
+SERVICE = Service(
+    "llm", [LlmLlamacpp, LlmTransformers, LlmScripted, LlmOpenai, LlmAnthropic, LlmGemini, LlmRouter, BargeIn]
+)

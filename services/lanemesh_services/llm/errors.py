@@ -115,3 +115,16 @@ def _size(count: int) -> str:
             return f"{size:.0f} {unit}"
         size /= 1024
     return f"{size:.1f} GiB"
+
+
+def one_helper(component: str) -> LanemeshError:
+    """A component has not exactly one model or agent."""
+    message = (
+        f"{component}: exactly one model or agent has to be connected. Add "
+        f'"control": [{{"classType": "llm", "from": "{component}"}}] to a model, or the same with "agent" to an agent'
+    )
+    return LanemeshError(
+        Fault(
+            code=Code.INVALID_ARGUMENT, reason="model-not-connected", message=message, details={"component": component}
+        )
+    )

@@ -230,7 +230,7 @@ def _error(end: dict[str, str]) -> Exception:
         return _TemplateError(_JINJA.sub("", message).rstrip(").\n"))
     if end["type"] == "ValueError":
         return refused("json_schema" if _about_schema(message) else "messages", f"({message})")
-    return failed(f"llama.cpp said: {message}")
+    return failed(f"llama.cpp reports: {message}")
 
 
 def _about_schema(message: str) -> bool:
@@ -264,7 +264,7 @@ class _Turn:
             if isinstance(error, dict) and error.get("code") == 400:
                 field = "json_schema" if _about_schema(message) else "messages"
                 raise refused(field, f"was rejected by the model: {message}")
-            raise failed(f"llama.cpp said: {message}")
+            raise failed(f"llama.cpp reports: {message}")
         if usage := chunk.get("usage"):
             self._usage = (usage["prompt_tokens"], usage["completion_tokens"])
         for choice in chunk.get("choices") or ():

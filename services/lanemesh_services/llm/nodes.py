@@ -122,7 +122,7 @@ class LanguageModel(Node):
                     case Usage():
                         usage = event
                     case ChatFinish():
-                        data = _data(event.reason, "".join(pieces), request, context)
+                        data = data_of(event.reason, "".join(pieces), request, context)
                         yield "answers", Answer(data=data, finish_reason=event.reason, usage=usage)
 
     async def chat(self, context: Context, request: ChatRequest) -> AsyncGenerator[ChatEvent, None]:
@@ -132,7 +132,7 @@ class LanguageModel(Node):
                 yield event
 
 
-def _data(reason: str, text: str, request: ChatRequest, context: Context) -> Any:
+def data_of(reason: str, text: str, request: ChatRequest, context: Context) -> Any:
     """The value of a structured answer, if lanes can carry it; a warning has the reason if not."""
     if request.schema is None or reason != "stop":
         return None

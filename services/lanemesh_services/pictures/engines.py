@@ -37,7 +37,7 @@ async def give_back(loaded: Loaded[Any]) -> None:
 
 
 async def _forget(_: _Key, loading: asyncio.Task[Any]) -> None:
-    """Waits for a load that nobody uses any more."""
+    """Waits for a load that is not used any more."""
     await asyncio.wait([loading])
 
 

@@ -6,20 +6,21 @@ import json
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
+from weakref import WeakValueDictionary
 
 import lancedb
 import pyarrow as pa
 from lancedb.index import FTS
 from lanemesh import Document
 
-from lanemesh_services.search.errors import other_dimension, store_failed, store_unusable
-from lanemesh_services.search.filters import Filter, matches
-from lanemesh_services.search.store import Query, key_of
+from lanemesh_services.search.errors import store_failed, store_unusable
+from lanemesh_services.search.filters import matches
+from lanemesh_services.search.store import Collection, Query, key_of
 from lanemesh_services.search.words import query_words
 
 WRITES_UNTIL_OPTIMIZED = 50
@@ -33,24 +34,35 @@ CONFLICTS = ("conflict", "already exist", "concurrent", "not found")
 PAUSE_SECONDS = 0.05
 """Longest pause after the first conflict; after each further one it may be that much longer."""
 WIDER = 4
-"""How many times as many documents are read when too few of those that were found meet the filter."""
+"""How many times as many documents as are wanted are first compared with a filter; then all of them, if too few meet it."""
+PIECE = 256
+"""How many documents are compared with a filter at a time."""
 PRIMARY_KEY = {"lance-schema:unenforced-primary-key": "true"}
 """Marks the field by which LanceDB notices that two writers have added the same document."""
-_COLUMNS = ["content", "id", "source", "chunk_index", "metadata"]
+_FILTERED = ["id", "source", "chunk_index", "metadata"]
+"""The columns that a filter compares."""
+_COLUMNS = ["content", *_FILTERED]
 
 
-_LOCKS: dict[tuple[str, str], threading.Lock] = {}
-"""One lock for the writers of each collection in this process. Those of other processes are noticed by LanceDB."""
+_LOCKS: WeakValueDictionary[tuple[str, str], threading.Lock] = WeakValueDictionary()
+"""One lock for the writers of each open collection in this process. Those of other processes are noticed by LanceDB."""
+_LOCKING = threading.Lock()
+"""Held while a lock is added."""
 
 
-class LancedbStore:
+Ranking: TypeAlias = "tuple[pa.ChunkedArray, pa.ChunkedArray]"
+"""The numbers of rows, the best one first, and what they are ranked by."""
+
+
+class LancedbStore(Collection):
     """A collection in a folder, which several processes may use at once."""
 
     def __init__(self, path: Path, collection: str) -> None:
         """Opens the folder, and creates it if it is missing. Raises StoreFailed if that fails."""
         self.where = f"{path} (collection {collection})"
         self._collection = collection
-        self._writing = _LOCKS.setdefault((str(path.resolve()), collection), threading.Lock())
+        with _LOCKING:
+            self._writing = _LOCKS.setdefault((str(path.resolve()), collection), threading.Lock())
         self._writes = 0
         try:
             path.mkdir(parents=True, exist_ok=True)
@@ -64,8 +76,7 @@ class LancedbStore:
         with self._errors(), self._writing:
             table = self._table() or self._made(len(documents[0].embedding))
             dimensions = _dimensions(table)
-            for document in documents:
-                self._check(dimensions, document.embedding)
+            self._check(dimensions, *(document.embedding for document in documents))
             rows = pa.Table.from_pylist([_row(document) for document in documents], schema=table.schema)
             upsert = table.merge_insert("key").when_matched_update_all().when_not_matched_insert_all()
             _repeated(lambda: upsert.execute(rows))
@@ -82,12 +93,13 @@ class LancedbStore:
             self._check(_dimensions(table), query.embedding)
             vector = list(query.embedding)
 
-            def found(limit: int) -> list[Document]:
+            def ranked(limit: int) -> Ranking:
                 search = table.search(vector, vector_column_name="embedding").distance_type("cosine")
-                rows = search.select([*_COLUMNS, "_distance"]).limit(limit).to_list()
-                return [_document(row, 1.0 - row["_distance"]) for row in rows]
+                found = search.select(["_distance"]).with_row_id(True).limit(limit).to_arrow()
+                return found["_rowid"], found["_distance"]
 
-            return _filtered(found, query)
+            scores = _filtered(table, ranked, query)
+            return _documents(table, {row: 1.0 - distance for row, distance in scores.items()})
 
     def by_text(self, query: Query) -> list[Document]:
         """See `Store.by_text`."""
@@ -97,12 +109,12 @@ class LancedbStore:
             if table is None or not words:
                 return []
 
-            def found(limit: int) -> list[Document]:
+            def ranked(limit: int) -> Ranking:
                 search = table.search(" ".join(words), query_type="fts", fts_columns="content")
-                rows = search.select([*_COLUMNS, "_score"]).limit(limit).to_list()
-                return [_document(row, row["_score"]) for row in rows]
+                found = search.select(["_score"]).with_row_id(True).limit(limit).to_arrow()
+                return found["_rowid"], found["_score"]
 
-            return _filtered(found, query)
+            return _documents(table, _filtered(table, ranked, query))
 
     def delete(self, sources: Sequence[str]) -> None:
         """See `Store.delete`."""
@@ -149,10 +161,6 @@ class LancedbStore:
         _repeated(make)
         return self._open
 
-    def _check(self, dimensions: int, embedding: Sequence[float]) -> None:
-        if len(embedding) != dimensions:
-            raise other_dimension(self.where, self._collection, dimensions, len(embedding))
-
     @contextmanager
     def _errors(self) -> Iterator[None]:
         try:
@@ -174,16 +182,43 @@ def _repeated(write: Callable[[], object]) -> None:
         time.sleep(random.uniform(0, PAUSE_SECONDS * (attempt + 1)))
 
 
-def _filtered(found: Callable[[int], list[Document]], query: Query) -> list[Document]:
-    """The first documents that meet the filter. LanceDB cannot look into the metadata, so more are read until there are enough."""
-    conditions: Filter = query.filter
-    limit = query.limit * (WIDER if conditions else 1)
+def _filtered(table: Any, ranked: Callable[[int], Ranking], query: Query) -> dict[int, float]:
+    """The numbers of the first rows that meet the filter, with what they are ranked by. LanceDB cannot look into the metadata, so
+    rows are compared here, a few at a time: of the others only numbers are held."""
+    if not query.filter:
+        return _pairs(ranked(query.limit))
+    limit = query.limit * WIDER
     while True:
-        documents = found(limit)
-        chosen = [document for document in documents if matches(conditions, document)]
-        if len(chosen) >= query.limit or len(documents) < limit:
-            return chosen[: query.limit]
-        limit *= WIDER
+        numbers, ranks = ranked(limit)
+        chosen: dict[int, float] = {}
+        for start in range(0, len(numbers), PIECE):
+            piece = _pairs((numbers.slice(start, PIECE), ranks.slice(start, PIECE)))
+            rows = _rows(table, piece, _FILTERED)
+            fitting = [row for row in piece if row in rows and matches(query.filter, _document(rows[row], None))]
+            chosen |= {row: piece[row] for row in fitting[: query.limit - len(chosen)]}
+            if len(chosen) == query.limit:
+                return chosen
+        if len(numbers) < limit:
+            return chosen
+        limit = max(int(table.count_rows()), limit) + 1
+
+
+def _pairs(ranking: Ranking) -> dict[int, float]:
+    numbers, ranks = ranking
+    return dict(zip(numbers.to_pylist(), ranks.to_pylist(), strict=True))
+
+
+def _rows(table: Any, numbers: Mapping[int, float], columns: Sequence[str]) -> dict[int, dict[str, Any]]:
+    """Rows by their numbers, without those that were removed meanwhile."""
+    if not numbers:
+        return {}
+    rows = table.take_row_ids(list(numbers)).select(list(columns)).with_row_id().to_list()
+    return {row["_rowid"]: row for row in rows}
+
+
+def _documents(table: Any, scores: Mapping[int, float]) -> list[Document]:
+    rows = _rows(table, scores, _COLUMNS)
+    return [_document(rows[number], score) for number, score in scores.items() if number in rows]
 
 
 def _names(database: Any) -> Sequence[str]:
@@ -207,9 +242,9 @@ def _row(document: Document) -> dict[str, Any]:
     }
 
 
-def _document(row: dict[str, Any], score: float) -> Document:
+def _document(row: dict[str, Any], score: float | None) -> Document:
     return Document(
-        row["content"],
+        row.get("content", ""),
         id=row["id"],
         source=row["source"],
         chunk_index=row["chunk_index"],

@@ -7,11 +7,10 @@ import ssl
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 import httpx2
-from lanemesh.extend import CallFailed
+from lanemesh.extend import CallFailed, in_thread
 from protego import Protego
 
 from lanemesh_services.search.errors import page_refused, page_unreadable
@@ -27,6 +26,8 @@ ROBOTS_SECONDS = 3_600.0
 """How long the robots.txt of a host is kept."""
 MAX_HOSTS = 1_000
 """Most hosts whose robots.txt is kept."""
+MAX_KEPT_BYTES = 4_000_000
+"""Most bytes of all robots.txt that are kept; their rules take up to some 50 times as much memory."""
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
@@ -39,6 +40,18 @@ class Fetched:
     content: bytes
     mime_type: str
     charset: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Robots:
+    """The robots.txt of a host."""
+
+    rules: Protego | bool
+    """Its rules, or whether all of the host is permitted."""
+    size: int = 0
+    """Its bytes."""
+    read: float = field(default_factory=time.monotonic)
+    """When it was read."""
 
 
 class PageReader:
@@ -60,7 +73,7 @@ class PageReader:
         self._timeout = timeout
         self._max_bytes = max_bytes
         self._robots = robots
-        self._known: OrderedDict[str, tuple[float, Any]] = OrderedDict()
+        self._known: OrderedDict[str, _Robots] = OrderedDict()
 
     async def fetch(self, url: str, may_be_private: Callable[[str, int], bool]) -> Fetched:
         """A page. Raises PageUnreadable, with the cause.
@@ -106,8 +119,6 @@ class PageReader:
     async def _read(self, url: str, response: httpx2.Response) -> Fetched:
         if response.status_code != 200:
             raise page_unreadable(url, f"the server answered with {response.status_code}", "Check the address")
-        if response.headers.get("content-encoding", "identity").lower() != "identity":
-            raise page_unreadable(url, "it is compressed, which was not asked for", "Leave it out")
         content = await _content(response, self._max_bytes)
         if content is None:
             hint = "Raise max_bytes in the component's config, or leave it out"
@@ -119,16 +130,17 @@ class PageReader:
         """Whether the robots.txt of its host permits a page."""
         origin = f"{url.scheme}://{url.netloc.decode()}"
         kept = self._known.get(origin)
-        if kept is None or time.monotonic() - kept[0] > ROBOTS_SECONDS:
-            kept = self._known[origin] = (time.monotonic(), await self._rules(client, origin))
-            while len(self._known) > MAX_HOSTS:
+        if kept is None or time.monotonic() - kept.read > ROBOTS_SECONDS:
+            kept = await self._robots_of(client, origin)
+            self._known.pop(origin, None)
+            self._known[origin] = kept
+            while len(self._known) > MAX_HOSTS or sum(one.size for one in self._known.values()) > MAX_KEPT_BYTES:
                 self._known.popitem(last=False)
-        rules = kept[1]
-        return rules if isinstance(rules, bool) else bool(rules.can_fetch(str(url), AGENT))
+        rules = kept.rules
+        return rules if isinstance(rules, bool) else bool(await in_thread(rules.can_fetch, str(url), AGENT))
 
-    async def _rules(self, client: httpx2.AsyncClient, origin: str) -> Any:
-        """The rules of a host, or whether all of it is permitted, as RFC 9309 has it: without a robots.txt all is, and while the
-        server fails nothing is."""
+    async def _robots_of(self, client: httpx2.AsyncClient, origin: str) -> _Robots:
+        """The rules of a host, as RFC 9309 has it: without a robots.txt all is permitted, and while the server fails nothing is."""
         target = httpx2.URL(f"{origin}/robots.txt")
         for _ in range(MAX_REDIRECTS + 1):
             async with client.stream("GET", target) as response:
@@ -137,10 +149,11 @@ class PageReader:
                     target = target.join(response.headers["location"])
                     continue
                 if status != 200:
-                    return 400 <= status < 500
-                content = await _content(response, MAX_ROBOTS_BYTES, whole=False)
-                return Protego.parse((content or b"").decode("utf-8", "replace"))
-        return True
+                    return _Robots(400 <= status < 500)
+                content = await _content(response, MAX_ROBOTS_BYTES, whole=False) or b""
+                text = content.decode("utf-8", "replace")
+                return _Robots(await in_thread(Protego.parse, text), len(content))  # takes seconds for a hostile one
+        return _Robots(rules=True)
 
 
 async def _content(response: httpx2.Response, limit: int, *, whole: bool = True) -> bytes | None:

@@ -11,9 +11,9 @@ import sqlalchemy as sa
 from lanemesh import Document
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
-from lanemesh_services.search.errors import other_dimension, store_away, store_failed, store_unusable
+from lanemesh_services.search.errors import store_away, store_failed, store_unusable
 from lanemesh_services.search.filters import FIELDS, Condition, Filter
-from lanemesh_services.search.store import Query, key_of
+from lanemesh_services.search.store import Collection, Query, key_of
 from lanemesh_services.search.words import query_words
 
 LOCK = 0x6C6D_7067
@@ -39,7 +39,7 @@ _JSONPATH = {
 }
 
 
-class PgvectorStore:
+class PgvectorStore(Collection):
     """A collection in a PostgreSQL database, which several processes may use at once."""
 
     def __init__(self, url: sa.URL, collection: str, *, language: str, index: str) -> None:
@@ -66,8 +66,7 @@ class PgvectorStore:
         """See `Store.put`."""
         with self._connected() as connection:
             dimensions = self._dimensions(connection) or self._made(connection, len(documents[0].embedding))
-            for document in documents:
-                self._check(dimensions, document.embedding)
+            self._check(dimensions, *(document.embedding for document in documents))
             rows = sorted((_row(document) for document in documents), key=lambda row: str(row["key"]))
             connection.execute(  # in one order of keys, so that concurrent writers cannot block each other
                 sa.text(
@@ -169,10 +168,6 @@ class PgvectorStore:
         if self._index == "hnsw" and dimensions <= MAX_INDEXED:
             connection.execute(sa.text(f"CREATE INDEX ON {self._table} USING hnsw (embedding vector_cosine_ops)"))
         return dimensions
-
-    def _check(self, dimensions: int, embedding: Sequence[float]) -> None:
-        if len(embedding) != dimensions:
-            raise other_dimension(self.where, self._collection, dimensions, len(embedding))
 
     @contextmanager
     def _connected(self) -> Iterator[sa.Connection]:

@@ -16,9 +16,9 @@ from lanemesh import Document
 from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
 
-from lanemesh_services.search.errors import other_dimension, store_away, store_failed, store_unusable
+from lanemesh_services.search.errors import store_away, store_failed, store_unusable
 from lanemesh_services.search.filters import Condition, Filter
-from lanemesh_services.search.store import Query, key_of
+from lanemesh_services.search.store import Collection, Query, key_of
 from lanemesh_services.search.words import query_words, words_of
 
 MEANING = "meaning"
@@ -45,7 +45,7 @@ _FOLDERS: dict[Path, _Folder] = {}
 _OPENING = threading.Lock()
 
 
-class QdrantStore:
+class QdrantStore(Collection):
     """A collection of Qdrant."""
 
     def __init__(self, client: Any, where: str, collection: str, folder: Path | None = None) -> None:
@@ -67,8 +67,7 @@ class QdrantStore:
         """See `Store.put`."""
         dimensions = len(documents[0].embedding)
         shape = self._known() or self._made(dimensions)
-        for document in documents:
-            self._check(shape[1], document.embedding)
+        self._check(shape[1], *(document.embedding for document in documents))
         points = [_point(document, shape) for document in documents]
         self._call(lambda: self._client.upsert(self._collection, points, wait=True))
 
@@ -130,10 +129,6 @@ class QdrantStore:
             )
         )
         return [_document(point) for point in response.points]
-
-    def _check(self, dimensions: int, embedding: Sequence[float]) -> None:
-        if len(embedding) != dimensions:
-            raise other_dimension(self.where, self._collection, dimensions, len(embedding))
 
     def _known(self) -> tuple[str, int, bool] | None:
         """Name and length of the vector of meanings, and whether there is one of words; None if there is no collection."""

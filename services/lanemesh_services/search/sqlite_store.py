@@ -13,9 +13,9 @@ import apsw
 import sqlite_vec
 from lanemesh import Document
 
-from lanemesh_services.search.errors import other_dimension, store_failed, store_unusable
+from lanemesh_services.search.errors import store_failed, store_unusable
 from lanemesh_services.search.filters import Condition, Filter
-from lanemesh_services.search.store import Query, key_of
+from lanemesh_services.search.store import Collection, Query, key_of
 from lanemesh_services.search.words import query_words
 
 BUSY_MILLISECONDS = 30_000
@@ -26,7 +26,7 @@ _COLUMNS = "d.content, d.id, d.source, d.chunk_index, d.metadata"
 _COMPARED = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 
 
-class SqliteStore:
+class SqliteStore(Collection):
     """A collection in an SQLite file, which several processes may use at once."""
 
     def __init__(self, path: Path, collection: str) -> None:
@@ -53,8 +53,7 @@ class SqliteStore:
         """See `Store.put`."""
         with self._writing() as connection:
             dimensions = self._dimensions(connection) or self._made(connection, len(documents[0].embedding))
-            for document in documents:
-                self._check(dimensions, document.embedding)
+            self._check(dimensions, *(document.embedding for document in documents))
             keys = [key_of(document) for document in documents]
             self._forget_words(connection, "key IN (SELECT value FROM json_each(?))", json.dumps(keys))
             connection.executemany(
@@ -150,20 +149,12 @@ class SqliteStore:
         ).fetchall()
         return int(str(found[0][0])) if found else None
 
-    def _check(self, dimensions: int, embedding: Sequence[float]) -> None:
-        if len(embedding) != dimensions:
-            raise other_dimension(self.where, self._collection, dimensions, len(embedding))
-
     @contextmanager
     def _writing(self) -> Iterator[apsw.Connection]:
         """A transaction that writes, and excludes other writers from its begin."""
         with self._connected() as connection:
             connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield connection
-            except BaseException:
-                connection.execute("ROLLBACK")
-                raise
+            yield connection  # an error closes the connection, which rolls back
             connection.execute("COMMIT")
 
     @contextmanager
@@ -184,7 +175,7 @@ class SqliteStore:
         try:
             yield connection
         except BaseException:
-            connection.close()
+            connection.close(True)  # without an error of its own, which would hide the cause
             raise
         with self._lock:
             if len(self._idle) < MAX_CONNECTIONS:

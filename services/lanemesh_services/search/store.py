@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 
 from lanemesh import Document
 
+from lanemesh_services.search.errors import other_dimension
 from lanemesh_services.search.filters import NO_FILTER, Filter
 
 Mode = Literal["vector", "text", "hybrid"]
@@ -64,6 +65,20 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Frees what it holds. Called once, after all other calls."""
+
+
+class Collection:
+    """What all stores know of their collection."""
+
+    where: str
+    """See `Store.where`."""
+    _collection: str
+
+    def _check(self, dimensions: int, *embeddings: Sequence[float]) -> None:
+        """Raises StoreFailed if an embedding has another length than those of the collection."""
+        for embedding in embeddings:
+            if len(embedding) != dimensions:
+                raise other_dimension(self.where, self._collection, dimensions, len(embedding))
 
 
 def identified(document: Document) -> Document:

@@ -52,6 +52,13 @@ class Qdrant(StoreNode):
 
         _key = field_validator("api_key", "apikey")(checked_key)
 
+        @field_validator("host")
+        @classmethod
+        def _is_a_host(cls, host: str | None) -> str | None:
+            if host is not None:
+                _address(host, QDRANT_PORT)
+            return host
+
         @field_validator("url")
         @classmethod
         def _is_an_address(cls, url: str | None) -> str | None:
@@ -189,8 +196,10 @@ async def _opened(opened: Callable[[], OpenStore], library: str, node: type[Stor
 
 
 def _address(host: str, port: int) -> str:
-    """The address of a host, which documents of RocketRide may write as a URL."""
-    if "://" in host:
-        parts = urlsplit(host)
-        return f"{parts.scheme}://{parts.hostname}:{parts.port or port}"
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    """The address of a host, which documents of RocketRide may write as a URL. Raises ValueError if it is no host."""
+    plain = "://" not in host
+    parts = urlsplit(checked_url(f"http://[{host}]" if plain and ":" in host else f"http://{host}" if plain else host))
+    name = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    if plain and (parts.netloc.lower() != name or parts.path):
+        raise ValueError('is not the name of a host, such as "localhost"; its port is a setting of its own')
+    return f"{parts.scheme}://{name}:{parts.port or port}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,10 @@ from lanemesh_services.shared.errors import unusable
 
 CHARACTERS_PER_TOKEN = 32
 """Characters of a text that are looked at for each token that the model reads. Words have some 4 characters for a token."""
+
+PASS_CHARACTERS = 8_192
+"""Characters of one pass through the model on a processor, with the padding: some 2,000 tokens. More make no pass faster, but take
+more memory, and pad short texts to the length of longer ones."""
 
 
 class TransformerEmbedder:
@@ -71,15 +75,42 @@ class TransformerEmbedder:
 
     def embed(self, texts: Sequence[Text]) -> list[list[float]]:
         """See `Embedder.embed`."""
-        vectors = self._model.encode(
-            [self._head(self._prefixes[text.is_query] + text.text) for text in texts],
-            batch_size=BATCH,
-            normalize_embeddings=self._normalise,
-            show_progress_bar=False,
-            convert_to_numpy=True,
-        )
-        return [vector.tolist() for vector in vectors]
+        heads = [self._head(self._prefixes[text.is_query] + text.text) for text in texts]
+        vectors: list[list[float]] = [[] for _ in heads]
+        on_processor = self._model.device.type == "cpu"
+        for part in passes([len(head) for head in heads], PASS_CHARACTERS if on_processor else None):
+            encoded = self._model.encode(
+                [heads[index] for index in part],
+                batch_size=BATCH,
+                normalize_embeddings=self._normalise,
+                show_progress_bar=False,
+                convert_to_numpy=True,
+            )
+            for index, vector in zip(part, encoded, strict=True):
+                vectors[index] = vector.tolist()
+        return vectors
 
     def _head(self, text: str) -> str:
         """As much of a text as may have the tokens that the model reads."""
         return text[: self._tokens * CHARACTERS_PER_TOKEN] if self._tokens else text
+
+
+def passes(lengths: Sequence[int], most: int | None) -> Iterator[list[int]]:
+    """Divides texts of these lengths into passes through a model, each of texts that have similar lengths.
+
+    Args:
+        lengths: the lengths of the texts.
+        most: greatest sum of the lengths of a pass, in which each text is padded to the longest one; None: any. A longer text has
+            a pass of its own.
+
+    Yields:
+        The indices of each pass, those of the longest texts first.
+    """
+    part: list[int] = []
+    for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
+        if part and most is not None and (len(part) + 1) * lengths[part[0]] > most:
+            yield part
+            part = []
+        part.append(index)
+    if part:
+        yield part

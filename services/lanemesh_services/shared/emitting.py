@@ -68,5 +68,5 @@ async def emitted(function: Callable[[Emitter[T]], object], *, ahead: int = 2) -
     finally:
         emitter.stop()
         task.cancel()
-        with suppress(asyncio.CancelledError, Exception):  # its error was raised above, or nobody reads it
+        with suppress(asyncio.CancelledError, Exception):  # its error was raised above, or it is not read any more
             await task

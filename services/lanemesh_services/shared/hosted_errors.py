@@ -61,7 +61,7 @@ def key_missing(provider: str, server: Server, variable: str) -> LanemeshError:
 
 def status_failure(server: Server, status: int, text: object, retry_after: float | None = None) -> LanemeshError:
     """The error of a response with this status and message."""
-    said = f"({status}: {server.quoted(text)})" if text else f"({status})"
+    reply = f"({status}: {server.quoted(text)})" if text else f"({status})"
     if status in (401, 403):  # such a message may quote the key, so it is not repeated
         hint = "Check api_key: it must be a valid key of this server, with access to the model"
         if not server.secret:
@@ -69,11 +69,11 @@ def status_failure(server: Server, status: int, text: object, retry_after: float
         message = f"{server} refused the key for the model {server.model} ({status}). {hint}"
         return _failed(Code.PERMISSION_DENIED, "model-key-refused", message, server)
     if status == 404:
-        message = f"{server} does not serve the model {server.model} {said}. Check model and base_url"
+        message = f"{server} does not serve the model {server.model} {reply}. Check model and base_url"
         return _failed(Code.NOT_FOUND, "model-not-served", message, server)
     if status == 429:
         message = (
-            f"{server} has reached a rate limit or a quota {said}. Retry later, lower concurrency, raise retries and "
+            f"{server} has reached a rate limit or a quota {reply}. Retry later, lower concurrency, raise retries and "
             "retry_seconds in the component's config, or raise the limit at the server"
         )
         return _failed(
@@ -81,15 +81,15 @@ def status_failure(server: Server, status: int, text: object, retry_after: float
         )
     if 300 <= status < 400:
         message = (
-            f"{server} redirects to another address {said}, which is not followed. Set base_url to the final address"
+            f"{server} redirects to another address {reply}, which is not followed. Set base_url to the final address"
         )
         return _failed(Code.FAILED_PRECONDITION, "model-server-failed", message, server)
     if status >= 500 or status in (408, 409, 425):
-        message = f"{server} failed {said}. Retry later, or check the server"
+        message = f"{server} failed {reply}. Retry later, or check the server"
         return _failed(
             Code.UNAVAILABLE, "model-server-failed", message, server, transient=True, retry_after=retry_after
         )
-    message = f"{server} rejected the request {said}. Check the component's config, and what the model supports"
+    message = f"{server} rejected the request {reply}. Check the component's config, and what the model supports"
     return GenerationRefused(
         Fault(code=Code.INVALID_ARGUMENT, reason="generation-refused", message=message, details=server.details)
     )

@@ -11,10 +11,16 @@ from lanemesh.extend import CallFailed, matches_host
 from lanemesh_services.shared.hosts import permitted_addresses
 
 _PORTS = {"http": 80, "https": 443}
+_ENCODINGS = ("", "identity")
+_FRAMING = ("content-length", "content-encoding", "transfer-encoding")
 
 
 class CheckedTransport(httpx2.AsyncBaseTransport):
-    """Checks the host of each request and its addresses, and connects to one of these addresses. TLS verifies the host's name."""
+    """Checks the host of each request and its addresses, and connects to one of these addresses. TLS verifies the host's name.
+
+    A response that is compressed raises `httpx2.DecodingError`, since the limits of readers count the bytes that are received. The
+    content of a redirect, which clients read without a limit, is dropped.
+    """
 
     def __init__(
         self,
@@ -73,7 +79,7 @@ class CheckedTransport(httpx2.AsyncBaseTransport):
                 extensions={**request.extensions, "sni_hostname": host},
             )
             try:
-                return await self._inner.handle_async_request(checked)
+                return await _limited(checked, await self._inner.handle_async_request(checked))
             except (httpx2.ConnectError, httpx2.ConnectTimeout):
                 if position == len(addresses) - 1:
                     raise
@@ -82,3 +88,16 @@ class CheckedTransport(httpx2.AsyncBaseTransport):
     async def aclose(self) -> None:
         """Closes its connections."""
         await self._inner.aclose()
+
+
+async def _limited(request: httpx2.Request, response: httpx2.Response) -> httpx2.Response:
+    """A response that readers can limit. Raises httpx2.DecodingError if it is compressed."""
+    encoding = response.headers.get("content-encoding", "").strip().lower()
+    if encoding not in _ENCODINGS and request.method != "HEAD":
+        await response.aclose()
+        raise httpx2.DecodingError("the response is compressed, which was not asked for", request=request)
+    if not response.has_redirect_location:
+        return response
+    await response.aclose()
+    headers = [(name, value) for name, value in response.headers.multi_items() if name not in _FRAMING]
+    return httpx2.Response(response.status_code, headers=headers, content=b"", extensions=response.extensions)

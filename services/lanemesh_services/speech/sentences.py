@@ -8,6 +8,8 @@ MAX_SENTENCE = 300
 """Longest sentence in characters; longer ones are split between words."""
 FIRST_CLAUSE = 8
 """Least length of the first clause of a text that is spoken by itself, so that the first sound comes early, in characters."""
+SLICE = 4_000
+"""Characters of a text that are taken at a time."""
 
 _END = re.compile(r"[.!?…]+[\"'”’)\]*_]*(?=\s)|[。！？]+|\n+")
 _CLAUSE = re.compile(r"[,;:–—]\s")
@@ -30,12 +32,13 @@ class SentenceSplitter:
 
     def push(self, text: str) -> list[str]:
         """Adds text; returns the sentences that are complete."""
-        self._held += text
-        sentences = []
-        while (end := self._end()) is not None:
-            sentences.append(self._held[:end])
-            self._held = self._held[end:]
-        return self._spoken(sentences)
+        spoken = []
+        for start in range(0, len(text), SLICE):  # what is left of a long text is copied with each sentence
+            self._held += text[start : start + SLICE]
+            while (end := self._end()) is not None:
+                spoken += self._spoken([self._held[:end]])
+                self._held = self._held[end:]
+        return spoken
 
     def finish(self) -> list[str]:
         """Ends the text; returns what is left of it."""
@@ -57,7 +60,7 @@ class SentenceSplitter:
         return end
 
     def _sentence_end(self) -> int | None:
-        for found in _END.finditer(self._held):
+        for found in _END.finditer(self._held, 0, MAX_SENTENCE + 2):
             before = self._held[: found.end()]
             if found[0] == "." and (_SHORT.search(before) or _NUMBERED.search(before)):
                 continue

@@ -54,7 +54,7 @@ class Speaker:
         """The texts that are not yet spoken to their ends."""
         self._count = 0
         self._is_interrupted = False
-        """Somebody speaks: what begins now is not spoken."""
+        """The speaker speaks: what begins now is not spoken."""
 
     async def run(self, inputs: Inputs, outputs: Outputs) -> None:
         """Reads and speaks until the inputs have ended. Raises `SpeechFailed` if the voice fails."""
@@ -108,7 +108,7 @@ class Speaker:
         splitter = SentenceSplitter(first_clause=self._config.first_clause)
         whole = _Whole(splitter, f"{self._context.component}.{self._count}", stopped=self._is_interrupted)
         if whole.stopped:
-            self._context.log.info("interrupted: text %d is not spoken, because somebody speaks", self._count)
+            self._context.log.info("interrupted: text %d is not spoken, because the speaker speaks", self._count)
         self._wholes[whole.group] = whole
         return whole
 
@@ -122,7 +122,7 @@ class Speaker:
         self._waiting.put_nowait((whole, sentence))
 
     def _marked(self, mark: Any) -> None:
-        """Somebody begins to speak, has ended, or stops the speech."""
+        """The speaker begins to speak, has ended, or stops the speech."""
         event = mark.get("event") if isinstance(mark, dict) else None
         if event in ("start", "end"):
             self._is_interrupted = event == "start"

@@ -22,7 +22,7 @@ LEAST = RATE // 10
 LEAD = 1.0
 """A recording is live while at most this many seconds of it have arrived before they can have been spoken."""
 KEPT_SILENCE = RATE
-"""Samples that are kept of a window in which nothing is said: a word may begin in them."""
+"""Samples that are kept of a window without speech: a word may begin in them."""
 
 Result = tuple[str, Any, Envelope | None]
 """An output, a value, and its envelope."""

@@ -22,7 +22,7 @@ WHISPER = "whisper-tiny-en"
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A part of what was said."""
+    """A part of a transcript."""
 
     start: float
     """Seconds from the begin of the samples."""
@@ -56,7 +56,7 @@ class Whisper:
             self._model.model.unload_model()
 
     def segments(self, samples: Any, config: Any) -> tuple[list[Segment], str]:
-        """What is said in float samples at 16 kHz, and in which language. Blocks the thread. Empty if nothing is said."""
+        """The speech in float samples at 16 kHz, and its language. Blocks the thread. Empty without speech."""
         if config.task == "translate" and not self._model.model.is_multilingual:
             raise unusable(
                 config.model, "it knows English only, so it cannot translate", "Use a model of several languages."

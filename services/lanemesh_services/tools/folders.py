@@ -10,6 +10,7 @@ from typing import IO
 
 from lanemesh.extend import CallFailed
 
+from lanemesh_services.shared.open_below import open_below
 from lanemesh_services.tools.errors import bad_setting
 
 MAX_PATH = 4_096
@@ -77,7 +78,7 @@ class Folder:
     def open(self, path: Path) -> IO[bytes]:
         """Opens a regular file for reading. Raises CallFailed ("not-a-file")."""
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            descriptor = open_below(self.root, path)
         except OSError as error:
             raise CallFailed("not-a-file", f"{self.name(path)} cannot be read: {error.strerror}") from None
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):

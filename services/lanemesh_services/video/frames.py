@@ -16,7 +16,7 @@ from lanemesh_services.shared.emitting import Emitter, emitted
 from lanemesh_services.shared.images import MAX_PIXELS, MOST_PIXELS, ImageFormat
 from lanemesh_services.shared.media_errors import MediaUnusable, described, no_bytes, not_decoded, of_file, too_large
 from lanemesh_services.video.containers import library
-from lanemesh_services.video.piece_file import PieceFile, ReaderStopped
+from lanemesh_services.video.piece_file import NoSpace, PieceFile, ReaderStopped
 
 GIB = 1024**3
 
@@ -150,7 +150,12 @@ class _Reading:
             self._error = too_large(self.video, limit, "Raise config.max_bytes, or send a shorter video")
             self._file.stop()
             return
-        await self._file.put(piece.content)
+        try:
+            await self._file.put(piece.content)
+        except NoSpace as error:
+            hint = "Read fewer videos at the same time, or free space on the node server's disk"
+            self._error = too_large(self.video, str(error.strerror), hint)
+            self._file.stop()
 
     async def finish(self) -> None:
         """Waits until all of it is sent. Raises `MediaUnusable`."""
@@ -161,6 +166,7 @@ class _Reading:
         if self._sending is not None:
             with suppress(ReaderStopped):
                 await self._sending
+        await self._close()
         if self._error is not None:
             raise self._error
 
@@ -171,6 +177,12 @@ class _Reading:
         if self._sending is not None:
             self._sending.cancel()
             await asyncio.wait([self._sending])
+        await self._close()
+
+    async def _close(self) -> None:
+        """Frees the file, also if no thread has read it."""
+        if self._file is not None:
+            await in_thread(self._file.close)
 
     def _begin(self, file: Any) -> None:
         self._sending = asyncio.create_task(self._send(file), name=f"read a video of {self._context.component}")

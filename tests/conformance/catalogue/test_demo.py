@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from demo import CATALOGUE, EXAMPLES, State, Where, clone, commands, example_blocks, located, main, run
+from demo_servers import variables
 from pages import Block
+from postgres import NoPostgres
 
 
 @pytest.fixture(scope="module", params=list(Where))
@@ -23,13 +27,23 @@ def folder(where: Where, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def given() -> Iterator[Mapping[str, str]]:
+    """The variables of local servers in the place of remote services."""
+    with variables(with_database=True) as (given, no_database):
+        assert not no_database
+        yield given
+
+
 @pytest.mark.model
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", CATALOGUE)
-def test_the_commands_of_the_page_run_and_print_what_it_shows(name: str, where: Where, folder: Path) -> None:
+def test_the_commands_of_the_page_run_and_print_what_it_shows(
+    name: str, where: Where, folder: Path, given: Mapping[str, str]
+) -> None:
     for block in example_blocks()[name]:
         for command in commands(block):
-            result = run(block, located(command, where), folder)
+            result = run(block, located(command, where), folder, given)
             assert result.state is not State.FAILED, f"{block.where}: {command}\n{result.reason}"
 
 
@@ -71,6 +85,34 @@ def test_the_table_ends_the_output_and_a_failure_is_the_exit_code(
         ["postcard", "failed"],
         ["moderated_chat", "passed"],
     ]
+
+
+def test_an_example_without_its_database_is_left_out_and_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def no_programs() -> Path:
+        raise NoPostgres("it is not installed")
+
+    monkeypatch.setattr("demo_servers.with_pgvector", no_programs)
+    monkeypatch.setattr("demo.example_blocks", lambda: {"ask_hosted": [Block("page:1", "sh", "false\n")]})
+
+    assert main(["ask_hosted"], tmp_path) == 0
+
+    printed = capsys.readouterr().out
+    assert "left out It needs PostgreSQL with pgvector: it is not installed." in printed
+
+
+def test_an_example_of_remote_services_gets_the_variables_and_the_option_for_a_server_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = "echo $NEWS_HOOK lanemesh run examples/news_watch.pipe\n"
+    monkeypatch.setattr("demo.example_blocks", lambda: {"news_watch": [Block("page:1", "sh", command)]})
+
+    assert main(["news_watch"], tmp_path) == 0
+
+    printed = capsys.readouterr().out
+    wanted = r"    http://127\.0\.0\.1:\d+/hook lanemesh run (--spread )?--set read_1.private=true --set post_1.private=true "
+    assert len(re.findall(wanted, printed)) == len(Where)
 
 
 def test_an_example_that_there_is_not_is_named(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from lanemesh import Client, Question
 from lanemesh.channels import Channels, LocalChannels
+from lanemesh.client.inputs import to_input
 from lanemesh.client.results import RunFailed
-from lanemesh.client.runs import Run, to_input
+from lanemesh.client.runs import Run
 from lanemesh.client.specs import input_list, run_spec
 from lanemesh.faults import Code, Fault, LanemeshError, ValueRefused
 from lanemesh.text_outputs import Entry

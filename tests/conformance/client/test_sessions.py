@@ -44,7 +44,7 @@ ECHO: dict[str, Any] = {
 }
 
 
-@pytest.fixture(params=["mesh", "stored mesh", "client", "client of a store"])
+@pytest.fixture(params=["mesh", "client of a store"])
 async def host(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[RunHost]:
     store = str(tmp_path / "runs.sqlite") if "store" in request.param else None
     async with AsyncExitStack() as stack:

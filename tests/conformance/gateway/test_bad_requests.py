@@ -248,19 +248,13 @@ async def test_what_is_too_large_beside_a_body_or_ambiguous_is_refused(mesh: Mes
         assert (await web.get("/healthz")).status_code == 200
 
 
-async def send_for_ever(writer: asyncio.StreamWriter) -> None:
-    while True:
-        writer.write(b"x" * 65_536)
-        await writer.drain()
-
-
 @pytest.mark.parametrize("sent", [LINE + b"x: ", CHUNKED + b"2;", CHUNKED + b"2\r\n{}\r\n0\r\nx: "])
 async def test_what_never_ends_beside_a_body_ends_the_connection(mesh: Mesh, sent: bytes) -> None:
     async with gateway(mesh) as web:
         _, writer = await asyncio.open_connection(web.base_url.host, web.base_url.port)
         writer.write(sent)
         with pytest.raises(ConnectionError):
-            await asyncio.wait_for(send_for_ever(writer), 20)
+            await asyncio.wait_for(_write_for_ever(writer), 20)
         assert (await web.get("/healthz")).status_code == 200
 
 
@@ -329,3 +323,9 @@ async def test_half_of_a_surrogate_pair_from_a_tool_reaches_the_client(mesh: Mes
     from lanemesh_orchestrator.gateway.json_response import json_bytes
 
     assert json.loads(json_bytes({"a": "\ud800é"})) == {"a": "\ud800é"}
+
+
+async def _write_for_ever(writer: asyncio.StreamWriter) -> None:
+    while True:
+        writer.write(b"x" * 65_536)
+        await writer.drain()

@@ -28,7 +28,7 @@ RECALL = pipeline(
     },
 )
 WATCHERS = 10
-RECONNECTS = times(1_000)
+RECONNECTS = times(1_000, 40)
 
 
 class CountingClient(Client):

@@ -26,6 +26,8 @@ from rigs.runs import NODES, RIGS, line, node, pipeline, response
 
 TAG = line(node("a", "tag", "chat", mark="+"))
 HANGS = line(node("a", "hang", "chat"))
+BLOCKS = 2_000
+"""So many values do not fit into a run that takes none."""
 FILE = pipeline({"id": "file", "provider": "file"}, {"id": "out", "provider": "response", "config": {"lane": "image"}})
 FILE["components"][1]["input"] = [{"lane": "image", "from": "file"}]
 
@@ -309,7 +311,7 @@ async def test_what_controls_a_run_does_not_wait_for_its_input(server: HttpServe
     async with talking(server) as talk:
         for options in ({}, {"detached": True}):
             run = (await talk.ask(type="start", pipeline=HANGS, open_input=True, **options))["run_id"]
-            await talk.send(type="input", id="behind", run_id=run, values=["x"] * 10_000)
+            await talk.send(type="input", id="behind", run_id=run, values=["x"] * BLOCKS)
             assert (await talk.ask(type="cancel", run_id=run))["type"] == "ok"
             assert (await talk.wait(id="behind"))["type"] == "error"
             assert (await talk.updates(run))[-1]["state"] == "cancelled"
@@ -319,7 +321,7 @@ async def test_requests_that_wait_for_a_run_do_not_keep_others_from_being_read(s
     async with talking(server) as talk:
         run = (await talk.ask(type="start", pipeline=HANGS, open_input=True))["run_id"]
         for number in range(gateway_socket.MAX_REQUESTS):
-            await talk.send(type="input", id=f"{number}", run_id=run, values=["x"] * 10_000)
+            await talk.send(type="input", id=f"{number}", run_id=run, values=["x"] * BLOCKS)
         await talk.send(type="input", id="further", run_id=run, value="y")
         refused = (await talk.wait(id="further"))["error"]
         assert (refused["reason"], "not carried out" in refused["message"]) == ("too-many-wait", True)

@@ -13,8 +13,9 @@ import grpc.aio
 import pytest
 from lanemesh import Client, OutputUpdate, SyncClient
 from lanemesh.client.fanout import ACKNOWLEDGED_UPDATES
+from lanemesh.client.inputs import to_input
 from lanemesh.client.run_host import RunHost
-from lanemesh.client.runs import Run, to_input
+from lanemesh.client.runs import Run
 from lanemesh.client.specs import run_spec
 from lanemesh.lanes.inbox.edge import DEFAULT_LIMIT_ITEMS
 from lanemesh.text_outputs import last_of, merged

@@ -23,6 +23,7 @@ from lanemesh_orchestrator.runs.active_run import ActiveRun
 from lanemesh_orchestrator.scheduling import admission
 from lanemesh_orchestrator.scheduling.admission import StartGate
 
+from repeats import times
 from rigs import footprint
 from rigs.runs import NODES, Pipeline, at, line, node, serving, until
 
@@ -172,7 +173,7 @@ async def test_a_deployed_run_waits_for_a_server_that_is_full_against_expectatio
     await orchestrator.close()
 
 
-STARTS = 4_000
+STARTS = times(4_000, 1_000)
 """Starts at once. By default a gRPC server drops calls when 3,000 wait that Python has not taken."""
 KILLED = """
 import asyncio, sys
@@ -219,6 +220,7 @@ async def test_a_client_that_is_killed_in_mid_request_leaves_nothing() -> None:
 
 
 @pytest.mark.conformance("START-04")
+@pytest.mark.many
 @pytest.mark.apart
 async def test_of_thousands_of_starts_at_once_those_beyond_the_bound_are_refused(
     monkeypatch: pytest.MonkeyPatch,

@@ -132,6 +132,20 @@ async def test_batches_in_threads_know_the_component_of_each_item(mesh: Mesh) ->
     assert result.values == ("a: X",)
 
 
+async def test_a_run_waits_for_the_batch_in_a_thread_that_a_cancelled_run_has_left(mesh: Mesh) -> None:
+    leaving = mesh.run(shouting("shout_in_thread"), input="left")
+    left = asyncio.create_task(leaving.result())
+    await until(lambda: ShoutInThread.seen == [["left"]])
+    await leaving.cancel()
+    assert (await left).state == "cancelled"
+    result = asyncio.create_task(mesh.run(shouting("shout_in_thread"), input="next").result())
+    await settled(mesh, 1)
+    assert ShoutInThread.seen == [["left"]]
+    ShoutInThread.gate.set()
+    assert (await result).values == ("a: NEXT",)
+    await until(lambda: mesh.orchestrator.host.resources.batchers.count == 0)
+
+
 async def test_configs_and_concurrency_are_those_of_the_pipeline(mesh: Mesh) -> None:
     Shout.gate.set()
     async with mesh.run(shouting(concurrency=1), open_input=True) as run:

@@ -32,7 +32,7 @@ async def test_a_run_that_is_cancelled_before_it_starts_never_does(host: RunHost
 
 
 async def test_a_run_that_is_cancelled_while_it_starts_ends_cancelled(host: RunHost) -> None:
-    run = host.run(line(node("a", "tag", "chat")), input="x")
+    run = host.run(line(node("a", "tag", "chat")), input="x", open_input=True)  # it does not end by itself
     starting = asyncio.create_task(run.start())
     await asyncio.sleep(0)
     await run.cancel("enough")

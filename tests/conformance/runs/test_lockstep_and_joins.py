@@ -12,6 +12,7 @@ from lanemesh.client.runs import wire_updates
 from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator import Mesh
 
+from repeats import times
 from rigs.joining_nodes import number_of
 from rigs.runs import Component, Pipeline, chat, ended, lane, node, node_update, pipeline, response, states
 
@@ -182,8 +183,11 @@ async def test_joins_in_the_branches_of_a_join(mesh: Mesh) -> None:
     assert node_update(updates, "c").detail == "items without a sibling dropped: 4 on right"
 
 
+@pytest.mark.many
 @pytest.mark.conformance("FIRE-08")
-@pytest.mark.parametrize(("mesh", "count"), [("embedded", 5_000), ("spread", 1_000)], indirect=["mesh"])
+@pytest.mark.parametrize(
+    ("mesh", "count"), [("embedded", times(5_000, 1_000)), ("spread", times(1_000, 300))], indirect=["mesh"]
+)
 async def test_a_long_stream_through_small_limits_and_a_window_beyond_them(mesh: Mesh, count: int) -> None:
     """The reordering branch holds more than the other branch's lanes do: they are grown as far as that takes."""
     document = pipeline(

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 import pytest
 from lanemesh import Client, LanemeshError
 from lanemesh.client.calls import push_input
+from lanemesh.client.inputs import to_input
 from lanemesh.client.run_host import RunHost
-from lanemesh.client.runs import to_input
 from lanemesh.v1 import run_pb2_grpc
 from lanemesh_orchestrator.orchestrator import Orchestrator
 

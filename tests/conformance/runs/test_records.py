@@ -97,7 +97,7 @@ async def test_a_pipeline_can_set_the_trace_level(host: RunHost) -> None:
 
 
 async def test_many_items_are_reported_or_counted(host: RunHost) -> None:
-    count = 20_000
+    count = 5_000
     run = host.run(pipeline(node("a", "numbers", count=count), response("a")), trace="metadata")
     told = [update.trace async for update in wire_updates(run) if update.WhichOneof("kind") == "trace"]
     for edge in {trace.edge_id for trace in told}:

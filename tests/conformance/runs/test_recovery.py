@@ -37,7 +37,7 @@ COMPLETED, FAILED, CANCELLED = (
     update_pb2.RUN_STATE_FAILED,
     update_pb2.RUN_STATE_CANCELLED,
 )
-COUNT = 10_000
+COUNT = times(10_000, 4_000)
 SMALL = {"buffer_limit": 64}
 """So that a lane does not hold a whole run."""
 
@@ -463,7 +463,7 @@ async def test_several_producers_and_several_consumers(mesh: Replicas) -> None:
     assert min(counts.values()) >= 8  # twice of each producer at each response
 
 
-WORDS = [f"word{number:04d}" for number in range(400)]
+WORDS = [f"word{number:04d}" for number in range(times(400, 160))]
 
 
 def spelled(*middle: dict[str, Any], last: str) -> dict[str, Any]:
@@ -486,7 +486,7 @@ async def test_groups_that_a_lost_component_had_opened_end_with_an_error(mesh: R
         response("put"),
     )
     run = mesh.run(document, {"spell": "a", "put": "left"}, inputs=WORDS)
-    job, outputs, _ = await followed(run, (150, lambda: mesh.kill("a")))
+    job, outputs, _ = await followed(run, (len(WORDS) // 3, lambda: mesh.kill("a")))
     assert job.state == COMPLETED, job
     assert set(outputs) == set(WORDS)  # no broken whole among them
 
@@ -501,7 +501,7 @@ async def test_groups_that_a_lost_component_passed_on_stay_whole(mesh: Replicas)
         response("put"),
     )
     run = mesh.run(document, {"spell": "left", "c": "a", "put": "left"}, inputs=WORDS)
-    job, outputs, _ = await followed(run, (150, lambda: mesh.kill("a")))
+    job, outputs, _ = await followed(run, (len(WORDS) // 3, lambda: mesh.kill("a")))
     assert job.state == COMPLETED, job
     assert outputs == WORDS
 

@@ -13,12 +13,13 @@ import pytest
 
 sys.path.append(str(Path(__file__).parents[2]))  # this file is a program, too
 
+from repeats import times
 from rigs.runs import NODES, line, node
 
 MIB = 1024 * 1024
-BUDGET = 24 * MIB
-RUNS = 12
-ALLOWANCE = 12 * MIB
+RUNS = times(12, 4)
+BUDGET = RUNS * 2 * MIB
+ALLOWANCE = times(12, 8) * MIB
 """How much more than the budget the process may grow: the lanes of active runs, and memory that is not returned at once."""
 
 
@@ -44,6 +45,7 @@ async def grown(outputs: int, size: int) -> dict[str, int]:
         }
 
 
+@pytest.mark.many
 @pytest.mark.conformance("RUN-22")
 @pytest.mark.parametrize(
     ("outputs", "size"), [(50_000, 40), (20_000, 400), (200, 100_000)], ids=["short", "middle", "long"]

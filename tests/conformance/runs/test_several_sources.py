@@ -116,3 +116,20 @@ def test_the_command_line_names_the_source(tmp_path: Path) -> None:
     part = commands.run("validate", str(file), "--source", "chat")
     assert "model" in part.stdout
     assert "loud" not in part.stdout
+    measured = commands.run("bench", str(file), "--source", "hook", "--requests", "1", "--warmup", "0")
+    assert measured.returncode == 0, measured.stderr
+
+
+def test_the_command_line_takes_the_source_of_the_document_if_that_feeds_itself(tmp_path: Path) -> None:
+    file = tmp_path / "timed.pipe"
+    clock = {"id": "clock", "provider": "timer", "config": {"every": 1, "count": 1}}
+    tick = {"id": "tick", "provider": "response", "input": [{"lane": "text", "from": "clock"}]}
+    components = [*INGEST_AND_ASK["components"], clock, tick]
+    file.write_text(json.dumps({"source": "clock", "components": components}))
+    ran = commands.run("run", str(file))
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout.strip()
+    given = commands.run("run", str(file), "--input", "hello")
+    assert given.returncode == 2
+    assert "its source feeds itself" in given.stderr
+    assert "--source: hook, chat" in given.stderr

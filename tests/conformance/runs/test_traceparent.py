@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 from lanemesh import Client, Context, In, Node, Out
 from lanemesh._grpc.traceparent import is_traceparent
-from lanemesh.client.runs import to_input
+from lanemesh.client.inputs import to_input
 from lanemesh.client.specs import run_spec
 from lanemesh.node.node import Service
 from lanemesh.server.host.host import NodeHost

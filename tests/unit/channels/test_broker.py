@@ -103,7 +103,7 @@ ACTS = st.lists(
 
 @pytest.mark.conformance("CHAN-01", "CHAN-02", "CHAN-03", "CHAN-05")
 @pytest.mark.many
-@settings(max_examples=times(400, 100), deadline=None)
+@settings(max_examples=times(400, 50), deadline=None)
 @given(ACTS)
 def test_whatever_happens_subscribers_get_what_plain_lists_say(acts: list[tuple[str, object]]) -> None:
     broker = Broker()

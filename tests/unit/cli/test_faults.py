@@ -83,3 +83,14 @@ def test_warnings_are_counted_apart_and_marked() -> None:
     assert count(faults) == "1 fault, 1 warning"
     assert count(faults[1:]) == "1 warning"
     assert "unknown-provider (warning)" in render_faults("a.pipe", DOCUMENT, faults)
+
+
+def test_one_command_installs_all_extras_that_are_missing_here() -> None:
+    def missing(extra: str, where: str = "Run: ") -> PipelineFault:
+        pointer = "/components/0/provider"
+        return PipelineFault(pointer, "missing-extra", "It is missing.", f"{where}pip install 'lanemesh[{extra}]'")
+
+    shown = render_faults("a.pipe", DOCUMENT, [missing("flow"), missing("web-search"), missing("flow")])
+    assert shown.endswith("\n\nAll missing packages at once: pip install 'lanemesh[flow,web-search]'")
+    once = [missing("flow"), missing("flow"), missing("privacy", "Run on one of these node servers, and restart it: ")]
+    assert "at once" not in render_faults("a.pipe", DOCUMENT, once)

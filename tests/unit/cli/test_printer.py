@@ -125,8 +125,8 @@ def test_media_goes_to_its_file_and_is_described_without_one(tmp_path: Path) -> 
 
 
 def test_pieces_of_one_recording_make_one_file(tmp_path: Path) -> None:
-    file = OutputFile("speech_1", str(tmp_path / "a.wav"))
-    printer = Printer(Page(), {"speech_1": file})
+    file, page = OutputFile("speech_1", str(tmp_path / "a.wav")), Page()
+    printer = Printer(page, {"speech_1": file})
 
     for last, content in ((False, b"ab"), (True, b"cd")):
         media = lane_pb2.Media(mime_type="audio/wav", content=content)
@@ -134,6 +134,7 @@ def test_pieces_of_one_recording_make_one_file(tmp_path: Path) -> None:
 
     assert (tmp_path / "a.wav").read_bytes() == b"abcd"
     assert file.written == [str(tmp_path / "a.wav")]
+    assert page.notes == [f"wrote {tmp_path / 'a.wav'} (audio/wav, 4 bytes)"]
 
 
 def test_text_goes_to_its_file_line_by_line_and_replaces_what_was_there(tmp_path: Path) -> None:

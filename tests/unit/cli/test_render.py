@@ -1,7 +1,7 @@
 """What a run shows beside its outputs, and how errors read."""
 
 import logging
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from lanemesh.faults import Code, Fault
@@ -19,7 +19,7 @@ from lanemesh_orchestrator.cli.output.render import (
     tool_lines,
 )
 from lanemesh_orchestrator.cli.output.run_view import TextView
-from lanemesh_orchestrator.cli.output.stats import RunStats
+from lanemesh_orchestrator.cli.output.stats import RunStats, places_of
 from lanemesh_orchestrator.cli.output.streams import Streams
 
 from unit.cli.updates import Page, output
@@ -211,3 +211,54 @@ def test_the_detail_of_an_edge_is_shown_unless_quiet() -> None:
         view.show(edge)
         view.show(edge)
         assert page.notes == told
+
+
+def test_a_wait_of_an_edge_is_shown_once_though_items_arrive_between() -> None:
+    page = Page()
+    shown = view(page)
+    waits = ["b waits for an item", "", "b waits for an item", "2 items wait for b", "", "31 items wait for b"]
+    for consumed, detail in enumerate(waits):
+        shown.show(update_pb2.Update(edge=update_pb2.EdgeUpdate(edge_id="a.t>b.t", consumed=consumed, detail=detail)))
+
+    assert page.notes == ["a.t>b.t: b waits for an item", "a.t>b.t: 2 items wait for b"]
+
+
+def test_a_run_that_delivers_nothing_ends_with_what_its_stores_took_and_where_they_are() -> None:
+    components: list[dict[str, Any]] = [
+        {"id": "embedding_1", "provider": "embedding_light"},
+        {"id": "store_1", "provider": "sqlite_search", "config": {"path": "index.sqlite"}},
+        {"id": "table_1", "provider": "table_writer", "config": {"path": "old.csv"}},
+        {"id": "secret_1", "provider": "pgvector", "config": {"url": "${URL}", "path": "${WHERE}"}},
+    ]
+    page, clock = Page(), Clock()
+    stats = RunStats(clock, places=places_of(components, {"table_1.path": "new.csv"}))
+    edges = [
+        update_pb2.EdgeShape(
+            edge_id=f"embedding_1>{consumer}", producer="embedding_1", consumer=consumer, lane_type=lane
+        )
+        for consumer, lane in (
+            ("store_1", lane_pb2.LANE_TYPE_DOCUMENTS),
+            ("table_1", lane_pb2.LANE_TYPE_DATA),
+            ("secret_1", lane_pb2.LANE_TYPE_TEXT),
+            ("idle_1", lane_pb2.LANE_TYPE_TEXT),
+        )
+    ]
+    edges.append(update_pb2.EdgeShape(edge_id="file_1>embedding_1", producer="file_1", consumer="embedding_1"))
+    taken = {"store_1": 4, "table_1": 1, "secret_1": 1_000, "idle_1": 0, "embedding_1": 4}
+    shown = view(page)
+    for update in (
+        update_pb2.Update(job=update_pb2.JobUpdate(state=update_pb2.RUN_STATE_RUNNING, edges=edges)),
+        *(
+            update_pb2.Update(edge=update_pb2.EdgeUpdate(edge_id=edge.edge_id, consumed=taken[edge.consumer]))
+            for edge in edges
+        ),
+    ):
+        stats.take(update)
+        shown.show(update)
+    clock.now = 1.5
+    stats.take(update_pb2.Update(job=update_pb2.JobUpdate(state=update_pb2.RUN_STATE_COMPLETED)))
+    shown.finish(stats, update_pb2.RUN_STATE_COMPLETED)
+
+    assert page.notes == [
+        "completed in 1.5 s · store_1 took 4 items (index.sqlite) · table_1 took 1 item (new.csv) · secret_1 took 1,000 pieces"
+    ]

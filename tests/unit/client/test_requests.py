@@ -8,8 +8,9 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 import pytest
 from lanemesh import Code, Fault, LanemeshError, Request, RunFailed
 from lanemesh.channels import Channels
+from lanemesh.client.inputs import to_input
 from lanemesh.client.requests import MAX_PAUSE_SECONDS, RequestLimit
-from lanemesh.client.runs import RunLink, to_input
+from lanemesh.client.runs import RunLink
 from lanemesh.faults import ValueRefused
 from lanemesh.items import MAX_VALUE_BYTES
 from lanemesh.text_outputs import Entry

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
+import textwrap
 from dataclasses import fields, is_dataclass
 
 import lanemesh
@@ -58,6 +60,21 @@ def test_a_twin_has_every_method_and_every_argument(asynchronous: type, synchron
     assert {name: arguments(synchronous, name) for name in methods} == {
         name: arguments(asynchronous, name) for name in methods
     }
+
+
+@pytest.mark.parametrize(
+    "cls", sorted({base for *pair, _ in TWINS for cls in pair for base in cls.__mro__[:-1]}, key=str)
+)
+def test_a_method_uses_every_argument(cls: type) -> None:
+    methods = {name: method for name, method in vars(cls).items() if inspect.isfunction(method) and name[:1] != "_"}
+    unused = {}
+    for name, method in methods.items():
+        tree = ast.parse(textwrap.dedent(inspect.getsource(method)))
+        used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+        missing = set(inspect.signature(method).parameters) - used - {"self"}
+        if missing and name not in OF_SOURCES:
+            unused[name] = missing
+    assert unused == {}
 
 
 def test_every_synchronous_class_is_compared() -> None:

@@ -262,7 +262,7 @@ def naive(links: EdgeIndex, look: Snapshot) -> frozenset[str]:
 
 @given(single_looks())
 @pytest.mark.many
-@settings(max_examples=times(150, 50), deadline=None)
+@settings(max_examples=times(150, 25), deadline=None)
 def test_the_set_is_that_of_the_naive_definition(case: tuple[EdgeIndex, Snapshot]) -> None:
     links, look = case
     assert closed_wait_set(links, look) == naive(links, look)
@@ -311,7 +311,7 @@ def spread_look(model: Model, chance: random.Random, pace: float) -> Snapshot:
 
 @given(st.integers(0, 2**32), st.floats(0.0, 0.5))
 @pytest.mark.many
-@settings(max_examples=times(800, 200), deadline=None)
+@settings(max_examples=times(800, 100), deadline=None)
 def test_what_is_called_stuck_never_moves_again_and_what_has_stopped_for_ever_is_found(seed: int, pace: float) -> None:
     chance = random.Random(seed)
     model = random_run(chance)

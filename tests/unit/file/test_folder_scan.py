@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 from lanemesh_services.file.folder_scan import FolderScan, Rules, TooManyFiles
+from lanemesh_services.shared.open_below import open_below
 
 
 def scan(folder: Path, *globs: str, now: float = 0.0, settle: float = 0.0, **rules: object) -> FolderScan:
@@ -68,6 +69,42 @@ def test_links_out_of_the_folder_pipes_and_folders_are_left_out(tmp_path: Path) 
     (inside / "in").symlink_to(inside / "real.txt")
     os.mkfifo(inside / "pipe")
     assert take_all(scan(inside)) == ["in", "real.txt"]
+
+
+def test_a_link_that_takes_the_place_of_a_file_or_its_folder_is_not_followed(tmp_path: Path) -> None:
+    outside, folder = tmp_path / "outside", tmp_path / "in"
+    for place in (outside, folder, folder / "sub"):
+        place.mkdir()
+        (place / "a.txt").write_text("secret" if place == outside else "mine")
+    scanned = scan(folder)
+    assert take_all(scanned) == ["a.txt", "sub/a.txt"]
+
+    (folder / "a.txt").unlink()
+    (folder / "a.txt").symlink_to(outside / "a.txt")
+    (folder / "sub" / "a.txt").unlink()
+    (folder / "sub").rmdir()
+    (folder / "sub").symlink_to(outside)
+
+    for path in ("a.txt", "sub/a.txt"):
+        with pytest.raises(OSError, match="a link leads out of the folder"):
+            scanned.read(path, 100)
+    (folder / "b.txt").write_text("mine")
+    (folder / "c.txt").symlink_to("b.txt")
+    assert scanned.read("c.txt", 100) == b"mine"
+
+
+def test_a_path_that_was_resolved_is_opened_without_links(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "a.txt").write_text("a")
+    (tmp_path / "link").symlink_to("sub")
+    (tmp_path / "a.txt").symlink_to("sub/a.txt")
+
+    os.close(open_below(tmp_path, tmp_path / "sub" / "a.txt"))
+    for path in ("link/a.txt", "a.txt"):
+        with pytest.raises(OSError):  # noqa: PT011 - the number of the error depends on the system
+            open_below(tmp_path, tmp_path / path)
+    with pytest.raises(ValueError, match="subpath"):
+        open_below(tmp_path / "sub", tmp_path / "a.txt")
 
 
 def test_a_file_that_is_being_written_waits_until_it_has_settled(tmp_path: Path) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import json
+import os
 import sqlite3
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from lanemesh.testing import run_node
 from lanemesh_services.file.file_writer import FileWriter
 from lanemesh_services.file.placing import MAX_NAME_BYTES, Folder, extension_of, safe_name
 from lanemesh_services.file.table_writer import TableWriter
+from lanemesh_services.file.tables import CsvSink
 from pydantic import ValidationError
 
 from rigs import commands
@@ -139,6 +143,40 @@ def test_a_failed_run_leaves_the_file_that_was_there(tmp_path: Path) -> None:
     assert caught.value.fault.reason == "table-unfit"
     assert [path.name for path in tmp_path.iterdir()] == ["out.csv"]
     assert file.read_text() == "old"
+
+
+async def test_a_run_that_is_cancelled_while_it_opens_its_file_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opening, go_on = threading.Event(), threading.Event()
+    opened = CsvSink.__init__
+
+    def slow(sink: CsvSink, path: Path, component: str) -> None:
+        opening.set()
+        go_on.wait(60)
+        opened(sink, path, component)
+
+    monkeypatch.setattr(CsvSink, "__init__", slow)
+    document = {
+        "components": [
+            {"id": "in", "provider": "webhook", "config": {}},
+            {
+                "id": "out",
+                "provider": "table_writer",
+                "config": {"path": str(tmp_path / "out.csv")},
+                "input": [{"lane": "data", "from": "in"}],
+            },
+        ],
+        "source": "in",
+    }
+    async with Mesh() as mesh, mesh.run(document, input={"a": 1}) as run:
+        await asyncio.to_thread(opening.wait, 60)
+        await run.cancel()
+        go_on.set()
+        async for _ in run.updates():
+            pass
+
+    assert not os.listdir(tmp_path)
 
 
 def test_json_objects_are_rows_and_other_values_are_an_error(tmp_path: Path) -> None:

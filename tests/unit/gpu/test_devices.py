@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 from lanemesh.gpu import BadDeviceList, find_devices
 from lanemesh.gpu.devices import nvml_devices
+from lanemesh.gpu.observing import NvmlObserver, Reading
 
 
 def test_simulated_devices_come_from_the_environment() -> None:
@@ -58,3 +59,26 @@ def test_devices_of_nvml_are_named_by_index(monkeypatch: pytest.MonkeyPatch) -> 
         ("cuda:0", "NVIDIA L4", 24 * 2**30),
         ("cuda:1", "NVIDIA L4", 24 * 2**30),
     ]
+
+
+def test_nvml_shows_memory_by_process_and_a_device_that_vanishes_is_missing() -> None:
+    class NVMLError(Exception):
+        pass
+
+    def process(pid: int, used: int | None) -> SimpleNamespace:
+        return SimpleNamespace(pid=pid, usedGpuMemory=used)
+
+    def memory(handle: int) -> SimpleNamespace:
+        if handle == 1:
+            raise NVMLError("the GPU is lost")
+        return SimpleNamespace(used=900)
+
+    library = SimpleNamespace(
+        NVMLError=NVMLError,
+        nvmlDeviceGetHandleByIndex=lambda index: index,
+        nvmlDeviceGetMemoryInfo=memory,
+        nvmlDeviceGetComputeRunningProcesses=lambda handle: [process(7, 300), process(8, None)],
+        nvmlDeviceGetGraphicsRunningProcesses=lambda handle: [process(7, 100), process(9, 50)],
+    )
+    readings = NvmlObserver(library, ["cuda:0", "cuda:1"]).read()
+    assert readings == {"cuda:0": Reading(900, {7: 300, 8: 0, 9: 50})}

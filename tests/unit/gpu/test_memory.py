@@ -7,7 +7,7 @@ from lanemesh.gpu import LeaseError, NoSuchDevice
 from lanemesh.gpu.core import PREEMPT_SECONDS, ArbiterCore, Frames
 from lanemesh.gpu.memory import UNLOAD_SECONDS
 from lanemesh.gpu.placing import BYPASS_SECONDS, MAX_BYPASS
-from lanemesh.times import duration
+from lanemesh.times import duration, seconds_of
 from lanemesh.v1 import gpu_pb2
 
 GIB = 1 << 30
@@ -325,3 +325,47 @@ def test_only_near_positions_are_reported_each_time() -> None:
     for number in range(1000):
         arbiter.acquire(0, str(number), request())
     assert len(arbiter.release(1, "holder")) < 40
+
+
+def test_a_request_that_evicts_waits_until_all_other_idle_models_are_gone() -> None:
+    arbiter = core(24)
+    for lease, model in (("a", "m"), ("b", "n")):
+        arbiter.acquire(0, lease, request(2, model=model))
+        arbiter.release(1, lease, resident_bytes=2 * GIB)
+    asked = request(4, model="n", exclusive=True)
+    asked.evicts = True
+    assert unloads(arbiter.acquire(2, "c", asked)) == ["a"]
+    assert granted(arbiter.release(3, "a")) == {"c": ["sim:0"]}
+    assert [model.model for model in arbiter.status(4)[0].models] == ["n"]
+
+
+def test_a_device_that_vanishes_is_granted_when_it_is_seen_again() -> None:
+    arbiter = core(24)
+    arbiter.vanish(0, "sim:0")
+    frames = arbiter.acquire(1, "a", request(2))
+    assert granted(frames) == {}
+    assert frames[0][1].queued.reason == "sim:0: the device does not answer any more"
+    assert granted(arbiter.observe(2, "sim:0", {}, 0)) == {"a": ["sim:0"]}
+
+
+def test_a_reading_from_before_an_unloading_does_not_show_its_memory_as_free() -> None:
+    arbiter = core(24)
+    arbiter.observe(0, "sim:0", {}, 0)
+    arbiter.acquire(0, "a", request(20, model="m"))
+    arbiter.release(1, "a", resident_bytes=20 * GIB)
+    marks = arbiter.memory["sim:0"].marks
+    assert unloads(arbiter.acquire(2, "b", request(20))) == ["a"]
+    arbiter.release(3, "a")
+    assert granted(arbiter.observe(4, "sim:0", {}, 0, marks)) == {}
+    assert granted(arbiter.observe(5, "sim:0", {}, 0)) == {"b": ["sim:0"]}
+
+
+def test_a_waiter_gets_an_estimate_by_past_leases() -> None:
+    arbiter = core(24)
+    arbiter.acquire(0, "a", request())
+    arbiter.release(10, "a")
+    arbiter.acquire(20, "b", request())
+    ((_, frame),) = [each for each in arbiter.acquire(24, "c", request()) if each[0] == "c"]
+    assert seconds_of(frame.queued.eta) == pytest.approx(6)
+    ((_, frame),) = [each for each in arbiter.acquire(24, "d", request()) if each[0] == "d"]
+    assert seconds_of(frame.queued.eta) == pytest.approx(16)

@@ -10,12 +10,15 @@ import os
 from collections import defaultdict
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from lanemesh.gpu.core import TTL, ArbiterCore, Frames
 from lanemesh.times import duration
 from lanemesh.v1 import gpu_pb2
+
+from repeats import times
 
 SIZES = {"sim:0": 24, "sim:1": 16}
 OWNERS = ("p", "q")
@@ -335,7 +338,7 @@ class MemorySchedules(RuleBasedStateMachine):
             assert (memory.free, memory.residents, memory.lingering) == (SIZES[device], {}, {})
 
 
-STEPS = int(os.environ.get("LANEMESH_GPU_STEPS", "5000"))
-"""How many steps are taken in all; `make soak` takes a million."""
+STEPS = int(os.environ.get("LANEMESH_GPU_STEPS", str(times(5_000, 1_500))))
+"""How many steps are taken in all."""
 MemorySchedules.TestCase.settings = settings(max_examples=max(STEPS // 50, 1), stateful_step_count=50, deadline=None)
-TestMemorySchedules = MemorySchedules.TestCase
+TestMemorySchedules = pytest.mark.many(MemorySchedules.TestCase)

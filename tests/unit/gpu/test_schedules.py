@@ -175,4 +175,4 @@ class Schedules(RuleBasedStateMachine):
 
 
 TestSchedules = pytest.mark.many(pytest.mark.conformance("GPU-01")(Schedules.TestCase))
-TestSchedules.settings = settings(max_examples=times(100, 30), stateful_step_count=100, deadline=None)
+TestSchedules.settings = settings(max_examples=times(100, 15), stateful_step_count=100, deadline=None)

@@ -10,8 +10,12 @@ import pytest
 from lanemesh.node.node import manifest_of
 from lanemesh.server.services import all_services, service_names
 from lanemesh.v1 import node_pb2
+from lanemesh_orchestrator.cli.commands.importing import import_workflow
+from lanemesh_orchestrator.cli.exits import CommandError
+from lanemesh_orchestrator.cli.input.hosts import HostOptions
 from lanemesh_orchestrator.importing.counterparts import COUNTERPARTS, SOURCES
-from lanemesh_orchestrator.importing.nodetool import MAX_NODES, NotAWorkflow, from_nodetool
+from lanemesh_orchestrator.importing.nodetool import from_nodetool
+from lanemesh_orchestrator.importing.workflow import MAX_NODES, NotAWorkflow
 from lanemesh_orchestrator.pipeline import LANE_NAMES, validate
 
 from rigs import commands
@@ -151,6 +155,77 @@ def test_a_constant_becomes_a_setting_where_there_is_one() -> None:
     assert [one.node for one in imported.missing] == ["4"]
 
 
+def test_a_constant_that_is_a_setting_of_one_node_and_an_input_of_another_is_both() -> None:
+    for order in (1, -1):
+        edges = [edge("1.output", "2.text"), edge("1.output", "3.delimiter")][::order]
+        imported = from_nodetool(
+            graph(
+                node("1", "nodetool.constant.String", value=";"),
+                node("2", "nodetool.text.ToUppercase"),
+                node("3", "nodetool.text.Split"),
+                *edges,
+            )
+        )
+        assert imported.missing == []
+        upper, split, chat = imported.document["components"]
+        assert (split["config"], upper["input"]) == ({"separator": ";"}, [{"lane": "text", "from": chat["id"]}])
+
+
+def test_a_constant_with_the_value_that_the_node_has_already_is_no_input() -> None:
+    imported = from_nodetool(
+        graph(
+            node("1", "nodetool.constant.String", value="output"),
+            node("2", "nodetool.text.SaveText"),
+            node("3", "nodetool.constant.Integer", value=500),
+            node("4", "nodetool.text.Chunk", chunk_size=500),
+            edge("1.output", "2.folder"),
+            edge("3.output", "4.chunk_size"),
+        )
+    )
+    assert (imported.missing, imported.notes) == ([], [])
+    assert [one["config"] for one in imported.document["components"]] == [{"folder": "output"}, {"size": 500}]
+
+
+def test_a_text_that_was_typed_into_a_node_is_sent_as_an_input_or_is_missing() -> None:
+    imported = from_nodetool(
+        graph(
+            node("1", "nodetool.agents.Agent", model=OPENAI, prompt="Tell a joke"),
+            node("2", "nodetool.input.StringInput"),
+            node("3", "nodetool.agents.Agent", model=OPENAI, prompt="Answer this", text=""),
+            edge("2.output", "3.text"),
+        )
+    )
+    assert imported.notes[0] == (
+        'chat_2 takes the place of prompt of 1 (Agent): send the text "Tell a joke" as the input of a run.'
+    )
+    assert [(one.node, one.what) for one in imported.missing] == [
+        ("3", 'the text "Answer this" of its prompt has no counterpart; connect it as an input')
+    ]
+    assert imported.document["components"][0]["input"] == [{"lane": "questions", "from": "chat_2"}]
+
+
+def test_texts_of_the_workflow_are_no_variables(types: dict[str, node_pb2.Manifest]) -> None:
+    secret = "cost ${OPENAI_API_KEY} and $${HOME}"
+    imported = from_nodetool(
+        graph(
+            node("1", "nodetool.input.StringInput"),
+            node("2", "nodetool.agents.Agent", model=OPENAI, system=secret),
+            edge("1.output", "2.prompt"),
+        )
+    )
+    variables = {"OPENAI_API_KEY": "sk-0123456789", "HOME": "/root"}
+    found = validate(json.dumps(imported.document), types, environment=variables)
+    assert json.loads(found.components["prompt_1"].config)["instructions"] == [secret]
+    assert json.loads(found.components["llm_openai_1"].config)["api_key"] == "sk-0123456789"
+
+
+def test_names_of_the_workflow_in_messages_are_cut_and_printable() -> None:
+    imported = from_nodetool(graph(node("\x1b[31m" + "x" * 1000, "no.such\x07Type")))
+    (missing,) = imported.missing
+    assert len(missing.node) < 100
+    assert (missing.node + missing.what).isprintable()
+
+
 def test_a_model_that_is_not_known_is_replaced_by_a_small_local_one() -> None:
     imported = from_nodetool(graph(node("1", "nodetool.agents.Agent", model={"provider": "other", "id": "x"})))
     (model,) = imported.document["components"]
@@ -178,8 +253,10 @@ def test_a_node_type_that_the_mesh_lacks_has_no_counterpart() -> None:
         {"nodes": [{"id": "1"}], "edges": []},
         {"nodes": [], "edges": [{"source": "1"}]},
         {"nodes": [{}] * (MAX_NODES + 1), "edges": []},
+        {"nodes": [{"id": 1, "type": "a"}, {"id": "1", "type": "b"}], "edges": []},
+        {"nodes": [{"id": {}, "type": "a"}], "edges": []},
     ],
-    ids=["list", "empty", "edges", "node", "type", "target", "large"],
+    ids=["list", "empty", "edges", "node", "type", "target", "large", "duplicate", "id"],
 )
 def test_what_is_no_workflow_is_refused(tree: Any) -> None:
     with pytest.raises(NotAWorkflow):
@@ -215,3 +292,10 @@ def test_the_command_writes_a_pipeline_and_fails_if_it_is_strict(tmp_path: Path)
     strict = commands.run("import", "odd.json", "--strict", folder=tmp_path)
     assert (strict.returncode, strict.stdout) == (1, "")
     assert "is not a workflow of NodeTool" in commands.run("import", "none.json", folder=tmp_path).stderr
+
+
+@pytest.mark.parametrize("text", ['{"name": "\\ud800"}', '{"size": NaN}', "[" * 100_000, "{"])
+def test_json_that_no_pipeline_can_have_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "odd.json").write_text(text)
+    with pytest.raises(CommandError, match="is not JSON that a pipeline can have"):
+        import_workflow(str(tmp_path / "odd.json"), HostOptions(), output=None, strict=False)

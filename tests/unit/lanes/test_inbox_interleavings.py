@@ -193,7 +193,7 @@ STEPS = st.lists(
 
 @pytest.mark.conformance("INBOX-02", "INBOX-06", "INBOX-07", "INBOX-10")
 @pytest.mark.many
-@settings(max_examples=times(150, 50), deadline=None)
+@settings(max_examples=times(150, 25), deadline=None)
 @given(limits=st.lists(st.integers(1, 3), min_size=4, max_size=4), steps=STEPS)
 def test_nothing_is_lost_doubled_over_its_limit_or_stuck(
     limits: list[int], steps: list[tuple[str, str, int, int]]

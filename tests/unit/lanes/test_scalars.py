@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from lanemesh import Document, Table, Tags
-from lanemesh.client.runs import to_input
+from lanemesh.client.inputs import to_input
 from lanemesh.values import copy_json, freeze_json
 from pydantic import BaseModel
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
-from lanemesh import Batch, Context, In, Node, Out
-from lanemesh.faults import LanemeshError, NodeDefinitionError
+from lanemesh import Batch, Context, In, Json, Node, Out
+from lanemesh.faults import Code, Fault, LanemeshError, NodeDefinitionError
+from lanemesh.node.firing import batching
+from lanemesh.node.firing.batch_bodies import Batchers
 from lanemesh.node.firing.batching import Batcher
 from lanemesh.node.runtime.actor import State
 from lanemesh.testing import run_node, run_node_async
@@ -28,15 +31,15 @@ async def batcher() -> AsyncIterator[Batcher]:
     await made.close()
 
 
-def hand_in(batcher: Batcher, *texts: str) -> list[asyncio.Task[Any]]:
+def hand_in(batcher: Batcher, *texts: str, of: type[Any] = Shout, component: str = "") -> list[asyncio.Task[Any]]:
     """Firings with these texts."""
 
-    def item(text: str) -> Shout:
-        node = Shout()
+    def item(text: str) -> Any:
+        node = of()
         node.text = text
         return node
 
-    return [asyncio.create_task(batcher.result(item(text), lambda: None)) for text in texts]
+    return [asyncio.create_task(batcher.result(item(text), lambda: None, component)) for text in texts]
 
 
 async def outcomes(firings: list[asyncio.Task[Any]]) -> list[Any]:
@@ -147,19 +150,190 @@ async def test_closing_cancels_what_runs(batcher: Batcher) -> None:
     assert firings[0].cancelled()
 
 
-async def test_a_batch_in_a_thread_is_abandoned_with_its_last_firing() -> None:
-    ShoutInThread.gate = threading.Event()
-    node = ShoutInThread()
-    node.text = "a"
-    abandoned = asyncio.Event()
-    batcher = Batcher(ShoutInThread())
-    firing = asyncio.create_task(batcher.result(node, abandoned.set))
-    await until(lambda: batcher.is_running)
+async def test_closing_begins_no_further_batch(batcher: Batcher) -> None:
+    firings = hand_in(batcher, *"abcdef")
+    await Shout.begun.wait()
+    await batcher.close()
+    await asyncio.wait(firings, timeout=5)
+    assert all(firing.cancelled() for firing in firings)
+    assert len(Shout.seen) == 1
+
+
+async def test_the_batch_after_one_that_goes_on_in_a_thread_waits_for_it() -> None:
+    batcher, firing, abandoned = await running_in_a_thread("a")
     firing.cancel()
     await asyncio.wait([firing])
     assert abandoned.is_set()
+    further = asyncio.create_task(batcher.result(in_thread("b"), lambda: None))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert ShoutInThread.seen == [["a"]]
     ShoutInThread.gate.set()
-    await batcher.close()
+    assert await further == "test: B"
+    assert ShoutInThread.seen == [["a"], ["b"]]
+
+
+async def test_a_batch_that_goes_on_for_too_long_without_firings_is_abandoned(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(batching, "ABANDON_SECONDS", 0)
+    batcher, firing, _ = await running_in_a_thread("a")
+    firing.cancel()
+    await asyncio.wait([firing])
+    further = asyncio.create_task(batcher.result(in_thread("b"), lambda: None))
+    await until(lambda: ShoutInThread.seen == [["a"], ["b"]])
+    assert "further batches run beside it" in caplog.text
+    ShoutInThread.gate.set()
+    assert await further == "test: B"
+
+
+async def running_in_a_thread(text: str) -> tuple[Batcher, asyncio.Task[Any], asyncio.Event]:
+    """A batcher, the firing of its batch that runs in a thread, and an event that is set when that is abandoned."""
+    ShoutInThread.gate, ShoutInThread.seen = threading.Event(), []
+    abandoned = asyncio.Event()
+    batcher = Batcher(ShoutInThread())
+    firing = asyncio.create_task(batcher.result(in_thread(text), abandoned.set))
+    await until(lambda: bool(ShoutInThread.seen))
+    return batcher, firing, abandoned
+
+
+def in_thread(text: str) -> ShoutInThread:
+    """A firing's copy of `ShoutInThread`."""
+    node = ShoutInThread()
+    node.text, node.context = text, SimpleNamespace(component="test")
+    return node
+
+
+async def test_components_take_turns_when_more_wait_than_a_batch_has(batcher: Batcher) -> None:
+    firings = hand_in(batcher, "a")
+    await Shout.begun.wait()
+    firings += hand_in(batcher, *"bcdefgh", component="busy")
+    firings += hand_in(batcher, "x", component="other")
+    await asyncio.sleep(0)
+    Shout.gate.set()
+    await outcomes(firings)
+    assert Shout.seen == [["a"], ["b", "x", "c", "d"], ["e", "f", "g", "h"]]
+
+
+@pytest.mark.parametrize("error", [StopIteration(3), asyncio.CancelledError(), SystemExit(1)])
+async def test_an_error_that_no_future_carries_fails_its_firing_alone(error: BaseException) -> None:
+    class Gathers(Node):
+        """Returns what `asyncio.gather` with `return_exceptions` does."""
+
+        batch = Batch(max=4, within=0)
+        text: In[str]
+        out: Out[str]
+
+        async def process(self, items: list[Gathers]) -> list[Any]:
+            return [error if item.text == "b" else item.text for item in items]
+
+    found = await outcomes(hand_in(Batcher(Gathers()), *"abc", of=Gathers))
+    assert [found[0], found[2]] == ["a", "c"]
+    assert type(error).__name__ in found[1]
+
+
+@pytest.mark.parametrize("code", [Code.PERMISSION_DENIED, Code.FAILED_PRECONDITION, Code.CANCELLED])
+async def test_an_error_that_an_item_may_cause_fails_it_alone(code: Code) -> None:
+    class Strict(Node):
+        """Refuses a text."""
+
+        batch = Batch(max=4, within=0)
+        text: In[str]
+        out: Out[str]
+
+        async def process(self, items: list[Strict]) -> list[Any]:
+            if any(item.text == "b" for item in items):
+                raise LanemeshError(Fault(code=code, reason="bad-text", message="refused"))
+            return [item.text for item in items]
+
+    assert await outcomes(hand_in(Batcher(Strict()), *"abc", of=Strict)) == ["a", "refused", "c"]
+
+
+@pytest.mark.parametrize("returned", [[], None])
+async def test_an_item_without_a_result_fails_alone(returned: Any) -> None:
+    class Forgetful(Node):
+        """Returns too little because of an item."""
+
+        batch = Batch(max=4, within=0)
+        text: In[str]
+        out: Out[str]
+
+        async def process(self, items: list[Forgetful]) -> Any:
+            return returned if any(not item.text for item in items) else [item.text for item in items]
+
+    found = await outcomes(hand_in(Batcher(Forgetful()), "a", "", "c", of=Forgetful))
+    assert [found[0], found[2]] == ["a", "c"]
+    assert "Forgetful".lower() in found[1]
+    assert "process returned" in found[1]
+
+
+async def test_items_that_are_passed_again_are_as_they_were() -> None:
+    class Changes(Node):
+        """Changes its items before it fails."""
+
+        batch = Batch(max=4, within=0)
+        data: In[Json]
+        out: Out[Json]
+
+        async def process(self, items: list[Any]) -> list[Any]:
+            for item in items:
+                item.data["count"] += 1
+                item.data = {**item.data, "seen": True}
+            if len(items) > 1:
+                raise ValueError("one at a time")
+            return [{"out": item.data} for item in items]
+
+    result = await run_node_async(Changes, data=[{"count": 0}, {"count": 10}])
+    assert result.out == [{"count": 1, "seen": True}, {"count": 11, "seen": True}]
+
+
+async def test_a_firing_that_is_cancelled_after_its_result_takes_no_other_along() -> None:
+    firings: list[asyncio.Task[Any]] = []
+
+    class Divided(Node):
+        """Fails for two, and then cancels the first firing while the second one runs."""
+
+        batch = Batch(max=2, within=0)
+        text: In[str]
+        out: Out[str]
+
+        async def process(self, items: list[Divided]) -> list[Any]:
+            if len(items) > 1:
+                raise ValueError("too many")
+            if items[0].text == "b":
+                firings[0].cancel()
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+            return [items[0].text]
+
+    firings += hand_in(Batcher(Divided()), "a", "b", of=Divided)
+    await asyncio.wait(firings, timeout=5)
+    assert firings[0].cancelled()
+    assert firings[1].result() == "b"
+
+
+async def test_attributes_that_a_batch_sets_on_self_are_reported(caplog: pytest.LogCaptureFixture) -> None:
+    class Counts(Node):
+        """Counts on the node."""
+
+        batch = Batch(max=2, within=0)
+        text: In[str]
+        out: Out[str]
+
+        async def process(self, items: list[Counts]) -> list[Any]:
+            self.count = len(items)
+            return [item.text for item in items]
+
+    batchers = Batchers()
+    node = Counts()
+    node.config, node.resource = Counts.Config(), None
+    body = batchers.of(node, "{}", cast("Context", SimpleNamespace()))
+    item = Counts()
+    item.text = "a"
+    assert await body.process(item) == "a"
+    batchers.release(node, "{}")
+    await until(lambda: batchers.count == 0)
+    assert "Counts.process sets self.count, which later firings do not see" in caplog.text
 
 
 def test_outputs_are_in_order_and_errors_skip_single_firings() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -54,6 +56,27 @@ async def test_happy_loaded_once_per_config_for_all_who_ask_at_once() -> None:
     assert sorted(Model.loaded) == ["a", "b"]
     await resources.close()
     assert sorted(Model.unloaded) == ["a", "b"]
+
+
+async def test_the_packages_of_a_class_are_imported_before_it_loads(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "of_the_model.py").write_text("")
+
+    class Needing(Model):
+        """Needs a package."""
+
+        python_packages = ("of_the_model",)
+
+        @classmethod
+        async def load(cls, config: Any) -> str:
+            assert "of_the_model" in sys.modules
+            return str(config.name)
+
+    resources = Resources()
+    assert await resources.acquire(Needing, config()) == "m"
+    await resources.close()
 
 
 async def test_unused_resources_are_unloaded_after_a_while() -> None:

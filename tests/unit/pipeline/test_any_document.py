@@ -67,7 +67,7 @@ def documents(draw_from: st.DrawFn) -> dict[str, Any]:
 
 
 @pytest.mark.many
-@settings(max_examples=times(150, 50), deadline=None)
+@settings(max_examples=times(150, 25), deadline=None)
 @given(documents())
 def test_any_document_is_a_graph_or_faults(document: dict[str, Any]) -> None:
     text = json.dumps(document, indent=1)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from lanemesh.pipeline_faults import PipelineFault, PipelineInvalid, Severity
 from lanemesh.v1 import lane_pb2, node_pb2, run_pb2
-from lanemesh_orchestrator.pipeline import Graph, run_graph, run_graph_of, validate
+from lanemesh_orchestrator.pipeline import Graph, parts, run_graph, run_graph_of, validate
 from lanemesh_orchestrator.pipeline.parts import MAX_SOURCES
 
 TEXT, DATA = lane_pb2.LANE_TYPE_TEXT, lane_pb2.LANE_TYPE_DATA
@@ -200,3 +200,27 @@ def test_the_number_of_sources_is_bounded() -> None:
         graph_of(*(part(f"hook_{number}", "webhook") for number in range(MAX_SOURCES + 1)))
     faults: tuple[PipelineFault, ...] = caught.value.faults
     assert [fault.reason for fault in faults] == ["too-large"]
+
+
+def test_the_components_of_all_parts_are_bounded_unless_the_run_names_its_source(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(parts, "MAX_PART_COMPONENTS", 10)
+    with pytest.raises(PipelineInvalid) as caught:
+        graph_of(*INGEST_AND_ASK)
+    (fault,) = caught.value.faults
+    assert (fault.pointer, fault.reason) == ("/components", "too-large")
+    assert "MAX_PART_COMPONENTS" in fault.message
+    assert len(run_graph(graph_of(*INGEST_AND_ASK, run="chat"), "chat").components) == 6
+
+
+def test_a_run_that_names_its_source_has_no_other_part() -> None:
+    assert list(graph_of(*INGEST_AND_ASK, run="chat").parts) == ["chat"]
+
+
+def test_a_long_name_of_a_source_is_cut_in_the_fault() -> None:
+    for whole in (graph_of(*INGEST_AND_ASK), graph_of(*INGEST_AND_ASK, run="x" * 100_000)):
+        with pytest.raises(PipelineInvalid) as caught:
+            run_graph(whole, "x" * 100_000)
+        assert caught.value.faults[0].reason == "not-a-source"
+        assert len(caught.value.faults[0].message) < 200

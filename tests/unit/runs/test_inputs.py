@@ -6,7 +6,7 @@ import asyncio
 from contextlib import aclosing
 
 import pytest
-from lanemesh.client.runs import to_input
+from lanemesh.client.inputs import to_input
 from lanemesh.faults import LanemeshError
 from lanemesh.v1 import lane_pb2, run_pb2
 from lanemesh_orchestrator.runs.inputs import MAX_BYTES, MAX_INPUTS, RunInputs

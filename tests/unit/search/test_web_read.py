@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import ssl
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -10,8 +12,10 @@ from typing import Any
 import pytest
 from lanemesh import Document, LanemeshError, Question
 from lanemesh.testing import run_node
+from lanemesh_services.search import page_reader
 from lanemesh_services.search.page_text import text_of
 from lanemesh_services.search.web_read import WebRead, addresses_in
+from protego import Protego
 
 PAGE = """<!doctype html><html lang="en"><head><title>Ferries &amp; harbours</title><style>p {color: red}</style></head><body>
 <nav><a href="/">Home</a></nav><main><h1>Ferries</h1><p>The ferry leaves at <b>nine</b>.</p>
@@ -162,7 +166,7 @@ def test_error_private_addresses_are_refused_also_behind_a_redirect(site: Site) 
         ("/large", "it has more than 1,000 bytes"),
         ("/loop", "redirects more than 5 times"),
         ("/empty", "it has no text"),
-        ("/zipped", "it is compressed"),
+        ("/zipped", "the response is compressed"),
         ("/scheme", 'does not begin with "http://"'),
     ],
 )
@@ -177,6 +181,40 @@ def test_error_a_page_that_cannot_be_read_is_named(site: Site, path: str, said: 
 
     assert said in message
     assert site.url(path) in message
+
+
+def test_a_robots_txt_is_parsed_and_asked_outside_the_event_loop(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.at("/robots.txt", "User-agent: *\nDisallow: /secret\n", "text/plain")
+    site.at("/page", "<p>a page</p>")
+    in_loop: list[bool] = []
+
+    def recorded(function: Any) -> Any:
+        def called(*given: Any) -> Any:
+            in_loop.append(asyncio._get_running_loop() is not None)
+            return function(*given)
+
+        return called
+
+    monkeypatch.setattr(Protego, "parse", recorded(Protego.parse))
+    monkeypatch.setattr(Protego, "can_fetch", recorded(Protego.can_fetch))
+
+    assert read("text", site.url("/page")).pages[0].content == "a page"
+    assert in_loop == [False, False]
+
+
+async def test_the_rules_of_hosts_are_kept_within_a_size_of_all_of_them(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(page_reader, "MAX_KEPT_BYTES", 1_000)
+    site.at("/robots.txt", "User-agent: *\nDisallow: /secret\n" + "# long\n" * 100, "text/plain")
+    site.at("/page", "<p>a page</p>")
+    reader = page_reader.PageReader(ssl.create_default_context(), hosts=["*"], timeout=30, max_bytes=1_000, robots=True)
+    urls = [site.url("/page"), site.url("/page").replace("127.0.0.1", "localhost")]
+
+    for url in [*urls, urls[1], urls[0]]:
+        await reader.fetch(url, lambda host, port: True)
+
+    assert site.requests.count("/robots.txt") == 3
 
 
 def test_error_of_several_pages_those_that_can_be_read_are(site: Site, caplog: pytest.LogCaptureFixture) -> None:

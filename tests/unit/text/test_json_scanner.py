@@ -96,7 +96,7 @@ JSON = st.recursive(
 
 
 @pytest.mark.many
-@settings(max_examples=times(150, 50), deadline=None)
+@settings(max_examples=times(150, 25), deadline=None)
 @given(
     st.lists(st.dictionaries(st.text(), JSON, max_size=4), max_size=4),
     st.text(st.characters(exclude_characters="{}", exclude_categories=["Cs"])),

@@ -98,7 +98,7 @@ class Web:
             handler.send_header("content-type", kind)
             handler.send_header("content-length", str(len(body)))
             for name, value in headers.items():
-                handler.send_header(name, value)
+                handler.send_header(name.replace("_", "-"), value)
             handler.end_headers()
             handler.wfile.write(body)
 

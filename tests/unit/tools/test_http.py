@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import socket
 from http.server import BaseHTTPRequestHandler
 from typing import Any
@@ -87,6 +88,29 @@ async def test_happy_the_connection_goes_to_the_address_that_was_checked(
     assert (await value_of(tools, "http_request", url=web.url("/", "rebinding.test")))["text"] == "ok"
     assert web.requests[0][2]["host"] == f"rebinding.test:{web.port}"
     assert asked == ["rebinding.test"]
+
+
+async def test_error_a_compressed_response_is_refused_before_it_is_unpacked(web: Web) -> None:
+    web.at("/", gzip.compress(b"\0" * 1_000_000), "text/plain", content_encoding="gzip")
+    tools = await loaded(ToolHttp, **OPEN, max_bytes=10_000)
+
+    assert "the response is compressed" in (await error_of(tools, "http_request", url=web.url("/")))["error"]
+
+
+async def test_the_content_of_a_redirect_is_not_read(web: Web) -> None:
+    def endless(handler: BaseHTTPRequestHandler, _: bytes) -> None:
+        handler.send_response(302)
+        handler.send_header("location", "/to")
+        handler.end_headers()
+        handler.wfile.write(b"more of it is never sent")
+        handler.wfile.flush()
+        web.released.wait(30)
+
+    web.answers["/from"] = endless
+    web.at("/to", "there")
+    tools = await loaded(ToolHttp, **OPEN)
+
+    assert (await value_of(tools, "http_request", url=web.url("/from")))["text"] == "there"
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import io
+import threading
 
 import pytest
 from lanemesh.extend import in_thread
+from lanemesh_services.video import piece_file
 from lanemesh_services.video.decoding import Selection, decoded
-from lanemesh_services.video.piece_file import AHEAD, PieceFile, ReaderStopped
+from lanemesh_services.video.piece_file import AHEAD, NoSpace, PieceFile, ReaderStopped
 
 from rigs.videos import video_of
 
@@ -51,6 +53,40 @@ async def test_a_reader_that_stops_ends_the_writer_and_a_writer_that_stops_ends_
         await reading
     assert not await file.put(b"abc")
     file.close()
+
+
+async def test_a_piece_is_written_outside_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(piece_file, "IN_MEMORY", 4)
+    file = PieceFile()
+    loop_thread, threads = threading.get_ident(), []
+    write = file._file.write
+
+    def recorded(content: bytes) -> int:
+        threads.append(threading.get_ident())
+        return write(content)
+
+    monkeypatch.setattr(file._file, "write", recorded)
+    assert await file.put(b"more than is held in memory")
+    assert len(threads) == 1
+    assert loop_thread not in threads
+    file.close()
+
+
+async def test_all_files_together_are_bounded_and_give_back_what_they_took(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = (piece_file.SPACE.memory, piece_file.SPACE.total)
+    monkeypatch.setattr(piece_file, "ALL_IN_MEMORY", before[0] + piece_file.IN_MEMORY)
+    monkeypatch.setattr(piece_file, "ALL", before[1] + 10)
+    first, second = PieceFile(), PieceFile()
+    assert await first.put(b"six of")
+    with pytest.raises(NoSpace, match="all videos that are read at the same time"):
+        await second.put(b"too many")
+    assert await second.put(b"four")
+    assert await in_thread(second.read, 9) == b"four"
+    first.close()
+    assert await second.put(b"and 3")
+    for file in (first, second, second):
+        file.close()
+    assert (piece_file.SPACE.memory, piece_file.SPACE.total) == before
 
 
 def test_a_reading_that_is_stopped_ends_at_the_next_packet() -> None:

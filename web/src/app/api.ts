@@ -14,6 +14,8 @@ export interface StartOptions {
   settings?: Record<string, unknown>;
   variables?: Record<string, string>;
   timeout?: number;
+  /** The source that it takes, of a pipeline with several. */
+  source?: string;
   trace?: string;
   session?: string;
 }

@@ -17,6 +17,12 @@ export const PIPELINE: JsonSchema = {
   },
 };
 
+/** The same, with the sources to choose from where there are several. */
+export function pipelineSchema(sources: readonly string[]): JsonSchema {
+  if (sources.length < 2) return PIPELINE;
+  return { properties: { ...PIPELINE.properties, source: choice("The source of a run that names none.", ...sources) } };
+}
+
 export const COMPONENT: JsonSchema = {
   properties: {
     name: NAME,

@@ -4,11 +4,12 @@ import { firstLine, type JsonSchema, type NodeType } from "../app/catalogue.ts";
 import { Icon } from "../app/icons.tsx";
 import { href } from "../app/router.ts";
 import { withId, withValue } from "./changes.ts";
-import { COMPONENT, CONTROL, known, LANE, PIPELINE } from "./entry_schemas.ts";
+import { COMPONENT, CONTROL, known, LANE, pipelineSchema } from "./entry_schemas.ts";
 import type { Connection, Part } from "./pipeline_parts.ts";
 import { words } from "./pipeline_parts.ts";
 import { portKey } from "./ports.ts";
 import { SchemaForm } from "./schema_form.tsx";
+import { sourcesOf } from "./sources.ts";
 import { editor, faultsAt } from "./store.ts";
 
 const ID = /^[A-Za-z0-9_-]{1,128}$/;
@@ -28,10 +29,12 @@ export function Inspector() {
     const connection = wiring.connections.find((one) => one.pointer === selection.pointer);
     if (connection) return <EdgeSettings key={connection.pointer} connection={connection} />;
   }
+  const sources = sourcesOf(editor.document.value, (provider) => editor.catalogue.value.get(provider));
+  const schema = pipelineSchema(sources.map((one) => one.id));
   return (
     <div class="stack">
       <h2>Pipeline</h2>
-      <SchemaForm schema={PIPELINE} value={known(editor.document.value, PIPELINE)} pointer="" faults={editor.faults.value} onChange={set} />
+      <SchemaForm schema={schema} value={known(editor.document.value, schema)} pointer="" faults={editor.faults.value} onChange={set} />
       {!wiring.parts.length && <p class="soft">Add nodes from the list of node types: a source, what works on its items, and a response as the target. Then draw lines from outputs to inputs.</p>}
     </div>
   );

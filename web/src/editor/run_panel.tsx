@@ -10,6 +10,7 @@ import { useTick, type RunStore } from "../run/run_store.ts";
 import { ApprovalCard } from "../widgets/approval_card.tsx";
 import { ErrorLine, FaultBox } from "../widgets/fault_box.tsx";
 import { StateBadge } from "../widgets/state_badge.tsx";
+import { sourceOf, sourcesOf } from "./sources.ts";
 import { editor } from "./store.ts";
 
 interface RunPanelProps {
@@ -26,16 +27,20 @@ let lastInput = "";
 
 export function RunPanel({ run, blocked, variables, onVariable, onStarted }: RunPanelProps) {
   const [input, setInput] = useState(lastInput);
+  const [chosen, setChosen] = useState("");
   const [starting, setStarting] = useState(false);
   useEffect(() => void (lastInput = input), [input]);
-  const takesInput = editor.wiring.value.parts.some((one) => editor.catalogue.value.get(one.provider)?.boundary === "source");
+  const sources = sourcesOf(editor.document.value, (provider) => editor.catalogue.value.get(provider));
+  const source = sourceOf(sources, editor.document.value, chosen);
+  const takesInput = source?.fed ?? false;
   const start = async (): Promise<void> => {
     if (starting) return;
     if (blocked) return notify(blocked, true);
     setStarting(true);
     try {
       const given = Object.keys(variables).length ? { variables } : {};
-      const { run_id: id } = await api.startRun({ pipeline: editor.document.value, ...(takesInput && input ? { input } : {}), ...given });
+      const part = sources.length > 1 && source ? { source: source.id } : {};
+      const { run_id: id } = await api.startRun({ pipeline: editor.document.value, ...(takesInput && input ? { input } : {}), ...part, ...given });
       onStarted(id);
     } catch (error) {
       notifyError(error);
@@ -45,6 +50,18 @@ export function RunPanel({ run, blocked, variables, onVariable, onStarted }: Run
   return (
     <div class="stack">
       <form class="stack" onSubmit={(event) => (event.preventDefault(), void start())}>
+        {sources.length > 1 && (
+          <label>
+            <span class="label">Source</span>
+            <select id="editor-source" value={source?.id ?? ""} onChange={(event) => setChosen(event.currentTarget.value)}>
+              {sources.map((one) => (
+                <option key={one.id} value={one.id}>
+                  {one.id}
+                </option>
+              ))}
+            </select>
+          </label>
+        )}
         {takesInput && (
           <label>
             <span class="label">Input</span>

@@ -55,6 +55,8 @@ class BenchOptions:
     """`--timeout` of each request, in seconds."""
     settings: Sequence[str] = ()
     """`--set`."""
+    source: str = ""
+    """`--source`."""
     host: HostOptions = field(default_factory=HostOptions)
     """`--spread`, `--mesh`, `--nodes`."""
     json: bool = False
@@ -96,10 +98,12 @@ async def _main(options: BenchOptions) -> ExitCode:
 
 async def _load(options: BenchOptions, host: RunHost, pipeline: PipelineFile, settings: Mapping[str, Any]) -> Load:
     """The load on a valid pipeline. Raises `CommandError` if it is invalid, or accepts no input and there is one."""
-    faults = await host.validate(pipeline.document, settings=settings, variables=pipeline.variables)
+    faults = await host.validate(
+        pipeline.document, settings=settings, variables=pipeline.variables, source=options.source
+    )
     if any(not is_warning(fault) for fault in faults):
         raise InvalidPipeline(pipeline.name, pipeline.text, faults)
-    source = await find_source(host, pipeline, dict(settings), InputOptions(text=options.text))
+    source = await find_source(host, pipeline, dict(settings), InputOptions(text=options.text), options.source)
     text = options.text if options.text is not None or source is None else DEFAULT_INPUT
     return Load(options, pipeline, settings, text)
 
@@ -160,6 +164,7 @@ class Load:
             settings=self._settings,
             timeout=self._options.timeout,
             variables=self._pipeline.variables,
+            source=self._options.source,
         )
 
     async def run(self, host: RunHost) -> None:

@@ -7,10 +7,13 @@ import json
 import sys
 from pathlib import Path
 
+from lanemesh.extend import read_json
+
 from lanemesh_orchestrator.cli.exits import CommandError, ExitCode
 from lanemesh_orchestrator.cli.input.documents import read_text_file
 from lanemesh_orchestrator.cli.input.hosts import HostOptions, open_host
-from lanemesh_orchestrator.importing.nodetool import Imported, NotAWorkflow, from_nodetool
+from lanemesh_orchestrator.importing.nodetool import Imported, from_nodetool
+from lanemesh_orchestrator.importing.workflow import NotAWorkflow
 
 
 def import_workflow(file: str, host: HostOptions, *, output: Path | None, strict: bool) -> ExitCode:
@@ -18,9 +21,9 @@ def import_workflow(file: str, host: HostOptions, *, output: Path | None, strict
     failure, and nothing is written."""
     text = read_text_file(file)
     try:
-        tree = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise CommandError(f"{file} is not JSON: {error}.") from None
+        tree = read_json(text)
+    except (ValueError, TypeError) as error:
+        raise CommandError(f"{file} is not JSON that a pipeline can have: {error}.") from None
     try:
         imported = from_nodetool(tree, asyncio.run(_providers(host)))
     except NotAWorkflow as error:

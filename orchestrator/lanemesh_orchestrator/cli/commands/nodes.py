@@ -6,7 +6,10 @@ import asyncio
 import difflib
 import io
 import json
+import re
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -147,7 +150,8 @@ def _print_packages(manifest: NodeTypeInfo) -> None:
     if not manifest.packages:
         return
     states = (f"{name}{' (missing)' if name in manifest.missing_packages else ''}" for name in manifest.packages)
-    print(f"\nneeds the Python packages: {', '.join(states)}")
+    print()
+    _print_wrapped(f"needs the Python packages: {', '.join(states)}", hang="  ")
     if manifest.missing_packages or manifest.extra:
         verb = "install them with" if manifest.missing_packages else "which come with"
         print(f"  {verb}: {install_command(encode_node_type(manifest))}")
@@ -155,9 +159,11 @@ def _print_packages(manifest: NodeTypeInfo) -> None:
 
 def _print_one(manifest: NodeTypeInfo, where: str) -> None:
     print(f"{manifest.provider} {manifest.version}   service {manifest.service}".rstrip())
-    for line in manifest.description.strip().split("\n"):
-        print(f"  {line.strip()}".rstrip())
-    print(f"\nruns {where}")
+    for number, paragraph in enumerate(re.split(r"\n\s*\n", manifest.description.strip())):
+        print("\n" if number else "", end="")
+        _print_wrapped(paragraph, indent="  ", hang="  ")
+    print()
+    _print_wrapped(f"runs {where}", hang="  ")
     _print_packages(manifest)
     _print_ports("takes", manifest.inputs)
     _print_ports("gives", manifest.outputs)
@@ -170,18 +176,36 @@ def _print_one(manifest: NodeTypeInfo, where: str) -> None:
         )
         print(f"\ncalls: {', '.join(wanted)}")
     if manifest.aliases:
-        print(f"\naliases: {', '.join(manifest.aliases)}")
+        print()
+        _print_wrapped(f"aliases: {', '.join(manifest.aliases)}", hang="  ")
     if manifest.profiles:
         print("\nprofiles")
         for name, values in manifest.profiles.items():
-            print(f"  {name}: {json.dumps(values, ensure_ascii=False)}")
+            _print_wrapped(f"{name}: {json.dumps(values, ensure_ascii=False)}", indent="  ", hang="    ")
     _print_config(manifest.config_schema)
 
 
 def _print_ports(title: str, ports: Iterable[InputInfo | OutputInfo]) -> None:
-    entries = [f"  {port_name(port)}" + (f": {port.description}" if port.description else "") for port in ports]
+    entries = [port_name(port) + (f": {port.description}" if port.description else "") for port in ports]
     if entries:
-        print(f"\n{title}", *entries, sep="\n")
+        print(f"\n{title}")
+    for entry in entries:
+        _print_wrapped(entry, indent="  ", hang="    ")
+
+
+def _print_wrapped(text: str, *, indent: str = "", hang: str = "") -> None:
+    """Prints a paragraph, broken between words at the width of the terminal. `hang` begins its further lines."""
+    width = shutil.get_terminal_size((80, 24)).columns if is_terminal(sys.stdout) else _PIPE_WIDTH
+    print(
+        textwrap.fill(
+            " ".join(text.split()),
+            max(40, width),
+            initial_indent=indent,
+            subsequent_indent=hang,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    )
 
 
 def _print_config(schema: Mapping[str, Any]) -> None:

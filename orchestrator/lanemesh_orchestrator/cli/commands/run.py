@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import shutil
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,7 @@ from lanemesh_orchestrator.cli.output.logs import written_by
 from lanemesh_orchestrator.cli.output.printer import Printer
 from lanemesh_orchestrator.cli.output.render import delivered
 from lanemesh_orchestrator.cli.output.run_view import JsonView, TextView, View
-from lanemesh_orchestrator.cli.output.stats import RunStats
+from lanemesh_orchestrator.cli.output.stats import RunStats, places_of
 from lanemesh_orchestrator.cli.output.streams import Streams
 
 if TYPE_CHECKING:
@@ -83,13 +83,13 @@ def run(options: RunOptions) -> ExitCode:
 async def _main(options: RunOptions) -> ExitCode:
     pipeline = await pipeline_of(options.pipe, options.host)
     settings = parse_settings(options.settings)
-    ids = [entry["id"] for entry in pipeline.components() if isinstance(entry.get("id"), str)]
+    components = pipeline.components()
     files: dict[str, OutputFile] = {}
     if options.outputs or PLAYER in pipeline.providers():
         from lanemesh_orchestrator.cli.output.files import parse_outputs, player_files
 
-        files = parse_outputs(options.outputs, ids)
-        files |= {} if options.json else player_files(pipeline.components(), files)
+        files = parse_outputs(options.outputs, _ids(components))
+        files |= {} if options.json else player_files(components, files)
     options.input.check()
     if options.watch and (options.json or options.quiet):
         raise CommandError(f"--watch and {'--json' if options.json else '--quiet'} cannot both be given.")
@@ -112,12 +112,16 @@ async def _main(options: RunOptions) -> ExitCode:
                 async with StartedRun(started, pipeline) as updates:
                     interrupts.cancel = lambda: started.cancel("interrupted by the user")
                     return await _show(
-                        options, started, updates, host, inputs, files, ids, lambda: interrupts.interrupted
+                        options, started, updates, host, inputs, files, components, lambda: interrupts.interrupted
                     )
         except asyncio.CancelledError:
             if interrupts.interrupted:
                 return ExitCode.INTERRUPTED
             raise
+
+
+def _ids(components: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [entry["id"] for entry in components if isinstance(entry.get("id"), str)]
 
 
 class StartedRun:
@@ -146,11 +150,16 @@ class StartedRun:
 async def find_source(
     host: RunHost, pipeline: PipelineFile, settings: dict[str, Any], given: InputOptions, named: str = ""
 ) -> Any:
-    """The source of the pipeline: the one that is named, or without a name its own. Raises an error if several are possible, or
-    there are inputs but no source."""
+    """The source that takes the inputs: the one that is named, or without a name that of the pipeline; None: there is none.
+
+    Raises:
+        InvalidPipeline: several are possible, or the pipeline is invalid.
+        CommandError: there are inputs but no source.
+    """
     types = await host.node_types(pipeline.providers())
     source = pipeline.source(types, named=named)
-    if source is None and not named and len(found := pipeline.sources(types)) > 1:
+    found = pipeline.sources(types)
+    if source is None and not named and not pipeline.names_source and len(found) > 1:
         from lanemesh_orchestrator.pipeline.parts import several_sources
 
         raise InvalidPipeline(pipeline.name, pipeline.text, [several_sources([one.component for one in found])])
@@ -160,9 +169,9 @@ async def find_source(
         faults = await host.validate(pipeline.document, settings=settings, variables=pipeline.variables, source=named)
         if any(not is_warning(fault) for fault in faults):
             raise InvalidPipeline(pipeline.name, pipeline.text, faults)
-        raise CommandError(
-            f"{pipeline.name} accepts no input: it has no source, such as chat. Remove --input, --file and --lines."
-        )
+        why = "it has no source, such as chat" if not found else "its source feeds itself"
+        hint = f", or name another source with --source: {', '.join(one.component for one in found)}" if found else ""
+        raise CommandError(f"{pipeline.name} accepts no input: {why}. Remove --input, --file and --lines{hint}.")
     return source
 
 
@@ -173,17 +182,18 @@ async def _show(
     host: RunHost,
     inputs: Inputs,
     files: dict[str, OutputFile],
-    ids: Sequence[str],
+    components: Sequence[Mapping[str, Any]],
     interrupted: Callable[[], bool],
 ) -> ExitCode:
     closing = asyncio.Event()
     streams = Streams(on_closed=closing.set)
     quit_quietly = asyncio.create_task(_cancel_when(closing, started), name="closed standard output")
-    stats, job = RunStats(), update_pb2.JobUpdate()
+    stats = RunStats(places=places_of(components, parse_settings(options.settings)))
+    job = update_pb2.JobUpdate()
     view = _view(options, streams, files, host, stats, typed=inputs.typed)
     approver = _Approvals(started, view, asks=not options.json and inputs.leaves_terminal, mesh=options.host.mesh)
     try:
-        with written_by(view.note, ids):
+        with written_by(view.note, _ids(components)):
             async for update in updates:
                 stats.take(update)
                 view.show(update)

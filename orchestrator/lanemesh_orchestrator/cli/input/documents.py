@@ -66,6 +66,11 @@ class PipelineFile:
         """The component that the client feeds; None if there is none, or it is unknown. The arguments are those of `source_of`."""
         return source_of(document_tree(self.text), types, named=named, kinds=kinds)
 
+    @property
+    def names_source(self) -> bool:
+        """Whether the document says which source runs take."""
+        return isinstance(document_tree(self.text).get("source"), str)
+
     def sources(self, types: Sequence[NodeTypeInfo]) -> list[Source]:
         """The components that a client can feed."""
         return sources_of(document_tree(self.text), types)

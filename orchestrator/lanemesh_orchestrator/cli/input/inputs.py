@@ -135,15 +135,10 @@ def read_value(file: Path, source: Source | None) -> Any:
 
 def file_inputs(value: Any) -> list[Any]:
     """A value of a file as inputs: a document with a file of more than 8 MiB in pieces, as one message carries at most 16 MiB."""
-    from lanemesh.codec import encode
-    from lanemesh.file_values import WHOLE_BYTES, file_items
-    from lanemesh.items import LaneType
-    from lanemesh.v1 import run_pb2
+    from lanemesh.file_values import file_items
     from lanemesh.values import Document
 
-    if not isinstance(value, Document) or value.file is None or len(value.file.content) <= WHOLE_BYTES:
-        return [value]
-    return [run_pb2.RunInput(item=encode(LaneType.DOCUMENTS, item)) for item in file_items(value)]
+    return list(file_items(value)) if isinstance(value, Document) and value.file is not None else [value]
 
 
 def decode(content: bytes, name: str, *, first: bool = False) -> str:

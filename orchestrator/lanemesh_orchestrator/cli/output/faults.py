@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Sequence
 
@@ -9,6 +10,7 @@ from lanemesh.pipeline_faults import PipelineFault, Severity
 
 _POINTER_WIDTH = 32
 _OF_SETTINGS = frozenset({"bad-setting", "unknown-setting"})
+_EXTRA = re.compile(r"^Run: pip install 'lanemesh\[([\w-]+)\]'")
 _RED, _YELLOW, _DIM, _BOLD, _PLAIN = "\x1b[31m", "\x1b[33m", "\x1b[2m", "\x1b[1m", "\x1b[0m"
 
 
@@ -29,10 +31,15 @@ def count(faults: Sequence[PipelineFault]) -> str:
 def render_faults(
     name: str, text: str, faults: Sequence[PipelineFault], *, width: int = 100, styled: bool = False
 ) -> str:
-    """All faults of a document as text; lines of the document are cut to `width` columns around the place."""
+    """All faults of a document as text; lines of the document are cut to `width` columns around the place. If several extras are
+    missing here, one command that installs all of them comes last."""
     paint = _Paint(styled)
     blocks = [f"{paint(_BOLD, name)}: {count(faults)}"]
     blocks += [_block(text, fault, max(width, 40), paint) for fault in faults]
+    hints = (fault.hint for fault in faults if fault.reason == "missing-extra")
+    extras = dict.fromkeys(extra for hint in hints for extra in _EXTRA.findall(hint))
+    if len(extras) > 1:
+        blocks.append(f"All missing packages at once: pip install 'lanemesh[{','.join(extras)}]'")
     return "\n\n".join(blocks)
 
 

@@ -28,6 +28,8 @@ class OutputFile:
         """The file, as the user wrote it."""
         self.written: list[str] = []
         """Files written so far."""
+        self.size = 0
+        """Bytes of the file that was written last."""
         self._group = ""
 
     @property
@@ -60,6 +62,7 @@ class OutputFile:
                 file.write(data)
         except OSError as error:
             raise CommandError(f"--output {self.component}={path}: it cannot be written: {error.strerror}.") from None
+        self.size = len(data) if fresh else self.size + len(data)
         if path not in self.written:
             self.written.append(path)
         return path

@@ -81,7 +81,7 @@ class TextWriter:
 
 def render_table(table: lane_pb2.Table, width: int = 0) -> str:
     """A table as CSV with a header, or drawn if there is a `width`. Cells that are no text are JSON, null is empty."""
-    from lanemesh_orchestrator.update_json import table_rows
+    from lanemesh_orchestrator.item_json import table_rows
 
     rows = [[_cell(value) for value in row] for row in table_rows(table)]
     text = io.StringIO()
@@ -213,7 +213,7 @@ class Printer:
             group = item.group.id if item.HasField("group") else ""
             path = file.write_media(media.content, group, media.mime_type)
             if not group or item.group.last:
-                self._page.note(f"wrote {path} ({media.mime_type}, {len(media.content):,} bytes)", dim=True)
+                self._page.note(f"wrote {path} ({media.mime_type}, {file.size:,} bytes)", dim=True)
             return path
         writer = self._writers[output.component]
         writer.value(item)

@@ -151,7 +151,8 @@ def progress_line(progress: update_pb2.ProgressUpdate) -> str:
 
 
 def timing_line(stats: RunStats, state: update_pb2.RunState.ValueType) -> str:
-    """`completed in 1.9 s · first token 0.21 s · 61 tokens · 36 tokens/s`; the rate counts from the first one on."""
+    """`completed in 1.9 s · first token 0.21 s · 61 tokens · 36 tokens/s`; the rate counts from the first one on. After that, what
+    was stored: `store_1 took 4 items (index.sqlite)`."""
     state_name = update_pb2.RunState.Name(state).removeprefix("RUN_STATE_").lower()
     parts = [f"{state_name} {'in' if state == update_pb2.RUN_STATE_COMPLETED else 'after'} {measured(stats.total)}"]
     count, unit = (stats.tokens, "token") if stats.tokens else (stats.items, "item")
@@ -161,6 +162,9 @@ def timing_line(stats: RunStats, state: update_pb2.RunState.ValueType) -> str:
         span = stats.total - stats.first
         if count > 1 and span > 0:
             parts.append(f"{_rate(count / span)} {unit}s/s")
+    for name, taken in stats.stored.items():
+        place = f" ({stats.places[name]})" if name in stats.places else ""
+        parts.append(f"{name} took {taken}{place}")
     return " · ".join(parts)
 
 

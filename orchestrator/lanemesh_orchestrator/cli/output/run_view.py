@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from typing import Protocol
 
@@ -23,6 +24,7 @@ from lanemesh_orchestrator.cli.output.render import (
 from lanemesh_orchestrator.cli.output.stats import RunStats
 from lanemesh_orchestrator.cli.output.streams import Streams
 
+_NUMBER = re.compile(r"[\d,]*\d")
 PROGRESS_SECONDS = 1.0
 """Minimum time between two equal lines of one component's progress."""
 
@@ -85,7 +87,9 @@ class TextView:
         self._log_level = log_level
         self._running_seen = False
         self._progress: dict[str, tuple[str, float]] = {}
-        self._edges: dict[str, tuple[int, str]] = {}
+        self._growths: dict[str, int] = {}
+        self._waits: dict[str, set[str]] = {}
+        """The details that were shown of each edge, without their numbers."""
 
     def show(self, update: update_pb2.Update) -> None:
         """Shows the line for an update."""
@@ -139,8 +143,7 @@ class TextView:
         elif kind == "node":
             text = node_line(update.node)
         elif kind == "edge":
-            text = edge_line(update.edge, self._edges.get(update.edge.edge_id, (0, "")))
-            self._edges[update.edge.edge_id] = update.edge.growths, update.edge.detail
+            text = self._edge_line(update.edge)
         elif kind == "trace":
             text = trace_line(update.trace)
         elif kind == "progress":
@@ -149,6 +152,14 @@ class TextView:
             return
         if text:
             self._streams.note(text, dim=True)
+
+    def _edge_line(self, edge: update_pb2.EdgeUpdate) -> str:
+        """A wait is shown once: a pipeline that runs for days waits for its source after each input."""
+        shown, kind = self._waits.setdefault(edge.edge_id, set()), _NUMBER.sub("0", edge.detail)
+        text = edge_line(edge, (self._growths.get(edge.edge_id, 0), edge.detail if kind in shown else ""))
+        self._growths[edge.edge_id] = edge.growths
+        shown.add(kind)
+        return text
 
     def _progress_line(self, progress: update_pb2.ProgressUpdate) -> str:
         shown, at = self._progress.get(progress.component, ("", 0.0))

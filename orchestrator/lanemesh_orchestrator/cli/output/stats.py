@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from lanemesh.v1 import update_pb2
+from lanemesh.v1 import lane_pb2, update_pb2
+
+_STREAMING = frozenset(
+    (lane_pb2.LANE_TYPE_TEXT, lane_pb2.LANE_TYPE_ANSWERS, lane_pb2.LANE_TYPE_AUDIO, lane_pb2.LANE_TYPE_VIDEO)
+)
+"""Lanes whose items are often pieces of a whole."""
 
 
 @dataclass(slots=True)
@@ -29,6 +35,12 @@ class RunStats:
     """Number of generated tokens, if answers report their usage."""
     by_component: dict[str, int] = field(default_factory=dict)
     """Outputs by the target that they reached."""
+    places: Mapping[str, str] = field(default_factory=dict)
+    """The file or folder that a component writes, as its config has it, by component."""
+    _edges: dict[str, update_pb2.EdgeShape] = field(default_factory=dict)
+    """The edges that carry items."""
+    _consumed: dict[str, int] = field(default_factory=dict)
+    """Items that were taken from each edge."""
 
     def take(self, update: update_pb2.Update) -> None:
         """Counts an update in."""
@@ -36,9 +48,13 @@ class RunStats:
         is_running = update.WhichOneof("kind") == "job" and update.job.state == update_pb2.RUN_STATE_RUNNING
         if self.started is None or is_running:
             self.started = now
+        if is_running:
+            self._edges = {edge.edge_id: edge for edge in update.job.edges if not edge.class_type}
         self.total = now - self.started
         if update.WhichOneof("kind") == "output":
             self._output(update.output)
+        elif update.WhichOneof("kind") == "edge":
+            self._consumed[update.edge.edge_id] = update.edge.consumed
 
     def _output(self, output: update_pb2.OutputUpdate) -> None:
         item = output.item
@@ -57,5 +73,32 @@ class RunStats:
 
     @property
     def report_timing(self) -> bool:
-        """Whether the times are meaningful: some output streamed."""
-        return self.tokens > 0 or self.pieces > 1
+        """Whether the times are meaningful: some output streamed, or a component has stored items."""
+        return self.tokens > 0 or self.pieces > 1 or bool(self.stored)
+
+    @property
+    def stored(self) -> dict[str, str]:
+        """What the last components of the pipeline took, such as `4 items`, without those that deliver to the client: by stores."""
+        feeding = {edge.producer for edge in self._edges.values()}
+        taken: dict[str, int] = {}
+        streaming = set()
+        for edge_id, edge in self._edges.items():
+            if edge.consumer not in feeding and edge.consumer not in self.by_component and self._consumed.get(edge_id):
+                taken[edge.consumer] = taken.get(edge.consumer, 0) + self._consumed[edge_id]
+                streaming |= {edge.consumer} if edge.lane_type in _STREAMING else set()
+        words = {name: "piece" if name in streaming else "item" for name in taken}
+        return {name: f"{count:,} {words[name]}{'' if count == 1 else 's'}" for name, count in taken.items()}
+
+
+def places_of(components: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> dict[str, str]:
+    """The files and folders in the configs of a document's components, by component. `settings` are those of `--set`."""
+    found: dict[str, str] = {}
+    for entry in components:
+        name, config = entry.get("id"), entry.get("config")
+        if not isinstance(name, str):
+            continue
+        for setting in ("path", "folder"):
+            value = settings.get(f"{name}.{setting}", config.get(setting) if isinstance(config, Mapping) else None)
+            if isinstance(value, str) and value and "$" not in value:
+                found.setdefault(name, value)
+    return found

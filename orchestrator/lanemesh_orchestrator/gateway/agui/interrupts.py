@@ -11,7 +11,7 @@ from ag_ui.core import Interrupt, ResumeEntry
 from lanemesh.client.updates import ApprovalUpdate
 
 from lanemesh_orchestrator.gateway.invalid import invalid
-from lanemesh_orchestrator.update_json import loads_or_text
+from lanemesh_orchestrator.item_json import loads_or_text
 
 if TYPE_CHECKING:
     from lanemesh.client.run_host import RunHost

@@ -20,7 +20,7 @@ from lanemesh.codec import dump_json, encode, make_item
 from lanemesh.items import LaneType
 from lanemesh.values import Answer, ToolCall
 
-from lanemesh_orchestrator.update_json import value_json
+from lanemesh_orchestrator.item_json import value_json
 
 MAX_VALUE = 256 * 1024
 """Largest value other than text that is sent, in bytes."""

@@ -15,8 +15,8 @@ from lanemesh.items import LaneType
 from lanemesh.lanes.inbox.assembler import join_documents
 from lanemesh.values import Answer, Document, Media
 
+from lanemesh_orchestrator.item_json import value_json
 from lanemesh_orchestrator.reasons import Reason
-from lanemesh_orchestrator.update_json import value_json
 
 
 @dataclass(slots=True)

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 import grpc.aio
 
 from lanemesh._grpc.status import fault_of
+from lanemesh.client.inputs import check_size
 from lanemesh.client.specs import wire_text
 from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.items import MAX_MESSAGE_BYTES
 from lanemesh.pipeline_faults import PipelineFault, PipelineInvalid, Severity
 from lanemesh.rendering import valid_unicode
 from lanemesh.v1 import run_pb2
@@ -34,7 +36,9 @@ async def start_run(
     address: str,
 ) -> str:
     """Starts a detached run by `StartRun`; returns its id. If the caller is cancelled meanwhile, the run is cancelled: by its id if
-    that arrives within 5 s, otherwise by the orchestrator, whose caller leaves. Raises LanemeshError if the call fails."""
+    that arrives within 5 s, otherwise by the orchestrator, whose caller leaves. Raises LanemeshError if the call fails, or the
+    request is too large."""
+    check_size(request, "the request with the pipeline and all inputs")
 
     async def start() -> str:
         try:
@@ -88,10 +92,11 @@ async def push_input(
         token: for a run that its caller owns: the token from its `Run` call.
 
     Raises:
-        LanemeshError: the run rejects the input, or the orchestrator cannot be reached.
+        LanemeshError: the input is too large, the run rejects it, or the orchestrator cannot be reached.
     """
     inputs = [given] if given is not None else []
     request = run_pb2.PushInputRequest(run_id=run_id, inputs=inputs, end=end, input_token=token)
+    check_size(request, "an input")
     try:
         await stub.PushInput(request)
     except grpc.aio.AioRpcError as error:
@@ -141,6 +146,12 @@ def call_fault(error: grpc.aio.AioRpcError, address: str) -> Fault:
             f"the orchestrator at {address} cannot be reached: {error.details()}. Is `lanemesh serve` running there?"
         )
         return Fault(code=code, reason="unreachable", message=message)
+    if code is Code.RESOURCE_EXHAUSTED and "message larger than max" in (error.details() or ""):
+        message = (
+            f"the orchestrator at {address} has an update that is larger than a message, which has at most {MAX_MESSAGE_BYTES:,} "
+            "bytes. Let the pipeline deliver large files in pieces of a group, or media with a `uri`"
+        )
+        return Fault(code=code, reason="message-too-large", message=message)
     return Fault(
         code=code,
         reason="call-failed",

@@ -15,8 +15,9 @@ from lanemesh.channels import Channels
 from lanemesh.channels.remote import RemoteChannels
 from lanemesh.client.calls import CALL_SECONDS, call_fault, start_run, with_faults
 from lanemesh.client.detached import DetachedRun
+from lanemesh.client.inputs import to_input
 from lanemesh.client.run_call import GrpcRunLink
-from lanemesh.client.runs import Run, to_input
+from lanemesh.client.runs import Run
 from lanemesh.client.specs import (
     Conversation,
     PipelineDocument,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
 
 from lanemesh._aio.loops import check_loop
 from lanemesh._aio.signal import Signal
-from lanemesh.text_outputs import Entry, TextOutputs, count_of, first_of, last_of, size_of_entry
+from lanemesh.text_outputs import Entry, TextOutputs, first_of, last_of, size_of_entry
 
 MAX_UPDATES = 256
 """Most updates that wait in a view; the run waits while one is full."""
@@ -57,8 +57,10 @@ class UpdateQueue:
 
     def __init__(self, wanted: Wanted) -> None:
         self._wanted = wanted
-        self._waiting: deque[Entry] = deque()
+        self._waiting: deque[tuple[Entry, int]] = deque()
+        """Each with its bytes."""
         self._taken: Entry | None = None
+        self._taken_bytes = 0
         self.updates = 0
         """Number of unread updates."""
         self.bytes = 0
@@ -66,28 +68,34 @@ class UpdateQueue:
         self.arrived = Signal()
         """Fires when updates were put, and when the run has ended."""
 
-    def put(self, batch: Sequence[Entry]) -> None:
-        """Adds the updates that the view wants."""
-        wanted = [entry for entry in batch if self._wanted(entry)]
-        if wanted:
-            self._waiting.extend(wanted)
-            self.updates += count_of(wanted)
-            self.bytes += sum(map(size_of_entry, wanted))
+    def put(self, batch: Iterable[tuple[Entry, int]]) -> None:
+        """Adds the updates that the view wants. `batch`: entries, each with its bytes."""
+        has_put = False
+        for sized in batch:
+            entry, size = sized
+            if self._wanted(entry):
+                self._waiting.append(sized)
+                self.updates += len(entry) if isinstance(entry, TextOutputs) else 1
+                self.bytes += size
+                has_put = True
+        if has_put:
             self.arrived.fire()
 
     def take(self) -> Entry | None:
         """The next updates, at most 64; None if none waits. The ones taken before count as read."""
         if self._taken is not None:
-            self.updates -= count_of((self._taken,))
-            self.bytes -= size_of_entry(self._taken)
+            self.updates -= len(self._taken) if isinstance(self._taken, TextOutputs) else 1
+            self.bytes -= self._taken_bytes
             self._taken = None
         if not self._waiting:
             return None
-        entry = self._waiting.popleft()
+        entry, size = self._waiting.popleft()
         if isinstance(entry, TextOutputs) and len(entry) > MAX_TAKEN:
-            self._waiting.appendleft(entry.part(MAX_TAKEN))
+            rest = entry.part(MAX_TAKEN)
+            self._waiting.appendleft((rest, rest.size))
             entry = entry.part(0, MAX_TAKEN)
-        self._taken = entry
+            size = entry.size
+        self._taken, self._taken_bytes = entry, size
         return entry
 
     def behind(self, received: int) -> int:
@@ -95,7 +103,7 @@ class UpdateQueue:
         it holds many bytes."""
         if self.bytes < ACKNOWLEDGED_BYTES:
             return self.updates
-        oldest = self._taken if self._taken is not None else self._waiting[0]
+        oldest = self._taken if self._taken is not None else self._waiting[0][0]
         return received - first_of(oldest) + 1
 
     @property
@@ -183,12 +191,15 @@ class Fanout:
         the run may wait for that because another view is behind."""
         if self._acknowledgement is None:
             return
-        read = self._received - max((queue.behind(self._received) for queue in self._queues), default=0)
-        read_bytes = self._received_bytes - max((queue.bytes for queue in self._queues), default=0)
+        behind = bytes_behind = 0
+        for queue in self._queues:
+            behind = max(behind, queue.behind(self._received))
+            bytes_behind = max(bytes_behind, queue.bytes)
+            waits = waits or bool(queue.arrived.waiters)
+        read, read_bytes = self._received - behind, self._received_bytes - bytes_behind
         if read > self._read_to:
             self._acknowledgement.took(read, max(0, read_bytes - self._read_bytes))
             self._read_to, self._read_bytes = read, read_bytes
-        waits = waits or any(queue.arrived.waiters for queue in self._queues)
         if waits and self._acknowledgement.is_due(self._received):
             self._acknowledgement.flush()
 
@@ -206,9 +217,10 @@ class Fanout:
                     while not self._queues:
                         await self._capacity.wait()
                     self._received = last_of(batch[-1])
-                    self._received_bytes += sum(map(size_of_entry, batch))
+                    sized = [(entry, size_of_entry(entry)) for entry in batch]
+                    self._received_bytes += sum(size for _, size in sized)
                     for queue in self._queues:
-                        queue.put(batch)
+                        queue.put(sized)
                     self._note_read()
                     while not self._queues or any(queue.is_full for queue in self._queues):
                         await self._capacity.wait()

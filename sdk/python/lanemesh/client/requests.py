@@ -8,8 +8,9 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 from lanemesh.client.fanout import Fanout
+from lanemesh.client.inputs import to_input
 from lanemesh.client.results import RunFailed, RunResult
-from lanemesh.client.runs import Run, RunLink, to_input
+from lanemesh.client.runs import Run, RunLink
 from lanemesh.client.updates import RunState
 from lanemesh.client.views import View
 from lanemesh.faults import Code, Fault, LanemeshError

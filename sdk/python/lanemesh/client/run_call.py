@@ -16,6 +16,7 @@ from lanemesh._grpc.traceparent import trace_metadata
 from lanemesh._grpc.writing import half_close
 from lanemesh.channels import Channels
 from lanemesh.client.calls import call_fault, cancel_run, decide_approval, push_input, with_faults
+from lanemesh.client.inputs import check_size
 from lanemesh.client.runs import TERMINAL
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.text_outputs import Entry, TextOutputs, last_of, merged
@@ -88,6 +89,7 @@ class GrpcRunLink:
     async def start(self, given: Sequence[run_pb2.RunInput] | None = None) -> bool:
         """Starts the call, and waits for the run's first update. The first frame has all inputs, if they are given. Returns whether
         the orchestrator has taken them."""
+        check_size(self._spec, "a pipeline with its settings", "Make it smaller, or split it")
         self._call = self._stub().Run(metadata=trace_metadata())
         try:
             with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # the read reports why
@@ -197,7 +199,8 @@ class GrpcRunLink:
 
     async def feed(self, given: run_pb2.RunInput) -> None:
         """Writes an input; the orchestrator cancels the run if the run rejects it. Waits while 64 inputs or 1 MiB are not
-        accepted."""
+        accepted. Raises LanemeshError if it is too large."""
+        check_size(given, "an input")
         size = given.ByteSize()
         while not self._ended and self._is_full(size):
             await self._changed.wait()

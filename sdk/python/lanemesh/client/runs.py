@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
 from contextlib import aclosing
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -13,38 +13,19 @@ from lanemesh._aio.loops import check_loop
 from lanemesh.channels import Channels
 from lanemesh.client import views
 from lanemesh.client.fanout import Acknowledgement, Fanout
+from lanemesh.client.inputs import each_input, few_inputs, to_input
 from lanemesh.client.results import RunFailed, RunResult, failure_of
 from lanemesh.client.specs import wire_text
 from lanemesh.client.update_conversion import placement_from_wire
 from lanemesh.client.updates import NodeUpdate, OutputUpdate, RunState, ToolUpdate, Update
 from lanemesh.client.views import View
-from lanemesh.codec import encode, make_item
 from lanemesh.faults import Code, Fault, LanemeshError
-from lanemesh.items import LaneType
 from lanemesh.rendering import valid_unicode
 from lanemesh.text_outputs import Entry, TextOutputs, each_update, last_of, size_of_entry
 from lanemesh.v1 import run_pb2, update_pb2
-from lanemesh.values import Answer, Audio, Document, Image, Question, Table, Tags, Video
 
 TERMINAL = {state.wire for state in RunState if state.is_terminal}
 """Wire states after which a run has no further updates."""
-
-FEW_INPUTS = 16
-"""Most inputs that a run gets together with its start."""
-FEW_BYTES = 64 * 1024
-"""Most bytes of them: 64 KiB."""
-
-_LANES: list[tuple[type, LaneType]] = [
-    (str, LaneType.TEXT),
-    (Question, LaneType.QUESTIONS),
-    (Answer, LaneType.ANSWERS),
-    (Document, LaneType.DOCUMENTS),
-    (Table, LaneType.TABLE),
-    (Tags, LaneType.TAGS),
-    (Image, LaneType.IMAGE),
-    (Audio, LaneType.AUDIO),
-    (Video, LaneType.VIDEO),
-]
 
 
 class RunLink(Protocol):
@@ -420,7 +401,7 @@ class Run(RunReader):
         """
         feed = self._link.push if self._open_input else self._link.feed
         try:
-            async for value in _each(self._inputs):
+            async for value in each_input(self._inputs):
                 await feed(to_input(value))
             if not self._open_input:
                 await self._link.end_input()
@@ -429,29 +410,6 @@ class Run(RunReader):
                 await self._link.cancel(str(error))
         except Exception as error:
             await self._link.cancel(f"its inputs failed: {type(error).__name__}: {error}")
-
-
-def few_inputs(values: Iterable[Any] | AsyncIterable[Any] | None) -> list[run_pb2.RunInput] | None:
-    """All inputs of a run if they are known, at most `FEW_INPUTS` and 64 KiB; otherwise, or if one of them is invalid, None."""
-    if values is None:
-        return []
-    if not isinstance(values, list | tuple) or len(values) > FEW_INPUTS:
-        return None
-    try:
-        given = [to_input(value) for value in values]
-    except Exception:  # the feeder reports it
-        return None
-    return given if sum(one.ByteSize() for one in given) <= FEW_BYTES else None
-
-
-def to_input(value: Any, port: str = "") -> run_pb2.RunInput:
-    """A value as an input of a run; one that is an input already is returned. Raises ValueRefused if no lane carries it,
-    LanemeshError if the port is not valid Unicode."""
-    if isinstance(value, run_pb2.RunInput):
-        return value
-    lane_type = next((lane for kind, lane in _LANES if isinstance(value, kind)), LaneType.DATA)
-    item = make_item(lane_type, value, where="the client")
-    return run_pb2.RunInput(port=wire_text(port, "the name of a port"), item=encode(lane_type, item))
 
 
 async def wire_updates(run: RunReader) -> AsyncGenerator[update_pb2.Update, None]:
@@ -493,15 +451,6 @@ def _refused(reason: str, why: str) -> LanemeshError:
     return LanemeshError(
         Fault(code=Code.FAILED_PRECONDITION, reason=reason, message=f"the run accepts no input: {why}")
     )
-
-
-async def _each(inputs: Iterable[Any] | AsyncIterable[Any] | None) -> AsyncIterator[Any]:
-    if isinstance(inputs, AsyncIterable):
-        async for value in inputs:
-            yield value
-    elif inputs is not None:
-        for value in inputs:
-            yield value
 
 
 def _decision(

@@ -226,7 +226,7 @@ class SyncHost:
         source: str = "",
     ) -> list[PipelineFault]:
         """All faults of a pipeline, warnings included; empty if it can run."""
-        return self._loop.call(self._host.validate(pipeline, settings=settings, variables=variables))
+        return self._loop.call(self._host.validate(pipeline, settings=settings, variables=variables, source=source))
 
     def deploy(
         self,

@@ -5,9 +5,10 @@ from __future__ import annotations
 from lanemesh.gpu.arbiter import GpuArbiter, embedded_arbiter
 from lanemesh.gpu.client import GpuClient
 from lanemesh.gpu.devices import BadDeviceList, find_devices
-from lanemesh.gpu.errors import ArbiterUnreachable, LeaseError, LeaseLost, LeaseTimeout, NoSuchDevice
+from lanemesh.gpu.errors import ArbiterUnreachable, GpuOutOfMemory, LeaseError, LeaseLost, LeaseTimeout, NoSuchDevice
 from lanemesh.gpu.lease import Lease
 from lanemesh.gpu.links import ArbiterLink, EmbeddedLink, connect, status
+from lanemesh.gpu.memory_use import OutOfMemory
 
 __all__ = [
     "ArbiterLink",
@@ -16,11 +17,13 @@ __all__ = [
     "EmbeddedLink",
     "GpuArbiter",
     "GpuClient",
+    "GpuOutOfMemory",
     "Lease",
     "LeaseError",
     "LeaseLost",
     "LeaseTimeout",
     "NoSuchDevice",
+    "OutOfMemory",
     "connect",
     "embedded_arbiter",
     "find_devices",

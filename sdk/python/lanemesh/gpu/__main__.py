@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import logging
 import sys
+from pathlib import Path
 
 from lanemesh._aio.parent import take_standard_input, when_parent_ends
 from lanemesh.faults import LanemeshError
@@ -24,6 +25,7 @@ def main() -> int:
     parser.add_argument(
         "--ttl", type=float, default=TTL, help="seconds until a lease without a heartbeat expires (%(default)s)"
     )
+    parser.add_argument("--journal", type=Path, help="the file that keeps leases and fencing tokens for a restart")
     parser.add_argument("--log-level", default="warning")
     parser.add_argument(
         "--exit-with-parent",
@@ -50,6 +52,7 @@ async def _run(options: argparse.Namespace) -> None:
         options.port,
         insecure=options.insecure,
         ttl=options.ttl,
+        journal=options.journal,
         on_ready=lambda address: print(address, flush=True),
         stop=stop,
     )

@@ -30,8 +30,11 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from lanemesh.gpu import frames
 from lanemesh.gpu.errors import lease_error
-from lanemesh.gpu.memory import UNLOAD_SECONDS, DeviceMemory
-from lanemesh.gpu.placing import Placing
+from lanemesh.gpu.journal import JournalState, LeaseEntry
+from lanemesh.gpu.memory import UNLOAD_SECONDS, Demand, DeviceMemory
+from lanemesh.gpu.pace import Pace
+from lanemesh.gpu.placing import MAX_BYPASS, Placing
+from lanemesh.gpu.queries import ArbiterView, device_statuses, eta, holding, obstacle_kinds, reason
 from lanemesh.gpu.requests import WAIT_TIMEOUT, LeaseRecord, State, demand_of, eligible_of
 from lanemesh.times import duration, seconds_of, span
 from lanemesh.v1 import gpu_pb2
@@ -57,19 +60,89 @@ class ArbiterCore:
     """The arbiter's state. All methods that may raise do so before anything has changed."""
 
     def __init__(
-        self, devices: Iterable[gpu_pb2.Device], *, ttl: float = TTL, ageing: float = AGEING, first_token: int = 0
+        self,
+        devices: Iterable[gpu_pb2.Device],
+        *,
+        ttl: float = TTL,
+        ageing: float = AGEING,
+        first_token: int = 0,
+        max_bypass: int = MAX_BYPASS,
     ) -> None:
         self.devices = {device.id: device for device in devices}
         self.memory = {name: DeviceMemory(device) for name, device in self.devices.items()}
         self.ttl = ttl
         self._ageing = ageing
+        self._max_bypass = max_bypass
         self._tokens = dict.fromkeys(self.devices, first_token)
         self._leases: dict[str, LeaseRecord] = {}
         self._queue: list[LeaseRecord] = []
         self._arrivals = 0
         self._peaks: OrderedDict[str, int] = OrderedDict()
+        self._pace = Pace()
+        self.view = ArbiterView(self.devices, self.memory, self._leases, self._queue, self._pace)
+        """The state, for queries."""
+        self._wanted_reported = False
+        """Holders were notified that others wait."""
+        self._changed: dict[str, None] = {}
+        self._grants_after = -math.inf
         self._given_up = -math.inf
         """The beginning of the latest unloading that took too long."""
+
+    # Restarts
+
+    def restore(self, now: float, state: JournalState) -> None:
+        """Takes over what an earlier arbiter has written, before anything is requested.
+
+        Its leases go on if their holders reclaim them within the TTL. If some of it is damaged, there may be more, so nothing is
+        granted before that time.
+        """
+        for device in self.devices:
+            self._tokens[device] = max(self._tokens[device], state.tokens.get(device, 0))
+        self._peaks.update(state.peaks)
+        for entry in state.leases.values():
+            if set(entry.tokens) <= set(self.devices):
+                self._restore_lease(now, entry)
+        if state.damaged:
+            self._grants_after = now + self.ttl
+
+    def _restore_lease(self, now: float, entry: LeaseEntry) -> None:
+        request, devices = entry.request, tuple(entry.tokens)
+        lease = self._record(now, entry.id, request, demand_of(request), devices, max(request.count, 1), local=False)
+        lease.state, lease.connected, lease.devices, lease.named = State.HELD, False, devices, devices[0]
+        lease.tokens, lease.earlier_token = dict(entry.tokens), entry.earlier_token
+        lease.held_since, lease.expires_at = now, now + self.ttl
+        for device in devices:
+            memory = self.memory[device]
+            memory.grant(lease.id, lease.demand, now)
+            if entry.state == "YIELDED":
+                memory.pause(lease.id, lease.demand)
+            elif entry.state == "KEPT":
+                memory.keep(lease.id, lease.demand, entry.resident_bytes)
+                memory.release(lease.id, lease.demand, now, certain=True)
+        lease.state = State[entry.state]
+
+    def take_changes(self) -> list[tuple[str, LeaseEntry | None]]:
+        """The leases that have got or given devices since the last call, for the journal; None: it has ended."""
+        changed, self._changed = self._changed, {}
+        return [(lease_id, self._entry(self._leases.get(lease_id))) for lease_id in changed]
+
+    def _entry(self, lease: LeaseRecord | None) -> LeaseEntry | None:
+        if lease is None or not lease.devices:
+            return None
+        state = State.YIELDED if lease.state is State.RESUMING else lease.state
+        resident = self.memory[lease.devices[0]].residents.get(lease.demand.key) if lease.demand.key else None
+        size = resident.size if resident is not None and state is State.KEPT else 0
+        return LeaseEntry(lease.id, lease.request, state.name, dict(lease.tokens), lease.earlier_token, size)
+
+    @property
+    def tokens(self) -> Mapping[str, int]:
+        """The latest fencing token of each device."""
+        return self._tokens
+
+    @property
+    def peaks(self) -> Mapping[str, int]:
+        """The most bytes that leases for each model had."""
+        return self._peaks
 
     # Frames of holders and waiters
 
@@ -83,6 +156,21 @@ class ArbiterCore:
             )
         if seen := self._seen(request.model, eligible):
             demand = demand_of(request, seen)
+        lease = self._record(now, lease_id, request, demand, eligible, count, local=local)
+        insort(self._queue, lease, key=lambda waiter: waiter.rank)
+        return self._settle(now)
+
+    def _record(
+        self,
+        now: float,
+        lease_id: str,
+        request: gpu_pb2.LeaseAcquire,
+        demand: Demand,
+        eligible: tuple[str, ...],
+        count: int,
+        *,
+        local: bool,
+    ) -> LeaseRecord:
         self._arrivals += 1
         lease = LeaseRecord(
             id=lease_id,
@@ -98,10 +186,11 @@ class ArbiterCore:
             local=local,
             arrival=self._arrivals,
             asked_at=now,
+            purpose=request.purpose,
+            request=request,
         )
         self._leases[lease_id] = lease
-        insort(self._queue, lease, key=lambda waiter: waiter.rank)
-        return self._settle(now)
+        return lease
 
     def reclaim(self, now: float, lease_id: str, token: int, *, local: bool = False) -> Frames:
         """Continues a lease on a new stream. Raises `LeaseLost` if it has ended or the token is not its latest."""
@@ -144,9 +233,11 @@ class ArbiterCore:
         if lease.state is State.HELD:
             for device in lease.devices:
                 self.memory[device].pause(lease.id, lease.demand)
+                self._pace.ended(device, now - lease.held_since)
         elif lease.state is State.RESUMING:
             self._queue.remove(lease)
         lease.state, lease.earlier_token, lease.reported_waiting = State.YIELDED, 0, 0
+        self._changed[lease_id] = None
         lease.revoke_at = math.inf
         self._revive(now, lease)
         return [(lease_id, frames.YIELDED), *self._settle(now)]
@@ -163,10 +254,12 @@ class ArbiterCore:
             insort(self._queue, lease, key=lambda waiter: waiter.rank)
         return self._settle(now)
 
-    def release(self, now: float, lease_id: str, *, resident_bytes: int = 0, peak_seen: int = 0) -> Frames:
+    def release(
+        self, now: float, lease_id: str, *, resident_bytes: int = 0, peak_seen: int = 0, certain: bool = True
+    ) -> Frames:
         """The holder is done, the waiter does not want it any more, or the model of a lease that was kept has been unloaded.
 
-        `resident_bytes` of its model stay on each device.
+        `resident_bytes` of its model stay on each device. Not `certain`: its memory may still be in use.
         """
         lease = self._leases.get(lease_id)
         if lease is None:
@@ -177,9 +270,13 @@ class ArbiterCore:
             if any(kept):
                 for device in lease.devices:
                     self.memory[device].release(lease.id, lease.demand, now, certain=True)
+                    if lease.state is State.HELD:
+                        self._pace.ended(device, now - lease.held_since)
                 lease.state, lease.expires_at, lease.revoke_at = State.KEPT, math.inf, math.inf
+                self._changed[lease_id] = None
                 return [(lease_id, frames.KEPT), *self._settle(now)]
-        return [*self._end(now, lease, "released", "The lease was released."), *self._settle(now)]
+        ended = self._end(now, lease, "released", "The lease was released.", certain=certain)
+        return [*ended, *self._settle(now)]
 
     def lose(self, now: float, lease_id: str) -> Frames:
         """The stream of a lease is lost: the TTL starts. A waiting request is removed."""
@@ -195,20 +292,32 @@ class ArbiterCore:
 
     # Devices
 
-    def observe(self, now: float, device: str, used: Mapping[str, int], foreign: int) -> Frames:
-        """What a device shows: bytes used by each known process, and by all others together."""
+    def observe(
+        self, now: float, device: str, used: Mapping[str, int], foreign: int, marks: int | None = None
+    ) -> Frames:
+        """What a device shows: bytes used by each known process, and by all others together. `marks`: those of its memory when it
+        was read; None: it was read now."""
         memory = self.memory.get(device)
         if memory is None:
             return []
-        memory.observe(used, foreign)
+        memory.observe(used, foreign, marks)
+        return self._settle(now)
+
+    def vanish(self, now: float, device: str) -> Frames:
+        """A device does not answer any more: nothing of it is granted until it is observed again."""
+        if device not in self.memory or self.memory[device].gone:
+            return []
+        self.memory[device].gone = True
         return self._settle(now)
 
     # Timers
 
     def next_deadline(self) -> float | None:
         """When `tick` has something to decide; None if nothing is due without further calls."""
-        soonest = min((lease.deadline for lease in self._leases.values()), default=math.inf)
+        soonest = min([lease.deadline for lease in self._leases.values()], default=math.inf)
         if self._queue:
+            if self._grants_after > -math.inf:
+                soonest = min(soonest, self._grants_after)
             soonest = min(soonest, *(since + UNLOAD_SECONDS for since in self._unloading_since()), math.inf)
         return soonest if math.isfinite(soonest) else None
 
@@ -217,7 +326,10 @@ class ArbiterCore:
         due = [lease for lease in self._leases.values() if lease.deadline <= now]
         overdue = [since for since in self._unloading_since() if since + UNLOAD_SECONDS <= now]
         self._given_up = max([self._given_up, *overdue])
-        if not due and not overdue:
+        opens = -math.inf < self._grants_after <= now
+        if opens:
+            self._grants_after = -math.inf
+        if not due and not overdue and not opens:
             return []
         outgoing: Frames = []
         for lease in due:
@@ -234,7 +346,7 @@ class ArbiterCore:
                     self._tokens[device] += 1
             elif lease.state in (State.WAITING, State.RESUMING):
                 what = f"GPU {lease.named}" if lease.named else "a GPU"
-                blockers = frames.leases_text(self._holding(now, lease))
+                blockers = frames.leases_text(holding(self.view, lease, now))
                 waited = span(now - lease.asked_at)
                 outgoing += self._end(now, lease, "wait-timeout", f"Waited {waited} for {what}: {blockers}.")
             else:
@@ -249,23 +361,9 @@ class ArbiterCore:
             for frame in self._end(0.0, lease, "shutdown", "The GPU arbiter was stopped.")
         ]
 
-    # Queries
-
     def status(self, now: float) -> list[gpu_pb2.DeviceStatus]:
         """Each device with its leases (the holders' first) and its waiting requesters, in the order of the queue."""
-        by_state = sorted(self._leases.values(), key=lambda lease: lease.state is not State.HELD)
-        return [
-            gpu_pb2.DeviceStatus(
-                device=device,
-                leases=[
-                    self._lease_status(now, lease, name)
-                    for lease in by_state
-                    if name in lease.devices and lease.state is not State.KEPT
-                ],
-                waiting=[lease.holder for lease in self._queue if name in lease.eligible],
-            )
-            for name, device in self.devices.items()
-        ]
+        return device_statuses(self.view, now)
 
     # How it decides
 
@@ -274,9 +372,11 @@ class ArbiterCore:
         yielded = Counter(
             device for lease in self._leases.values() if lease.state is State.YIELDED for device in lease.devices
         )
-        placing = Placing(self.memory, yielded, now)
+        placing = Placing(self.memory, yielded, now, self._max_bypass)
         outgoing: Frames = []
-        for lease in list(self._queue):
+        for lease in list(self._queue) if now >= self._grants_after else ():
+            if placing.is_over:
+                break
             if lease.connected and (devices := placing.try_place(lease)):
                 outgoing.append(self._grant(now, lease, devices))
         for resident, device in placing.unloads():
@@ -290,6 +390,7 @@ class ArbiterCore:
 
     def _grant(self, now: float, lease: LeaseRecord, devices: tuple[str, ...]) -> tuple[str, gpu_pb2.LeaseResponse]:
         self._queue.remove(lease)
+        self._changed[lease.id] = None
         lease.earlier_token = lease.token
         lease.resident = frozenset(device for device in devices if self.memory[device].is_resident(lease.demand))
         for device in devices:
@@ -318,9 +419,13 @@ class ArbiterCore:
     ) -> Frames:
         """Removes a lease in any state, and notifies its stream if there is one."""
         del self._leases[lease.id]
+        if lease.devices:
+            self._changed[lease.id] = None
         if lease.state in (State.WAITING, State.RESUMING):
             self._queue.remove(lease)
         for device in lease.devices:
+            if lease.state is State.HELD:
+                self._pace.ended(device, now - lease.held_since)
             if lease.state is State.KEPT:
                 self.memory[device].unloaded(lease.id, lease.demand, now, certain=certain)
             else:
@@ -373,21 +478,28 @@ class ArbiterCore:
                 self._peaks.popitem(last=False)
 
     def _notify_waiters(self, now: float) -> Iterator[tuple[str, gpu_pb2.LeaseResponse]]:
-        ahead: Counter[str] = Counter()
-        for place, lease in enumerate(self._queue, 1):
-            position = ahead[lease.place] + ahead[""] + 1 if lease.place else place
-            ahead[lease.place] += 1
-            reported = lease.reported_position
-            if (
-                lease.connected
-                and position != reported
-                and (position <= NEAR or position * 10 <= reported * 9 or not reported)
-            ):
+        ahead: dict[str, int] = {}
+        for number, lease in enumerate(self._queue, 1):
+            place, reported = lease.place, lease.reported_position
+            before = ahead.get(place, 0)
+            ahead[place] = before + 1
+            position = before + ahead.get("", 0) + 1 if place else number
+            if not lease.connected:
+                continue
+            if position == 1:
+                obstacles = obstacle_kinds(self.view, lease, now)
+                changed = not reported or reported != 1 or obstacles != lease.reported_obstacles
+                lease.reported_obstacles = obstacles
+            else:
+                changed = position != reported and (position <= NEAR or position * 10 <= reported * 9 or not reported)
+            if changed:
                 lease.reported_position = position
-                queued = gpu_pb2.LeaseQueued(position=position, holders=self._holding(now, lease))
-                yield lease.id, gpu_pb2.LeaseResponse(queued=queued)
+                yield lease.id, gpu_pb2.LeaseResponse(queued=self._queued(now, lease, position))
 
     def _notify_holders(self) -> Iterator[tuple[str, gpu_pb2.LeaseResponse]]:
+        if not self._queue and not self._wanted_reported:
+            return
+        self._wanted_reported = bool(self._queue)
         wanted = Counter(device for lease in self._queue if lease.connected for device in lease.eligible)
         for lease in self._leases.values():
             if lease.state is not State.HELD or not lease.connected:
@@ -397,13 +509,16 @@ class ArbiterCore:
                 lease.reported_waiting = waiting
                 yield lease.id, gpu_pb2.LeaseResponse(wanted=gpu_pb2.LeaseWanted(waiting=waiting))
 
-    def _holding(self, now: float, waiter: LeaseRecord) -> list[gpu_pb2.LeaseStatus]:
-        """The leases that a waiter waits for."""
-        return [
-            self._lease_status(now, lease, device)
-            for device in waiter.eligible
-            for lease in (self._leases[name] for name in self.memory[device].working)
-        ]
+    def _queued(self, now: float, waiter: LeaseRecord, position: int) -> gpu_pb2.LeaseQueued:
+        """The report of a position, with the reason if it is near the front."""
+        queued = gpu_pb2.LeaseQueued(position=position)
+        if position <= NEAR:
+            queued.holders.extend(holding(self.view, waiter, now))
+            queued.reason = reason(self.view, waiter, now)
+        seconds = eta(self.view, waiter, position - 1, now)
+        if seconds is not None:
+            queued.eta.CopyFrom(duration(seconds))
+        return queued
 
     def _granted(self, lease: LeaseRecord) -> gpu_pb2.LeaseResponse:
         shares = [
@@ -423,14 +538,4 @@ class ArbiterCore:
                 ttl=duration(self.ttl),
                 shares=shares,
             )
-        )
-
-    def _lease_status(self, now: float, lease: LeaseRecord, device: str) -> gpu_pb2.LeaseStatus:
-        return gpu_pb2.LeaseStatus(
-            lease_id=lease.id,
-            holder=lease.holder,
-            device=device,
-            age=duration(now - lease.held_since),
-            fencing_token=lease.tokens[device],
-            yielded=lease.state is not State.HELD,
         )

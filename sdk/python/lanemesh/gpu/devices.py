@@ -43,6 +43,14 @@ def size_of(size: int | str) -> int:
     return size
 
 
+def size_text(size: int) -> str:
+    """Bytes for people: `6.0 GiB`, `512 MiB`, `300 B`."""
+    for power, unit in ((30, "GiB"), (20, "MiB"), (10, "KiB")):
+        if size >= 1 << power:
+            return f"{size / (1 << power):.1f} {unit}" if power == 30 else f"{size / (1 << power):.0f} {unit}"
+    return f"{size} B"
+
+
 def find_devices(environ: Mapping[str, str] | None = None) -> list[gpu_pb2.Device]:
     """The devices of this machine. Raises `BadDeviceList` for a malformed `LANEMESH_GPUS`; if it is empty or unset, NVML is
     queried."""
@@ -65,7 +73,7 @@ def parse_devices(text: str) -> list[gpu_pb2.Device]:
 
 
 def nvml_devices() -> list[gpu_pb2.Device]:
-    """The devices that NVIDIA's management library finds; none without the extra `nvml` or without a driver.
+    """The devices that NVIDIA's management library finds; none without the extra `gpu` or without a driver.
 
     Ids are `cuda:N` by NVML's order, which is PCI bus order: CUDA programs agree if CUDA_DEVICE_ORDER=PCI_BUS_ID.
     """

@@ -21,6 +21,10 @@ class LeaseLost(LeaseError):
     """The lease ended before its holder released it: work done under it may have met other work on the device."""
 
 
+class GpuOutOfMemory(LeaseError):
+    """A device had no memory left, also at the second attempt, alone on the device and without other models."""
+
+
 class ArbiterUnreachable(LeaseError):
     """The GPU arbiter does not respond at its address."""
 
@@ -33,6 +37,10 @@ _KINDS: dict[str, tuple[type[LeaseError], Code]] = {
     "shutdown": (LeaseLost, Code.UNAVAILABLE),
     "cancelled": (LeaseError, Code.CANCELLED),
     "queue-full": (LeaseError, Code.RESOURCE_EXHAUSTED),
+    "out-of-memory": (GpuOutOfMemory, Code.RESOURCE_EXHAUSTED),
+    "bad-request": (LeaseError, Code.INVALID_ARGUMENT),
+    "too-large": (LeaseError, Code.FAILED_PRECONDITION),
+    "preempted": (LeaseLost, Code.ABORTED),
     "arbiter-unreachable": (ArbiterUnreachable, Code.UNAVAILABLE),
 }
 

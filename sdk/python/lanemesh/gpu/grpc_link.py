@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 
 import grpc
 
@@ -10,6 +12,7 @@ from lanemesh._grpc.connections import ConnectionPool
 from lanemesh._grpc.writing import half_close
 from lanemesh.gpu.arbiter import OnFrame
 from lanemesh.gpu.errors import lease_error
+from lanemesh.gpu.models import ModelStore
 from lanemesh.gpu.outbox import Outbox
 from lanemesh.v1 import gpu_pb2, gpu_pb2_grpc
 
@@ -25,6 +28,8 @@ class GrpcLink:
     def __init__(self, address: str) -> None:
         self.address = address
         self.where = f"at {address}"
+        self.models = ModelStore()
+        self.is_closed = False
         self._pool = ConnectionPool()
         self._streams: set[asyncio.Task[None]] = set()
 
@@ -37,9 +42,32 @@ class GrpcLink:
         return stream
 
     async def status(self) -> list[gpu_pb2.DeviceStatus]:
+        with self._reaching():
+            response = await self._stub().ListDevices(gpu_pb2.ListDevicesRequest(), timeout=STATUS_TIMEOUT)
+        return list(response.devices)
+
+    async def leases(self, run_id: str = "") -> list[gpu_pb2.LeaseStatus]:
+        with self._reaching():
+            response = await self._stub().ListLeases(gpu_pb2.ListLeasesRequest(run_id=run_id), timeout=STATUS_TIMEOUT)
+        return list(response.leases)
+
+    async def explain(self, request: gpu_pb2.ExplainRequest) -> list[gpu_pb2.LeaseExplanation]:
+        with self._reaching():
+            response = await self._stub().Explain(request, timeout=STATUS_TIMEOUT)
+        return list(response.explanations)
+
+    async def watch(self) -> AsyncIterator[gpu_pb2.WatchResponse]:
+        with self._reaching():
+            async for response in self._stub().Watch(gpu_pb2.WatchRequest()):
+                yield response
+
+    def _stub(self) -> gpu_pb2_grpc.GpuArbiterServiceAsyncStub:
+        return gpu_pb2_grpc.GpuArbiterServiceStub(self._pool.channel(self.address))
+
+    @contextmanager
+    def _reaching(self) -> Iterator[None]:
         try:
-            stub = gpu_pb2_grpc.GpuArbiterServiceStub(self._pool.channel(self.address))
-            response = await stub.ListDevices(gpu_pb2.ListDevicesRequest(), timeout=STATUS_TIMEOUT)
+            yield
         except grpc.aio.AioRpcError as error:
             raise lease_error(
                 "arbiter-unreachable",
@@ -47,9 +75,10 @@ class GrpcLink:
                 "Is it running? `lanemesh gpu serve` starts one.",
                 address=self.address,
             ) from None
-        return list(response.devices)
 
     async def close(self) -> None:
+        await self.models.close()
+        self.is_closed = True
         if self._streams:
             for task in self._streams:
                 task.cancel()

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TypeVar, cast
 
+from lanemesh._aio.threads import THREADS
+from lanemesh.gpu.devices import size_of, size_text
+from lanemesh.gpu.errors import lease_error
 from lanemesh.gpu.links import ArbiterLink
+from lanemesh.gpu.memory_use import begin_peak, free_cache, peak_since
+from lanemesh.gpu.models import LoadedModel, Unload
 from lanemesh.gpu.session import LeaseSession, Phase
 from lanemesh.v1 import gpu_pb2
+
+T = TypeVar("T")
 
 YIELD_AFTER = 0.05
 """Seconds that a wait of the SDK must last before a lease that others want is yielded."""
@@ -21,8 +28,11 @@ RELEASE_TIMEOUT = 2.0
 class Scope(Protocol):
     """The observer that counts the leases in use."""
 
-    def on_queued(self, queued: gpu_pb2.LeaseQueued | None) -> None:
+    def on_queued(self, lease: Lease, queued: gpu_pb2.LeaseQueued | None) -> None:
         """A lease waits at a place in the queue; None: no more."""
+
+    def on_learned(self, text: str) -> None:
+        """The arbiter grants more than was requested, for the reason in the text."""
 
     def on_asked(self, lease: Lease) -> None:
         """A lease is requested."""
@@ -53,6 +63,8 @@ class Lease:
         self._pins = 0
         self._overdue = False
         self._timer: asyncio.TimerHandle | None = None
+        self._model: LoadedModel | None = None
+        self._peak_seen = 0
 
     @property
     def device(self) -> gpu_pb2.Device:
@@ -74,6 +86,76 @@ class Lease:
         """The device is certainly this holder's. Turns False before the arbiter can give it to anyone else."""
         return self._session is not None and self._session.valid
 
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes of the device that may be in use at a time: what was requested, or what earlier leases for the model had, if that
+        is more. 0: all of the device."""
+        return self._session.granted.shares[0].memory_bytes if self._session and self._session.granted.shares else 0
+
+    def check(self) -> None:
+        """Raises `LeaseLost` unless the device is certainly this holder's. To be called before work that others must not meet."""
+        if self._session is None or not self._session.valid:
+            session = self._session
+            if session is not None and session.error is not None:
+                raise session.error
+            raise lease_error(
+                "expired", "The lease of the GPU is not held now: it was not entered, has ended or expired."
+            )
+
+    def report_use(self, size: int) -> None:
+        """Reports the bytes of the device that are in use. The most that were reported are what later leases for the model get, if
+        it is more than they request. On CUDA, the peak of PyTorch is reported without it if the process had no other lease of the
+        device."""
+        self._peak_seen = max(self._peak_seen, size)
+
+    async def keep(
+        self, load: Callable[[], Awaitable[T] | T], unload: Unload | None = None, *, size: int | str = 0
+    ) -> T:
+        """The model of the lease, which stays loaded afterwards until others need its memory.
+
+        Args:
+            load: loads it on `device`, if it is not loaded there; async, or plain, which then runs in a worker thread.
+            unload: frees its memory, when the arbiter asks for that: at most 20 seconds, and not while a lease uses the model. Drop
+                all references to the model when the lease ends, or it cannot be freed.
+            size: bytes that it has, if they are not the `memory` of the lease.
+
+        Returns:
+            The result of `load`, by this lease or an earlier one.
+
+        Raises:
+            RuntimeError: the lease has no `model`, has several devices, or keeps another one already.
+            LeaseLost: the lease has been lost.
+            Exception: raised by `load`.
+        """
+        if not self._request.model or self._request.count > 1:
+            raise RuntimeError(
+                "Only a lease with a model, of one device, keeps one: context.gpu.lease(memory=, model=)."
+            )
+        self.check()
+        if self._model is None:
+            store, kept = self._link.models, size_of(size) or self._request.memory_bytes
+            self._model = await store.acquire(self, self._request.model, self.device.id, kept, load, unload)
+        return cast("T", self._model.loading.result())
+
+    def keep_sync(self, load: Callable[[], T], unload: Unload | None = None, *, size: int | str = 0) -> T:
+        """`keep` in a synchronous body."""
+        return self._from_thread(self.keep(load, unload, size=size))
+
+    def again(self) -> gpu_pb2.LeaseAcquire:
+        """The request for a second attempt after out of memory: for the device that it had, alone there, and without other idle
+        models."""
+        again = gpu_pb2.LeaseAcquire()
+        again.CopyFrom(self._request)
+        again.exclusive = again.evicts = True
+        if again.count <= 1:
+            again.device = self.device.id
+        return again
+
+    @property
+    def is_second(self) -> bool:
+        """It is for a second attempt after out of memory."""
+        return self._request.evicts
+
     @contextmanager
     def pinned(self) -> Iterator[None]:
         """Inside of it the lease is not yielded, even if the SDK waits long and others request the device."""
@@ -92,6 +174,16 @@ class Lease:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._release(check=error is None)
+
+    @asynccontextmanager
+    async def leaving(self) -> AsyncIterator[None]:
+        """Leaves a lease that was entered by itself."""
+        try:
+            yield
+        except BaseException as error:
+            await self.__aexit__(type(error), error, error.__traceback__)
+            raise
+        await self.__aexit__(None, None, None)
 
     def __enter__(self) -> Self:
         self._from_thread(self._acquire())
@@ -142,7 +234,10 @@ class Lease:
         if self._session is not None:
             raise RuntimeError("A lease can be used once; create another one with gpu.lease().")
         self._session = LeaseSession(
-            self._link, self._request, on_queued=self._scope.on_queued, on_wanted=self._yield_if_wanted
+            self._link,
+            self._request,
+            on_queued=lambda queued: self._scope.on_queued(self, queued),
+            on_wanted=self._yield_if_wanted,
         )
         self._scope.on_asked(self)
         try:
@@ -153,6 +248,15 @@ class Lease:
             self._scope.on_ended(self)
             raise
         self._scope.on_held(self)
+        self._link.models.begin_use(self)
+        for device in self.devices:
+            begin_peak(device.id)
+        asked = max(self._request.peak_bytes, self._request.memory_bytes)
+        if asked and self.memory_bytes > asked:
+            self._scope.on_learned(
+                f'requested {size_text(asked)} of {self.device.id} for the model "{self._request.model}" and got '
+                f"{size_text(self.memory_bytes)}, which earlier leases for it had; declare that as peak"
+            )
 
     async def _release(self, *, check: bool) -> None:
         session = self._session
@@ -163,7 +267,19 @@ class Lease:
             lost = session.lost("the arbiter has not confirmed it in time")
         self.end_wait()
         self._scope.on_ended(self)
-        session.end()
+        if self._link.models.end_use(self):
+            for device in self.devices:
+                self.report_use(peak_since(device.id))
+        try:
+            for device in self.devices:
+                if device.id.startswith("cuda:"):
+                    await THREADS.call(free_cache, device.id)
+        finally:
+            if self._model is not None:
+                self._link.models.release(self, self._model, session, peak_seen=self._peak_seen)
+                self._model = None
+            else:
+                session.end(peak_seen=self._peak_seen)
         with suppress(TimeoutError):
             async with asyncio.timeout(RELEASE_TIMEOUT):
                 await session.until_stream_over()
@@ -177,10 +293,12 @@ class Lease:
     def _yield_if_wanted(self) -> None:
         session = self._session
         if self._overdue and not self._pins and session is not None and session.wanted and session.phase is Phase.HELD:
+            for device in self.devices:
+                free_cache(device.id)  # its user waits, so the device has nothing to finish
             session.pause()
 
-    def _from_thread(self, step: Coroutine[Any, Any, None]) -> None:
+    def _from_thread(self, step: Coroutine[Any, Any, T]) -> T:
         if self._loop is None or asyncio._get_running_loop() is not None:
             step.close()
             raise RuntimeError("Write `async with context.gpu.lease()` here; a plain `with` is for synchronous bodies.")
-        asyncio.run_coroutine_threadsafe(step, self._loop).result()
+        return asyncio.run_coroutine_threadsafe(step, self._loop).result()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Protocol
 
 from lanemesh.gpu.arbiter import ArbiterStream, GpuArbiter, OnFrame, embedded_arbiter
+from lanemesh.gpu.models import ModelStore
 from lanemesh.v1 import gpu_pb2
 
 
@@ -31,6 +33,14 @@ class ArbiterLink(Protocol):
     """A link to one arbiter. Its creator closes it."""
 
     @property
+    def models(self) -> ModelStore:
+        """The models that this process keeps loaded."""
+
+    @property
+    def is_closed(self) -> bool:
+        """It was closed."""
+
+    @property
     def where(self) -> str:
         """Where the arbiter is, in words: "at host:port"."""
 
@@ -40,8 +50,18 @@ class ArbiterLink(Protocol):
     async def status(self) -> list[gpu_pb2.DeviceStatus]:
         """The devices with their leases and waiting requests. Raises `ArbiterUnreachable`."""
 
+    async def leases(self, run_id: str = "") -> list[gpu_pb2.LeaseStatus]:
+        """Leases that are held, yielded or kept, and then requests in the order of the queue; of one run if it is given. Raises
+        `ArbiterUnreachable`."""
+
+    async def explain(self, request: gpu_pb2.ExplainRequest) -> list[gpu_pb2.LeaseExplanation]:
+        """Why requests wait. Raises `ArbiterUnreachable`."""
+
+    def watch(self) -> AsyncIterator[gpu_pb2.WatchResponse]:
+        """The devices and leases now, and after changes. Raises `ArbiterUnreachable`."""
+
     async def close(self) -> None:
-        """Closes the connection. Leases that still use it are lost."""
+        """Unloads the models and closes the connection. Leases that still use it are lost."""
 
 
 def connect(address: str | None) -> ArbiterLink:
@@ -66,9 +86,11 @@ class EmbeddedLink:
     """The way to an arbiter in this process."""
 
     where = "of this process"
+    is_closed = False
 
     def __init__(self, arbiter: GpuArbiter | None = None) -> None:
         self._given = arbiter
+        self.models = ModelStore()
 
     @property
     def _arbiter(self) -> GpuArbiter:
@@ -81,8 +103,19 @@ class EmbeddedLink:
         await asyncio.sleep(0)
         return self._arbiter.status()
 
+    async def leases(self, run_id: str = "") -> list[gpu_pb2.LeaseStatus]:
+        await asyncio.sleep(0)
+        return self._arbiter.leases(run_id)
+
+    async def explain(self, request: gpu_pb2.ExplainRequest) -> list[gpu_pb2.LeaseExplanation]:
+        await asyncio.sleep(0)
+        return self._arbiter.explain(request.lease_id, request.run_id, request.component)
+
+    def watch(self) -> AsyncIterator[gpu_pb2.WatchResponse]:
+        return self._arbiter.watch()
+
     async def close(self) -> None:
-        """Nothing to give up."""
+        await self.models.close()
 
 
 class _EmbeddedStream:

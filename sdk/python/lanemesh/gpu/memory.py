@@ -81,6 +81,8 @@ class Demand:
     model: str
     """The model; empty: none."""
     reload_seconds: float = RELOAD_SECONDS
+    evicts: bool = False
+    """All other idle models of the device are unloaded first."""
 
     @property
     def key(self) -> tuple[str, str] | None:
@@ -94,7 +96,7 @@ class DeviceMemory:
     def __init__(self, device: gpu_pb2.Device) -> None:
         self.device = device
         self.observed = False
-        """Somebody reports what the device shows (`observe`)."""
+        """What the device shows is reported (`observe`)."""
         self.exclusive = ""
         """The lease that has the device for itself."""
         self.working: dict[str, int] = {}
@@ -108,6 +110,10 @@ class DeviceMemory:
         """Bytes by process that ended leases may have left behind."""
         self.foreign = 0
         """Bytes of processes that the arbiter does not know."""
+        self.gone = False
+        """The device does not answer any more: nothing of it is granted."""
+        self.marks = 0
+        """How often memory has begun to be awaited, so that a reading from before is not taken for a sign that it is free."""
         self.excess = 0
         """Bytes that known processes have beyond what they have declared."""
 
@@ -145,19 +151,21 @@ class DeviceMemory:
 
     def has_place(self, demand: Demand) -> bool:
         """No lease excludes another one."""
-        if self.exclusive or (demand.exclusive and self.working):
+        if self.gone or self.exclusive or (demand.exclusive and self.working):
             return False
         return not self.is_leaving(demand)
 
     def fits(self, lease: str, demand: Demand) -> bool:
         """The demand of a lease can be granted now."""
+        if demand.evicts and any(not each.users for each in self._others(demand)):
+            return False
         return self.has_place(demand) and (not demand.peak or self.need(demand) <= self.free + self.kept.get(lease, 0))
 
     def victims(self, lease: str, demand: Demand, now: float) -> list[Resident] | None:
         """The idle models whose unloading lets a demand fit, besides what is being unloaded; None: that is not enough."""
         short = self.need(demand) - self.free - self.kept.get(lease, 0)
         short -= sum(each.size for each in self.leaving if now - each.since < UNLOAD_SECONDS)
-        idle = [each for each in self.residents.values() if each.idle and (each.owner, each.model) != demand.key]
+        idle = [each for each in self._others(demand) if each.idle]
         chosen: list[Resident] = []
         for resident in sorted(idle, key=lambda each: -each.worth_unloading(now)):
             if short <= 0:
@@ -166,7 +174,7 @@ class DeviceMemory:
             short -= resident.size
         if short > 0:
             return None
-        return _without_needless(chosen, -short)
+        return idle if demand.evicts else _without_needless(chosen, -short)
 
     def grant(self, lease: str, demand: Demand, now: float) -> None:
         """Takes the memory of a demand for a lease."""
@@ -225,7 +233,7 @@ class DeviceMemory:
         resident.residence, resident.since = Residence.UNLOADING, now
 
     def unloaded(self, keeper: str, demand: Demand, now: float, *, certain: bool) -> None:
-        """The model that a lease was kept for has been unloaded, or nobody answers for it any more."""
+        """The model that a lease was kept for has been unloaded, or no process answers for it any more."""
         resident = self.residents.get(demand.key) if demand.key else None
         if resident is None or resident.keeper != keeper:
             return
@@ -234,36 +242,50 @@ class DeviceMemory:
             return
         if self.observed and certain:
             resident.residence, resident.since = Residence.UNOBSERVED, now
+            self.marks += 1
         else:
             self._remove(resident)
 
-    def observe(self, used: Mapping[str, int], foreign: int) -> None:
+    def observe(self, used: Mapping[str, int], foreign: int, marks: int | None = None) -> None:
         """What the device shows: bytes by known process, and those of all others together.
 
         What a process has left behind or unloaded is free when it has no more than its other models. What it has beyond all that it
-        has declared is not granted either.
+        has declared is not granted either. `marks` is what `marks` was when the device was read; None: it was read now.
         """
-        self.observed, self.foreign = True, foreign
+        self.observed, self.foreign, self.gone = True, foreign, False
         self.lingering.pop("", None)  # of an unknown process: now part of `foreign`
+        if marks in (None, self.marks):
+            self._see_free(used)
+        self.excess = sum(max(size - self.declared(owner), 0) for owner, size in used.items())
+
+    def _see_free(self, used: Mapping[str, int]) -> None:
         for owner in {*self.lingering, *(each.owner for each in self.leaving)}:
             if used.get(owner, 0) <= self._staying(owner):
                 self.lingering.pop(owner, None)
                 for resident in self.leaving:
                     if resident.owner == owner and resident.residence is Residence.UNOBSERVED:
                         del self.residents[resident.owner, resident.model]
-        self.excess = sum(max(size - self._declared(owner), 0) for owner, size in used.items())
+
+    @property
+    def awaits_memory(self) -> bool:
+        """Memory of unloaded models or of ended leases is granted when the device shows it as free."""
+        return bool(self.lingering) or any(each.residence is Residence.UNOBSERVED for each in self.residents.values())
 
     @property
     def leaving(self) -> list[Resident]:
         """The models that are being unloaded."""
         return [each for each in self.residents.values() if each.residence is not Residence.LOADED]
 
+    def _others(self, demand: Demand) -> list[Resident]:
+        """The models besides that of a demand."""
+        return [each for each in self.residents.values() if (each.owner, each.model) != demand.key]
+
     def _staying(self, owner: str) -> int:
         """Bytes that a process may have by its models that are not unloaded yet."""
         staying = (each for each in self.residents.values() if each.residence is not Residence.UNOBSERVED)
         return sum(each.size for each in staying if each.owner == owner)
 
-    def _declared(self, owner: str) -> int:
+    def declared(self, owner: str) -> int:
         """All bytes that are counted for a process."""
         models = sum(each.size for each in self.residents.values() if each.owner == owner)
         leases = (lease for lease, its_owner in self._owners.items() if its_owner == owner)
@@ -276,6 +298,7 @@ class DeviceMemory:
 
     def _leave_behind(self, owner: str, size: int) -> None:
         if self.observed and size:
+            self.marks += 1
             self.lingering[owner] = self.lingering.get(owner, 0) + size
 
 

@@ -16,8 +16,16 @@ BYPASS_SECONDS = 10.0
 class Placing:
     """One pass over the queue, in its order, at one moment."""
 
-    def __init__(self, memory: Mapping[str, DeviceMemory], yielded: Mapping[str, int], now: float) -> None:
-        """`yielded` counts for each device the leases that will return to it."""
+    def __init__(
+        self,
+        memory: Mapping[str, DeviceMemory],
+        yielded: Mapping[str, int],
+        now: float,
+        max_bypass: int = MAX_BYPASS,
+    ) -> None:
+        """`yielded` counts for each device the leases that will return to it. `max_bypass`: how many later requests pass the first
+        one that waits for a device."""
+        self._max_bypass = max_bypass
         self._memory = memory
         self._yielded = yielded
         self._now = now
@@ -25,6 +33,11 @@ class Placing:
         """For each device the first request that has to wait for it."""
         self._waiting: list[LeaseRecord] = []
         self._tried: set[object] = set()
+
+    @property
+    def is_over(self) -> bool:
+        """No device can be granted to any further request: each is held alone, or gone."""
+        return all(memory.exclusive or memory.gone for memory in self._memory.values())
 
     def try_place(self, lease: LeaseRecord) -> tuple[str, ...]:
         """The devices for the next request of the queue; empty: it has to wait."""
@@ -74,7 +87,7 @@ class Placing:
         first = self._first.get(device)
         if first is None:
             return True
-        return first.bypassed < MAX_BYPASS and self._now - first.asked_at < BYPASS_SECONDS
+        return first.bypassed < self._max_bypass and self._now - first.asked_at < BYPASS_SECONDS
 
     def _preference(self, lease: LeaseRecord, device: str) -> tuple[bool, int, int, str]:
         """The device with the model first; then the one to which fewest leases will return; then the fullest."""

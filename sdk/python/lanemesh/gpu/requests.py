@@ -31,6 +31,9 @@ class State(Enum):
     """It has ended, and its stream goes on for the model that stays loaded."""
 
 
+_IN_QUEUE = (State.WAITING, State.RESUMING)
+
+
 @dataclass(slots=True, eq=False)
 class LeaseRecord:
     """One lease, from the request to its end."""
@@ -53,6 +56,10 @@ class LeaseRecord:
     arrival: int
     """Counts requests; breaks ties."""
     asked_at: float
+    request: gpu_pb2.LeaseAcquire = field(default_factory=gpu_pb2.LeaseAcquire)
+    """What was asked."""
+    purpose: str = ""
+    """What its holder does with it, for people."""
     state: State = State.WAITING
     connected: bool = True
     devices: tuple[str, ...] = ()
@@ -71,6 +78,8 @@ class LeaseRecord:
     """How many later requests were granted while it was the first one that waited for its devices."""
     reported_position: int = 0
     reported_waiting: int = 0
+    reported_obstacles: tuple[str, ...] = ()
+    """What was in the way when its position was reported."""
 
     @property
     def rank(self) -> tuple[bool, float, int]:
@@ -80,9 +89,8 @@ class LeaseRecord:
     @property
     def deadline(self) -> float:
         """When something must be decided about it."""
-        if self.state in (State.WAITING, State.RESUMING):
-            return min(self.expires_at, self.asked_at + self.wait_timeout)
-        return min(self.expires_at, self.revoke_at)
+        other = self.asked_at + self.wait_timeout if self.state in _IN_QUEUE else self.revoke_at
+        return other if other < self.expires_at else self.expires_at
 
     @property
     def place(self) -> str:
@@ -111,8 +119,8 @@ def demand_of(request: gpu_pb2.LeaseAcquire, seen: int = 0) -> Demand:
         raise _bad(f"its peak of {peak:,} bytes is below its memory of {memory:,} bytes")
     if request.model and not memory:
         raise _bad(f'it is for the model "{request.model}", but gives no memory_bytes')
-    if max(len(request.model), len(request.owner)) > MAX_NAME:
-        raise _bad(f"the name of its model or its owner is longer than {MAX_NAME} characters")
+    if max(len(request.model), len(request.owner), len(request.purpose)) > MAX_NAME:
+        raise _bad(f"the name of its model or its owner, or its purpose, is longer than {MAX_NAME} characters")
     reload = seconds_of(request.reload_time) if request.HasField("reload_time") else RELOAD_SECONDS
     if reload < 0:
         raise _bad(f"its reload time is {reload:g} s")
@@ -123,6 +131,7 @@ def demand_of(request: gpu_pb2.LeaseAcquire, seen: int = 0) -> Demand:
         owner=request.owner,
         model=request.model,
         reload_seconds=reload,
+        evicts=request.evicts,
     )
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from pathlib import Path
 
 from lanemesh._aio.signals import StopSignals
 from lanemesh._grpc.server import GrpcServer
 from lanemesh.gpu import GpuArbiter, find_devices
 from lanemesh.gpu.core import TTL
+from lanemesh.gpu.journal import Journal
+from lanemesh.gpu.observing import find_observer
 from lanemesh.gpu.servicer import serve_arbiter
 
 log = logging.getLogger("lanemesh.gpu")
@@ -46,6 +49,7 @@ async def serve(
     *,
     insecure: bool = False,
     ttl: float = TTL,
+    journal: Path | None = None,
     on_ready: Callable[[str], None] | None = None,
     stop: asyncio.Event | None = None,
 ) -> None:
@@ -53,6 +57,7 @@ async def serve(
 
     Args:
         ttl: seconds until a lease without a heartbeat expires.
+        journal: the file that keeps leases and fencing tokens for a restart; None: leases do not outlive the arbiter.
         on_ready: called with the address, "host:port", when it serves.
         stop: ends the server when set.
 
@@ -60,7 +65,14 @@ async def serve(
         LanemeshError: a malformed `LANEMESH_GPUS`, a port in use, an address off loopback without `insecure`.
     """
     stopping = asyncio.Event() if stop is None else stop
-    server = ArbiterServer(GpuArbiter(find_devices(), ttl=ttl), host, port, insecure=insecure)
+    devices = find_devices()
+    observer = find_observer([device.id for device in devices])
+    server = ArbiterServer(
+        GpuArbiter(devices, ttl=ttl, observer=observer, journal=Journal(journal) if journal else None),
+        host,
+        port,
+        insecure=insecure,
+    )
     with StopSignals(stopping.set):
         try:
             await server.start()

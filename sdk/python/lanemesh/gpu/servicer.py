@@ -14,12 +14,16 @@ from lanemesh.v1 import gpu_pb2, gpu_pb2_grpc
 HALF_CLOSE_TIMEOUT = 5.0
 """Seconds that a holder has to half-close after its last frame. Ending the call earlier is seen there as INTERNAL."""
 
+MAX_WATCHERS = 64
+"""Most calls of `Watch` at a time."""
+
 
 class GpuArbiterServicer(gpu_pb2_grpc.GpuArbiterServiceServicer):
     """Serves one arbiter. Each stream has the same life as the arbiter's stream behind it."""
 
     def __init__(self, arbiter: GpuArbiter) -> None:
         self._arbiter = arbiter
+        self._watchers = 0
 
     async def Lease(
         self,
@@ -47,6 +51,36 @@ class GpuArbiterServicer(gpu_pb2_grpc.GpuArbiterServiceServicer):
         context: grpc.aio.ServicerContext[gpu_pb2.ListDevicesRequest, gpu_pb2.ListDevicesResponse],
     ) -> gpu_pb2.ListDevicesResponse:
         return gpu_pb2.ListDevicesResponse(devices=self._arbiter.status())
+
+    async def ListLeases(
+        self,
+        request: gpu_pb2.ListLeasesRequest,
+        context: grpc.aio.ServicerContext[gpu_pb2.ListLeasesRequest, gpu_pb2.ListLeasesResponse],
+    ) -> gpu_pb2.ListLeasesResponse:
+        return gpu_pb2.ListLeasesResponse(leases=self._arbiter.leases(request.run_id))
+
+    async def Explain(
+        self,
+        request: gpu_pb2.ExplainRequest,
+        context: grpc.aio.ServicerContext[gpu_pb2.ExplainRequest, gpu_pb2.ExplainResponse],
+    ) -> gpu_pb2.ExplainResponse:
+        found = self._arbiter.explain(request.lease_id, request.run_id, request.component)
+        return gpu_pb2.ExplainResponse(explanations=found)
+
+    async def Watch(
+        self,
+        request: gpu_pb2.WatchRequest,
+        context: grpc.aio.ServicerContext[gpu_pb2.WatchRequest, gpu_pb2.WatchResponse],
+    ) -> AsyncIterator[gpu_pb2.WatchResponse]:
+        if self._watchers >= MAX_WATCHERS:
+            what = f"{MAX_WATCHERS} clients watch this arbiter, which is the limit; retry later"
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, what)
+        self._watchers += 1
+        try:
+            async for response in self._arbiter.watch():
+                yield response
+        finally:
+            self._watchers -= 1
 
 
 async def _read(

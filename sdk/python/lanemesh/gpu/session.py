@@ -13,14 +13,17 @@ import math
 from collections import deque
 from collections.abc import Callable
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from lanemesh._aio.backoff import Backoff
 from lanemesh._aio.signal import Signal
 from lanemesh.gpu import frames
 from lanemesh.gpu.errors import LeaseError, lease_error
-from lanemesh.gpu.links import ArbiterLink, LeaseStream
 from lanemesh.times import duration, seconds_of, span
 from lanemesh.v1 import gpu_pb2
+
+if TYPE_CHECKING:
+    from lanemesh.gpu.links import ArbiterLink, LeaseStream
 
 UNREACHABLE_AFTER = 10.0
 """Seconds without a response after which a first request fails."""
@@ -38,6 +41,8 @@ class Phase(Enum):
     HELD = "held"
     YIELDED = "yielded"
     RESUMING = "resuming"
+    KEPT = "kept"
+    """The lease has ended, and the stream goes on for the model that stays loaded."""
     ENDED = "ended"
 
 
@@ -52,6 +57,8 @@ class LeaseSession:
         on_queued: Callable[[gpu_pb2.LeaseQueued | None], None],
         on_wanted: Callable[[], None],
     ) -> None:
+        """`on_queued` gets a position in the queue, and None when it no longer waits; `on_wanted` is called when others want the
+        devices."""
         self.phase = Phase.NEW
         self.granted = gpu_pb2.LeaseGranted()
         self.wanted = 0
@@ -60,6 +67,12 @@ class LeaseSession:
         self._request = request
         self._on_queued = on_queued
         self._on_wanted = on_wanted
+        self._on_unload: Callable[[], None] = _nothing
+        self._on_over: Callable[[], None] = _nothing
+        self._kept: gpu_pb2.LeaseRelease | None = None
+        """The release with which the model was left loaded, until the arbiter has answered it."""
+        self._owed: gpu_pb2.LeaseRequest | None = None
+        """The last release, until the arbiter has answered it: it is sent again if its stream is lost."""
         self._loop = asyncio.get_running_loop()
         self._wait_timeout = seconds_of(request.wait_timeout)
         self._asked_at = self._loop.time()
@@ -101,10 +114,36 @@ class LeaseSession:
         self.phase, self._asked_at = Phase.RESUMING, self._loop.time()
         self._send(frames.RESUME)
 
-    def end(self) -> None:
-        """Releases whatever there is, at once and without waiting."""
+    def end(self, *, peak_seen: int = 0, error: str = "") -> None:
+        """Releases whatever there is, at once and without waiting.
+
+        Args:
+            peak_seen: most bytes that were in use on a device; 0: unknown.
+            error: why memory may still be in use; empty: it is not.
+        """
         if self.phase not in (Phase.NEW, Phase.ENDED):
-            self._send(frames.RELEASE)
+            release = gpu_pb2.LeaseRequest(release=gpu_pb2.LeaseRelease(peak_bytes_seen=peak_seen, error=error))
+            if self.granted.lease_id:
+                self._owed = release
+            self._send(release)
+            self._end()
+
+    def keep(
+        self, resident_bytes: int, *, peak_seen: int, on_unload: Callable[[], None], on_over: Callable[[], None]
+    ) -> None:
+        """Releases a lease whose model stays loaded with these bytes. The stream goes on for the model, unless another one does.
+
+        Args:
+            resident_bytes: bytes of the model on each device, above 0.
+            peak_seen: most bytes that were in use on a device; 0: unknown.
+            on_unload: called when the model shall be unloaded, perhaps several times; `end` reports that it is.
+            on_over: called once when the stream does not go on, or no more.
+        """
+        self._stop_beat()
+        self.phase, self._on_unload, self._on_over = Phase.KEPT, on_unload, on_over
+        self._kept = gpu_pb2.LeaseRelease(resident_bytes=resident_bytes, peak_bytes_seen=peak_seen)
+        self._send(gpu_pb2.LeaseRequest(release=self._kept))
+        if self._stream is None and self._retry is None:
             self._end()
 
     async def until_held(self) -> None:
@@ -126,8 +165,8 @@ class LeaseSession:
             raise lease_error("cancelled", "The wait for a GPU was cancelled.")
 
     async def until_stream_over(self) -> None:
-        """Waits until the arbiter has answered the end."""
-        while self._stream is not None:
+        """Waits until the arbiter has answered the end, or that the stream goes on for the model."""
+        while self._stream is not None and (self.phase is not Phase.KEPT or self._kept is not None):
             await self._changed.wait()
 
     # Frames of the arbiter
@@ -139,6 +178,8 @@ class LeaseSession:
             self._on_stream_over(stream.lost_because)
             return
         if self.phase is Phase.ENDED:
+            if frame.HasField("revoked"):
+                self._owed = None
             return
         self._heard, self._lost_since = True, None
         self._backoff.reset()
@@ -151,9 +192,16 @@ class LeaseSession:
         elif kind == "wanted":
             self.wanted = frame.wanted.waiting
             self._on_wanted()
+        elif kind == "kept":
+            self._kept, self._reclaiming = None, False
+            self._changed.fire()
+        elif kind == "unload":
+            self._on_unload()
         elif kind == "yielded" and self._reclaiming:
             self._reclaiming = False
-            if self.phase is not Phase.YIELDED:  # A resume was lost with the stream before this one.
+            if self.phase is Phase.KEPT and self._kept is not None:
+                self._send(gpu_pb2.LeaseRequest(release=self._kept))
+            elif self.phase is not Phase.YIELDED:  # A resume was lost with the stream before this one.
                 self.phase = Phase.RESUMING
                 self._send(frames.RESUME)
         elif kind == "revoked":
@@ -163,7 +211,10 @@ class LeaseSession:
     def _on_granted(self, granted: gpu_pb2.LeaseGranted) -> None:
         reclaimed, self._reclaiming = self._reclaiming, False
         anew, self.granted = granted.fencing_token != self.granted.fencing_token, granted
-        if self.phase is Phase.YIELDED:
+        if self.phase is Phase.KEPT:
+            if reclaimed and self._kept is not None:  # The release was lost with the stream before this one.
+                self._send(gpu_pb2.LeaseRequest(release=self._kept))
+        elif self.phase is Phase.YIELDED:
             if reclaimed:  # The yield was lost with the stream before this one.
                 self._send(frames.YIELD)
         elif anew and self._stream is not None and self._stream.local:
@@ -210,6 +261,9 @@ class LeaseSession:
             reclaim = gpu_pb2.LeaseReclaim(lease_id=self.granted.lease_id, fencing_token=self.granted.fencing_token)
             self._unanswered.append(self._loop.time())
             self._stream.send(gpu_pb2.LeaseRequest(reclaim=reclaim))
+            if self._owed is not None:
+                self._stream.send(self._owed)
+                self._stream.close()
             return
         remaining = self._asked_at + self._wait_timeout - self._loop.time()
         self._request.wait_timeout.CopyFrom(duration(remaining))
@@ -223,13 +277,15 @@ class LeaseSession:
         self._stream = None
         self._stop_beat()
         self._changed.fire()
-        if self.phase is Phase.ENDED:
+        if self.phase is Phase.ENDED and self._owed is None:
             return
         now = self._loop.time()
         self._lost_since = now if self._lost_since is None else self._lost_since
         give_up_at, error = self._patience(self._lost_since, why)
-        if now >= give_up_at:
-            self._fail(error)
+        if now >= give_up_at or (self.phase is Phase.ENDED and self._link.is_closed):
+            self._owed = None  # the lease ends by its TTL
+            if self.phase is not Phase.ENDED:
+                self._fail(error)
             return
         pause = self._backoff.next()
         self._retry = self._loop.call_at(min(now + pause, give_up_at), self._open)
@@ -252,14 +308,19 @@ class LeaseSession:
         return lease_error("expired", message, device=device)
 
     def _fail(self, error: LeaseError) -> None:
-        self.error = error
+        self.error, self._owed = error, None
         self._end()
 
     def _end(self) -> None:
         self.phase = Phase.ENDED
         self._stop_beat()
-        if self._retry is not None:
+        if self._retry is not None and self._owed is None:
             self._retry.cancel()
         if self._stream is not None:
             self._stream.close()
         self._changed.fire()
+        self._on_over()
+
+
+def _nothing() -> None:
+    """The callback of a stream that does not go on for a model."""

@@ -16,6 +16,7 @@ from lanemesh.items import ABSENT, Item
 from lanemesh.node.helper_list import Helpers
 from lanemesh.node.log import ComponentLog, OnLog
 from lanemesh.node.progress import REPORTED, OnProgress, Progress
+from lanemesh.node.usage_sum import UsageSum
 from lanemesh.node.waits import WaitingOutside, Waits
 from lanemesh.redaction import NO_SECRETS, Secrets
 from lanemesh.rendering import text_of
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from lanemesh.node.approvals import Approval, Approvals
     from lanemesh.node.helper_clients import AgentClient, LlmClient, MemoryClient, ToolClient
     from lanemesh.permissions import Permissions
-    from lanemesh.values import ToolCall
+    from lanemesh.values import ToolCall, Usage
 
 
 T = TypeVar("T")
@@ -126,6 +127,7 @@ class Context:
         self.latest_reader: Callable[[str], Any] | None = None
         """The function behind `latest`; set by the actor."""
         self._report = report
+        self._used = UsageSum()
         self._client = client
         self._helpers: dict[str, Helpers[Any]] = {}
         self._together: dict[str, Any] = {}
@@ -363,6 +365,27 @@ class Context:
         update = update_pb2.Update(tool=tool)
         stamp(update.time)
         self.secrets.hide(update)
+        await self._report(update)
+
+    async def report_usage(self, source: str, calls: int, usage: Usage | None = None) -> None:
+        """Reports to the run's clients what the component has used beyond its helpers, such as the models of a run that it has
+        started. The clients get the sum of all sources. Waits while they are behind.
+
+        Args:
+            source: what has used it, such as the id of that run and the component there.
+            calls: number of its calls so far.
+            usage: their tokens so far; None: they are unknown.
+        """
+        from lanemesh.codec import encode_usage
+        from lanemesh.node.usage_sum import Used
+
+        if self._report is None:
+            return
+        used = self._used.take(source, Used(calls, usage))
+        update = update_pb2.Update(helper=update_pb2.HelperUpdate(component=self.component, calls=used.calls))
+        if used.usage is not None:
+            update.helper.usage.CopyFrom(encode_usage(used.usage))
+        stamp(update.time)
         await self._report(update)
 
     async def _report_approval(self, approval: update_pb2.ApprovalUpdate) -> None:

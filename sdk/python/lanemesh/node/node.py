@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from lanemesh.faults import Code, Fault, NodeDefinitionError
 from lanemesh.node.batch import Batch
+from lanemesh.node.gpu import Gpu
 from lanemesh.node.ports import InputSpec, OutputSpec, ports_of
 from lanemesh.node.signatures import forgot_return, missing_method, misspelt, sdk_methods, wrong_hook, wrong_signature
 from lanemesh.v1 import node_pb2
@@ -127,7 +128,11 @@ class Node:
     context: Any
     """Only in the items of a batch: the context of the component whose firing it is."""
 
+    gpu_model: Any
+    """The result of `load_model`, during a firing of a class with a `gpu`."""
+
     batch_: ClassVar[Batch | None] = None
+    gpu_: ClassVar[Gpu | None] = None
     inputs_: ClassVar[dict[str, InputSpec]] = {}
     outputs_: ClassVar[dict[str, OutputSpec]] = {}
     kind_: ClassVar[Kind] = Kind.HELPER
@@ -138,6 +143,8 @@ class Node:
             cls.provider = snake_case(cls.__name__)
         batch = getattr(cls, "batch", None)  # otherwise a port may have this name
         cls.batch_ = batch if isinstance(batch, Batch) else None
+        gpu = getattr(cls, "gpu", None)  # otherwise a port may have this name
+        cls.gpu_ = gpu if isinstance(gpu, Gpu) else None
         cls.inputs_, cls.outputs_ = ports_of(cls, _reserved_names(tuple(cls.offers), cls.batch_ is not None))
         cls.kind_ = _kind(cls)
         _check_methods(cls)
@@ -169,6 +176,12 @@ class Node:
     @classmethod
     async def unload(cls, resource: Any) -> None:
         """Frees the resource of `load`, when it was unused for a while or the server stops."""
+
+    load_model: ClassVar[Any] = None
+    """With a `gpu`: a class method `load_model(cls, config, device)` that loads the model of the class on a device, such as
+    "cuda:0", whose `memory` is leased. Sync or async."""
+    unload_model: ClassVar[Any] = None
+    """With a `gpu`: a class method `unload_model(cls, model)` that frees the memory of the model. Sync or async."""
 
     async def finalize(self, context: Context) -> None:
         """Called once when the component has ended, for any reason."""
@@ -290,9 +303,11 @@ def _check_flags(cls: type[Node]) -> None:
     if cls.kind_ is Kind.HELPER:
         if cls.isolation == "process":
             raise _contradiction(cls, 'isolation is "process", but calls of helpers are made in their node server')
+        _check_gpu(cls)
         return
     if cls.separate_inputs:
         _check_separate(cls)
+    _check_gpu(cls)
     if cls.batch_ is not None and cls.isolation == "process":
         raise _contradiction(cls, 'isolation is "process", but the firings of a batch are of different runs')
     if cls.batch_ is not None and cls.restartable:
@@ -315,6 +330,28 @@ def _check_flags(cls: type[Node]) -> None:
         raise _contradiction(cls, f"sends_one is True, which is only for run, but it implements {body}")
     if cls.kind_ is not Kind.RUN and cls.is_streaming_output() is not (cls.kind_ is Kind.GENERATE):
         raise _contradiction(cls, f"is_streaming_output returns {cls.is_streaming_output()}, but it implements {body}")
+
+
+def _check_gpu(cls: type[Node]) -> None:
+    """Raises NodeDefinitionError if the `gpu` of a class contradicts its methods."""
+    if cls.gpu_ is None:
+        if cls.load_model is not None:
+            raise _contradiction(cls, "it has a load_model, but no gpu; write gpu = Gpu(memory=...)")
+        return
+    if cls.kind_ is Kind.RUN or (cls.kind_ is Kind.HELPER and cls.offers):
+        what = "implements run" if cls.kind_ is Kind.RUN else "has no firings"
+        raise _contradiction(cls, f"it has a gpu, but {what}; write `async with context.gpu.lease(...)` in its method")
+    if cls.batch_ is not None:
+        raise _contradiction(cls, "it has a gpu and a batch, whose firings are of different runs; lease in process")
+    if cls.load_model is not None:
+        if not cls.gpu_.memory:
+            raise _contradiction(cls, "it has a load_model, but its gpu gives no memory")
+        if cls.gpu_.count > 1:
+            raise _contradiction(cls, "it has a load_model, but its gpu counts several devices")
+        if cls.isolation == "process":
+            raise _contradiction(cls, 'isolation is "process", but a model is loaded in the node server')
+    elif cls.unload_model is not None:
+        raise _contradiction(cls, "it has an unload_model, but no load_model")
 
 
 def _check_separate(cls: type[Node]) -> None:

@@ -313,7 +313,11 @@ class Outputs:
 
     async def closed(self) -> None:
         """Waits until every lane's consumer has taken or discarded all items."""
-        await asyncio.gather(*(sender.closed() for sender in self.senders))
+        senders = self.senders
+        if len(senders) == 1:
+            await senders[0].closed()
+        else:
+            await asyncio.gather(*(sender.closed() for sender in senders))
 
     def missing_await(self, port: str) -> None:
         """An `emit` was called and not awaited, so it had no effect. The next one fails, or `check_awaited` does."""

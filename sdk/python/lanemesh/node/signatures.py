@@ -36,6 +36,8 @@ _BATCH = _Shape("`def process(self, items)` or `async def process(self, items)`,
 _HOOKS = {
     "load": _Shape("`@classmethod` and `async def load(cls, config)`", 1, on_class=True),
     "unload": _Shape("`@classmethod` and `async def unload(cls, resource)`", 1, on_class=True),
+    "load_model": _Shape("`@classmethod` and `async def load_model(cls, config, device)`", 2, on_class=True),
+    "unload_model": _Shape("`@classmethod` and `async def unload_model(cls, model)`", 1, on_class=True),
     "finalize": _Shape("`async def finalize(self, context)`", 1),
 }
 
@@ -73,6 +75,8 @@ def _wrong_signature(cls: type, name: str, shape: _Shape) -> str:
 def wrong_hook(cls: type, offers: Collection[str]) -> str:
     """The error of the methods besides the body, as a predicate of the class; empty if they are valid."""
     for name in _HOOKS:
+        if getattr(cls, name) is None:
+            continue  # a class has it if it needs it
         if violation := wrong_signature(cls, name):
             return violation
     for offer in offers:

@@ -42,6 +42,7 @@ SECRET_URL = "x-remote-url"
 ANY = "*"
 """Allows every command, or every host."""
 
+_FORMATS = frozenset({PATH_OR_NAME, MODULE, COMMAND_LINE, ENVIRONMENT, REMOTE_URL})
 _PACKAGE_FOLDERS = ("site-packages", "dist-packages")
 """The names of folders of installed packages."""
 _MAX_DEPTH = 64
@@ -173,6 +174,21 @@ class FileRoots:
 def schema_of(config: type[BaseModel]) -> Mapping[str, Any]:
     """The JSON schema of a node type's config."""
     return config.model_json_schema()
+
+
+@functools.lru_cache(maxsize=256)
+def may_name(config: type[BaseModel]) -> bool:
+    """Whether a config of a node type may name anything that `FileRoots.check` checks."""
+    return _marks(schema_of(config))
+
+
+def _marks(schema: Any) -> bool:
+    """Whether a JSON schema has a rule with one of the formats of paths, modules, commands and URLs."""
+    if isinstance(schema, Mapping):
+        kind = schema.get("format")
+        is_one = isinstance(kind, str) and (kind in PATH_FORMATS or kind in _FORMATS)
+        return is_one or bool(schema.get(SECRET_URL)) or any(_marks(part) for part in schema.values())
+    return isinstance(schema, (list, tuple)) and any(_marks(part) for part in schema)
 
 
 def _spec(name: str, package: importlib.machinery.ModuleSpec | None) -> importlib.machinery.ModuleSpec | None:

@@ -6,6 +6,7 @@ changed is loaded as a further package; the former one stays for what still uses
 
 from __future__ import annotations
 
+import functools
 import importlib.abc
 import importlib.util
 import sys
@@ -148,7 +149,7 @@ class UserModules:
 
     def _last_of(self, path: Path) -> tuple[_Failure | None, UserPackage | None]:
         """Why a file could not be loaded when that was last tried, if it could not, and the code that was read."""
-        file = path.expanduser().resolve()
+        file = _resolved(path)
         failure = self._failed.get(file)
         return failure, failure.package if failure is not None else self._newest.get(file.parent)
 
@@ -200,6 +201,20 @@ class UserModules:
 
 USER_MODULES = UserModules()
 """The instance of this process."""
+
+
+def _resolved(path: Path) -> Path:
+    """A path without symbolic links. Each of its folders is looked at only if another file is there than before."""
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return path.expanduser().resolve()
+    return _resolved_to(path, found.st_dev, found.st_ino)
+
+
+@functools.lru_cache(maxsize=MAX_FOLDERS)
+def _resolved_to(path: Path, device: int, inode: int) -> Path:
+    return path.expanduser().resolve()
 
 
 def _missing(error: BaseException) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from lanemesh.agents import AgentStep
 from lanemesh.channels import Channels
-from lanemesh.client.runs import to_input
+from lanemesh.client.inputs import to_input
 from lanemesh.client.update_conversion import from_wire
 from lanemesh.client.updates import Update
 from lanemesh.codec import lane_type_of
@@ -270,14 +270,13 @@ class _Trial:
         """The lane of outputs that accept any: that of the inputs that do."""
         self._class = node
         loop = asyncio.get_running_loop()
+        self._gpu_link: EmbeddedLink | None = None
         self.context = Context(
             run_id="trial",
             component=component,
             provider=node.provider,
             report=self._report,
-            gpu=lambda: GpuClient(
-                EmbeddedLink(GpuArbiter(find_devices())), gpu_pb2.LeaseHolder(component=component), loop=loop
-            ),
+            gpu=lambda: GpuClient(self._link(), gpu_pb2.LeaseHolder(component=component), loop=loop),
             channels=Channels(lambda: self.channels, run_id="trial", name=component),
             on_progress=self._on_progress,
             session=session,
@@ -315,7 +314,14 @@ class _Trial:
             if body is not None:
                 await body.close()
             await self.context.channels.end()
+            if self._gpu_link is not None:
+                await self._gpu_link.close()
             await resources.close()
+
+    def _link(self) -> EmbeddedLink:
+        """The link to an arbiter of its own, created on first use."""
+        self._gpu_link = self._gpu_link or EmbeddedLink(GpuArbiter(find_devices()))
+        return self._gpu_link
 
     async def _feed(self, inbox: Inbox, named: set[str], arriving: list[tuple[str, Any]]) -> None:
         """Sends the arrivals, as producers would, and ends every lane."""

@@ -94,8 +94,8 @@ def _corrected(parameters: Parameters, given: Mapping[str, Any], error: Validati
 
 def _refused(tool: str, parameters: Parameters, error: ValidationError) -> CallFailed:
     problems = list(_problems(parameters, error))
-    said = "; ".join(f"{problem['argument']}: {problem['problem']}" for problem in problems)
-    return CallFailed("bad-arguments", f"the arguments of {tool} are invalid: {said}", arguments=problems)
+    found = "; ".join(f"{problem['argument']}: {problem['problem']}" for problem in problems)
+    return CallFailed("bad-arguments", f"the arguments of {tool} are invalid: {found}", arguments=problems)
 
 
 def _problems(parameters: Parameters, error: ValidationError) -> Iterator[dict[str, Any]]:

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -18,6 +19,42 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _LeaseState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _LeaseStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LeaseState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    LEASE_STATE_UNSPECIFIED: _LeaseState.ValueType  # 0
+    """Not a state."""
+    LEASE_STATE_WAITING: _LeaseState.ValueType  # 1
+    """It waits for its devices."""
+    LEASE_STATE_HELD: _LeaseState.ValueType  # 2
+    """It has its devices."""
+    LEASE_STATE_YIELDED: _LeaseState.ValueType  # 3
+    """Its holder permits others to use the devices."""
+    LEASE_STATE_RESUMING: _LeaseState.ValueType  # 4
+    """Its holder waits for the devices that it had yielded."""
+    LEASE_STATE_KEPT: _LeaseState.ValueType  # 5
+    """It has ended, and its stream goes on for the model that stays loaded."""
+
+class LeaseState(_LeaseState, metaclass=_LeaseStateEnumTypeWrapper):
+    """Where a lease is in its life."""
+
+LEASE_STATE_UNSPECIFIED: LeaseState.ValueType  # 0
+"""Not a state."""
+LEASE_STATE_WAITING: LeaseState.ValueType  # 1
+"""It waits for its devices."""
+LEASE_STATE_HELD: LeaseState.ValueType  # 2
+"""It has its devices."""
+LEASE_STATE_YIELDED: LeaseState.ValueType  # 3
+"""Its holder permits others to use the devices."""
+LEASE_STATE_RESUMING: LeaseState.ValueType  # 4
+"""Its holder waits for the devices that it had yielded."""
+LEASE_STATE_KEPT: LeaseState.ValueType  # 5
+"""It has ended, and its stream goes on for the model that stays loaded."""
+Global___LeaseState: _TypeAlias = LeaseState  # noqa: Y015
 
 @_typing.final
 class LeaseRequest(_message.Message):
@@ -152,6 +189,8 @@ class LeaseAcquire(_message.Message):
     RELOAD_TIME_FIELD_NUMBER: _builtins.int
     EXCLUSIVE_FIELD_NUMBER: _builtins.int
     PREEMPTS_FIELD_NUMBER: _builtins.int
+    EVICTS_FIELD_NUMBER: _builtins.int
+    PURPOSE_FIELD_NUMBER: _builtins.int
     device: _builtins.str
     """The requested device: an id such as "cuda:0" or "sim:1"; empty: any device."""
     priority: _builtins.int
@@ -174,6 +213,10 @@ class LeaseAcquire(_message.Message):
     """No other lease on the devices, although the memory is given."""
     preempts: _builtins.bool
     """Holders of a lower priority that are in the way are asked to yield, and lose their leases if they do not."""
+    evicts: _builtins.bool
+    """All other idle models on the device are unloaded before the grant: for a second attempt after out of memory."""
+    purpose: _builtins.str
+    """What the holder does with it, for people."""
     @_builtins.property
     def holder(self) -> Global___LeaseHolder:
         """The requester, for people: run, component and server."""
@@ -201,10 +244,12 @@ class LeaseAcquire(_message.Message):
         reload_time: _duration_pb2.Duration | None = ...,
         exclusive: _builtins.bool = ...,
         preempts: _builtins.bool = ...,
+        evicts: _builtins.bool = ...,
+        purpose: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["holder", b"holder", "reload_time", b"reload_time", "wait_timeout", b"wait_timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "device", b"device", "exclusive", b"exclusive", "holder", b"holder", "memory_bytes", b"memory_bytes", "model", b"model", "owner", b"owner", "peak_bytes", b"peak_bytes", "preempts", b"preempts", "priority", b"priority", "reload_time", b"reload_time", "wait_timeout", b"wait_timeout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "device", b"device", "evicts", b"evicts", "exclusive", b"exclusive", "holder", b"holder", "memory_bytes", b"memory_bytes", "model", b"model", "owner", b"owner", "peak_bytes", b"peak_bytes", "preempts", b"preempts", "priority", b"priority", "purpose", b"purpose", "reload_time", b"reload_time", "wait_timeout", b"wait_timeout"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -332,21 +377,27 @@ class LeaseRelease(_message.Message):
 
     RESIDENT_BYTES_FIELD_NUMBER: _builtins.int
     PEAK_BYTES_SEEN_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
     resident_bytes: _builtins.int
     """Bytes that the model still has on each device: it stays loaded. The response is `kept` if no other stream has been kept for the
     model, else `revoked`. 0: nothing is left.
     """
     peak_bytes_seen: _builtins.int
     """The most bytes that the holder had on a device; 0 if unknown. Later requests for the model get at least these."""
+    error: _builtins.str
+    """The unloading failed, or took too long: the memory may still be in use. On a device that is observed it is granted when that
+    shows it as free.
+    """
     def __init__(
         self,
         *,
         resident_bytes: _builtins.int = ...,
         peak_bytes_seen: _builtins.int = ...,
+        error: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["peak_bytes_seen", b"peak_bytes_seen", "resident_bytes", b"resident_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "peak_bytes_seen", b"peak_bytes_seen", "resident_bytes", b"resident_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -619,6 +670,15 @@ class LeaseStatus(_message.Message):
     AGE_FIELD_NUMBER: _builtins.int
     FENCING_TOKEN_FIELD_NUMBER: _builtins.int
     YIELDED_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    PEAK_BYTES_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    PURPOSE_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    ETA_FIELD_NUMBER: _builtins.int
     lease_id: _builtins.str
     """The lease."""
     device: _builtins.str
@@ -627,6 +687,22 @@ class LeaseStatus(_message.Message):
     """Its fencing token."""
     yielded: _builtins.bool
     """The holder has yielded the device."""
+    state: Global___LeaseState.ValueType
+    """Where it is in its life."""
+    memory_bytes: _builtins.int
+    """Bytes that stay allocated while it is yielded; 0: unknown."""
+    peak_bytes: _builtins.int
+    """Most bytes at a time; 0: unknown."""
+    model: _builtins.str
+    """The model that it is for; empty: none."""
+    purpose: _builtins.str
+    """What the holder does with it."""
+    priority: _builtins.int
+    """Its priority."""
+    position: _builtins.int
+    """Its position in the queue, from 1; 0: it does not wait. Then `age` is the time since the request."""
+    reason: _builtins.str
+    """Why it waits, in words."""
     @_builtins.property
     def holder(self) -> Global___LeaseHolder:
         """Its holder."""
@@ -634,6 +710,10 @@ class LeaseStatus(_message.Message):
     @_builtins.property
     def age(self) -> _duration_pb2.Duration:
         """Time since it was last granted."""
+
+    @_builtins.property
+    def eta(self) -> _duration_pb2.Duration:
+        """When it will probably be granted; absent: unknown."""
 
     def __init__(
         self,
@@ -644,14 +724,206 @@ class LeaseStatus(_message.Message):
         age: _duration_pb2.Duration | None = ...,
         fencing_token: _builtins.int = ...,
         yielded: _builtins.bool = ...,
+        state: Global___LeaseState.ValueType = ...,
+        memory_bytes: _builtins.int = ...,
+        peak_bytes: _builtins.int = ...,
+        model: _builtins.str = ...,
+        purpose: _builtins.str = ...,
+        priority: _builtins.int = ...,
+        position: _builtins.int = ...,
+        reason: _builtins.str = ...,
+        eta: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["age", b"age", "holder", b"holder"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["age", b"age", "eta", b"eta", "holder", b"holder"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["age", b"age", "device", b"device", "fencing_token", b"fencing_token", "holder", b"holder", "lease_id", b"lease_id", "yielded", b"yielded"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age", b"age", "device", b"device", "eta", b"eta", "fencing_token", b"fencing_token", "holder", b"holder", "lease_id", b"lease_id", "memory_bytes", b"memory_bytes", "model", b"model", "peak_bytes", b"peak_bytes", "position", b"position", "priority", b"priority", "purpose", b"purpose", "reason", b"reason", "state", b"state", "yielded", b"yielded"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LeaseStatus: _TypeAlias = LeaseStatus  # noqa: Y015
+
+@_typing.final
+class ListLeasesRequest(_message.Message):
+    """Requests the list of leases."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """Only those of this run; empty: all."""
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListLeasesRequest: _TypeAlias = ListLeasesRequest  # noqa: Y015
+
+@_typing.final
+class ListLeasesResponse(_message.Message):
+    """The leases."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEASES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def leases(self) -> _containers.RepeatedCompositeFieldContainer[Global___LeaseStatus]:
+        """Leases that are held, yielded or kept, and then requests in the order of the queue."""
+
+    def __init__(
+        self,
+        *,
+        leases: _abc.Iterable[Global___LeaseStatus] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["leases", b"leases"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListLeasesResponse: _TypeAlias = ListLeasesResponse  # noqa: Y015
+
+@_typing.final
+class ExplainRequest(_message.Message):
+    """Requests an explanation. All fields are conditions; without any, all requests that wait are explained."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEASE_ID_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    COMPONENT_FIELD_NUMBER: _builtins.int
+    lease_id: _builtins.str
+    """The lease."""
+    run_id: _builtins.str
+    """The run of the requester."""
+    component: _builtins.str
+    """The component of the requester."""
+    def __init__(
+        self,
+        *,
+        lease_id: _builtins.str = ...,
+        run_id: _builtins.str = ...,
+        component: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["component", b"component", "lease_id", b"lease_id", "run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainRequest: _TypeAlias = ExplainRequest  # noqa: Y015
+
+@_typing.final
+class ExplainResponse(_message.Message):
+    """Why requests wait."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXPLANATIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def explanations(self) -> _containers.RepeatedCompositeFieldContainer[Global___LeaseExplanation]:
+        """One for each lease that was asked for, in the order of the queue."""
+
+    def __init__(
+        self,
+        *,
+        explanations: _abc.Iterable[Global___LeaseExplanation] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["explanations", b"explanations"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainResponse: _TypeAlias = ExplainResponse  # noqa: Y015
+
+@_typing.final
+class LeaseExplanation(_message.Message):
+    """Why a request waits."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEASE_FIELD_NUMBER: _builtins.int
+    FACTS_FIELD_NUMBER: _builtins.int
+    HOLDERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def lease(self) -> Global___LeaseStatus:
+        """The request."""
+
+    @_builtins.property
+    def facts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What is in the way at each device, and what will be done about it, in words."""
+
+    @_builtins.property
+    def holders(self) -> _containers.RepeatedCompositeFieldContainer[Global___LeaseStatus]:
+        """The leases that it waits for."""
+
+    def __init__(
+        self,
+        *,
+        lease: Global___LeaseStatus | None = ...,
+        facts: _abc.Iterable[_builtins.str] | None = ...,
+        holders: _abc.Iterable[Global___LeaseStatus] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["facts", b"facts", "holders", b"holders", "lease", b"lease"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LeaseExplanation: _TypeAlias = LeaseExplanation  # noqa: Y015
+
+@_typing.final
+class WatchRequest(_message.Message):
+    """Requests the changes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchRequest: _TypeAlias = WatchRequest  # noqa: Y015
+
+@_typing.final
+class WatchResponse(_message.Message):
+    """The state after changes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEVICES_FIELD_NUMBER: _builtins.int
+    LEASES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def devices(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeviceStatus]:
+        """The devices."""
+
+    @_builtins.property
+    def leases(self) -> _containers.RepeatedCompositeFieldContainer[Global___LeaseStatus]:
+        """The leases, as in `ListLeasesResponse`."""
+
+    def __init__(
+        self,
+        *,
+        devices: _abc.Iterable[Global___DeviceStatus] | None = ...,
+        leases: _abc.Iterable[Global___LeaseStatus] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["devices", b"devices", "leases", b"leases"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchResponse: _TypeAlias = WatchResponse  # noqa: Y015
 
 @_typing.final
 class ListDevicesRequest(_message.Message):
@@ -703,6 +975,8 @@ class DeviceStatus(_message.Message):
     DEVICE_FIELD_NUMBER: _builtins.int
     LEASES_FIELD_NUMBER: _builtins.int
     WAITING_FIELD_NUMBER: _builtins.int
+    MEMORY_FIELD_NUMBER: _builtins.int
+    MODELS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def device(self) -> Global___Device:
         """The device."""
@@ -715,17 +989,119 @@ class DeviceStatus(_message.Message):
     def waiting(self) -> _containers.RepeatedCompositeFieldContainer[Global___LeaseHolder]:
         """The requesters that wait for it, in the order of the queue."""
 
+    @_builtins.property
+    def memory(self) -> Global___MemoryStatus:
+        """What its memory is used for."""
+
+    @_builtins.property
+    def models(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelStatus]:
+        """The models that are loaded."""
+
     def __init__(
         self,
         *,
         device: Global___Device | None = ...,
         leases: _abc.Iterable[Global___LeaseStatus] | None = ...,
         waiting: _abc.Iterable[Global___LeaseHolder] | None = ...,
+        memory: Global___MemoryStatus | None = ...,
+        models: _abc.Iterable[Global___ModelStatus] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["device", b"device"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "memory", b"memory"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "leases", b"leases", "waiting", b"waiting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "leases", b"leases", "memory", b"memory", "models", b"models", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeviceStatus: _TypeAlias = DeviceStatus  # noqa: Y015
+
+@_typing.final
+class MemoryStatus(_message.Message):
+    """What the memory of a device is used for, in bytes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FREE_FIELD_NUMBER: _builtins.int
+    LEASED_FIELD_NUMBER: _builtins.int
+    MODELS_FIELD_NUMBER: _builtins.int
+    LINGERING_FIELD_NUMBER: _builtins.int
+    EXCESS_FIELD_NUMBER: _builtins.int
+    FOREIGN_FIELD_NUMBER: _builtins.int
+    OBSERVED_FIELD_NUMBER: _builtins.int
+    free: _builtins.int
+    """Can be granted."""
+    leased: _builtins.int
+    """Leases, without their models."""
+    models: _builtins.int
+    """Models that are loaded."""
+    lingering: _builtins.int
+    """What ended leases may have left behind."""
+    excess: _builtins.int
+    """What known processes have beyond what they have declared."""
+    foreign: _builtins.int
+    """Other processes."""
+    observed: _builtins.bool
+    """The device is observed. Otherwise `foreign`, `excess` and `lingering` are unknown."""
+    def __init__(
+        self,
+        *,
+        free: _builtins.int = ...,
+        leased: _builtins.int = ...,
+        models: _builtins.int = ...,
+        lingering: _builtins.int = ...,
+        excess: _builtins.int = ...,
+        foreign: _builtins.int = ...,
+        observed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["excess", b"excess", "foreign", b"foreign", "free", b"free", "leased", b"leased", "lingering", b"lingering", "models", b"models", "observed", b"observed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MemoryStatus: _TypeAlias = MemoryStatus  # noqa: Y015
+
+@_typing.final
+class ModelStatus(_message.Message):
+    """A model that a process keeps loaded."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
+    MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    IDLE_FIELD_NUMBER: _builtins.int
+    RELOAD_TIME_FIELD_NUMBER: _builtins.int
+    UNLOADING_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """Its name."""
+    owner: _builtins.str
+    """The process."""
+    memory_bytes: _builtins.int
+    """Bytes."""
+    unloading: _builtins.bool
+    """It is being unloaded."""
+    @_builtins.property
+    def idle(self) -> _duration_pb2.Duration:
+        """Time since its last use; absent: it is in use."""
+
+    @_builtins.property
+    def reload_time(self) -> _duration_pb2.Duration:
+        """How long it takes to load it again."""
+
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        owner: _builtins.str = ...,
+        memory_bytes: _builtins.int = ...,
+        idle: _duration_pb2.Duration | None = ...,
+        reload_time: _duration_pb2.Duration | None = ...,
+        unloading: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["idle", b"idle", "reload_time", b"reload_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["idle", b"idle", "memory_bytes", b"memory_bytes", "model", b"model", "owner", b"owner", "reload_time", b"reload_time", "unloading", b"unloading"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ModelStatus: _TypeAlias = ModelStatus  # noqa: Y015

@@ -45,6 +45,21 @@ class GpuArbiterServiceStub:
                 request_serializer=lanemesh_dot_v1_dot_gpu__pb2.ListDevicesRequest.SerializeToString,
                 response_deserializer=lanemesh_dot_v1_dot_gpu__pb2.ListDevicesResponse.FromString,
                 _registered_method=True)
+        self.ListLeases = channel.unary_unary(
+                '/lanemesh.v1.GpuArbiterService/ListLeases',
+                request_serializer=lanemesh_dot_v1_dot_gpu__pb2.ListLeasesRequest.SerializeToString,
+                response_deserializer=lanemesh_dot_v1_dot_gpu__pb2.ListLeasesResponse.FromString,
+                _registered_method=True)
+        self.Explain = channel.unary_unary(
+                '/lanemesh.v1.GpuArbiterService/Explain',
+                request_serializer=lanemesh_dot_v1_dot_gpu__pb2.ExplainRequest.SerializeToString,
+                response_deserializer=lanemesh_dot_v1_dot_gpu__pb2.ExplainResponse.FromString,
+                _registered_method=True)
+        self.Watch = channel.unary_stream(
+                '/lanemesh.v1.GpuArbiterService/Watch',
+                request_serializer=lanemesh_dot_v1_dot_gpu__pb2.WatchRequest.SerializeToString,
+                response_deserializer=lanemesh_dot_v1_dot_gpu__pb2.WatchResponse.FromString,
+                _registered_method=True)
 
 
 class GpuArbiterServiceServicer:
@@ -66,6 +81,27 @@ class GpuArbiterServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListLeases(self, request, context):
+        """Lists leases, and requests in the order of the queue.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Explain(self, request, context):
+        """Explains in words why a request waits, and what holds the devices.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Watch(self, request, context):
+        """Sends the devices and leases now, and after changes; at most ten times a second.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_GpuArbiterServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -78,6 +114,21 @@ def add_GpuArbiterServiceServicer_to_server(servicer, server):
                     servicer.ListDevices,
                     request_deserializer=lanemesh_dot_v1_dot_gpu__pb2.ListDevicesRequest.FromString,
                     response_serializer=lanemesh_dot_v1_dot_gpu__pb2.ListDevicesResponse.SerializeToString,
+            ),
+            'ListLeases': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListLeases,
+                    request_deserializer=lanemesh_dot_v1_dot_gpu__pb2.ListLeasesRequest.FromString,
+                    response_serializer=lanemesh_dot_v1_dot_gpu__pb2.ListLeasesResponse.SerializeToString,
+            ),
+            'Explain': grpc.unary_unary_rpc_method_handler(
+                    servicer.Explain,
+                    request_deserializer=lanemesh_dot_v1_dot_gpu__pb2.ExplainRequest.FromString,
+                    response_serializer=lanemesh_dot_v1_dot_gpu__pb2.ExplainResponse.SerializeToString,
+            ),
+            'Watch': grpc.unary_stream_rpc_method_handler(
+                    servicer.Watch,
+                    request_deserializer=lanemesh_dot_v1_dot_gpu__pb2.WatchRequest.FromString,
+                    response_serializer=lanemesh_dot_v1_dot_gpu__pb2.WatchResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -135,6 +186,87 @@ class GpuArbiterService:
             '/lanemesh.v1.GpuArbiterService/ListDevices',
             lanemesh_dot_v1_dot_gpu__pb2.ListDevicesRequest.SerializeToString,
             lanemesh_dot_v1_dot_gpu__pb2.ListDevicesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListLeases(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lanemesh.v1.GpuArbiterService/ListLeases',
+            lanemesh_dot_v1_dot_gpu__pb2.ListLeasesRequest.SerializeToString,
+            lanemesh_dot_v1_dot_gpu__pb2.ListLeasesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Explain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lanemesh.v1.GpuArbiterService/Explain',
+            lanemesh_dot_v1_dot_gpu__pb2.ExplainRequest.SerializeToString,
+            lanemesh_dot_v1_dot_gpu__pb2.ExplainResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Watch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/lanemesh.v1.GpuArbiterService/Watch',
+            lanemesh_dot_v1_dot_gpu__pb2.WatchRequest.SerializeToString,
+            lanemesh_dot_v1_dot_gpu__pb2.WatchResponse.FromString,
             options,
             channel_credentials,
             insecure,

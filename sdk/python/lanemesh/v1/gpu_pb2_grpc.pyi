@@ -39,6 +39,12 @@ class GpuArbiterServiceStub:
     """
     ListDevices: _grpc.UnaryUnaryMultiCallable[_gpu_pb2.ListDevicesRequest, _gpu_pb2.ListDevicesResponse]
     """Lists the devices with their leases and waiting requests."""
+    ListLeases: _grpc.UnaryUnaryMultiCallable[_gpu_pb2.ListLeasesRequest, _gpu_pb2.ListLeasesResponse]
+    """Lists leases, and requests in the order of the queue."""
+    Explain: _grpc.UnaryUnaryMultiCallable[_gpu_pb2.ExplainRequest, _gpu_pb2.ExplainResponse]
+    """Explains in words why a request waits, and what holds the devices."""
+    Watch: _grpc.UnaryStreamMultiCallable[_gpu_pb2.WatchRequest, _gpu_pb2.WatchResponse]
+    """Sends the devices and leases now, and after changes; at most ten times a second."""
 
 @_typing.type_check_only
 class GpuArbiterServiceAsyncStub(GpuArbiterServiceStub):
@@ -51,6 +57,12 @@ class GpuArbiterServiceAsyncStub(GpuArbiterServiceStub):
     """
     ListDevices: _aio.UnaryUnaryMultiCallable[_gpu_pb2.ListDevicesRequest, _gpu_pb2.ListDevicesResponse]  # type: ignore[assignment]
     """Lists the devices with their leases and waiting requests."""
+    ListLeases: _aio.UnaryUnaryMultiCallable[_gpu_pb2.ListLeasesRequest, _gpu_pb2.ListLeasesResponse]  # type: ignore[assignment]
+    """Lists leases, and requests in the order of the queue."""
+    Explain: _aio.UnaryUnaryMultiCallable[_gpu_pb2.ExplainRequest, _gpu_pb2.ExplainResponse]  # type: ignore[assignment]
+    """Explains in words why a request waits, and what holds the devices."""
+    Watch: _aio.UnaryStreamMultiCallable[_gpu_pb2.WatchRequest, _gpu_pb2.WatchResponse]  # type: ignore[assignment]
+    """Sends the devices and leases now, and after changes; at most ten times a second."""
 
 class GpuArbiterServiceServicer(metaclass=_abc_1.ABCMeta):
     """Served by the GPU arbiter."""
@@ -72,5 +84,29 @@ class GpuArbiterServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_gpu_pb2.ListDevicesResponse, _abc.Awaitable[_gpu_pb2.ListDevicesResponse]]:
         """Lists the devices with their leases and waiting requests."""
+
+    @_abc_1.abstractmethod
+    def ListLeases(
+        self,
+        request: _gpu_pb2.ListLeasesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gpu_pb2.ListLeasesResponse, _abc.Awaitable[_gpu_pb2.ListLeasesResponse]]:
+        """Lists leases, and requests in the order of the queue."""
+
+    @_abc_1.abstractmethod
+    def Explain(
+        self,
+        request: _gpu_pb2.ExplainRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gpu_pb2.ExplainResponse, _abc.Awaitable[_gpu_pb2.ExplainResponse]]:
+        """Explains in words why a request waits, and what holds the devices."""
+
+    @_abc_1.abstractmethod
+    def Watch(
+        self,
+        request: _gpu_pb2.WatchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_gpu_pb2.WatchResponse], _abc.AsyncIterator[_gpu_pb2.WatchResponse]]:
+        """Sends the devices and leases now, and after changes; at most ten times a second."""
 
 def add_GpuArbiterServiceServicer_to_server(servicer: GpuArbiterServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

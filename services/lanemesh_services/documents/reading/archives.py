@@ -1,4 +1,4 @@
-"""Files that are ZIP archives: bounded, and told apart."""
+"""Files that are ZIP archives: bounded, and distinguished by their members."""
 
 from __future__ import annotations
 

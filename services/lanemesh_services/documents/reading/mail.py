@@ -5,9 +5,9 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from dataclasses import replace
-from email import policy
 from email.message import EmailMessage
 from email.parser import BytesParser
+from email.policy import EmailPolicy
 from typing import Any
 
 from lanemesh_services.documents.errors import broken, encrypted, too_large
@@ -18,16 +18,32 @@ MAX_ATTACHMENTS = 1_000
 """Most attachments of one e-mail."""
 MAX_BYTES = 128 * 1024 * 1024
 """Largest e-mail, which is decoded as a whole."""
+MAX_HEADER = 20_000
+"""Longest header in characters; the rest of a longer one is left out. The parser of Python takes quadratic time for it."""
 _HEADERS = ("From", "To", "Cc", "Date", "Subject")
+
+
+class _BoundedPolicy(EmailPolicy):
+    """The default policy, with headers of a bounded length, also those of the parts of an e-mail."""
+
+    def header_source_parse(self, sourcelines: list[str]) -> tuple[str, str]:
+        """Name and value of a header, before it is parsed."""
+        name, value = super().header_source_parse(sourcelines)
+        return name, value[:MAX_HEADER]
+
+
+_BOUNDED = _BoundedPolicy()
 
 
 def read_eml(file: File, limits: Limits) -> Iterator[Part]:
     """The headers with the text, as plain text or Markdown, then the attachments."""
     if len(file.content) > MAX_BYTES:
         raise too_large(file.name, f"has {len(file.content):,} bytes", f"{MAX_BYTES:,} for an e-mail")
-    message = BytesParser(policy=policy.default).parsebytes(file.content)
+    message = BytesParser(policy=_BOUNDED).parsebytes(file.content)
     if not isinstance(message, EmailMessage) or not message.keys():
         raise broken(file.name, "e-mail", "it has no headers")
+    if cut := sorted({name for name, value in message.raw_items() if len(value) == MAX_HEADER}):
+        yield Omitted(f"the headers {', '.join(cut):.200} of {file.name} are read up to {MAX_HEADER:,} characters")
     headers = {name: str(message.get(name, "")) for name in _HEADERS}
     try:
         body = message.get_body(("plain", "html"))

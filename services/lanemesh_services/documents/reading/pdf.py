@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import logging
 from collections.abc import Iterator
 from typing import Any
@@ -17,6 +18,10 @@ MAX_PIXELS = 50_000_000
 """Largest picture that is decoded; a larger one is left out with a warning."""
 MAX_PICTURES = 1_000
 """Most pictures of one page."""
+MAX_CONTENT = 8_000_000
+"""Most bytes of the content of a page, without its pictures; a larger page is left out with a warning."""
+MAX_OPERATIONS = 300_000
+"""Most operations of a page, those of its forms included; a page with more is left out with a warning."""
 
 
 def read_pdf(file: File, limits: Limits) -> Iterator[Part]:
@@ -37,13 +42,31 @@ def read_pdf(file: File, limits: Limits) -> Iterator[Part]:
     for number in range(1, total + 1):
         try:
             page = reader.pages[number - 1]
-            text = page.extract_text()
+            text = _text(page)
         except Exception as error:  # of a page alone; pypdf raises errors of many kinds for broken ones
             yield Omitted(f"page {number} of {total} cannot be read: {error!s:.200}")
             text, page = "", None
         yield Text(_clean(text), {"page": number, **about}, expected=True, done=number, total=total)
         if limits.pictures and page is not None:
             yield from _pictures(page, number)
+
+
+class _TooMuch(Exception):
+    """A page has more drawing operations than are read."""
+
+
+def _text(page: Any) -> str:
+    """The text of a page. Raises _TooMuch if it is so large that its text would take minutes."""
+    contents = page.get_contents()
+    if contents is not None and (size := len(contents.get_data())) > MAX_CONTENT:
+        raise _TooMuch(f"its content expands to {size:,} bytes; at most {MAX_CONTENT:,} are read")
+    operations = itertools.count(1)
+
+    def counted(*_: Any) -> None:
+        if next(operations) > MAX_OPERATIONS:
+            raise _TooMuch(f"it has more than {MAX_OPERATIONS:,} operations")
+
+    return str(page.extract_text(visitor_operand_before=counted))
 
 
 def _about(reader: Any, total: int) -> dict[str, Any]:

@@ -12,12 +12,14 @@ from typing import Any
 from lanemesh_services.documents.errors import broken, too_large, unknown_type
 from lanemesh_services.documents.reading.encodings import encoding_of
 from lanemesh_services.documents.reading.parts import File, Limits, Omitted, Part, Rows, Text
-from lanemesh_services.documents.reading.tables import MAX_COLUMNS, as_text, batches
+from lanemesh_services.documents.reading.tables import MAX_CELLS, MAX_COLUMNS, as_text, batches
 
 MAX_FIELD = 10_000_000
 """Longest cell of a CSV file, in characters."""
 SAMPLE_CHARACTERS, SAMPLE_ROWS = 64 * 1024, 50
 """The begin of a CSV file from which its delimiter is found."""
+EMPTY_SHARE = 10
+"""A table of JSON with more than 5,000,000 cells has at least one value in so many cells."""
 MAX_JSON = 64 * 1024 * 1024
 """Most bytes of JSON that is read as a table, for which all of it is held."""
 
@@ -60,6 +62,12 @@ def read_json(file: File, limits: Limits) -> Iterator[Part]:
         columns = tuple(dict.fromkeys(str(key) for row in value for key in row))
         if len(columns) > MAX_COLUMNS:
             yield Omitted(f"JSON with more than {MAX_COLUMNS:,} different names is read as text alone, not as a table")
+            return
+        cells = len(columns) * len(value)
+        if cells > MAX_CELLS and cells > EMPTY_SHARE * sum(map(len, value)):
+            yield Omitted(
+                f"JSON whose table would have {cells:,} cells, nearly all of them empty, is read as text alone"
+            )
             return
         rows = (tuple(row.get(column) for column in columns) for row in value)
         for batch in batches(rows, limits.table_rows):

@@ -9,6 +9,8 @@ from typing import Any
 
 TEXT_ROWS = 50
 """Rows of a table that make one text, each with the header."""
+REPEATED_NAME = 100
+"""Most characters of the name of a column where the header is repeated: a long one would be repeated for every 50 rows."""
 
 
 BATCH_CHARACTERS = 2_000_000
@@ -40,10 +42,14 @@ def batches(rows: Iterable[tuple[Any, ...]], most: int) -> Iterator[tuple[tuple[
 
 
 def as_text(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, first: int = 1) -> Iterator[tuple[str, str]]:
-    """Rows as Markdown tables of at most 50 rows, and the numbers of their rows, such as "1-50"."""
+    """Rows as Markdown tables of at most 50 rows, and the numbers of their rows, such as "1-50".
+
+    Each has the header; after the first rows of a table, its names have at most 100 characters.
+    """
+    short = [name if len(name) <= REPEATED_NAME else f"{name[: REPEATED_NAME - 1]}…" for name in columns]
     for start in range(0, len(rows), TEXT_ROWS):
         some = rows[start : start + TEXT_ROWS]
-        lines = [_line(columns), _line(["---"] * len(columns)), *map(_line, some)]
+        lines = [_line(columns if first + start == 1 else short), _line(["---"] * len(columns)), *map(_line, some)]
         yield f"{first + start}-{first + start + len(some) - 1}", "\n".join(lines)
 
 

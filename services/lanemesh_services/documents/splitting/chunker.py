@@ -20,6 +20,8 @@ LEAST_WEAK_SHARE = 0.5
 """The same of a chunk that ends within a sentence."""
 LOOK_AHEAD = 32
 """So many characters after the largest size are looked at, since a chunk may end before a heading that begins there."""
+SLICE = 64 * 1024
+"""Characters of a piece that are taken at a time."""
 _FENCE = re.compile(r"^(?:```|~~~)", re.MULTILINE)
 _BLANK = re.compile(r"\s+")
 
@@ -56,6 +58,10 @@ class Chunker:
 
     def push(self, piece: str) -> Iterator[str]:
         """Adds a piece; yields the chunks that are certain."""
+        for start in range(0, len(piece), SLICE):  # what is left of a long text is copied with each chunk
+            yield from self._push(piece[start : start + SLICE])
+
+    def _push(self, piece: str) -> Iterator[str]:
         self._pieces.append(piece)
         self._waiting += len(piece)
         if len(self._rest) + self._waiting <= self._rules.size and self._waiting < 4096:

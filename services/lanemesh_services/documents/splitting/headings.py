@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-_LINE = re.compile(r"^(?:(#{1,6})[ \t]+(.+?)[ \t]*#*|(```|~~~).*)$", re.MULTILINE)
+_LINE = re.compile(r"^(?:(#{1,6})[ \t]+(.+)|(```|~~~).*)$", re.MULTILINE)
 
 
 class Headings:
@@ -26,5 +26,13 @@ class Headings:
                 self._in_code = not self._in_code
             elif not self._in_code:
                 level = len(match[1])
-                self._path = {**{above: text for above, text in self._path.items() if above < level}, level: match[2]}
+                self._path = {
+                    **{above: text for above, text in self._path.items() if above < level},
+                    level: _name(match[2]),
+                }
         return list(self._path.values()) if path is None else path
+
+
+def _name(text: str) -> str:
+    """The text of a heading, without the marks that may close it."""
+    return text.rstrip("#").rstrip(" \t") or text[0]

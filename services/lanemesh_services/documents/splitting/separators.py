@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 _SENTENCE = (
     r"(?<![.\s]\w)(?<!\b[A-Z])(?<!\bDr)(?<!\bMr)(?<!\bMs)(?<!\bMrs)(?<!\bProf)(?<!\bNo)(?<!\bvs)(?<!\bca)(?<!\bNr)"
-    r"[.!?…]+[\"'”’)\]]*\s+|[。！？]+[」』”]?"
+    r"(?<![.!?…])[.!?…]+[\"'”’)\]]*\s+|[。！？]+[」』”]?"
 )
-"""The end of a sentence, after which it is cut: not after an initial or a common abbreviation."""
+"""The end of a sentence, after which it is cut: not after an initial or a common abbreviation. A long row of its marks is looked at
+once, from its begin."""
 _LINES = (r"\n\s*\n+", r"\n+")
 WEAK: Sequence[str] = (r"[;:,]\s+", r"\s+")
 """Places within a sentence: clauses and words."""

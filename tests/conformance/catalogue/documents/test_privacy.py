@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from lanemesh import Document, LanemeshError, Message, Question
+from lanemesh import Document, Example, Image, LanemeshError, Message, Question, ToolCall
 from lanemesh.testing import DictMemory, run_node
 from lanemesh_orchestrator import Mesh
 from lanemesh_services.documents.anonymize import Anonymize
@@ -98,6 +99,45 @@ def test_happy_questions_and_documents_are_anonymized_throughout() -> None:
     (cleaned,) = run_node(Anonymize, documents=document).cleaned
     assert (cleaned.content, cleaned.source) == ("<PERSON> is here.", "a.txt")
     assert "Anna" not in repr(cleaned)
+
+
+def test_happy_sources_ids_metadata_and_tool_calls_are_anonymized() -> None:
+    document = Document(
+        "The contract.",
+        id="hr/John_Smith.pdf#3",
+        source="hr/John_Smith.pdf",
+        metadata={
+            "author": "John Smith",
+            "lines": [{"text": "Call John Smith", "score": 0.5}],
+            "page": 3,
+            "type": "a.txt",
+        },
+    )
+    call = ToolCall("1", "mail", '{"to": "anna.miller@example.com", "name": "John Smith"}')
+    question = Question(
+        "Where?",
+        history=(Message("assistant", "", tool_calls=(call,)),),
+        examples=(Example("Who is John Smith?", "John Smith is a clerk."),),
+        images=(Image("image/png", b"x"),),
+        documents=(document,),
+    )
+
+    (cleaned,) = run_node(Anonymize, documents=document).cleaned
+    (other,) = run_node(Anonymize, documents=replace(document, source="hr/Jane_Smith.pdf")).cleaned
+    (asked,) = run_node(Anonymize, questions=question).asked
+
+    assert cleaned.source.startswith("hr/<PERSON>.pdf (")
+    assert cleaned.source != other.source
+    assert cleaned.id == f"{cleaned.source}#3"
+    assert (cleaned.metadata["author"], cleaned.metadata["page"], cleaned.metadata["type"]) == ("<PERSON>", 3, "a.txt")
+    for name in ("John", "Smith", "miller"):
+        assert name not in repr((cleaned, asked))
+    assert asked.images == ()
+    memory = DictMemory()
+    (hidden,) = run_node(Anonymize, documents=document, config={"mode": "pseudonym"}, memory=memory).cleaned
+    (restored,) = run_node(Deanonymize, documents=hidden, memory=memory).restored
+    assert "Smith" not in repr(hidden)
+    assert restored == replace(document, content=restored.content)
 
 
 def test_happy_pseudonyms_are_taken_back() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import threading
 from collections.abc import AsyncIterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -9,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lanemesh import HelperUpdate, Media, Service
+from lanemesh import Context, HelperUpdate, In, Media, Node, Out, Service
 from lanemesh_orchestrator import Mesh
 from lanemesh_services.chat import SERVICE as CHAT
 from lanemesh_services.flow import SERVICE as FLOW
@@ -162,3 +164,105 @@ async def test_a_cache_around_a_pipeline_runs_it_once_for_equal_items(mesh: Mesh
         failed = await mesh.run(document, input="a").result()
         assert failed.error is not None
         assert "in its component work: ValueError: no a" in failed.error.message
+
+
+async def test_a_cache_keeps_results_apart_for_each_version_of_what_it_runs(mesh: Mesh, tmp_path: Path) -> None:
+    def saying(text: str) -> Pipeline:
+        return pipeline(
+            {"id": "chat", "provider": "chat"},
+            taking("work", "llm_scripted", "questions", "chat", script=[text]),
+            taking("result", "response", "answers", "work"),
+        )
+
+    calling = pipeline(
+        {"id": "chat", "provider": "chat"},
+        taking("work", "@inner", "questions", "chat"),
+        taking("result", "response", "answers", "work"),
+    )
+    file = tmp_path / "inner.pipe"
+    await mesh.deploy("inner", saying("first"))
+    await mesh.deploy("outer", calling)
+    targets: list[dict[str, Any]] = [
+        {"pipeline": "@inner"},
+        {"pipeline": "@outer"},
+        {"document": calling},
+        {"file": str(file)},
+    ]
+    found = []
+    for text in ("first", "second"):
+        if text != "first":
+            await mesh.deploy("inner", saying(text))
+        file.write_text(json.dumps(saying(text)))
+        os.utime(file, (1, 1))
+        for target in targets:
+            document = through("answers", taking("cache", "cache", "text", "chat", **target))
+            found.append([(await mesh.run(document, input="x").result()).text for _ in range(2)])
+
+    assert found == [["first"] * 2] * 4 + [["second"] * 2] * 4
+
+
+@pytest.mark.parametrize(
+    "outer", [{"provider": "sub_pipeline"}, {"provider": "sub_pipeline", "each": True}, {"provider": "cache"}]
+)
+async def test_what_models_of_an_inner_run_use_is_reported_for_the_node(mesh: Mesh, outer: dict[str, Any]) -> None:
+    inner = pipeline(
+        {"id": "chat", "provider": "chat"},
+        taking("switch", "switch", "text", "chat", by="model", cases={"a": "first", "b": "second"}),
+        {
+            "id": "model",
+            "provider": "llm_scripted",
+            "config": {"script": ["b"]},
+            "control": [{"classType": "llm", "from": "switch"}],
+        },
+        taking("result", "response", "text", "switch", output="b"),
+    )
+    document = through("text", taking("inner", outer.pop("provider"), "text", "chat", document=inner, **outer))
+    latest = None
+    async with mesh.run(document, inputs=["x", "y", "z"]) as run:
+        async for update in run.updates():
+            if isinstance(update, HelperUpdate) and update.component == "inner":
+                latest = update
+        assert run.state == "completed"
+
+    assert latest is not None
+    assert latest.calls == 3
+    assert latest.usage is not None
+    assert latest.usage.completion_tokens == 3
+
+
+class Pair(Node):
+    """Joins two texts."""
+
+    sync_mode = "join"
+    left: In[str]
+    right: In[str]
+    both: Out[str]
+
+    def process(self, context: Context) -> dict[str, str]:
+        """One pair."""
+        return {"both": f"{self.left}-{self.right} "}
+
+
+async def test_what_an_inner_run_of_each_item_returns_descends_from_it(mesh: Mesh) -> None:
+    mesh.orchestrator.host.node_types.replace([CHAT, FLOW, RESPONSE, Service("own", [Pair])])
+    inner = pipeline(
+        {"id": "chat", "provider": "chat"},
+        taking("even", "filter", "text", "chat", when="int(text) % 2 == 0"),
+        taking("result", "response", "text", "even", output="kept"),
+    )
+    document = pipeline(
+        {"id": "chat", "provider": "chat"},
+        taking("inner", "sub_pipeline", "text", "chat", document=inner, each=True),
+        {
+            "id": "pair",
+            "provider": "pair",
+            "input": [
+                {"lane": "text", "from": "inner", "input": "left"},
+                {"lane": "text", "from": "chat", "input": "right"},
+            ],
+        },
+        taking("out", "response", "text", "pair"),
+    )
+    result = await mesh.run(document, inputs=["1", "2", "3", "4", "6"]).result()
+    result.raise_for_state()
+    assert result.values == ("2-2 ", "4-4 ", "6-6 ")

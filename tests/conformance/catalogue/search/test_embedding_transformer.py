@@ -38,6 +38,15 @@ def test_happy_the_same_text_has_the_same_embedding_of_length_1(model: Transform
     assert one != pytest.approx(other, abs=1e-2)
 
 
+def test_happy_texts_of_any_lengths_have_in_a_batch_the_embeddings_that_they_have_alone(
+    model: TransformerEmbedder,
+) -> None:
+    texts = [Text("The ferry leaves at nine. " * count, is_query=False) for count in (9, 1, 40, 2, 30, 1, 35, 38, 3)]
+    together = model.embed(texts)
+    for text, embedding in zip(texts, together, strict=True):
+        assert model.embed([text])[0] == pytest.approx(embedding, abs=1e-5)
+
+
 def test_error_only_texts_beyond_the_limit_are_cut(model: TransformerEmbedder) -> None:
     words = ["word " * 250, "word " * 260, "word", "x" * 100_000]
     assert model.are_cut([Text(text, is_query=False) for text in words]) == [False, True, False, True]

@@ -23,7 +23,7 @@ def embedded() -> tuple[list[Document], list[Question]]:
         EmbeddingTransformer,
         documents=[Document(text, source="facts.txt", chunk_index=n) for n, text in enumerate(passages())],
         questions=[Question(question) for question, _ in questions()],
-        timeout=110,
+        timeout=250,
     )
     return result.embedded_documents, result.embedded_questions
 

@@ -169,6 +169,11 @@ def test_error_a_file_that_is_no_database_is_refused_when_it_is_opened(tmp_path:
     [
         (Qdrant, {}, "set one of"),
         (Qdrant, {"host": "a", "url": "http://b"}, "set one of"),
+        (Qdrant, {"host": "http://a:99999"}, "is not the address of a server"),
+        (Qdrant, {"host": "http://"}, "is not the address of a server"),
+        (Qdrant, {"host": "a:6333"}, "is not the address of a server"),
+        (Qdrant, {"host": "a b"}, "is not the address of a server"),
+        (Qdrant, {"host": "a/collections"}, "is not the name of a host"),
         (SqliteSearch, {"path": "x", "filter": {"page": {"above": 3}}}, "is not one of eq"),
         (SqliteSearch, {"path": "x", "filter": {"page": {"gt": "3"}}}, "needs a number"),
         (SqliteSearch, {"path": "x", "filter": {"page": []}}, "at least one"),

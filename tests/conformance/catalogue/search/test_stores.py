@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
 from lanemesh import Document
 from lanemesh_services.search.errors import StoreFailed
@@ -177,6 +178,22 @@ def test_error_texts_that_a_database_could_misread_come_back(store: Store) -> No
     (found,) = store.by_vector(query(embedding=EAST, note=odd))
 
     assert (found.content, found.source, found.metadata["note"]) == (odd, odd, odd)
+
+
+def test_error_an_ended_transaction_of_sqlite_does_not_hide_what_ended_it(place: Path) -> None:
+    with opened("sqlite", place, "") as store:
+        store.put([document("first", EAST)])
+        connection = apsw.Connection(str(place / "docs.sqlite"))
+        connection.execute(
+            "CREATE TRIGGER full BEFORE INSERT ON docs_docs BEGIN SELECT RAISE(ROLLBACK, 'the disk is full'); END"
+        )
+        with pytest.raises(StoreFailed, match="the disk is full"):
+            store.put([document("second", EAST, chunk=1)])
+        connection.execute("DROP TRIGGER full")
+        store.put([document("third", EAST, chunk=2)])
+        connection.close()
+
+        assert sorted(contents(store.by_vector(query(embedding=EAST)))) == ["first", "third"]
 
 
 def test_documents_outlive_the_store_and_collections_are_separate(

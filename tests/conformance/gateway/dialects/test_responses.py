@@ -11,6 +11,7 @@ import httpx
 import pytest
 from lanemesh.client.updates import RunState
 
+from repeats import times
 from rigs.model_gateway import ModelGateway, answering
 from rigs.openai_rules import check_error, check_response
 from rigs.sse import events_of
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     import openai
 
 LOOK: Any = {"type": "function", "name": "look", "description": "Looks.", "parameters": {"type": "object"}}
-CUTS = 100
+CUTS = times(100, 25)
 BEGINNING = b": lanemesh\n\n"
 """The comment with which every stream begins."""
 
@@ -157,7 +158,8 @@ async def read_a_little(client: httpx.AsyncClient, url: str) -> bytes:
     return body
 
 
-async def test_a_background_response_is_resumed_byte_by_byte_after_a_hundred_cuts(
+@pytest.mark.many
+async def test_a_background_response_is_resumed_byte_by_byte_after_many_cuts(
     gateway: ModelGateway, client: openai.AsyncOpenAI
 ) -> None:
     words = " ".join(f"wörd{number}" for number in range(CUTS))

@@ -15,7 +15,7 @@ MAX_OPEN_ITEMS = 100_000
 MAX_OPEN_BYTES = 64 * 1024 * 1024
 """Most bytes of these pieces: 64 MiB."""
 MAX_OPEN_FILE_BYTES = MAX_MEDIA_BYTES
-"""The same of media and documents, whose pieces may be those of a file: 256 MiB."""
+"""The same of media, documents and inputs of any lane, whose pieces may be those of a file: 256 MiB."""
 
 Join = Callable[[list[Any]], Any]
 """Makes a whole from its pieces, at least one."""
@@ -85,7 +85,7 @@ JOINS: Mapping[LaneType, Join] = {
 
 def max_open_bytes(join: Join) -> int:
     """Most bytes of the pieces of incomplete wholes that an input holds, by its join function."""
-    return MAX_OPEN_FILE_BYTES if join in (join_documents, join_media) else MAX_OPEN_BYTES
+    return MAX_OPEN_FILE_BYTES if join in (join_documents, join_media, join_any) else MAX_OPEN_BYTES
 
 
 class TooMuchOpen(Exception):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from lanemesh.codec import decode, encode_into
-from lanemesh.items import CHUNK_BYTES, ITEM_OVERHEAD_BYTES, Envelope, Item, LaneType
+from lanemesh.items import CHUNK_BYTES, ITEM_OVERHEAD_BYTES, MAX_MEDIA_BYTES, Envelope, Item, LaneType
 from lanemesh.v1 import lane_pb2
 from lanemesh.values import Media, bytes_of, with_bytes
 
@@ -144,11 +144,11 @@ def plain_texts(items: lane_pb2.LaneItems) -> list[str] | None:
     return texts if items.ByteSize() == bare else None
 
 
-def read_items(lane_type: LaneType, items: lane_pb2.LaneItems, prefix: bytes) -> list[Item]:
+def read_items(lane_type: LaneType, items: lane_pb2.LaneItems, prefix: bytes | bytearray) -> list[Item]:
     """The items of a frame. `prefix` is the content of the chunks before it and belongs to the first item.
 
     Raises:
-        ValueError: the lane's type does not accept an item.
+        ValueError: the lane's type does not accept an item, or one is larger than 256 MiB.
     """
     read = [decode(lane_type, item) for item in items.items]
     if prefix:
@@ -156,5 +156,8 @@ def read_items(lane_type: LaneType, items: lane_pb2.LaneItems, prefix: bytes) ->
         last = bytes_of(first.value) if first is not None else None
         if first is None or last is None:
             raise ValueError("chunks arrived before an item that is neither media nor a document with a file")
-        read[0] = Item(with_bytes(first.value, prefix + last), first.size + len(prefix), first.envelope)
+        if len(prefix) + len(last) > MAX_MEDIA_BYTES:
+            raise ValueError(f"an item has {len(prefix) + len(last):,} bytes; the limit is {MAX_MEDIA_BYTES:,}")
+        whole = b"".join((prefix, last))
+        read[0] = Item(with_bytes(first.value, whole), first.size + len(prefix), first.envelope)
     return read

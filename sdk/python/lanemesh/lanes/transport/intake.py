@@ -28,8 +28,8 @@ class Intake:
         self._cancelling = cancelling
         self._inherited = edge.buffered_items
         """Items that an earlier lane of the edge had delivered and that were waiting when this lane was opened."""
-        self._chunks: list[bytes] = []
-        self._chunk_bytes = 0
+        self._chunks = bytearray()
+        """The chunks that have arrived of the next item: one buffer, since they may be of any number and size."""
 
     def take_in(self, items: lane_pb2.LaneItems) -> bool:
         """Items, and the end if it is with them. Returns whether the end reports the loss of the producer, as `end` does.
@@ -49,11 +49,12 @@ class Intake:
 
     def take_chunk(self, content: bytes) -> None:
         """A leading part of a media value, or of a document's file. Raises ProtocolViolation if the value is too large."""
-        self._chunk_bytes += len(content)
-        if self._chunk_bytes > MAX_MEDIA_BYTES:
+        if self._edge.stopped:
+            self._chunks.clear()
+            return
+        if len(self._chunks) + len(content) > MAX_MEDIA_BYTES:
             raise ProtocolViolation(f"more than {MAX_MEDIA_BYTES:,} bytes of chunks arrived for one item")
-        if not self._edge.stopped:
-            self._chunks.append(content)
+        self._chunks += content
 
     def end(self, end: lane_pb2.LaneEnd) -> bool:
         """The end of the lane, which ends the edge. Returns True if it reports the loss of a recoverable producer instead: the edge
@@ -70,7 +71,7 @@ class Intake:
             # Its server, or an attempt to place it again, was abandoned, but the run was not: the effect is that of a loss.
             edge.reopening.lane_lost(fault)
             return True
-        if fault is None and self._chunk_bytes and not edge.stopped:
+        if fault is None and self._chunks and not edge.stopped:
             raise ProtocolViolation("the end arrived after chunks without their item")
         if fault is None and end.item_count != self.received:
             fault = self.fault(Code.DATA_LOSS, f"{self.received} of {end.item_count} items arrived")
@@ -98,6 +99,7 @@ class Intake:
         if edge.stopped:
             edge.arrived += count
             edge.discarded += count
+            self._chunks.clear()
             return
         under_way = edge.buffered_items + count
         if under_way > edge.limit_items + self._inherited:
@@ -107,13 +109,8 @@ class Intake:
             edge.put_plain(texts, ITEM_OVERHEAD_BYTES)
             return
         try:
-            for item in read_items(self._lane_type, items, self._joined_chunks()):
+            chunks, self._chunks = self._chunks, bytearray()
+            for item in read_items(self._lane_type, items, chunks):
                 edge.put(*(item if edge.reopening is None else edge.reopening.first(item)))
         except ValueError as error:
             raise ProtocolViolation(str(error)) from None
-
-    def _joined_chunks(self) -> bytes:
-        whole = b"".join(self._chunks)
-        self._chunks.clear()
-        self._chunk_bytes = 0
-        return whole

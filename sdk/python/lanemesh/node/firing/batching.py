@@ -1,41 +1,32 @@
-"""Batches of firings: one call of `process` for the firings of several runs."""
+"""Batches of firings: when each begins, what is in it, and how its results and failures reach the firings."""
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
-import copy
 import inspect
 import logging
-from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lanemesh._aio.threads import THREADS
+from lanemesh._aio.threads import THREADS, as_failure
 from lanemesh._aio.user_code import failure_of
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.node.batch import Batch
 from lanemesh.node.callables import is_asynchronous
-from lanemesh.node.context import Context
+from lanemesh.node.firing.copier import NodeCopier
 from lanemesh.node.node import Node
 from lanemesh.rendering import rendered
 
-OF_THE_BATCH = frozenset(
-    {
-        Code.CANCELLED,
-        Code.DEADLINE_EXCEEDED,
-        Code.PERMISSION_DENIED,
-        Code.RESOURCE_EXHAUSTED,
-        Code.FAILED_PRECONDITION,
-        Code.UNAVAILABLE,
-        Code.UNAUTHENTICATED,
-    }
-)
+OF_THE_BATCH = frozenset({Code.UNAVAILABLE, Code.UNAUTHENTICATED, Code.RESOURCE_EXHAUSTED, Code.DEADLINE_EXCEEDED})
 """Codes of errors that no single item causes, such as of a service that is away. The batch is not divided to find one."""
 
 CLOSE_SECONDS = 5.0
-"""How long a cancelled batch may take to end."""
+"""How long a cancelled batch may take to end when the node server closes."""
+ABANDON_SECONDS = 60.0
+"""How long a batch that has lost its firings may go on before a further one begins beside it."""
 
 log = logging.getLogger("lanemesh.batches")
 
@@ -45,44 +36,66 @@ class _Entry:
     """A firing that waits for its result."""
 
     item: Any
+    component: Hashable
     arrived: float
     """When it arrived, by the clock of the loop."""
     result: asyncio.Future[Any]
+    batch: _Running | None = None
+    """The batch that runs it."""
+
+
+@dataclass(eq=False, slots=True)
+class _Running:
+    """A batch that runs."""
+
+    entries: list[_Entry]
+    pending: int
+    """How many of its firings wait for their results."""
+    task: asyncio.Task[None] | None = None
+    abandonment: asyncio.TimerHandle | None = None
+    """Abandons it, if it goes on without firings."""
 
 
 class Batcher:
     """Runs the firings of one node class, config and resource in batches.
 
-    When a batch has ended, those that wait run at once as the next one. A firing that is alone waits for a second one, for
-    `Batch.within` since its arrival. What waits is bounded by the concurrency of the components that share the batcher.
+    When a batch has ended, those that wait run at once as the next one. If more wait than it may have, components take turns. A
+    firing that is alone waits for a second one, for `Batch.within` since its arrival. What waits is bounded by the concurrency of
+    the components that share the batcher.
     """
 
-    def __init__(self, node: Node) -> None:
-        """`node` has the config and the resource."""
+    def __init__(self, node: Node, on_idle: Callable[[], object] = lambda: None) -> None:
+        """`node` has the config and the resource. `on_idle` is called when the last batch that ran has ended."""
         assert node.batch_ is not None
         self._node = node
+        self._copier = NodeCopier(node)
         self._rule: Batch = node.batch_
-        self._waiting: deque[_Entry] = deque()
-        self._running: dict[asyncio.Task[None], list[_Entry]] = {}
+        self._on_idle = on_idle
+        self._waiting: OrderedDict[Hashable, OrderedDict[_Entry, None]] = OrderedDict()
+        """Firings in the order of their arrival, by component; the component whose turn is next is the first."""
+        self._running: set[_Running] = set()
         self._timer: asyncio.TimerHandle | None = None
         """Begins a batch of a firing that is alone."""
         self._due = False
         """The next batch begins in the next turn of the loop, with all that has arrived by then."""
+        self._closed = False
         self._in_thread = not is_asynchronous(getattr(type(node), "process", None))
 
-    async def result(self, item: Any, on_abandoned: Callable[[], object]) -> Any:
-        """The result of one firing. A cancelled firing leaves its batch; if no other firing is left there, the batch is cancelled.
+    async def result(self, item: Any, on_abandoned: Callable[[], object], component: Hashable = None) -> Any:
+        """The result of one firing. A cancelled firing leaves its batch. If no other firing is left there, the batch is cancelled;
+        in a thread it goes on, and the next one waits for it, for 60 s at most.
 
         Args:
             item: the copy of the node for the firing.
-            on_abandoned: called if the cancelled batch runs in a thread, which goes on.
+            on_abandoned: called if the firing was the last one of a batch that goes on in a thread.
+            component: identifies the component; components take turns.
 
         Raises:
             Exception: the failure of this firing.
         """
         loop = asyncio.get_running_loop()
-        entry = _Entry(item, loop.time(), loop.create_future())
-        self._waiting.append(entry)
+        entry = _Entry(item, component, loop.time(), loop.create_future())
+        self._waiting.setdefault(component, OrderedDict())[entry] = None
         self._schedule()
         try:
             return await entry.result
@@ -94,7 +107,7 @@ class Batcher:
     @property
     def waiting(self) -> int:
         """Firings that wait for the next batch."""
-        return len(self._waiting)
+        return sum(map(len, self._waiting.values()))
 
     @property
     def is_running(self) -> bool:
@@ -102,37 +115,68 @@ class Batcher:
         return bool(self._running)
 
     async def close(self) -> None:
-        """Cancels the batches that still run, and waits 5 s for them at most; those in threads are abandoned."""
+        """Cancels all firings and the batches that still run, and waits 5 s for them at most; those in threads are abandoned."""
+        self._closed = True
         self._unschedule()
-        running = [*self._running]
-        for task in running:
+        for queue in [*self._waiting.values()]:
+            for entry in queue:
+                entry.result.cancel()
+        tasks = [running.task for running in self._running if running.task is not None]
+        for task in tasks:
             task.cancel()
-        if running and (await asyncio.wait(running, timeout=CLOSE_SECONDS))[1]:
+        if tasks and (await asyncio.wait(tasks, timeout=CLOSE_SECONDS))[1]:
             log.error("abandoned a batch of %s, which ignored its cancellation", self._node.provider)
 
+    def lost_attributes(self) -> str:
+        """A description of the attributes that `process` has set on `self`, and that are lost; empty if none."""
+        return self._copier.lost_attributes()
+
     def _leave(self, entry: _Entry) -> bool:
-        """Removes a cancelled firing. Returns whether a batch that ran only for it was cancelled."""
-        if entry in self._waiting:
-            self._waiting.remove(entry)
-            self._unschedule()
-            self._schedule()
+        """Removes a cancelled firing. Returns whether it was the last one of a batch that runs."""
+        running = entry.batch
+        if running is None:
+            queue = self._waiting.get(entry.component)
+            if queue is not None and entry in queue:
+                del queue[entry]
+                if not queue:
+                    del self._waiting[entry.component]
+                self._unschedule()
+                self._schedule()
             return False
-        for task, batch in self._running.items():
-            if entry in batch and all(other.result.done() for other in batch):
-                task.cancel()
-                return True
-        return False
+        if running not in self._running or not entry.result.cancelled():
+            return False
+        running.pending -= 1
+        if running.pending:
+            return False
+        if not self._in_thread and running.task is not None:
+            running.task.cancel()
+        loop = asyncio.get_running_loop()
+        running.abandonment = loop.call_later(ABANDON_SECONDS, self._abandon, running, context=contextvars.Context())
+        return True
+
+    def _abandon(self, running: _Running) -> None:
+        """Lets further batches begin beside one that goes on without firings."""
+        log.error(
+            "abandoned a batch of %s, which goes on %g s after its firings were cancelled: further batches run beside it",
+            self._node.provider,
+            ABANDON_SECONDS,
+        )
+        if running.task is not None:
+            running.task.cancel()
+        self._remove(running)
 
     def _schedule(self) -> None:
         """Has the next batch begin, unless it is due already or enough run."""
-        if self._due or not self._waiting or len(self._running) >= self._rule.concurrency:
+        if self._due or self._closed or not self._waiting or len(self._running) >= self._rule.concurrency:
             return
         loop = asyncio.get_running_loop()
-        until = self._waiting[0].arrived + self._rule.within
-        if len(self._waiting) < min(2, self._rule.max) and until > loop.time():
-            if self._timer is None:
-                self._timer = loop.call_at(until, self._begin, context=contextvars.Context())
-            return
+        first = next(iter(self._waiting.values()))
+        if len(self._waiting) == 1 and len(first) < min(2, self._rule.max):
+            until = next(iter(first)).arrived + self._rule.within
+            if until > loop.time():
+                if self._timer is None:
+                    self._timer = loop.call_at(until, self._begin, context=contextvars.Context())
+                return
         self._unschedule()
         self._due = True
         loop.call_soon(self._begin, context=contextvars.Context())
@@ -144,24 +188,48 @@ class Batcher:
 
     def _begin(self) -> None:
         self._due, self._timer = False, None
-        batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._rule.max))]
-        if not batch:
+        entries = self._next_entries()
+        if not entries or self._closed:
             return
-        task = asyncio.create_task(self._run(batch), name=f"batch of {self._node.provider}")
-        self._running[task] = batch
-        task.add_done_callback(self._ended)
+        running = _Running(entries, len(entries))
+        for entry in entries:
+            entry.batch = running
+        self._running.add(running)
+        running.task = asyncio.create_task(self._run(running), name=f"batch of {self._node.provider}")
+        running.task.add_done_callback(lambda task: self._ended(running, task))
         self._schedule()
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        for entry in self._running.pop(task):
+    def _next_entries(self) -> list[_Entry]:
+        """The firings of the next batch: one of each component in turn."""
+        entries: list[_Entry] = []
+        while self._waiting and len(entries) < self._rule.max:
+            component, queue = self._waiting.popitem(last=False)
+            entries.append(queue.popitem(last=False)[0])
+            if queue:
+                self._waiting[component] = queue
+        return entries
+
+    def _ended(self, running: _Running, task: asyncio.Task[None]) -> None:
+        for entry in running.entries:
             entry.result.cancel()  # only of a batch that was cancelled, or ended by an interrupt
+        self._remove(running)
         if not task.cancelled():
             task.result()
-        self._schedule()
 
-    async def _run(self, batch: list[_Entry]) -> None:
+    def _remove(self, running: _Running) -> None:
+        """A batch does not count any more."""
+        if running.abandonment is not None:
+            running.abandonment.cancel()
+        if running not in self._running:
+            return
+        self._running.remove(running)
+        self._schedule()
+        if not self._running:
+            self._on_idle()
+
+    async def _run(self, running: _Running) -> None:
         """Runs a batch. If `process` raises, its halves are run, and so on, so that only the items that cause it fail."""
-        parts = [batch]
+        parts = [running.entries]
         while parts:
             part = [entry for entry in parts.pop() if not entry.result.done()]
             if not part:
@@ -176,15 +244,18 @@ class Batcher:
                     continue
                 results = [failure] * len(part)
             for entry, result in zip(part, results, strict=True):
-                _settle(entry.result, result)
+                if _settle(entry.result, result):
+                    running.pending -= 1
 
     async def _process(self, items: list[Any]) -> Sequence[Any]:
-        node: Any = copy.copy(self._node)
+        """The results of one call. Several items may be passed again, so it gets copies that it may change."""
+        given = [self._copier.duplicate(item) for item in items] if len(items) > 1 else items[:]
+        node = self._copier.fresh({})
         if self._in_thread:
-            results = await THREADS.call(node.process, items[:])
+            results = await THREADS.call(node.process, given)
             results = await results if inspect.isawaitable(results) else results
         else:
-            results = await node.process(items[:])
+            results = await node.process(given)
         if not isinstance(results, list | tuple):
             raise self._bad(f"process returned {rendered(results)}; return a list with one result per item")
         if len(results) != len(items):
@@ -193,85 +264,21 @@ class Batcher:
 
     def _bad(self, what: str) -> LanemeshError:
         message = f"{self._node.provider}: {what}, in the same order."
-        return LanemeshError(Fault(code=Code.FAILED_PRECONDITION, reason="bad-result", message=message))
-
-
-class BatchBody:
-    """Runs the firings of one component in the batches of its node class."""
-
-    def __init__(self, batcher: Batcher, node: Node, context: Context) -> None:
-        self.abandoned = ""
-        node.context = context
-        self._batcher = batcher
-
-    def process(self, node: Any) -> Awaitable[Any]:
-        """The result of one firing."""
-        return self._batcher.result(node, self._abandon)
-
-    def generate(self, node: Any) -> AsyncGenerator[Any, None]:
-        """Not used: a node with `batch` has no `gen_process`."""
-        raise NotImplementedError
-
-    def _abandon(self) -> None:
-        self.abandoned = "its synchronous body did not stop and was abandoned"
-
-
-class Batchers:
-    """The batchers of one node server, by node class, config and resource. Each exists while components use it."""
-
-    def __init__(self) -> None:
-        self._batchers: dict[tuple[type[Node], str, int], tuple[Batcher, set[int]]] = {}
-        self._closing: set[asyncio.Task[None]] = set()
-
-    @property
-    def waiting(self) -> int:
-        """Firings that wait for a batch."""
-        return sum(batcher.waiting for batcher, _ in self._batchers.values())
-
-    def of(self, node: Node, config: str, context: Context) -> BatchBody:
-        """The body of a component. Release it when the component has ended.
-
-        Args:
-            node: the component's node, with its config and resource.
-            config: text that equal configs share.
-            context: the component's context, which the copies of its node get.
-        """
-        key = (type(node), config, id(node.resource))
-        if key not in self._batchers:
-            of_all = type(node)()
-            of_all.config, of_all.resource = node.config, node.resource
-            self._batchers[key] = (Batcher(of_all), set())
-        batcher, users = self._batchers[key]
-        users.add(id(node))
-        return BatchBody(batcher, node, context)
-
-    def release(self, node: Node, config: str) -> None:
-        """The component of this node has ended. Has no effect if it has no body here."""
-        key = (type(node), config, id(node.resource))
-        if key not in self._batchers:
-            return
-        batcher, users = self._batchers[key]
-        users.discard(id(node))
-        if not users:
-            del self._batchers[key]
-            if batcher.is_running:
-                closing = asyncio.create_task(batcher.close(), name="close batches")
-                self._closing.add(closing)
-                closing.add_done_callback(self._closing.discard)
-
-    async def close(self) -> None:
-        """Cancels the batches that still run, and waits 5 s for them at most."""
-        await asyncio.gather(*self._closing, *(batcher.close() for batcher, _ in self._batchers.values()))
+        return LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-result", message=message))
 
 
 def _is_of_the_batch(error: Exception) -> bool:
     return isinstance(error, LanemeshError) and error.fault.code in OF_THE_BATCH
 
 
-def _settle(future: asyncio.Future[Any], result: Any) -> None:
-    if future.done():  # its firing was cancelled meanwhile
-        return
-    if isinstance(result, Exception):
+def _settle(future: asyncio.Future[Any], result: Any) -> bool:
+    """Sets the outcome of a firing. Returns False if it was cancelled meanwhile."""
+    if future.done():
+        return False
+    if isinstance(result, StopIteration) or (isinstance(result, BaseException) and not isinstance(result, Exception)):
+        future.set_exception(as_failure(result))  # no future carries it, or its task would end as if it were cancelled
+    elif isinstance(result, Exception):
         future.set_exception(result)
     else:
         future.set_result(result)
+    return True

@@ -26,8 +26,9 @@ MAX_HOP_BYTES = 256 * 1024
 class Body(Protocol):
     """Runs `process` or `gen_process` on a copy of the node."""
 
-    abandoned: str
-    """A message if a body continued after its cancellation."""
+    @property
+    def abandoned(self) -> str:
+        """A message if a body continued after its cancellation."""
 
     def process(self, node: Any) -> Awaitable[Any]:
         """The result of `process`."""

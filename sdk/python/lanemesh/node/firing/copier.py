@@ -45,6 +45,15 @@ class NodeCopier:
             self._watch(node)
         return node
 
+    def duplicate(self, node: Any) -> Any:
+        """A further copy of a copy, whose values are not shared with it."""
+        made = object.__new__(self._class)
+        made.__dict__ = state = node.__dict__.copy()
+        for name in self._defaults:
+            if isinstance(value := state.get(name), dict | list):
+                state[name] = list(value) if name in self._list_inputs else copy_json(value)
+        return made
+
     def lost_attributes(self) -> str:
         """A description of the attributes that the first firings have set on their copies, and that are lost; empty if none."""
         self._watch(None)

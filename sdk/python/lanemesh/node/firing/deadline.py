@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+)
+from contextvars import ContextVar
 
 from lanemesh._aio.time_left import within
 from lanemesh.faults import Code, Fault, LanemeshError
 
 OVERDUE_SECONDS = 5.0
 """How long a body may continue after its time limit, to handle its cancellation, before it is abandoned."""
+
+_LIMIT: ContextVar[asyncio.Timeout | None] = ContextVar("limit of this firing", default=None)
 
 _NONE: AbstractAsyncContextManager[asyncio.Timeout | None] = nullcontext()
 
@@ -45,8 +54,12 @@ class Deadline:
             async with asyncio.timeout(seconds + leeway) as scope:
                 watch = _Watch(scope, lambda: self._report_overdue(what, seconds))
                 try:
-                    with within(scope.when):
-                        yield scope
+                    limit = _LIMIT.set(scope)
+                    try:
+                        with within(scope.when):
+                            yield scope
+                    finally:
+                        _LIMIT.reset(limit)
                 finally:
                     watch.end()
         except TimeoutError:
@@ -86,6 +99,11 @@ class _Watch:
             self._call()
         else:
             self._timer = self._loop.call_at(self._due(), self._look)
+
+
+def limit_paused() -> AbstractContextManager[None]:
+    """Stops the clock of the time limit of this firing, if there is one."""
+    return paused(_LIMIT.get())
 
 
 @contextmanager

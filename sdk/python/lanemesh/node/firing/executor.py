@@ -106,6 +106,8 @@ class FiringExecutor:
         self.copier = NodeCopier(node)
         """Makes the copies of the node."""
         self._kept = KeptGroups(outputs, resumed=context.incarnation > 0)
+        self.fires_separately = False
+        """A firing has no values of inputs whose items it did not take."""
         self.tracker: LineageTracker | None = None
         """Tracks the sequence tags of the taken items, if they are passed on."""
         self._refused: dict[str, Exception] = {}
@@ -126,7 +128,7 @@ class FiringExecutor:
     def begin(self, taken: TakenSet) -> Firing:
         """Checks the taken items, and makes the copy of the node for the firing."""
         latest, specs = self.latest, self._specs
-        separate = self._class.separate_inputs
+        separate = self.fires_separately
         if separate:
             self._refused.clear()
         group: Group | None = None

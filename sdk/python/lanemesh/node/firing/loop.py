@@ -71,6 +71,7 @@ class Firings:
         """Executes each firing."""
         self.executor.tracker = tracker_of(rules.forks.values(), outputs.forks)
         self._class = type(node)
+        self.executor.fires_separately = self._class.separate_inputs and rules.sync_mode == "on_any"
         self._specs = self._class.inputs_
         self._context = context
         self._inbox = inbox

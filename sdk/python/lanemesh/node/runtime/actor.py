@@ -93,6 +93,11 @@ class Actor:
         rules = rules or FiringRules(sync_mode=node.sync_mode)
         self._forks = rules.forks
         self._body = body or body_of(type(node), context, overlapping=rules.concurrency > 1)
+        if (gpu := type(node).gpu_) is not None:
+            from lanemesh.node.firing.leased import LeasedBody
+
+            node.gpu_model = None
+            self._body = LeasedBody(self._body, node, gpu, context)
         self._deadline = Deadline(context.component, timeout, lambda: self.abandoned, on_overdue)
         self._firings = Firings(node, context, inbox, outputs, self._body, self._deadline, rules)
         outputs.runs_to_end, outputs.sends_one = node.runs_to_end, node.sends_one
@@ -236,9 +241,12 @@ class Actor:
                 raise
 
     async def _finalize(self) -> Exception | None:
+        finalize: Any = self._node.finalize
+        if getattr(finalize, "__func__", None) is Node.finalize:  # it does nothing
+            return None
         try:
             async with asyncio.timeout(FINALIZE_SECONDS) as scope:
-                await call_hook(self._node.finalize, self.context)
+                await call_hook(finalize, self.context)
         except Exception as error:
             if scope.expired() and isinstance(error, TimeoutError):
                 message = f"{self.context.component}: finalize took longer than {FINALIZE_SECONDS:g} s"

@@ -13,8 +13,9 @@ from pydantic_core import to_json
 from lanemesh._aio.shared import SharedCache
 from lanemesh.node.callables import call_hook
 from lanemesh.node.context import Context
-from lanemesh.node.firing.batching import BatchBody, Batchers
+from lanemesh.node.firing.batch_bodies import BatchBody, Batchers
 from lanemesh.node.node import Node
+from lanemesh.node.packages import are_imported, import_packages
 from lanemesh.redaction import hidden_in_log, revealed
 
 IDLE_SECONDS = 300.0
@@ -46,12 +47,15 @@ class Resources:
     async def acquire(self, node: type[Node], config: Any) -> Any:
         """The result of the class's `load` for a config: loaded now, or by an earlier run. A `Reloadable` resource whose files have
         changed is loaded again; runs that have the old one keep it. Raises the errors of `load`."""
-        return await self._cache.acquire(
-            _key(node, config), lambda: call_hook(node.load, config), f"load {node.provider}"
-        )
+        if not loads(node):
+            await _import_packages(node)
+            return None
+        return await self._cache.acquire(_key(node, config), lambda: _load(node, config), f"load {node.provider}")
 
     def release(self, node: type[Node], config: Any, resource: Any = None) -> None:
         """Releases the `resource` that `acquire` returned. It is unloaded after 300 s without use, a superseded one at once."""
+        if not loads(node):
+            return
         self._cache.release(_key(node, config), resource)
 
     def batch_body(self, node: Node, context: Context) -> BatchBody:
@@ -67,6 +71,18 @@ class Resources:
         """Unloads every resource, each within 10 s, and cancels those that still load."""
         await self.batchers.close()
         await self._cache.close()
+
+
+async def _load(node: type[Node], config: Any) -> Any:
+    """The result of the class's `load`."""
+    await _import_packages(node)
+    return await call_hook(node.load, config)
+
+
+async def _import_packages(node: type[Node]) -> None:
+    """Imports the packages of a class, not at once with those of another one."""
+    if not are_imported(node.python_packages):
+        await call_hook(import_packages, node.python_packages)
 
 
 async def _unload(key: Key, loading: asyncio.Task[Any]) -> None:
@@ -92,6 +108,13 @@ async def _free(node: type[Node], loading: asyncio.Task[Any]) -> None:
 
 def _is_current(resource: Any) -> bool:
     return not isinstance(resource, Reloadable) or resource.is_current()
+
+
+def loads(node: type[Node]) -> bool:
+    """Whether a class has a `load` or an `unload` of its own."""
+    hooks: tuple[Any, Any] = node.load, node.unload
+    own: tuple[Any, Any] = Node.load, Node.unload
+    return any(getattr(hook, "__func__", hook) is not base.__func__ for hook, base in zip(hooks, own, strict=True))
 
 
 def _key(node: type[Node], config: Any) -> Key:

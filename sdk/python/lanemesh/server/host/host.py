@@ -30,7 +30,7 @@ from lanemesh.lanes.inbox.inbox import Edge
 from lanemesh.node.context import ClientLink
 from lanemesh.node.node import Node, Service
 from lanemesh.node.runtime.resources import Resources
-from lanemesh.server.file_roots import FileRoots, schema_of
+from lanemesh.server.file_roots import FileRoots, may_name, schema_of
 from lanemesh.server.host.hosted_run import HostedRun
 from lanemesh.server.host.node_types import NodeTypes
 from lanemesh.server.host.reporting import EDGE_UPDATE_SECONDS
@@ -195,7 +195,7 @@ class NodeHost:
         """
         node = self.node_class(instance.provider)
         text = instance.config_json or "{}"
-        if self.files is not None:
+        if self.files is not None and may_name(node.Config):
             self.files.check(json.loads(text), schema_of(node.Config), instance.component)
         try:
             return node.Config.model_validate_json(text)

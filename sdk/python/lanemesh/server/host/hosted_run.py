@@ -102,7 +102,11 @@ class HostedRun:
 
     async def place(self) -> list[Fault]:
         """Creates every instance and loads its resources. Returns all faults."""
-        faults = await self._bounded(asyncio.gather(*(self._make(instance) for instance in self._place.instances)))
+        instances = self._place.instances
+        if all(self._factory.makes_at_once(instance) for instance in instances):
+            faults = [await self._make(instance) for instance in instances]
+        else:
+            faults = await self._bounded(asyncio.gather(*(self._make(instance) for instance in instances)))
         for spec in self._place.edges:
             placed = self._instances.get(spec.consumer)
             if placed is not None:

@@ -6,7 +6,6 @@ import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lanemesh.channels import Channels
@@ -22,7 +21,7 @@ from lanemesh.node.names import outputs_of_config
 from lanemesh.node.node import Node
 from lanemesh.node.outputs import OutputLanes, Outputs
 from lanemesh.node.runtime.actor import Actor
-from lanemesh.node.runtime.resources import Resources
+from lanemesh.node.runtime.resources import Resources, loads
 from lanemesh.redaction import Secrets
 from lanemesh.server.host.log_lines import log_update
 from lanemesh.server.host.reporting import RunReporter
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
     from lanemesh.channels import ChannelLink
     from lanemesh.gpu import ArbiterLink
     from lanemesh.lanes.transport.short_lanes import ShortLanes
-    from lanemesh.node.firing.batching import BatchBody
+    from lanemesh.node.firing.batch_bodies import BatchBody
     from lanemesh.permissions import Permissions
     from lanemesh.server.host.recovery import CommitTracker
     from lanemesh.server.host.taps import Traces
@@ -140,6 +139,14 @@ class InstanceFactory:
             self._arriving.setdefault(edge.consumer, []).append(edge)
             self._leaving.setdefault(edge.producer, []).append(edge)
 
+    def makes_at_once(self, instance: node_pb2.Instance) -> bool:
+        """Whether `instance` waits for nothing: no resource is loaded, and the bodies run in this process."""
+        try:
+            node_class = self._host.node_class(instance.provider)
+        except LanemeshError:
+            return False
+        return not loads(node_class) and not is_isolated(instance, node_class)
+
     async def instance(self, instance: node_pb2.Instance) -> HostedInstance:
         """Creates an instance and loads its resource. If its bodies run in a separate process, that is not started yet.
 
@@ -228,14 +235,14 @@ class InstanceFactory:
         )
 
     def _context(self, instance: node_pb2.Instance) -> Context:
-        component, run_id = instance.component, self._place.run_id
-        return Context(
+        component, run_id, loop = instance.component, self._place.run_id, asyncio.get_running_loop()
+        context = Context(
             run_id=run_id,
             component=component,
             provider=instance.provider,
             report=self._reporter.report,
             client=self._client,
-            gpu=partial(self._gpu_client, component, asyncio.get_running_loop()),
+            gpu=lambda: self._gpu_client(context, loop),
             channels=Channels(lambda: self._host.channel_link, run_id=run_id, name=component),
             on_log=lambda level, line: self._reporter.lines.report(log_update(component, level, line)),
             on_progress=self._reporter.try_send,
@@ -247,12 +254,21 @@ class InstanceFactory:
             permissions=self._host.permissions,
             mesh_link=self._host.mesh_link,
         )
+        return context
 
-    def _gpu_client(self, component: str, loop: asyncio.AbstractEventLoop) -> Any:
+    def _gpu_client(self, context: Context, loop: asyncio.AbstractEventLoop) -> Any:
         from lanemesh.gpu import GpuClient
+        from lanemesh.server.host.lease_waits import LeaseWaits
         from lanemesh.v1 import gpu_pb2
 
         holder = gpu_pb2.LeaseHolder(
-            run_id=self._place.run_id, component=component, server=self._place.server or self._host.name
+            run_id=self._place.run_id, component=context.component, server=self._place.server or self._host.name
         )
-        return GpuClient(self._host.gpu_link, holder, loop=loop)
+        waits = LeaseWaits(context.component, context.waits, self._reporter)
+        return GpuClient(
+            self._host.gpu_link,
+            holder,
+            loop=loop,
+            on_waiting=waits.report,
+            warn=lambda text: context.log.warning("%s", text),
+        )

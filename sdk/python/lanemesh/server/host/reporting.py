@@ -46,6 +46,10 @@ class RunReporter:
         """The helpers that are reported, by component."""
         self._reported_activity: dict[str, HelperActivity] = {}
         """The last reported activity of each helper."""
+        self._waiting: dict[str, str] = {}
+        """What nodes wait for outside the run, by component."""
+        self._unsent: set[str] = set()
+        """Components whose state has changed since it was reported."""
         self._reported_edges: dict[str, tuple[int, int, bool, int, int]] = {}
         """The last reported state of each edge."""
 
@@ -71,12 +75,43 @@ class RunReporter:
         stamp(update.time)
         await self.report(update)
 
+    def waiting(self, component: str, detail: str) -> None:
+        """Reports that a node waits for an event outside the run, which `detail` describes, or no longer (empty). While the
+        orchestrator is behind, the latest such state is sent later."""
+        if detail:
+            self._waiting[component] = detail
+        else:
+            self._waiting.pop(component, None)
+        self._unsent.add(component)
+        self._report_states()
+
+    def _report_states(self) -> None:
+        for component in list(self._unsent):
+            if component not in self.firing:  # it has ended
+                self._unsent.discard(component)
+                continue
+            update = update_pb2.Update(node=self._present_state(component))
+            self._secrets.hide(update)
+            stamp(update.time)
+            if not self.try_send(update):
+                return
+            self._unsent.discard(component)
+
+    def _present_state(self, component: str) -> update_pb2.NodeUpdate:
+        actor, detail = self.firing[component], self._waiting.get(component, "")
+        state = update_pb2.NODE_STATE_WAITING if detail else update_pb2.NODE_STATE_RUNNING
+        node = update_pb2.NodeUpdate(component=component, state=state, detail=detail)
+        node.firings, node.skipped_firings, node.retried_firings = actor.counts
+        _set_times(node, actor.waits.seconds())
+        return node
+
     async def report_periodically(self, seconds: float) -> None:
         """Reports edges now and at this interval, and firings twice a second, until it is cancelled."""
         loop = asyncio.get_running_loop()
         firings_reported_at = loop.time() - seconds
         while True:
             await self.edges()
+            self._report_states()
             if loop.time() >= firings_reported_at + FIRINGS_SECONDS:
                 firings_reported_at = loop.time()
                 self._report_firings()
@@ -88,10 +123,8 @@ class RunReporter:
         for component, actor in self.firing.items():
             counts = actor.counts
             if counts != self._reported_firings.get(component, (0, 0, 0)):
-                node = update_pb2.NodeUpdate(component=component, state=update_pb2.NODE_STATE_RUNNING)
-                node.firings, node.skipped_firings, node.retried_firings = counts
-                _set_times(node, actor.waits.seconds())
-                update = update_pb2.Update(node=node)
+                update = update_pb2.Update(node=self._present_state(component))
+                self._secrets.hide(update)
                 stamp(update.time)
                 if self.try_send(update):
                     self._reported_firings[component] = counts

@@ -1,0 +1,94 @@
+"""Bodies of nodes that use a GPU: each firing runs under a lease, and with the model of the class, if it has one."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from pydantic_core import to_json
+
+from lanemesh.node.context import Context
+from lanemesh.node.firing.bodies import Body
+from lanemesh.node.firing.deadline import limit_paused
+from lanemesh.node.gpu import Gpu
+from lanemesh.node.node import Node
+from lanemesh.redaction import revealed
+
+if TYPE_CHECKING:
+    from lanemesh.gpu import Lease
+
+
+class LeasedBody:
+    """Runs bodies by another executor, each under a lease of its own."""
+
+    def __init__(self, inner: Body, node: Node, gpu: Gpu, context: Context) -> None:
+        """`node` has its config."""
+        self._inner = inner
+        self._class = type(node)
+        self._config = node.config
+        self._context = context
+        self._request = gpu.request(node.config) | {"purpose": f"firing of {self._class.provider}"}
+        if gpu.model or self._class.load_model is not None:
+            self._request["model"] = _model_name(gpu.model, self._class, node.config)
+
+    @property
+    def abandoned(self) -> str:
+        """A message if a body continued after its cancellation."""
+        return self._inner.abandoned
+
+    async def process(self, node: Any) -> Any:
+        """The result of `process`."""
+        gpu = self._context.gpu
+        lease = gpu.lease(**self._request)
+        while True:
+            try:
+                await self._enter(lease)
+                async with lease.leaving():
+                    return await self._inner.process(await self._with_model(lease, node))
+            except Exception as error:
+                lease = gpu.again(lease, error)
+
+    async def generate(self, node: Any) -> AsyncGenerator[Any, None]:
+        """The values that `gen_process` yields."""
+        gpu = self._context.gpu
+        lease = gpu.lease(**self._request)
+        emitted = False
+        while True:
+            try:
+                await self._enter(lease)
+                async with (
+                    lease.leaving(),
+                    aclosing(self._inner.generate(await self._with_model(lease, node))) as pairs,
+                ):
+                    async for pair in pairs:
+                        emitted = True
+                        yield pair
+            except Exception as error:
+                if emitted:
+                    raise
+                lease = gpu.again(lease, error)
+            else:
+                return
+
+    async def _enter(self, lease: Lease) -> None:
+        with limit_paused():
+            await lease.__aenter__()
+
+    async def _with_model(self, lease: Lease, node: Any) -> Any:
+        """A copy of the node for one attempt."""
+        attempt = copy.copy(node)
+        if self._class.load_model is not None:
+            load = partial(self._class.load_model, self._config, lease.device.id)
+            attempt.gpu_model = await lease.keep(load, self._class.unload_model)
+        return attempt
+
+
+def _model_name(name: str, node: type[Node], config: Any) -> str:
+    """The name of the model of a class with a config. Those of different configs differ."""
+    settings = to_json(revealed(config.model_dump()))
+    base = name or node.provider
+    return base if settings == b"{}" else f"{base} {hashlib.sha256(settings).hexdigest()[:16]}"

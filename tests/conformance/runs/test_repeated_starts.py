@@ -1,0 +1,92 @@
+"""What a further run of a deployed pipeline does not do again: all that depends on the pipeline and its node types alone."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+from lanemesh import Deployed
+from lanemesh.server.file_roots import FileRoots
+from lanemesh.server.node_files import NodeFiles
+
+from rigs.joined import APART, ends, mesh_of
+from rigs.runs import NODES
+
+FIRST = {"Graph._shapes", "_plan", "_requirements", "validate"}
+"""Functions that derive something from the pipeline. The first run calls them."""
+ONCE = FIRST | {
+    "BaseModel.model_json_schema",
+    "GenerateJsonSchema.generate",
+    "UserPackage.load",
+    "load_file",
+    "manifest_of",
+    "realpath",
+}
+"""The same, and functions that derive something from a node type or a file. Earlier runs of this process may have called them."""
+EVENTS = ("compile", "exec", "import", "open", "os.listdir", "os.scandir")
+"""The audit events of modules and files. That of `import` has no cached modules."""
+
+
+class Audit:
+    """Counts audit events while it is on. Python cannot remove an audit hook."""
+
+    def __init__(self) -> None:
+        self.found: Counter[str] | None = None
+        sys.addaudithook(self._hear)
+
+    def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if self.found is not None and event in EVENTS:
+            self.found[f"{event} {arguments[0]}"] += 1
+
+    @contextmanager
+    def heard(self) -> Iterator[Counter[str]]:
+        """The events within the block."""
+        found = self.found = Counter()
+        try:
+            yield found
+        finally:
+            self.found = None
+
+
+AUDIT = Audit()
+
+
+@contextmanager
+def called() -> Iterator[set[str]]:
+    """The names of the functions that are called in this thread within the block."""
+    found: set[str] = set()
+
+    def note(frame: FrameType, event: str, _: object) -> None:
+        if event == "call":
+            found.add(frame.f_code.co_qualname)
+
+    sys.setprofile(note)
+    try:
+        yield found
+    finally:
+        sys.setprofile(None)
+
+
+@pytest.mark.conformance("START-01")
+async def test_a_further_run_of_a_deployment_repeats_nothing_that_depends_on_the_pipeline_alone() -> None:
+    async with mesh_of("left", "right") as (_, client, servers):
+        for server in servers:
+            server.host.node_files = NodeFiles([NODES])
+            server.host.files = FileRoots.of([Path.cwd()])
+        with called() as first:
+            await client.deploy("tags", APART)
+            assert (await ends(client, Deployed("tags")))[0] == "completed"
+        assert first >= FIRST
+        for _ in range(2):
+            assert (await ends(client, Deployed("tags")))[0] == "completed"
+        with AUDIT.heard() as events, called() as names:
+            assert (await ends(client, Deployed("tags")))[0] == "completed"
+    assert not events
+    assert names & ONCE == set()
+    assert {"HostSession._place", "InstanceFactory._check_ports", "plan"} <= names

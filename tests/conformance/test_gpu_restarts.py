@@ -1,0 +1,149 @@
+"""An arbiter that is killed and started again: its leases go on, and the command line shows what it does."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from lanemesh.gpu import connect
+from lanemesh.v1 import gpu_pb2
+
+from rigs.gpu import SOON, Client, entered
+
+pytestmark = pytest.mark.timeout(60)
+
+
+class ArbiterProcess:
+    """An arbiter process that can be killed and started again at the same address."""
+
+    def __init__(self, journal: Path) -> None:
+        self._journal = journal
+        self.address = "127.0.0.1:0"
+
+    async def start(self) -> None:
+        port = self.address.rpartition(":")[2]
+        command = (sys.executable, "-m", "lanemesh.gpu", "--port", port, "--journal", str(self._journal), "--ttl", "20")
+        env = {**os.environ, "LANEMESH_GPUS": "sim:0=24GiB"}
+        self.process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, env=env)
+        assert self.process.stdout is not None
+        self.address = (await self.process.stdout.readline()).decode().strip()
+
+    async def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        await self.process.wait()
+
+
+@asynccontextmanager
+async def arbiter_process(tmp_path: Path) -> AsyncIterator[ArbiterProcess]:
+    process = ArbiterProcess(tmp_path / "journal")
+    await process.start()
+    try:
+        yield process
+    finally:
+        if process.process.returncode is None:
+            await process.kill()
+
+
+@pytest.mark.conformance("GPU-09")
+async def test_a_killed_arbiter_takes_its_leases_and_models_over(tmp_path: Path) -> None:
+    async with arbiter_process(tmp_path) as arbiter:
+        link, other_link = connect(arbiter.address), connect(arbiter.address)
+        holder, other = Client(link, "holder", "r1"), Client(other_link, "other", "r2")
+        unloaded: list[str] = []
+        async with holder.lease(memory="10GiB", model="m") as lease:
+            await lease.keep(lambda: "m", lambda model: unloaded.append(model))
+        async with holder.lease(memory="8GiB") as lease:
+            token = lease.fencing_token
+            waiting = asyncio.create_task(entered(other.lease()))
+            await other.until_place(1)
+            await arbiter.kill()
+            await arbiter.start()
+            await other.until_place(1)
+            assert lease.valid
+            assert lease.fencing_token == token
+            assert not waiting.done()
+            leases = {status.state: status for status in await link.leases()}
+            assert leases[gpu_pb2.LEASE_STATE_HELD].fencing_token == token
+            assert leases[gpu_pb2.LEASE_STATE_KEPT].model == "m"
+        await asyncio.wait_for(waiting, SOON)
+        assert unloaded == []
+        async with other.lease(memory="20GiB", wait_timeout=SOON) as lease:
+            assert lease.fencing_token > token
+        assert unloaded == ["m"]
+        await link.close()
+        await other_link.close()
+
+
+async def lanemesh(*arguments: str) -> str:
+    """What a command prints."""
+    command = (sys.executable, "-m", "lanemesh_orchestrator.cli", *arguments)
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    out, _ = await asyncio.wait_for(process.communicate(), 2 * SOON)
+    assert process.returncode == 0
+    return out.decode()
+
+
+async def test_the_command_line_shows_devices_models_leases_and_why_requests_wait(tmp_path: Path) -> None:
+    async with arbiter_process(tmp_path) as arbiter:
+        link = connect(arbiter.address)
+        holder, waiter = Client(link, "draws", "r1"), Client(link, "writes", "r2")
+        async with holder.lease(memory="10GiB", model="m") as lease:
+            await lease.keep(lambda: "m")
+        async with holder.lease(memory="12GiB", purpose="draws a picture"):
+            waiting = asyncio.create_task(entered(waiter.lease(memory="16GiB")))
+            await waiter.until_place(1)
+            at = ("--arbiter", arbiter.address)
+            status, as_json, explained, watched = await asyncio.gather(
+                lanemesh("gpu", "status", *at),
+                lanemesh("gpu", "status", "--json", *at),
+                lanemesh("gpu", "explain", "--component", "writes", *at),
+                first_line("gpu", "watch", "--json", *at),
+            )
+        await asyncio.wait_for(waiting, SOON)
+        await link.close()
+    table = " ".join(status.split())
+    assert (
+        "DEVICE NAME MEMORY FREE LEASED MODELS OTHER sim:0 simulated 24.0 GiB 2.0 GiB 12.0 GiB 10.0 GiB unknown"
+        in table
+    )
+    assert "sim:0 m 10.0 GiB idle for" in table
+    assert "sim:0 held draws (on 127.0.0.1:7001, run r1)" in table
+    assert "draws a picture" in table
+    assert "it needs 16.0 GiB, and 2.0 GiB of 24.0 GiB are free" in table
+    found = json.loads(as_json)
+    assert [lease["holder"]["component"] for lease in found["leases"]] == ["draws", "draws", "writes"]
+    assert explained.startswith('"writes" of run r2 on 127.0.0.1:7001 waits at position 1 for ')
+    assert "sim:0 is held by draws (on 127.0.0.1:7001, run r1) for " in explained
+    assert [device["device"]["id"] for device in json.loads(watched)["devices"]] == ["sim:0"]
+
+
+async def first_line(*arguments: str) -> str:
+    """The first line of a command that goes on until it is interrupted."""
+    command = (sys.executable, "-m", "lanemesh_orchestrator.cli", *arguments)
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    assert process.stdout is not None
+    line = await asyncio.wait_for(process.stdout.readline(), 2 * SOON)
+    process.send_signal(signal.SIGINT)
+    assert await asyncio.wait_for(process.wait(), SOON) == 130
+    return line.decode()
+
+
+async def test_an_arbiter_without_devices_says_how_to_simulate_one() -> None:
+    assert "LANEMESH_GPUS" in await lanemesh("gpu", "status")
+
+
+async def test_the_command_line_replays_a_trace(tmp_path: Path) -> None:
+    trace = tmp_path / "trace.json"
+    model = {"memory": "16GiB", "peak": "20GiB", "seconds": 0.1}
+    trace.write_text(json.dumps({"devices": "sim:0=24GiB", "models": {"A": model, "B": model}, "order": "ABAB"}))
+    printed = (await lanemesh("gpu", "simulate", str(trace))).splitlines()
+    assert printed[0].split()[:3] == ["ORDER", "LOADS", "UNLOADS"]
+    assert [line.split()[:2] for line in printed[1:3]] == [["arbiter", "2"], ["FIFO", "4"]]
+    assert printed[3].split() == ["fewest", "loads", "2"]

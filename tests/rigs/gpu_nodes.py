@@ -1,0 +1,69 @@
+"""Node types that use simulated devices, and the same under a global lock, as some systems have it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import ClassVar
+
+from lanemesh import Context, Gpu, In, Node, Out
+from lanemesh.testing.gpu import GpuSimulated, GpuSimulatedStream
+
+
+class ImageModel(GpuSimulated):
+    """Draws a picture, described by a text."""
+
+
+class SpeechModel(GpuSimulated):
+    """Writes down what is said."""
+
+
+class LanguageModel(GpuSimulatedStream):
+    """Writes an answer word by word."""
+
+
+class GpuCount(Node):
+    """Counts to the number in a text, on a GPU that it has for itself."""
+
+    gpu = Gpu()
+    text: In[str]
+    number: Out[str]
+
+    async def gen_process(self, context: Context) -> AsyncIterator[tuple[str, str]]:
+        for number in range(int(self.text)):
+            yield "number", str(number)
+
+
+class GpuEcho(Node):
+    """Passes texts on, on a GPU that it has for itself."""
+
+    gpu = Gpu()
+    text: In[str]
+    out: Out[str]
+
+    async def process(self, context: Context) -> dict[str, str]:
+        return {"out": self.text}
+
+
+class LockedCount(Node):
+    """Counts under one lock for all users of the GPU, which is held while it emits."""
+
+    lock: ClassVar[asyncio.Lock]
+    text: In[str]
+    number: Out[str]
+
+    async def gen_process(self, context: Context) -> AsyncIterator[tuple[str, str]]:
+        async with LockedCount.lock:
+            for number in range(int(self.text)):
+                yield "number", str(number)
+
+
+class LockedEcho(Node):
+    """Passes texts on under that lock."""
+
+    text: In[str]
+    out: Out[str]
+
+    async def process(self, context: Context) -> dict[str, str]:
+        async with LockedCount.lock:
+            return {"out": self.text}
