@@ -13,14 +13,11 @@ import os
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Protocol
 
 from lanemesh._aio.signal import Signal
 from lanemesh._aio.threads import THREADS
 from lanemesh.gpu.memory_use import free_cache
-from lanemesh.gpu.session import LeaseSession
-
-T = TypeVar("T")
 
 UNLOAD_TIMEOUT = 20.0
 """Seconds that the unloading of a model may take before it is abandoned. The arbiter chooses others after 30 s."""
@@ -29,6 +26,22 @@ log = logging.getLogger("lanemesh.gpu")
 
 Unload = Callable[[Any], Awaitable[None] | None]
 """Frees the memory of a model. A plain function runs in a worker thread."""
+
+
+class Keeper(Protocol):
+    """The holder's side of a lease, whose stream goes on for a model: see `LeaseSession`."""
+
+    @property
+    def valid(self) -> bool:
+        """The device is certainly the holder's."""
+
+    def end(self, *, peak_seen: int = 0, error: str = "") -> None:
+        """Ends the lease, or reports that the model has been unloaded."""
+
+    def keep(
+        self, resident_bytes: int, *, peak_seen: int, on_unload: Callable[[], None], on_over: Callable[[], None]
+    ) -> None:
+        """Ends the lease, and goes on for its model."""
 
 
 @dataclass(slots=True, eq=False)
@@ -43,7 +56,7 @@ class LoadedModel:
     loading: asyncio.Task[Any]
     users: set[object] = field(default_factory=set)
     """The leases that use it."""
-    keepers: set[LeaseSession] = field(default_factory=set)
+    keepers: set[Keeper] = field(default_factory=set)
     """The streams that go on for it: one, or two while the arbiter decides."""
     leaving: bool = False
     """It is unloaded as soon as no lease uses it."""
@@ -100,7 +113,7 @@ class ModelStore:
             raise
         return model
 
-    def release(self, user: object, model: LoadedModel, session: LeaseSession, *, peak_seen: int) -> None:
+    def release(self, user: object, model: LoadedModel, session: Keeper, *, peak_seen: int) -> None:
         """The lease of a user ends: its session goes on for the model, if that stays."""
         if model.leaving or not session.valid:
             session.end(peak_seen=peak_seen)
@@ -129,7 +142,7 @@ class ModelStore:
         if not model.users and (model.leaving or not model.keepers):
             self._begin_unload(model)
 
-    def _on_over(self, model: LoadedModel, session: LeaseSession) -> None:
+    def _on_over(self, model: LoadedModel, session: Keeper) -> None:
         model.keepers.discard(session)
         if not model.users and not model.keepers:
             self._begin_unload(model)
