@@ -10,9 +10,10 @@ from typing import Any, ClassVar
 import pytest
 from lanemesh import Context, Gpu, In, Inputs, Node, NodeState, NodeUpdate, Out, Outputs
 from lanemesh.faults import NodeDefinitionError
-from lanemesh.gpu import GpuOutOfMemory, OutOfMemory, arbiter
+from lanemesh.gpu import EmbeddedLink, GpuClient, GpuOutOfMemory, OutOfMemory, arbiter
 from lanemesh.gpu.simulated import FOREIGN, simulated_memory
 from lanemesh.testing import run_node_async
+from lanemesh.v1 import gpu_pb2
 from lanemesh_orchestrator import Mesh
 
 from rigs.gpu_nodes import GpuEcho, LanguageModel, LockedCount
@@ -99,9 +100,6 @@ async def test_a_lock_that_is_held_while_a_node_emits_deadlocks_there(embedded: 
 
 @pytest.mark.conformance("GPU-10")
 async def test_a_node_that_waits_for_a_lease_shows_its_position_and_reason(embedded: Mesh) -> None:
-    from lanemesh.gpu import EmbeddedLink, GpuClient
-    from lanemesh.v1 import gpu_pb2
-
     other = GpuClient(EmbeddedLink(), gpu_pb2.LeaseHolder(component="somebody else"))
     states: list[tuple[NodeState, str]] = []
     async with asyncio.timeout(30):
@@ -122,6 +120,22 @@ async def test_a_node_that_waits_for_a_lease_shows_its_position_and_reason(embed
     kinds = [state for state, _ in states]
     assert kinds[kinds.index(NodeState.WAITING) + 1 :][0] is NodeState.RUNNING
     assert kinds[-1] is NodeState.COMPLETED
+
+
+async def test_the_wait_for_a_lease_does_not_count_for_the_time_limit_of_a_firing(embedded: Mesh) -> None:
+    other = GpuClient(EmbeddedLink(), gpu_pb2.LeaseHolder(component="somebody else"))
+    limit = 0.5
+    echo = node("echo", "gpu_echo", "chat") | {"timeout": limit}
+    async with asyncio.timeout(30):
+        async with other.lease():
+            run = embedded.run(pipeline(chat(), echo, response("echo")), input="x")
+            updates = run.updates()
+            async for update in updates:
+                if isinstance(update, NodeUpdate) and update.state is NodeState.WAITING:
+                    await asyncio.sleep(2 * limit)
+                    break
+        ends = [update async for update in updates if isinstance(update, NodeUpdate) and update.component == "echo"]
+    assert (ends[-1].state, ends[-1].firings) == (NodeState.COMPLETED, 1), ends[-1].error
 
 
 async def test_foreign_memory_is_counted(embedded: Mesh) -> None:

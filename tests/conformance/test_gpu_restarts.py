@@ -15,6 +15,7 @@ import pytest
 from lanemesh.gpu import connect
 from lanemesh.v1 import gpu_pb2
 
+from rigs.commands import run
 from rigs.gpu import SOON, Client, entered
 
 pytestmark = pytest.mark.timeout(60)
@@ -83,11 +84,9 @@ async def test_a_killed_arbiter_takes_its_leases_and_models_over(tmp_path: Path)
 
 async def lanemesh(*arguments: str) -> str:
     """What a command prints."""
-    command = (sys.executable, "-m", "lanemesh_orchestrator.cli", *arguments)
-    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
-    out, _ = await asyncio.wait_for(process.communicate(), 2 * SOON)
-    assert process.returncode == 0
-    return out.decode()
+    done = await asyncio.to_thread(run, *arguments)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 async def test_the_command_line_shows_devices_models_leases_and_why_requests_wait(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from lanemesh._aio.signal import Signal
+from lanemesh._aio.tasks import abandon
 from lanemesh._aio.threads import THREADS
 from lanemesh.gpu.memory_use import free_cache
 
@@ -76,8 +77,6 @@ class ModelStore:
         self.owner = f"{os.getpid()}-{uuid.uuid4().hex[:12]}"
         """The name of the process at the arbiter, which begins with its id."""
         self._models: dict[tuple[str, str], LoadedModel] = {}
-        self._abandoned: set[asyncio.Task[None]] = set()
-        """Unloadings that took too long and have not ended."""
         self._alone: dict[object, bool] = {}
         """The leases in use, and whether each was the only one since it began."""
         self.failed_unloads: list[str] = []
@@ -158,8 +157,7 @@ class ModelStore:
         _, late = await asyncio.wait({work}, timeout=UNLOAD_TIMEOUT)
         if late:
             work.cancel()
-            self._abandoned.add(work)
-            work.add_done_callback(self._abandoned.discard)
+            abandon(work)
             error = f'unloading the model "{model.name}" from {model.device} took longer than {UNLOAD_TIMEOUT:g} s'
         elif work.cancelled():
             error = f'unloading the model "{model.name}" from {model.device} was cancelled'
