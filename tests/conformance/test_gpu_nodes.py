@@ -16,7 +16,7 @@ from lanemesh.testing import run_node_async
 from lanemesh.v1 import gpu_pb2
 from lanemesh_orchestrator import Mesh
 
-from rigs.gpu_nodes import GpuEcho, LanguageModel, LockedCount
+from rigs.gpu_nodes import GpuEcho, ImageModel, LanguageModel, LockedCount
 from rigs.runs import chat, node, pipeline, response
 
 NODES = Path(__file__).parents[1] / "rigs" / "gpu_nodes.py"
@@ -158,6 +158,28 @@ async def test_a_model_that_takes_more_than_it_declares_is_repeated_and_then_fai
     config = {"memory": "10GiB", "peak": "12GiB", "real_peak": "30GiB"}
     with pytest.raises(GpuOutOfMemory, match=r"sim:0 \(24.0 GiB\) ran out of memory twice"):
         await run_node_async(LanguageModel, text="hello", config=config)
+
+
+async def test_the_size_of_a_model_that_takes_more_than_it_declares_is_learned(
+    devices: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = {"memory": "10GiB", "peak": "10GiB", "real_peak": "13GiB"}
+    result = await run_node_async(ImageModel, text=["a", "b"], config=config, component="image")
+    assert result.answer == ["image: a", "image: b"]
+    assert "requested 10.0 GiB of sim:0" in caplog.text
+    assert "and got 13.0 GiB, which earlier leases for it had" in caplog.text
+
+
+async def test_a_node_that_leaks_ends_with_a_clear_error(devices: None) -> None:
+    config = {"memory": "4GiB", "peak": "8GiB", "leak": "6GiB"}
+    with pytest.raises(GpuOutOfMemory, match="ran out of memory twice"):
+        await run_node_async(ImageModel, text=["a"] * 5, config=config)
+
+
+async def test_a_model_that_does_not_unload_is_reported(devices: None, caplog: pytest.LogCaptureFixture) -> None:
+    result = await run_node_async(ImageModel, text="a", config={"unload": "raises"}, component="image")
+    assert result.answer == ["image: a"]
+    assert "failed: RuntimeError: the simulated model does not unload" in caplog.text
 
 
 class Drawing(Node):
