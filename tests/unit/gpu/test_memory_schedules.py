@@ -135,8 +135,8 @@ class MemorySchedules(RuleBasedStateMachine):
         device = share.device.id
         assert device not in self.gone, "nothing is granted on a device that does not answer"
         if asked.evicts:
-            others = self.core.memory[device].residents.values()
-            idle = [each.model for each in others if not each.users and each.model != asked.model]
+            models = self.core.memory[device].residents.values()
+            idle = [each.model for each in models if not each.users and each.model != asked.model]
             assert not idle, "other idle models are unloaded first"
         assert share.fencing_token > self.tokens[device], "tokens only grow"
         self.tokens[device] = share.fencing_token
