@@ -16,7 +16,8 @@ from lanemesh.testing import run_node_async
 from lanemesh.v1 import gpu_pb2
 from lanemesh_orchestrator import Mesh
 
-from rigs.gpu_nodes import GpuEcho, ImageModel, LanguageModel, LockedCount
+from rigs.gpu import STUCK_BEGUN, STUCK_MAY_END, Client, entered
+from rigs.gpu_nodes import GpuEcho, ImageModel, LanguageModel
 from rigs.runs import chat, node, pipeline, response
 
 NODES = Path(__file__).parents[1] / "rigs" / "gpu_nodes.py"
@@ -92,9 +93,10 @@ async def test_a_lock_that_is_held_while_a_node_emits_deadlocks_there(embedded: 
         response("echo"),
         timeout=1,
     )
-    LockedCount.lock = asyncio.Lock()
     result = await embedded.run(document, input="40").result()
     assert result.state == "failed"
+    assert result.error is not None
+    assert "took longer than its timeout of 1 s" in result.error.message
     assert result.values == ()
 
 
@@ -136,6 +138,24 @@ async def test_the_wait_for_a_lease_does_not_count_for_the_time_limit_of_a_firin
                     break
         ends = [update async for update in updates if isinstance(update, NodeUpdate) and update.component == "echo"]
     assert (ends[-1].state, ends[-1].firings) == (NodeState.COMPLETED, 1), ends[-1].error
+
+
+@pytest.mark.conformance("GPU-05")
+async def test_a_cancelled_body_that_goes_on_in_its_thread_keeps_the_gpu_until_it_has_ended(embedded: Mesh) -> None:
+    STUCK_BEGUN.clear()
+    STUCK_MAY_END.clear()
+    other = Client(EmbeddedLink(), "other", "r2")
+    async with asyncio.timeout(30):
+        run = embedded.run(pipeline(chat(), node("stuck", "gpu_stuck", "chat"), response("stuck")), input="x")
+        ended = asyncio.ensure_future(run.result())
+        await asyncio.to_thread(STUCK_BEGUN.wait, 20)
+        await run.cancel()
+        assert (await ended).state == "cancelled"
+        waiting = asyncio.create_task(entered(other.lease()))
+        await other.until_place(1)
+        assert not waiting.done()
+        STUCK_MAY_END.set()
+        await waiting
 
 
 async def test_foreign_memory_is_counted(embedded: Mesh) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sys
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,6 +18,9 @@ from lanemesh.v1 import gpu_pb2
 SOON = 10.0
 """Seconds within which anything that is awaited here has long happened."""
 EVERYWHERE = ("embedded", "grpc")
+
+STUCK_BEGUN, STUCK_MAY_END = threading.Event(), threading.Event()
+"""A body in a thread has begun, and may end."""
 
 
 class Place:

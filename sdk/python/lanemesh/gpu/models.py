@@ -11,7 +11,7 @@ import inspect
 import logging
 import os
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -77,6 +77,8 @@ class ModelStore:
         self.owner = f"{os.getpid()}-{uuid.uuid4().hex[:12]}"
         """The name of the process at the arbiter, which begins with its id."""
         self._models: dict[tuple[str, str], LoadedModel] = {}
+        self._releases: set[asyncio.Task[None]] = set()
+        """Leases whose users were cancelled and go on."""
         self._alone: dict[object, bool] = {}
         """The leases in use, and whether each was the only one since it began."""
         self.failed_unloads: list[str] = []
@@ -126,8 +128,17 @@ class ModelStore:
             )
         self._leave(model, user)
 
+    def continue_beyond(self, release: Coroutine[Any, Any, None]) -> None:
+        """Releases a lease later, whose user was cancelled and goes on; not beyond `close`, after which it ends by its TTL."""
+        task = asyncio.ensure_future(release)
+        self._releases.add(task)
+        task.add_done_callback(self._releases.discard)
+
     async def close(self) -> None:
         """Unloads everything; returns after `UNLOAD_TIMEOUT` at the latest."""
+        for release in self._releases:
+            release.cancel()
+        await asyncio.gather(*self._releases, return_exceptions=True)
         models = list(self._models.values())
         for model in models:
             model.users.clear()
