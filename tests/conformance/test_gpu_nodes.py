@@ -152,9 +152,11 @@ async def test_a_cancelled_body_that_goes_on_in_its_thread_keeps_the_gpu_until_i
         await run.cancel()
         assert (await ended).state == "cancelled"
         waiting = asyncio.create_task(entered(other.lease()))
-        await other.until_place(1)
-        assert not waiting.done()
-        STUCK_MAY_END.set()
+        try:
+            await other.until_place(1)
+            assert not waiting.done()
+        finally:
+            STUCK_MAY_END.set()
         await waiting
 
 
