@@ -155,6 +155,30 @@ class Length(Node):
 print(run_node(Length, text=["one", "three"]).length)
 # -> [3, 5]
 
+# == Firings on a GPU: Gpu
+# With `gpu`, each firing runs under a lease of a GPU, or of a part of its memory.
+import os
+
+from lanemesh import Gpu
+
+os.environ["LANEMESH_GPUS"] = "sim:0=24GiB"  # a simulated one, for this page
+
+
+class Embed(Node):
+    """Runs on a GPU that it shares while the memory suffices."""
+
+    gpu = Gpu(memory="6GiB", peak="9GiB")
+    text: In[str]
+    where: Out[str]
+
+    def process(self, context: Context):
+        (lease,) = context.gpu.held
+        return lease.device.id
+
+
+print(run_node(Embed, text="a text").where)
+# -> ['sim:0']
+
 # == Calling a model: Invokes, LlmClient, ChatReply, Sampling
 # A node declares the helpers that it calls. `context.llm.chat` returns the whole turn.
 from lanemesh import ChatReply, Invokes, LlmClient, Sampling

@@ -10,12 +10,14 @@ from typing import Any, ClassVar
 import pytest
 from lanemesh import Context, Gpu, In, Inputs, Node, NodeState, NodeUpdate, Out, Outputs
 from lanemesh.faults import NodeDefinitionError
-from lanemesh.gpu import GpuOutOfMemory, OutOfMemory, arbiter
+from lanemesh.gpu import EmbeddedLink, GpuClient, GpuOutOfMemory, OutOfMemory, arbiter
 from lanemesh.gpu.simulated import FOREIGN, simulated_memory
 from lanemesh.testing import run_node_async
+from lanemesh.v1 import gpu_pb2
 from lanemesh_orchestrator import Mesh
 
-from rigs.gpu_nodes import GpuEcho, LanguageModel, LockedCount
+from rigs.gpu import STUCK_BEGUN, STUCK_MAY_END, Client, entered
+from rigs.gpu_nodes import GpuEcho, ImageModel, LanguageModel
 from rigs.runs import chat, node, pipeline, response
 
 NODES = Path(__file__).parents[1] / "rigs" / "gpu_nodes.py"
@@ -91,17 +93,15 @@ async def test_a_lock_that_is_held_while_a_node_emits_deadlocks_there(embedded: 
         response("echo"),
         timeout=1,
     )
-    LockedCount.lock = asyncio.Lock()
     result = await embedded.run(document, input="40").result()
     assert result.state == "failed"
+    assert result.error is not None
+    assert "took longer than its timeout of 1 s" in result.error.message
     assert result.values == ()
 
 
 @pytest.mark.conformance("GPU-10")
 async def test_a_node_that_waits_for_a_lease_shows_its_position_and_reason(embedded: Mesh) -> None:
-    from lanemesh.gpu import EmbeddedLink, GpuClient
-    from lanemesh.v1 import gpu_pb2
-
     other = GpuClient(EmbeddedLink(), gpu_pb2.LeaseHolder(component="somebody else"))
     states: list[tuple[NodeState, str]] = []
     async with asyncio.timeout(30):
@@ -124,6 +124,42 @@ async def test_a_node_that_waits_for_a_lease_shows_its_position_and_reason(embed
     assert kinds[-1] is NodeState.COMPLETED
 
 
+async def test_the_wait_for_a_lease_does_not_count_for_the_time_limit_of_a_firing(embedded: Mesh) -> None:
+    other = GpuClient(EmbeddedLink(), gpu_pb2.LeaseHolder(component="somebody else"))
+    limit = 0.5
+    echo = node("echo", "gpu_echo", "chat") | {"timeout": limit}
+    async with asyncio.timeout(30):
+        async with other.lease():
+            run = embedded.run(pipeline(chat(), echo, response("echo")), input="x")
+            updates = run.updates()
+            async for update in updates:
+                if isinstance(update, NodeUpdate) and update.state is NodeState.WAITING:
+                    await asyncio.sleep(2 * limit)
+                    break
+        ends = [update async for update in updates if isinstance(update, NodeUpdate) and update.component == "echo"]
+    assert (ends[-1].state, ends[-1].firings) == (NodeState.COMPLETED, 1), ends[-1].error
+
+
+@pytest.mark.conformance("GPU-05")
+async def test_a_cancelled_body_that_goes_on_in_its_thread_keeps_the_gpu_until_it_has_ended(embedded: Mesh) -> None:
+    STUCK_BEGUN.clear()
+    STUCK_MAY_END.clear()
+    other = Client(EmbeddedLink(), "other", "r2")
+    async with asyncio.timeout(30):
+        run = embedded.run(pipeline(chat(), node("stuck", "gpu_stuck", "chat"), response("stuck")), input="x")
+        ended = asyncio.ensure_future(run.result())
+        await asyncio.to_thread(STUCK_BEGUN.wait, 20)
+        await run.cancel()
+        assert (await ended).state == "cancelled"
+        waiting = asyncio.create_task(entered(other.lease()))
+        try:
+            await other.until_place(1)
+            assert not waiting.done()
+        finally:
+            STUCK_MAY_END.set()
+        await waiting
+
+
 async def test_foreign_memory_is_counted(embedded: Mesh) -> None:
     foreign = simulated_memory().allocate("sim:0", "12GiB", process=FOREIGN)
     document = pipeline(chat(), node("image", "image_model", "chat", memory="10GiB", peak="14GiB"), response("image"))
@@ -144,6 +180,28 @@ async def test_a_model_that_takes_more_than_it_declares_is_repeated_and_then_fai
     config = {"memory": "10GiB", "peak": "12GiB", "real_peak": "30GiB"}
     with pytest.raises(GpuOutOfMemory, match=r"sim:0 \(24.0 GiB\) ran out of memory twice"):
         await run_node_async(LanguageModel, text="hello", config=config)
+
+
+async def test_the_size_of_a_model_that_takes_more_than_it_declares_is_learned(
+    devices: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = {"memory": "10GiB", "peak": "10GiB", "real_peak": "13GiB"}
+    result = await run_node_async(ImageModel, text=["a", "b"], config=config, component="image")
+    assert result.answer == ["image: a", "image: b"]
+    assert "requested 10.0 GiB of sim:0" in caplog.text
+    assert "and got 13.0 GiB, which earlier leases for it had" in caplog.text
+
+
+async def test_a_node_that_leaks_ends_with_a_clear_error(devices: None) -> None:
+    config = {"memory": "4GiB", "peak": "8GiB", "leak": "6GiB"}
+    with pytest.raises(GpuOutOfMemory, match="ran out of memory twice"):
+        await run_node_async(ImageModel, text=["a"] * 5, config=config)
+
+
+async def test_a_model_that_does_not_unload_is_reported(devices: None, caplog: pytest.LogCaptureFixture) -> None:
+    result = await run_node_async(ImageModel, text="a", config={"unload": "raises"}, component="image")
+    assert result.answer == ["image: a"]
+    assert "failed: RuntimeError: the simulated model does not unload" in caplog.text
 
 
 class Drawing(Node):

@@ -4,51 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 from lanemesh.gpu import connect
 from lanemesh.v1 import gpu_pb2
 
-from rigs.gpu import SOON, Client, entered
+from rigs.commands import run
+from rigs.gpu import SOON, Client, arbiter_process, entered
 
 pytestmark = pytest.mark.timeout(60)
-
-
-class ArbiterProcess:
-    """An arbiter process that can be killed and started again at the same address."""
-
-    def __init__(self, journal: Path) -> None:
-        self._journal = journal
-        self.address = "127.0.0.1:0"
-
-    async def start(self) -> None:
-        port = self.address.rpartition(":")[2]
-        command = (sys.executable, "-m", "lanemesh.gpu", "--port", port, "--journal", str(self._journal), "--ttl", "20")
-        env = {**os.environ, "LANEMESH_GPUS": "sim:0=24GiB"}
-        self.process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, env=env)
-        assert self.process.stdout is not None
-        self.address = (await self.process.stdout.readline()).decode().strip()
-
-    async def kill(self) -> None:
-        self.process.send_signal(signal.SIGKILL)
-        await self.process.wait()
-
-
-@asynccontextmanager
-async def arbiter_process(tmp_path: Path) -> AsyncIterator[ArbiterProcess]:
-    process = ArbiterProcess(tmp_path / "journal")
-    await process.start()
-    try:
-        yield process
-    finally:
-        if process.process.returncode is None:
-            await process.kill()
 
 
 @pytest.mark.conformance("GPU-09")
@@ -83,11 +50,9 @@ async def test_a_killed_arbiter_takes_its_leases_and_models_over(tmp_path: Path)
 
 async def lanemesh(*arguments: str) -> str:
     """What a command prints."""
-    command = (sys.executable, "-m", "lanemesh_orchestrator.cli", *arguments)
-    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
-    out, _ = await asyncio.wait_for(process.communicate(), 2 * SOON)
-    assert process.returncode == 0
-    return out.decode()
+    done = await asyncio.to_thread(run, *arguments)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 async def test_the_command_line_shows_devices_models_leases_and_why_requests_wait(tmp_path: Path) -> None:

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+import sys
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from lanemesh.gpu import ArbiterLink, EmbeddedLink, GpuArbiter, GpuClient, Lease, connect
 from lanemesh.gpu.server import ArbiterServer
@@ -13,6 +18,9 @@ from lanemesh.v1 import gpu_pb2
 SOON = 10.0
 """Seconds within which anything that is awaited here has long happened."""
 EVERYWHERE = ("embedded", "grpc")
+
+STUCK_BEGUN, STUCK_MAY_END = threading.Event(), threading.Event()
+"""A body in a thread has begun, and may end."""
 
 
 class Place:
@@ -72,3 +80,36 @@ async def entered(lease: Lease) -> gpu_pb2.Device:
     """Enters a lease, and leaves it at once."""
     async with lease:
         return lease.device
+
+
+class ArbiterProcess:
+    """An arbiter process that can be killed and started again at the same address."""
+
+    def __init__(self, journal: Path, ttl: float) -> None:
+        self._journal, self._ttl = journal, ttl
+        self.address = "127.0.0.1:0"
+
+    async def start(self) -> None:
+        port = self.address.rpartition(":")[2]
+        options = ("--port", port, "--journal", str(self._journal), "--ttl", str(self._ttl))
+        command = (sys.executable, "-m", "lanemesh.gpu", *options)
+        env = {**os.environ, "LANEMESH_GPUS": "sim:0=24GiB"}
+        self.process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, env=env)
+        assert self.process.stdout is not None
+        self.address = (await self.process.stdout.readline()).decode().strip()
+
+    async def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        await self.process.wait()
+
+
+@asynccontextmanager
+async def arbiter_process(folder: Path, ttl: float = 20) -> AsyncIterator[ArbiterProcess]:
+    """An arbiter process, with its journal in a folder."""
+    process = ArbiterProcess(folder / "journal", ttl)
+    await process.start()
+    try:
+        yield process
+    finally:
+        if process.process.returncode is None:
+            await process.kill()

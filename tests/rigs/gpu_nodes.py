@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import ClassVar
 
 from lanemesh import Context, Gpu, In, Node, Out
 from lanemesh.testing.gpu import GpuSimulated, GpuSimulatedStream
+
+from rigs.gpu import STUCK_BEGUN, STUCK_MAY_END
+
+LOCK = asyncio.Lock()
+"""One for all users of the GPU."""
 
 
 class ImageModel(GpuSimulated):
@@ -45,15 +49,27 @@ class GpuEcho(Node):
         return {"out": self.text}
 
 
+class GpuStuck(Node):
+    """Uses a GPU in a thread, whether it is cancelled or not."""
+
+    gpu = Gpu()
+    text: In[str]
+    out: Out[str]
+
+    def process(self, context: Context) -> dict[str, str]:
+        STUCK_BEGUN.set()
+        STUCK_MAY_END.wait()
+        return {"out": self.text}
+
+
 class LockedCount(Node):
     """Counts under one lock for all users of the GPU, which is held while it emits."""
 
-    lock: ClassVar[asyncio.Lock]
     text: In[str]
     number: Out[str]
 
     async def gen_process(self, context: Context) -> AsyncIterator[tuple[str, str]]:
-        async with LockedCount.lock:
+        async with LOCK:
             for number in range(int(self.text)):
                 yield "number", str(number)
 
@@ -65,5 +81,5 @@ class LockedEcho(Node):
     out: Out[str]
 
     async def process(self, context: Context) -> dict[str, str]:
-        async with LockedCount.lock:
+        async with LOCK:
             return {"out": self.text}

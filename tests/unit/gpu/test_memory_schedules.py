@@ -65,6 +65,8 @@ class MemorySchedules(RuleBasedStateMachine):
         """Leases whose streams go on for a model, with their devices."""
         self.unloading: set[tuple[str, str, str]] = set()
         """Device, process and model that are to be unloaded, or are unloaded and not seen as free yet."""
+        self.gone: set[str] = set()
+        """Devices that do not answer."""
         self.observe_all()
 
     def observe_all(self) -> None:
@@ -129,11 +131,16 @@ class MemorySchedules(RuleBasedStateMachine):
         self.held[lease] = devices
 
     def alike(self, one: str, other: str) -> bool:
-        names = ("priority", "device", "count", "memory_bytes", "peak_bytes", "model", "owner", "exclusive")
+        names = ("priority", "device", "count", "memory_bytes", "peak_bytes", "model", "owner", "exclusive", "evicts")
         return all(getattr(self.asked[one], name) == getattr(self.asked[other], name) for name in names)
 
     def check_share(self, lease: str, asked: gpu_pb2.LeaseAcquire, share: gpu_pb2.LeaseShare) -> None:
         device = share.device.id
+        assert device not in self.gone, "nothing is granted on a device that does not answer"
+        if asked.evicts:
+            models = self.core.memory[device].residents.values()
+            idle = [each.model for each in models if not each.users and each.model != asked.model]
+            assert not idle, "other idle models are unloaded first"
         assert share.fencing_token > self.tokens[device], "tokens only grow"
         self.tokens[device] = share.fencing_token
         others = [one for one, devices in self.held.items() if device in devices]
@@ -165,6 +172,7 @@ class MemorySchedules(RuleBasedStateMachine):
         priority=st.sampled_from([0, 0, 0, 1]),
         preempts=st.booleans(),
         wait=st.sampled_from([5.0, 300.0]),
+        evicts=st.sampled_from([False] * 7 + [True]),
     )
     def acquire(
         self,
@@ -177,6 +185,7 @@ class MemorySchedules(RuleBasedStateMachine):
         priority: int,
         preempts: bool,
         wait: float,
+        evicts: bool,
     ) -> None:
         self.count += 1
         lease = str(self.count)
@@ -188,7 +197,8 @@ class MemorySchedules(RuleBasedStateMachine):
             peak_bytes=size + 2 if model else size,
             model=model,
             owner=owner,
-            exclusive=exclusive,
+            exclusive=exclusive or evicts,
+            evicts=evicts,
             priority=priority,
             preempts=preempts,
             wait_timeout=duration(wait),
@@ -277,9 +287,9 @@ class MemorySchedules(RuleBasedStateMachine):
             self.free(lease)
 
     @precondition(lambda self: self.kept)
-    @rule(data=st.data(), at_once=st.booleans())
-    def unload(self, data: st.DataObject, at_once: bool) -> None:
-        """A process unloads a model, asked or not, and reports it; its memory is free at once, or later."""
+    @rule(data=st.data(), how=st.sampled_from(["at once", "later", "fails"]))
+    def unload(self, data: st.DataObject, how: str) -> None:
+        """A process unloads a model, asked or not, and reports it, or that it has failed; its memory is free at once, or later."""
         lease = data.draw(st.sampled_from(sorted(self.kept)))
         asked = self.asked[lease]
         keys = [(device, asked.owner, asked.model) for device in self.kept[lease]]
@@ -288,10 +298,16 @@ class MemorySchedules(RuleBasedStateMachine):
         del self.kept[lease]
         for key in keys:
             if not any(self.keeps(other, key) for other in self.kept):
-                self.unloading.add(key)
-                if at_once:
+                if how != "fails":
+                    self.unloading.add(key)
+                if how == "at once":
                     self.truth.models.pop(key, None)
-        self.take(self.core.release(self.now, lease))
+        self.take(self.core.release(self.now, lease, certain=how != "fails"))
+
+    @rule(device=st.sampled_from(sorted(SIZES)))
+    def vanish(self, device: str) -> None:
+        self.gone.add(device)
+        self.take(self.core.vanish(self.now, device))
 
     @rule()
     def catch_up(self) -> None:
@@ -309,6 +325,7 @@ class MemorySchedules(RuleBasedStateMachine):
     def observe(self, device: str, foreign: int) -> None:
         self.unloading = {key for key in self.unloading if key[0] != device or key in self.truth.models}
         free = SIZES[device] - sum(self.truth.used(device).values())
+        self.gone.discard(device)
         self.take(self.core.observe(self.now, device, self.truth.used(device), min(foreign, max(free, 0))))
         self.unloading = {key for key in self.unloading if key[0] != device or key in self.leaving(device)}
 

@@ -32,9 +32,10 @@ from lanemesh.gpu import frames
 from lanemesh.gpu.errors import lease_error
 from lanemesh.gpu.journal import JournalState, LeaseEntry
 from lanemesh.gpu.memory import UNLOAD_SECONDS, Demand, DeviceMemory
+from lanemesh.gpu.notices import Notices
 from lanemesh.gpu.pace import Pace
 from lanemesh.gpu.placing import MAX_BYPASS, Placing
-from lanemesh.gpu.queries import ArbiterView, device_statuses, eta, holding, obstacle_kinds, reason
+from lanemesh.gpu.queries import ArbiterView, device_statuses, holding
 from lanemesh.gpu.requests import WAIT_TIMEOUT, LeaseRecord, State, demand_of, eligible_of
 from lanemesh.times import duration, seconds_of, span
 from lanemesh.v1 import gpu_pb2
@@ -52,8 +53,6 @@ MAX_WAITERS = 4096
 """Maximum number of requests in the queue; further ones are rejected."""
 MAX_MODELS = 1000
 """Models whose largest use of memory is remembered; the one that was used least lately is forgotten."""
-NEAR = 16
-"""Positions in the queue that are reported whenever they change; further ones when they have fallen by a tenth."""
 
 
 class ArbiterCore:
@@ -81,8 +80,7 @@ class ArbiterCore:
         self._pace = Pace()
         self.view = ArbiterView(self.devices, self.memory, self._leases, self._queue, self._pace)
         """The state, for queries."""
-        self._wanted_reported = False
-        """Holders were notified that others wait."""
+        self._notices = Notices(self.view, ttl)
         self._changed: dict[str, None] = {}
         self._grants_after = -math.inf
         self._given_up = -math.inf
@@ -208,7 +206,7 @@ class ArbiterCore:
         lease.reported_position = lease.reported_waiting = 0
         self._revive(now, lease)
         if lease.state is State.HELD:
-            return [(lease_id, self._granted(lease)), *self._settle(now)]
+            return [(lease_id, self._notices.granted(lease)), *self._settle(now)]
         if lease.state is State.YIELDED:
             return [(lease_id, frames.YIELDED)]
         if lease.state is State.KEPT:
@@ -223,7 +221,7 @@ class ArbiterCore:
         lease.earlier_token = 0
         self._learn(lease.demand.model, bytes_used)
         self._revive(now, lease)
-        return [(lease_id, self._granted(lease))]
+        return [(lease_id, self._notices.granted(lease))]
 
     def pause(self, now: float, lease_id: str) -> Frames:
         """The holder yields: others may use the devices meanwhile. A lease that waits to resume leaves the queue."""
@@ -248,7 +246,7 @@ class ArbiterCore:
         if lease is None:
             return []
         if lease.state is State.HELD:
-            return [(lease_id, self._granted(lease))]
+            return [(lease_id, self._notices.granted(lease))]
         if lease.state is State.YIELDED:
             lease.state, lease.asked_at, lease.reported_position, lease.bypassed = State.RESUMING, now, 0, 0
             insort(self._queue, lease, key=lambda waiter: waiter.rank)
@@ -386,7 +384,7 @@ class ArbiterCore:
         for waiter in self._queue:
             if waiter.preempts and waiter.connected:
                 outgoing += self._ask_to_yield(now, waiter)
-        return [*outgoing, *self._notify_waiters(now), *self._notify_holders()]
+        return [*outgoing, *self._notices.to_waiters(now), *self._notices.to_holders()]
 
     def _grant(self, now: float, lease: LeaseRecord, devices: tuple[str, ...]) -> tuple[str, gpu_pb2.LeaseResponse]:
         self._queue.remove(lease)
@@ -401,7 +399,7 @@ class ArbiterCore:
         lease.tokens = {device: self._tokens[device] for device in devices}
         lease.reported_waiting = 0
         self._revive(now, lease)
-        return lease.id, self._granted(lease)
+        return lease.id, self._notices.granted(lease)
 
     def _revive(self, now: float, lease: LeaseRecord) -> None:
         """Counts a sign of life. The TTL runs only for remote holders and lost streams."""
@@ -476,66 +474,3 @@ class ArbiterCore:
             self._peaks.move_to_end(model)
             if len(self._peaks) > MAX_MODELS:
                 self._peaks.popitem(last=False)
-
-    def _notify_waiters(self, now: float) -> Iterator[tuple[str, gpu_pb2.LeaseResponse]]:
-        ahead: dict[str, int] = {}
-        for number, lease in enumerate(self._queue, 1):
-            place, reported = lease.place, lease.reported_position
-            before = ahead.get(place, 0)
-            ahead[place] = before + 1
-            position = before + ahead.get("", 0) + 1 if place else number
-            if not lease.connected:
-                continue
-            if position == 1:
-                obstacles = obstacle_kinds(self.view, lease, now)
-                changed = not reported or reported != 1 or obstacles != lease.reported_obstacles
-                lease.reported_obstacles = obstacles
-            else:
-                changed = position != reported and (position <= NEAR or position * 10 <= reported * 9 or not reported)
-            if changed:
-                lease.reported_position = position
-                yield lease.id, gpu_pb2.LeaseResponse(queued=self._queued(now, lease, position))
-
-    def _notify_holders(self) -> Iterator[tuple[str, gpu_pb2.LeaseResponse]]:
-        if not self._queue and not self._wanted_reported:
-            return
-        self._wanted_reported = bool(self._queue)
-        wanted = Counter(device for lease in self._queue if lease.connected for device in lease.eligible)
-        for lease in self._leases.values():
-            if lease.state is not State.HELD or not lease.connected:
-                continue
-            waiting = max(wanted[device] for device in lease.devices)
-            if waiting != lease.reported_waiting:
-                lease.reported_waiting = waiting
-                yield lease.id, gpu_pb2.LeaseResponse(wanted=gpu_pb2.LeaseWanted(waiting=waiting))
-
-    def _queued(self, now: float, waiter: LeaseRecord, position: int) -> gpu_pb2.LeaseQueued:
-        """The report of a position, with the reason if it is near the front."""
-        queued = gpu_pb2.LeaseQueued(position=position)
-        if position <= NEAR:
-            queued.holders.extend(holding(self.view, waiter, now))
-            queued.reason = reason(self.view, waiter, now)
-        seconds = eta(self.view, waiter, position - 1, now)
-        if seconds is not None:
-            queued.eta.CopyFrom(duration(seconds))
-        return queued
-
-    def _granted(self, lease: LeaseRecord) -> gpu_pb2.LeaseResponse:
-        shares = [
-            gpu_pb2.LeaseShare(
-                device=self.devices[device],
-                fencing_token=lease.tokens[device],
-                memory_bytes=lease.demand.peak,
-                resident=device in lease.resident,
-            )
-            for device in lease.devices
-        ]
-        return gpu_pb2.LeaseResponse(
-            granted=gpu_pb2.LeaseGranted(
-                lease_id=lease.id,
-                device=shares[0].device,
-                fencing_token=lease.token,
-                ttl=duration(self.ttl),
-                shares=shares,
-            )
-        )

@@ -65,6 +65,7 @@ class Lease:
         self._timer: asyncio.TimerHandle | None = None
         self._model: LoadedModel | None = None
         self._peak_seen = 0
+        self._used_until: asyncio.Event | None = None
 
     @property
     def device(self) -> gpu_pb2.Device:
@@ -173,7 +174,19 @@ class Lease:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._release(check=error is None)
+        if self._used_until is None or self._used_until.is_set():
+            await self._release(check=error is None)
+        else:
+            self._scope.on_ended(self)
+            self._link.models.continue_beyond(self._release_when_unused(self._used_until))
+
+    def used_until(self, ended: asyncio.Event) -> None:
+        """Its user was cancelled and goes on in a thread until this event: the lease is released then, not when it is left."""
+        self._used_until = ended
+
+    async def _release_when_unused(self, ended: asyncio.Event) -> None:
+        await ended.wait()
+        await self._release(check=False)
 
     @asynccontextmanager
     async def leaving(self) -> AsyncIterator[None]:

@@ -11,16 +11,14 @@ import inspect
 import logging
 import os
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Protocol
 
 from lanemesh._aio.signal import Signal
+from lanemesh._aio.tasks import abandon
 from lanemesh._aio.threads import THREADS
 from lanemesh.gpu.memory_use import free_cache
-from lanemesh.gpu.session import LeaseSession
-
-T = TypeVar("T")
 
 UNLOAD_TIMEOUT = 20.0
 """Seconds that the unloading of a model may take before it is abandoned. The arbiter chooses others after 30 s."""
@@ -29,6 +27,22 @@ log = logging.getLogger("lanemesh.gpu")
 
 Unload = Callable[[Any], Awaitable[None] | None]
 """Frees the memory of a model. A plain function runs in a worker thread."""
+
+
+class Keeper(Protocol):
+    """The holder's side of a lease, whose stream goes on for a model: see `LeaseSession`."""
+
+    @property
+    def valid(self) -> bool:
+        """The device is certainly the holder's."""
+
+    def end(self, *, peak_seen: int = 0, error: str = "") -> None:
+        """Ends the lease, or reports that the model has been unloaded."""
+
+    def keep(
+        self, resident_bytes: int, *, peak_seen: int, on_unload: Callable[[], None], on_over: Callable[[], None]
+    ) -> None:
+        """Ends the lease, and goes on for its model."""
 
 
 @dataclass(slots=True, eq=False)
@@ -43,7 +57,7 @@ class LoadedModel:
     loading: asyncio.Task[Any]
     users: set[object] = field(default_factory=set)
     """The leases that use it."""
-    keepers: set[LeaseSession] = field(default_factory=set)
+    keepers: set[Keeper] = field(default_factory=set)
     """The streams that go on for it: one, or two while the arbiter decides."""
     leaving: bool = False
     """It is unloaded as soon as no lease uses it."""
@@ -63,8 +77,8 @@ class ModelStore:
         self.owner = f"{os.getpid()}-{uuid.uuid4().hex[:12]}"
         """The name of the process at the arbiter, which begins with its id."""
         self._models: dict[tuple[str, str], LoadedModel] = {}
-        self._abandoned: set[asyncio.Task[None]] = set()
-        """Unloadings that took too long and have not ended."""
+        self._releases: set[asyncio.Task[None]] = set()
+        """Leases whose users were cancelled and go on."""
         self._alone: dict[object, bool] = {}
         """The leases in use, and whether each was the only one since it began."""
         self.failed_unloads: list[str] = []
@@ -100,7 +114,7 @@ class ModelStore:
             raise
         return model
 
-    def release(self, user: object, model: LoadedModel, session: LeaseSession, *, peak_seen: int) -> None:
+    def release(self, user: object, model: LoadedModel, session: Keeper, *, peak_seen: int) -> None:
         """The lease of a user ends: its session goes on for the model, if that stays."""
         if model.leaving or not session.valid:
             session.end(peak_seen=peak_seen)
@@ -114,8 +128,17 @@ class ModelStore:
             )
         self._leave(model, user)
 
+    def continue_beyond(self, release: Coroutine[Any, Any, None]) -> None:
+        """Releases a lease later, whose user was cancelled and goes on; not beyond `close`, after which it ends by its TTL."""
+        task = asyncio.ensure_future(release)
+        self._releases.add(task)
+        task.add_done_callback(self._releases.discard)
+
     async def close(self) -> None:
         """Unloads everything; returns after `UNLOAD_TIMEOUT` at the latest."""
+        for release in self._releases:
+            release.cancel()
+        await asyncio.gather(*self._releases, return_exceptions=True)
         models = list(self._models.values())
         for model in models:
             model.users.clear()
@@ -129,7 +152,7 @@ class ModelStore:
         if not model.users and (model.leaving or not model.keepers):
             self._begin_unload(model)
 
-    def _on_over(self, model: LoadedModel, session: LeaseSession) -> None:
+    def _on_over(self, model: LoadedModel, session: Keeper) -> None:
         model.keepers.discard(session)
         if not model.users and not model.keepers:
             self._begin_unload(model)
@@ -145,8 +168,7 @@ class ModelStore:
         _, late = await asyncio.wait({work}, timeout=UNLOAD_TIMEOUT)
         if late:
             work.cancel()
-            self._abandoned.add(work)
-            work.add_done_callback(self._abandoned.discard)
+            abandon(work)
             error = f'unloading the model "{model.name}" from {model.device} took longer than {UNLOAD_TIMEOUT:g} s'
         elif work.cancelled():
             error = f'unloading the model "{model.name}" from {model.device} was cancelled'

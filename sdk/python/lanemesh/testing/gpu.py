@@ -46,12 +46,14 @@ class SimulatedModel:
         self._memory = simulated_memory()
         self.weights = self._memory.allocate(device, config.real_memory or config.memory)
 
-    def work(self, stack: ExitStack) -> Allocation:
-        """The memory of a firing, which the stack frees. Raises OutOfMemory."""
+    def work(self, stack: ExitStack, context: Context) -> Allocation:
+        """The memory of a firing, which the stack frees; reports what is used. Raises OutOfMemory."""
         config = self.config
         wanted = size(config.real_peak or config.peak or config.memory) - self.weights.size
         block = self._memory.allocate(self.device, max(wanted, 0), contiguous=config.contiguous)
         stack.callback(block.free)
+        for lease in context.gpu.held:
+            lease.report_use(self.weights.size + block.size)
         if config.leak:
             self._memory.allocate(self.device, config.leak)
         return block
@@ -94,7 +96,7 @@ class GpuSimulated(_Simulated):
 
     async def process(self, context: Context) -> dict[str, str]:
         with ExitStack() as stack:
-            self.gpu_model.work(stack)
+            self.gpu_model.work(stack, context)
             await asyncio.sleep(self.config.seconds)
         return {"answer": f"{context.component}: {self.text}"}
 
@@ -107,7 +109,7 @@ class GpuSimulatedStream(_Simulated):
 
     async def gen_process(self, context: Context) -> AsyncIterator[tuple[str, str]]:
         with ExitStack() as stack:
-            self.gpu_model.work(stack)
+            self.gpu_model.work(stack, context)
             for word in self.text.split():
                 await asyncio.sleep(self.config.seconds)
                 yield "answer", word

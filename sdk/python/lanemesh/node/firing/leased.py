@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import hashlib
-from collections.abc import AsyncGenerator
+import threading
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -12,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic_core import to_json
 
 from lanemesh.node.context import Context
-from lanemesh.node.firing.bodies import Body
+from lanemesh.node.firing.bodies import Body, ThreadBody
 from lanemesh.node.firing.deadline import limit_paused
 from lanemesh.node.gpu import Gpu
 from lanemesh.node.node import Node
@@ -48,7 +50,16 @@ class LeasedBody:
             try:
                 await self._enter(lease)
                 async with lease.leaving():
-                    return await self._inner.process(await self._with_model(lease, node))
+                    attempt = await self._with_model(lease, node)
+                    if not isinstance(self._inner, ThreadBody):
+                        return await self._inner.process(attempt)
+                    work = attempt.process = _ThreadWork(attempt.process)
+                    try:
+                        return await self._inner.process(attempt)
+                    except asyncio.CancelledError:
+                        if work.goes_on():
+                            lease.used_until(work.ended)
+                        raise
             except Exception as error:
                 lease = gpu.again(lease, error)
 
@@ -85,6 +96,36 @@ class LeasedBody:
             load = partial(self._class.load_model, self._config, lease.device.id)
             attempt.gpu_model = await lease.keep(load, self._class.unload_model)
         return attempt
+
+
+class _ThreadWork:
+    """The body of one firing in a thread, which no cancellation reaches."""
+
+    def __init__(self, process: Callable[[Context], Any]) -> None:
+        self._process = process
+        self._loop = asyncio.get_running_loop()
+        self._lock = threading.Lock()
+        self._begun = self._cancelled = False
+        self.ended = asyncio.Event()
+        """It has ended; set in the event loop."""
+
+    def __call__(self, context: Context) -> Any:
+        """Runs the body."""
+        with self._lock:
+            if self._cancelled:
+                raise asyncio.CancelledError
+            self._begun = True
+        try:
+            return self._process(context)
+        finally:
+            if not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(self.ended.set)
+
+    def goes_on(self) -> bool:
+        """It was cancelled: whether it has begun. Otherwise it does not begin any more."""
+        with self._lock:
+            self._cancelled = True
+            return self._begun
 
 
 def _model_name(name: str, node: type[Node], config: Any) -> str:
