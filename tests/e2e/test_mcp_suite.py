@@ -13,7 +13,8 @@ import pytest
 import pytest_asyncio
 
 from rigs.mcp_mesh import ADDITIONS, content, job, mcp_over_http, mesh
-from rigs.mcp_suite import judge, npm
+from rigs.mcp_suite import judge
+from rigs.npm_packages import npm
 
 pytestmark = [
     pytest.mark.skipif(npm() is None, reason="the suite is an npm package, and there is no npm here"),
