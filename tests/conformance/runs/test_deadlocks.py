@@ -23,7 +23,7 @@ from lanemesh_orchestrator.deadlock.snapshot import Snapshot
 from lanemesh_orchestrator.runs.active_run import RunOptions
 from lanemesh_orchestrator.runs.host_handle import HostHandle
 
-from repeats import times
+from repeats import FULL, times
 from rigs.runs import (
     NODES,
     Component,
@@ -84,8 +84,11 @@ def stall(mesh: Mesh, run: Run) -> None:
     mesh.orchestrator.runs.get(run.id)._deadlocks.stalled()
 
 
+@pytest.mark.many
 @pytest.mark.conformance("RUN-16")
-@pytest.mark.parametrize(("mode", "count", "times"), [("zip_all", 2_500, 8), ("on_any", 1_000, 6)])
+@pytest.mark.parametrize(
+    ("mode", "count", "times"), [("zip_all", *((10_000, 10) if FULL else (2_500, 8))), ("on_any", 1_000, 6)]
+)
 async def test_reconverging_paths_of_which_one_aggregates_complete(
     mesh: Mesh, mode: str, count: int, times: int
 ) -> None:
