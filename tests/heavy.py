@@ -1,6 +1,7 @@
-"""Which tests need the libraries of the catalogue, or an environment of their own: those of `make test-models`.
+"""Which tests need the libraries of the catalogue, an environment of their own, or torch in further processes: those of
+`make test-models`.
 
-Their modules import these libraries, so `make test` does not even collect them.
+Modules that import libraries of the catalogue are in folders which `make test` does not even collect.
 """
 
 from __future__ import annotations
@@ -15,9 +16,12 @@ FOLDERS = (*(TESTS / "unit" / family for family in FAMILIES), TESTS / "conforman
 """Folders of which every test is heavy."""
 PARTLY = (
     TESTS / "guests",
+    TESTS / "conformance" / "llm" / "test_kinds_of_models.py",
+    TESTS / "conformance" / "llm" / "test_transformers.py",
     TESTS / "conformance" / "runs" / "test_client_access.py",
     TESTS / "e2e" / "test_examples.py",
     TESTS / "e2e" / "test_readme.py",
+    TESTS / "e2e" / "test_transformers.py",
 )
 """Where further tests are heavy: they carry the mark."""
 

@@ -19,6 +19,7 @@ import contextlib
 import io
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -29,6 +30,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+
+from repeats import FULL
 
 ROOT = Path(__file__).parents[1]
 """The folder of the repository."""
@@ -91,13 +94,19 @@ class Reader:
     """Someone who pastes the blocks of a page, in a folder with what a clone has after `make demo`."""
 
     def __init__(self, folder: Path, commands: Path | None = None) -> None:
-        """`commands` is a folder of commands that are used in place of those that are installed."""
+        """`commands` is a folder of commands that are used in place of those that are installed, unless all is repeated."""
+        commands = None if FULL else commands
         self._folder = folder
         self._ports = {named: str(_free_port()) for named in PORTS}
         self._servers: list[tuple[subprocess.Popen[bytes], Path]] = []
         self._module = ModuleType("pasted")
-        (folder / ".venv").symlink_to(sys.prefix)
         path = [*([str(commands)] if commands else []), f"{sys.prefix}/bin", os.environ["PATH"]]
+        if commands is None:
+            (folder / ".venv").symlink_to(sys.prefix)
+        else:
+            activate = folder / ".venv" / "bin" / "activate"
+            activate.parent.mkdir(parents=True)
+            activate.write_text(f"export PATH={shlex.quote(':'.join(path))}\n")
         self._environment = {**os.environ, "PATH": ":".join(path), "COLUMNS": "100"}
 
     def paste(self, block: Block) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import time
+import threading
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, ClassVar
 
@@ -351,11 +351,14 @@ async def test_complete_ends_only_the_lanes_of_that_port_of_that_node() -> None:
 
 @pytest.mark.conformance("FIRE-17")
 async def test_a_synchronous_body_that_sleeps_blocks_no_other_node() -> None:
+    entered, released = threading.Event(), threading.Event()
+
     class Sleepy(Node):
         word: Out[str]
 
         def process(self, context: Context) -> dict[str, Any]:
-            time.sleep(0.3)
+            entered.set()
+            assert released.wait(60)
             return {"word": "slept"}
 
     class Quick(Node):
@@ -365,10 +368,11 @@ async def test_a_synchronous_body_that_sleeps_blocks_no_other_node() -> None:
             return {"word": "quick"}
 
     sleeping = asyncio.create_task(run_node_async(Sleepy))
-    await asyncio.sleep(0)
+    assert await asyncio.to_thread(entered.wait, 60)
     for _ in range(20):
         assert (await run_node_async(Quick)).word == ["quick"]
     assert not sleeping.done()
+    released.set()
     assert (await sleeping).word == ["slept"]
 
 

@@ -22,7 +22,7 @@ from rigs.lanes import Rig, Role, Running, Wire, standstill
 pytestmark = pytest.mark.timeout(60)
 
 MIB = 1024 * 1024
-MANY_ITEMS = times(1_000_000, 400_000)
+MANY_ITEMS = times(1_000_000, 250_000)
 """How many items a lane carries that must not keep them all."""
 
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from subprocess import DEVNULL, PIPE
+from subprocess import PIPE
 from typing import Any
 
 import grpc.aio
@@ -122,11 +122,12 @@ async def test_an_orchestrator_serves_agents_at_its_own_port(tmp_path: Path) -> 
             while "reached at " not in (line := (await process.stderr.readline()).decode()):
                 assert line, "it has ended"
         address = line.rpartition("reached at ")[2].strip()
-        node = await forked("node", "text", f"--orchestrator={address}", "--port=0", stderr=DEVNULL)
+        node = await forked("node", "text", f"--orchestrator={address}", "--port=0", "--log-level=info", stderr=PIPE)
         try:
             async with Client(address) as mesh, grpc.aio.insecure_channel(address) as channel, asyncio.timeout(60):
-                while not await mesh.node_servers():  # noqa: ASYNC110 - nothing reports it
-                    await asyncio.sleep(0.05)
+                assert node.stderr is not None
+                while "joined as " not in (line := (await node.stderr.readline()).decode()):
+                    assert line, "the node server has ended"
                 await mesh.deploy("echo", ECHO)
                 stub: Any = a2a_pb2_grpc.A2AServiceStub(channel)  # type: ignore[no-untyped-call]
                 card = await stub.GetExtendedAgentCard(a2a_pb2.GetExtendedAgentCardRequest(tenant="echo"))

@@ -79,6 +79,7 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
 
 
+@pytest.mark.many
 @pytest.mark.parametrize("name", COMMANDS)
 async def test_the_command_of_the_page_prints_what_it_shows(reader: Reader, name: str) -> None:
     reader.paste(COMMANDS[name])

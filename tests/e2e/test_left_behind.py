@@ -137,11 +137,9 @@ def test_a_thread_that_is_left_is_named_and_holds_nothing_up(
     assert f"the thread 'keeper' (in never_ends at {tmp_path / 'nodes.py'}:6)" in done.stderr
 
 
-@HOW
-def test_a_thread_of_to_thread_does_not_hide_the_error(
-    tmp_path: Path, more: dict[str, str], options: tuple[str, ...]
-) -> None:
-    done = run(tmp_path, pipeline(tmp_path, "fails_beside_thread", **more), *options)
+@pytest.mark.parametrize("more", [{}, {"isolation": "process"}], ids=["embedded", "isolated"])
+def test_a_thread_of_to_thread_does_not_hide_the_error(tmp_path: Path, more: dict[str, str]) -> None:
+    done = run(tmp_path, pipeline(tmp_path, "fails_beside_thread", **more))
 
     assert (done.returncode, done.stdout) == (1, ""), done.stderr
     assert "ValueError: the reason" in done.stderr

@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from repeats import FULL
 from rigs.mcp_mesh import ADDITIONS, content, job, mcp_over_http, mesh
-from rigs.mcp_suite import judge, npm
+from rigs.mcp_suite import judge
+from rigs.npm_packages import npm
 
 pytestmark = [
     pytest.mark.skipif(npm() is None, reason="the suite is an npm package, and there is no npm here"),
@@ -78,9 +80,11 @@ TASKS = (
     "tasks-mrtr-input",
 )
 """The scenarios of the extension for tasks, but for those of tools that refuse clients without it."""
+SOME_TASKS = ("tasks-lifecycle", "tasks-dispatch-and-envelope", "tasks-mrtr-input")
 
 
+@pytest.mark.many
 async def test_long_pipelines_are_tasks(url: str, tmp_path: Path) -> None:
-    for scenario in TASKS:
+    for scenario in TASKS if FULL else SOME_TASKS:
         code, printed = await judge(url, tmp_path, f"--scenario={scenario}", "--spec-version=2026-07-28", "--force")
         assert code == 0, printed

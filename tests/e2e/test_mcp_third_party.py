@@ -15,7 +15,8 @@ from lanemesh.server.services import all_services
 from lanemesh_orchestrator.mesh import Mesh
 from lanemesh_orchestrator.orchestrator import Orchestrator
 
-from rigs.mcp_suite import everything, npm
+from rigs.mcp_suite import everything
+from rigs.npm_packages import npm
 
 pytestmark = pytest.mark.skipif(npm() is None, reason="the server is an npm package, and there is no npm here")
 

@@ -12,8 +12,8 @@ from lanemesh.client.updates import RunState
 from rigs.agui_pipelines import PIPELINES
 from rigs.agui_rules import check_stream
 from rigs.anthropic_rules import check_message_stream
-from rigs.mcp_suite import npm
 from rigs.model_gateway import ModelGateway, answering, model_gateway
+from rigs.npm_packages import npm
 from rigs.npm_sdks import run_script
 from rigs.openai_rules import check_chat_stream
 

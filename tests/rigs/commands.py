@@ -202,6 +202,8 @@ def _read(stream: IO[str], read: list[str], number: int) -> None:
 
 
 _inherited: list[socket.socket] = []
+_own_folder: list[str] = []
+"""The folder of the process that forks, if this process has made it: no other process of tests uses it then."""
 
 
 def use(server: socket.socket) -> None:
@@ -228,6 +230,7 @@ def _socket() -> Path:
     """The path of the socket at which the process that forks serves. Makes its folder if there is none."""
     if SHARED not in os.environ:
         os.environ[SHARED] = tempfile.mkdtemp()
+        _own_folder.append(os.environ[SHARED])
         atexit.register(shutil.rmtree, os.environ[SHARED], ignore_errors=True)
     return Path(os.environ[SHARED]) / "commands"
 
@@ -251,8 +254,14 @@ def _started(path: Path) -> socket.socket:
     command = [sys.executable, "-m", "rigs.command_server", str(theirs.fileno()), str(path)]
     # gRPC reads its variable when it is imported; the command sets it before.
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "GRPC_VERBOSITY": "NONE"}
-    subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, env=environment)
+    server = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, env=environment)
     theirs.close()
     ours.recv(1)
 
+    def end() -> None:
+        ours.close()
+        if _own_folder:
+            server.wait(TIMEOUT)  # otherwise other processes may still use it
+
+    atexit.register(end)
     return ours

@@ -1,41 +1,13 @@
-"""The conformance suite of the MCP project, and its example server, from npm, in `build/mcp-suite`."""
+"""The conformance suite of the MCP project, and its example server, from npm."""
 
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import shutil
-import subprocess
 from pathlib import Path
 
-PACKAGES = (
-    "@modelcontextprotocol/conformance@0.2.0-alpha.12",
-    "@modelcontextprotocol/server-everything@2026.8.31",
-    "node@22.23.3",
-)
-"""The suite, a server, and the runtime that they need, which systems may have in an older version."""
-FOLDER = Path(__file__).resolve().parents[2] / "build" / "mcp-suite"
-INSTALL_SECONDS = 300.0
+from rigs.npm_packages import installed
+
 RUN_SECONDS = 300.0
-
-
-def npm() -> str | None:
-    """The npm of this machine, if it has one."""
-    return shutil.which("npm")
-
-
-def installed() -> Path:
-    """The folder of installed packages; installs them the first time."""
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    with (FOLDER / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        mark = FOLDER / "installed"
-        wanted = "\n".join(PACKAGES)
-        if not mark.exists() or mark.read_text() != wanted:
-            command = [npm() or "npm", "install", "--no-audit", "--no-fund", "--prefix", str(FOLDER), *PACKAGES]
-            subprocess.run(command, check=True, timeout=INSTALL_SECONDS, stdin=subprocess.DEVNULL)
-            mark.write_text(wanted)
-    return FOLDER / "node_modules"
 
 
 def everything() -> list[str]:

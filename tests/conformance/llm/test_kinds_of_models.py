@@ -39,7 +39,11 @@ async def transformers(made: Path) -> AsyncIterator[Engine]:
 
 
 ENGINES = pytest.mark.parametrize(
-    ("make", "serve"), [(gguf_file, llamacpp), (folder, transformers)], ids=["llamacpp", "transformers"]
+    ("make", "serve"),
+    [
+        pytest.param(gguf_file, llamacpp, id="llamacpp"),
+        pytest.param(folder, transformers, id="transformers", marks=pytest.mark.heavy),
+    ],
 )
 Make = Callable[..., Path]
 Serve = Callable[[Path], Any]
@@ -159,6 +163,7 @@ def _cut(path: Path) -> None:
     weights.write_bytes(weights.read_bytes()[:10_000])
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("make", "why"),
     [
@@ -234,6 +239,7 @@ async def test_a_stop_text_may_be_cut_into_bytes(tmp_path: Path, make: Make, ser
     assert (turn.text, turn.done.finish_reason) == ("a", "stop")
 
 
+@pytest.mark.heavy
 async def test_a_special_token_within_a_stop_text_is_found_by_transformers_and_refused_by_llamacpp(
     tmp_path: Path,
 ) -> None:

@@ -173,7 +173,7 @@ async def test_a_deployed_run_waits_for_a_server_that_is_full_against_expectatio
     await orchestrator.close()
 
 
-STARTS = times(4_000, 1_000)
+STARTS = times(4_000, 600)
 """Starts at once. By default a gRPC server drops calls when 3,000 wait that Python has not taken."""
 KILLED = """
 import asyncio, sys

@@ -227,23 +227,21 @@ async def deploy(client: Client, document: dict[str, Any], settings: dict[str, A
 Call = Callable[[Client, dict[str, Any], dict[str, Any]], Awaitable[None]]
 PLACES: Sequence[tuple[Place, Call]] = ((in_config, run), (in_profile, start), (in_settings, deploy))
 """The places, and the calls that take a document. How a request is read depends neither on the node type nor on the text, so most
-texts are tried in a config and at one other place, in turn, with one call each, and the first one of a service with all calls at
-all places."""
+texts are tried in the config of a run, and the first one of a service with all calls at all places."""
 
 
 def attempts(node: type[Node], keys: Keys, wanted: Sequence[str], *, turn: int) -> Iterator[tuple[Call, Given]]:
     """The calls by which one text of a config is tried, with each of the `wanted` values: those of the `turn`-th text of a service.
 
     In the first turn, and with all repetitions, these are all calls at all places. Otherwise every value is tried in the config of
-    a run, and one value at another place.
+    a run.
     """
     every = not turn or FULL
     for number, (place, call) in enumerate(PLACES):
-        if not every and number not in (0, 1 + turn % 2):
-            continue
-        values = wanted if every or not number else [wanted[number % len(wanted)]]
+        if number and not every:
+            break
         calls = [each for _, each in PLACES] if every else [call]
-        for value in values:
+        for value in wanted:
             yield from itertools.product(calls, place(node, keys, value))
 
 

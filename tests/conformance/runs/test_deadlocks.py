@@ -23,7 +23,7 @@ from lanemesh_orchestrator.deadlock.snapshot import Snapshot
 from lanemesh_orchestrator.runs.active_run import RunOptions
 from lanemesh_orchestrator.runs.host_handle import HostHandle
 
-from repeats import times
+from repeats import FULL, times
 from rigs.runs import (
     NODES,
     Component,
@@ -42,7 +42,7 @@ from rigs.runs import (
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 COMPLETED, FAILED = update_pb2.RUN_STATE_COMPLETED, update_pb2.RUN_STATE_FAILED
-HEALTHY_RUNS = times(10_000, 300)
+HEALTHY_RUNS = times(10_000, 100)
 """How many healthy runs there are; 10,000 take about a minute."""
 
 
@@ -84,8 +84,11 @@ def stall(mesh: Mesh, run: Run) -> None:
     mesh.orchestrator.runs.get(run.id)._deadlocks.stalled()
 
 
+@pytest.mark.many
 @pytest.mark.conformance("RUN-16")
-@pytest.mark.parametrize(("mode", "count", "times"), [("zip_all", 10_000, 10), ("on_any", 1_000, 6)])
+@pytest.mark.parametrize(
+    ("mode", "count", "times"), [("zip_all", *((10_000, 10) if FULL else (2_500, 8))), ("on_any", 1_000, 6)]
+)
 async def test_reconverging_paths_of_which_one_aggregates_complete(
     mesh: Mesh, mode: str, count: int, times: int
 ) -> None:

@@ -154,9 +154,9 @@ async def test_the_time_of_a_chain_grows_with_its_length() -> None:
             return time.process_time() - began
 
         await seconds(10)
-        short = min([await seconds(200) for _ in range(3)])
+        short = min([await seconds(100) for _ in range(3)])
         for _ in range(3):  # other load passes, and what grows with the square of the length stays
-            if (tall := await seconds(2_000)) < 40 * short:
+            if (tall := await seconds(1_000)) < 40 * short:
                 break
         assert tall < 40 * short
 

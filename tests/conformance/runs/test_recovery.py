@@ -37,7 +37,7 @@ COMPLETED, FAILED, CANCELLED = (
     update_pb2.RUN_STATE_FAILED,
     update_pb2.RUN_STATE_CANCELLED,
 )
-COUNT = times(10_000, 4_000)
+COUNT = times(10_000, 6_000)
 SMALL = {"buffer_limit": 64}
 """So that a lane does not hold a whole run."""
 
@@ -191,7 +191,7 @@ async def test_of_two_losses_in_a_row_the_error_names_the_last_one(mesh: Replica
     document = pipeline(
         {"id": "chat", "provider": "chat"}, node("c", "steady", "chat", held_by=str(held_by)), response("c")
     )
-    run = mesh.run(document, {"c": "a"}, inputs=[str(number) for number in range(COUNT)])
+    run = mesh.run(document, {"c": "a"}, inputs=[str(number) for number in range(10_000)])
     killed = False
     async with asyncio.timeout(90), run:
         async for update in wire_updates(run):
@@ -275,7 +275,7 @@ async def test_without_another_server_the_run_fails_at_once(mesh: Replicas) -> N
         began = time.monotonic()
 
     document = pipeline({"id": "chat", "provider": "chat"}, node("c", "twice", "chat"), response("c"))
-    run = mesh.run(document, {"c": "a"}, inputs=[str(number) for number in range(COUNT)])
+    run = mesh.run(document, {"c": "a"}, inputs=[str(number) for number in range(10_000)])
     job, _, _ = await followed(run, (100, kill))
     assert time.monotonic() - began < 5
     assert job.state == FAILED
