@@ -16,6 +16,7 @@ from lanemesh.testing import run_node_async
 from lanemesh.v1 import gpu_pb2
 from lanemesh_orchestrator import Mesh
 
+from repeats import times
 from rigs.gpu import STUCK_BEGUN, STUCK_MAY_END, Client, entered
 from rigs.gpu_nodes import GpuEcho, ImageModel, LanguageModel
 from rigs.runs import chat, node, pipeline, response
@@ -69,6 +70,8 @@ async def test_three_models_that_do_not_fit_together_swap_and_finish(mesh: Mesh)
 
 
 @pytest.mark.conformance("GPU-07")
+@pytest.mark.many
+@pytest.mark.timeout(300)
 async def test_a_gpu_producer_and_a_gpu_consumer_of_one_device_complete(mesh: Mesh) -> None:
     """Each has the device for itself, and the lane between them is shorter than what passes."""
     document = pipeline(
@@ -77,10 +80,11 @@ async def test_a_gpu_producer_and_a_gpu_consumer_of_one_device_complete(mesh: Me
         node("echo", "gpu_echo", {"lane": "text", "from": "count", "buffer_limit": 2}),
         response("echo"),
     )
-    async with asyncio.timeout(50):
-        result = await mesh.run(document, input="40").result()
+    items = times(1_000)
+    async with asyncio.timeout(250):
+        result = await mesh.run(document, input=str(items)).result()
     assert result.state == "completed", result.error
-    assert list(result.values) == [str(number) for number in range(40)]
+    assert list(result.values) == [str(number) for number in range(items)]
 
 
 async def test_a_lock_that_is_held_while_a_node_emits_deadlocks_there(embedded: Mesh) -> None:
