@@ -220,25 +220,26 @@ class Player:
 
     async def host(self, _: object, context: Any) -> None:
         """A stream of the orchestrator: one run after the other."""
-        link: Any = context
         part: Part | None = None
-        while isinstance(request := await context.read(), node_pb2.HostRequest):
-            if request.HasField("place"):
-                if part is not None:
-                    self.end(part)
-                part = self.begin(request.place.run_id)
-                part.links["Host", ""] = link
-            assert part is not None, "the first frame of a run is `place`"
-            await part.arrive(("Host", ""))
+        with suppress(asyncio.CancelledError):  # at the end of this process
+            while isinstance(request := await context.read(), node_pb2.HostRequest):
+                if request.HasField("place"):
+                    if part is not None:
+                        self.end(part)
+                    part = self.begin(request.place.run_id)
+                    part.links["Host", ""] = context
+                assert part is not None, "the first frame of a run is `place`"
+                await part.arrive(("Host", ""))
 
     async def exchange_short(self, _: object, context: Any) -> None:
         """The lanes of another process."""
         answers = ShortLanes(context)
-        while isinstance(request := await context.read(), lane_pb2.ExchangeShortRequest):
-            part = self._parts[request.lanes[0].open.run_id]
-            part.links["ExchangeShort", ""] = answers
-            part.lanes.extend(lane.number for lane in request.lanes)
-            await part.arrive(("ExchangeShort", ""))
+        with suppress(asyncio.CancelledError):  # at the end of this process
+            while isinstance(request := await context.read(), lane_pb2.ExchangeShortRequest):
+                part = self._parts[request.lanes[0].open.run_id]
+                part.links["ExchangeShort", ""] = answers
+                part.lanes.extend(lane.number for lane in request.lanes)
+                await part.arrive(("ExchangeShort", ""))
 
     # What the process calls
 

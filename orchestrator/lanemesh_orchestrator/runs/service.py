@@ -27,7 +27,6 @@ from lanemesh_orchestrator.runs.owner_call import OwnerCall
 from lanemesh_orchestrator.runs.records import History, page
 from lanemesh_orchestrator.runs.runs import Runs
 from lanemesh_orchestrator.runs.update_log import Batch
-from lanemesh_orchestrator.scheduling.turns import Turns
 
 if TYPE_CHECKING:
     from lanemesh_orchestrator.runs.idempotency import Key
@@ -49,8 +48,6 @@ class RunService(run_pb2_grpc.RunServiceServicer):
         self._history = history
         self._input_tokens: WeakKeyDictionary[ActiveRun, str] = WeakKeyDictionary()
         """The tokens with which callers of `Run` may feed their runs by `PushInput`."""
-        self._turns = Turns()
-        """Of calls that arrive together one begins its run at a time, so that the first runs are set up before the last begin."""
 
     async def Run(  # type: ignore[override]
         self, request_iterator: AsyncIterator[run_pb2.RunRequest], context: Context
@@ -181,7 +178,6 @@ class RunService(run_pb2_grpc.RunServiceServicer):
     async def _start(
         self, spec: run_pb2.RunSpec, context: Context, start: Callable[[Graph, RunOptions], ActiveRun]
     ) -> ActiveRun:
-        await self._turns.turn()
         try:
             graph = run_graph_of(await self._runs.validate_for_client(spec), spec)
             timeout = seconds_of(spec.timeout) if spec.HasField("timeout") else None

@@ -14,9 +14,10 @@ import pytest
 from lanemesh import Deployed
 from lanemesh.server.file_roots import FileRoots
 from lanemesh.server.node_files import NodeFiles
+from lanemesh_orchestrator.runs import host_streams
 
 from rigs.joined import APART, ends, mesh_of
-from rigs.runs import NODES
+from rigs.runs import NODES, until
 
 FIRST = {"Graph._shapes", "_plan", "_requirements", "validate"}
 """Functions that derive something from the pipeline. The first run calls them."""
@@ -90,3 +91,18 @@ async def test_a_further_run_of_a_deployment_repeats_nothing_that_depends_on_the
     assert not events
     assert names & ONCE == set()
     assert {"HostSession._place", "InstanceFactory._check_ports", "plan"} <= names
+
+
+@pytest.mark.conformance("START-02")
+async def test_a_stream_that_no_run_needs_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host_streams, "SPARE_SECONDS", 0.05)
+    async with mesh_of("left", "right") as (orchestrator, client, servers):
+
+        def none_is_left() -> bool:
+            streams = orchestrator.runs._streams
+            assert streams is not None
+            return not (streams.spare or streams.closing or any(server.host.spare for server in servers))
+
+        for _ in range(2):
+            assert (await ends(client, APART))[0] == "completed"
+            await until(none_is_left)

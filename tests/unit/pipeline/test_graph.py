@@ -1,10 +1,12 @@
 """What valid pipelines become: edges, lanes, limits, control connections, what comes once."""
 
 import time
+from dataclasses import replace
 
 import pytest
 from lanemesh.v1 import lane_pb2, node_pb2
-from lanemesh_orchestrator.pipeline import validate
+from lanemesh_orchestrator.pipeline import Graph, validate
+from lanemesh_orchestrator.pipeline.graph import MAX_DERIVED
 
 from unit.pipeline.documents import build, component, faults_of, helps, manifests, reasons, write
 
@@ -166,3 +168,23 @@ def test_labels_of_a_component_are_those_of_its_placement_and_warn_where_they_ch
     (warning,) = validate(text, manifests()).warnings
     assert (warning.pointer, warning.reason) == ("/components/1/placement", "no-effect")
     assert "lanemesh run --mesh" in warning.hint
+
+
+def test_what_is_derived_from_a_graph_is_derived_once_and_bounded() -> None:
+    graph, derived = Graph(components={}), list[int]()
+
+    def derive(number: int) -> int:
+        def make() -> int:
+            derived.append(number)
+            return number
+
+        return graph.once(number, make)
+
+    assert [derive(1), derive(1)] == [1, 1]
+    assert derived == [1]
+    for number in range(2, MAX_DERIVED + 2):
+        derive(number)
+    derive(1)
+    assert derived[-1] == 1
+    assert len(graph._derived) == MAX_DERIVED
+    assert replace(graph, name="other").once(1, lambda: 2) == 2
