@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import types
-from collections.abc import Coroutine, Generator, Iterable
+from collections.abc import Coroutine, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -67,51 +66,12 @@ _UNDER_WAY: set[asyncio.Task[Any]] = set()
 async def shielded(work: Coroutine[Any, Any, None]) -> None:
     """Awaits work that a cancellation of the caller does not reach; it ends by itself, and a later exception of it is dropped.
 
-    Cancelling a task inside a gRPC write would end the whole call. It has a task of its own only once its caller is cancelled.
+    Cancelling a task inside a gRPC write would end the whole call.
     """
-    waiting = _next_wait(work)
-    while waiting is not _ENDED:
-        try:
-            await (asyncio.sleep(0) if waiting is None else asyncio.shield(waiting))
-        except asyncio.CancelledError:
-            if waiting is None or not waiting.cancelled():  # otherwise it is not the caller that was cancelled
-                task = asyncio.create_task(_continued(work, waiting))
-                _UNDER_WAY.add(task)
-                task.add_done_callback(_finished)
-                raise
-        except Exception:
-            pass  # the work gets it from what it waits for
-        waiting = _next_wait(work)
-
-
-_ENDED = object()
-
-
-def _next_wait(work: Coroutine[Any, Any, None]) -> Any:
-    """Runs a coroutine up to its next wait. Returns the future of that, None for a turn of the event loop, or `_ENDED`."""
-    try:
-        return work.send(None)
-    except StopIteration:
-        return _ENDED
-
-
-async def _continued(work: Coroutine[Any, Any, None], waiting: Any) -> None:
-    """Runs the rest of a coroutine that waits for this future."""
-    await _rest(work, waiting)
-
-
-@types.coroutine
-def _rest(work: Coroutine[Any, Any, None], waiting: Any) -> Generator[Any, None, None]:
-    while waiting is not _ENDED:
-        try:
-            yield waiting
-        except BaseException as error:
-            try:
-                waiting = work.throw(error)
-            except StopIteration:
-                return
-        else:
-            waiting = _next_wait(work)
+    task = asyncio.ensure_future(work)
+    _UNDER_WAY.add(task)
+    task.add_done_callback(_finished)
+    await asyncio.shield(task)
 
 
 def _finished(task: asyncio.Task[Any]) -> None:
