@@ -26,8 +26,8 @@ try:
 finally:
     print(json.dumps(sorted(sys.modules)))
 """
-MOST_OF_OURS = 186
-"""Modules of Lanemesh: 186 when this was written. Each costs about a millisecond."""
+MOST_OF_OURS = 189
+"""Modules of Lanemesh: 189 when this was written. Each costs about a millisecond."""
 NOT_NEEDED = (
     "grpc",
     "jsonschema_rs",

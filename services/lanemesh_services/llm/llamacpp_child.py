@@ -33,6 +33,8 @@ PROMPT_CACHE_MIB = 256
 """Maximum memory of the prompt cache, so that a conversation's history is not read again at each turn."""
 LOG_ERRORS = 1
 """Verbosity at which llama.cpp logs only errors."""
+EXIT_SECONDS = 5
+"""How long the exit after a failed load may take."""
 IGNORED = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -178,6 +180,11 @@ def described(error: BaseException) -> dict[str, str]:
 def fail(output: Output, stage: str, error: BaseException) -> Any:
     """Reports that the process failed, and ends it."""
     output.send(failed={"stage": stage, **described(error)})
+    if stage == "load":
+        # llama.cpp logs the cause in a thread, which writes the rest of the log when the process exits.
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(EXIT_SECONDS)
+        sys.exit(1)
     os._exit(1)
 
 

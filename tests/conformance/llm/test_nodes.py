@@ -231,6 +231,7 @@ def test_the_service_imports_nothing_heavy() -> None:
         "llm_anthropic",
         "llm_gemini",
         "llm_router",
+        "barge_in",
     ]
 
 

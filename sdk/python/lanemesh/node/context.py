@@ -16,7 +16,6 @@ from lanemesh.items import ABSENT, Item
 from lanemesh.node.helper_list import Helpers
 from lanemesh.node.log import ComponentLog, OnLog
 from lanemesh.node.progress import REPORTED, OnProgress, Progress
-from lanemesh.node.usage_sum import UsageSum
 from lanemesh.node.waits import WaitingOutside, Waits
 from lanemesh.redaction import NO_SECRETS, Secrets
 from lanemesh.rendering import text_of
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from lanemesh.gpu import GpuClient
     from lanemesh.node.approvals import Approval, Approvals
     from lanemesh.node.helper_clients import AgentClient, LlmClient, MemoryClient, ToolClient
+    from lanemesh.node.usage_sum import UsageSum
     from lanemesh.permissions import Permissions
     from lanemesh.values import ToolCall, Usage
 
@@ -127,7 +127,7 @@ class Context:
         self.latest_reader: Callable[[str], Any] | None = None
         """The function behind `latest`; set by the actor."""
         self._report = report
-        self._used = UsageSum()
+        self._used: UsageSum | None = None
         self._client = client
         self._helpers: dict[str, Helpers[Any]] = {}
         self._together: dict[str, Any] = {}
@@ -377,10 +377,11 @@ class Context:
             usage: their tokens so far; None: they are unknown.
         """
         from lanemesh.codec import encode_usage
-        from lanemesh.node.usage_sum import Used
+        from lanemesh.node.usage_sum import UsageSum, Used
 
         if self._report is None:
             return
+        self._used = self._used or UsageSum()
         used = self._used.take(source, Used(calls, usage))
         update = update_pb2.Update(helper=update_pb2.HelperUpdate(component=self.component, calls=used.calls))
         if used.usage is not None:
