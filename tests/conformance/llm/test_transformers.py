@@ -197,7 +197,6 @@ def test_leaving_in_the_middle_is_clean() -> None:
     assert done.returncode == 3, done.stderr
 
 
-@pytest.mark.heavy
 @pytest.mark.model
 @without_model
 async def test_a_real_model_speaks(monkeypatch: pytest.MonkeyPatch, users_cache: Path) -> None:
