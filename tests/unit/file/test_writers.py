@@ -17,7 +17,7 @@ from lanemesh.faults import LanemeshError
 from lanemesh.testing import run_node
 from lanemesh_services.file.file_writer import FileWriter
 from lanemesh_services.file.placing import MAX_NAME_BYTES, Folder, extension_of, safe_name
-from lanemesh_services.file.table_writer import TableWriter
+from lanemesh_services.file.table_writer import TableWriter, _Writing
 from lanemesh_services.file.tables import CsvSink
 from pydantic import ValidationError
 
@@ -156,7 +156,13 @@ async def test_a_run_that_is_cancelled_while_it_opens_its_file_leaves_nothing_be
         go_on.wait(60)
         opened(sink, path, component)
 
+    def abandon_while_it_opens(writing: _Writing) -> None:
+        go_on.set()  # the cancellation has reached the node; the thread that opens the file continues
+        abandoned(writing)
+
+    abandoned = _Writing.abandon
     monkeypatch.setattr(CsvSink, "__init__", slow)
+    monkeypatch.setattr(_Writing, "abandon", abandon_while_it_opens)
     document = {
         "components": [
             {"id": "in", "provider": "webhook", "config": {}},
@@ -172,7 +178,6 @@ async def test_a_run_that_is_cancelled_while_it_opens_its_file_leaves_nothing_be
     async with Mesh() as mesh, mesh.run(document, input={"a": 1}) as run:
         await asyncio.to_thread(opening.wait, 60)
         await run.cancel()
-        go_on.set()
         async for _ in run.updates():
             pass
 
