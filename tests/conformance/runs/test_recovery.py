@@ -21,6 +21,7 @@ from lanemesh.v1 import run_pb2, update_pb2
 from lanemesh_orchestrator.cli.output.live_model import LiveModel
 from lanemesh_orchestrator.cli.output.render import node_line
 from lanemesh_orchestrator.cli.output.run_history import RunHistory
+from lanemesh_orchestrator.deadlock.snapshot import Snapshot
 from lanemesh_orchestrator.runs import phases
 from lanemesh_orchestrator.runs.host_connection import GrpcConnection
 from lanemesh_orchestrator.update_json import to_json
@@ -304,6 +305,40 @@ async def test_two_in_a_row_are_lost_together(mesh: Replicas) -> None:
     stretches(outputs, COUNT)
     assert [len(details(updates, name)) for name in "cd"] == [1, 1]
     never_back(updates)
+
+
+async def test_two_that_are_lost_after_they_have_ended_are_placed_again_for_what_had_not_arrived(
+    mesh: Replicas,
+) -> None:
+    """The target takes only a few items before its client reads on, so that the others are in transit when their server is lost."""
+    await mesh.have("left", "a", "b")
+    held = response(lane("d", buffer_bytes=256))
+    middle = [node("c", "steady", lane("source")), node("d", "steady", lane("c"))]
+    run = mesh.run(
+        pipeline(node("source", "counting", count=3_000), *middle, held), {"source": "left", "c": "a", "d": "a"}
+    )
+    outputs: list[str] = []
+    async with asyncio.timeout(90), run:
+        async for update in wire_updates(run):
+            if update.WhichOneof("kind") == "output":
+                outputs.append(value_of(update.output))
+                if len(outputs) == 10:
+                    await lanes_ended(mesh, run)
+                    mesh.kill("a")
+    assert update.job.state == COMPLETED, update.job
+    stretches(outputs, 3_000)
+
+
+async def lanes_ended(mesh: Replicas, run: Run) -> None:
+    """Waits until every component but the target has emitted everything, and has taken all of its inputs."""
+    (active,) = [active for active in mesh.orchestrator.runs.known() if active.id == run.id]
+    while True:
+        answers = [await host.probe(10) for host in active._hosts]
+        snapshot = Snapshot.of(answer for answer in answers if answer is not None)
+        last = snapshot.consumers["c.passed>d.text"]
+        if all(end.ended for end in snapshot.producers.values()) and last.taken == last.items:
+            return
+        await asyncio.sleep(0.05)
 
 
 async def test_two_in_a_row_are_lost_at_once_from_two_servers(mesh: Replicas) -> None:

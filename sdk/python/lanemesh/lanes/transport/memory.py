@@ -21,12 +21,20 @@ class MemorySender(SenderState):
         self._edge = edge
         self._plain = type(edge) is Edge
         """Its `put` is the standard one."""
+        self._ended_first = False
+        """The lane had ended when the consumer stopped it: the consumer has taken every item."""
         edge.when_stopped(self._on_stopped)
 
     @property
     def acknowledged(self) -> int:
         """Number of committed items. The consumer would be lost together with the producer."""
         return self._edge.committed() if self._edge.committed is not None else self._edge.arrived
+
+    @property
+    def discarded(self) -> bool:
+        """The consumer has stopped the lane before its end. A stop after the end means that it has ended, while what it sent may
+        still be in transit."""
+        return self.stopped and not self._ended_first
 
     async def open(self) -> None:
         """Does nothing: the lane is ready."""
@@ -128,6 +136,7 @@ class MemorySender(SenderState):
         return SenderStatistics(self.sent, edge.taken, edge.limit_items, 0, edge.limit_bytes, ended)
 
     def _on_stopped(self) -> None:
+        self._ended_first = self._edge.ended
         self.stopped = True
         self.fault = self._edge.stop_fault
         self._freed.fire()

@@ -57,6 +57,10 @@ class LaneSender(Protocol):
         """Items that the loss of this server no longer affects: they have arrived elsewhere or, if the consumer is recoverable
         itself, all items derived from them have. Known for the lanes of recoverable nodes only."""
 
+    @property
+    def discarded(self) -> bool:
+        """The consumer takes no more, or the lane is broken: no item of it needs to be processed any more."""
+
     async def open(self) -> None:
         """Makes the lane ready. Raises LaneFault if the consumer refuses it or does not answer within 10 s."""
 
@@ -110,6 +114,11 @@ class SenderState:
         self.fault: Fault | None = None
         self._freed = freed or Signal()
         self._on_stop: list[Callable[[], None]] = []
+
+    @property
+    def discarded(self) -> bool:
+        """The consumer takes no more, or the lane is broken: no item of it needs to be processed any more."""
+        return self.stopped
 
     def offer(self, value: Any, size: int, envelope: Envelope | None) -> bool:
         """Accepts an item if there is capacity."""

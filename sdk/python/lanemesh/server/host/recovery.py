@@ -30,7 +30,7 @@ class CommitTracker:
         committed = self._marks.look(
             [edge.processed for edge in self._edges],
             [sender.sent for sender in self.senders],
-            [sys.maxsize if sender.stopped else sender.acknowledged for sender in self.senders],
+            [sys.maxsize if sender.discarded else sender.acknowledged for sender in self.senders],
         )
         return committed[number]
 
