@@ -313,7 +313,7 @@ class UpdateLog:
                 yield found.entries
             elif self.closed and wanted > self.last:
                 return
-            elif self._owner_half_closed and wanted <= self._readable:
+            elif self._owner_half_closed and self._is_used_up(wanted):
                 raise _half_closed(self._sent_to)
             else:
                 await self._appended.wait()
@@ -329,6 +329,10 @@ class UpdateLog:
             async with asyncio.timeout(HOLD_SECONDS):
                 while not self.closed and self._last_urgent < wanted:
                     await self._appended.wait()
+
+    def _is_used_up(self, wanted: int) -> bool:
+        """Whether the window does not permit the next update: it is there, or outputs wait for the owner, which has all others."""
+        return wanted <= self._readable or (wanted > self.last and self._is_ahead())
 
     def _next_for_owner(self, wanted: int) -> Portion | None:
         """The next updates within the window; None if there is none now."""

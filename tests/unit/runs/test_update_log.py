@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 
+import pytest
+from lanemesh.faults import LanemeshError
 from lanemesh.server.host.log_lines import LogLines, log_update
 from lanemesh.text_outputs import Entry, count_of, each_update, size_of_entry
 from lanemesh.v1 import run_pb2, update_pb2
@@ -282,6 +284,22 @@ async def test_an_owner_is_held_to_the_same_lag_by_what_is_not_stored_yet() -> N
     log.acknowledge(1)
     await asyncio.wait_for(waiting, 1)
     await reader.aclose()
+
+
+async def test_an_owner_that_half_closed_is_refused_when_outputs_wait_for_it_although_it_has_got_every_update() -> None:
+    log = UpdateLog(owned=True, stored=True)
+    log.sink = Stored()
+    log.end_acknowledgements()
+    fill(log, CALLER_UPDATES)
+    log.written(10)
+    reader = log.owned_batches()
+    assert await size(reader) == 10
+    rest = asyncio.ensure_future(size(reader))
+    log.written(CALLER_UPDATES)  # it gets what the window permits, once that is stored
+    assert await rest == CALLER_UPDATES - 10
+    with pytest.raises(LanemeshError, match="half-closed its call") as refused:
+        await asyncio.wait_for(anext(reader), 10)
+    assert refused.value.fault.reason == "half-closed"
 
 
 async def test_optional_updates_stop_before_an_owner_is_much_further_behind_than_outputs() -> None:
