@@ -1,0 +1,10 @@
+"""All checks: importing this module registers them, in the order of the levels."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+from lanemesh_orchestrator.conformance import l0_host, l0_lanes, l0_liar, l0_producer
+
+SUITE: tuple[ModuleType, ...] = (l0_host, l0_lanes, l0_producer, l0_liar)
+"""The modules with checks."""
