@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 from google.protobuf import text_format
 from google.protobuf.message import Message
 from lanemesh.server.host.host import NodeHost
 from lanemesh.server.services import load_file
-from lanemesh.testing import conformance_nodes
 from lanemesh.v1 import lane_pb2, node_pb2, registry_pb2
+from lanemesh_orchestrator.cli.commands.conformance import nodes_path
 from lanemesh_orchestrator.conformance.checks import CHECKS, LEVELS
 from lanemesh_orchestrator.conformance.suite import SUITE
 
@@ -67,6 +66,6 @@ def test_the_checks_are_in_order_and_their_ids_are_unique() -> None:
 
 
 def test_it_describes_the_node_types_of_the_test() -> None:
-    host = NodeHost([load_file(Path(conformance_nodes.__file__))])
+    host = NodeHost([load_file(nodes_path())])
     for manifest in host.manifests():
         assert f"`{manifest.provider}`" in PAGE

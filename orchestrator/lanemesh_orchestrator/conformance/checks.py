@@ -5,10 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
-
-if TYPE_CHECKING:
-    from lanemesh_orchestrator.conformance.driver import Driver
+from typing import Any, TypeVar
 
 CHECK_SECONDS = 20.0
 """Longest that one check may take."""
@@ -29,7 +26,8 @@ FEATURES_OF = {
 }
 """The features by which a server reports that it has a level."""
 
-Body = Callable[["Driver"], Awaitable[None]]
+Body = Callable[[Any], Awaitable[None]]
+"""The body of a check, which gets the driver."""
 T = TypeVar("T")
 
 

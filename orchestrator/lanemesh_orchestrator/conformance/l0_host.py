@@ -13,7 +13,7 @@ from lanemesh_orchestrator.conformance.driver import Driver
 from lanemesh_orchestrator.conformance.frames import code_name, fault_shown, faults_shown, shown
 from lanemesh_orchestrator.conformance.hosting import HostCall
 from lanemesh_orchestrator.conformance.neighbour import TakenLane
-from lanemesh_orchestrator.conformance.places import NODE, instance, opening, place
+from lanemesh_orchestrator.conformance.places import NODE, NODE_ERROR, instance, opening, place
 
 COMPLETED = update_pb2.NODE_STATE_COMPLETED
 SKIPPED = update_pb2.NODE_STATE_SKIPPED
@@ -321,7 +321,7 @@ async def producer_failed(driver: Driver) -> None:
     async with driver.run("conformance_echo") as run:
         await run.input.texts("a")
         await run.output.items(1)
-        fault = fault_pb2.Fault(code=Code.UNKNOWN, reason="node-error", message="it broke", secondary=True)
+        fault = fault_pb2.Fault(code=Code.UNKNOWN, reason=NODE_ERROR, message="it broke", secondary=True)
         await run.input.end(outcome=fault)
         end = await run.output.ended()
         run.output.finish()

@@ -17,7 +17,7 @@ from lanemesh_orchestrator.conformance.places import NODE, opening
 RULE = "Exchange: the consumer"
 
 
-async def refused(lane: GivenLane, code: str, reason: str = "") -> None:
+async def check_refusal(lane: GivenLane, code: str, reason: str = "") -> None:
     """Raises Miss unless a lane is refused: no `accepted`, and this status, with this reason in its details."""
     frame = await lane.next(f"the status {code}")
     if frame is not None:
@@ -39,14 +39,14 @@ async def _opened(driver: Driver, opening: lane_pb2.LaneOpen) -> GivenLane:
 @check("L0", "open-unknown-run", "A lane of a run that it does not host is refused with NOT_FOUND.", rule=RULE)
 async def open_unknown_run(driver: Driver) -> None:
     lane = await _opened(driver, opening("no-such-run", driver.edge_in()))
-    await refused(lane, "NOT_FOUND", "unknown-run")
+    await check_refusal(lane, "NOT_FOUND", "unknown-run")
 
 
 @check("L0", "open-other-incarnation", "A lane of another part of the run is refused with NOT_FOUND.", rule=RULE)
 async def open_other_incarnation(driver: Driver) -> None:
     async with driver.run("conformance_echo") as run:
         lane = await _opened(driver, opening(run.id, run.edges[0], incarnation=3))
-        await refused(lane, "NOT_FOUND", "unknown-run")
+        await check_refusal(lane, "NOT_FOUND", "unknown-run")
 
 
 @check(
@@ -59,7 +59,7 @@ async def open_unknown_edge(driver: Driver) -> None:
     async with driver.run("conformance_echo") as run:
         for edge_id in ("no.such>edge.here", run.edges[1].id):
             lane = await _opened(driver, opening(run.id, run.edges[0], edge_id=edge_id))
-            await refused(lane, "NOT_FOUND", "unknown-edge")
+            await check_refusal(lane, "NOT_FOUND", "unknown-edge")
 
 
 @check("L0", "open-wrong-type", "A lane of another type than its edge is refused with INVALID_ARGUMENT.", rule=RULE)
@@ -67,7 +67,7 @@ async def open_wrong_type(driver: Driver) -> None:
     async with driver.run("conformance_echo") as run:
         for kind in (lane_pb2.LANE_TYPE_DATA, lane_pb2.LANE_TYPE_UNSPECIFIED):
             lane = await _opened(driver, opening(run.id, run.edges[0], lane_type=kind))
-            await refused(lane, "INVALID_ARGUMENT", "lane-mismatch")
+            await check_refusal(lane, "INVALID_ARGUMENT", "lane-mismatch")
 
 
 @check(
@@ -79,7 +79,7 @@ async def open_wrong_type(driver: Driver) -> None:
 async def open_twice(driver: Driver) -> None:
     async with driver.run("conformance_echo") as run:
         lane = await _opened(driver, opening(run.id, run.edges[0]))
-        await refused(lane, "ALREADY_EXISTS", "already-open")
+        await check_refusal(lane, "ALREADY_EXISTS", "already-open")
         await run.input.texts("a")
         await run.output.items(1)
 
@@ -96,15 +96,15 @@ async def open_not_recoverable(driver: Driver) -> None:
 
     run_id, host, edge = driver.run_id(), driver.host(), driver.edge_in()
     await host.place_well(place(run_id, instance("conformance_sink"), edge))
-    await refused(await _opened(driver, opening(run_id, edge, reopen=True)), "FAILED_PRECONDITION")
-    await refused(await _opened(driver, opening(run_id, edge, resume_from=3)), "FAILED_PRECONDITION")
+    await check_refusal(await _opened(driver, opening(run_id, edge, reopen=True)), "FAILED_PRECONDITION")
+    await check_refusal(await _opened(driver, opening(run_id, edge, resume_from=3)), "FAILED_PRECONDITION")
 
 
 @check("L0", "no-open", "A call whose first frame is not `open` ends with INVALID_ARGUMENT.", rule=RULE)
 async def no_open(driver: Driver) -> None:
     lane = driver.lane()
     await lane.texts("a")
-    await refused(lane, "INVALID_ARGUMENT")
+    await check_refusal(lane, "INVALID_ARGUMENT")
     garbage = driver.lane()
     await garbage.send(b"\x0a\xff\xff\xff\xff\x0f")
     code = await garbage.status("the end of a call that begins with garbage")

@@ -13,7 +13,7 @@ from lanemesh_orchestrator.conformance.driver import Driver
 from lanemesh_orchestrator.conformance.frames import fault_shown, faults_shown
 from lanemesh_orchestrator.conformance.hosting import HostCall
 from lanemesh_orchestrator.conformance.l0_host import CANCEL_SECONDS, COMPLETED, FAILED
-from lanemesh_orchestrator.conformance.places import NODE, instance, place
+from lanemesh_orchestrator.conformance.places import NODE, NODE_ERROR, instance, place
 
 MANY = {"count": 100_000}
 MAX_FRAME_ITEMS = 256
@@ -128,7 +128,7 @@ async def stopped_by_fault(driver: Driver) -> None:
     async with driver.run("conformance_source", MANY, window=4) as run:
         lane = run.output
         await lane.items(4)
-        fault = fault_pb2.Fault(code=Code.UNKNOWN, reason="node-error", message="the consumer broke", secondary=True)
+        fault = fault_pb2.Fault(code=Code.UNKNOWN, reason=NODE_ERROR, message="the consumer broke", secondary=True)
         await lane.stop("it failed", fault)
         await lane.ended()
         lane.finish()

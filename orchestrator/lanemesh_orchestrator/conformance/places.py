@@ -20,6 +20,8 @@ AFTER = "after"
 NODE = "node"
 """The component under test."""
 TEXT = lane_pb2.LANE_TYPE_TEXT
+NODE_ERROR = "node-error"
+"""The reason of the faults with which the driver's own nodes end their lanes."""
 LIMIT = 64
 """The limit of the driver's lanes in items, unless a check sets another one."""
 LIMIT_BYTES = 1024 * 1024

@@ -15,6 +15,7 @@ from lanemesh_orchestrator.cli.commands.nodes import print_rich
 from lanemesh_orchestrator.cli.exits import CommandError, ExitCode
 from lanemesh_orchestrator.cli.input.hosts import check_address
 from lanemesh_orchestrator.cli.interrupts import Interrupts
+from lanemesh_orchestrator.conformance import checks
 from lanemesh_orchestrator.conformance.checks import CHECKS, Check
 from lanemesh_orchestrator.conformance.runner import Result, Verdict, missed, run_checks
 from lanemesh_orchestrator.conformance.suite import SUITE
@@ -42,9 +43,7 @@ class ConformanceOptions:
 
 def nodes_path() -> Path:
     """The file with the node types of the test in Python."""
-    from lanemesh.testing import conformance_nodes
-
-    return Path(conformance_nodes.__file__)
+    return Path(checks.__file__).with_name("nodes.py")
 
 
 def print_nodes_file() -> ExitCode:

@@ -9,8 +9,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
-
 from lanemesh import (
     Answer,
     Audio,
@@ -23,12 +21,14 @@ from lanemesh import (
     Node,
     Out,
     Outputs,
+    Pieces,
     Question,
     Table,
     Tags,
     Video,
     Whole,
 )
+from pydantic import BaseModel, ConfigDict, Field
 
 FAIL = "fail"
 """The text at which `conformance_fail` and `conformance_pieces` fail."""
@@ -189,7 +189,7 @@ class ConformancePieces(Node):
         """No settings."""
 
     text: In[str]
-    out: Out[str]
+    out: Out[Pieces[str]]
 
     async def gen_process(self, context: Context) -> AsyncIterator[tuple[str, Any]]:
         for character in self.text:
