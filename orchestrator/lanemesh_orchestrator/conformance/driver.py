@@ -126,9 +126,15 @@ class Driver:
         self._calls.append(call)
         return call
 
-    def lane(self) -> GivenLane:
-        """A new `Exchange` call."""
-        call = GivenLane(self.channel)
+    def new_channel(self) -> grpc.aio.Channel:
+        """A further connection to the server under test."""
+        channel = dial(self.address)
+        self._channels.append(channel)
+        return channel
+
+    def lane(self, channel: grpc.aio.Channel | None = None) -> GivenLane:
+        """A new `Exchange` call; `channel` is its connection, if it is not the usual one."""
+        call = GivenLane(channel or self.channel)
         self._calls.append(call)
         return call
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import sys
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -112,6 +113,8 @@ async def _tested(address: str) -> AsyncIterator[str]:
     from lanemesh.server.node_server import NodeServer
     from lanemesh.server.services import load_file
 
+    for name in ("lanemesh", "grpc._common"):  # what the lies make this process log is no news
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     server = NodeServer(NodeHost([load_file(nodes_path())], name="tested"))
     await server.start()
     try:
