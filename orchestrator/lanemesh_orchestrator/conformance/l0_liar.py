@@ -12,7 +12,7 @@ from lanemesh_orchestrator.conformance.driver import Driver, StartedRun
 from lanemesh_orchestrator.conformance.frames import fault_shown, faults_shown, shown
 from lanemesh_orchestrator.conformance.l0_host import CANCEL_SECONDS, FAILED
 from lanemesh_orchestrator.conformance.lanes import GivenLane
-from lanemesh_orchestrator.conformance.places import NODE, opening
+from lanemesh_orchestrator.conformance.places import LIMIT, NODE, instance, opening, place
 
 RULE = "Exchange: the consumer"
 
@@ -92,8 +92,6 @@ async def open_twice(driver: Driver) -> None:
 )
 async def open_not_recoverable(driver: Driver) -> None:
     driver.needs("conformance_sink")
-    from lanemesh_orchestrator.conformance.places import instance, place
-
     run_id, host, edge = driver.run_id(), driver.host(), driver.edge_in()
     await host.place_well(place(run_id, instance("conformance_sink"), edge))
     await check_refusal(await _opened(driver, opening(run_id, edge, reopen=True)), "FAILED_PRECONDITION")
@@ -122,6 +120,38 @@ async def open_silence(driver: Driver) -> None:
     lane = driver.lane()
     code = await lane.status("DEADLINE_EXCEEDED", 15)
     expect(code.name == "DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED", await lane.described())
+
+
+LANE_KEY = bytes(range(16))
+
+
+@check(
+    "L0",
+    "lane-key",
+    "Where a run has a lane key, its lanes carry it, and others are refused with PERMISSION_DENIED.",
+    rule="Features",
+    feature="lane-keys",
+)
+async def lane_key(driver: Driver) -> None:
+    driver.needs("conformance_echo")
+    run_id, host, edges = driver.run_id(), driver.host(), [driver.edge_in(), driver.edge_out()]
+    fields = {"lane_key": LANE_KEY, "features": ["lane-keys"]}
+    await host.place_well(place(run_id, instance("conformance_echo"), *edges, **fields))
+    for wrong in ({}, {"lane_key": LANE_KEY[::-1]}, {"lane_key": LANE_KEY[:8]}):
+        lane = await _opened(driver, opening(run_id, edges[0], **wrong))
+        await check_refusal(lane, "PERMISSION_DENIED", "wrong-lane-key")
+    await host.connect()
+    taken = await driver.neighbour.lane(run_id, edges[1].id)
+    carried = LANE_KEY in taken.open.SerializeToString()
+    expect(carried, "the lane key in `open`", "`open` without it")
+    await taken.accept(LIMIT)
+    await host.connected_well()
+    given = driver.lane()
+    await given.open(opening(run_id, edges[0], lane_key=LANE_KEY))
+    await host.start()
+    await given.texts("a")
+    await taken.items(1)
+    taken.finish()
 
 
 Lie = Callable[[GivenLane], Awaitable[None]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from lanemesh.features import FEATURES
 from lanemesh_orchestrator.cli.app import main
 from lanemesh_orchestrator.cli.commands.conformance import nodes_path, print_results, results_json
 from lanemesh_orchestrator.conformance.checks import CHECKS
@@ -61,11 +62,12 @@ def test_wrong_arguments_are_rejected(arguments: list[str], said: str, capsys: p
 
 
 def test_levels_and_features_select_the_checks() -> None:
-    everything = selected(["joins", "recovery", "preload", "quick-starts", "merged-frames", "short-lanes", "groups"])
+    everything = selected([*FEATURES, "lane-keys"])
     assert len(everything) == len(CHECKS)
     assert not [reason for _, reason in everything if reason]
     lowest = selected([], level="L0", slow=False)
     assert {check.level for check, _ in lowest} == {"L0"}
-    assert {check.id for check, reason in lowest if reason} == {check.id for check, _ in lowest if check.slow}
+    left_out = {check.id for check, _ in lowest if check.slow or check.feature}
+    assert {check.id for check, reason in lowest if reason} == left_out
     without = [check.level for check, reason in selected([]) if reason]
-    assert set(without) == {"L1", "L3", "L4", "L5", "L6"}  # of L1 the part with a feature
+    assert set(without) == {"L0", "L1", "L3", "L4", "L5", "L6"}  # of L0 and L1 the parts with a feature
