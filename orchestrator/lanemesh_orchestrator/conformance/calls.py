@@ -41,11 +41,17 @@ class StreamCall(Generic[Frame]):
         self._reader = asyncio.create_task(self._read())
 
     async def send(self, *frames: Message | bytes) -> None:
-        """Writes frames. What is written after the end of the call is dropped: the check sees how it ended."""
+        """Writes frames. What is written after the end of the call is dropped: the check sees how it ended. Raises Miss if the
+        server does not read."""
         for frame in frames:
-            with contextlib.suppress(grpc.aio.AioRpcError, grpc.aio.InternalError, asyncio.InvalidStateError):
-                async with asyncio.timeout(WAIT_SECONDS):
-                    await asyncio.shield(asyncio.ensure_future(self._call.write(frame)))
+            writing = asyncio.ensure_future(self._write(frame))
+            done, _ = await asyncio.wait([writing], timeout=WAIT_SECONDS)  # a cancelled write would end the call
+            if not done:
+                raise Miss("a call that is read", f"no read within {WAIT_SECONDS:g} s")
+
+    async def _write(self, frame: Message | bytes) -> None:
+        with contextlib.suppress(grpc.aio.AioRpcError, grpc.aio.InternalError, asyncio.InvalidStateError):
+            await self._call.write(frame)
 
     async def half_close(self) -> None:
         """Ends the requests."""

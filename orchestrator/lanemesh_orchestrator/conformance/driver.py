@@ -147,10 +147,16 @@ class Driver:
         return edge_out(self.neighbour.address, **fields)
 
     async def wire(
-        self, run_id: str, host: HostCall, edges: list[node_pb2.Edge], *, window: int | None = None
+        self,
+        run_id: str,
+        host: HostCall,
+        edges: list[node_pb2.Edge],
+        *,
+        window: int | None = None,
+        channel: grpc.aio.Channel | None = None,
     ) -> StartedRun:
         """Connects a placed run as an orchestrator does: every lane is opened and accepted, then `connected` is read. `window` is
-        the limit that the driver accepts; None: that of the edge."""
+        the limit that the driver accepts; None: that of the edge. `channel` is the connection of the lanes that it opens."""
         run = StartedRun(run_id, host, edges)
         await host.connect()
         for edge in edges:
@@ -161,7 +167,7 @@ class Driver:
         await host.connected_well()
         for edge in edges:
             if edge.consumer_address != self.neighbour.address:
-                given = run.given[edge.input] = self.lane()
+                given = run.given[edge.input] = self.lane(channel)
                 limit = await given.open(opening(run_id, edge))
                 expect(limit == edge.limit_items, f"`accepted` with limit_items {edge.limit_items}", limit)
         return run
@@ -176,6 +182,7 @@ class Driver:
         window: int | None = None,
         edges: list[node_pb2.Edge] | None = None,
         fields: Mapping[str, Any] | None = None,
+        channel: grpc.aio.Channel | None = None,
         **place_fields: Any,
     ) -> AsyncIterator[StartedRun]:
         """A started run of one component. Without `edges` each of its ports has a lane to or from the driver.
@@ -186,6 +193,7 @@ class Driver:
             window: the limit that the driver accepts on the lanes that it takes; None: `limit`.
             edges: other edges.
             fields: further fields of the instance.
+            channel: the connection of the lanes that the driver opens, if it is not the usual one.
             place_fields: further fields of `place`.
         """
         self.needs(provider)
@@ -197,7 +205,7 @@ class Driver:
         await host.place_well(
             place(run_id, instance(provider, config=config, **(fields or {})), *edges, **place_fields)
         )
-        run = await self.wire(run_id, host, edges, window=window)
+        run = await self.wire(run_id, host, edges, window=window, channel=channel)
         await host.start()
         try:
             yield run

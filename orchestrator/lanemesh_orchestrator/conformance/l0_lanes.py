@@ -16,6 +16,8 @@ from lanemesh_orchestrator.conformance.places import NODE
 
 COMPLETED = update_pb2.NODE_STATE_COMPLETED
 CHUNK = 1024 * 1024
+LARGE_LIMIT = 128 * 1024
+"""limit_bytes of an edge to which more is sent."""
 
 
 async def credited(lane: GivenLane, texts: Sequence[str], limit: int) -> None:
@@ -81,6 +83,47 @@ async def backpressure(driver: Driver) -> None:
         await run.output.credit(2, 8)
         texts = [item.text for item in await run.output.items(8)]
         expect(texts == list("abcdefgh"), "the texts a to h", texts)
+
+
+LARGE = "x" * (64 * 1024)
+MAX_HELD_BYTES = 4 * 1024 * 1024
+"""Most bytes that a server may take of a lane whose node takes none, windows and buffers of HTTP/2 at both ends included."""
+
+
+async def _flood(lane: GivenLane, most: int) -> None:
+    """Sends large texts until the server holds the writes back for a while, or so many bytes were sent."""
+    for _ in range(most // len(LARGE)):
+        writing = asyncio.ensure_future(lane.texts(LARGE))
+        done, _ = await asyncio.wait([writing], timeout=1.0)
+        if not done:
+            lane.abandoned.append(writing)
+            return
+
+
+@check("L0", "byte-limit", "A lane whose inbox has limit_bytes is not read on.", rule="Exchange: the consumer")
+async def byte_limit(driver: Driver) -> None:
+    edges = [driver.edge_in(limit=4096, limit_bytes=LARGE_LIMIT), driver.edge_out()]
+    async with driver.run("conformance_slow", {"milliseconds": 60_000}, edges=edges) as run:
+        await _flood(run.input, 2 * MAX_HELD_BYTES)
+        came = run.input.sent * len(LARGE)
+        expect(came <= MAX_HELD_BYTES, f"at most {MAX_HELD_BYTES:,} bytes taken", f"{came:,} bytes")
+        await run.host.run_cancel()
+
+
+@check("L0", "lanes-apart", "A lane that is not read delays no other on its connection.", rule="Exchange: the consumer")
+async def lanes_apart(driver: Driver) -> None:
+    channel = driver.new_channel()
+    edges = [driver.edge_in(limit=4096, limit_bytes=LARGE_LIMIT), driver.edge_out()]
+    async with (
+        driver.run("conformance_slow", {"milliseconds": 60_000}, edges=edges, channel=channel) as held,
+        driver.run("conformance_echo", channel=channel) as run,
+    ):
+        await _flood(held.input, MAX_HELD_BYTES)
+        for text in ("a", LARGE, "b"):
+            await run.input.texts(text)
+            (item,) = await run.output.items(1)
+            expect(item.text == text, "the same text", item.text[:10])
+        await held.host.run_cancel()
 
 
 @check(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 
 import grpc.aio
@@ -22,6 +23,13 @@ class GivenLane(StreamCall[lane_pb2.ExchangeResponse]):
         super().__init__(channel, EXCHANGE, lane_pb2.ExchangeResponse.FromString)
         self.sent = 0
         """Items that were sent."""
+        self.abandoned: list[asyncio.Future[None]] = []
+        """Writes that the server holds back; they end with the call."""
+
+    async def close(self) -> None:
+        """Ends the call, with the writes that are held back."""
+        await super().close()
+        await asyncio.gather(*self.abandoned, return_exceptions=True)
 
     async def open(self, opening: lane_pb2.LaneOpen) -> int:
         """Opens the lane, and returns the limit in items of `accepted`. Raises Miss if it is not accepted."""
