@@ -84,7 +84,7 @@ class Driver:
     async def describe(self) -> node_pb2.DescribeResponse:
         """The answer to Describe."""
         stub = node_pb2_grpc.NodeServiceStub(self.channel)
-        return await stub.Describe(node_pb2.DescribeRequest(), timeout=WAIT_SECONDS, wait_for_ready=True)
+        return await stub.Describe(node_pb2.DescribeRequest(), timeout=WAIT_SECONDS)
 
     async def close(self) -> None:
         """Ends everything."""

@@ -293,7 +293,7 @@ VALUES: dict[str, list[lane_pb2.Item]] = {
     "video": [lane_pb2.Item(video=lane_pb2.Media(mime_type="video/mp4", uri="file:///a.mp4"))],
     "data": [
         lane_pb2.Item(data_json=text)
-        for text in ("null", "true", "9223372036854775807", "-0.5", '"x"', '[1,{"a":[]}]', '{"k":"v"}')
+        for text in ("null", " true ", "9223372036854775807", "-0.5", '"x"', '[1, {"a" : []}]', '{"k":"v"}')
     ],
 }
 """Values of every lane type, in the form in which a server sends them."""

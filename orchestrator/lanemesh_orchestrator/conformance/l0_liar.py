@@ -305,3 +305,28 @@ async def liar_unknown_frame(driver: Driver) -> None:
         await run.output.drained()
         run.output.finish()
         await run.host.finished_well()
+
+
+@check("L0", "liar-json", "Text that is not JSON on a lane of JSON is a violation.", rule="Values")
+async def liar_json(driver: Driver) -> None:
+    driver.needs("conformance_values")
+    wrong = [
+        ("data", lane_pb2.LANE_TYPE_DATA, lane_pb2.Item(data_json="{")),
+        ("data", lane_pb2.LANE_TYPE_DATA, lane_pb2.Item(data_json="NaN")),
+        ("tags", lane_pb2.LANE_TYPE_TAGS, lane_pb2.Item(tags_json="[1]")),
+    ]
+    for port, kind, item in wrong:
+        edges = [driver.edge_in(port=port, lane_type=kind), driver.edge_out(port=f"out_{port}", lane_type=kind)]
+        async with driver.run("conformance_values", edges=edges) as run:
+            lane = run.given[port]
+            await lane.items([item])
+            stop = await lane.stopped()
+            is_refusal = stop.fault.code == Code.INVALID_ARGUMENT
+            expect(is_refusal, f"`stop` with INVALID_ARGUMENT for {shown_item(item)}", fault_shown(stop.fault))
+            await lane.half_close()
+            await run.host.ended_as(NODE, FAILED)
+
+
+def shown_item(item: lane_pb2.Item) -> str:
+    """An item in one line."""
+    return " ".join(str(item).split())

@@ -226,3 +226,39 @@ async def lane_after_cancel(driver: Driver) -> None:
         await lane.send(lane_pb2.ExchangeRequest(open=opening(run.id, run.edges[0])))
         code = await lane.status()
         expect(code.name == "NOT_FOUND", "NOT_FOUND", await lane.described())
+
+
+@check("L0", "cancel-stops-inputs", "A cancelled node stops its inputs with CANCELLED.", rule="Faults")
+async def cancel_stops_inputs(driver: Driver) -> None:
+    async with driver.run("conformance_slow", {"milliseconds": 60_000}) as run:
+        await run.input.texts("a", "b")
+        await run.host.run_cancel()
+        stop = await run.input.stopped(CANCEL_SECONDS)
+        right = stop.fault.code == Code.CANCELLED and stop.fault.secondary
+        expect(right, "`stop` with a secondary fault CANCELLED", fault_shown(stop.fault))
+        await run.input.end()
+        code = await run.input.status()
+        expect(code.name == "OK", "the status OK after the half-close", await run.input.described())
+
+
+@check("L0", "early-lane", "A lane and its items may come before `connect`; they wait for `start`.", rule="Host")
+async def early_lane(driver: Driver) -> None:
+    driver.needs("conformance_echo")
+    run_id, host, edges = driver.run_id(), driver.host(), [driver.edge_in(limit=2), driver.edge_out()]
+    await host.place_well(place(run_id, instance("conformance_echo"), *edges))
+    given = driver.lane()
+    await given.open(opening(run_id, edges[0]))
+    await given.texts("a", "b")
+    await host.connect()
+    taken = await driver.neighbour.lane(run_id, edges[1].id)
+    await taken.accept(LIMIT)
+    await host.connected_well()
+    await asyncio.sleep(QUIET_SECONDS)
+    expect(taken.sent == 0, "no item before `start`", f"{taken.sent} items")
+    expect(given.taken == 0, "no credit before `start`", given.taken)
+    await host.start()
+    await taken.items(2)
+    await given.end()
+    await taken.ended()
+    taken.finish()
+    await host.finished_well()

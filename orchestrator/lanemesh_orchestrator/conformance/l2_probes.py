@@ -9,7 +9,7 @@ from lanemesh.v1 import node_pb2
 from lanemesh_orchestrator.conformance.checks import QUIET_SECONDS, check, expect
 from lanemesh_orchestrator.conformance.driver import Driver, StartedRun
 from lanemesh_orchestrator.conformance.l0_host import CANCEL_SECONDS
-from lanemesh_orchestrator.conformance.places import NODE
+from lanemesh_orchestrator.conformance.places import NODE, TESTED, instance, place
 
 RULE = "Probe and grow"
 PROBE_SECONDS = 2.0
@@ -135,3 +135,37 @@ async def grow(driver: Driver) -> None:
         expect(not run.input.stops, "a lane that keeps the limit 8", "`stop`")
         expect(limits()[-1] == 8, "limit_items that never shrinks", limits())
         await run.host.run_cancel()
+
+
+@check("L2", "probe-inside", "Both ends of an edge within the server are reported.", rule=RULE)
+async def probe_inside(driver: Driver) -> None:
+    driver.needs("conformance_slow")
+    inner = driver.edge_in(
+        id="source.out>node.text",
+        producer="source",
+        producer_server=TESTED,
+        consumer_address="",
+        limit=2,
+    )
+    run_id, host, out = driver.run_id(), driver.host(), driver.edge_out()
+    parts = (
+        instance("conformance_source", "source", {"count": 1000}),
+        instance("conformance_slow", config={"milliseconds": 60_000}),
+    )
+    await host.place_well(place(run_id, *parts, inner, out))
+    run = await driver.wire(run_id, host, [out])
+    await host.start()
+    until = asyncio.get_running_loop().time() + PROBE_SECONDS
+    number = 1
+    while True:
+        answer = await probed(run, number)
+        ends = {one.producer_end: one for one in answer.edges if one.edge_id == inner.id}
+        if (len(ends) == 2 and ends[False].taken_items == 1) or asyncio.get_running_loop().time() > until:
+            break
+        await asyncio.sleep(0.02)
+        number += 1
+    expect(len(ends) == 2, f"a report of each end of {inner.id}", list(answer.edges))
+    counts = [(end.items, end.taken_items, end.limit_items) for end in (ends[True], ends[False])]
+    expect(counts == [(3, 1, 2)] * 2, "3 items sent and arrived, 1 taken, the limit 2, at both ends", counts)
+    await host.run_cancel()
+    run.output.finish()

@@ -171,3 +171,23 @@ async def not_recoverable(driver: Driver) -> None:
         for edge in answer.values():
             right = edge.fault.code == Code.FAILED_PRECONDITION and edge.fault.reason == "not-recoverable"
             expect(right, "FAILED_PRECONDITION not-recoverable", fault_shown(edge.fault))
+
+
+@check("L4", "two-parts", "A server hosts two parts of one run, apart by their incarnations.", rule=RULE)
+async def two_parts(driver: Driver) -> None:
+    driver.needs("conformance_count")
+    run_id = driver.run_id()
+    for number, incarnation in enumerate((0, 1)):
+        host, component = driver.host(), f"node{number}"
+        edges = [
+            driver.edge_in(component=component, incarnation=incarnation),
+            driver.edge_out(component=component),
+        ]
+        part = place(run_id, instance("conformance_count", component), *edges, incarnation=incarnation)
+        await host.place_well(part)
+        run = await driver.wire(run_id, host, edges)
+        await host.start()
+        await run.input.texts(*"abc"[: number + 1])
+        await run.input.end()
+        (item,) = await run.output.drained()
+        expect(item.text == str(number + 1), f'the text "{number + 1}"', item.text)

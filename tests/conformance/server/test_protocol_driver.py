@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -30,6 +31,7 @@ from lanemesh.server.host.recovery import CommitTracker
 from lanemesh.server.host.reporting import RunReporter
 from lanemesh.server.node_server import NodeServer
 from lanemesh.server.services import load_file
+from lanemesh_orchestrator.cli.app import main
 from lanemesh_orchestrator.cli.commands.conformance import nodes_path
 from lanemesh_orchestrator.conformance.checks import CHECKS
 from lanemesh_orchestrator.conformance.runner import Result, Verdict, missed, run_checks
@@ -49,7 +51,8 @@ async def served() -> AsyncIterator[NodeServer]:
 async def test_our_node_server_passes_every_check() -> None:
     async with served() as server:
         results = await run_checks(server.address, slow=False)
-        assert not server.host.runs
+        async with asyncio.timeout(10):
+            await server.host.idle.wait()  # nothing of the checks is left
         assert not server.host.warm
     assert not missed(results), missed(results)
     skipped = {result.check.id for result in results if result.verdict is Verdict.SKIPPED}
@@ -284,3 +287,19 @@ async def test_a_wrong_server_is_caught(wrong: Mutant, monkeypatch: Patch) -> No
     assert caught, f"{wrong.check} did not catch a server that {wrong.wrong.replace('_', ' ')}"
     assert caught[0].expected
     assert caught[0].came
+
+
+def test_the_exit_code_is_that_of_the_checks(monkeypatch: Patch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["conformance", "--quick", "--check", "life"]) == 0
+    assert "life-echo" in capsys.readouterr().out
+    counts_one_item_too_many(monkeypatch)
+    assert main(["conformance", "--quick", "--check", "life", "--json"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert not report["passed"]
+    assert report["checks"][0]["expected"] == "`end` with item_count 5"
+    assert report["checks"][0]["came"] == "6"
+
+
+def test_a_server_that_cannot_be_reached_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["conformance", "127.0.0.1:1", "--quick"]) == 1
+    assert "does not answer Describe" in capsys.readouterr().err
