@@ -9,7 +9,7 @@ from google.protobuf import text_format
 from google.protobuf.message import Message
 from lanemesh.server.host.host import NodeHost
 from lanemesh.server.services import load_file
-from lanemesh.v1 import lane_pb2, node_pb2, registry_pb2
+from lanemesh.v1 import gpu_pb2, lane_pb2, node_pb2, registry_pb2, run_pb2
 from lanemesh_orchestrator.cli.commands.conformance import nodes_path
 from lanemesh_orchestrator.conformance.checks import CHECKS, LEVELS
 from lanemesh_orchestrator.conformance.suite import SUITE
@@ -69,3 +69,24 @@ def test_it_describes_the_node_types_of_the_test() -> None:
     host = NodeHost([load_file(nodes_path())])
     for manifest in host.manifests():
         assert f"`{manifest.provider}`" in PAGE
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        *(node_pb2.HostRequest, node_pb2.HostResponse, lane_pb2.ExchangeRequest, lane_pb2.ExchangeResponse),
+        *(registry_pb2.RegisterRequest, registry_pb2.RegisterResponse, run_pb2.RunRequest),
+        *(gpu_pb2.LeaseRequest, gpu_pb2.LeaseResponse),
+    ],
+    ids=lambda message: str(message.DESCRIPTOR.name),
+)
+def test_it_names_every_frame(message: type[Message]) -> None:
+    frames = {field.name for oneof in message.DESCRIPTOR.oneofs for field in oneof.fields}
+    assert not {frame for frame in frames if not re.search(rf"`[^`]*\b{frame}\b[^`]*`", PAGE)}
+
+
+@pytest.mark.parametrize("message", [node_pb2.Place, node_pb2.Edge, lane_pb2.LaneOpen, node_pb2.Instance])
+def test_it_names_every_field_of_what_begins_a_run(message: type[Message]) -> None:
+    explained_by_the_proto = {"traceparent", "session_id", "depth", "trace", "controls", "output", "input"}
+    fields = {field.name for field in message.DESCRIPTOR.fields} - explained_by_the_proto
+    assert not {field for field in fields if not re.search(rf"\b{field}\b", PAGE)}

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 from google.protobuf.duration_pb2 import Duration
 from lanemesh.faults import Code
-from lanemesh.v1 import lane_pb2, node_pb2
+from lanemesh.v1 import fault_pb2, lane_pb2, node_pb2
 
 from lanemesh_orchestrator.conformance.checks import QUIET_SECONDS, Skip, check, expect
 from lanemesh_orchestrator.conformance.driver import Driver
 from lanemesh_orchestrator.conformance.frames import code_name, fault_shown, faults_shown
 from lanemesh_orchestrator.conformance.hosting import HostCall
-from lanemesh_orchestrator.conformance.l0_host import CANCEL_SECONDS, COMPLETED, FAILED
+from lanemesh_orchestrator.conformance.l0_host import CANCEL_SECONDS, CANCELLED, COMPLETED, FAILED
 from lanemesh_orchestrator.conformance.neighbour import TakenLane
 from lanemesh_orchestrator.conformance.places import LIMIT, NODE, instance, opening, place
 
@@ -262,3 +262,43 @@ async def early_lane(driver: Driver) -> None:
     await taken.ended()
     taken.finish()
     await host.finished_well()
+
+
+@check(
+    "L0",
+    "producer-cancelled",
+    "A node whose input ends with a secondary CANCELLED is cancelled, not failed.",
+    rule="Faults",
+)
+async def producer_cancelled(driver: Driver) -> None:
+    async with driver.run("conformance_echo") as run:
+        await run.input.texts("a")
+        await run.output.items(1)
+        fault = fault_pb2.Fault(code=Code.CANCELLED, reason="cancelled", message="it was cancelled", secondary=True)
+        await run.input.end(outcome=fault)
+        end = await run.output.ended()
+        run.output.finish()
+        expect(end.outcome.code == Code.CANCELLED, "`end` with CANCELLED", fault_shown(end.outcome))
+        await run.host.ended_as(NODE, CANCELLED)
+        faults = await run.host.finished()
+        expect(all(one.secondary for one in faults), "`finished` without a primary fault", faults_shown(faults))
+
+
+@check(
+    "L0",
+    "bytes-in-order",
+    "Frames of one item and of many items keep the order of the lane.",
+    rule="Exchange: the consumer",
+)
+async def bytes_in_order(driver: Driver) -> None:
+    async with driver.run("conformance_echo", limit=256) as run:
+        wanted = [f"{number}:" + "y" * (number * 37 % 300) for number in range(200)]
+        start = 0
+        for size in (1, 2, 1, 50, 1, 100, 45):
+            await run.input.texts(*wanted[start : start + size])
+            start += size
+        await run.input.end()
+        came = [item.text for item in await run.output.drained()]
+        expect(came == wanted, "200 texts in order", f"{len(came)} texts")
+        run.output.finish()
+        await run.host.finished_well()
