@@ -158,6 +158,10 @@ def limits() -> str:
     return "\n".join(lines)
 
 
+OWN_SETTINGS = ("grpc.so_reuseport", "grpc.use_local_subchannel_pool", "grpc.server.")
+"""Beginnings of settings that peers do not notice."""
+
+
 def http2() -> str:
     """The table of HTTP/2 settings."""
     common = dict(CHANNEL_OPTIONS).items() & dict(SERVER_OPTIONS).items()
@@ -167,7 +171,8 @@ def http2() -> str:
         ("clients", [pair for pair in CHANNEL_OPTIONS if pair not in common]),
         ("servers", [pair for pair in SERVER_OPTIONS if pair not in common]),
     ):
-        lines += [f"| `{name}` | {value:,} | {title} |" for name, value in options]
+        seen = [pair for pair in options if not pair[0].startswith(OWN_SETTINGS)]
+        lines += [f"| `{name}` | {value:,} | {title} |" for name, value in seen]
     return "\n".join(lines)
 
 
@@ -265,7 +270,7 @@ def others() -> list[Golden]:
     from lanemesh.v1 import fault_pb2
 
     fault = fault_pb2.Fault(code=2, message="it broke", reason="node-error", details={"component": "n"}, secondary=True)
-    down, up = lane_pb2.ExchangeRequest, lane_pb2.ExchangeResponse
+    down = lane_pb2.ExchangeRequest
     group = lane_pb2.Group(id="n.out.0", index=1, last=True)
     whole = lane_pb2.Item(text="a", group=group)
     tagged = lane_pb2.Item(text="a", lineage=lane_pb2.Lineage(forks={"a.out": 7}, done=True))
@@ -288,13 +293,11 @@ def others() -> list[Golden]:
     return [
         Golden("Exchange", True, down()),
         Golden("Exchange", True, down(end=lane_pb2.LaneEnd(item_count=2, outcome=fault))),
-        Golden("Exchange", False, up(stop=lane_pb2.LaneStop(reason="enough"))),
         Golden("Exchange", True, down(chunk=lane_pb2.LaneChunk(content=b"\x89PNG"))),
         Golden("Exchange", True, down(items=lane_pb2.LaneItems(items=[lane_pb2.Item(data_json='{"a":[1,null]}')]))),
         Golden("Exchange", True, down(items=lane_pb2.LaneItems(items=[whole]))),
         Golden("Exchange", True, down(items=lane_pb2.LaneItems(items=[tagged]))),
         Golden("Host", False, node_pb2.HostResponse(probed=probed)),
-        Golden("Host", True, node_pb2.HostRequest(grow=node_pb2.Grow(edge_id=IN, limit_items=8, limit_bytes=2048))),
         Golden("ExchangeShort", True, lane_pb2.ExchangeShortRequest(lanes=[short])),
         Golden("ExchangeShort", False, lane_pb2.ExchangeShortResponse(closed=[lane_pb2.ShortLaneClosed(number=1)])),
         Golden("Register", False, registry_pb2.RegisterRequest(server=server)),

@@ -90,3 +90,12 @@ def test_it_names_every_field_of_what_begins_a_run(message: type[Message]) -> No
     explained_by_the_proto = {"traceparent", "session_id", "depth", "trace", "controls", "output", "input"}
     fields = {field.name for field in message.DESCRIPTOR.fields} - explained_by_the_proto
     assert not {field for field in fields if not re.search(rf"\b{field}\b", PAGE)}
+
+
+def test_the_order_of_work_names_checks() -> None:
+    begin = PAGE.index("An order that works")
+    steps = PAGE[begin : PAGE.index("## A golden session")]
+    named = re.findall(r"`([a-z-]+)`", steps.partition("\n\n")[2])
+    beginnings = [name for name in named if name not in ("place", "connect", "start", "finished")]
+    ids = [check.id for check in CHECKS]
+    assert not [name for name in beginnings if not any(id_.startswith(name) for id_ in ids)]
