@@ -18,7 +18,7 @@ import protocol_page
 
 PAGE = protocol_page.PAGE.read_text(encoding="utf-8")
 REASONS = (protocol_page.ROOT / "docs" / "reasons.md").read_text(encoding="utf-8")
-MAX_BYTES = 46_000
+MAX_BYTES = 46_500
 """Fifteen printed pages."""
 
 

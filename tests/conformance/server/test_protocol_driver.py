@@ -303,3 +303,19 @@ def test_the_exit_code_is_that_of_the_checks(monkeypatch: Patch, capsys: pytest.
 def test_a_server_that_cannot_be_reached_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["conformance", "127.0.0.1:1", "--quick"]) == 1
     assert "does not answer Describe" in capsys.readouterr().err
+
+
+async def test_an_answer_that_a_check_cannot_read_is_a_miss_and_the_others_go_on(monkeypatch: Patch) -> None:
+    def manifests(original: Any, host: Any) -> Any:
+        found = original(host)
+        for manifest in found:
+            for port in manifest.inputs:
+                port.lane_type = 99
+        return found
+
+    wrap(monkeypatch, NodeHost, "manifests", manifests)
+    async with served() as server:
+        first, second = await run_checks(server.address, only=["describe"], slow=False)
+    assert first.verdict is Verdict.MISSED
+    assert "cannot read" in first.came
+    assert second.verdict is Verdict.PASSED
