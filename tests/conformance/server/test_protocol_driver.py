@@ -36,6 +36,8 @@ from lanemesh_orchestrator.cli.commands.conformance import nodes_path
 from lanemesh_orchestrator.conformance.checks import CHECKS
 from lanemesh_orchestrator.conformance.runner import Result, Verdict, missed, run_checks
 
+from rigs.bare_server import bare_server
+
 Patch = pytest.MonkeyPatch
 
 
@@ -319,3 +321,13 @@ async def test_an_answer_that_a_check_cannot_read_is_a_miss_and_the_others_go_on
     assert first.verdict is Verdict.MISSED
     assert "cannot read" in first.came
     assert second.verdict is Verdict.PASSED
+
+
+async def test_a_server_without_the_sdk_has_level_0() -> None:
+    one_by_one = {"many-items", "frames"}  # thousands of items, of which that server sends each in a frame of its own
+    checks = [check.id for check in CHECKS if check.level == "L0" and check.id not in one_by_one]
+    async with bare_server() as address:
+        results = await run_checks(address, only=checks, slow=False)
+    assert not missed(results), missed(results)
+    skipped = {result.check.id for result in results if result.verdict is Verdict.SKIPPED and not result.check.slow}
+    assert skipped == {"values", "chunks", "liar-json", "lane-key", "on-error-skip", "on-error-retry"}
