@@ -450,7 +450,7 @@ async def host_unknown_frames(driver: Driver) -> None:
             node_pb2.HostRequest(),
             b"\xf2\x1f\x03abc",  # field 510, which no version has
             node_pb2.HostRequest(grow=node_pb2.Grow(edge_id="no-such-edge", limit_items=9)),
-            node_pb2.HostRequest(decide=node_pb2.ApprovalDecision(component="nobody", call_id="1")),
+            node_pb2.HostRequest(decide=node_pb2.ApprovalDecision(component="no-such-component", call_id="1")),
             node_pb2.HostRequest(reroute=node_pb2.Reroute(ended_edges=["no-such-edge"])),
             node_pb2.HostRequest(release_helpers=node_pb2.ReleaseHelpers()),
         )

@@ -157,7 +157,7 @@ async def lane_key(driver: Driver) -> None:
 Lie = Callable[[GivenLane], Awaitable[None]]
 
 
-async def _lie(driver: Driver, tell: Lie, code: Code, *, refusal: bool, limit: int = 64) -> None:
+async def _lie(driver: Driver, misbehave: Lie, code: Code, *, refusal: bool, limit: int = 64) -> None:
     """A lane that lies fails with this code, as a consequence, and the run ends; another run goes on.
 
     Raises:
@@ -166,7 +166,7 @@ async def _lie(driver: Driver, tell: Lie, code: Code, *, refusal: bool, limit: i
     async with driver.run("conformance_count") as other, driver.run("conformance_echo", limit=limit) as run:
         await run.input.texts("a")
         await run.output.items(1)
-        await tell(run.input)
+        await misbehave(run.input)
         if refusal:
             stop = await run.input.stopped()
             expect(stop.fault.code == code, f"`stop` with {code.name}", fault_shown(stop.fault))
@@ -212,26 +212,26 @@ async def liar_no_end(driver: Driver) -> None:
 
 @check("L0", "producer-lost", "A call that breaks before `end` is UNAVAILABLE, never a clean end.", rule=RULE)
 async def producer_lost(driver: Driver) -> None:
-    async def tell(lane: GivenLane) -> None:
+    async def misbehave(lane: GivenLane) -> None:
         lane.cancel()
 
-    await _lie(driver, tell, Code.UNAVAILABLE, refusal=False)
+    await _lie(driver, misbehave, Code.UNAVAILABLE, refusal=False)
 
 
 @check("L0", "liar-window", "More items than the window are a violation.", rule=RULE)
 async def liar_window(driver: Driver) -> None:
-    async def tell(lane: GivenLane) -> None:
+    async def misbehave(lane: GivenLane) -> None:
         await lane.texts(*"abcdefghijkl")
 
-    await _lie(driver, tell, Code.INVALID_ARGUMENT, refusal=True, limit=4)
+    await _lie(driver, misbehave, Code.INVALID_ARGUMENT, refusal=True, limit=4)
 
 
 @check("L0", "liar-open", "A second `open` on a call is a violation.", rule=RULE)
 async def liar_open(driver: Driver) -> None:
-    async def tell(lane: GivenLane) -> None:
+    async def misbehave(lane: GivenLane) -> None:
         await lane.send(lane_pb2.ExchangeRequest(open=lane_pb2.LaneOpen(run_id="x")))
 
-    await _lie(driver, tell, Code.INVALID_ARGUMENT, refusal=True)
+    await _lie(driver, misbehave, Code.INVALID_ARGUMENT, refusal=True)
 
 
 @check("L0", "liar-payload", "An item of another type than the lane's is a violation.", rule="Values")
