@@ -5,20 +5,23 @@ from __future__ import annotations
 from typing import Any
 
 import grpc.aio
+from lanemesh.faults import Code
 from lanemesh.v1 import fault_pb2, node_pb2, update_pb2
 
 from lanemesh_orchestrator.conformance.calls import StreamCall
 from lanemesh_orchestrator.conformance.checks import WAIT_SECONDS, expect
-from lanemesh_orchestrator.conformance.frames import faults_shown, shown
+from lanemesh_orchestrator.conformance.frames import fault_shown, faults_shown, shown
 
 HOST = "/lanemesh.v1.NodeService/Host"
-ENDED = (
-    update_pb2.NODE_STATE_COMPLETED,
-    update_pb2.NODE_STATE_SKIPPED,
-    update_pb2.NODE_STATE_FAILED,
-    update_pb2.NODE_STATE_CANCELLED,
-)
+COMPLETED = update_pb2.NODE_STATE_COMPLETED
+SKIPPED = update_pb2.NODE_STATE_SKIPPED
+FAILED = update_pb2.NODE_STATE_FAILED
+CANCELLED = update_pb2.NODE_STATE_CANCELLED
+ENDED = (COMPLETED, SKIPPED, FAILED, CANCELLED)
 """The states in which a node has ended."""
+
+CANCEL_SECONDS = 10.0
+"""Longest that a server may take to end a cancelled run: the orchestrator waits no longer."""
 
 
 def state_name(state: int) -> str:
@@ -27,6 +30,12 @@ def state_name(state: int) -> str:
         return update_pb2.NodeState.Name(state).removeprefix("NODE_STATE_")  # type: ignore[arg-type]
     except ValueError:
         return f"state {state}"
+
+
+def coded(fault: fault_pb2.Fault, code: Code, reason: str, expected: str) -> None:
+    """Raises Miss unless a fault has this code and this reason."""
+    right = fault.code == code and fault.reason == reason
+    expect(right, f"{expected}: {code.name} {reason}", fault_shown(fault))
 
 
 class HostCall(StreamCall[node_pb2.HostResponse]):

@@ -10,7 +10,7 @@ from lanemesh.v1 import lane_pb2
 from lanemesh_orchestrator.conformance.checks import Miss, check, expect
 from lanemesh_orchestrator.conformance.driver import Driver, StartedRun
 from lanemesh_orchestrator.conformance.frames import fault_shown, faults_shown, shown
-from lanemesh_orchestrator.conformance.l0_host import CANCEL_SECONDS, FAILED
+from lanemesh_orchestrator.conformance.hosting import CANCEL_SECONDS, FAILED
 from lanemesh_orchestrator.conformance.lanes import GivenLane
 from lanemesh_orchestrator.conformance.places import LIMIT, NODE, instance, opening, place
 

@@ -12,8 +12,7 @@ from lanemesh.v1 import fault_pb2, lane_pb2, node_pb2
 from lanemesh_orchestrator.conformance.checks import QUIET_SECONDS, Skip, check, expect
 from lanemesh_orchestrator.conformance.driver import Driver
 from lanemesh_orchestrator.conformance.frames import code_name, fault_shown, faults_shown
-from lanemesh_orchestrator.conformance.hosting import HostCall
-from lanemesh_orchestrator.conformance.l0_host import CANCEL_SECONDS, CANCELLED, COMPLETED, FAILED
+from lanemesh_orchestrator.conformance.hosting import CANCEL_SECONDS, CANCELLED, COMPLETED, FAILED, HostCall
 from lanemesh_orchestrator.conformance.neighbour import TakenLane
 from lanemesh_orchestrator.conformance.places import LIMIT, NODE, instance, opening, place
 

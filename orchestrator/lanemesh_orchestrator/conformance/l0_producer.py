@@ -11,8 +11,7 @@ from lanemesh.v1 import fault_pb2, lane_pb2, update_pb2
 from lanemesh_orchestrator.conformance.checks import QUIET_SECONDS, check, expect
 from lanemesh_orchestrator.conformance.driver import Driver
 from lanemesh_orchestrator.conformance.frames import fault_shown, faults_shown
-from lanemesh_orchestrator.conformance.hosting import HostCall
-from lanemesh_orchestrator.conformance.l0_host import CANCEL_SECONDS, COMPLETED, FAILED
+from lanemesh_orchestrator.conformance.hosting import CANCEL_SECONDS, COMPLETED, FAILED, HostCall
 from lanemesh_orchestrator.conformance.places import NODE, NODE_ERROR, instance, place
 
 MANY = {"count": 100_000}

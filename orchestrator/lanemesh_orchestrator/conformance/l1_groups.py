@@ -8,7 +8,7 @@ from lanemesh.v1 import lane_pb2
 
 from lanemesh_orchestrator.conformance.checks import Miss, check, expect
 from lanemesh_orchestrator.conformance.driver import Driver, StartedRun
-from lanemesh_orchestrator.conformance.l0_host import FAILED
+from lanemesh_orchestrator.conformance.hosting import FAILED
 from lanemesh_orchestrator.conformance.places import NODE
 
 RULE = "Groups"

@@ -8,7 +8,7 @@ from lanemesh.v1 import node_pb2
 
 from lanemesh_orchestrator.conformance.checks import QUIET_SECONDS, check, expect
 from lanemesh_orchestrator.conformance.driver import Driver, StartedRun
-from lanemesh_orchestrator.conformance.l0_host import CANCEL_SECONDS
+from lanemesh_orchestrator.conformance.hosting import CANCEL_SECONDS
 from lanemesh_orchestrator.conformance.places import NODE, TESTED, instance, place
 
 RULE = "Probe and grow"

@@ -9,7 +9,7 @@ from lanemesh.faults import Code
 from lanemesh_orchestrator.conformance.checks import QUIET_SECONDS, check, expect
 from lanemesh_orchestrator.conformance.driver import Driver
 from lanemesh_orchestrator.conformance.frames import faults_shown, shown
-from lanemesh_orchestrator.conformance.l0_host import coded
+from lanemesh_orchestrator.conformance.hosting import coded
 from lanemesh_orchestrator.conformance.places import instance, place
 
 RULE = "Preload"

@@ -10,8 +10,7 @@ from lanemesh_orchestrator.conformance.calls import StreamCall
 from lanemesh_orchestrator.conformance.checks import QUIET_SECONDS, check, expect
 from lanemesh_orchestrator.conformance.driver import Driver
 from lanemesh_orchestrator.conformance.frames import faults_shown
-from lanemesh_orchestrator.conformance.hosting import HostCall
-from lanemesh_orchestrator.conformance.l0_host import COMPLETED
+from lanemesh_orchestrator.conformance.hosting import COMPLETED, HostCall
 from lanemesh_orchestrator.conformance.places import NODE, instance, opening, place
 
 RULE = "Fast starts"

@@ -9,6 +9,7 @@ from lanemesh_orchestrator.conformance import (
     l0_lanes,
     l0_liar,
     l0_nodes,
+    l0_place,
     l0_producer,
     l1_groups,
     l2_probes,
@@ -17,8 +18,10 @@ from lanemesh_orchestrator.conformance import (
     l5_preload,
     l6_fast_starts,
 )
+from lanemesh_orchestrator.conformance.checks import CHECKS
 
 SUITE: tuple[ModuleType, ...] = (
+    l0_place,
     l0_host,
     l0_lanes,
     l0_producer,
@@ -32,3 +35,6 @@ SUITE: tuple[ModuleType, ...] = (
     l6_fast_starts,
 )
 """The modules with checks."""
+
+_ORDER = [module.__name__ for module in SUITE]
+CHECKS.sort(key=lambda check: _ORDER.index(check.body.__module__))
