@@ -11,6 +11,7 @@ from weakref import WeakValueDictionary
 
 from lanemesh._aio.signal import Signal
 from lanemesh.faults import LanemeshError
+from lanemesh.features import Feature
 from lanemesh.v1 import node_pb2, registry_pb2
 
 from lanemesh_orchestrator.registry.manifests import ORCHESTRATOR, agree, check, replacements, with_missing
@@ -231,6 +232,12 @@ class Registry:
         providers = ", ".join(sorted(member.manifests)) or "no node types"
         how = "is found at" if member.static else "joined from"
         log.info("%s %s %s with %s", member.name, how, member.info.address, providers)
+        if Feature.LANE_KEYS not in member.features:
+            log.warning(
+                'the node server %s lacks the feature "%s": the lanes of runs that use it do not prove that they belong to them. '
+                "Install a version of its software that does",
+                *(member.shown, Feature.LANE_KEYS),
+            )
 
     def _hold_back(self, member: Member, rival: Member) -> None:
         """Holds a server back from use, under a unique name, and warns both servers of the address clash."""

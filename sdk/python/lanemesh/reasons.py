@@ -116,6 +116,8 @@ class Reason(StrEnum):
     """A producer that counts as lost opened its lane late; the edge waits for its successor."""
     UNKNOWN_EDGE = "unknown-edge"
     """A lane was opened for an edge that is not hosted there."""
+    WRONG_LANE_KEY = "wrong-lane-key"
+    """A lane does not carry the key of its run: its producer was not placed by the orchestrator of the run."""
 
     # Node servers
 

@@ -6,10 +6,12 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable
+from functools import partial
 
 import grpc.aio
 from google.protobuf.message import DecodeError
 
+from lanemesh._grpc.log_once import LogOnce, host_of_peer
 from lanemesh._grpc.status import abort
 from lanemesh._grpc.writing import write
 from lanemesh.faults import LanemeshError
@@ -18,7 +20,9 @@ from lanemesh.lanes.inbox.inbox import Edge
 from lanemesh.lanes.transport.grpc_receiver import GrpcReceiver
 from lanemesh.lanes.transport.short_receiver import ShortLaneReceiver
 from lanemesh.protocol import IDLE_FRAME_SECONDS, PROTOCOL_VERSION
+from lanemesh.reasons import Reason
 from lanemesh.server.host.host import HostSession, NodeHost
+from lanemesh.server.host.hosted_run import HostedRun
 from lanemesh.v1 import lane_pb2, node_pb2, node_pb2_grpc
 
 OPEN_SECONDS = 10.0
@@ -28,6 +32,7 @@ HALF_CLOSE_SECONDS = 10.0
 """How long an orchestrator may take to half-close after the last frame."""
 
 log = logging.getLogger("lanemesh.host")
+refusals = LogOnce(log)
 
 
 class NodeService(node_pb2_grpc.NodeServiceServicer):
@@ -110,7 +115,7 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the first frame of a lane must be `open`")
         assert isinstance(first, lane_pb2.ExchangeRequest)
         try:
-            edge, run = self._host.accept(first.open)
+            edge, run = self._accepted(first.open, context.peer())
         except LanemeshError as error:
             await abort(context, error.fault)
         items = first.open.items if first.open.HasField("items") else None
@@ -123,10 +128,19 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
         context: grpc.aio.ServicerContext[lane_pb2.ExchangeShortRequest, lane_pb2.ExchangeShortResponse],
     ) -> None:
         """Accepts whole lanes, until the caller half-closes or the host closes."""
-        receiver = ShortLaneReceiver(context, self._accept)
+        receiver = ShortLaneReceiver(context, partial(self._accept_short, context.peer()))
         with self._host.ending_at_close(receiver.end):
             await receiver.serve()
 
-    def _accept(self, opening: lane_pb2.LaneOpen) -> tuple[Edge, LaneType, Callable[[], bool]]:
-        edge, run = self._host.accept(opening)
+    def _accept_short(self, peer: str | None, opening: lane_pb2.LaneOpen) -> tuple[Edge, LaneType, Callable[[], bool]]:
+        edge, run = self._accepted(opening, peer)
         return edge, run.lane_type(edge), lambda: run.cancelling
+
+    def _accepted(self, opening: lane_pb2.LaneOpen, peer: str | None) -> tuple[Edge, HostedRun]:
+        """As `NodeHost.accept`; logs a lane that does not belong to its run."""
+        try:
+            return self._host.accept(opening)
+        except LanemeshError as error:
+            if error.fault.reason == Reason.WRONG_LANE_KEY:
+                refusals.warning(host_of_peer(peer), "from %s: %s", peer, error.fault.message)
+            raise
