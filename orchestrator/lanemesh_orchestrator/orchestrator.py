@@ -261,10 +261,15 @@ class Orchestrator:
         await self.open_store()
         self.address = self.runs.address = advertise or await own_address(self.grpc.address)
         server = self.grpc.server
-        registry = RegistryService(self.registry, self.runs.manifests, lambda: self.gpu_arbiter)
+        first = self.grpc.limits.first_frame_seconds
+        self.runs.callers.limit = self.grpc.limits.runs_per_caller
+        registry = RegistryService(
+            self.registry, self.runs.manifests, lambda: self.gpu_arbiter, first_frame_seconds=first
+        )
         registry_pb2_grpc.add_RegistryServiceServicer_to_server(registry, server)
-        run_pb2_grpc.add_RunServiceServicer_to_server(RunService(self.runs, self.history), server)
-        node_pb2_grpc.add_NodeServiceServicer_to_server(NodeService(self.host), server)
+        runs = RunService(self.runs, self.history, first_frame_seconds=first)
+        run_pb2_grpc.add_RunServiceServicer_to_server(runs, server)
+        node_pb2_grpc.add_NodeServiceServicer_to_server(NodeService(self.host, first_frame_seconds=first), server)
         channel_pb2_grpc.add_ChannelServiceServicer_to_server(ChannelService(self.channels), server)
         deployments = DeploymentService(lambda: self.deployments)
         deployment_pb2_grpc.add_DeploymentServiceServicer_to_server(deployments, server)
@@ -350,9 +355,11 @@ async def serve(
         LanemeshError: the port is in use, the address is not loopback and `insecure` is not set, or one of `servers` is no
             address.
     """
+    from lanemesh._grpc.limits import raise_file_limit
     from lanemesh.server.memory import keep_freed_memory
 
     keep_freed_memory()
+    raise_file_limit()
     orchestrator = Orchestrator(
         embedded=False,
         nodes=nodes,

@@ -142,6 +142,8 @@ class Reason(StrEnum):
     UNKNOWN_APPROVAL = "unknown-approval"
     """No component of the run waits for an approval of this id."""
 
+    BAD_AUDIT_LOG = "bad-audit-log"
+    """The audit log cannot be written."""
     BAD_INPUT = "bad-input"
     """An input is not a valid item."""
     ADDRESS_TAKEN = "address-taken"
@@ -192,6 +194,8 @@ class Reason(StrEnum):
     """The process of a node server could not be started."""
     TIMEOUT = "timeout"
     """The run took longer than its timeout."""
+    TOO_MANY_RUNS = "too-many-runs"
+    """A caller has the maximum number of active runs."""
     UNKNOWN_RUN = "unknown-run"
     """There is no run with this id, or no longer."""
     UNREACHABLE = "unreachable"

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from functools import partial
 
 import grpc.aio
-from google.protobuf.message import DecodeError
 
+from lanemesh._grpc.first_frame import FIRST_FRAME_SECONDS, first_frame
 from lanemesh._grpc.log_once import LogOnce, host_of_peer
 from lanemesh._grpc.status import abort
 from lanemesh._grpc.writing import write
@@ -38,8 +38,12 @@ refusals = LogOnce(log)
 class NodeService(node_pb2_grpc.NodeServiceServicer):
     """Serves a node host to orchestrators and to the producers of its lanes."""
 
-    def __init__(self, host: NodeHost, software_version: str = "") -> None:
+    def __init__(
+        self, host: NodeHost, software_version: str = "", *, first_frame_seconds: float = FIRST_FRAME_SECONDS
+    ) -> None:
+        """`first_frame_seconds`: how long a new stream may take to send its first frame."""
         self._host = host
+        self._first_frame_seconds = first_frame_seconds
         self._version = software_version
 
     async def Describe(
@@ -63,8 +67,11 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
         context: grpc.aio.ServicerContext[node_pb2.HostRequest, node_pb2.HostResponse],
     ) -> None:
         """Runs the instances of one run after the other, for as long as the stream lives."""
+        first = await first_frame(context, "`place`", self._first_frame_seconds)
+        if not isinstance(first, node_pb2.HostRequest):
+            return
         session = self._host.session(reusable=True)
-        reader = asyncio.create_task(self._read(session, context), name="host reader")
+        reader = asyncio.create_task(self._read(session, context, first), name="host reader")
         beat = asyncio.create_task(self._beat(session), name="host heartbeat")
         try:
             async for response in session.responses():
@@ -78,9 +85,13 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
             await session.close()
 
     async def _read(
-        self, session: HostSession, context: grpc.aio.ServicerContext[node_pb2.HostRequest, node_pb2.HostResponse]
+        self,
+        session: HostSession,
+        context: grpc.aio.ServicerContext[node_pb2.HostRequest, node_pb2.HostResponse],
+        first: node_pb2.HostRequest,
     ) -> None:
         try:
+            session.handle(first)
             with contextlib.suppress(grpc.RpcError):
                 while True:
                     request = await context.read()
@@ -104,13 +115,7 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
         context: grpc.aio.ServicerContext[lane_pb2.ExchangeRequest, lane_pb2.ExchangeResponse],
     ) -> None:
         """Accepts the items of one lane."""
-        try:
-            async with asyncio.timeout(OPEN_SECONDS):
-                first = await context.read()
-        except TimeoutError:
-            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, f"no `open` arrived within {OPEN_SECONDS:g} s")
-        except DecodeError as error:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"the first frame of a lane is invalid: {error}")
+        first = await first_frame(context, "`open`", min(OPEN_SECONDS, self._first_frame_seconds))
         if not isinstance(first, lane_pb2.ExchangeRequest) or first.WhichOneof("frame") != "open":
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the first frame of a lane must be `open`")
         assert isinstance(first, lane_pb2.ExchangeRequest)
@@ -128,7 +133,10 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
         context: grpc.aio.ServicerContext[lane_pb2.ExchangeShortRequest, lane_pb2.ExchangeShortResponse],
     ) -> None:
         """Accepts whole lanes, until the caller half-closes or the host closes."""
-        receiver = ShortLaneReceiver(context, partial(self._accept_short, context.peer()))
+        first = await first_frame(context, "lane", self._first_frame_seconds)
+        if not isinstance(first, lane_pb2.ExchangeShortRequest):
+            return
+        receiver = ShortLaneReceiver(context, partial(self._accept_short, context.peer()), first)
         with self._host.ending_at_close(receiver.end):
             await receiver.serve()
 
