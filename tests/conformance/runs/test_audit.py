@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from lanemesh import Client
+from lanemesh.client.updates import ApprovalState, ApprovalUpdate
 from lanemesh.faults import LanemeshError
 from lanemesh_orchestrator import audit
 from lanemesh_orchestrator.audit import AuditFile, audit_log, write_audit_log
@@ -106,7 +107,7 @@ async def test_each_act_has_a_line_with_its_outcome(file: Path, mesh: Client) ->
 async def test_decisions_name_the_run_and_what_was_decided(file: Path, mesh: Client) -> None:
     async with mesh.run(asking(), input=SECRET) as run:
         async for update in run.updates():
-            if type(update).__name__ == "ApprovalUpdate" and update.state.name == "REQUESTED":
+            if isinstance(update, ApprovalUpdate) and update.state is ApprovalState.REQUESTED:
                 await run.refuse("c1", "not today")
     assert [(act["run"], act["call"], act["approved"]) for act in acts(file) if "approved" in act] == [
         (run.id, "c1", False)
@@ -175,6 +176,7 @@ def test_a_file_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     handler = AuditFile(tmp_path / "audit.log")
+    assert handler.stream is not None
     handler.stream.close()
     handler.stream = open("/dev/full", "w")  # noqa: SIM115 - the handler closes it
     for _ in range(3):
