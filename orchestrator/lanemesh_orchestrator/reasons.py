@@ -190,6 +190,8 @@ class Reason(StrEnum):
     """A node server rejected a component because it has no capacity."""
     SERVER_LOST = "server-lost"
     """A node server disconnected, or was silent for too long."""
+    SERVER_TAKEN = "server-taken"
+    """A node server claims to be one that has joined from another process."""
     SERVER_NOT_STARTED = "server-not-started"
     """The process of a node server could not be started."""
     TIMEOUT = "timeout"

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import grpc.aio
+from lanemesh._grpc.caller import current_caller
 from lanemesh._grpc.first_frame import FIRST_FRAME_SECONDS, first_frame
+from lanemesh._grpc.log_once import LogOnce, host_of_peer
 from lanemesh._grpc.status import abort
 from lanemesh._grpc.writing import write
 from lanemesh.faults import LanemeshError
@@ -18,6 +21,8 @@ from lanemesh_orchestrator.audit import audited
 from lanemesh_orchestrator.registry.addresses import find_rival
 from lanemesh_orchestrator.registry.manifests import check
 from lanemesh_orchestrator.registry.registry import Member, Registry
+
+refusals = LogOnce(logging.getLogger("lanemesh.registry"))
 
 QUIET_SECONDS = 12.0
 """Time without a frame after which other servers are preferred to a node server; it sends a heartbeat every 5 s."""
@@ -58,9 +63,21 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
         ) as act:
             try:
                 check(first.server)
+                self._registry.check_claim(first.server, first.membership_key, current_caller())
                 rival, answering = await find_rival(self._registry, first.server)
-                member = self._registry.join(first.server, rival=rival, answering=answering)
+                member = self._registry.join(
+                    first.server,
+                    rival=rival,
+                    answering=answering,
+                    key=first.membership_key,
+                    caller=current_caller(),
+                )
             except LanemeshError as error:
+                refusals.warning(
+                    f"{host_of_peer(context.peer())} {error.fault.reason}",
+                    "from %s: a node server is not taken as a member: %s",
+                    *(context.peer(), error.fault.message),
+                )
                 await abort(context, error.fault)
             act.fields.update(server=member.name, replaces=member.info.replaces)
         writing = asyncio.create_task(self._write(member, context), name="registry writer")
