@@ -123,6 +123,16 @@ def serve(
     origins: Origins = None,
     host_names: HostNames = None,
     webhook_secrets: WebhookSecrets = None,
+    drain_seconds: Annotated[
+        float,
+        typer.Option(
+            "--drain",
+            metavar="SECONDS",
+            min=0.0,
+            envvar="LANEMESH_DRAIN",
+            help="How long active runs may take to end after SIGTERM or Ctrl-C, before they are cancelled.",
+        ),
+    ] = 5.0,
     limits: Limits = None,
     audit_log: Annotated[
         Path | None,
@@ -161,6 +171,7 @@ def serve(
         variables_file=variables_file,
         a2a=a2a,
         audit_log=audit_log,
+        drain_seconds=drain_seconds,
         web=_web(http, host, token_file, origins, host_names, webhook_secrets, insecure=insecure),
     )
 

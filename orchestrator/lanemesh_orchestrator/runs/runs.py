@@ -98,6 +98,8 @@ class Runs:
         """Stores the runs; None: they are not stored."""
         self.session_store: SessionStore | None = None
         """Stores sessions; None: they are kept in memory."""
+        self.draining = False
+        """No new runs are started, except those that active runs start."""
         self.callers = CallerRuns()
         """The active runs of each caller."""
         self._keys: IdempotencyKeys | None = None
@@ -214,8 +216,11 @@ class Runs:
 
         Raises:
             LanemeshError: no server can run one of its components, more than 1,000 runs wait for capacity, 10,000 wait to be set
-                up, or the caller has too many active runs.
+                up, the caller has too many active runs, or the orchestrator drains.
         """
+        if self.draining and not options.depth:
+            message = "the orchestrator stops, and takes no new runs. Start it again, or retry when it is back"
+            raise LanemeshError(Fault(code=Code.UNAVAILABLE, reason="stopping", message=message))
         if self.journal is not None:
             self.journal.check()
         self._gate.check()
@@ -246,6 +251,18 @@ class Runs:
         if options.conversation is not None:
             self.sessions.record(options.conversation, run)
         return run
+
+    @property
+    def active_count(self) -> int:
+        """Number of runs that have not ended."""
+        return len(self._tasks)
+
+    async def idle(self, seconds: float) -> bool:
+        """Waits until no run is active, this long at most. Returns whether none is."""
+        ends_at = asyncio.get_running_loop().time() + seconds
+        while self._tasks and (left := ends_at - asyncio.get_running_loop().time()) > 0:
+            await asyncio.wait(list(self._tasks.values()), timeout=left)
+        return not self._tasks
 
     def start_detached(
         self,
