@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator
 from typing import Any
@@ -19,7 +18,7 @@ from lanemesh.v1 import lane_pb2
 from lanemesh_orchestrator.orchestrator import Orchestrator
 
 from rigs.lane_frames import RawLane, opening, raw_channel
-from rigs.runs import chat, line, node, pipeline, response, serving
+from rigs.runs import chat, line, node, pipeline, response, serving, until
 
 EDGE = "chat.text>a.text"
 DIAMOND = pipeline(chat(), node("a", "tag", "chat", mark="a"), node("b", "tag", "a", mark="b"), response("b"))
@@ -39,8 +38,9 @@ async def server(orchestrator: Orchestrator) -> AsyncIterator[NodeServer]:
         yield made
 
 
-def hosted(server: NodeServer) -> HostedRun:
-    """The one run that a server hosts."""
+async def hosted(server: NodeServer) -> HostedRun:
+    """The one run that a server hosts, as soon as it is placed."""
+    await until(lambda: bool(server.host.runs))
     (run,) = server.host.runs.values()
     return run
 
@@ -92,7 +92,7 @@ async def test_a_lane_without_the_key_of_its_run_is_refused_and_changes_nothing(
             outside = opening(run.id, EDGE, lane_key=key)
             assert await refusal(server, outside) == (grpc.StatusCode.PERMISSION_DENIED, "wrong-lane-key")
         assert await short_refusal(server, outside.open) == "wrong-lane-key"
-        secret = key_of(hosted(server))
+        secret = key_of(await hosted(server))
         await run.end_input()
         result = await run.result()
     assert (result.state, result.values) == ("completed", ("bax",))
@@ -105,8 +105,9 @@ async def test_a_replayed_open_is_refused(orchestrator: Orchestrator, server: No
     async with Client(orchestrator.address) as client:
         async with client.run(DIAMOND, open_input=True) as run:
             await run.push("x")
-            seen = opening(run.id, EDGE, lane_key=key_of(hosted(server)))
-            await asyncio.wait_for(_until_open(server), 10)
+            seen = opening(run.id, EDGE, lane_key=key_of(await hosted(server)))
+            run_there = await hosted(server)
+            await until(lambda: EDGE in run_there._accepted)
             assert await refusal(server, seen) == (grpc.StatusCode.ALREADY_EXISTS, "already-open")
             again = opening(run.id, EDGE, lane_key=seen.open.lane_key, reopen=True)
             assert await refusal(server, again) == (grpc.StatusCode.FAILED_PRECONDITION, "not-detached")
@@ -114,11 +115,6 @@ async def test_a_replayed_open_is_refused(orchestrator: Orchestrator, server: No
             assert (await run.result()).values == ("bax",)
         assert await refusal(server, seen) == (grpc.StatusCode.NOT_FOUND, "unknown-run")
         assert await short_refusal(server, seen.open) == "unknown-run"
-
-
-async def _until_open(server: NodeServer) -> None:
-    while EDGE not in hosted(server)._accepted:  # noqa: ASYNC110 - nothing reports it
-        await asyncio.sleep(0.01)
 
 
 async def test_each_run_has_a_key_of_its_own_which_all_its_servers_know(
@@ -129,7 +125,7 @@ async def test_each_run_has_a_key_of_its_own_which_all_its_servers_know(
         for _ in range(2):
             async with client.run(DIAMOND, open_input=True) as run:
                 await run.push("x")
-                own = key_of(hosted(server))
+                own = key_of(await hosted(server))
                 assert own == key_of(next(iter(orchestrator.host.runs.values())))
                 keys.append(own)
                 await run.end_input()
@@ -149,7 +145,7 @@ async def test_a_server_without_the_feature_works_and_is_named_in_the_log(
         for _ in range(2):
             async with client.run(line(node("a", "tag", "chat")), open_input=True) as run:
                 await run.push("x")
-                assert key_of(hosted(old)) == b""
+                assert key_of(await hosted(old)) == b""
                 await run.end_input()
                 assert (await run.result()).values == ("x",)
         told = [entry.getMessage() for entry in caplog.records if "lane-keys" in entry.getMessage()]

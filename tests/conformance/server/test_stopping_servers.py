@@ -82,23 +82,28 @@ async def test_a_node_server_drains_and_a_second_signal_ends_it(number: signal.S
             with joined(tmp_path, address) as server:
                 own = await found(server, r"joined as \S+ reached at (\S+)")
                 async with client.run(TAG, open_input=True) as run:
+                    values = run.values()
                     await run.push("before")
+                    assert await anext(values) == "before"
                     server.send_signal(number)
                     await not_serving(own)
                     assert server.poll() is None
                     await run.push("after")
                     await run.end_input()
-                    assert (await run.result()).values == ("before", "after")
+                    assert [value async for value in values] == ["after"]
                 assert await ended(server) == DRAINED
             with joined(tmp_path, address) as server:
                 own = await found(server, r"joined as \S+ reached at (\S+)")
                 async with client.run(TAG, open_input=True) as run:
+                    values = run.values()
                     await run.push("before")
+                    assert await anext(values) == "before"
                     server.send_signal(number)
                     await not_serving(own)
                     server.send_signal(number)
                     assert await ended(server) == ENDED
-                    assert (await run.result()).state == "failed"
+                    with pytest.raises(LanemeshError):
+                        await values
 
 
 @pytest.mark.conformance("SRV-02")
@@ -109,7 +114,9 @@ async def test_an_orchestrator_drains_and_takes_no_new_runs(number: signal.Signa
         with joined(tmp_path, address) as server:
             await found(server, r"joined as (\S+)")
             async with Client(address) as client, client.run(TAG, open_input=True) as run:
+                values = run.values()
                 await run.push("before")
+                assert await anext(values) == "before"
                 serving.send_signal(number)
                 assert await found(serving, r"(draining for 60 s at most; active runs: 1)")
                 await not_serving(address)
@@ -118,7 +125,7 @@ async def test_an_orchestrator_drains_and_takes_no_new_runs(number: signal.Signa
                 assert caught.value.fault.reason == "stopping"
                 await run.push("after")
                 await run.end_input()
-                assert (await run.result()).values == ("before", "after")
+                assert [value async for value in values] == ["after"]
             assert await ended(serving) == DRAINED
 
 
@@ -142,10 +149,13 @@ async def test_runs_that_do_not_end_in_time_are_cancelled(tmp_path: Path) -> Non
         with joined(tmp_path, address) as server:
             await found(server, r"joined as (\S+)")
             async with Client(address) as client, client.run(TAG, open_input=True) as run:
+                values = run.values()
                 await run.push("before")
+                assert await anext(values) == "before"
                 serving.send_signal(signal.SIGTERM)
                 await found(serving, r"not ended in time, and are cancelled: (1)")
-                assert (await run.result()).state == "cancelled"
+                with pytest.raises(LanemeshError, match="cancelled"):
+                    await values
             assert await ended(serving) == DRAINED
 
 
