@@ -57,7 +57,9 @@ class GrpcServer:
         """What it bears."""
         self.server = grpc.aio.server(
             interceptors=[*interceptors, CallLimit(self.limits.calls_per_caller)] if interceptors else None,
-            options=[*SERVER_OPTIONS, *self.limits.options()],
+            options=list(
+                {**dict(SERVER_OPTIONS), **dict(self.limits.options())}.items()
+            ),  # of two, gRPC takes the first
             maximum_concurrent_rpcs=self.limits.calls,
         )
         self.health = health.aio.HealthServicer()
