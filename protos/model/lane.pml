@@ -76,10 +76,10 @@ inline check_lane(p, c) {
     assert(c.ending == BROKEN || c.taken + c.discarded == p.sent);
     assert(p.outcome == BROKEN || c.taken + c.discarded == p.sent);
     assert(c.ending != CLEAN || p.stopped || c.stopped || c.taken == N);
-    /* A broken call is never a clean end. */
-    assert(c.ending == BROKEN || end_arrived);
+    /* A broken call is never a clean end, and without one the lane does not break. */
+    assert((c.ending == BROKEN && broken) || (c.ending != BROKEN && end_arrived));
     assert(c.ending != CLEAN || !failed);
-    assert(p.outcome == BROKEN || (c.closed && !broken))
+    assert((p.outcome == BROKEN && broken) || (p.outcome == CLEAN && c.closed && !broken))
 }
 
 /* Forgets how a lane ended, so that the states of the other lanes are not tried once for each of its ends. */
@@ -175,7 +175,7 @@ proctype lane(byte number) {
             :: kind == ACCEPTED -> assert(ACCEPTED_IS_LEGAL(p, a)); on_accepted(p, a)
             :: kind == CREDIT -> assert(CREDIT_IS_LEGAL(p, a, b)); on_credit(p, a, b)
             :: kind == STOP -> assert(STOP_IS_LEGAL(p)); on_stop(p)
-            :: kind == CLOSED -> assert(CLOSED_IS_LEGAL(p)); on_closed(p)
+            :: kind == CLOSED -> assert(CLOSED_IS_LEGAL(p) && WAITING(c) == 0); on_closed(p)
             fi;
             kind = 0; a = 0; b = 0 }
 
@@ -203,7 +203,10 @@ proctype lane(byte number) {
        break
     od;
 
-    drained[number] = true
+    atomic {
+        assert(input_ends == 0);
+        drained[number] = true
+    }
 }
 
 /* The input of the node: it ends when every lane has ended and is drained. */
