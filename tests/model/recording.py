@@ -18,10 +18,12 @@ from lanemesh.v1 import lane_pb2
 
 
 class End(Enum):
-    """An end of a lane."""
+    """Where on a lane something happens."""
 
     PRODUCER = auto()
     CONSUMER = auto()
+    CONNECTION = auto()
+    """Between the two ends."""
 
 
 class Act(Enum):
@@ -38,7 +40,7 @@ class Act(Enum):
     CLOSED = auto()
     """The call has ended with the status OK."""
     BROKE = auto()
-    """The call has ended otherwise, or this end has cancelled it."""
+    """The call has ended otherwise, or this end has cancelled it; of the connection: it was cut."""
     REPORTED = auto()
     """What the end reports of the lane when it is over."""
 
@@ -192,12 +194,18 @@ class _Context:
             events[:] = [one for one in events if one is not event]
             raise
 
+    def broke(self) -> None:
+        """Records the break, once."""
+        event = Event(End.CONSUMER, Act.BROKE)
+        if event not in self.record.events:
+            self.record.events.append(event)
+
     async def serve(self, behavior: Callable[..., Any], requests: Any) -> None:
         """Runs the handler, and records how it ends."""
         try:
             await behavior(requests, self)
         except BaseException:
-            self.record.events.append(Event(End.CONSUMER, Act.BROKE))
+            self.broke()
             raise
         self.record.events.append(Event(End.CONSUMER, Act.CLOSED))
 
@@ -235,6 +243,9 @@ def recorded() -> Iterator[Records]:
         context: Any = receiver._context
         try:
             await serve(receiver)
+        except BaseException:
+            context.broke()
+            raise
         finally:
             edge = receiver._edge
             how = Ending.CLEAN if edge.fault is None else Ending.FAULT

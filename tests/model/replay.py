@@ -67,6 +67,8 @@ def steps_of(events: Iterable[Event]) -> Iterator[str]:
                 yield "sends_closed()"
             case End.PRODUCER, Act.CLOSED:
                 yield "receives_closed()"
+            case End.CONNECTION, Act.BROKE:
+                yield "broken = true"
             case end, Act.BROKE:
                 yield f"{end.name.lower()}_sees_break()"
             case End.CONSUMER, Act.REPORTED:
@@ -116,4 +118,3 @@ def _responses(frame: object, verb: str) -> Iterator[str]:
             yield f"{verb}_credit({frame.credit.taken_items}, {frame.credit.limit_items})"
         case "stop":
             yield f"{verb}_stop()"
-

@@ -40,7 +40,8 @@ def check(
     _run(["gcc", "-O1", "-w", "-DCOLLAPSE", *kind, *options, "-o", "pan", "pan.c"], folder)
     printed = _run(["./pan", *SMALL, *([LTL] if ltl else [])], folder)
     found = re.search(r"errors: (\d+)", printed)
-    assert found is not None and "max search depth too small" not in printed, printed
+    assert found is not None, printed
+    assert "max search depth too small" not in printed, printed
     if found[1] == "0":
         return ""
     error = re.search(r"^pan:1: (.*)$", printed, re.MULTILINE)
@@ -62,8 +63,6 @@ def unreached(folder: Path) -> list[str]:
 
 
 def _run(command: Sequence[str], folder: Path) -> str:
-    ran = subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, timeout=SECONDS, stdin=subprocess.DEVNULL
-    )
+    ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=SECONDS, stdin=subprocess.DEVNULL)
     assert ran.returncode == 0, f"{command}: {ran.stdout}{ran.stderr}"
     return ran.stdout

@@ -11,7 +11,11 @@ from model.spin import MODEL, check, states, unreached
 RULES, LANE = "lane_rules.pml", "lane.pml"
 
 MUTANTS = {
-    "the producer sends one item too many": (RULES, "IN_FLIGHT(p) + (n) <= p.limit", "IN_FLIGHT(p) + (n) <= p.limit + 1"),
+    "the producer sends one item too many": (
+        RULES,
+        "IN_FLIGHT(p) + (n) <= p.limit",
+        "IN_FLIGHT(p) + (n) <= p.limit + 1",
+    ),
     "items are sent after the end": (RULES, "!p.stopped && !p.ended && p.outcome", "!p.stopped && p.outcome"),
     "credit for items that the node has not taken": (LANE, "CREDIT, c.taken, WINDOW", "CREDIT, c.arrived, WINDOW"),
     "credit for one item twice": (LANE, "CREDIT, c.taken, WINDOW", "CREDIT, c.taken + 1, WINDOW"),
@@ -37,11 +41,27 @@ MUTANTS = {
     ),
     "a producer that was stopped does not end": (LANE, "(p.sent == N || p.stopped)", "(p.sent == N)"),
     "the stop is not sent": (LANE, "MAY_STOP(c) ->", "false && MAY_STOP(c) ->"),
-    "credit after the stop": (RULES, "c.accepted && !c.stop_sent && !c.closed && (items)", "c.accepted && !c.closed && (items)"),
-    "items after a stop wait for ever": (RULES, ":: c.stopped -> c.discarded = c.discarded + n", ":: c.stopped -> skip"),
+    "credit after the stop": (
+        RULES,
+        "c.accepted && !c.stop_sent && !c.closed && (items)",
+        "c.accepted && !c.closed && (items)",
+    ),
+    "items after a stop wait for ever": (
+        RULES,
+        ":: c.stopped -> c.discarded = c.discarded + n",
+        ":: c.stopped -> skip",
+    ),
     "waiting items are lost with a stop": (RULES, "c.discarded = c.arrived - c.taken", "c.arrived = c.taken"),
-    "the call ends before all items were taken": (RULES, "c.ending != NOT_YET && WAITING(c) == 0", "c.ending != NOT_YET"),
-    "the input ends before its lanes": (LANE, "number < PRODUCERS -> drained[number] -> number++", "number < PRODUCERS -> number++"),
+    "the call ends before all items were taken": (
+        RULES,
+        "c.ending != NOT_YET && WAITING(c) == 0",
+        "c.ending != NOT_YET",
+    ),
+    "the input ends before its lanes": (
+        LANE,
+        "number < PRODUCERS -> drained[number] -> number++",
+        "number < PRODUCERS -> number++",
+    ),
 }
 """Wrong models: the file, the text that is replaced there, and what replaces it."""
 
