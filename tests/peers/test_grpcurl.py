@@ -27,14 +27,19 @@ async def test_reflection_lists_and_describes_the_services(mesh: Mesh) -> None:
     assert {"lanemesh.v1.RunService", "lanemesh.v1.DeploymentService", "grpc.health.v1.Health"} <= set(services)
     assert "lanemesh.v1.NodeService" in (await grpcurl(server.address, "list")).split()
     described = await grpcurl(orchestrator.address, "describe", "lanemesh.v1.RunService")
-    assert "rpc WatchRun ( .lanemesh.v1.WatchRunRequest ) returns ( stream .lanemesh.v1.WatchRunResponse );" in described
+    assert (
+        "rpc WatchRun ( .lanemesh.v1.WatchRunRequest ) returns ( stream .lanemesh.v1.WatchRunResponse );" in described
+    )
     message = await grpcurl(server.address, "describe", "lanemesh.v1.LaneCredit")
     assert "uint64 taken_items = 1;" in message
 
 
 async def test_health_of_servers_and_of_their_services(mesh: Mesh) -> None:
     orchestrator, server = mesh
-    for address, service in ((orchestrator.address, "lanemesh.v1.RunService"), (server.address, "lanemesh.v1.NodeService")):
+    for address, service in (
+        (orchestrator.address, "lanemesh.v1.RunService"),
+        (server.address, "lanemesh.v1.NodeService"),
+    ):
         for name in ("", service):
             answer = await grpcurl(address, "grpc.health.v1.Health/Check", data=json.dumps({"service": name}))
             assert json.loads(answer) == {"status": "SERVING"}
@@ -44,7 +49,7 @@ async def test_a_pipeline_is_validated(mesh: Mesh) -> None:
     orchestrator, _ = mesh
 
     async def faults(pipeline: object) -> list[str]:
-        request = json.dumps({"spec": {"pipelineJson": json.dumps(pipeline)}})
+        request = json.dumps({"spec": {"pipeline_json": json.dumps(pipeline)}})
         answer = await grpcurl(orchestrator.address, "lanemesh.v1.RunService/ValidatePipeline", data=request)
         return [fault["reason"] for fault in json.loads(answer).get("faults", [])]
 
@@ -54,9 +59,9 @@ async def test_a_pipeline_is_validated(mesh: Mesh) -> None:
 
 async def test_a_run_is_started_and_watched_to_its_end(mesh: Mesh) -> None:
     orchestrator, _ = mesh
-    request = json.dumps({"spec": {"pipelineJson": json.dumps(TAGS)}, "inputs": [{"item": {"text": "hello"}}]})
+    request = json.dumps({"spec": {"pipeline_json": json.dumps(TAGS)}, "inputs": [{"item": {"text": "hello"}}]})
     started = await grpcurl(orchestrator.address, "lanemesh.v1.RunService/StartRun", data=request)
-    watch = json.dumps({"runId": json.loads(started)["runId"]})
+    watch = json.dumps({"run_id": json.loads(started)["run_id"]})
     printed = await grpcurl(orchestrator.address, "lanemesh.v1.RunService/WatchRun", data=watch)
     frames = "[" + printed.replace("}\n{", "},\n{") + "]"
     updates = [update for frame in json.loads(frames) for update in frame.get("updates", [])]
@@ -66,5 +71,5 @@ async def test_a_run_is_started_and_watched_to_its_end(mesh: Mesh) -> None:
 
 async def test_an_error_has_its_reason(mesh: Mesh) -> None:
     orchestrator, _ = mesh
-    with pytest.raises(AssertionError, match="(?s)NotFound.*unknown-run"):
-        await grpcurl(orchestrator.address, "lanemesh.v1.RunService/GetRun", data='{"runId": "run-none"}')
+    with pytest.raises(AssertionError, match=r"(?s)NotFound.*unknown-run"):
+        await grpcurl(orchestrator.address, "lanemesh.v1.RunService/GetRun", data='{"run_id": "run-none"}')
