@@ -13,6 +13,7 @@ import httpx
 import pytest
 from lanemesh import Client
 from lanemesh._grpc.connections import dial
+from lanemesh.client.updates import JobUpdate
 from lanemesh.server.host.host import NodeHost
 from lanemesh.server.node_server import NodeServer
 from lanemesh.server.services import load_file
@@ -156,6 +157,10 @@ async def test_two_node_servers_behind_envoy_share_the_components(tmp_path: Path
             chain = client.run(APART, inputs=map(str, range(1_000)))
             assert (await chain.result()).values == tuple(map(str, range(1_000)))
             detached = [await client.start(TAGS, open_input=True) for _ in range(4)]
+            for run in detached:
+                async for update in run.updates():
+                    if isinstance(update, JobUpdate) and update.placements:
+                        break
             records = [await client.record(run.id) for run in detached]
             places = [place.address for record in records for place in record.placements if place.provider == "tag"]
             assert sorted(places) == sorted(fronts * 4)
