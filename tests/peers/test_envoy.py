@@ -30,6 +30,7 @@ from rigs.runs import NODES, line, node
 TAG = line(node("a", "tag", "chat", mark="+"))
 OTHERS = 30
 """Enough clients that both orchestrators get some."""
+MOST_TRIES = 200
 
 
 @asynccontextmanager
@@ -47,7 +48,7 @@ async def two_orchestrators(
         front = f"127.0.0.1:{free_port()}"
         text = configuration("envoy.yaml", {8080: front, 7070: first, 7071: second})
         assert change[0] in text
-        await stack.enter_async_context(envoy_of(folder, text.replace(*change) if change[0] else text))
+        await stack.enter_async_context(envoy_of(folder, text.replace(*change) if change[0] else text, front))
         yield orchestrators, front
 
 
@@ -112,12 +113,18 @@ async def test_clients_share_two_orchestrators_and_one_takes_over(tmp_path: Path
             assert texts_of(frames) == [f"+{number}", "RUN_STATE_COMPLETED"]
             return str(run)
 
+        # Envoy may begin with the one that is found healthy first: it has both when both have got a run.
+        for number in range(MOST_TRIES):
+            await stub.StartRun(start_request(), metadata=(("authorization", f"Bearer first-{number}"),))
+            before = [len(one.runs.known()) for one in orchestrators]
+            if all(before):
+                break
         runs = set(await asyncio.gather(*(one_client(number) for number in range(OTHERS))))
-        shares = [len(one.runs.known()) for one in orchestrators]
+        shares = [len(one.runs.known()) - count for one, count in zip(orchestrators, before, strict=True)]
         assert sum(shares) == OTHERS
         assert min(shares) > 0
         async with Client(front) as client:
-            assert {record.run_id for record in await client.runs()} == runs
+            assert {record.run_id for record in await client.runs()} >= runs
 
         await orchestrators[0].close()
         more = await asyncio.gather(*(one_client(number) for number in range(OTHERS)))

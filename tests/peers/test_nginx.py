@@ -32,7 +32,7 @@ async def behind_nginx(folder: Path, *changes: tuple[str, str]) -> AsyncIterator
         for right, other in changes:
             assert right in text
             text = text.replace(right, other)
-        async with nginx_of(folder, text), Client(front) as client:
+        async with nginx_of(folder, text, front), Client(front) as client:
             yield client
     finally:
         await orchestrator.close()
