@@ -109,25 +109,26 @@ class PolledServers:
         member: Member | None = None
         backoff = Backoff(*RETRY_SECONDS)
         try:
-            async with dial(address) as channel:
-                while True:
-                    if await self._has_joined(address, member):
-                        member = None
-                        await asyncio.sleep(CHECK_SECONDS)
+            while True:
+                try:
+                    # A new connection after each failure: the files of TLS may be others by then.
+                    async with dial(address, security=self._registry.security) as channel:
+                        while True:
+                            if await self._has_joined(address, member):
+                                member = None
+                                await asyncio.sleep(CHECK_SECONDS)
+                                continue
+                            found = await _poll(address, channel)
+                            if self._joined_meanwhile(address):
+                                continue
+                            member = self._reached(member, *found)
+                            backoff.reset()
+                            await asyncio.sleep(CHECK_SECONDS)
+                except LanemeshError as error:
+                    if self._joined_meanwhile(address):
                         continue
-                    try:
-                        found = await _poll(address, channel)
-                        if self._joined_meanwhile(address):
-                            continue
-                        member = self._reached(member, *found)
-                    except LanemeshError as error:
-                        if self._joined_meanwhile(address):
-                            continue
-                        member = self._unreached(address, member, error.fault.message)
-                        await asyncio.sleep(backoff.next())
-                    else:
-                        backoff.reset()
-                        await asyncio.sleep(CHECK_SECONDS)
+                    member = self._unreached(address, member, error.fault.message)
+                    await asyncio.sleep(backoff.next())
         finally:
             if member is not None:
                 self._registry.leave(member)

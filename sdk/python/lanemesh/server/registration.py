@@ -14,6 +14,7 @@ from lanemesh._aio.backoff import Backoff
 from lanemesh._aio.signal import Signal
 from lanemesh._grpc.connections import dial
 from lanemesh._grpc.own_address import own_address
+from lanemesh.faults import LanemeshError
 from lanemesh.protocol import PROTOCOL_VERSION
 from lanemesh.server.host.host import NodeHost
 from lanemesh.times import stamp
@@ -97,6 +98,8 @@ class Registration:
                 why, code = error.details() or error.code().name, error.code()
             except asyncio.InvalidStateError:
                 why = "the call ended before it began"
+            except LanemeshError as error:  # the files of TLS cannot be used
+                why, code = error.fault.message, grpc.StatusCode.FAILED_PRECONDITION
             what = "cannot reach" if code is grpc.StatusCode.UNAVAILABLE else "cannot join"
             if self.joined.is_set():
                 what, logged = "lost", None
