@@ -15,6 +15,7 @@ import grpc.aio
 
 from lanemesh._grpc.security import TOKEN_FILE, Security, bad_security, check_token
 from lanemesh.faults import LanemeshError
+from lanemesh.redaction import hide_in_log
 
 log = logging.getLogger("lanemesh.auth")
 
@@ -46,6 +47,7 @@ class BearerToken:
         self._forwards = security.forwards_tokens
         self._stamp = _stamp(self._file) if self._file is not None else None
         self._token = _read(self._file) if self._file is not None else security.token
+        hide_in_log(self._token)
 
     def __repr__(self) -> str:
         return "BearerToken(***)"
@@ -64,6 +66,7 @@ class BearerToken:
         self._stamp = stamp
         try:
             self._token = _read(self._file)
+            hide_in_log(self._token)
         except LanemeshError as error:
             log.warning("the token before remains in use: %s", error)
 

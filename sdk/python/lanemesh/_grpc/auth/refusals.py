@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection
 from enum import StrEnum
 
 from lanemesh._grpc.auth.callers import Caller
+from lanemesh._grpc.auth.scopes import Scope
 from lanemesh.faults import Code, Fault
 from lanemesh.rendering import rendered
 
@@ -53,9 +54,10 @@ def refusal_fault(refusal: Refusal) -> Fault:
     return Fault(code=code, reason=refusal.value, message=_MESSAGES[refusal])
 
 
-def scope_fault(caller: Caller, method: str, scopes: Collection[str]) -> Fault:
+def scope_fault(caller: Caller, method: str, scopes: Collection[Scope]) -> Fault:
     """The fault of a call that its caller may not make."""
-    needed, has = " or ".join(sorted(scopes)), ", ".join(sorted(caller.scopes)) or "none"
+    needed = " or ".join(scope for scope in Scope if scope in scopes)
+    has = ", ".join(scope for scope in Scope if scope in caller.scopes) or "none"
     message = (
         f"{method} needs a token with the scope {needed}; that of {rendered(caller.name, 80)} has {has}. "
         "Use another token, or ask the operator of the mesh for the scope"
