@@ -162,7 +162,7 @@ async def test_a_handler_knows_who_calls(doors: Doors) -> None:
         seen.append((current_caller(), AUTHENTICATED.get()))
         return request
 
-    handlers = {"Who": grpc.unary_unary_rpc_method_handler(answer)}
+    handlers: dict[str, Any] = {"Who": grpc.unary_unary_rpc_method_handler(answer)}
     async with GrpcServer(security=doors.tokens_only()) as server:
         server.server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Who", handlers),))
         await server.start([])
