@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from lanemesh._aio.loops import misuse
 from lanemesh._grpc.run_depth import RUN_DEPTH
-from lanemesh._grpc.security import Security
 from lanemesh.channels import Channels
 from lanemesh.client.inputs import to_input
 from lanemesh.client.runs import Run
@@ -99,7 +98,7 @@ class Mesh:
             nodes=files,
             store=options,
             run_memory=run_memory,
-            security=Security.from_environment().for_local_mesh(),
+            is_local=True,
         )
         self.orchestrator.on_deployments = self._prepare_deployments
         self.orchestrator.host.mesh = self

@@ -7,11 +7,11 @@ import gc
 import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from lanemesh._aio.signals import StopSignals
-from lanemesh._grpc.security import Security
 from lanemesh.channels import Channels, LocalChannels
 from lanemesh.helper_kinds import HELPER_KINDS
 from lanemesh.server.host.host import NodeHost
@@ -25,6 +25,7 @@ from lanemesh_orchestrator.scheduling.requirements import PlacementPolicy, least
 
 if TYPE_CHECKING:
     import grpc.aio
+    from lanemesh._grpc.security import Security
     from lanemesh._grpc.server import GrpcServer
     from lanemesh.server.node_files import NodeFiles
 
@@ -65,6 +66,7 @@ class Orchestrator:
         placement: PlacementPolicy = least_loaded,
         run_memory: int = DEFAULT_BUDGET,
         security: Security | None = None,
+        is_local: bool = False,
     ) -> None:
         """Creates an orchestrator; `listen` starts its gRPC server.
 
@@ -83,14 +85,15 @@ class Orchestrator:
             run_memory: most bytes of runs and their updates that are kept in memory, at least 1 MiB. Ended runs lose theirs first,
                 then active ones lose their oldest updates, except those that the owner of a run has not read.
             security: TLS and tokens of its server and of its connections to node servers; None: what the environment sets.
+            is_local: all processes of the mesh are started by this one.
 
         Raises:
             ValueError: `run_memory` is less than 1 MiB.
             LanemeshError: a file of `nodes` cannot be loaded, or one of `servers` is no address.
         """
         check_budget(run_memory)
-        self.security = security or Security.from_environment()
-        """TLS and tokens of its server, and of its connections to node servers."""
+        self._security = security
+        self._is_local = is_local
         files = _node_files(nodes)
         self.node_files = (
             {} if files is None else dict(zip((service.name for service in files.services), files.paths, strict=True))
@@ -105,7 +108,6 @@ class Orchestrator:
             lambda: (manifest for manifest in self.host.manifests() if embedded or manifest.boundary)
         )
         self.host.on_reload = self.registry.own_changed
-        self.host.security = self.registry.security = self.security
         self.runs = Runs(
             *(self.host, self.registry),
             embedded=embedded,
@@ -140,6 +142,15 @@ class Orchestrator:
         self.grpc: GrpcServer | None = None
         self.address = ""
         """The address for clients and node servers; empty without a gRPC server."""
+
+    @cached_property
+    def security(self) -> Security:
+        """TLS and tokens of its server, and of its connections to node servers. Raises LanemeshError if the environment sets what
+        contradicts itself ("bad-security")."""
+        from lanemesh._grpc.security import Security
+
+        settings = self._security or Security.from_environment()
+        return settings.for_local_mesh() if self._is_local else settings
 
     @property
     def gpu_arbiter(self) -> str:
@@ -263,6 +274,7 @@ class Orchestrator:
         from lanemesh_orchestrator.sessions.service import SessionService
         from lanemesh_orchestrator.tools.service import ToolHandlers
 
+        self.host.security = self.registry.security = self.security
         self.grpc = GrpcServer(host, port, insecure=insecure, security=self.security)
         await self.open_store()
         self.address = self.runs.address = advertise or await own_address(self.grpc.address)

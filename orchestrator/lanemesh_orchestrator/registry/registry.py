@@ -7,15 +7,18 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from lanemesh._aio.signal import Signal
-from lanemesh._grpc.security import Security
 from lanemesh.faults import LanemeshError
 from lanemesh.v1 import node_pb2, registry_pb2
 
 from lanemesh_orchestrator.registry.manifests import ORCHESTRATOR, agree, check, replacements, with_missing
 from lanemesh_orchestrator.scheduling.requirements import Requirement, least_loaded
+
+if TYPE_CHECKING:
+    from lanemesh._grpc.security import Security
 
 LOCAL = "orchestrator"
 """Name of the orchestrator's own host; no server gets it."""
