@@ -93,7 +93,13 @@ class Mesh:
             from lanemesh_orchestrator.store.options import StoreOptions
 
             options = store if isinstance(store, StoreOptions) else StoreOptions(location=str(store))
-        self.orchestrator = Orchestrator(embedded=spread is None, nodes=files, store=options, run_memory=run_memory)
+        self.orchestrator = Orchestrator(
+            embedded=spread is None,
+            nodes=files,
+            store=options,
+            run_memory=run_memory,
+            is_local=True,
+        )
         self.orchestrator.on_deployments = self._prepare_deployments
         self.orchestrator.host.mesh = self
         self._folder = str(folder.absolute()) if folder is not None else ""
@@ -548,7 +554,7 @@ class Mesh:
 
         apart = self.orchestrator.host.node_types.apart
         self._spread = Spread(
-            *(self.orchestrator, LocalLauncher(self._log_level)),
+            *(self.orchestrator, LocalLauncher(self._log_level, self.orchestrator.security)),
             by_component=by_component,
             is_spread=apart.__contains__ if self._embedded else lambda service: True,
         )

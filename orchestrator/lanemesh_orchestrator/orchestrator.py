@@ -7,6 +7,7 @@ import gc
 import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -24,6 +25,7 @@ from lanemesh_orchestrator.scheduling.requirements import PlacementPolicy, least
 
 if TYPE_CHECKING:
     import grpc.aio
+    from lanemesh._grpc.security import Security
     from lanemesh._grpc.server import GrpcServer
     from lanemesh.server.node_files import NodeFiles
 
@@ -67,6 +69,8 @@ class Orchestrator:
         plain_variables: Collection[str] = (),
         placement: PlacementPolicy = least_loaded,
         run_memory: int = DEFAULT_BUDGET,
+        security: Security | None = None,
+        is_local: bool = False,
     ) -> None:
         """Creates an orchestrator; `listen` starts its gRPC server.
 
@@ -84,12 +88,16 @@ class Orchestrator:
             placement: selects the node server of each component.
             run_memory: most bytes of runs and their updates that are kept in memory, at least 1 MiB. Ended runs lose theirs first,
                 then active ones lose their oldest updates, except those that the owner of a run has not read.
+            security: TLS and tokens of its server and of its connections to node servers; None: what the environment sets.
+            is_local: all processes of the mesh are started by this one.
 
         Raises:
             ValueError: `run_memory` is less than 1 MiB.
             LanemeshError: a file of `nodes` cannot be loaded, or one of `servers` is no address.
         """
         check_budget(run_memory)
+        self._security = security
+        self._is_local = is_local
         files = _node_files(nodes)
         self.node_files = (
             {} if files is None else dict(zip((service.name for service in files.services), files.paths, strict=True))
@@ -138,6 +146,15 @@ class Orchestrator:
         self.grpc: GrpcServer | None = None
         self.address = ""
         """The address for clients and node servers; empty without a gRPC server."""
+
+    @cached_property
+    def security(self) -> Security:
+        """TLS and tokens of its server, and of its connections to node servers. Raises LanemeshError if the environment sets what
+        contradicts itself ("bad-security")."""
+        from lanemesh._grpc.security import Security
+
+        settings = self._security or Security.from_environment()
+        return settings.for_local_mesh() if self._is_local else settings
 
     @property
     def gpu_arbiter(self) -> str:
@@ -261,7 +278,8 @@ class Orchestrator:
         from lanemesh_orchestrator.sessions.service import SessionService
         from lanemesh_orchestrator.tools.service import ToolHandlers
 
-        self.grpc = GrpcServer(host, port, insecure=insecure)
+        self.host.security = self.registry.security = self.security
+        self.grpc = GrpcServer(host, port, insecure=insecure, security=self.security)
         await self.open_store()
         self.address = self.runs.address = advertise or await own_address(self.grpc.address)
         server = self.grpc.server

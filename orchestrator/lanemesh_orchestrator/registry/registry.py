@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from lanemesh._aio.signal import Signal
@@ -18,6 +19,9 @@ from lanemesh.v1 import node_pb2, registry_pb2
 
 from lanemesh_orchestrator.registry.manifests import ORCHESTRATOR, agree, check, replacements, with_missing
 from lanemesh_orchestrator.scheduling.requirements import Requirement, least_loaded
+
+if TYPE_CHECKING:
+    from lanemesh._grpc.security import Security
 
 LOCAL = "orchestrator"
 """Name of the orchestrator's own host; no server gets it."""
@@ -168,6 +172,8 @@ class Registry:
         """By name, in the order of joining."""
         self.changes = Signal()
         """Fires when a server joins, drains, becomes unreachable or reachable, leaves, or has new capacity."""
+        self.security: Security | None = None
+        """TLS and the token of connections to node servers; None: what the environment sets."""
         self.version = 0
         """Incremented by each of these changes except new capacity."""
         self._held_back: list[Member] = []

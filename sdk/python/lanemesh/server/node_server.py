@@ -64,7 +64,7 @@ class NodeServer:
 
         self.host = host
         host.orchestrator = orchestrator
-        self.grpc = GrpcServer(bind, port, insecure=insecure)
+        self.grpc = GrpcServer(bind, port, insecure=insecure, security=host.security)
         self.address = advertise or self.grpc.address
         service = NodeService(host, first_frame_seconds=self.grpc.limits.first_frame_seconds)
         node_pb2_grpc.add_NodeServiceServicer_to_server(service, self.grpc.server)
