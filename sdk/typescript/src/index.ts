@@ -13,3 +13,16 @@ export { NodeState, RunState } from "./gen/lanemesh/v1/update_pb.js";
 export type { Json } from "./json.js";
 export * from "./values.js";
 export type { Security, Tls } from "./wire/security.js";
+export type { Context } from "./node/context.js";
+export {
+  type Body,
+  defineNode,
+  type InputPort,
+  type InputPorts,
+  type NodeSpec,
+  type NodeType,
+  type OutputPort,
+  type OutputPorts,
+} from "./node/define.js";
+export type { InputItem, Inputs, Outputs } from "./node/streams.js";
+export { NodeServer, type ServeOptions, serve, VERSION } from "./server/node-server.js";

@@ -105,3 +105,14 @@ class Careful(Node):
     async def gen_process(self, context: Context) -> AsyncIterator[tuple[str, Any]]:
         decision = await context.approval(f"send {self.text}")
         yield "result", "approved" if decision else f"refused: {decision.reason}"
+
+
+class Sleepy(Node):
+    """Takes its time for each item."""
+
+    text: In[str]
+    same: Out[str]
+
+    async def process(self, context: Context) -> dict[str, Any]:
+        await asyncio.sleep(0.05)
+        return {"same": self.text}

@@ -3,7 +3,7 @@
 import type { LaneType } from "../src/index.js";
 
 const SOURCES: Partial<Record<LaneType, string>> = { text: "chat", questions: "chat" };
-const OUTPUTS: Record<string, LaneType> = { parrot: "answers" };
+const OUTPUTS: Record<string, LaneType> = { parrot: "answers", answer_ts: "answers", whole_ts: "text" };
 
 /** Pipeline: a source that clients feed, one node after the other with one input and one output, and a response. */
 export function chain(lane: LaneType, ...nodes: (string | Record<string, unknown>)[]) {
