@@ -210,4 +210,3 @@ function codeOf(code: number): Code {
 function cut(text: string): string {
   return text.length <= MAX_TEXT ? text : `${text.slice(0, MAX_TEXT - 1)}…`;
 }
-

@@ -8,11 +8,10 @@ export { Run } from "./client/run.js";
 export type { Sessions, Turn } from "./client/sessions.js";
 export type { Input, Pipeline, RunInputs, RunOptions } from "./client/specs.js";
 export type { Missed, Output, Update } from "./client/updates.js";
+export { LANE_TYPES } from "./codec.js";
 export { Code, LanemeshError } from "./errors.js";
 export { NodeState, RunState } from "./gen/lanemesh/v1/update_pb.js";
 export type { Json } from "./json.js";
-export * from "./values.js";
-export type { Security, Tls } from "./wire/security.js";
 export type { Context } from "./node/context.js";
 export {
   type Body,
@@ -26,3 +25,5 @@ export {
 } from "./node/define.js";
 export type { InputItem, Inputs, Outputs } from "./node/streams.js";
 export { NodeServer, type ServeOptions, serve, VERSION } from "./server/node-server.js";
+export * from "./values.js";
+export type { Security, Tls } from "./wire/security.js";

@@ -50,7 +50,8 @@ function check(value: unknown, where: string, depth: number): boolean {
     case "boolean":
       return false;
     case "bigint":
-      if (value < INT_MIN || value > INT_MAX) throw refused("wrong-value", `${where}: ${value} does not fit in 64 bits`);
+      if (value < INT_MIN || value > INT_MAX)
+        throw refused("wrong-value", `${where}: ${value} does not fit in 64 bits`);
       return true;
     case "number":
       if (!Number.isFinite(value)) throw refused("wrong-value", `${where}: ${value} is not a JSON number`);
@@ -61,7 +62,8 @@ function check(value: unknown, where: string, depth: number): boolean {
       throw refused("wrong-type", `${where}: a value of the type ${typeof value} is not JSON`);
   }
   if (value === null) return false;
-  if (depth >= MAX_JSON_DEPTH) throw refused("wrong-value", `${where}: it is nested deeper than ${MAX_JSON_DEPTH} levels`);
+  if (depth >= MAX_JSON_DEPTH)
+    throw refused("wrong-value", `${where}: it is nested deeper than ${MAX_JSON_DEPTH} levels`);
   let inexact = false;
   if (Array.isArray(value)) {
     for (const element of value) inexact = check(element, where, depth + 1) || inexact;

@@ -1,5 +1,15 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { Client, Code, data, image, LanemeshError, NodeState, PipelineInvalid, question, RunState } from "../src/index.js";
+import {
+  Client,
+  Code,
+  data,
+  image,
+  LanemeshError,
+  NodeState,
+  PipelineInvalid,
+  question,
+  RunState,
+} from "../src/index.js";
 import { Mesh } from "./mesh.js";
 import { chain } from "./pipelines.js";
 
@@ -44,7 +54,15 @@ test("updates are numbered without gaps and end with the state of the run", asyn
 });
 
 test("integers of 64 bits are exact", async () => {
-  const values = [9223372036854775807n, -9223372036854775808n, 9007199254740993n, 42, 1.5, [9007199254740993n, "9"], null];
+  const values = [
+    9223372036854775807n,
+    -9223372036854775808n,
+    9007199254740993n,
+    42,
+    1.5,
+    [9007199254740993n, "9"],
+    null,
+  ];
   const pipeline = {
     components: [
       { id: "in", provider: "webhook" },
@@ -83,7 +101,10 @@ test("media arrive whole", async () => {
 });
 
 test("a failed run reports the component and its stack", async () => {
-  const error = await client.run(chain("text", "fails"), { inputs: ["a", "b", "c"] }).text().catch((failure) => failure);
+  const error = await client
+    .run(chain("text", "fails"), { inputs: ["a", "b", "c"] })
+    .text()
+    .catch((failure) => failure);
   expect(error).toBeInstanceOf(LanemeshError);
   expect(error.message).toContain("cannot read b");
   expect(error.component).toBe("node");
@@ -92,7 +113,13 @@ test("a failed run reports the component and its stack", async () => {
 });
 
 test("an invalid pipeline reports every fault", async () => {
-  const pipeline = { components: [{ id: "a", provider: "nothing" }, { id: "a", provider: "nothing" }], version: 1 };
+  const pipeline = {
+    components: [
+      { id: "a", provider: "nothing" },
+      { id: "a", provider: "nothing" },
+    ],
+    version: 1,
+  };
   const error = await client.request(pipeline, "x").catch((failure) => failure);
   expect(error).toBeInstanceOf(PipelineInvalid);
   expect(error.faults.length).toBeGreaterThan(1);
@@ -104,7 +131,10 @@ test("a cancelled run reports why", async () => {
   const run = client.run(chain("text", "forever"), { input: "x" });
   await run.started;
   await run.cancel("no longer needed");
-  await expect(run.text()).rejects.toMatchObject({ code: Code.Canceled, message: expect.stringContaining("no longer needed") });
+  await expect(run.text()).rejects.toMatchObject({
+    code: Code.Canceled,
+    message: expect.stringContaining("no longer needed"),
+  });
 });
 
 test("an owner that leaves cancels its run", async () => {

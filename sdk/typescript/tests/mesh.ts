@@ -11,7 +11,8 @@ const python = `${root}.venv/bin/python`;
 export class Server {
   output = "";
   #changed: (() => void)[] = [];
-  readonly #ended: Promise<void>;
+  /** Resolves when it has ended. */
+  readonly ended: Promise<void>;
 
   constructor(readonly child: ChildProcess) {
     for (const stream of [child.stdout, child.stderr]) {
@@ -20,7 +21,7 @@ export class Server {
         this.#notify();
       });
     }
-    this.#ended = new Promise((resolve) => child.once("exit", () => resolve()));
+    this.ended = new Promise((resolve) => child.once("exit", () => resolve()));
     child.once("exit", () => this.#notify());
   }
 
@@ -29,7 +30,8 @@ export class Server {
     while (true) {
       const found = typeof text === "string" ? this.output.includes(text) && text : text.exec(this.output)?.[0];
       if (found) return found;
-      if (this.child.exitCode !== null || this.child.signalCode !== null) throw new Error(`it has ended:\n${this.output}`);
+      if (this.child.exitCode !== null || this.child.signalCode !== null)
+        throw new Error(`it has ended:\n${this.output}`);
       await new Promise<void>((resolve) => this.#changed.push(resolve));
     }
   }
@@ -37,7 +39,7 @@ export class Server {
   /** Ends it, and waits for its end. */
   async stop(signal: NodeJS.Signals = "SIGTERM"): Promise<void> {
     if (this.child.exitCode === null && this.child.signalCode === null) this.child.kill(signal);
-    await this.#ended;
+    await this.ended;
   }
 
   #notify(): void {

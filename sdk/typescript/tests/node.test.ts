@@ -1,7 +1,17 @@
 import { setTimeout as pause } from "node:timers/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { z } from "zod";
-import { audio, Client, Code, defineNode, image, LanemeshError, type NodeServer, question, serve } from "../src/index.js";
+import {
+  audio,
+  Client,
+  Code,
+  defineNode,
+  image,
+  LanemeshError,
+  type NodeServer,
+  question,
+  serve,
+} from "../src/index.js";
 import { Mesh, type Server } from "./mesh.js";
 import { chain } from "./pipelines.js";
 
@@ -145,7 +155,19 @@ const collect = defineNode(
 );
 
 const nodes = [
-  shoutTs, countTs, total, failsTs, patient, endless, firstOnly, slow, mirror, answering, whole, pair, collect,
+  shoutTs,
+  countTs,
+  total,
+  failsTs,
+  patient,
+  endless,
+  firstOnly,
+  slow,
+  mirror,
+  answering,
+  whole,
+  pair,
+  collect,
 ];
 
 let mesh: Mesh;
@@ -197,7 +219,10 @@ test("lanes lead from Python to TypeScript and back", async () => {
 });
 
 test("a failed body fails its run with its component and stack", async () => {
-  const error = await client.run(chain("text", "fails_ts"), { inputs: ["a", "b"] }).text().catch((e) => e);
+  const error = await client
+    .run(chain("text", "fails_ts"), { inputs: ["a", "b"] })
+    .text()
+    .catch((e) => e);
   expect(error).toBeInstanceOf(LanemeshError);
   expect(error).toMatchObject({ reason: "node-error", component: "node", message: "TypeError: cannot read b" });
   expect(error.traceback).toContain("node.test.ts");
@@ -205,7 +230,10 @@ test("a failed body fails its run with its component and stack", async () => {
 
 test("settings are checked by the schema", async () => {
   const request = client.request(chain("text", "shout_ts", { times: 0 }), "x");
-  await expect(request).rejects.toMatchObject({ code: Code.InvalidArgument, message: expect.stringContaining("times") });
+  await expect(request).rejects.toMatchObject({
+    code: Code.InvalidArgument,
+    message: expect.stringContaining("times"),
+  });
 });
 
 test("cancel aborts the body and finalizes it", async () => {
@@ -251,7 +279,10 @@ test("media keep their bytes, in chunks", async () => {
   if (value.lane !== "image") throw new Error(value.lane);
   expect(Buffer.compare(Buffer.from(value.value.content ?? []), Buffer.from(content.toReversed()))).toBe(0);
   expect(value.value.mimeType).toBe("image/png");
-  await client.request(chain("audio", "louder"), audio({ mimeType: "audio/wav", content: new Uint8Array(9), rate: 8000 }));
+  await client.request(
+    chain("audio", "louder"),
+    audio({ mimeType: "audio/wav", content: new Uint8Array(9), rate: 8000 }),
+  );
 });
 
 test("answers are groups, whose pieces a consumer of wholes assembles", async () => {

@@ -1,6 +1,6 @@
 /** Calls to an orchestrator: its services, and the errors of failed calls. */
 
-import { type Client as ServiceClient, createClient, type Transport } from "@connectrpc/connect";
+import { createClient, type Client as ServiceClient, type Transport } from "@connectrpc/connect";
 import { fromCall } from "../errors.js";
 import { DeploymentService } from "../gen/lanemesh/v1/deployment_pb.js";
 import { RegistryService } from "../gen/lanemesh/v1/registry_pb.js";
@@ -53,8 +53,6 @@ export class Calls {
 
   /** Decides an approval. */
   async decide(runId: string, callId: string, approved: boolean, reason: string, component: string): Promise<void> {
-    await this.short((options) =>
-      this.runs.decideApproval({ runId, callId, component, approved, reason }, options),
-    );
+    await this.short((options) => this.runs.decideApproval({ runId, callId, component, approved, reason }, options));
   }
 }

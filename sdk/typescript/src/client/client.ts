@@ -36,7 +36,11 @@ export class Client extends OrchestratorClient implements AsyncDisposable {
    *
    * Throws PipelineInvalid with every fault of an invalid pipeline, or LanemeshError if the run fails.
    */
-  async request(pipeline: Pipeline, input?: Input, options: RunOptions & { signal?: AbortSignal } = {}): Promise<Result> {
+  async request(
+    pipeline: Pipeline,
+    input?: Input,
+    options: RunOptions & { signal?: AbortSignal } = {},
+  ): Promise<Result> {
     const run = this.run(pipeline, { ...options, ...(input !== undefined && { input }) });
     try {
       return await run.result();
@@ -54,4 +58,3 @@ export class Client extends OrchestratorClient implements AsyncDisposable {
     this.close();
   }
 }
-

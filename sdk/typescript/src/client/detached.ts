@@ -5,7 +5,7 @@ import { Backoff, sleep } from "../signal.js";
 import type { Calls } from "./calls.js";
 import { RunReader } from "./reader.js";
 import { type Input, runInput } from "./specs.js";
-import { type Entry, fromGap, lastOf, merged, type Missed } from "./updates.js";
+import { type Entry, fromGap, lastOf, type Missed, merged } from "./updates.js";
 
 /** How often a broken connection is made again; a received frame resets the count. */
 const ATTEMPTS = 8;

@@ -9,8 +9,8 @@ import { type PipelineFault, type RunRecord, Severity } from "../gen/lanemesh/v1
 import type { RunState } from "../gen/lanemesh/v1/update_pb.js";
 import { Calls } from "./calls.js";
 import { DetachedRun, type WatchOptions } from "./detached.js";
-import { allInputs, type Pipeline, type RunInputs, type RunOptions, runInput, runSpec } from "./specs.js";
 import { Sessions } from "./sessions.js";
+import { allInputs, type Pipeline, type RunInputs, type RunOptions, runInput, runSpec } from "./specs.js";
 
 /** How long a deployment may take to become ready, in milliseconds. */
 const DEPLOY_MS = 600_000;
@@ -22,7 +22,9 @@ export class PipelineInvalid extends LanemeshError {
     /** Every fault, with its place in the document and a hint. */
     readonly faults: readonly PipelineFault[],
   ) {
-    const shown = faults.map((fault) => `${fault.pointer || "/"}: ${fault.message}${fault.hint ? ` (${fault.hint})` : ""}`);
+    const shown = faults.map(
+      (fault) => `${fault.pointer || "/"}: ${fault.message}${fault.hint ? ` (${fault.hint})` : ""}`,
+    );
     const message = [`the pipeline has ${faults.length} fault(s):`, ...shown].join("\n");
     super({ code: cause.code, reason: cause.reason, message, details: { ...cause.details } }, { cause });
   }

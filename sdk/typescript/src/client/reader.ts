@@ -107,4 +107,3 @@ function textOf(output: Output): string {
   if (output.lane === "answers") return output.value.text ?? "";
   return "";
 }
-

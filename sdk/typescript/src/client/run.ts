@@ -2,12 +2,18 @@
 
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { Code, fromCall, LanemeshError } from "../errors.js";
-import { type RunInput, type RunRequest, RunRequestSchema, type RunResponse, type RunSpec } from "../gen/lanemesh/v1/run_pb.js";
+import {
+  type RunInput,
+  type RunRequest,
+  RunRequestSchema,
+  type RunResponse,
+  type RunSpec,
+} from "../gen/lanemesh/v1/run_pb.js";
 import { Signal } from "../signal.js";
 import type { Calls } from "./calls.js";
 import { RunReader } from "./reader.js";
 import { type Input, runInput, sizeOfInput } from "./specs.js";
-import { type Entry, isTerminal, lastOf, merged, type Missed, sizeOf } from "./updates.js";
+import { type Entry, isTerminal, lastOf, type Missed, merged, sizeOf } from "./updates.js";
 
 /** An acknowledgement is due after so many taken updates, or so many bytes. */
 const ACKNOWLEDGE_UPDATES = 128n;
@@ -62,7 +68,12 @@ export class Run extends RunReader implements AsyncDisposable {
     signal?.addEventListener("abort", () => this.#call.abort(), { once: true });
     if (signal?.aborted) this.#call.abort();
     const few = open ? undefined : fewInputs(inputs);
-    this.#queue({ frame: { case: "spec", value: spec }, textOutputs: true, inputs: few ?? [], endsInput: few !== undefined });
+    this.#queue({
+      frame: { case: "spec", value: spec },
+      textOutputs: true,
+      inputs: few ?? [],
+      endsInput: few !== undefined,
+    });
     void this.#read(few === undefined ? inputs : [], few, open);
   }
 
@@ -118,7 +129,8 @@ export class Run extends RunReader implements AsyncDisposable {
 
   protected override async *batches(): AsyncGenerator<Entry[] | Missed, void> {
     if (this.#isRead) {
-      const message = "the updates of a run that its caller owns can be read once; use startRun and watch for several readers";
+      const message =
+        "the updates of a run that its caller owns can be read once; use startRun and watch for several readers";
       throw new LanemeshError({ code: Code.FailedPrecondition, reason: "already-read", message });
     }
     this.#isRead = true;

@@ -54,7 +54,11 @@ export class Sessions {
   }
 
   /** Copies the first turns of a session to a new one; `turn` is the last of them, by default all. */
-  async fork(sessionId: string, newSessionId: string, options: { owner?: string; turn?: number } = {}): Promise<Session> {
+  async fork(
+    sessionId: string,
+    newSessionId: string,
+    options: { owner?: string; turn?: number } = {},
+  ): Promise<Session> {
     const request = { sessionId, newSessionId, ...options };
     const response = await this.#calls.short((call) => this.#calls.sessions.forkSession(request, call));
     return response.session as Session;

@@ -45,7 +45,12 @@ export interface RunInputs {
   open?: boolean;
 }
 
-const TRACES = { none: TraceLevel.NONE, metadata: TraceLevel.METADATA, summary: TraceLevel.SUMMARY, full: TraceLevel.FULL };
+const TRACES = {
+  none: TraceLevel.NONE,
+  metadata: TraceLevel.METADATA,
+  summary: TraceLevel.SUMMARY,
+  full: TraceLevel.FULL,
+};
 const DEPLOYED = /^@([a-z0-9_-]{1,64})(?::(\d{1,9}))?$/;
 
 /** The spec of a run. Throws LanemeshError if the name of a deployed pipeline or a setting is invalid. */
@@ -70,7 +75,11 @@ function source(pipeline: Pipeline): RunSpec["source"] {
   if (found === null) {
     throw refused("bad-name", `${JSON.stringify(pipeline.slice(0, 200))} is not @NAME or @NAME:VERSION`);
   }
-  const reference = { $typeName: "lanemesh.v1.DeploymentReference" as const, name: found[1] ?? "", version: Number(found[2] ?? 0) };
+  const reference = {
+    $typeName: "lanemesh.v1.DeploymentReference" as const,
+    name: found[1] ?? "",
+    version: Number(found[2] ?? 0),
+  };
   return { case: "deployment", value: reference };
 }
 
@@ -82,7 +91,10 @@ export function runInput(input: Input, port = ""): RunInput {
   const size = sizeOfInput(given);
   if (size > MAX_MESSAGE_BYTES) {
     const limit = `a message to an orchestrator has at most ${MAX_MESSAGE_BYTES} bytes (16 MiB)`;
-    throw refused("message-too-large", `an input has ${size} bytes, but ${limit}. Send media with a \`uri\`, or in pieces`);
+    throw refused(
+      "message-too-large",
+      `an input has ${size} bytes, but ${limit}. Send media with a \`uri\`, or in pieces`,
+    );
   }
   return given;
 }

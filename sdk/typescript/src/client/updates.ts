@@ -100,7 +100,13 @@ export function* fromEntry(entry: Entry): Generator<Update> {
   const value = item === undefined ? undefined : decodeTyped(item);
   if (item === undefined || value === undefined) return; // it carries only the end of a group
   const envelope = decodeEnvelope(item);
-  const output: Output = { ...value, component, port, name: kind.value.name || component, ...(envelope && { envelope }) };
+  const output: Output = {
+    ...value,
+    component,
+    port,
+    name: kind.value.name || component,
+    ...(envelope && { envelope }),
+  };
   yield { sequence, time, kind: "output", output };
 }
 

@@ -62,13 +62,14 @@ export class Assembler {
     return this.#whole(open);
   }
 
-  /** A source has ended. Returns the number of its wholes that stay incomplete. */
-  end(source: string): number {
+  /** A source has ended. At a clean end its open groups are whole; otherwise they are dropped. */
+  end(source: string, clean: boolean): LaneItem[] {
     const groups = this.#open.get(source);
-    if (groups === undefined) return 0;
+    if (groups === undefined) return [];
     this.#open.delete(source);
     for (const open of groups.values()) this.#forget(open);
-    return groups.size;
+    if (!clean) this.#dropped += groups.size;
+    return clean ? [...groups.values()].filter((open) => open.values.length > 0).map((open) => this.#whole(open)) : [];
   }
 
   /** The number of wholes that were dropped since the last call. */

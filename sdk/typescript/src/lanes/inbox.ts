@@ -173,13 +173,16 @@ export class Port {
 
   edgeEnded(edge: Edge): void {
     for (const entry of this.#order?.end(edge.id) ?? []) this.#arrive(entry);
-    this.droppedWholes += this.#assembler?.end(edge.id) ?? 0;
+    for (const item of this.#assembler?.end(edge.id, edge.fault === undefined) ?? []) {
+      this.#entries.push({ number: this.inbox.nextNumber(), edge, item, size: 0, counted: false });
+    }
+    this.droppedWholes += this.#assembler?.takeDropped() ?? 0;
     this.inbox.changed.fire();
   }
 
   edgeStopped(edge: Edge): void {
     for (const entry of this.#order?.drop(edge.id) ?? []) this.#arrive(entry);
-    this.#assembler?.end(edge.id);
+    this.#assembler?.end(edge.id, false);
     this.#entries = this.#entries.slice(this.#head).filter((entry) => entry.edge !== edge);
     this.#head = 0;
     this.inbox.changed.fire();

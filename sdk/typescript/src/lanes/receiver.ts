@@ -11,8 +11,8 @@ import {
   type LaneItems,
 } from "../gen/lanemesh/v1/lane_pb.js";
 import { Signal, sleep, within } from "../signal.js";
-import { HEARTBEAT_MS } from "./sender.js";
 import type { Edge } from "./inbox.js";
+import { HEARTBEAT_MS } from "./sender.js";
 
 /** After an end of file without `end`, so long a report of a broken call is awaited, in milliseconds. */
 const BREAK_GRACE_MS = 500;
@@ -253,7 +253,8 @@ export class LaneReceiver {
     if (end.outcome !== undefined && end.outcome.code !== 0) {
       return edge.end(fromFault(end.outcome).with({ details: { lane: edge.id }, secondary: true }));
     }
-    if (this.#chunks.length > 0 && !edge.stopped) throw new Violation("the end arrived after chunks without their item");
+    if (this.#chunks.length > 0 && !edge.stopped)
+      throw new Violation("the end arrived after chunks without their item");
     if (end.itemCount !== BigInt(this.#received)) {
       return edge.end(this.#lost(Code.DataLoss, `${this.#received} of ${end.itemCount} items arrived`));
     }

@@ -4,11 +4,7 @@ import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { ConnectError, createClient } from "@connectrpc/connect";
 import { encodeEnvelope, type encodeValue, type LaneItem, payloadBytes, withBytes } from "../codec.js";
 import { Code, fromCall, fromFault, LanemeshError, toFault } from "../errors.js";
-import {
-  type ExchangeRequest,
-  ExchangeRequestSchema,
-  type ExchangeResponse,
-} from "../gen/lanemesh/v1/lane_pb.js";
+import { type ExchangeRequest, ExchangeRequestSchema, type ExchangeResponse } from "../gen/lanemesh/v1/lane_pb.js";
 import { NodeService, type Edge as WireEdge } from "../gen/lanemesh/v1/node_pb.js";
 import { Signal, within } from "../signal.js";
 import type { Envelope } from "../values.js";
@@ -143,6 +139,7 @@ export class GrpcSender implements LaneSender {
   #over: Promise<void> | undefined;
   #answered = new Signal();
   #isOver = false;
+  #endSent = false;
 
   constructor(edge: WireEdge, runId: string, traceparent: string, pool: ConnectionPool) {
     this.edgeId = edge.id;
@@ -225,7 +222,14 @@ export class GrpcSender implements LaneSender {
   async *#frames(): AsyncGenerator<ExchangeRequest, void> {
     const { id, incarnation, laneType } = this.#edge;
     const traceparent = this.#traceparent;
-    const open = { runId: this.#runId, edgeId: id, laneType, protocolVersion: PROTOCOL_VERSION, incarnation, traceparent };
+    const open = {
+      runId: this.#runId,
+      edgeId: id,
+      laneType,
+      protocolVersion: PROTOCOL_VERSION,
+      incarnation,
+      traceparent,
+    };
     yield request({ case: "open", value: open });
     while (true) {
       if (this.#queue.length > 0) yield* this.#items();
@@ -233,6 +237,7 @@ export class GrpcSender implements LaneSender {
       else if (!(await this.#work.waitAtMost(HEARTBEAT_MS))) yield request({ case: undefined });
     }
     const outcome = this.#outcome === undefined ? {} : { outcome: toFault(this.#outcome) };
+    this.#endSent = true;
     yield request({ case: "end", value: { itemCount: BigInt(this.#written), ...outcome } });
   }
 
@@ -268,7 +273,7 @@ export class GrpcSender implements LaneSender {
   async #read(responses: AsyncIterable<ExchangeResponse>): Promise<void> {
     try {
       for await (const response of responses) this.#onFrame(response);
-      if (!this.#ending) this.#break(this.#lost(Code.Internal, "the consumer has ended it early"));
+      if (!this.#endSent) this.#break(this.#lost(Code.Internal, "the consumer has ended it early"));
     } catch (error) {
       const failure = fromCall(error, this.#edge.consumerAddress);
       const why = failure.reason === "call-failed" ? ConnectError.from(error).rawMessage : failure.message;

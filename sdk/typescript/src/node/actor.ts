@@ -155,7 +155,9 @@ export class Actor {
   }
 
   #done(skippedFor: string | undefined, ports: ReadonlyMap<string, { waiting: number }>) {
-    const counts = [...ports].filter(([, port]) => port.waiting > 0).map(([name, port]) => `${port.waiting} on ${name}`);
+    const counts = [...ports]
+      .filter(([, port]) => port.waiting > 0)
+      .map(([name, port]) => `${port.waiting} on ${name}`);
     const left = counts.join(", ");
     if (skippedFor === undefined) return { skipped: false, detail: left ? `left over: ${left}` : "" };
     const waited = left ? `; items that waited: ${left}` : "";
@@ -169,7 +171,9 @@ export class Actor {
   }
 
   /** Takes items without a value, which only end a group, from the heads of these inputs. Returns whether there was one. */
-  async #passOnEnds(ports: ReadonlyMap<string, { peekValueless(): boolean; take(): { envelope?: { group?: Group } } }>) {
+  async #passOnEnds(
+    ports: ReadonlyMap<string, { peekValueless(): boolean; take(): { envelope?: { group?: Group } } }>,
+  ) {
     for (const port of ports.values()) {
       if (!port.peekValueless()) continue;
       const group = port.take().envelope?.group;
@@ -347,7 +351,10 @@ export class Actor {
 }
 
 /** The values that a body has returned or yielded, by output. Throws LanemeshError if it is no object of outputs. */
-function entriesOf(type: NodeType, result: OutputValues<Record<string, never>> | undefined | void): [string, unknown][] {
+function entriesOf(
+  type: NodeType,
+  result: OutputValues<Record<string, never>> | undefined | void,
+): [string, unknown][] {
   if (result === undefined || result === null) return [];
   if (typeof result !== "object") {
     const known = [...type.outputs.keys()].join(", ") || "none";

@@ -41,9 +41,7 @@ export class OnAny implements FiringPolicy {
     if (heads.length === 0) return allEnded(ports) ? { done: true } : "wait";
     // When the last required input got its first item; with none required, the first item of any.
     const moment =
-      firsts.length > 0
-        ? Math.max(...firsts.map(({ head }) => head))
-        : Math.min(...heads.map(({ head }) => head));
+      firsts.length > 0 ? Math.max(...firsts.map(({ head }) => head)) : Math.min(...heads.map(({ head }) => head));
     this.#begun = true;
     return { take: heads.filter(({ head }) => head <= moment).map(({ name }) => name) };
   }

@@ -9,7 +9,7 @@ export interface Wait {
 
 /** An emit that has waited so long is reported, in milliseconds, and again with growing pauses. */
 const BLOCKED_MS = 200;
-const LONGEST_PAUSE_MS = 5_000;
+const LONGEST_PAUSE_MS = 2_000;
 
 /** The waits of one actor, and the time that it has spent waiting. */
 export class Waits {

@@ -9,7 +9,7 @@ import { HostedRun, type RunHost } from "./hosted-run.js";
 import type { Frame } from "./reporter.js";
 
 /** Updates that may wait for an orchestrator that is behind; states of nodes and the phases are sent nevertheless. */
-const MAX_WAITING = 1_000;
+const MAX_WAITING = 256;
 /** An orchestrator may take so long to half-close after `finished`, in milliseconds. */
 const HALF_CLOSE_MS = 10_000;
 
@@ -21,6 +21,9 @@ export interface SessionHost extends RunHost {
   readonly activeInstances: number;
   readonly runs: Map<string, HostedRun>;
 }
+
+/** A part of a run that is cancelled may take so long to end before it is placed again, in milliseconds. */
+const LEAVE_MS = 15_000;
 
 /** The key of a hosted part of a run. */
 export function runKey(runId: string, incarnation: number): string {
@@ -72,7 +75,8 @@ export class HostSession {
   #handle({ frame }: HostRequest): void {
     switch (frame.case) {
       case "place":
-        return this.#place(frame.value);
+        void this.#place(frame.value);
+        return;
       case "connect":
         void this.#connect();
         return;
@@ -85,15 +89,13 @@ export class HostSession {
       case "grow":
         return this.#run?.grow(frame.value);
       case "probe":
-        if (this.#run === undefined) this.#send({ frame: { case: "probed", value: { id: frame.value.id } } });
         return this.#run?.probe(frame.value.id);
-      case "detach":
-        // This server lacks the feature "recovery": no edge is detached.
-        return this.#send({ frame: { case: "detached", value: { id: frame.value.id } } });
     }
   }
 
-  #place(place: Place): void {
+  async #place(place: Place): Promise<void> {
+    const earlier = this.#host.runs.get(runKey(place.runId, place.incarnation));
+    if (earlier?.cancelling) await within(earlier.gone, LEAVE_MS); // an attempt to place it that was abandoned
     const faults = this.#placed(place);
     this.#send({ frame: { case: "placed", value: { faults: faults.map(toFault) } } });
   }
@@ -166,7 +168,9 @@ export class HostSession {
   }
 
   #forget(): void {
-    if (this.#run !== undefined) this.#host.runs.delete(runKey(this.#run.runId, this.#run.incarnation));
+    if (this.#run === undefined) return;
+    this.#host.runs.delete(runKey(this.#run.runId, this.#run.incarnation));
+    this.#run.leave();
     this.#run = undefined;
   }
 

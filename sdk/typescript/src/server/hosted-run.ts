@@ -5,11 +5,19 @@ import { ZodError } from "zod";
 import { fromWireLane } from "../codec.js";
 import { Code, cancelled, fromThrown, LanemeshError, refused } from "../errors.js";
 import type { LaneOpen } from "../gen/lanemesh/v1/lane_pb.js";
-import { type Grow, type Edge as WireEdge, type Instance, OnError_Policy, type Place, SyncMode } from "../gen/lanemesh/v1/node_pb.js";
+import {
+  type Grow,
+  type Instance,
+  Isolation,
+  OnError_Policy,
+  type Place,
+  SyncMode,
+  type Edge as WireEdge,
+} from "../gen/lanemesh/v1/node_pb.js";
 import { NodeState } from "../gen/lanemesh/v1/update_pb.js";
+import { readJson } from "../json.js";
 import { type Edge, Inbox } from "../lanes/inbox.js";
 import { GrpcSender, type LaneSender, MemorySender } from "../lanes/sender.js";
-import { readJson } from "../json.js";
 import { Actor, type FiringRules, type Outcome } from "../node/actor.js";
 import { Context } from "../node/context.js";
 import type { NodeType } from "../node/define.js";
@@ -18,6 +26,7 @@ import { Waits } from "../node/waits.js";
 import { Signal, sleep } from "../signal.js";
 import type { ConnectionPool } from "../wire/connection.js";
 import { type Frame, RunReporter } from "./reporter.js";
+import { secretsOf } from "./secrets.js";
 
 /** Cancelled nodes may take so long, `finalize` included, before they are abandoned, in milliseconds. */
 const CANCEL_MS = 8_000;
@@ -52,6 +61,10 @@ interface Hosted {
 /** The part of one run that this server hosts. */
 export class HostedRun {
   cancelling = false;
+  /** Resolves when the server has forgotten the run. */
+  readonly gone: Promise<void>;
+  /** The server forgets the run. */
+  leave: () => void = () => {};
   readonly runId: string;
   readonly incarnation: number;
   readonly #host: RunHost;
@@ -68,13 +81,16 @@ export class HostedRun {
   #started = false;
 
   constructor(host: RunHost, place: Place, send: (frame: Frame) => void, canSend: () => boolean) {
+    this.gone = new Promise((resolve) => {
+      this.leave = resolve;
+    });
     this.runId = place.runId;
     this.incarnation = place.incarnation;
     this.#host = host;
     this.#place = place;
     this.#server = place.server || host.name;
     this.#send = send;
-    this.#reporter = new RunReporter(send, canSend);
+    this.#reporter = new RunReporter(send, canSend, secretsOf(place.instances));
   }
 
   /** Number of its components on this server. */
@@ -129,7 +145,7 @@ export class HostedRun {
     await Promise.all([...this.#instances.values()].map((hosted) => this.#supervise(hosted)));
     over.abort();
     this.#reporter.end();
-    return this.#faults;
+    return this.#faults.map((fault) => this.#reporter.hidden(fault));
   }
 
   /** Stops all work of this run here; resolves when it has stopped. */
@@ -201,12 +217,17 @@ export class HostedRun {
 
   #make(instance: Instance): Hosted {
     const type = this.#host.nodeType(instance.provider);
+    checkSettings(instance);
     const stalled = () => this.#send({ frame: { case: "stalled", value: { component: instance.component } } });
     const inbox = new Inbox(type.inputs.keys());
     for (const port of type.inputs.values()) {
       if (port.whole) inbox.port(port.name).assemble(port.lane);
     }
-    if (type.kind === "run" && instance.onError !== undefined && instance.onError.policy !== OnError_Policy.UNSPECIFIED) {
+    if (
+      type.kind === "run" &&
+      instance.onError !== undefined &&
+      instance.onError.policy !== OnError_Policy.UNSPECIFIED
+    ) {
       const message = `${instance.component}: on_error needs firings, and ${type.provider} reads its inputs itself`;
       throw refused("bad-value", message);
     }
@@ -219,7 +240,10 @@ export class HostedRun {
     const lane = fromWireLane(edge.laneType);
     const port = hosted.type.inputs.get(edge.input);
     if (lane === undefined || port === undefined || port.lane !== lane) {
-      throw refused("lane-mismatch", `the edge ${edge.id} does not fit the input "${edge.input}" of ${hosted.type.provider}`);
+      throw refused(
+        "lane-mismatch",
+        `the edge ${edge.id} does not fit the input "${edge.input}" of ${hosted.type.provider}`,
+      );
     }
     const limits = [Number(edge.limitItems), Number(edge.limitBytes)] as const;
     const added = hosted.inbox.addEdge(edge.id, edge.input, lane, ...limits);
@@ -233,7 +257,7 @@ export class HostedRun {
     for (const port of hosted.type.outputs.values()) ports.set(port.name, { lane: port.lane, senders: [] });
     for (const edge of this.#place.edges) {
       if (edge.producer !== hosted.instance.component) continue;
-      const local = this.#instances.has(edge.consumer) ? this.#incoming.get(edge.id) : undefined;
+      const local = edge.consumerAddress === "" ? this.#incoming.get(edge.id) : undefined;
       const sender =
         local !== undefined
           ? new MemorySender(local)
@@ -347,9 +371,23 @@ function configOf(type: NodeType, instance: Instance): unknown {
     return type.parseConfig(readJson(instance.configJson || "{}"));
   } catch (error) {
     if (!(error instanceof ZodError)) throw error;
-    const problems = error.issues.slice(0, 10).map((issue) => `${["config", ...issue.path].join(".")}: ${issue.message}`);
+    const problems = error.issues
+      .slice(0, 10)
+      .map((issue) => `${["config", ...issue.path].join(".")}: ${issue.message}`);
     throw refused("bad-config", `${instance.component}: ${problems.join("; ")}`);
   }
+}
+
+/** Throws LanemeshError ("missing-feature") if an instance has a setting that this server lacks. */
+function checkSettings(instance: Instance): void {
+  const lacking = [
+    instance.syncMode === SyncMode.JOIN && "sync_mode join",
+    instance.isolation === Isolation.PROCESS && "isolation process",
+    instance.helper && "helper",
+  ].filter(Boolean);
+  if (lacking.length === 0) return;
+  const message = `${instance.component}: this server does not support ${lacking.join(" and ")}`;
+  throw new LanemeshError({ code: Code.Unimplemented, reason: "missing-feature", message });
 }
 
 function rulesOf(type: NodeType, instance: Instance): FiringRules {
@@ -383,4 +421,3 @@ function countsOf({ actor, waits }: Hosted) {
     busyMs,
   };
 }
-

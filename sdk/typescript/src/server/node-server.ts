@@ -158,6 +158,8 @@ export class NodeServer implements ServedHost, AsyncDisposable {
   /** Takes no new runs. Resolves when the present ones have ended, or after so many milliseconds. */
   async drain(milliseconds = 30_000): Promise<boolean> {
     this.draining = true;
+    this.serving = false;
+    this.servingChanged.fire();
     this.#registration?.drain();
     const until = performance.now() + milliseconds;
     while (this.runs.size > 0 && performance.now() < until) await new Promise((resolve) => setTimeout(resolve, 20));
@@ -200,7 +202,8 @@ export class NodeServer implements ServedHost, AsyncDisposable {
     if (tls?.cert !== undefined && tls.key !== undefined) {
       return http2.createSecureServer({ ...tls, settings, requestCert: mtls, rejectUnauthorized: mtls }, handler);
     }
-    if (mtls) throw refused("bad-config", "mtls needs a certificate and a key: set tls (or LANEMESH_TLS_CERT and _KEY)");
+    if (mtls)
+      throw refused("bad-config", "mtls needs a certificate and a key: set tls (or LANEMESH_TLS_CERT and _KEY)");
     if (!insecure && !isLoopback(host)) {
       const message =
         `${host} can be reached from other machines, and nothing here is encrypted or authenticated. ` +

@@ -6,6 +6,7 @@ import { type LanemeshError, toFault } from "../errors.js";
 import type { HostResponseSchema } from "../gen/lanemesh/v1/node_pb.js";
 import { type LogLevel, type NodeState, UpdateSchema } from "../gen/lanemesh/v1/update_pb.js";
 import type { Edge } from "../lanes/inbox.js";
+import type { Secrets } from "./secrets.js";
 
 /** The least time between two reports of one edge, and of the progress of one component, in milliseconds. */
 const REPORT_MS = 100;
@@ -29,6 +30,7 @@ export interface NodeCounts {
 export class RunReporter {
   /** The edges that are reported: those that end here. */
   readonly edges: Edge[] = [];
+  readonly #secrets: Secrets;
   readonly #send: (frame: Frame) => void;
   readonly #canSend: () => boolean;
   readonly #reported = new Map<Edge, string>();
@@ -37,9 +39,15 @@ export class RunReporter {
   #timer: NodeJS.Timeout | undefined;
 
   /** `canSend` returns whether the orchestrator is not behind: only then are states of edges, progress and log lines sent. */
-  constructor(send: (frame: Frame) => void, canSend: () => boolean) {
+  constructor(send: (frame: Frame) => void, canSend: () => boolean, secrets: Secrets) {
+    this.#secrets = secrets;
     this.#send = send;
     this.#canSend = canSend;
+  }
+
+  /** An error without the secrets of the run. */
+  hidden(fault: LanemeshError): LanemeshError {
+    return this.#secrets.hideIn(fault);
   }
 
   /** Begins to report edges and progress at intervals. */
@@ -63,8 +71,8 @@ export class RunReporter {
     const value = {
       component,
       state,
-      detail,
-      ...(fault && { error: toFault(fault) }),
+      detail: this.#secrets.hide(detail),
+      ...(fault && { error: toFault(this.hidden(fault)) }),
       ...(counts && {
         firings: BigInt(counts.firings),
         skippedFirings: BigInt(counts.skipped),
@@ -85,12 +93,12 @@ export class RunReporter {
     }
     const omitted = this.#omittedLines > 0 ? ` (${this.#omittedLines} earlier lines were dropped)` : "";
     this.#omittedLines = 0;
-    this.#update({ case: "log", value: { component, level, message: message.slice(0, MAX_MESSAGE) + omitted } });
+    this.#update({ case: "log", value: { component, level, message: this.#shown(message) + omitted } });
   }
 
   /** The progress of a component; the latest is reported. */
   progress(component: string, done: number, total: number, message: string): void {
-    this.#progress.set(component, { done, total, message: message.slice(0, MAX_MESSAGE) });
+    this.#progress.set(component, { done, total, message: this.#shown(message) });
   }
 
   /** Reports every edge that has changed since its last report. */
@@ -110,6 +118,10 @@ export class RunReporter {
       };
       this.#update({ case: "edge", value });
     }
+  }
+
+  #shown(message: string): string {
+    return this.#secrets.hide(message).slice(0, MAX_MESSAGE);
   }
 
   #reportProgress(): void {

@@ -1,13 +1,13 @@
 /** The gRPC services of a node server: NodeService and grpc.health.v1. */
 
 import { create } from "@bufbuild/protobuf";
-import { type ConnectRouter, ConnectError } from "@connectrpc/connect";
+import { ConnectError, type ConnectRouter } from "@connectrpc/connect";
 import { Code, LanemeshError, toConnectError } from "../errors.js";
 import { Health, HealthCheckResponse_ServingStatus as Status } from "../gen/grpc_health/v1/health_pb.js";
 import type { ExchangeRequest, LaneOpen } from "../gen/lanemesh/v1/lane_pb.js";
 import { DescribeResponseSchema, type Manifest, NodeService } from "../gen/lanemesh/v1/node_pb.js";
-import { PROTOCOL_VERSION } from "../lanes/sender.js";
 import { LaneReceiver } from "../lanes/receiver.js";
+import { PROTOCOL_VERSION } from "../lanes/sender.js";
 import { type Signal, within } from "../signal.js";
 import { HostSession, runKey, type SessionHost } from "./host-session.js";
 import { refusal } from "./hosted-run.js";
@@ -80,7 +80,8 @@ async function* exchange(host: ServedHost, requests: AsyncIterable<ExchangeReque
 function accept(host: ServedHost, open: LaneOpen) {
   try {
     const run = host.runs.get(runKey(open.runId, open.incarnation));
-    if (run === undefined) throw refusal(Code.NotFound, "unknown-run", open, `the run "${open.runId}" is not hosted here`);
+    if (run === undefined)
+      throw refusal(Code.NotFound, "unknown-run", open, `the run "${open.runId}" is not hosted here`);
     return { edge: run.accept(open), run };
   } catch (error) {
     throw error instanceof LanemeshError ? toConnectError(error) : error;
