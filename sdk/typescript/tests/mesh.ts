@@ -5,7 +5,8 @@ import { createServer } from "node:net";
 import { fileURLToPath } from "node:url";
 
 const root = fileURLToPath(new URL("../../../", import.meta.url));
-const python = `${root}.venv/bin/python`;
+/** The interpreter of the mesh. */
+export const python = `${root}.venv/bin/python`;
 
 /** A process of the mesh, and what it has written. */
 export class Server {
