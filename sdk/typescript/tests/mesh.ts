@@ -87,7 +87,12 @@ export class Mesh {
 
   /** Starts a Python node server with the node types of a file, and waits until it has joined. */
   async node(file: string, ...args: string[]): Promise<Server> {
-    const server = lanemesh("node", "--nodes", file, "--orchestrator", this.address, ...args);
+    return this.join("--nodes", file, ...args);
+  }
+
+  /** Starts a Python node server, and waits until it has joined. */
+  async join(...args: string[]): Promise<Server> {
+    const server = lanemesh("node", ...args, "--orchestrator", this.address);
     this.servers.push(server);
     await server.wrote(/joined/i);
     return server;
