@@ -115,16 +115,25 @@ export function fromThrown(thrown: unknown, details: Record<string, string> = {}
   );
 }
 
-/** The error of a failed call: what the other side sent, or that it cannot be reached. */
-export function fromCall(thrown: unknown, peer: string): LanemeshError {
+/**
+ * The error of a failed call: what the other side sent, or that it cannot be reached.
+ *
+ * @param signal of the caller: if it has aborted, that is the cause.
+ */
+export function fromCall(thrown: unknown, peer: string, signal?: AbortSignal): LanemeshError {
   if (thrown instanceof LanemeshError) return thrown;
   const error = ConnectError.from(thrown);
   const sent = sentError(error);
   if (sent !== undefined) return sent;
-  if (error.code === Code.Unavailable) {
+  if (signal?.aborted) {
+    const message = `the call to ${peer} was aborted by its caller`;
+    return new LanemeshError({ code: Code.Canceled, reason: "cancelled", message }, { cause: thrown });
+  }
+  // A connection that is lost under a call is seen as a reset of its stream: CANCEL.
+  if (error.code === Code.Unavailable || error.code === Code.Canceled) {
     return new LanemeshError(
       {
-        code: error.code,
+        code: Code.Unavailable,
         reason: "unreachable",
         message: `${peer} cannot be reached: ${error.rawMessage}. Does the server run there?`,
         secondary: true,
@@ -144,7 +153,7 @@ export function isBroken(thrown: unknown): boolean {
   if (thrown instanceof LanemeshError) return false;
   const error = ConnectError.from(thrown);
   if (sentError(error) !== undefined) return false;
-  return [Code.Unavailable, Code.Internal, Code.Unknown, Code.Aborted].includes(error.code);
+  return [Code.Unavailable, Code.Internal, Code.Unknown, Code.Aborted, Code.Canceled].includes(error.code);
 }
 
 /** The error that ends a call of a gRPC server, with its fault in the trailing metadata. */

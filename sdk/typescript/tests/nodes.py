@@ -116,3 +116,14 @@ class Sleepy(Node):
     async def process(self, context: Context) -> dict[str, Any]:
         await asyncio.sleep(0.05)
         return {"same": self.text}
+
+
+class Sleepless(Node):
+    """Takes a moment for each item."""
+
+    text: In[str]
+    same: Out[str]
+
+    async def process(self, context: Context) -> dict[str, Any]:
+        await asyncio.sleep(0.002)
+        return {"same": self.text}

@@ -94,7 +94,7 @@ export class DetachedRun extends RunReader {
         return;
       } catch (error) {
         failed += 1;
-        if (signal?.aborted || failed > ATTEMPTS || !isBroken(error)) throw fromCall(error, this.#calls.peer);
+        if (signal?.aborted || failed > ATTEMPTS || !isBroken(error)) throw fromCall(error, this.#calls.peer, signal);
       } finally {
         ended.abort();
       }

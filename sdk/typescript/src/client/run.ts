@@ -173,7 +173,7 @@ export class Run extends RunReader implements AsyncDisposable {
         }
       }
     } catch (error) {
-      this.#failure ??= fromCall(error, this.#calls.peer);
+      this.#failure ??= fromCall(error, this.#calls.peer, this.#call.signal);
     } finally {
       this.#ended = true;
       this.#isStarted?.reject(this.#failure ?? this.#noEnd());

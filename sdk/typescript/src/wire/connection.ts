@@ -9,7 +9,7 @@ import { checkToken, hostOf, type Security } from "./security.js";
 export const WINDOW_BYTES = 256 * 1024;
 /** The most streams on one connection. */
 export const MAX_STREAMS = 64;
-/** After so much idleness of a peer, in milliseconds, a ping is sent, and how long its answer may take. */
+/** While there are calls, a ping is sent after so much idleness of a peer, in milliseconds; and how long its answer may take. */
 export const PING_MS = 10_000;
 export const PING_TIMEOUT_MS = 5_000;
 const CONNECT_TIMEOUT_MS = 5_000;
@@ -33,7 +33,6 @@ export class Connection {
     const timing = {
       pingIntervalMs: PING_MS,
       pingTimeoutMs: PING_TIMEOUT_MS,
-      pingIdleConnection: true,
       connectTimeoutMs: CONNECT_TIMEOUT_MS,
     };
     this.#manager = new Http2SessionManager(baseUrl, timing, { ...tls, settings });
