@@ -85,6 +85,9 @@ export interface LaneItem {
  * Throws LanemeshError ("wrong-type" or "wrong-value") if the lane cannot carry the value.
  */
 export function encodeValue(lane: LaneType, value: unknown, where: string): { payload: Payload; size: number } {
+  if (lane === "text" && typeof value === "string" && value.length < MAX_VALUE_BYTES / 4) {
+    return { payload: { case: "text", value }, size: utf8Length(value) + ITEM_OVERHEAD_BYTES };
+  }
   const codec = CODECS[lane];
   const place = `${where} emitted a value that a lane of type ${lane} cannot carry`;
   let payload: Payload;
@@ -123,6 +126,9 @@ export function encodeEnvelope(envelope: Envelope): ItemInit {
 export function decodeItem(lane: LaneType, item: wire.Item): LaneItem {
   const envelope = decodeEnvelope(item);
   const field = item.payload.case;
+  if (field === "text" && lane === "text" && envelope === undefined) {
+    return { value: item.payload.value, size: utf8Length(item.payload.value) + ITEM_OVERHEAD_BYTES };
+  }
   if (field === undefined) {
     if (envelope === undefined) throw new Error("an item has neither a value nor an envelope");
     return { envelope, size: ITEM_OVERHEAD_BYTES };

@@ -2,29 +2,31 @@
 
 /** Wakes all that wait when something has changed. */
 export class Signal {
-  #waiters: (() => void)[] = [];
+  #waiters = new Set<() => void>();
 
   /** Wakes every waiter. */
   fire(): void {
-    if (this.#waiters.length === 0) return;
+    if (this.#waiters.size === 0) return;
     const waiters = this.#waiters;
-    this.#waiters = [];
+    this.#waiters = new Set();
     for (const wake of waiters) wake();
   }
 
   /** Waits for the next `fire`. */
   wait(): Promise<void> {
-    return new Promise((resolve) => this.#waiters.push(resolve));
+    return new Promise((resolve) => {
+      this.#waiters.add(resolve);
+    });
   }
 
   /** Calls a function at the next `fire`. */
   once(wake: () => void): void {
-    this.#waiters.push(wake);
+    this.#waiters.add(wake);
   }
 
   /** Forgets a function that `once` got. */
   forget(wake: () => void): void {
-    this.#waiters = this.#waiters.filter((waiter) => waiter !== wake);
+    this.#waiters.delete(wake);
   }
 
   /** Waits for the next `fire`, at most so long. Returns whether it fired. */
@@ -38,7 +40,7 @@ export class Signal {
         this.forget(wake);
         resolve(false);
       }, milliseconds);
-      this.#waiters.push(wake);
+      this.#waiters.add(wake);
     });
   }
 }

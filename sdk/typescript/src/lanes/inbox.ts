@@ -21,8 +21,10 @@ export class Edge {
   stopped = false;
   stopReason = "";
   stopFault: LanemeshError | undefined;
-  /** Fires when items were taken, when the limits have grown, and when it was stopped or ended. */
+  /** Fires when items were taken (see `wakeAt`), when the limits have grown, and when it was stopped or ended. */
   readonly changed = new Signal();
+  /** `changed` fires for takes once so many items were taken in all: who waits for fewer news sets it. */
+  wakeAt = 0;
 
   constructor(
     readonly id: string,
@@ -57,7 +59,7 @@ export class Edge {
   took(size: number): void {
     this.taken += 1;
     this.bufferedBytes -= size;
-    this.changed.fire();
+    if (this.taken >= this.wakeAt) this.changed.fire();
   }
 
   /** The producer has ended it, cleanly or with a fault. Only the first end counts. */

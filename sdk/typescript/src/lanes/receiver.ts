@@ -120,7 +120,12 @@ export class LaneReceiver {
 
   /** Waits for a change, or until starved credit or a heartbeat is due. */
   #wait(): Promise<Woken> {
+    const edge = this.#edge;
     const isStarved = !this.#stopSent && this.#isStarved();
+    const isOut = edge.arrived - this.#reportedTaken >= this.#reportedLimit;
+    const soon = isOut || this.#halfClosed || edge.bufferedBytes >= edge.limitBytes;
+    const half = Math.max(1, Math.floor(edge.limitItems / 2));
+    edge.wakeAt = soon ? edge.taken + 1 : this.#reportedTaken + half;
     return new Promise((resolve) => {
       const end = (why: Woken) => {
         clearTimeout(timer);
@@ -144,7 +149,7 @@ export class LaneReceiver {
         const next = await frames.next();
         if (next.done) break;
         this.#take(next.value);
-        this.#work.fire();
+        if (edge.arrived - this.#reportedTaken >= this.#reportedLimit || edge.ended) this.#work.fire();
       }
       if (!edge.ended) {
         await sleep(BREAK_GRACE_MS, this.#signal); // a broken call looks like an end of file at first
@@ -168,6 +173,7 @@ export class LaneReceiver {
   async #holdBack(): Promise<void> {
     const edge = this.#edge;
     while (edge.bufferedBytes >= edge.limitBytes && !edge.stopped && !this.#signal.aborted && !this.#halfClosed) {
+      edge.wakeAt = 0;
       await edge.changed.wait();
     }
   }

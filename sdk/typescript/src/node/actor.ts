@@ -238,11 +238,11 @@ export class Actor {
   }
 
   async #process(firing: Firing): Promise<void> {
-    const work = async () => this.body.process?.(firing.values as never, this.context);
-    const result = await this.#bounded(work());
+    const made = this.body.process?.(firing.values as never, this.context);
+    const result = made instanceof Promise ? await this.#bounded(made) : made;
     const sent: string[] = [];
+    const envelope = firing.group === undefined ? undefined : { group: firing.group };
     for (const [port, value] of entriesOf(this.type, result)) {
-      const envelope = firing.group === undefined ? undefined : { group: firing.group };
       firing.emitted = true;
       await this.outputs.send(port, value, envelope);
       sent.push(port);
@@ -258,7 +258,8 @@ export class Actor {
     const deadline = this.rules.timeoutMs === undefined ? undefined : performance.now() + this.rules.timeoutMs;
     try {
       while (!this.#downstreamClosed) {
-        const step = await this.#bounded(Promise.resolve(steps.next()), deadline);
+        const next = steps.next();
+        const step = next instanceof Promise ? await this.#bounded(next, deadline) : next;
         if (step.done) break;
         for (const [port, value] of entriesOf(this.type, step.value)) {
           const envelope = this.type.outputs.get(port)?.pieces ? groups.piece(port, value) : undefined;
@@ -364,7 +365,9 @@ function entriesOf(
       message: `${type.kind} of ${type.provider} gave a ${typeof result}; give an object of values by output (${known})`,
     });
   }
-  return Object.entries(result).filter(([, value]) => value !== undefined);
+  const entries: [string, unknown][] = [];
+  for (const port in result) if (result[port] !== undefined) entries.push([port, result[port]]);
+  return entries;
 }
 
 function missingOf(ports: ReadonlyMap<string, { head: number | undefined }>): string[] {

@@ -23,16 +23,17 @@ export class OnAny implements FiringPolicy {
   constructor(private readonly required: ReadonlySet<string>) {}
 
   decide(ports: ReadonlyMap<string, PortView>): Decision {
-    const heads = [...ports].flatMap(([name, { head }]) => (head === undefined ? [] : [{ name, head }]));
-    if (!this.#begun) return this.#first(ports, heads);
-    if (heads.length > 0) {
-      const oldest = heads.reduce((one, other) => (other.head < one.head ? other : one));
-      return { take: [oldest.name] };
+    if (!this.#begun) return this.#first(ports);
+    let [oldest, oldestHead] = ["", Number.POSITIVE_INFINITY];
+    for (const [name, { head }] of ports) {
+      if (head !== undefined && head < oldestHead) [oldest, oldestHead] = [name, head];
     }
+    if (oldest !== "") return { take: [oldest] };
     return allEnded(ports) ? { done: true } : "wait";
   }
 
-  #first(ports: ReadonlyMap<string, PortView>, heads: { name: string; head: number }[]): Decision {
+  #first(ports: ReadonlyMap<string, PortView>): Decision {
+    const heads = [...ports].flatMap(([name, { head }]) => (head === undefined ? [] : [{ name, head }]));
     for (const name of [...this.required].sort()) {
       if (ports.get(name)?.ended) return { done: true, skippedFor: name };
     }
@@ -69,5 +70,6 @@ export class ZipAll implements FiringPolicy {
 }
 
 function allEnded(ports: ReadonlyMap<string, PortView>): boolean {
-  return [...ports.values()].every((port) => port.ended);
+  for (const port of ports.values()) if (!port.ended) return false;
+  return true;
 }
