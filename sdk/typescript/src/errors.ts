@@ -130,12 +130,17 @@ export function fromCall(thrown: unknown, peer: string, signal?: AbortSignal): L
     return new LanemeshError({ code: Code.Canceled, reason: "cancelled", message }, { cause: thrown });
   }
   // A connection that is lost under a call is seen as a reset of its stream: CANCEL.
-  if (error.code === Code.Unavailable || error.code === Code.Canceled) {
+  const system = systemErrorOf(error);
+  if (error.code === Code.Unavailable || error.code === Code.Canceled || system !== undefined) {
+    const isTls = system !== undefined && /SSL|TLS|CERT|SIGNATURE/.test(system);
+    const hint = isTls
+      ? "Do both sides use TLS, with certificates of the same authority?"
+      : "Does the server run there?";
     return new LanemeshError(
       {
         code: Code.Unavailable,
         reason: "unreachable",
-        message: `${peer} cannot be reached: ${error.rawMessage}. Does the server run there?`,
+        message: `${peer} cannot be reached: ${error.rawMessage}. ${hint}`,
         secondary: true,
       },
       { cause: thrown },
@@ -175,6 +180,17 @@ export function refused(reason: string, message: string, details: Record<string,
 /** The error of what was cancelled. */
 export function cancelled(message: string): LanemeshError {
   return new LanemeshError({ code: Code.Canceled, reason: "cancelled", message, secondary: true });
+}
+
+/** The code of the error of Node.js that a call failed with, such as "ECONNRESET"; undefined if there is none. */
+function systemErrorOf(error: Error): string | undefined {
+  let cause = error.cause;
+  for (let depth = 0; cause instanceof Error && depth < 5; depth++) {
+    const { code } = cause as { code?: unknown };
+    if (typeof code === "string") return code;
+    cause = cause.cause;
+  }
+  return undefined;
 }
 
 function sentError(error: ConnectError): LanemeshError | undefined {

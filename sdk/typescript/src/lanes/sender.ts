@@ -6,10 +6,11 @@ import { ConnectError, createClient } from "@connectrpc/connect";
 import { encodeEnvelope, type encodeValue, type LaneItem, payloadBytes, withBytes } from "../codec.js";
 import { Code, fromCall, fromFault, LanemeshError, toFault } from "../errors.js";
 import { type ExchangeRequest, ExchangeRequestSchema, type ExchangeResponse } from "../gen/lanemesh/v1/lane_pb.js";
-import { NodeService, type Edge as WireEdge } from "../gen/lanemesh/v1/node_pb.js";
+import { NodeService, type Place, type Edge as WireEdge } from "../gen/lanemesh/v1/node_pb.js";
 import { Signal, within } from "../signal.js";
 import type { Envelope } from "../values.js";
 import type { Connection, ConnectionPool } from "../wire/connection.js";
+import { laneKeyField, laneKeyOf } from "../wire/keys.js";
 import type { Edge } from "./inbox.js";
 
 /** After so much idleness a stream carries an empty frame, in milliseconds, since proxies cut silent streams. */
@@ -124,6 +125,7 @@ export class GrpcSender implements LaneSender {
   readonly #edge: WireEdge;
   readonly #runId: string;
   readonly #traceparent: string;
+  readonly #laneKey: Uint8Array;
   readonly #pool: ConnectionPool;
   readonly #work = new Signal();
   readonly #cut = new AbortController();
@@ -142,11 +144,12 @@ export class GrpcSender implements LaneSender {
   #isOver = false;
   #endSent = false;
 
-  constructor(edge: WireEdge, runId: string, traceparent: string, pool: ConnectionPool) {
+  constructor(edge: WireEdge, place: Place, pool: ConnectionPool) {
     this.edgeId = edge.id;
     this.#edge = edge;
-    this.#runId = runId;
-    this.#traceparent = traceparent;
+    this.#runId = place.runId;
+    this.#traceparent = place.traceparent;
+    this.#laneKey = laneKeyOf(place);
     this.#pool = pool;
     this.#limitItems = Math.max(1, Number(edge.limitItems));
   }
@@ -230,6 +233,7 @@ export class GrpcSender implements LaneSender {
       protocolVersion: PROTOCOL_VERSION,
       incarnation,
       traceparent,
+      ...laneKeyField(this.#laneKey),
     };
     yield request({ case: "open", value: open });
     while (true) {

@@ -25,6 +25,7 @@ import { type OutputLanes, Outputs } from "../node/streams.js";
 import { Waits } from "../node/waits.js";
 import { Signal, sleep } from "../signal.js";
 import type { ConnectionPool } from "../wire/connection.js";
+import { hasKey } from "../wire/keys.js";
 import { type Frame, RunReporter } from "./reporter.js";
 import { secretsOf } from "./secrets.js";
 
@@ -196,6 +197,11 @@ export class HostedRun {
 
   /** The consumer end of an edge that a lane is opened for. Throws LanemeshError if there is none, or it has a lane. */
   accept(open: LaneOpen): Edge {
+    if (!hasKey(open, this.#place)) {
+      const why =
+        "it does not carry the key of the run. Only producers that its orchestrator has placed may open its lanes";
+      throw refusal(Code.PermissionDenied, "wrong-lane-key", open, why);
+    }
     const edge = this.#incoming.get(open.edgeId);
     if (edge === undefined) throw refusal(Code.NotFound, "unknown-edge", open, "the run has no such edge here");
     if (fromWireLane(open.laneType) !== edge.lane) {
@@ -258,10 +264,7 @@ export class HostedRun {
     for (const edge of this.#place.edges) {
       if (edge.producer !== hosted.instance.component) continue;
       const local = edge.consumerAddress === "" ? this.#incoming.get(edge.id) : undefined;
-      const sender =
-        local !== undefined
-          ? new MemorySender(local)
-          : new GrpcSender(edge, this.runId, this.#place.traceparent, this.#host.pool);
+      const sender = local !== undefined ? new MemorySender(local) : new GrpcSender(edge, this.#place, this.#host.pool);
       ports.get(edge.output)?.senders.push(sender);
       this.#senders.set(edge.id, sender);
     }

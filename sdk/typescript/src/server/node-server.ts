@@ -12,15 +12,17 @@ import { PROTOCOL_VERSION } from "../lanes/sender.js";
 import type { NodeType } from "../node/define.js";
 import { Signal, within } from "../signal.js";
 import { ConnectionPool, PING_MS, PING_TIMEOUT_MS, WINDOW_BYTES } from "../wire/connection.js";
+import { LANE_KEYS } from "../wire/keys.js";
 import { hostOf, isLoopback, type Security, securityFromEnvironment } from "../wire/security.js";
 import type { HostedRun } from "./hosted-run.js";
 import { Registration } from "./registration.js";
 import { addServices, type ServedHost } from "./services.js";
+import { AcceptedTokens, requiringTokens } from "./tokens.js";
 
 /** The version of this package. */
 export const VERSION = "0.1.0";
 /** What it supports beyond the base of the protocol. */
-const FEATURES = ["groups"] as const;
+const FEATURES = ["groups", ...LANE_KEYS];
 /** Runs under way may take so long when a server closes, in milliseconds. */
 const CLOSE_MS = 10_000;
 /** The most streams that one peer may open on a connection. */
@@ -48,6 +50,8 @@ export interface ServeOptions {
   replaces?: boolean;
   /** TLS and token; absent: those of the environment. */
   security?: Security;
+  /** TOML file with the tokens that it accepts, of which calls need one; by default LANEMESH_AUTH of the environment. */
+  auth?: string;
   /** Requires clients to have a certificate of the authority; by default LANEMESH_MTLS=1 of the environment. */
   mtls?: boolean;
   /** Allows unencrypted connections from other machines. */
@@ -189,7 +193,9 @@ export class NodeServer implements ServedHost, AsyncDisposable {
   #makeServer(): http2.Http2Server | http2.Http2SecureServer {
     const { host = "127.0.0.1", insecure = false } = this.#options;
     const mtls = this.#options.mtls ?? process.env["LANEMESH_MTLS"] === "1";
+    const auth = this.#options.auth ?? process.env["LANEMESH_AUTH"];
     const handler = connectNodeAdapter({
+      interceptors: auth ? [requiringTokens(new AcceptedTokens(auth))] : [],
       routes: (router) => addServices(router, this),
       connect: false,
       grpcWeb: false,
@@ -200,7 +206,9 @@ export class NodeServer implements ServedHost, AsyncDisposable {
     const settings = { initialWindowSize: WINDOW_BYTES, maxConcurrentStreams: MAX_CONCURRENT_STREAMS };
     const { tls } = this.#security;
     if (tls?.cert !== undefined && tls.key !== undefined) {
-      return http2.createSecureServer({ ...tls, settings, requestCert: mtls, rejectUnauthorized: mtls }, handler);
+      const { cert, key, ca } = tls;
+      const verifying = mtls ? { ca, requestCert: true, rejectUnauthorized: true } : {};
+      return http2.createSecureServer({ cert, key, ...verifying, settings }, handler);
     }
     if (mtls)
       throw refused("bad-config", "mtls needs a certificate and a key: set tls (or LANEMESH_TLS_CERT and _KEY)");

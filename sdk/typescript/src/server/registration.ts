@@ -11,6 +11,7 @@ import {
 } from "../gen/lanemesh/v1/registry_pb.js";
 import { Backoff, Signal, sleep } from "../signal.js";
 import { Connection } from "../wire/connection.js";
+import { membershipKeyField } from "../wire/keys.js";
 import type { Security } from "../wire/security.js";
 
 /** Time between two heartbeats, in milliseconds. */
@@ -34,6 +35,8 @@ export class Registration {
   readonly #events: RegistrationEvents;
   readonly #ended = new AbortController();
   readonly #news = new Signal();
+  /** Proves to an orchestrator that further streams are those of this process. */
+  readonly #key = membershipKeyField();
   #draining = false;
   #keeping: Promise<void> | undefined;
 
@@ -99,7 +102,7 @@ export class Registration {
   }
 
   async *#frames(): AsyncGenerator<RegisterRequest, void> {
-    yield create(RegisterRequestSchema, { frame: { case: "server", value: this.#info } });
+    yield create(RegisterRequestSchema, { frame: { case: "server", value: this.#info }, ...this.#key });
     let drainSent = false;
     while (!this.#ended.signal.aborted) {
       if (this.#draining && !drainSent) {

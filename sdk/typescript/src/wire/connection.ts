@@ -3,7 +3,7 @@
 import type { Interceptor, Transport } from "@connectrpc/connect";
 import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
 import { MAX_MESSAGE_BYTES } from "../codec.js";
-import { checkToken, hostOf, type Security } from "./security.js";
+import { checkToken, dialOptions, hostOf, type Security } from "./security.js";
 
 /** What a peer may send on one stream before it is read: media moves faster than through the usual 64 KiB. */
 export const WINDOW_BYTES = 256 * 1024;
@@ -27,7 +27,8 @@ export class Connection {
   ) {
     hostOf(address);
     checkToken(address, security);
-    const { tls, token } = security;
+    const { token } = security;
+    const tls = dialOptions(security);
     const baseUrl = `${tls === undefined ? "http" : "https"}://${address}`;
     const settings = { initialWindowSize: WINDOW_BYTES };
     const timing = {

@@ -2,29 +2,49 @@
 
 import { readFileSync } from "node:fs";
 import { isIPv4, isIPv6 } from "node:net";
+import type { SecureContextOptions } from "node:tls";
 import { Code, LanemeshError, refused } from "../errors.js";
 
 /** Certificates as PEM text. */
 export interface Tls {
-  /** Certificates of the authority that signed the peer's certificate; absent: those of the system. */
+  /**
+   * Certificates of the authorities that verify peers, or "system" for those of the system. If it is set, connections to others use
+   * TLS.
+   */
   ca?: string | Buffer;
   /** The own certificate: of a server, or of a client where the server requires one. */
   cert?: string | Buffer;
-  /** The private key of the own certificate. */
+  /** The private key of the own certificate. A server that has both listens with TLS. */
   key?: string | Buffer;
+  /** The name that the certificates of servers are checked for; absent: the host of the dialled address. */
+  serverName?: string;
 }
 
 /** How calls are protected. */
 export interface Security {
-  /** Encrypts the connection; absent: plain text. */
+  /** Encrypts connections; absent: plain text. */
   tls?: Tls;
   /** The bearer token that calls carry. */
   token?: string;
 }
 
+/** The value of `ca` for the authorities of the system. */
+const SYSTEM = "system";
+
+/** The options of a TLS connection to others; undefined: they are dialled without TLS. */
+export function dialOptions({ tls }: Security): SecureContextOptions | undefined {
+  if (tls?.ca === undefined) return undefined;
+  const { ca, cert, key, serverName } = tls;
+  return {
+    ...(ca !== SYSTEM && { ca }),
+    ...(cert !== undefined && key !== undefined && { cert, key }),
+    ...(serverName !== undefined && { servername: serverName }),
+  };
+}
+
 /**
- * The security that the environment defines: LANEMESH_TLS_CERT, LANEMESH_TLS_KEY and LANEMESH_TLS_CA (PEM files),
- * LANEMESH_TOKEN or LANEMESH_TOKEN_FILE.
+ * The security that the environment defines: LANEMESH_TLS_CERT, LANEMESH_TLS_KEY and LANEMESH_TLS_CA (PEM files, or "system" for the
+ * latter), LANEMESH_TLS_NAME, LANEMESH_TOKEN or LANEMESH_TOKEN_FILE.
  *
  * Throws LanemeshError if a file cannot be read.
  */
@@ -37,8 +57,9 @@ export function securityFromEnvironment(environment: NodeJS.ProcessEnv = process
     ["ca", "LANEMESH_TLS_CA"],
   ] as const) {
     const path = environment[name];
-    if (path) tls[field] = readNamed(path, name);
+    if (path) tls[field] = field === "ca" && path === SYSTEM ? SYSTEM : readNamed(path, name);
   }
+  if (environment["LANEMESH_TLS_NAME"]) tls.serverName = environment["LANEMESH_TLS_NAME"];
   if (Object.keys(tls).length > 0) security.tls = tls;
   const token = environment["LANEMESH_TOKEN"];
   const file = environment["LANEMESH_TOKEN_FILE"];
@@ -57,7 +78,7 @@ function readNamed(path: string, variable: string): Buffer {
 
 /** Throws LanemeshError if a token would be sent to another machine without encryption. */
 export function checkToken(address: string, security: Security): void {
-  if (security.token === undefined || security.tls !== undefined || isLoopback(hostOf(address))) return;
+  if (security.token === undefined || security.tls?.ca !== undefined || isLoopback(hostOf(address))) return;
   throw new LanemeshError({
     code: Code.FailedPrecondition,
     reason: "insecure-token",
