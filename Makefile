@@ -58,7 +58,7 @@ PROTOC := PATH="$(CURDIR)/$(BIN):$$PATH" $(RUN) -m grpc_tools.protoc -Iprotos
 BASELINE := protos/baseline.binpb
 PROTO_FILES := $(PROTOS:protos/%=%)
 
-.PHONY: help venv demo demo-all catalogue-size test test-models test-gpu many environments postgres conformance fuzz chaos lint format proto proto-baseline proto-check schema reasons reference protocol-page driver node-pages page page-check browser model peers bench clean
+.PHONY: help venv demo demo-all catalogue-size test test-models test-gpu many environments postgres conformance fuzz chaos lint format proto proto-baseline proto-check schema reasons reference protocol-page driver node-pages page page-check browser typescript typescript-gen model peers bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -203,6 +203,13 @@ peers: $(HAS_DEV) ## test grpcurl, Envoy, nginx and Prometheus with a mesh; gets
 	@$(RUN) tests/peers/install.py
 	$(SAY) "Testing with other programs"
 	@LANEMESH_PEERS=1 $(RUN) -m pytest tests/peers -q -rs -n 2 $(ARGS)
+
+typescript: $(HAS_DEV) ## check and test the TypeScript package; skipped without Node.js 20 or newer
+	$(SAY) "Checking sdk/typescript"
+	@bash sdk/typescript/check.sh $(ARGS)
+
+typescript-gen: $(HAS_DEV) ## generate the TypeScript code from protos/
+	@bash sdk/typescript/check.sh generate
 
 bench: $(HAS_DEV) $(HAS_LLM) $(HAS_CATALOGUE) ## run the benchmarks and compare them with their targets; ARGS=--quick: shortly
 	$(COMPILE)
