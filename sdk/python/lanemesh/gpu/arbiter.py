@@ -227,9 +227,11 @@ class GpuArbiter:
         self._observe_later()
 
     def _observe_later(self) -> None:
-        if self._observer is None or self._closed or self._loop is None or not self._streams:
+        if self._observer is None or self._closed or self._loop is None:
             return
         awaits = any(memory.awaits_memory for memory in self._core.memory.values())
+        if not awaits and not self._streams:
+            return
         seconds = QUICK_SECONDS if awaits else OBSERVE_SECONDS
         if self._reading is not None:
             if self._reading.is_read_within(seconds):
