@@ -219,6 +219,30 @@ async def test_out_of_memory_evicts_idle_models_and_tries_once_more(here: Place)
 
 
 @pytest.mark.conformance("GPU-11")
+async def test_several_leases_share_a_load_that_runs_out_of_memory_and_each_tries_once_more(here: Place) -> None:
+    joined, loads, begun, link = asyncio.Event(), 0, 0, here.link()
+
+    async def load() -> str:
+        nonlocal loads
+        loads += 1
+        if loads == 1:
+            await joined.wait()
+            raise OutOfMemory("no memory")
+        return "model"
+
+    async def work(lease: Lease) -> str:
+        nonlocal begun
+        begun += 1
+        if begun == 3:
+            asyncio.get_running_loop().call_soon(joined.set)
+        return await lease.keep(load)
+
+    clients = [Client(link, f"client {number}", "r1") for number in range(3)]
+    results = [client.attempt(work, memory="300MiB", model="m", wait_timeout=SOON) for client in clients]
+    assert await asyncio.gather(*results) == ["model"] * 3
+    assert loads == 2
+
+
 async def test_out_of_memory_twice_is_a_clear_error(here: Place) -> None:
     attempts = 0
 
