@@ -1,4 +1,4 @@
-"""Leases under wrong declarations: models whose sizes are 30 % off, and a process outside of the mesh that takes half of the device."""
+"""Leases under wrong declarations: models whose sizes are 30 % off, and a foreign process that takes half of the device."""
 
 from __future__ import annotations
 
@@ -28,10 +28,12 @@ DEVICE, GIB = "sim:0", 1 << 30
 CAPACITY = 24 * GIB
 WRONG = 0.3
 """How far real sizes are from declared ones, in both directions."""
-WORKING = GIB // 2
+WORKING = GIB // 4
 """Declared bytes of a firing beside its model."""
-MODELS = {f"model {number}": size * GIB for number, size in enumerate((1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 4, 5))}
+MODELS = {f"model {number}": size * GIB for number, size in enumerate((4, 3, 1, 2, 2, 1, 5, 1, 2, 3, 1, 2, 3))}
 """Declared bytes of each model: together more than the device has."""
+POPULARITY = [1 / rank for rank in range(1, len(MODELS) + 1)]
+"""How often each model is wanted, by Zipf's law."""
 CLIENTS = 8
 FOREIGN_BYTES, PIECE = CAPACITY // 2, GIB // 4
 
@@ -85,6 +87,7 @@ class _Load:
         self._dice = dice
         self._firings = firings
         self._left = firings
+        self._quarter_done = asyncio.Event()
         self._memory: SimulatedMemory = simulated_memory()
         self._real = {name: int(size * dice.choice((1 - WRONG, 1 + WRONG))) for name, size in MODELS.items()}
         self._real_working = {name: int(WORKING * dice.choice((1 - WRONG, 1 + WRONG))) for name in MODELS}
@@ -101,7 +104,9 @@ class _Load:
         gpu = GpuClient(self._link, gpu_pb2.LeaseHolder(component=f"client {number}"), warn=self._count)
         while self._left > 0:
             self._left -= 1
-            name = self._dice.choice(list(MODELS))
+            if self._left <= self._firings * 3 // 4:
+                self._quarter_done.set()
+            (name,) = self._dice.choices(list(MODELS), POPULARITY)
             try:
                 work = partial(self._fire, name)
                 await gpu.attempt(work, memory=MODELS[name], peak=MODELS[name] + WORKING, model=name)
@@ -125,14 +130,13 @@ class _Load:
 
     async def _take_half(self) -> None:
         """The foreign process, which takes what is free until it has half of the device."""
-        while self._left > self._firings * 3 // 4:
-            await asyncio.sleep(0.01)
+        await self._quarter_done.wait()
         taken = 0
         while taken < FOREIGN_BYTES:
             with suppress(OutOfMemory):
                 self._memory.allocate(DEVICE, PIECE, process=FOREIGN)
                 taken += PIECE
-            await asyncio.sleep(0.002)
+            await asyncio.sleep(0.03)  # as fast as a model is read from a disk
 
     async def _sample(self) -> None:
         while True:

@@ -18,7 +18,15 @@ from lanemesh.gpu.core import TTL, ArbiterCore, Frames
 from lanemesh.gpu.devices import find_devices
 from lanemesh.gpu.errors import LeaseError
 from lanemesh.gpu.journal import Journal
-from lanemesh.gpu.observing import OBSERVE_SECONDS, QUICK_SECONDS, Observer, Reading, attribute, find_observer
+from lanemesh.gpu.observing import (
+    OBSERVE_SECONDS,
+    PROMPT_SECONDS,
+    QUICK_SECONDS,
+    Observer,
+    Reading,
+    attribute,
+    find_observer,
+)
 from lanemesh.gpu.queries import explanations, lease_statuses
 from lanemesh.v1 import gpu_pb2
 
@@ -63,6 +71,8 @@ class GpuArbiter:
         self._closed = False
         self._observer = observer
         self._reading: _Observation | None = None
+        self._marks_read: Mapping[str, int] = {}
+        """The marks of the devices when the next reading was planned."""
 
     def open(self, on_frame: OnFrame, *, local: bool = False) -> ArbiterStream:
         """A stream for one lease. `on_frame` is called by the loop, never from within `send`.
@@ -233,10 +243,13 @@ class GpuArbiter:
         if not awaits and not self._streams:
             return
         seconds = QUICK_SECONDS if awaits else OBSERVE_SECONDS
+        if awaits and self._marks() != self._marks_read:
+            seconds = PROMPT_SECONDS
         if self._reading is not None:
             if self._reading.is_read_within(seconds):
                 return
             self._reading.cancel()
+        self._marks_read = self._marks()
         self._reading = _Observation(self._loop, seconds, self._observer, self._marks, self._on_readings)
 
     def _on_readings(self, readings: Mapping[str, Reading] | None, marks: Mapping[str, int]) -> None:
