@@ -275,13 +275,23 @@ def gpu_serve(
         Path | None,
         typer.Option("--journal", metavar="FILE", help="Keep fencing tokens and leases in this file for a restart."),
     ] = None,
+    metrics: Annotated[
+        int | None,
+        typer.Option(
+            "--metrics",
+            metavar="PORT",
+            min=0,
+            max=65535,
+            help="Serve metrics for Prometheus at this port of the same host; 0: any.",
+        ),
+    ] = None,
     debug: Debug = False,
     log_level: Log = None,
 ) -> ExitCode:
     """Run a GPU arbiter for the GPUs of this machine."""
     from lanemesh_orchestrator.cli.commands.gpu import gpu_serve as serve_gpus
 
-    return serve_gpus(host=host, port=port, insecure=insecure, journal=journal)
+    return serve_gpus(host=host, port=port, insecure=insecure, journal=journal, metrics=metrics)
 
 
 @gpu_app.command(name="status")

@@ -18,6 +18,7 @@ from lanemesh.gpu.core import TTL, ArbiterCore, Frames
 from lanemesh.gpu.devices import find_devices
 from lanemesh.gpu.errors import LeaseError
 from lanemesh.gpu.journal import Journal
+from lanemesh.gpu.metrics import metrics_text
 from lanemesh.gpu.observing import (
     OBSERVE_SECONDS,
     PROMPT_SECONDS,
@@ -95,6 +96,10 @@ class GpuArbiter:
     def explain(self, lease_id: str = "", run_id: str = "", component: str = "") -> list[gpu_pb2.LeaseExplanation]:
         """Why requests wait that meet all conditions."""
         return explanations(self._core.view, self._clock(), lease_id=lease_id, run_id=run_id, component=component)
+
+    def metrics(self) -> str:
+        """What it has decided and what its devices have, in the text format of Prometheus."""
+        return metrics_text(self._core.counts, self.status(), len(self._core.view.queue))
 
     async def watch(self) -> AsyncIterator[gpu_pb2.WatchResponse]:
         """The devices and leases now, and after changes, at most ten times a second, until the arbiter is closed."""
