@@ -164,12 +164,15 @@ async def test_the_wait_for_a_lease_does_not_count_for_the_time_limit_of_a_firin
 
 
 @pytest.mark.conformance("GPU-05")
-async def test_a_cancelled_body_that_goes_on_in_its_thread_keeps_the_gpu_until_it_has_ended(embedded: Mesh) -> None:
+@pytest.mark.parametrize("stuck", ["gpu_stuck", "gpu_stuck_steps"])
+async def test_a_cancelled_body_that_goes_on_in_its_thread_keeps_the_gpu_until_it_has_ended(
+    embedded: Mesh, stuck: str
+) -> None:
     STUCK_BEGUN.clear()
     STUCK_MAY_END.clear()
     other = Client(EmbeddedLink(), "other", "r2")
     async with asyncio.timeout(30):
-        run = embedded.run(pipeline(chat(), node("stuck", "gpu_stuck", "chat"), response("stuck")), input="x")
+        run = embedded.run(pipeline(chat(), node("stuck", stuck, "chat"), response("stuck")), input="x")
         ended = asyncio.ensure_future(run.result())
         await asyncio.to_thread(STUCK_BEGUN.wait, 20)
         await run.cancel()

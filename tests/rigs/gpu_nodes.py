@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 from lanemesh import Context, Gpu, In, Node, Out
 from lanemesh.testing.gpu import GpuSimulated, GpuSimulatedStream, SimulatedConfig
@@ -60,6 +60,19 @@ class GpuStuck(Node):
         STUCK_BEGUN.set()
         STUCK_MAY_END.wait()
         return {"out": self.text}
+
+
+class GpuStuckSteps(Node):
+    """The same in a step of a generator."""
+
+    gpu = Gpu()
+    text: In[str]
+    out: Out[str]
+
+    def gen_process(self, context: Context) -> Iterator[tuple[str, str]]:
+        STUCK_BEGUN.set()
+        STUCK_MAY_END.wait()
+        yield "out", self.text
 
 
 class LockedCount(Node):
