@@ -21,6 +21,8 @@ TRANSPORT ?=
 # killed; SEED is that of its dice.
 SECONDS ?= 600
 DEPLOYED ?= 1000
+# How many steps of random schedules of GPU leases `make gpu-schedules` takes; `make soak` takes a million.
+STEPS ?= 100000
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -58,7 +60,7 @@ PROTOC := PATH="$(CURDIR)/$(BIN):$$PATH" $(RUN) -m grpc_tools.protoc -Iprotos
 BASELINE := protos/baseline.binpb
 PROTO_FILES := $(PROTOS:protos/%=%)
 
-.PHONY: help venv demo demo-all catalogue-size test test-models test-gpu many environments postgres conformance fuzz chaos lint format proto proto-baseline proto-check schema reasons reference protocol-page driver node-pages page page-check browser typescript typescript-gen model peers bench clean
+.PHONY: help venv demo demo-all catalogue-size test test-models test-gpu many environments postgres conformance fuzz chaos chaos-gpu gpu-schedules soak lint format proto proto-baseline proto-check schema reasons reference protocol-page driver node-pages page page-check browser typescript typescript-gen model peers bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -115,6 +117,17 @@ fuzz: $(HAS_DEV) ## run GRAPHS=2000 random pipelines against a reference; SEED=.
 chaos: $(HAS_DEV) ## kill, freeze and drain the servers of a mesh under load at random for SECONDS=600
 	$(SAY) "Running chaos"
 	@PYTHONPATH=tests $(RUN) -m chaos --seconds $(SECONDS) --deployed $(DEPLOYED) $(if $(SEED),--seed $(SEED))
+
+chaos-gpu: $(HAS_DEV) ## kill and stop holders of GPU leases, waiters and the arbiter at random for SECONDS=600
+	$(SAY) "Running chaos of GPU leases"
+	@PYTHONPATH=tests $(RUN) -m gpu_chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+
+gpu-schedules: $(HAS_DEV) ## check what the GPU arbiter promises in STEPS=100000 steps of random schedules
+	$(SAY) "Running random schedules of GPU leases"
+	@PYTHONPATH=tests $(RUN) -m gpu_schedules --steps $(STEPS)
+
+soak: ## check a million steps of random schedules of GPU leases (some ten minutes)
+	@$(MAKE) --no-print-directory gpu-schedules STEPS=1000000
 
 lint: $(HAS_DEV) ## ruff, mypy and the import rules
 	$(SAY) "ruff"

@@ -1,7 +1,8 @@
 """What GPU leases cost and what their order gains: `python benchmarks/gpu.py`.
 
-Grants of a free device over gRPC, with the arbiter in a process of its own; grants and hand-overs in one process; and a trace of
-requests for three models of which one fits at a time. Prints each value beside its target and exits 1 if one is missed.
+Grants of a free device over gRPC, with the arbiter in a process of its own; grants and hand-overs in one process; a trace of
+requests for three models of which one fits at a time; and models of wrong sizes beside a foreign process. Prints each value beside
+its target and exits 1 if one is missed.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from lanemesh.v1 import gpu_pb2
 
 from chain.report import Verdict, console, verdicts_table
 from chain.systems import percentile
+from chain.wrong_sizes import wrong_sizes
 
 WAITERS = 1_000
 ORDER = "ABAACABC"
@@ -156,6 +158,7 @@ async def measure(*, quick: bool) -> list[Verdict]:
     embedded = EmbeddedLink(GpuArbiter([gpu_pb2.Device(id="sim:0", memory_bytes=24 << 30)]))
     rate = await cycles_per_s(embedded, 1_000 if quick else 20_000, 32)
     waits, lag = await hand_overs(100 if quick else WAITERS)
+    wrong = await wrong_sizes(60 if quick else 200)
     return [
         Verdict(
             what="grant of a free device over gRPC, p50",
@@ -171,6 +174,14 @@ async def measure(*, quick: bool) -> list[Verdict]:
         ),
         Verdict(what="lag of the event loop meanwhile", value=lag, bound=20, at_least=False, unit="ms"),
         *order(50 if quick else 1_000),
+        Verdict(
+            what="sizes 30 % wrong, half of the device foreign: out of memory twice",
+            value=wrong.failed,
+            bound=0,
+            at_least=False,
+            unit="",
+        ),
+        Verdict(what="the same: memory in use", value=100 * wrong.mean_used, bound=85, at_least=True, unit="%"),
     ]
 
 

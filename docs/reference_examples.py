@@ -615,6 +615,23 @@ asyncio.run(records())
 # -> shout 1 True
 # -> []
 
+# == GPUs of a mesh: GpuReport, GpuDevice, GpuModel, GpuLease
+# What `mesh.gpus()` and `client.gpus()` return: devices with their models, leases, and the requests that wait.
+from lanemesh import GpuDevice, GpuLease, GpuModel, GpuReport
+
+
+async def gpus():
+    async with Mesh() as mesh:
+        report: GpuReport = await mesh.gpus()
+        devices: tuple[GpuDevice, ...] = report.devices
+        models: list[GpuModel] = [model for device in devices for model in device.models]
+        leases: tuple[GpuLease, ...] = report.leases + report.waiting
+        print(len(models), len(leases))
+
+
+asyncio.run(gpus())
+# -> 0 0
+
 # == Node types and faults of pipelines: NodeTypeInfo, InputInfo, OutputInfo, InvokesInfo, PipelineFault, PipelineInvalid, Severity
 # `node_types()` describes what pipelines can use, `validate()` what is wrong with one.
 from lanemesh import InputInfo, InvokesInfo, NodeTypeInfo, OutputInfo, PipelineFault, PipelineInvalid, Severity

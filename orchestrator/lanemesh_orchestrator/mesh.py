@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from lanemesh.chat import ToolResult
     from lanemesh.client.deployment_info import DeploymentInfo
     from lanemesh.client.detached import DetachedRun
+    from lanemesh.client.gpus import GpuReport
     from lanemesh.client.node_servers import NodeServerInfo
     from lanemesh.client.node_types import NodeTypeInfo
     from lanemesh.client.records import RunPage, RunRecord
@@ -499,6 +500,13 @@ class Mesh:
         from lanemesh.client.node_servers import decode_node_server
 
         return list(map(decode_node_server, self.orchestrator.registry.servers()))
+
+    async def gpus(self) -> GpuReport:
+        """The GPUs of the mesh's arbiter, their leases, and the requests that wait."""
+        from lanemesh.client.gpus import decode_gpus
+
+        link = self.orchestrator.host.gpu_link
+        return decode_gpus(await link.status(), await link.leases())
 
     async def close(self) -> None:
         """Ends all runs and started processes. Later runs and deployments raise LanemeshError ("closed")."""

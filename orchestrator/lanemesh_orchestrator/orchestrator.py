@@ -265,6 +265,7 @@ class Orchestrator:
         from lanemesh.v1 import (
             channel_pb2_grpc,
             deployment_pb2_grpc,
+            gpu_pb2_grpc,
             node_pb2_grpc,
             registry_pb2_grpc,
             run_pb2_grpc,
@@ -273,6 +274,7 @@ class Orchestrator:
 
         from lanemesh_orchestrator.channels.service import ChannelService
         from lanemesh_orchestrator.deployments.service import DeploymentService
+        from lanemesh_orchestrator.gpu_lists import GpuLists
         from lanemesh_orchestrator.registry.service import RegistryService
         from lanemesh_orchestrator.runs.service import RunService
         from lanemesh_orchestrator.sessions.service import SessionService
@@ -295,6 +297,7 @@ class Orchestrator:
         channel_pb2_grpc.add_ChannelServiceServicer_to_server(ChannelService(self.channels), server)
         deployments = DeploymentService(lambda: self.deployments)
         deployment_pb2_grpc.add_DeploymentServiceServicer_to_server(deployments, server)
+        gpu_pb2_grpc.add_GpuArbiterServiceServicer_to_server(GpuLists(lambda: self.host.gpu_link), server)
         session_pb2_grpc.add_SessionServiceServicer_to_server(SessionService(lambda: self.runs.sessions), server)
         # Node servers call the helpers of this process; calls that name no run are for the tools of deployed pipelines.
         helpers = [helper_service(kind, self.host) for kind in HELPER_KINDS.values()]
@@ -307,6 +310,7 @@ class Orchestrator:
             "ChannelService",
             "DeploymentService",
             "SessionService",
+            "GpuArbiterService",
         )
         further = more(server, self.address) if more is not None else []
         own = [*(f"lanemesh.v1.{name}" for name in names), *(kind.service for kind in HELPER_KINDS.values())]

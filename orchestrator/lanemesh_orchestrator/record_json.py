@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from lanemesh.client.deployment_info import DeploymentInfo
+from lanemesh.client.gpus import GpuReport
 from lanemesh.client.node_servers import NodeServerInfo
 from lanemesh.client.node_types import NodeTypeInfo
 from lanemesh.client.records import RunRecord
@@ -87,6 +88,11 @@ def node_server_json(server: NodeServerInfo) -> Flat:
         "static": server.static,
         "pid": server.pid,
     }
+
+
+def gpus_json(report: GpuReport) -> Flat:
+    """The GPUs of a mesh as JSON: the fields of `lanemesh.GpuReport`."""
+    return asdict(report)
 
 
 def _filled(flat: Flat) -> Flat:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import re
@@ -10,12 +11,15 @@ from typing import Any
 
 import httpx
 import pytest
+from lanemesh.gpu import GpuClient, arbiter
+from lanemesh.v1 import gpu_pb2
 from lanemesh_orchestrator import Mesh
 from lanemesh_orchestrator.gateway.options import GatewayOptions
 from playwright.async_api import Browser, Page, expect
 
 from browser.conftest import EXAMPLES, Site, Watched
 from rigs.gateways import gateway_at
+from rigs.gpu import entered
 from rigs.runs import line, node
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -190,3 +194,22 @@ async def test_the_page_has_a_budget_of_bytes(site: Site) -> None:
     assert 0 < total <= MOST_BYTES
     assert (missing.status_code, missing.json()["title"]) == (404, "no-such-path")
     assert "default-src 'self'" in index.headers["content-security-policy"]
+
+
+async def test_gpus_are_shown_with_their_leases_and_the_queue(
+    page: Page, site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("LANEMESH_GPUS", "sim:0=24GiB")
+    monkeypatch.setenv("LANEMESH_GPU_STATE", str(tmp_path))
+    monkeypatch.setattr(arbiter, "_embedded", None)
+    link = site.mesh.orchestrator.host.gpu_link
+    draw, train = (GpuClient(link, gpu_pb2.LeaseHolder(component=name)) for name in ("draw", "train"))
+    async with draw.lease(memory="6GiB", peak="9GiB", purpose="draws a cat"):
+        waiting = asyncio.create_task(entered(train.lease()))
+        await page.goto("/#/servers")
+        device = page.get_by_role("article", name="sim:0")
+        await expect(device).to_contain_text("9.0 GiB of 24 GiB")
+        await expect(device).to_contain_text("draws a cat")
+        await expect(page.get_by_role("article", name="Queue")).to_contain_text("it needs the device alone")
+    await waiting
+    await expect(page.get_by_role("article", name="Queue")).to_have_count(0)

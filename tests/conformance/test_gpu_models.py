@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
-from lanemesh.gpu import GpuOutOfMemory, Lease, LeaseLost, OutOfMemory
+from lanemesh.gpu import GpuArbiter, GpuOutOfMemory, Lease, LeaseLost, OutOfMemory, find_devices
 from lanemesh.gpu import models as gpu_models
+from lanemesh.gpu.observing import SimulatedObserver
+from lanemesh.gpu.simulated import simulated_memory
 from lanemesh.v1 import gpu_pb2
 
 from rigs.gpu import EVERYWHERE, SOON, Client, Place, entered, place
@@ -215,6 +219,30 @@ async def test_out_of_memory_evicts_idle_models_and_tries_once_more(here: Place)
 
 
 @pytest.mark.conformance("GPU-11")
+async def test_several_leases_share_a_load_that_runs_out_of_memory_and_each_tries_once_more(here: Place) -> None:
+    joined, loads, begun, link = asyncio.Event(), 0, 0, here.link()
+
+    async def load() -> str:
+        nonlocal loads
+        loads += 1
+        if loads == 1:
+            await joined.wait()
+            raise OutOfMemory("no memory")
+        return "model"
+
+    async def work(lease: Lease) -> str:
+        nonlocal begun
+        begun += 1
+        if begun == 3:
+            asyncio.get_running_loop().call_soon(joined.set)
+        return await lease.keep(load)
+
+    clients = [Client(link, f"client {number}", "r1") for number in range(3)]
+    results = [client.attempt(work, memory="300MiB", model="m", wait_timeout=SOON) for client in clients]
+    assert await asyncio.gather(*results) == ["model"] * 3
+    assert loads == 2
+
+
 async def test_out_of_memory_twice_is_a_clear_error(here: Place) -> None:
     attempts = 0
 
@@ -286,3 +314,27 @@ async def test_explain_names_what_is_in_the_way(here: Place) -> None:
         assert 'before it in the queue: "b"' in found.facts[1]
         assert [holder.holder.component for holder in found.holders] == ["a"]
     await asyncio.wait_for(asyncio.gather(*tasks), SOON)
+
+
+async def test_the_memory_of_a_lost_lease_is_seen_as_free_while_no_stream_is_open(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("LANEMESH_GPUS", "sim:0=24GiB")
+    monkeypatch.setenv("LANEMESH_GPU_STATE", str(tmp_path))
+    arbiter = GpuArbiter(find_devices(), ttl=0.05, observer=SimulatedObserver(["sim:0"]))
+    granted = asyncio.Event()
+    stream = arbiter.open(lambda frame: granted.set() if frame is not None and frame.HasField("granted") else None)
+    acquire = gpu_pb2.LeaseAcquire(memory_bytes=6 << 30, owner=f"{os.getpid()}-x")
+    stream.send(gpu_pb2.LeaseRequest(acquire=acquire))
+    async with asyncio.timeout(SOON):
+        await granted.wait()
+        with simulated_memory().allocate("sim:0", "6GiB"):
+            stream.lose()
+            while not arbiter.status()[0].memory.lingering:
+                await arbiter.changed.wait()
+            assert not arbiter.status()[0].leases
+            for _ in range(3):  # it is read while the memory is still in use
+                await arbiter.changed.wait()
+        while arbiter.status()[0].memory.free < 24 << 30:
+            await arbiter.changed.wait()
+    arbiter.close()

@@ -87,17 +87,36 @@ async def test_a_gpu_producer_and_a_gpu_consumer_of_one_device_complete(mesh: Me
     assert list(result.values) == [str(number) for number in range(items)]
 
 
+def story(image: str, speech: str, llm: str, **document: Any) -> dict[str, Any]:
+    """A language model whose words an image model and a speech model take, over lanes that are shorter than its answer. While it
+    has an answer, either of the two fits beside it on a device of 24 GiB, and they swap."""
+    lane = {"lane": "text", "from": "llm", "buffer_limit": 2}
+    return pipeline(
+        chat(),
+        node("llm", llm, "chat", memory="10GiB", peak="12GiB"),
+        node("image", image, lane, memory="8GiB", peak="11GiB"),
+        node("speech", speech, lane, memory="5GiB", peak="7GiB"),
+        response("image", "speech"),
+        **document,
+    )
+
+
+WORDS = " ".join(str(number) for number in range(20))
+
+
+@pytest.mark.conformance("GPU-07")
+async def test_a_language_model_feeds_an_image_and_a_speech_model_on_one_device(mesh: Mesh) -> None:
+    async with asyncio.timeout(50):
+        result = await mesh.run(story("image_model", "speech_model", "language_model"), input=WORDS).result()
+    assert result.state == "completed", result.error
+    expected = [f"{model}: {word}" for model in ("image", "speech") for word in WORDS.split()]
+    assert sorted(result.values) == sorted(expected)
+
+
 async def test_a_lock_that_is_held_while_a_node_emits_deadlocks_there(embedded: Mesh) -> None:
     """What leases that are yielded avoid: the same pipeline under one lock does not end by itself."""
-    locked_count, locked_echo = "locked_count", "locked_echo"
-    document = pipeline(
-        chat(),
-        node("count", locked_count, "chat"),
-        node("echo", locked_echo, {"lane": "text", "from": "count", "buffer_limit": 2}),
-        response("echo"),
-        timeout=1,
-    )
-    result = await embedded.run(document, input="40").result()
+    document = story("locked_image_model", "locked_image_model", "locked_language_model", timeout=1)
+    result = await embedded.run(document, input=WORDS).result()
     assert result.state == "failed"
     assert result.error is not None
     assert "took longer than its timeout of 1 s" in result.error.message
@@ -145,12 +164,15 @@ async def test_the_wait_for_a_lease_does_not_count_for_the_time_limit_of_a_firin
 
 
 @pytest.mark.conformance("GPU-05")
-async def test_a_cancelled_body_that_goes_on_in_its_thread_keeps_the_gpu_until_it_has_ended(embedded: Mesh) -> None:
+@pytest.mark.parametrize("stuck", ["gpu_stuck", "gpu_stuck_steps"])
+async def test_a_cancelled_body_that_goes_on_in_its_thread_keeps_the_gpu_until_it_has_ended(
+    embedded: Mesh, stuck: str
+) -> None:
     STUCK_BEGUN.clear()
     STUCK_MAY_END.clear()
     other = Client(EmbeddedLink(), "other", "r2")
     async with asyncio.timeout(30):
-        run = embedded.run(pipeline(chat(), node("stuck", "gpu_stuck", "chat"), response("stuck")), input="x")
+        run = embedded.run(pipeline(chat(), node("stuck", stuck, "chat"), response("stuck")), input="x")
         ended = asyncio.ensure_future(run.result())
         await asyncio.to_thread(STUCK_BEGUN.wait, 20)
         await run.cancel()

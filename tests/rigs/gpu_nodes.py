@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 from lanemesh import Context, Gpu, In, Node, Out
-from lanemesh.testing.gpu import GpuSimulated, GpuSimulatedStream
+from lanemesh.testing.gpu import GpuSimulated, GpuSimulatedStream, SimulatedConfig
 
 from rigs.gpu import STUCK_BEGUN, STUCK_MAY_END
 
@@ -62,6 +62,19 @@ class GpuStuck(Node):
         return {"out": self.text}
 
 
+class GpuStuckSteps(Node):
+    """The same in a step of a generator."""
+
+    gpu = Gpu()
+    text: In[str]
+    out: Out[str]
+
+    def gen_process(self, context: Context) -> Iterator[tuple[str, str]]:
+        STUCK_BEGUN.set()
+        STUCK_MAY_END.wait()
+        yield "out", self.text
+
+
 class LockedCount(Node):
     """Counts under one lock for all users of the GPU, which is held while it emits."""
 
@@ -83,3 +96,28 @@ class LockedEcho(Node):
     async def process(self, context: Context) -> dict[str, str]:
         async with LOCK:
             return {"out": self.text}
+
+
+class LockedImageModel(Node):
+    """An image model under that lock, as `GpuSimulated`."""
+
+    Config = SimulatedConfig  # type: ignore[assignment]
+    text: In[str]
+    answer: Out[str]
+
+    async def process(self, context: Context) -> dict[str, str]:
+        async with LOCK:
+            return {"answer": f"{context.component}: {self.text}"}
+
+
+class LockedLanguageModel(Node):
+    """A language model under that lock, which is held while it emits."""
+
+    Config = SimulatedConfig  # type: ignore[assignment]
+    text: In[str]
+    answer: Out[str]
+
+    async def gen_process(self, context: Context) -> AsyncIterator[tuple[str, str]]:
+        async with LOCK:
+            for word in self.text.split():
+                yield "answer", word

@@ -304,6 +304,16 @@ def gpu_serve(
         typer.Option("--journal", metavar="FILE", help="Keep fencing tokens and leases in this file for a restart."),
     ] = None,
     limits: Limits = None,
+    metrics: Annotated[
+        int | None,
+        typer.Option(
+            "--metrics",
+            metavar="PORT",
+            min=0,
+            max=65535,
+            help="Serve metrics for Prometheus at this port of the same host; 0: any.",
+        ),
+    ] = None,
     debug: Debug = False,
     log_level: Log = None,
 ) -> ExitCode:
@@ -311,7 +321,7 @@ def gpu_serve(
     from lanemesh_orchestrator.cli.commands.gpu import gpu_serve as serve_gpus
 
     use_limits(limits)
-    return serve_gpus(host=host, port=port, insecure=insecure, journal=journal)
+    return serve_gpus(host=host, port=port, insecure=insecure, journal=journal, metrics=metrics)
 
 
 @gpu_app.command(name="status")

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from lanemesh.client.client import Client
     from lanemesh.client.deployment_info import DeploymentInfo, DeploymentState
     from lanemesh.client.detached import DetachedRun
+    from lanemesh.client.gpus import GpuDevice, GpuLease, GpuModel, GpuReport
     from lanemesh.client.node_servers import NodeServerInfo, ServerHealth
     from lanemesh.client.node_types import InputInfo, InvokesInfo, NodeTypeInfo, OutputInfo
     from lanemesh.client.pipeline import Pipeline
@@ -110,6 +111,7 @@ _HOMES = {
     "lanemesh.client.client": ("Client",),
     "lanemesh.client.deployment_info": ("DeploymentInfo", "DeploymentState"),
     "lanemesh.client.detached": ("DetachedRun",),
+    "lanemesh.client.gpus": ("GpuDevice", "GpuLease", "GpuModel", "GpuReport"),
     "lanemesh.client.node_servers": ("NodeServerInfo", "ServerHealth"),
     "lanemesh.client.node_types": ("InputInfo", "InvokesInfo", "NodeTypeInfo", "OutputInfo"),
     "lanemesh.client.pipeline": ("Pipeline",),
@@ -228,6 +230,10 @@ __all__ = [
     "Example",
     "Fault",
     "Gpu",
+    "GpuDevice",
+    "GpuLease",
+    "GpuModel",
+    "GpuReport",
     "Group",
     "HelperUpdate",
     "Image",

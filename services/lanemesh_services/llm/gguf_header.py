@@ -115,6 +115,11 @@ class GgufHeader:
         return self._number("context_length")
 
     @property
+    def layers(self) -> int | None:
+        """Number of layers; None if the file does not have it."""
+        return self._number("block_count")
+
+    @property
     def chat_template(self) -> str:
         """The chat template of the model; empty if there is none."""
         return str(self.values.get("tokenizer.chat_template", ""))

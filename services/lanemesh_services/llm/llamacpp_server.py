@@ -54,6 +54,16 @@ class LlamaCppOptions:
     """Layers on the GPU, if xllamacpp was built for one; -1: as many as fit."""
     projector: Path | None = None
     """The GGUF file with the model's projector of images ("mmproj"); None: it reads only text."""
+    device: str = ""
+    """The GPU that it uses, such as "cuda:1"; empty: all."""
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """The environment of its process."""
+        kind, _, number = self.device.rpartition(":")
+        if kind != "cuda":
+            return dict(os.environ)
+        return os.environ | {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": number}
 
 
 class LlamaCppProcess:
@@ -70,6 +80,7 @@ class LlamaCppProcess:
             text=True,
             encoding="utf-8",
             errors="replace",
+            env=options.environ,
         )
         assert self._process.stdin is not None
         close_in_children(self._process.stdin)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Hashable
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -23,11 +24,19 @@ from lanemesh import (
     ToolCall,
     Usage,
 )
+from lanemesh.extend import in_thread
 from pydantic import BaseModel, ConfigDict, Field
 
 from lanemesh_services.llm.engine import DEFAULT_MAX_TOKENS, MAX_STOPS, Engine
 from lanemesh_services.llm.engine_cache import SHELF
 from lanemesh_services.llm.messages import to_request
+from lanemesh_services.llm.on_gpu import (
+    engine_name,
+    folder_bytes,
+    gguf_bytes,
+    llamacpp_uses_gpu,
+    transformers_uses_gpu,
+)
 from lanemesh_services.llm.schemas import answer_data
 from lanemesh_services.shared import models
 
@@ -36,6 +45,9 @@ SMOLLM2 = {"model": "smollm2", "temperature": 0.2, "top_p": 0.9, "context_length
 TINY = {"model": models.TINY_RANDOM, "context_length": 512, "max_tokens": 16}
 """A tiny generated model with random weights, for tests."""
 
+
+PURPOSE = "generates an answer"
+"""What a lease of a GPU is for."""
 
 _SETTINGS = ("temperature", "top_p", "top_k", "max_tokens", "seed")
 
@@ -72,10 +84,12 @@ class Defaults(BaseModel):
 class Loaded:
     """An engine that a node server has loaded for a component."""
 
-    engine: Engine
-    """The engine; other components may use the same one."""
+    engine: Engine | None
+    """The engine; other components may use the same one. None: it is loaded on a GPU under a lease."""
     key: Hashable
     """Its key in the engine cache."""
+    gpu_bytes: int = 0
+    """Memory of a GPU that it takes."""
 
 
 class LanguageModel(Node):
@@ -95,14 +109,28 @@ class LanguageModel(Node):
         raise NotImplementedError
 
     @classmethod
+    def gpu_bytes(cls, config: Any) -> int:
+        """Memory of a GPU that the engine of a config takes; 0: it uses none, or that is unknown. May block."""
+        return 0
+
+    @classmethod
+    def engine_on(cls, config: Any, device: str) -> Engine:
+        """The engine of a config on a GPU such as "cuda:0". Blocks."""
+        raise NotImplementedError
+
+    @classmethod
     async def load(cls, config: Any) -> Loaded:
-        """Loads the engine, unless this process has the same one already."""
+        """Loads the engine, unless this process has the same one already, or it is loaded on a GPU when it is used."""
         key, make = cls.plan(config)
+        if size := await in_thread(partial(cls.gpu_bytes, config)):
+            return Loaded(None, (cls, key), size)
         return Loaded(await SHELF.take((cls, key), make), (cls, key))
 
     @classmethod
     async def unload(cls, resource: Loaded) -> None:
-        """Closes the engine, unless another component uses it."""
+        """Closes the engine, unless another component uses it. On a GPU it stays until others need the memory."""
+        if resource.engine is None:
+            return
         await SHELF.give_back(resource.key)
 
     async def gen_process(self, context: Context) -> AsyncGenerator[tuple[str, Any], None]:
@@ -127,9 +155,29 @@ class LanguageModel(Node):
 
     async def chat(self, context: Context, request: ChatRequest) -> AsyncGenerator[ChatEvent, None]:
         """Generates one turn for an invoker, with the component's settings where the request has none."""
-        async with aclosing(self.resource.engine.chat(self.config.apply(request))) as events:
+        async with (
+            self._loaded_engine(context) as engine,
+            aclosing(engine.chat(self.config.apply(request))) as events,
+        ):
             async for event in events:
                 yield event
+
+    @asynccontextmanager
+    async def _loaded_engine(self, context: Context) -> AsyncGenerator[Engine, None]:
+        """The engine, on a GPU under a lease."""
+        loaded: Loaded = self.resource
+        if loaded.engine is not None:
+            yield loaded.engine
+            return
+        name = engine_name(self.provider, loaded.key)
+        async with context.gpu.lease(memory=loaded.gpu_bytes, model=name, purpose=PURPOSE) as lease:
+            make = partial(type(self).engine_on, self.config, lease.device.id)
+            yield await lease.keep(partial(in_thread, make), close_engine)
+
+
+async def close_engine(engine: Engine) -> None:
+    """Frees an engine."""
+    await engine.close()
 
 
 def data_of(reason: str, text: str, request: ChatRequest, context: Context) -> Any:
@@ -177,17 +225,36 @@ class LlmLlamacpp(LanguageModel):
         settings = config.model_dump(include=names)
         return tuple(settings.values()), lambda: _llamacpp(settings)
 
+    @classmethod
+    def gpu_bytes(cls, config: Any) -> int:
+        """See `LanguageModel.gpu_bytes`."""
+        if not config.gpu_layers or not llamacpp_uses_gpu():
+            return 0
+        path, projector = gguf_files(config.model, config.projector)
+        return gguf_bytes(path, config.context_length * config.slots, config.gpu_layers, projector)
+
+    @classmethod
+    def engine_on(cls, config: Any, device: str) -> Engine:
+        """See `LanguageModel.engine_on`."""
+        names = {"model", "context_length", "slots", "threads", "gpu_layers", "projector"}
+        return _llamacpp(config.model_dump(include=names) | {"device": device})
+
 
 def _llamacpp(settings: dict[str, Any]) -> Engine:
     from lanemesh_services.llm.llamacpp import LlamaCppEngine
     from lanemesh_services.llm.llamacpp_server import LlamaCppOptions
-    from lanemesh_services.llm.tiny import tiny_gguf
 
-    model = settings["model"]
-    path = tiny_gguf() if model == models.TINY_RANDOM else models.resolve(model)
-    projector = models.resolve(settings["projector"]) if settings["projector"] is not None else None
+    path, projector = gguf_files(settings["model"], settings["projector"])
     others = {name: value for name, value in settings.items() if name not in ("model", "projector")}
     return LlamaCppEngine.load(LlamaCppOptions(path=path, projector=projector, **others))
+
+
+def gguf_files(model: str, projector: str | None) -> tuple[Path, Path | None]:
+    """The GGUF files of a component's `model` and `projector`."""
+    from lanemesh_services.llm.tiny import tiny_gguf
+
+    path = tiny_gguf() if model == models.TINY_RANDOM else models.resolve(model)
+    return path, models.resolve(projector) if projector is not None else None
 
 
 class LlmTransformers(LanguageModel):
@@ -223,6 +290,20 @@ class LlmTransformers(LanguageModel):
         """See `LanguageModel.plan`."""
         settings = config.model_dump(include={"model", "context_length", "cache_tokens", "device", "dtype", "threads"})
         return tuple(settings.values()), lambda: _transformers(settings)
+
+    @classmethod
+    def gpu_bytes(cls, config: Any) -> int:
+        """See `LanguageModel.gpu_bytes`. That of a model of a hub is not known."""
+        if not transformers_uses_gpu(config.device):
+            return 0
+        return folder_bytes(Path(transformers_source(config.model)), config.cache_tokens or 4 * config.context_length)
+
+    @classmethod
+    def engine_on(cls, config: Any, device: str) -> Engine:
+        """See `LanguageModel.engine_on`."""
+        settings = config.model_dump(include={"model", "context_length", "cache_tokens", "dtype", "threads"})
+        settings["cache_tokens"] = config.cache_tokens or 4 * config.context_length
+        return _transformers(settings | {"device": device if device.startswith("cuda:") else "cpu"})
 
 
 def _transformers(settings: dict[str, Any]) -> Engine:
@@ -296,4 +377,5 @@ class LlmScripted(LanguageModel):
     @classmethod
     async def unload(cls, resource: Loaded) -> None:
         """Ends every generation."""
+        assert resource.engine is not None
         await resource.engine.close()

@@ -1,6 +1,6 @@
 /** The HTTP API under /v1. Every function raises ApiError. */
 import { call } from "./http.ts";
-import type { Deployment, NodeType, Server } from "./catalogue.ts";
+import type { Deployment, Gpus, NodeType, Server } from "./catalogue.ts";
 import type { PipelineDocument, PipelineFault, RunDetail, RunRecord, RunState } from "./types.ts";
 
 export { ApiError } from "./http.ts";
@@ -49,6 +49,7 @@ export const api = {
   nodeTypes: (abort?: AbortSignal) => call<{ node_types: NodeType[] }>("GET", path("node-types"), undefined, abort),
   nodeType: (name: string, abort?: AbortSignal) => call<NodeType>("GET", path("node-types", name), undefined, abort),
   servers: (abort?: AbortSignal) => call<{ servers: Server[] }>("GET", path("servers"), undefined, abort),
+  gpus: (abort?: AbortSignal) => call<Gpus>("GET", path("gpus"), undefined, abort),
   validate: (pipeline: unknown, variables: Record<string, string> = {}, abort?: AbortSignal) =>
     call<{ faults: PipelineFault[] }>("POST", path("validate"), Object.keys(variables).length ? { pipeline, variables } : { pipeline }, abort),
 };

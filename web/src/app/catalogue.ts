@@ -31,6 +31,42 @@ export interface Invocation {
   name?: string;
 }
 
+/** A GPU; sizes in bytes. */
+export interface Gpu {
+  id: string;
+  name: string;
+  memory_bytes: number;
+  free_bytes: number;
+  leased_bytes: number;
+  model_bytes: number;
+  other_bytes: number;
+  observed: boolean;
+  models: { name: string; memory_bytes: number; idle_seconds: number | null; unloading: boolean }[];
+}
+
+/** A lease of a GPU, or a request that waits for one. */
+export interface GpuLease {
+  id: string;
+  state: "held" | "yielded" | "kept" | "waiting" | "resuming";
+  device: string;
+  component: string;
+  run_id: string;
+  server: string;
+  seconds: number;
+  peak_bytes: number;
+  model: string;
+  purpose: string;
+  position: number;
+  eta_seconds: number | null;
+  reason: string;
+}
+
+export interface Gpus {
+  devices: Gpu[];
+  leases: GpuLease[];
+  waiting: GpuLease[];
+}
+
 export interface NodeType {
   /** Its name, which a component names as its `provider`. */
   provider: string;

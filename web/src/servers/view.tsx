@@ -1,4 +1,4 @@
-/** The node servers of the mesh: health, load, labels and node types. */
+/** The node servers of the mesh: health, load, labels and node types; and its GPUs. */
 import { api } from "../app/api.ts";
 import type { Server } from "../app/catalogue.ts";
 import { count, plural } from "../app/format.ts";
@@ -8,6 +8,7 @@ import "../deployments/deployments.css";
 import { Empty, Loading } from "../widgets/empty.tsx";
 import { ErrorLine } from "../widgets/fault_box.tsx";
 import { StateBadge } from "../widgets/state_badge.tsx";
+import { GpuSection } from "./gpus.tsx";
 import "./servers.css";
 
 const RELOAD = 2_000;
@@ -38,6 +39,7 @@ export function ServersView() {
           </li>
         ))}
       </ul>
+      <GpuSection />
     </div>
   );
 }

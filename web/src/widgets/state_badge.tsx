@@ -16,6 +16,9 @@ const LOOKS: Record<string, Look> = {
   serving: "done",
   draining: "waiting",
   unreachable: "failed",
+  held: "running",
+  yielded: "idle",
+  resuming: "waiting",
 };
 
 export const lookOf = (state: string): Look => LOOKS[state] ?? "idle";

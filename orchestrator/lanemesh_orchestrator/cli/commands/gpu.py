@@ -27,13 +27,13 @@ _STATES = ("", "waiting", "held", "yielded", "resuming", "kept")
 """The states of leases, by number."""
 
 
-def gpu_serve(*, host: str, port: int, insecure: bool, journal: Path | None) -> ExitCode:
+def gpu_serve(*, host: str, port: int, insecure: bool, journal: Path | None, metrics: int | None) -> ExitCode:
     """Serves the GPUs of this machine until SIGTERM or Ctrl-C."""
 
     def on_ready(address: str) -> None:
         print(f"the GPU arbiter listens at {address}", file=sys.stderr, flush=True)
 
-    asyncio.run(part("gpu-serve")(host, port, insecure=insecure, on_ready=on_ready, journal=journal))
+    asyncio.run(part("gpu-serve")(host, port, insecure=insecure, on_ready=on_ready, journal=journal, metrics=metrics))
     return ExitCode.COMPLETED
 
 

@@ -3,7 +3,7 @@
 The orchestrator imports no services. Their functions for the command line are found by the entry-point group `lanemesh.commands`:
 `models-get` is `get(name, *, report) -> Path`, `models-list` is `known() -> list[dict[str, str]]` with `name`, `summary`,
 `requirement` and `path` (empty unless installed), `gpu-serve` is the coroutine function `serve(host, port, *, insecure, on_ready,
-journal)`.
+journal, metrics)`.
 """
 
 from __future__ import annotations

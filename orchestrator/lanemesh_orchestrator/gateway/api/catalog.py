@@ -1,4 +1,4 @@
-"""What a mesh has: node types and node servers; validation of pipelines; health."""
+"""What a mesh has: node types, node servers and GPUs; validation of pipelines; health."""
 
 from __future__ import annotations
 
@@ -11,12 +11,19 @@ from starlette.responses import Response
 
 from lanemesh_orchestrator.gateway.api.bodies import Validate
 from lanemesh_orchestrator.gateway.api.endpoint import Answer, Endpoint
-from lanemesh_orchestrator.gateway.api.responses import Faults, Health, NodeTypeAnswer, NodeTypeList, ServerList
+from lanemesh_orchestrator.gateway.api.responses import (
+    Faults,
+    GpuAnswer,
+    Health,
+    NodeTypeAnswer,
+    NodeTypeList,
+    ServerList,
+)
 from lanemesh_orchestrator.gateway.bodies import read_model
 from lanemesh_orchestrator.gateway.gateway import check_documents, gateway_of
 from lanemesh_orchestrator.gateway.json_response import Json
 from lanemesh_orchestrator.gateway.problems import pipeline_fault_json, problem
-from lanemesh_orchestrator.record_json import node_server_json, node_type_json
+from lanemesh_orchestrator.record_json import gpus_json, node_server_json, node_type_json
 
 HEALTH_SECONDS = 5.0
 """Time limit for the mesh to answer a check of health."""
@@ -43,6 +50,11 @@ async def get_node_type(request: Request) -> Response:
 async def list_servers(request: Request) -> Response:
     """The node servers."""
     return Json({"servers": list(map(node_server_json, await gateway_of(request).mesh.node_servers()))})
+
+
+async def list_gpus(request: Request) -> Response:
+    """The GPUs, their leases, and the requests that wait."""
+    return Json(gpus_json(await gateway_of(request).mesh.gpus()))
 
 
 async def validate(request: Request) -> Response:
@@ -92,6 +104,14 @@ ENDPOINTS = (
         summary="List node servers",
         tag="mesh",
         answers={200: Answer(description="The node servers; none of a mesh in one process.", schema=ServerList)},
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/gpus",
+        handler=list_gpus,
+        summary="List GPUs, their leases and the requests that wait",
+        tag="mesh",
+        answers={200: Answer(description="The GPUs.", schema=GpuAnswer)},
     ),
     Endpoint(
         method="POST",

@@ -189,6 +189,55 @@ class ServerList(_Answer):
     servers: list[ServerAnswer]
 
 
+class GpuModelAnswer(_Answer):
+    """A model that is loaded on a GPU."""
+
+    name: str
+    memory_bytes: int
+    idle_seconds: float | None
+    unloading: bool
+
+
+class GpuDeviceAnswer(_Answer):
+    """A GPU; sizes in bytes."""
+
+    id: str
+    name: str
+    memory_bytes: int
+    free_bytes: int
+    leased_bytes: int
+    model_bytes: int
+    other_bytes: int
+    observed: bool
+    models: list[GpuModelAnswer]
+
+
+class GpuLeaseAnswer(_Answer):
+    """A lease of a GPU, or a request that waits for one."""
+
+    id: str
+    state: Literal["held", "yielded", "kept", "waiting", "resuming"]
+    device: str
+    component: str
+    run_id: str
+    server: str
+    seconds: float
+    peak_bytes: int
+    model: str
+    purpose: str
+    position: int
+    eta_seconds: float | None
+    reason: str
+
+
+class GpuAnswer(_Answer):
+    """The GPUs of a mesh, their leases, and the requests that wait."""
+
+    devices: list[GpuDeviceAnswer]
+    leases: list[GpuLeaseAnswer]
+    waiting: list[GpuLeaseAnswer]
+
+
 class Faults(_Answer):
     """The faults of a pipeline."""
 

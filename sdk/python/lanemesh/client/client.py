@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from lanemesh.chat import ToolResult
     from lanemesh.client.deployment_info import DeploymentInfo
     from lanemesh.client.deployments import DeploymentCalls
+    from lanemesh.client.gpus import GpuReport
     from lanemesh.client.node_servers import NodeServerInfo
     from lanemesh.client.node_types import NodeTypeInfo
     from lanemesh.client.records import RunPage, RunRecord
@@ -337,6 +338,16 @@ class Client:
         request = registry_pb2.ListNodeServersRequest()
         response = await self._call(self._registry.ListNodeServers(request, timeout=CALL_SECONDS))
         return list(map(decode_node_server, response.servers))
+
+    async def gpus(self) -> GpuReport:
+        """The GPUs of the mesh's arbiter, their leases, and the requests that wait."""
+        from lanemesh.client.gpus import decode_gpus
+        from lanemesh.v1 import gpu_pb2, gpu_pb2_grpc
+
+        stub = gpu_pb2_grpc.GpuArbiterServiceStub(self._channel)
+        devices = await self._call(stub.ListDevices(gpu_pb2.ListDevicesRequest(), timeout=CALL_SECONDS))
+        leases = await self._call(stub.ListLeases(gpu_pb2.ListLeasesRequest(), timeout=CALL_SECONDS))
+        return decode_gpus(devices.devices, leases.leases)
 
     async def close(self) -> None:
         """Disconnects; runs that were started here by `run` or `request` are cancelled. Later calls raise LanemeshError

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from lanemesh.channels import Channels
 from lanemesh.client.deployment_info import DeploymentInfo
 from lanemesh.client.detached import DetachedRun
+from lanemesh.client.gpus import GpuReport
 from lanemesh.client.node_servers import NodeServerInfo
 from lanemesh.client.node_types import NodeTypeInfo
 from lanemesh.client.records import RunPage, RunRecord
@@ -166,3 +167,6 @@ class RunHost(Protocol):
 
     async def node_servers(self) -> list[NodeServerInfo]:
         """The node servers."""
+
+    async def gpus(self) -> GpuReport:
+        """The GPUs, their leases, and the requests that wait."""

@@ -22,6 +22,7 @@ from lanemesh.client.sync_runs import SyncDetachedRun, SyncRequest, SyncRun
 if TYPE_CHECKING:
     from lanemesh.chat import ToolResult
     from lanemesh.client.deployment_info import DeploymentInfo
+    from lanemesh.client.gpus import GpuReport
     from lanemesh.client.node_servers import NodeServerInfo
     from lanemesh.client.node_types import NodeTypeInfo
     from lanemesh.client.records import RunPage, RunRecord
@@ -281,6 +282,10 @@ class SyncHost:
     def node_servers(self) -> list[NodeServerInfo]:
         """The node servers."""
         return self._loop.call(self._host.node_servers())
+
+    def gpus(self) -> GpuReport:
+        """The GPUs, their leases, and the requests that wait."""
+        return self._loop.call(self._host.gpus())
 
     def close(self) -> None:
         """Ends every run that it owns, and its thread. A second call has no effect."""

@@ -18,7 +18,16 @@ from lanemesh.gpu.core import TTL, ArbiterCore, Frames
 from lanemesh.gpu.devices import find_devices
 from lanemesh.gpu.errors import LeaseError
 from lanemesh.gpu.journal import Journal
-from lanemesh.gpu.observing import OBSERVE_SECONDS, QUICK_SECONDS, Observer, Reading, attribute, find_observer
+from lanemesh.gpu.metrics import metrics_text
+from lanemesh.gpu.observing import (
+    OBSERVE_SECONDS,
+    PROMPT_SECONDS,
+    QUICK_SECONDS,
+    Observer,
+    Reading,
+    attribute,
+    find_observer,
+)
 from lanemesh.gpu.queries import explanations, lease_statuses
 from lanemesh.v1 import gpu_pb2
 
@@ -63,6 +72,8 @@ class GpuArbiter:
         self._closed = False
         self._observer = observer
         self._reading: _Observation | None = None
+        self._marks_read: Mapping[str, int] = {}
+        """The marks of the devices when the next reading was planned."""
 
     def open(self, on_frame: OnFrame, *, local: bool = False) -> ArbiterStream:
         """A stream for one lease. `on_frame` is called by the loop, never from within `send`.
@@ -85,6 +96,10 @@ class GpuArbiter:
     def explain(self, lease_id: str = "", run_id: str = "", component: str = "") -> list[gpu_pb2.LeaseExplanation]:
         """Why requests wait that meet all conditions."""
         return explanations(self._core.view, self._clock(), lease_id=lease_id, run_id=run_id, component=component)
+
+    def metrics(self) -> str:
+        """What it has decided and what its devices have, in the text format of Prometheus."""
+        return metrics_text(self._core.counts, self.status(), len(self._core.view.queue))
 
     async def watch(self) -> AsyncIterator[gpu_pb2.WatchResponse]:
         """The devices and leases now, and after changes, at most ten times a second, until the arbiter is closed."""
@@ -227,14 +242,19 @@ class GpuArbiter:
         self._observe_later()
 
     def _observe_later(self) -> None:
-        if self._observer is None or self._closed or self._loop is None or not self._streams:
+        if self._observer is None or self._closed or self._loop is None:
             return
         awaits = any(memory.awaits_memory for memory in self._core.memory.values())
+        if not awaits and not self._streams:
+            return
         seconds = QUICK_SECONDS if awaits else OBSERVE_SECONDS
+        if awaits and self._marks() != self._marks_read:
+            seconds = PROMPT_SECONDS
         if self._reading is not None:
             if self._reading.is_read_within(seconds):
                 return
             self._reading.cancel()
+        self._marks_read = self._marks()
         self._reading = _Observation(self._loop, seconds, self._observer, self._marks, self._on_readings)
 
     def _on_readings(self, readings: Mapping[str, Reading] | None, marks: Mapping[str, int]) -> None:

@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from traceback import clear_frames
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -155,7 +154,9 @@ class GpuClient:
         """
         if not is_out_of_memory(error) or not lease.device.id:
             raise error
-        clear_frames(error.__traceback__)  # they refer to memory of the device
+        # Its frames refer to memory of the device. They are not cleared: others may wait for the same load, and their frames are
+        # in the traceback of the one error as well.
+        error.__traceback__ = None
         where, had = lease.device, size_text(lease.memory_bytes) if lease.memory_bytes else "all of it"
         if lease.is_second:
             message = (

@@ -32,6 +32,7 @@ from lanemesh.gpu import frames
 from lanemesh.gpu.errors import lease_error
 from lanemesh.gpu.journal import JournalState, LeaseEntry
 from lanemesh.gpu.memory import UNLOAD_SECONDS, Demand, DeviceMemory
+from lanemesh.gpu.metrics import ArbiterCounts
 from lanemesh.gpu.notices import Notices
 from lanemesh.gpu.pace import Pace
 from lanemesh.gpu.placing import MAX_BYPASS, Placing
@@ -80,6 +81,8 @@ class ArbiterCore:
         self._pace = Pace()
         self.view = ArbiterView(self.devices, self.memory, self._leases, self._queue, self._pace)
         """The state, for queries."""
+        self.counts = ArbiterCounts()
+        """What it has decided so far."""
         self._notices = Notices(self.view, ttl)
         self._changed: dict[str, None] = {}
         self._grants_after = -math.inf
@@ -379,6 +382,7 @@ class ArbiterCore:
                 outgoing.append(self._grant(now, lease, devices))
         for resident, device in placing.unloads():
             self.memory[device].ask(resident, now)
+            self.counts.unloads[device] += 1
             if self._leases[resident.keeper].connected:
                 outgoing.append((resident.keeper, frames.UNLOAD))
         for waiter in self._queue:
@@ -391,6 +395,9 @@ class ArbiterCore:
         self._changed[lease.id] = None
         lease.earlier_token = lease.token
         lease.resident = frozenset(device for device in devices if self.memory[device].is_resident(lease.demand))
+        self.counts.waited_seconds += now - lease.asked_at
+        self.counts.grants.update(devices)
+        self.counts.resident_grants.update(lease.resident)
         for device in devices:
             self.memory[device].grant(lease.id, lease.demand, now)
             self._tokens[device] += 1
@@ -417,6 +424,7 @@ class ArbiterCore:
     ) -> Frames:
         """Removes a lease in any state, and notifies its stream if there is one."""
         del self._leases[lease.id]
+        self.counts.ended[reason] += 1
         if lease.devices:
             self._changed[lease.id] = None
         if lease.state in (State.WAITING, State.RESUMING):

@@ -20,6 +20,9 @@ from lanemesh.v1 import gpu_pb2
 
 RELOAD_SECONDS = 1.0
 """How long a model takes to load again, unless its requester says so."""
+ATTRIBUTED_READINGS = 20
+"""How many readings of a device attribute memory that is left to an unloaded model, which is not loaded again meanwhile. With a
+reading each 50 ms that is a second."""
 UNLOAD_SECONDS = 30.0
 """How long an unloading is waited for before other models are chosen besides."""
 
@@ -53,6 +56,8 @@ class Resident:
     residence: Residence = Residence.LOADED
     since: float = 0.0
     """When it became what `residence` says."""
+    readings: int = 0
+    """How often the device was read since its owner has unloaded it."""
     keeper: str = ""
     """The lease whose stream goes on for it; empty: it ends with the last lease that uses it."""
 
@@ -259,12 +264,23 @@ class DeviceMemory:
         self.excess = sum(max(size - self.declared(owner), 0) for owner, size in used.items())
 
     def _see_free(self, used: Mapping[str, int]) -> None:
-        for owner in {*self.lingering, *(each.owner for each in self.leaving)}:
-            if used.get(owner, 0) <= self._staying(owner):
-                self.lingering.pop(owner, None)
-                for resident in self.leaving:
-                    if resident.owner == owner and resident.residence is Residence.UNOBSERVED:
-                        del self.residents[resident.owner, resident.model]
+        """Of what a process has unloaded or left behind, at most what it has beyond its models may still be there.
+
+        If models are larger than declared, that does not fall to nothing. So it is not attributed to an unloaded model for ever.
+        """
+        unobserved = [each for each in self.residents.values() if each.residence is Residence.UNOBSERVED]
+        for owner in {*self.lingering, *(each.owner for each in unobserved)}:
+            beyond = max(used.get(owner, 0) - self._staying(owner), 0)
+            behind = self.lingering.pop(owner, 0)
+            for resident in (each for each in unobserved if each.owner == owner):
+                resident.size, resident.readings = min(resident.size, beyond), resident.readings + 1
+                if not resident.size or resident.readings >= ATTRIBUTED_READINGS:
+                    del self.residents[owner, resident.model]
+                    behind += resident.size
+                else:
+                    beyond -= resident.size
+            if left := min(behind, beyond):
+                self.lingering[owner] = left
 
     @property
     def awaits_memory(self) -> bool:

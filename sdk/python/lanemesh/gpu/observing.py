@@ -15,6 +15,8 @@ OBSERVE_SECONDS = 1.0
 """Time between two readings of the devices."""
 QUICK_SECONDS = 0.05
 """Time between two readings while memory is awaited: of unloaded models, and of ended leases."""
+PROMPT_SECONDS = 0.002
+"""Time to the first reading after a model was unloaded or a lease has ended uncertainly: drivers free memory at once."""
 MAX_ANCESTORS = 8
 """How many generations of parents are searched for the process that has a lease."""
 

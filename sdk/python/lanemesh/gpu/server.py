@@ -14,6 +14,7 @@ from lanemesh._grpc.server import GrpcServer
 from lanemesh.gpu import GpuArbiter, find_devices
 from lanemesh.gpu.core import TTL
 from lanemesh.gpu.journal import Journal
+from lanemesh.gpu.metrics import MetricsServer
 from lanemesh.gpu.observing import find_observer
 from lanemesh.gpu.servicer import serve_arbiter
 
@@ -60,6 +61,7 @@ async def serve(
     insecure: bool = False,
     ttl: float = TTL,
     journal: Path | None = None,
+    metrics: int | None = None,
     on_ready: Callable[[str], None] | None = None,
     stop: asyncio.Event | None = None,
 ) -> None:
@@ -68,6 +70,7 @@ async def serve(
     Args:
         ttl: seconds until a lease without a heartbeat expires.
         journal: the file that keeps leases and fencing tokens for a restart; None: leases do not outlive the arbiter.
+        metrics: the port for metrics in the text format of Prometheus, at `/metrics` of the same host; 0: any; None: none.
         on_ready: called with the address, "host:port", when it serves.
         stop: ends the server when set.
 
@@ -84,12 +87,16 @@ async def serve(
         port,
         insecure=insecure,
     )
+    metrics_server = MetricsServer(server.arbiter.metrics)
     with StopSignals(stopping.set):
         try:
             await server.start()
+            if metrics is not None:
+                log.info("metrics at http://%s/metrics", await metrics_server.start(host, metrics))
             log.info("the GPU arbiter listens on %s", server.address)
             if on_ready is not None:
                 on_ready(server.address)
             await stopping.wait()
         finally:
+            await metrics_server.stop()
             await server.stop()

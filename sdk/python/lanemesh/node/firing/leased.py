@@ -6,7 +6,7 @@ import asyncio
 import copy
 import hashlib
 import threading
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -71,13 +71,20 @@ class LeasedBody:
         while True:
             try:
                 await self._enter(lease)
-                async with (
-                    lease.leaving(),
-                    aclosing(self._inner.generate(await self._with_model(lease, node))) as pairs,
-                ):
-                    async for pair in pairs:
-                        emitted = True
-                        yield pair
+                async with lease.leaving():
+                    attempt = await self._with_model(lease, node)
+                    work = None
+                    if isinstance(self._inner, ThreadBody):
+                        work = attempt.gen_process = _ThreadSteps(attempt.gen_process)
+                    try:
+                        async with aclosing(self._inner.generate(attempt)) as pairs:
+                            async for pair in pairs:
+                                emitted = True
+                                yield pair
+                    except (asyncio.CancelledError, GeneratorExit):
+                        if work is not None and work.goes_on():
+                            lease.used_until(work.ended)
+                        raise
             except Exception as error:
                 if emitted:
                     raise
@@ -101,8 +108,9 @@ class LeasedBody:
 class _ThreadWork:
     """The body of one firing in a thread, which no cancellation reaches."""
 
-    def __init__(self, process: Callable[[Context], Any]) -> None:
-        self._process = process
+    def __init__(self, body: Callable[[Context], Any]) -> None:
+        self.__qualname__ = body.__qualname__
+        self._body = body
         self._loop = asyncio.get_running_loop()
         self._lock = threading.Lock()
         self._begun = self._cancelled = False
@@ -111,21 +119,39 @@ class _ThreadWork:
 
     def __call__(self, context: Context) -> Any:
         """Runs the body."""
-        with self._lock:
-            if self._cancelled:
-                raise asyncio.CancelledError
-            self._begun = True
+        self._begin()
         try:
-            return self._process(context)
+            return self._body(context)
         finally:
-            if not self._loop.is_closed():
-                self._loop.call_soon_threadsafe(self.ended.set)
+            self._end()
 
     def goes_on(self) -> bool:
         """It was cancelled: whether it has begun. Otherwise it does not begin any more."""
         with self._lock:
             self._cancelled = True
             return self._begun
+
+    def _begin(self) -> None:
+        with self._lock:
+            if self._cancelled:
+                raise asyncio.CancelledError
+            self._begun = True
+
+    def _end(self) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self.ended.set)
+
+
+class _ThreadSteps(_ThreadWork):
+    """The same of a body that yields. It ends when its thread closes it, which is after its present step."""
+
+    def __call__(self, context: Context) -> Generator[Any, None, None]:
+        """Runs the body."""
+        self._begin()
+        try:
+            yield from self._body(context)
+        finally:
+            self._end()
 
 
 def _model_name(name: str, node: type[Node], config: Any) -> str:
