@@ -58,7 +58,7 @@ PROTOC := PATH="$(CURDIR)/$(BIN):$$PATH" $(RUN) -m grpc_tools.protoc -Iprotos
 BASELINE := protos/baseline.binpb
 PROTO_FILES := $(PROTOS:protos/%=%)
 
-.PHONY: help venv demo demo-all catalogue-size test test-models test-gpu many environments postgres conformance fuzz chaos lint format proto proto-baseline proto-check schema reasons reference node-pages page page-check browser bench clean
+.PHONY: help venv demo demo-all catalogue-size test test-models test-gpu many environments postgres conformance fuzz chaos containers lint format proto proto-baseline proto-check schema reasons reference node-pages page page-check browser bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -115,6 +115,10 @@ fuzz: $(HAS_DEV) ## run GRAPHS=2000 random pipelines against a reference; SEED=.
 chaos: $(HAS_DEV) ## kill, freeze and drain the servers of a mesh under load at random for SECONDS=600
 	$(SAY) "Running chaos"
 	@PYTHONPATH=tests $(RUN) -m chaos --seconds $(SECONDS) --deployed $(DEPLOYED) $(if $(SEED),--seed $(SEED))
+
+containers: $(HAS_DEV) ## test compose.yaml on a Docker engine, which root installs and starts if there is none
+	$(SAY) "Running the mesh in containers"
+	@PYTHONPATH=tests $(RUN) -m containers
 
 lint: $(HAS_DEV) ## ruff, mypy and the import rules
 	$(SAY) "ruff"

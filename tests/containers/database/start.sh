@@ -4,7 +4,7 @@ PATH=$(echo /usr/lib/postgresql/*/bin):$PATH
 if [ ! -s "$PGDATA/PG_VERSION" ]; then
     install -o postgres -m 0600 "$POSTGRES_PASSWORD_FILE" /tmp/password
     setpriv --reuid=postgres --regid=postgres --init-groups \
-        initdb --username="$POSTGRES_USER" --pwfile=/tmp/password --auth-host=scram-sha-256 --auth-local=trust --no-sync >/dev/null
+        initdb --username="$POSTGRES_USER" --pwfile=/tmp/password --auth-host=scram-sha-256 --auth-local=trust --encoding=UTF8 --locale=C.UTF-8 --no-sync >/dev/null
     rm /tmp/password
     echo "host all all all scram-sha-256" >>"$PGDATA/pg_hba.conf"
     setpriv --reuid=postgres --regid=postgres --init-groups sh -c \
