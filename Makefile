@@ -58,7 +58,7 @@ PROTOC := PATH="$(CURDIR)/$(BIN):$$PATH" $(RUN) -m grpc_tools.protoc -Iprotos
 BASELINE := protos/baseline.binpb
 PROTO_FILES := $(PROTOS:protos/%=%)
 
-.PHONY: help venv demo demo-all catalogue-size test test-models test-gpu many environments postgres conformance fuzz chaos containers lint format proto proto-baseline proto-check schema reasons reference node-pages page page-check browser bench clean
+.PHONY: help venv demo demo-all catalogue-size test test-models test-gpu many environments postgres conformance fuzz chaos containers lint format proto proto-baseline proto-check schema reasons reference variables node-pages page page-check browser bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -166,6 +166,9 @@ reasons: $(HAS_DEV) ## write docs/reasons.md anew, after a change of the reasons
 
 reference: $(HAS_DEV) ## write docs/reference.md anew, after a change of public names or their examples
 	@$(RUN) tests/reference_page.py
+
+variables: $(HAS_DEV) ## write the table of variables in docs/cli.md anew, after a change of the options of servers
+	@$(RUN) tests/variables_table.py
 
 node-pages: $(HAS_DEV) ## write the generated parts of docs/nodes anew, after a change of node types
 	@$(RUN) tests/node_pages.py

@@ -9,6 +9,7 @@ from types import TracebackType
 
 import uvicorn
 from lanemesh._aio.signals import StopSignals
+from lanemesh._aio.systemd import ServiceState
 from starlette.types import ASGIApp
 
 from lanemesh_orchestrator.http_server.address import bound_socket, require_private, url_of
@@ -82,8 +83,14 @@ class HttpServer:
 
     async def run(self) -> None:
         """Serves until SIGTERM, SIGINT or `close`. A second signal ends the process at once."""
+        service = ServiceState()
         with StopSignals(self.close):
-            await self._serve()
+            service.ready()
+            try:
+                await self._serve()
+            finally:
+                service.stopping()
+                await service.close()
 
     async def __aenter__(self) -> HttpServer:
         """Serves until the end of the block. Signals are left to the program."""
