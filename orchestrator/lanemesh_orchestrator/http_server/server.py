@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
@@ -83,9 +84,8 @@ class HttpServer:
 
     async def run(self) -> None:
         """Serves until SIGTERM, SIGINT or `close`. A second signal ends the process at once."""
-        service = ServiceState()
+        self._server.service = service = ServiceState()
         with StopSignals(self.close):
-            service.ready()
             try:
                 await self._serve()
             finally:
@@ -120,6 +120,15 @@ class HttpServer:
 
 class _Server(uvicorn.Server):
     """uvicorn's server without handlers of signals: it would end the process by the signal, in place of the command."""
+
+    service: ServiceState | None = None
+    """What a service manager is notified of, if the server is a process of its own."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begins to listen."""
+        await super().startup(sockets)
+        if self.service is not None and self.started:
+            self.service.ready()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

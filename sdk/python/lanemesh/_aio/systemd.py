@@ -1,4 +1,4 @@
-"""What systemd is sent by a service of the type `notify` (sd_notify(3)): that it is ready, that its event loop runs, that it stops."""
+"""What a service of the type `notify` sends to systemd (sd_notify(3)): that it is ready, that its event loop runs, that it stops."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BEATS = 3
 
 
 def notify(state: str) -> None:
-    """Sends a state, such as "READY=1", to the service manager that started this process. No effect without one; an error is logged."""
+    """Sends a state, such as "READY=1", to the service manager that started this process, if one did. An error is logged."""
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address:
         return
