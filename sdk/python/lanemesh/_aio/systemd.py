@@ -1,4 +1,4 @@
-"""What a service of the type `notify` sends to systemd (sd_notify(3)): that it is ready, that its event loop runs, that it stops."""
+"""What a service of the type `notify` sends to systemd (sd_notify(3)): that it is ready, that its loop runs, that it stops."""
 
 from __future__ import annotations
 
