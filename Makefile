@@ -58,7 +58,7 @@ PROTOC := PATH="$(CURDIR)/$(BIN):$$PATH" $(RUN) -m grpc_tools.protoc -Iprotos
 BASELINE := protos/baseline.binpb
 PROTO_FILES := $(PROTOS:protos/%=%)
 
-.PHONY: help venv demo demo-all catalogue-size test test-models test-gpu many environments postgres conformance fuzz chaos containers lint format proto proto-baseline proto-check schema reasons reference variables node-pages page page-check browser bench clean
+.PHONY: help venv demo demo-all catalogue-size test test-models test-gpu many environments postgres conformance fuzz chaos containers units lint format proto proto-baseline proto-check schema reasons reference variables node-pages page page-check browser bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -119,6 +119,15 @@ chaos: $(HAS_DEV) ## kill, freeze and drain the servers of a mesh under load at 
 containers: $(HAS_DEV) ## test compose.yaml on a Docker engine, which root installs and starts if there is none
 	$(SAY) "Running the mesh in containers"
 	@PYTHONPATH=tests $(RUN) -m containers
+
+units: ## check the units of systemd in deploy/systemd
+	@rm -rf build/units && mkdir -p build/units
+	@for unit in deploy/systemd/*.service; do \
+		sed "s|/opt/lanemesh/bin/lanemesh|/usr/bin/env|" "$$unit" >"build/units/$$(basename "$$unit")"; done
+	@if command -v systemd-analyze >/dev/null; then \
+		printf '==> %s\n' "systemd-analyze verify"; \
+		found=$$(systemd-analyze verify build/units/*.service 2>&1); printf '%s' "$$found"; [ -z "$$found" ]; \
+	else echo "SKIPPED, the units were not checked: there is no systemd-analyze here"; fi
 
 lint: $(HAS_DEV) ## ruff, mypy and the import rules
 	$(SAY) "ruff"

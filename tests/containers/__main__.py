@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from lanemesh import Client
@@ -50,16 +51,18 @@ def _build(folder: Path) -> None:
     """The images, for which that of Python and of a database are pulled or made."""
     python, database = PYTHON_IMAGE, DATABASE_IMAGE
     if not _pulled(python):
-        python = f"{PROJECT}-python"
+        python, database = f"{PROJECT}-python", f"{PROJECT}-database"
         if not _is_here(python):
             base_image.make(python, folder)
-        database = f"{PROJECT}-database"
-        docker("build", "--quiet", "--tag", database, "--build-arg", f"PYTHON_IMAGE={python}", str(DATABASE))
     use_images(python, database)
     os.environ |= {"LANEMESH_PORT": PORT, "LANEMESH_HTTP_PORT": HTTP_PORT}
     began = time.monotonic()
     say("Building the images")
-    compose("build", "setup", "orchestrator", "llm")
+    with ThreadPoolExecutor() as pool:
+        ours = pool.submit(compose, "build", "setup", "orchestrator", "llm")
+        if database != DATABASE_IMAGE:
+            docker("build", "--quiet", "--tag", database, "--build-arg", f"PYTHON_IMAGE={python}", str(DATABASE))
+        ours.result()
     say(f"    built in {time.monotonic() - began:.0f} s")
     checks.sizes(python, PROJECT)
 
