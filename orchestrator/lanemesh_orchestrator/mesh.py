@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from lanemesh._aio.loops import misuse
 from lanemesh._grpc.run_depth import RUN_DEPTH
+from lanemesh._grpc.security import Security
 from lanemesh.channels import Channels
 from lanemesh.client.inputs import to_input
 from lanemesh.client.runs import Run
@@ -93,7 +94,13 @@ class Mesh:
             from lanemesh_orchestrator.store.options import StoreOptions
 
             options = store if isinstance(store, StoreOptions) else StoreOptions(location=str(store))
-        self.orchestrator = Orchestrator(embedded=spread is None, nodes=files, store=options, run_memory=run_memory)
+        self.orchestrator = Orchestrator(
+            embedded=spread is None,
+            nodes=files,
+            store=options,
+            run_memory=run_memory,
+            security=Security.from_environment().for_local_mesh(),
+        )
         self.orchestrator.on_deployments = self._prepare_deployments
         self.orchestrator.host.mesh = self
         self._folder = str(folder.absolute()) if folder is not None else ""
@@ -548,7 +555,7 @@ class Mesh:
 
         apart = self.orchestrator.host.node_types.apart
         self._spread = Spread(
-            *(self.orchestrator, LocalLauncher(self._log_level)),
+            *(self.orchestrator, LocalLauncher(self._log_level, self.orchestrator.security)),
             by_component=by_component,
             is_spread=apart.__contains__ if self._embedded else lambda service: True,
         )

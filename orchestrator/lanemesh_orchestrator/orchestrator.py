@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from lanemesh._aio.signals import StopSignals
+from lanemesh._grpc.security import Security
 from lanemesh.channels import Channels, LocalChannels
 from lanemesh.helper_kinds import HELPER_KINDS
 from lanemesh.server.host.host import NodeHost
@@ -63,6 +64,7 @@ class Orchestrator:
         plain_variables: Collection[str] = (),
         placement: PlacementPolicy = least_loaded,
         run_memory: int = DEFAULT_BUDGET,
+        security: Security | None = None,
     ) -> None:
         """Creates an orchestrator; `listen` starts its gRPC server.
 
@@ -80,12 +82,15 @@ class Orchestrator:
             placement: selects the node server of each component.
             run_memory: most bytes of runs and their updates that are kept in memory, at least 1 MiB. Ended runs lose theirs first,
                 then active ones lose their oldest updates, except those that the owner of a run has not read.
+            security: TLS and tokens of its server and of its connections to node servers; None: what the environment sets.
 
         Raises:
             ValueError: `run_memory` is less than 1 MiB.
             LanemeshError: a file of `nodes` cannot be loaded, or one of `servers` is no address.
         """
         check_budget(run_memory)
+        self.security = security or Security.from_environment()
+        """TLS and tokens of its server, and of its connections to node servers."""
         files = _node_files(nodes)
         self.node_files = (
             {} if files is None else dict(zip((service.name for service in files.services), files.paths, strict=True))
@@ -100,6 +105,7 @@ class Orchestrator:
             lambda: (manifest for manifest in self.host.manifests() if embedded or manifest.boundary)
         )
         self.host.on_reload = self.registry.own_changed
+        self.host.security = self.registry.security = self.security
         self.runs = Runs(
             *(self.host, self.registry),
             embedded=embedded,
@@ -257,7 +263,7 @@ class Orchestrator:
         from lanemesh_orchestrator.sessions.service import SessionService
         from lanemesh_orchestrator.tools.service import ToolHandlers
 
-        self.grpc = GrpcServer(host, port, insecure=insecure)
+        self.grpc = GrpcServer(host, port, insecure=insecure, security=self.security)
         await self.open_store()
         self.address = self.runs.address = advertise or await own_address(self.grpc.address)
         server = self.grpc.server

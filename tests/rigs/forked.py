@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import Mapping
@@ -119,4 +120,5 @@ class ForkedLauncher(LocalLauncher):
         if (interpreter, module) != (sys.executable, MODULE):
             return await super()._spawn(interpreter, module, *arguments)
         arguments = (*arguments, "--log-level", self._log_level, "--exit-with-parent")
-        return await forked(*arguments, module=MODULE, stdin=PIPE, stdout=PIPE, stderr=PIPE)
+        environment = {**os.environ, **self._security.environment()}
+        return await forked(*arguments, module=MODULE, stdin=PIPE, stdout=PIPE, stderr=PIPE, environment=environment)

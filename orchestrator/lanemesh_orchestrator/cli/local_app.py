@@ -13,6 +13,7 @@ from lanemesh_orchestrator.cli.options import (
     Json,
     Log,
     Template,
+    TokenScope,
     command,
 )
 
@@ -34,6 +35,52 @@ def new(
     from lanemesh_orchestrator.cli.commands.new import new as write_new
 
     return write_new(kind.value, name, folder)
+
+
+@local_app.command()
+@command
+def certs(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of the files.")],
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME[=HOST,...]...]",
+            help="Certificates to make, each with the hosts at which it is reached; default: orchestrator, node and client.",
+        ),
+    ] = None,
+    days: Annotated[float, typer.Option("--days", metavar="DAYS", min=0.01, help="How long they are valid.")] = 365.0,
+    debug: Debug = False,
+    log_level: Log = None,
+) -> ExitCode:
+    """Make a certificate authority for development, and certificates for TLS. Existing files are kept."""
+    from lanemesh_orchestrator.cli.commands.certs import certs as make_certs
+
+    return make_certs(folder, names or (), days)
+
+
+@local_app.command()
+@command
+def token(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="The file of LANEMESH_AUTH; it is made if it is missing.")
+    ],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Who sends the token, for logs.")],
+    scopes: Annotated[
+        list[TokenScope] | None, typer.Option("--scope", help="What its sender may do. Can be repeated.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", metavar="FILE", help="Write the token to this new file; default: standard output."),
+    ] = None,
+    debug: Debug = False,
+    log_level: Log = None,
+) -> ExitCode:
+    """Make a token, and add it to the tokens that servers accept."""
+    from lanemesh._grpc.auth.scopes import Scope
+
+    from lanemesh_orchestrator.cli.commands.certs import token as make_token
+
+    return make_token(file, name, [Scope(scope.value) for scope in scopes or ()], output)
 
 
 @env_app.callback()

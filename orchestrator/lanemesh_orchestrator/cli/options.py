@@ -59,6 +59,16 @@ class Template(StrEnum):
     SERVICE = "service"
 
 
+class TokenScope(StrEnum):
+    """The values of `--scope`."""
+
+    RUN = "run"
+    DEPLOY = "deploy"
+    WATCH = "watch"
+    ADMIN = "admin"
+    NODE = "node"
+
+
 class Trace(StrEnum):
     """The values of `--trace`."""
 

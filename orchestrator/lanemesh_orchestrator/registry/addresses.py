@@ -8,6 +8,7 @@ import socket
 
 import grpc.aio
 from lanemesh._grpc.connections import dial
+from lanemesh._grpc.security import Security
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.v1 import node_pb2, registry_pb2
 from lanemesh.v1.node_pb2_grpc import NodeServiceStub
@@ -31,7 +32,7 @@ async def find_rival(registry: Registry, info: registry_pb2.ServerInfo) -> tuple
     listed = registry.at(info.address)
     if listed is not None and (listed.static or listed.is_process(info)):
         return None, ""
-    answering = await _instance_at(info.address)
+    answering = await _instance_at(info.address, registry.security)
     rival = registry.at(info.address) or _of_instance(registry, answering)
     if rival is not None and (rival.static or rival.is_process(info)):
         return None, ""
@@ -50,10 +51,10 @@ def _of_instance(registry: Registry, instance_id: str) -> Member | None:
     )
 
 
-async def _instance_at(address: str) -> str:
+async def _instance_at(address: str, security: Security | None) -> str:
     """The instance id of the process that answers at an address; empty if none does, or it does not give one."""
     try:
-        async with dial(address) as channel:
+        async with dial(address, security=security) as channel:
             answer = await NodeServiceStub(channel).Describe(node_pb2.DescribeRequest(), timeout=ANSWER_SECONDS)
     except grpc.aio.AioRpcError:
         return ""

@@ -10,6 +10,7 @@ import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from lanemesh._aio.backoff import Backoff
 from lanemesh._grpc.connections import check_host_port, dial
+from lanemesh._grpc.tls_errors import with_hint
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.protocol import PROTOCOL_VERSION
 from lanemesh.v1 import node_pb2, registry_pb2
@@ -109,25 +110,26 @@ class PolledServers:
         member: Member | None = None
         backoff = Backoff(*RETRY_SECONDS)
         try:
-            async with dial(address) as channel:
-                while True:
-                    if await self._has_joined(address, member):
-                        member = None
-                        await asyncio.sleep(CHECK_SECONDS)
+            while True:
+                try:
+                    # A new connection after each failure: the files of TLS may be others by then.
+                    async with dial(address, security=self._registry.security) as channel:
+                        while True:
+                            if await self._has_joined(address, member):
+                                member = None
+                                await asyncio.sleep(CHECK_SECONDS)
+                                continue
+                            found = await _poll(address, channel)
+                            if self._joined_meanwhile(address):
+                                continue
+                            member = self._reached(member, *found)
+                            backoff.reset()
+                            await asyncio.sleep(CHECK_SECONDS)
+                except LanemeshError as error:
+                    if self._joined_meanwhile(address):
                         continue
-                    try:
-                        found = await _poll(address, channel)
-                        if self._joined_meanwhile(address):
-                            continue
-                        member = self._reached(member, *found)
-                    except LanemeshError as error:
-                        if self._joined_meanwhile(address):
-                            continue
-                        member = self._unreached(address, member, error.fault.message)
-                        await asyncio.sleep(backoff.next())
-                    else:
-                        backoff.reset()
-                        await asyncio.sleep(CHECK_SECONDS)
+                    member = self._unreached(address, member, error.fault.message)
+                    await asyncio.sleep(backoff.next())
         finally:
             if member is not None:
                 self._registry.leave(member)
@@ -177,7 +179,7 @@ async def _poll(address: str, channel: grpc.aio.Channel) -> tuple[registry_pb2.S
         answer = await NodeServiceStub(channel).Describe(node_pb2.DescribeRequest(), timeout=ANSWER_SECONDS)
         health = await _health(channel)
     except grpc.aio.AioRpcError as error:
-        why = (error.details() or error.code().name).rpartition("last error: ")[2]
+        why = with_hint(error.details() or error.code().name).rpartition("last error: ")[2]
         raise LanemeshError(Fault(code=Code.UNAVAILABLE, reason="unreachable", message=why)) from None
     if not isinstance(answer, node_pb2.DescribeResponse):  # gRPC has logged the reason
         raise LanemeshError(Fault(code=Code.INTERNAL, reason="bad-server", message="its answer cannot be read"))

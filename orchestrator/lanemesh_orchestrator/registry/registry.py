@@ -10,6 +10,7 @@ from functools import cached_property
 from weakref import WeakValueDictionary
 
 from lanemesh._aio.signal import Signal
+from lanemesh._grpc.security import Security
 from lanemesh.faults import LanemeshError
 from lanemesh.v1 import node_pb2, registry_pb2
 
@@ -161,6 +162,8 @@ class Registry:
         """By name, in the order of joining."""
         self.changes = Signal()
         """Fires when a server joins, drains, becomes unreachable or reachable, leaves, or has new capacity."""
+        self.security: Security | None = None
+        """TLS and the token of connections to node servers; None: what the environment sets."""
         self.version = 0
         """Incremented by each of these changes except new capacity."""
         self._held_back: list[Member] = []

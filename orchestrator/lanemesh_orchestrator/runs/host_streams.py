@@ -13,6 +13,7 @@ from lanemesh.v1 import node_pb2
 
 if TYPE_CHECKING:
     import grpc.aio
+    from lanemesh._grpc.security import Security
 
 MAX_SPARE = 32
 """Most streams to one address that wait for a run."""
@@ -70,10 +71,11 @@ class HostStream:
 class HostStreams:
     """Opens streams, and keeps those of finished runs for later ones: up to 32 for each address, for 300 s."""
 
-    def __init__(self, can_reuse: Callable[[str], bool]) -> None:
-        """`can_reuse` returns whether the server at an address accepts several runs on one stream."""
+    def __init__(self, can_reuse: Callable[[str], bool], security: Security | None = None) -> None:
+        """`can_reuse` returns whether the server at an address accepts several runs on one stream. `security`: TLS and the token of
+        the connections; None: what the environment sets."""
         self._can_reuse = can_reuse
-        self._pool = ConnectionPool()
+        self._pool = ConnectionPool(security=security)
         self._spare: dict[str, deque[HostStream]] = {}
         self._since: dict[HostStream, tuple[str, float]] = {}
         """The spare streams, those that have waited longest first: the address of each, and since when it waits."""

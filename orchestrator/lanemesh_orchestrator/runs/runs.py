@@ -333,7 +333,7 @@ class Runs:
         if self._streams is None:
             from lanemesh_orchestrator.runs.host_streams import HostStreams
 
-            self._streams = HostStreams(self._can_reuse)
+            self._streams = HostStreams(self._can_reuse, self._host.security)
         return GrpcConnection(self._streams, member.info.address, server, self.exit_reason)
 
     def _forget(self, run_id: str) -> None:

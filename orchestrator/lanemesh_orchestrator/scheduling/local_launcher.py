@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import sys
 
 from lanemesh._aio.parent import keep_from_children
 from lanemesh._aio.tasks import cancel_stragglers
+from lanemesh._grpc.security import OPEN, Security
 from lanemesh.faults import LanemeshError
 from lanemesh.v1 import registry_pb2
 
@@ -66,9 +68,10 @@ class LocalLauncher:
     end closes. So no process outlives this one, even if this one is killed. Their logs are forwarded to standard error.
     """
 
-    def __init__(self, log_level: str = "warning") -> None:
-        """`log_level` is the log level of the started processes."""
+    def __init__(self, log_level: str = "warning", security: Security = OPEN) -> None:
+        """`log_level` is the log level of the started processes, `security` their TLS and tokens."""
         self._log_level = log_level
+        self._security = security
         self._processes: list[asyncio.subprocess.Process] = []
         self._arbiter: asyncio.subprocess.Process | None = None
         self._echoes: set[asyncio.Task[None]] = set()
@@ -137,6 +140,7 @@ class LocalLauncher:
             stderr=asyncio.subprocess.PIPE,
             start_new_session=True,  # Ctrl-C is for this process, which ends the others in order
             limit=MAX_LOG_LINE,
+            env={**os.environ, **self._security.environment()},
         )
         keep_from_children(process.stdin)
         return process

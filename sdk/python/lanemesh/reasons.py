@@ -138,6 +138,25 @@ class Reason(StrEnum):
     UNKNOWN_CLASS_TYPE = "unknown-class-type"
     """This version does not know the class of a control connection."""
 
+    # TLS and tokens
+
+    BAD_AUTH_FILE = "bad-auth-file"
+    """The file of accepted tokens cannot be read, or is invalid."""
+    BAD_SECURITY = "bad-security"
+    """The settings of TLS and tokens contradict each other, or a file that they name cannot be used."""
+    SCOPE_MISSING = "scope-missing"
+    """The token of a call lacks the scope of the method."""
+    TOKEN_AUDIENCE = "token-audience"
+    """The token of a call is for another audience."""
+    TOKEN_EXPIRED = "token-expired"
+    """The token of a call has expired."""
+    TOKEN_INVALID = "token-invalid"
+    """The token of a call is not one that the server accepts."""
+    TOKEN_MISSING = "token-missing"
+    """A call has no token, and the server requires one."""
+    TOKEN_UNVERIFIABLE = "token-unverifiable"
+    """The keys that verify the token of a call cannot be fetched."""
+
     # Helpers: models, tools, memories and agents
 
     DUPLICATE_TOOL = "duplicate-tool"

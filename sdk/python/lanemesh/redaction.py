@@ -139,6 +139,11 @@ def secret_values(config: str, pointers: Sequence[str]) -> list[str]:
     return [*found, *(part for _, part in sliced)]
 
 
+def hide_in_log(secret: str) -> None:
+    """Hides a secret of this process in all that it logs from now on."""
+    _remember(Secrets([secret]).values)
+
+
 def hidden_in_log(text: str) -> str:
     """A text for the log of this process without any secret that it remembers."""
     return _remembered().hidden(text)

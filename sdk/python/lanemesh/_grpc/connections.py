@@ -14,6 +14,9 @@ import grpc.aio
 
 from lanemesh._aio.forks import keep_in_children
 from lanemesh._aio.loops import misuse
+from lanemesh._grpc.bearer import BearerChannel, BearerToken
+from lanemesh._grpc.certificates import channel_credentials, name_options
+from lanemesh._grpc.security import Security
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.items import MAX_MESSAGE_BYTES
 from lanemesh.rendering import rendered
@@ -90,15 +93,38 @@ NO_PROXY: tuple[str, int] = ("grpc.enable_http_proxy", 0)
 """The option of a channel that takes no proxy of the environment."""
 
 
-def dial(address: str, *, proxy: bool = False) -> grpc.aio.Channel:
-    """A channel to "host:port", without encryption. `proxy`: one of the environment is taken, unless the address is loopback.
+def dial(address: str, *, proxy: bool = False, security: Security | None = None) -> grpc.aio.Channel:
+    """A channel to "host:port". `proxy`: one of the environment is taken, unless the address is loopback. `security`: whether it
+    uses TLS, and the token that its calls carry; None: what the environment sets.
 
     Raises:
-        LanemeshError: this process was forked from one that had used gRPC.
+        LanemeshError: this process was forked from one that had used gRPC, files of `security` cannot be used ("bad-security"), or
+            its token would leave this machine without encryption ("insecure-token").
     """
     check_not_forked()
-    direct = not proxy or address.startswith("unix") or is_loopback(host_of(address))
-    return grpc.aio.insecure_channel(address, options=[*CHANNEL_OPTIONS, NO_PROXY] if direct else CHANNEL_OPTIONS)
+    security = security or Security.from_environment()
+    stays_here = address.startswith("unix") or is_loopback(host_of(address))
+    has_token = bool(security.token or security.token_file)
+    options = [*CHANNEL_OPTIONS, *([NO_PROXY] if stays_here or not proxy else [])]
+    if security.dials_tls:
+        credentials = channel_credentials(security)
+        channel = grpc.aio.secure_channel(address, credentials, options=[*options, *name_options(security)])
+    elif has_token and not stays_here:
+        message = (
+            f"the token for {address} would be sent without encryption. Set LANEMESH_TLS_CA to the certificate authority of the "
+            "mesh, or to `system`; or remove LANEMESH_TOKEN"
+        )
+        raise LanemeshError(Fault(code=Code.FAILED_PRECONDITION, reason="insecure-token", message=message))
+    else:
+        channel = grpc.aio.insecure_channel(address, options=options)
+    return BearerChannel(channel, BearerToken(security)) if has_token or security.forwards_tokens else channel
+
+
+def check_files(security: Security) -> None:
+    """Raises LanemeshError ("bad-security") if connections could not be made for lack of a file, such as that of the token."""
+    if security.dials_tls:
+        channel_credentials(security)
+    BearerToken(security)
 
 
 def host_of(address: str) -> str:
@@ -143,9 +169,10 @@ class ConnectionPool:
     channel dials the old one for half a minute and more.
     """
 
-    def __init__(self, *, proxy: bool = False) -> None:
-        """`proxy`: a proxy of the environment is taken, as with `dial`."""
+    def __init__(self, *, proxy: bool = False, security: Security | None = None) -> None:
+        """`proxy`: a proxy of the environment is taken, `security`: TLS and the token, as with `dial`."""
         self._proxy = proxy
+        self._security = security
         self._loop: asyncio.AbstractEventLoop | None = None
         self._channels: dict[str, list[grpc.aio.Channel]] = {}
         self._streams: dict[grpc.aio.Channel, int] = {}
@@ -219,7 +246,7 @@ class ConnectionPool:
         return state is grpc.ChannelConnectivity.TRANSIENT_FAILURE
 
     def _add(self, address: str) -> grpc.aio.Channel:
-        channel = dial(address, proxy=self._proxy)
+        channel = dial(address, proxy=self._proxy, security=self._security)
         channel.get_state(try_to_connect=True)
         self._channels[address].append(channel)
         self._streams[channel] = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from types import TracebackType
 
 import grpc.aio
@@ -10,8 +11,10 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from lanemesh._aio.systemd import ServiceState
 from lanemesh._aio.tasks import within
-from lanemesh._grpc.connections import SERVER_OPTIONS, check_not_forked, is_loopback
+from lanemesh._grpc.certificates import ServerCertificates
+from lanemesh._grpc.connections import SERVER_OPTIONS, check_files, check_not_forked, is_loopback
 from lanemesh._grpc.reflection import LazyReflection
+from lanemesh._grpc.security import Security
 from lanemesh.faults import Code, Fault, LanemeshError
 
 STOP_SECONDS = 5.0
@@ -26,26 +29,33 @@ class GrpcServer:
     Register servicers on `server` between making and starting it. Health is NOT_SERVING until `start` and from `stop` on.
     """
 
-    def __init__(self, host: str = "127.0.0.1", port: int = 0, *, insecure: bool = False) -> None:
-        """Binds the address; port 0 takes a free one.
+    def __init__(
+        self, host: str = "127.0.0.1", port: int = 0, *, insecure: bool = False, security: Security | None = None
+    ) -> None:
+        """Binds the address; port 0 takes a free one. `security`: the certificate with which it listens, and the tokens that it
+        accepts; None: what the environment sets.
 
         Raises:
-            LanemeshError: the port is in use, or the host is not loopback and `insecure` is not set.
+            LanemeshError: the port is in use, the files of `security` cannot be used, or the host is not loopback, `insecure` is
+                not set, and there is no TLS with tokens or certificates of clients.
         """
-        if not insecure and not is_loopback(host):
-            message = (
-                f"{host} can be reached from other machines, and nothing here is encrypted or authenticated. "
-                "Listen on 127.0.0.1, or use --insecure if the network is trusted"
-            )
-            raise LanemeshError(Fault(code=Code.FAILED_PRECONDITION, reason="insecure", message=message))
+        security = security or Security.from_environment()
+        if not insecure and not is_loopback(host) and not (security.serves_tls and security.is_authenticated):
+            raise _insecure(host, security)
         check_not_forked()
-        self.server = grpc.aio.server(options=SERVER_OPTIONS)
+        check_files(security)
+        interceptors = [_token_interceptor(security.auth)] if security.auth is not None else []
+        credentials = ServerCertificates(security).credentials() if security.serves_tls else None
+        self.server = grpc.aio.server(interceptors=interceptors, options=SERVER_OPTIONS)
         self.health = health.aio.HealthServicer()
         self._service = ServiceState()
         health_pb2_grpc.add_HealthServicer_to_server(self.health, self.server)
         bracketed = f"[{host}]" if ":" in host else host
         try:
-            self.port = self.server.add_insecure_port(f"{bracketed}:{port}")
+            if credentials is None:
+                self.port = self.server.add_insecure_port(f"{bracketed}:{port}")
+            else:
+                self.port = self.server.add_secure_port(f"{bracketed}:{port}", credentials)
         except RuntimeError:
             self.port = 0
         if not self.port:
@@ -85,3 +95,27 @@ class GrpcServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.stop(0 if error else STOP_SECONDS)
+
+
+def _token_interceptor(file: Path) -> grpc.aio.ServerInterceptor:
+    # Imported where tokens are required: most servers of one machine require none.
+    from lanemesh._grpc.auth.interceptor import TokenInterceptor
+    from lanemesh._grpc.auth.tokens import AcceptedTokens
+
+    return TokenInterceptor(AcceptedTokens(file))
+
+
+def _insecure(host: str, security: Security) -> LanemeshError:
+    """The error of a server that others could reach without protection."""
+    if security.serves_tls:
+        lacks, do = "clients are not authenticated", "set LANEMESH_AUTH to a file of tokens, or LANEMESH_MTLS=1"
+    elif security.auth is not None:
+        lacks, do = "tokens would cross the network without encryption", "set LANEMESH_TLS_CERT and LANEMESH_TLS_KEY"
+    else:
+        lacks = "nothing here is encrypted or authenticated"
+        do = "set LANEMESH_TLS_CERT, LANEMESH_TLS_KEY and LANEMESH_AUTH"
+    message = (
+        f"{host} can be reached from other machines, and {lacks}. Listen on 127.0.0.1; or {do}, see docs/security.md; or use "
+        "--insecure if the network is trusted"
+    )
+    return LanemeshError(Fault(code=Code.FAILED_PRECONDITION, reason="insecure", message=message))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import grpc.aio
 
 from lanemesh._grpc.status import fault_of
+from lanemesh._grpc.tls_errors import connection_hint
 from lanemesh.client.inputs import check_size
 from lanemesh.client.specs import wire_text
 from lanemesh.faults import Code, Fault, LanemeshError
@@ -142,9 +143,8 @@ def call_fault(error: grpc.aio.AioRpcError, address: str) -> Fault:
         )
         return Fault(code=code, reason="unreachable", message=message)
     if code is Code.UNAVAILABLE:
-        message = (
-            f"the orchestrator at {address} cannot be reached: {error.details()}. Is `lanemesh serve` running there?"
-        )
+        hint = connection_hint(error.details()) or "Is `lanemesh serve` running there?"
+        message = f"the orchestrator at {address} cannot be reached: {error.details()}. {hint}"
         return Fault(code=code, reason="unreachable", message=message)
     if code is Code.RESOURCE_EXHAUSTED and "message larger than max" in (error.details() or ""):
         message = (

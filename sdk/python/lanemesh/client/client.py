@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Collection, Iterable, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import grpc.aio
 
 from lanemesh._aio.loops import misuse
 from lanemesh._grpc.connections import ConnectionPool, check_address
+from lanemesh._grpc.security import Security
 from lanemesh._grpc.traceparent import trace_metadata
 from lanemesh.channels import Channels
 from lanemesh.channels.remote import RemoteChannels
@@ -51,20 +53,32 @@ if TYPE_CHECKING:
 class Client:
     """Runs pipelines on the orchestrator at "host:port". Use it as `async with Client(address) as client:`."""
 
-    def __init__(self, address: str, *, proxy: bool = True) -> None:
+    def __init__(
+        self,
+        address: str,
+        *,
+        proxy: bool = True,
+        token: str | None = None,
+        tls: bool | str | Path | None = None,
+    ) -> None:
         """A client of the orchestrator at this address, which is dialled on first use.
 
         Args:
             address: "host:port".
             proxy: use the proxy that `grpc_proxy`, `https_proxy` or `http_proxy` names, unless `no_proxy` excludes the host; a
                 loopback address is always reached without one.
+            token: the bearer token that calls carry; None: that of `LANEMESH_TOKEN` or `LANEMESH_TOKEN_FILE`; empty: none.
+            tls: whether connections are encrypted. None: if `LANEMESH_TLS_CA` is set. True: also without it, by the certificate
+                authorities of the system. A path: by those of this PEM file. False: no. `LANEMESH_TLS_CERT` and `LANEMESH_TLS_KEY`
+                name the client's own certificate, for servers that require one.
 
         Raises:
-            LanemeshError: the address is invalid.
+            LanemeshError: the address is invalid, or these settings contradict each other ("bad-security"). When it dials: their
+                files cannot be used ("bad-security"), or the token would leave this machine unencrypted ("insecure-token").
         """
         check_address(address)
         self.address = address
-        self._pool = ConnectionPool(proxy=proxy)
+        self._pool = ConnectionPool(proxy=proxy, security=Security.from_environment().for_client(token, tls))
         self._broker = RemoteChannels(self._pool, address)
         self._requests: RequestLimit | None = None
         self._runs_stub: tuple[grpc.aio.Channel, run_pb2_grpc.RunServiceAsyncStub] | None = None

@@ -6,6 +6,7 @@ import contextlib
 import weakref
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -297,10 +298,11 @@ class SyncHost:
 class SyncClient(SyncHost):
     """A `lanemesh.Client` for callers without `await`: `with SyncClient("127.0.0.1:7070") as client:`."""
 
-    def __init__(self, address: str, *, proxy: bool = True) -> None:
-        """A client of the orchestrator at this address. The arguments are those of `Client`. Raises LanemeshError if it is no
-        address."""
-        super().__init__(lambda: Client(address, proxy=proxy))
+    def __init__(
+        self, address: str, *, proxy: bool = True, token: str | None = None, tls: bool | str | Path | None = None
+    ) -> None:
+        """A client of the orchestrator at this address. The arguments and errors are those of `Client`."""
+        super().__init__(lambda: Client(address, proxy=proxy, token=token, tls=tls))
 
 
 async def _open(

@@ -8,6 +8,7 @@ from functools import partial
 import grpc
 import grpc.aio
 
+from lanemesh._grpc.certificates import channel_credentials
 from lanemesh._grpc.connections import (
     CHANNEL_OPTIONS,
     NO_PROXY,
@@ -17,6 +18,7 @@ from lanemesh._grpc.connections import (
     is_loopback,
 )
 from lanemesh._grpc.run_depth import depth_metadata
+from lanemesh._grpc.security import Security
 from lanemesh.chat import ToolEvent
 from lanemesh.control.grpc_link import GrpcLink
 from lanemesh.control.tools import LinkedTools
@@ -44,7 +46,8 @@ class RemoteTools:
         Args:
             address: "host:port".
             tls: the connection is encrypted, and the server verified.
-            ca: the certificates that verify the server, in PEM form; None: those of the system.
+            ca: the certificates that verify the server, in PEM form. None: those of `LANEMESH_TLS_CA`, with the certificate of
+                `LANEMESH_TLS_CERT` as that of the client; without these variables: those of the system.
             server_name: the name in the server's certificate; empty: the host of the address.
             token: sent as "authorization: Bearer TOKEN"; only by TLS, or to this machine.
             component: the component that serves the tools, for servers that have several.
@@ -62,9 +65,11 @@ class RemoteTools:
         options = [*CHANNEL_OPTIONS, *([NO_PROXY] if is_loopback(host_of(address)) else [])]
         if tls:
             named = [("grpc.ssl_target_name_override", server_name)] if server_name else []
-            self._channel = grpc.aio.secure_channel(
-                address, grpc.ssl_channel_credentials(root_certificates=ca), options=[*options, *named]
-            )
+            if ca is None:
+                credentials = channel_credentials(Security.from_environment().for_client(None, tls=True))
+            else:
+                credentials = grpc.ssl_channel_credentials(root_certificates=ca)
+            self._channel = grpc.aio.secure_channel(address, credentials, options=[*options, *named])
         else:
             self._channel = grpc.aio.insecure_channel(address, options=options)
         more = (("authorization", f"Bearer {token}"),) if token else ()

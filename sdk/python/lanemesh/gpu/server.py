@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lanemesh._aio.signals import StopSignals
+from lanemesh._grpc.security import Security
 from lanemesh._grpc.server import GrpcServer
 from lanemesh.gpu import GpuArbiter, find_devices
 from lanemesh.gpu.core import TTL
@@ -21,14 +22,22 @@ log = logging.getLogger("lanemesh.gpu")
 class ArbiterServer:
     """An arbiter behind gRPC, with health and reflection."""
 
-    def __init__(self, arbiter: GpuArbiter, host: str = "127.0.0.1", port: int = 0, *, insecure: bool = False) -> None:
-        """Binds the address; port 0 takes a free one.
+    def __init__(
+        self,
+        arbiter: GpuArbiter,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        insecure: bool = False,
+        security: Security | None = None,
+    ) -> None:
+        """Binds the address; port 0 takes a free one. `security`: TLS and the accepted tokens; None: what the environment sets.
 
         Raises:
             LanemeshError: the port is in use, or the host is not loopback and `insecure` is not set.
         """
         self.arbiter = arbiter
-        self.grpc = GrpcServer(host, port, insecure=insecure)
+        self.grpc = GrpcServer(host, port, insecure=insecure, security=security)
         self.address = self.grpc.address
         serve_arbiter(arbiter, self.grpc.server)
 

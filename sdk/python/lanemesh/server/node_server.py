@@ -63,7 +63,7 @@ class NodeServer:
 
         self.host = host
         host.orchestrator = orchestrator
-        self.grpc = GrpcServer(bind, port, insecure=insecure)
+        self.grpc = GrpcServer(bind, port, insecure=insecure, security=host.security)
         self.address = advertise or self.grpc.address
         node_pb2_grpc.add_NodeServiceServicer_to_server(NodeService(host), self.grpc.server)
         self.grpc.server.add_generic_rpc_handlers([helper_service(kind, host) for kind in HELPER_KINDS.values()])

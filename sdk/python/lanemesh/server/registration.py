@@ -14,6 +14,8 @@ from lanemesh._aio.backoff import Backoff
 from lanemesh._aio.signal import Signal
 from lanemesh._grpc.connections import dial
 from lanemesh._grpc.own_address import own_address
+from lanemesh._grpc.tls_errors import with_hint
+from lanemesh.faults import LanemeshError
 from lanemesh.protocol import PROTOCOL_VERSION
 from lanemesh.server.host.host import NodeHost
 from lanemesh.times import stamp
@@ -91,12 +93,14 @@ class Registration:
         while True:
             why, code = "it ended the stream", grpc.StatusCode.UNAVAILABLE
             try:
-                async with dial(self._orchestrator) as channel:
+                async with dial(self._orchestrator, security=self._host.security) as channel:
                     await self._join(channel, on_joined)
             except grpc.aio.AioRpcError as error:
-                why, code = error.details() or error.code().name, error.code()
+                why, code = with_hint(error.details() or error.code().name), error.code()
             except asyncio.InvalidStateError:
                 why = "the call ended before it began"
+            except LanemeshError as error:  # the files of TLS cannot be used
+                why, code = error.fault.message, grpc.StatusCode.FAILED_PRECONDITION
             what = "cannot reach" if code is grpc.StatusCode.UNAVAILABLE else "cannot join"
             if self.joined.is_set():
                 what, logged = "lost", None

@@ -39,6 +39,7 @@ from lanemesh.v1 import lane_pb2, node_pb2
 
 if TYPE_CHECKING:
     from lanemesh._grpc.connections import ConnectionPool
+    from lanemesh._grpc.security import Security
     from lanemesh.channels import ChannelLink
     from lanemesh.control.instance import HelperInstance
     from lanemesh.gpu import ArbiterLink
@@ -123,6 +124,8 @@ class NodeHost:
         """Address of the orchestrator that it has joined; empty: no remote one."""
         self.mesh: object = None
         """The mesh of this process, if it runs all nodes here."""
+        self.security: Security | None = None
+        """TLS and the token of connections to other servers; None: what the environment sets."""
         self.resources = Resources()
         self.draining = False
         self.edge_update_seconds = EDGE_UPDATE_SECONDS
@@ -217,7 +220,7 @@ class NodeHost:
         if self._pool is None:
             from lanemesh._grpc.connections import ConnectionPool
 
-            self._pool = ConnectionPool()
+            self._pool = ConnectionPool(security=self.security)
         return self._pool
 
     @property
