@@ -1,7 +1,7 @@
 # One image for every part of a mesh; what it can do follows from its arguments:
 #
 #   docker build --tag lanemesh .                                               arbiter, and services of the package alone
-#   docker build --tag lanemesh-server --build-arg EXTRAS=web,postgres .        orchestrator with PostgreSQL, gateway
+#   docker build --tag lanemesh-server --build-arg EXTRAS=auth,web,postgres .   orchestrator with PostgreSQL, gateway
 #   docker build --tag lanemesh-llm --build-arg EXTRAS=llm --build-arg PACKAGES=libgomp1 .
 #   docker build --tag lanemesh-crewai --build-arg ENVIRONMENTS=crewai .        with the environment of a service
 #
@@ -23,7 +23,8 @@ ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=igno
     PYTHONUNBUFFERED=1 HOME=/var/lib/lanemesh
 
 # What runs as the user 10001 writes here alone. A volume takes its owner from the folder where it is mounted first.
-RUN mkdir -p /var/lib/lanemesh /models /credentials && chown 10001:10001 /var/lib/lanemesh /models /credentials
+RUN for folder in /var/lib/lanemesh /models /credentials /credentials/authority /credentials/orchestrator /credentials/gateway \
+        /credentials/arbiter /credentials/node /credentials/database; do install -d -o 10001 -g 10001 "$folder" || exit 1; done
 
 # The libraries, without the code: pip installs an empty package that asks for them.
 WORKDIR /tmp/lanemesh

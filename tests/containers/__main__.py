@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -31,6 +32,7 @@ PORT, HTTP_PORT = "17070", "18080"
 
 def main() -> int:
     """Runs all checks. 0 if all hold, or if there is no engine."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # cleans up first
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="lanemesh-containers-", ignore_cleanup_errors=True) as name:
         try:
@@ -38,7 +40,7 @@ def main() -> int:
                 _build(Path(name))
                 with removed_at_end():
                     _start()
-                    asyncio.run(_check(own=own))
+                    asyncio.run(_check(own=own, folder=Path(name)))
                 assert not leftovers(), f"left behind: {', '.join(leftovers())}"
         except NoEngine as error:
             print(f"SKIPPED, the containers were not tested: {error}", flush=True)
@@ -88,9 +90,14 @@ def _start() -> None:
     checks.confined()
 
 
-async def _check(*, own: bool) -> None:
-    token = docker("exec", containers("gateway")[0], "cat", "/credentials/token")
-    async with Client(f"127.0.0.1:{PORT}") as client:
+async def _check(*, own: bool, folder: Path) -> None:
+    gateway = containers("gateway")[0]
+    token = docker("exec", gateway, "cat", "/credentials/user-token")
+    authority = folder / "ca.pem"
+    authority.write_text(docker("exec", gateway, "cat", "/credentials/ca.pem"))
+    address = f"127.0.0.1:{PORT}"
+    await checks.locked(address, authority)
+    async with Client(address, token=token, tls=authority) as client:
         await checks.wait_for_mesh(client)
         say("The chat and the agent through the published port")
         await checks.examples(client)

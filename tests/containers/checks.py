@@ -57,6 +57,23 @@ def confined() -> None:
         assert about["HostConfig"]["CapDrop"] == ["ALL"], f"{service} has capabilities"
 
 
+async def locked(address: str, authority: Path) -> None:
+    """The orchestrator answers neither without its token nor without TLS."""
+    refusals = [await _refusal(address, token, authority) for token in ("", "wrong")]
+    assert refusals == ["token-missing", "token-invalid"], f"without a token, and with a wrong one: {refusals}"
+    assert await _refusal(address, "", False), "the orchestrator answers without TLS"
+
+
+async def _refusal(address: str, token: str, tls: Path | bool) -> str:
+    """The reason for which a call is refused; empty: it is not."""
+    async with Client(address, token=token, tls=tls) as client:
+        try:
+            await client.node_servers()
+        except LanemeshError as error:
+            return error.fault.reason
+        return ""
+
+
 async def examples(client: Client) -> None:
     """The chat and the agent answer through the published port."""
     chat = await client.request(

@@ -69,7 +69,8 @@ def _daemon(folder: Path, log: int) -> subprocess.Popen[bytes]:
     command = ["dockerd", "--host", os.environ["DOCKER_HOST"], "--pidfile", str(folder / "pid")]
     command += ["--data-root", str(folder / "data"), "--exec-root", str(folder / "exec"), "--bip", "10.231.0.1/24"]
     command += ["--default-address-pool", "base=10.232.0.0/16,size=24"]
-    return subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+    # In a session of its own: a signal to the group of this process leaves it there for the cleaning up.
+    return subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)
 
 
 def _await(daemon: subprocess.Popen[bytes], log: Path) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from lanemesh._grpc.security import VARIABLES as SECURITY
 from lanemesh_orchestrator.cli.app import command
 from lanemesh_orchestrator.cli.variables import SERVERS, server_options
 
 from variables_table import PAGE, page
+
+ROOT = PAGE.parents[1]
+UNITS = sorted(str(file.relative_to(ROOT)) for file in (ROOT / "deploy" / "systemd").glob("*.service"))
 
 
 def parsed(*path: str, arguments: list[str] | None = None) -> dict[str, Any]:
@@ -65,3 +70,18 @@ def test_the_variable_of_the_option_precedes_the_general_one(monkeypatch: pytest
     assert parsed("serve")["store"] == "general"
     monkeypatch.setenv("LANEMESH_SERVE_STORE", "of serve")
     assert parsed("serve")["store"] == "of serve"
+
+
+@pytest.mark.parametrize("name", ["compose.yaml", "docs/deploy.md", *UNITS])
+def test_what_is_deployed_names_variables_that_exist(name: str) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    of_compose = set(re.findall(r"\$\{(LANEMESH_\w+)", (ROOT / "compose.yaml").read_text(encoding="utf-8")))
+    known = {variable for _, _, variable in server_options(command())} | {*SECURITY, *of_compose}
+    assert set(re.findall(r"LANEMESH_[A-Z_]+[A-Z]", text)) <= known
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_units_start_commands_that_exist(name: str) -> None:
+    (line,) = re.findall(r"^ExecStart=/opt/lanemesh/bin/lanemesh (.+)$", (ROOT / name).read_text(), re.MULTILINE)
+    path = [word for word in line.split() if not word.startswith(("-", "%"))]
+    assert tuple(path) in SERVERS
