@@ -61,7 +61,7 @@ def _build(folder: Path) -> None:
     began = time.monotonic()
     say("Building the images")
     with ThreadPoolExecutor() as pool:
-        ours = pool.submit(compose, "build", "setup", "orchestrator", "llm")
+        ours = pool.submit(compose, "build", "text", "orchestrator", "llm")
         if database != DATABASE_IMAGE:
             docker("build", "--quiet", "--tag", database, "--build-arg", f"PYTHON_IMAGE={python}", str(DATABASE))
         ours.result()
