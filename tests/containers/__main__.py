@@ -85,6 +85,7 @@ def _pulled(image: str) -> bool:
 def _start() -> None:
     say("Installing the language model into its volume")
     compose("run", "--rm", "models")
+    checks.missing_library(f"{PROJECT}-llm", f"{PROJECT}_models")
     say("Starting the mesh")
     checks.healthy_after_start()
     checks.confined()

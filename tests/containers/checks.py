@@ -57,6 +57,15 @@ def confined() -> None:
         assert about["HostConfig"]["CapDrop"] == ["ALL"], f"{service} has capabilities"
 
 
+def missing_library(image: str, models: str) -> None:
+    """Where a library of Debian is missing, the error of a model's engine names it and its package."""
+    script = "rm /usr/lib/*/libgomp.so.1* && lanemesh run chat.pipe --input hello 2>&1 || true"
+    without = ["--user", "0", "--env", "PYTHONPATH=/models", "--volume", f"{models}:/models:ro", "--entrypoint", "sh"]
+    printed = docker("run", "--rm", *without, image, "-c", script)
+    assert "libgomp.so.1: cannot open" in printed, f"the error without libgomp is: {printed}"
+    assert "libgomp1" in printed, f"the error without libgomp is: {printed}"
+
+
 async def locked(address: str, authority: Path) -> None:
     """The orchestrator answers neither without its token nor without TLS."""
     refusals = [await _refusal(address, token, authority) for token in ("", "wrong")]
