@@ -11,7 +11,7 @@ def test_the_page_is_read_whole() -> None:
     lines = [line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("- ")]
     assert len(behaviours) == len(lines)
     assert behaviours["LANE-01"].required
-    assert not behaviours["SRV-03"].required
+    assert not behaviours["PIPE-06"].required
 
 
 def test_an_id_that_stands_twice_is_refused() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import logging
 import os
 import sys
@@ -210,14 +211,60 @@ Insecure = Annotated[
 ]
 
 
+def _sets(variable: str) -> Callable[[Any], Any]:
+    """The callback of an option that stands for an environment variable, which processes that the command starts get too."""
+
+    def callback(value: Any) -> Any:
+        if value:
+            os.environ[variable] = "1" if value is True else str(value)
+        return value
+
+    return callback
+
+
+def _file_option(option: str, variable: str, what: str) -> Any:
+    text = f"{what}; the variable {variable} is the default."
+    declared = typer.Option(option, metavar="FILE", help=text, callback=_sets(variable), show_default=False)
+    return Annotated[str | None, declared]
+
+
+_TLS_CA = _file_option("--tls-ca", "LANEMESH_TLS_CA", "Use TLS with the authorities in this PEM file, or with `system`")
+_CLIENT_OPTIONS: dict[str, Any] = {"tls_ca": _TLS_CA}
+_SERVER_OPTIONS: dict[str, Any] = {
+    "tls_cert": _file_option("--tls-cert", "LANEMESH_TLS_CERT", "Listen with TLS and the certificate in this PEM file"),
+    "tls_key": _file_option("--tls-key", "LANEMESH_TLS_KEY", "The private key of that certificate"),
+    "tls_ca": _TLS_CA,
+    "mtls": Annotated[
+        bool,
+        typer.Option(
+            "--mtls", help="Require certificates of clients, as LANEMESH_MTLS=1 does.", callback=_sets("LANEMESH_MTLS")
+        ),
+    ],
+    "auth": _file_option("--auth", "LANEMESH_AUTH", "Require tokens, which this TOML file lists"),
+}
+
+
+def _security_options(function: Callable[..., object]) -> dict[str, Any]:
+    """The options of TLS and tokens: all of them for commands that listen with gRPC, one for those that dial. What they set is read
+    from the environment."""
+    parameters = inspect.signature(function).parameters.keys()
+    if {"insecure", "port"} <= parameters:
+        return _SERVER_OPTIONS
+    return _CLIENT_OPTIONS if parameters & {"mesh", "arbiter"} else {}
+
+
 def command(function: Callable[_P, ExitCode]) -> Callable[_P, None]:
-    """Runs a command's function, and ends with its exit code or that of its error."""
+    """Runs a command's function, and ends with its exit code or that of its error. Commands that listen or dial get the options of
+    TLS and tokens."""
+    security = _security_options(function)
 
     @functools.wraps(function)
     def run(*args: _P.args, **kwargs: _P.kwargs) -> None:
         from lanemesh_orchestrator.cli.output.logs import set_up
 
         set_up(Common.level())
+        for name in security:  # their callbacks have set the environment
+            kwargs.pop(name, None)
         try:
             code = function(*args, **_as_text(function, kwargs))
             if sys.stdout is not None:
@@ -232,6 +279,20 @@ def command(function: Callable[_P, ExitCode]) -> Callable[_P, None]:
             code = report(error, debug=Common.debug)
         raise typer.Exit(code)
 
+    if security:
+        signature = inspect.signature(function, eval_str=True)
+        added = [
+            inspect.Parameter(
+                name, inspect.Parameter.KEYWORD_ONLY, default=False if name == "mtls" else None, annotation=hint
+            )
+            for name, hint in security.items()
+        ]
+        parameters = [*signature.parameters.values()]
+        common = [one for one in parameters if one.name in ("debug", "log_level")]
+        own = [one for one in parameters if one not in common]
+        ordered = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in (*own, *added, *common)]
+        run.__signature__ = signature.replace(parameters=ordered)  # type: ignore[attr-defined]
+        run.__annotations__.update(security)
     return run
 
 

@@ -67,6 +67,7 @@ def web_options(
     origins: list[str] | None,
     host_names: list[str] | None,
     webhook_secrets: Path | None,
+    mesh_tokens: bool = False,
 ) -> WebOptions:
     """The options that `up` and `gateway` have in common."""
     from lanemesh_orchestrator.cli.commands.gateway import WebOptions
@@ -79,6 +80,7 @@ def web_options(
         origins=origins or (),
         names=host_names or (),
         webhook_secrets=webhook_secrets,
+        mesh_tokens=mesh_tokens,
     )
 
 
@@ -120,11 +122,19 @@ def gateway(
     origins: Origins = None,
     host_names: HostNames = None,
     webhook_secrets: WebhookSecrets = None,
+    mesh_tokens: Annotated[
+        bool,
+        typer.Option(
+            "--mesh-tokens",
+            envvar="LANEMESH_MESH_TOKENS",
+            help="Require of clients a token of the mesh, which has LANEMESH_AUTH, and send it on.",
+        ),
+    ] = False,
     debug: Debug = False,
     log_level: Log = None,
 ) -> ExitCode:
     """Serve a mesh on the web: its page, an HTTP API and an OpenAI-compatible API. Several gateways may serve one mesh."""
     from lanemesh_orchestrator.cli.commands.gateway import gateway as serve_mesh
 
-    web = web_options(http, host, token_file, insecure, origins, host_names, webhook_secrets)
+    web = web_options(http, host, token_file, insecure, origins, host_names, webhook_secrets, mesh_tokens)
     return serve_mesh(host_options(None, mesh_address(mesh), None), web)

@@ -77,5 +77,5 @@ def guards(options: GatewayOptions) -> list[Middleware]:
         *([cors] if options.origins else ()),
         Middleware(OriginGuard, options.origins),
         Middleware(LimitGuard, options),
-        Middleware(TokenGuard, options.token, options.webhook_secrets),
+        Middleware(TokenGuard, options.token, options.webhook_secrets, mesh_tokens=options.mesh_tokens),
     ]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
     from lanemesh_orchestrator.gateway.sse import EventStream
 
+SENT_TOKEN = "lanemesh.token"  # the name of an entry
+"""The entry of a scope with the token of the mesh that a request carries."""
 SESSION_HEADER = "lanemesh-session"
 """The header with the session of a request."""
 
@@ -64,9 +68,21 @@ def check_documents(connection: HTTPConnection, pipeline: object = None, setting
 
 
 def owner_of(connection: HTTPConnection) -> str:
-    """The owner of the sessions of a caller: one per token; empty without a token."""
-    token = gateway_of(connection).options.token
+    """The owner of the sessions of a caller: one per token, or for JWTs, which are renewed, per subject; empty without a token."""
+    options = gateway_of(connection).options
+    token = subject_of(connection.scope.get(SENT_TOKEN, "")) if options.mesh_tokens else options.token
     return f"token-{hashlib.sha256(token.encode()).hexdigest()[:32]}" if token else ""
+
+
+def subject_of(token: str) -> str:
+    """The subject of a JWT and its issuer, or any other token itself. It is not verified: the mesh does so at each call, which
+    carries the same token."""
+    try:
+        claims = json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "=="))
+        subject = json.dumps([claims["iss"], claims["sub"]])
+    except (IndexError, KeyError, TypeError, ValueError):
+        return token
+    return subject
 
 
 def conversation_of(connection: HTTPConnection, session_id: str = "") -> Conversation | None:

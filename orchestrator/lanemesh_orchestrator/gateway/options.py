@@ -17,6 +17,9 @@ class GatewayOptions:
 
     token: str = ""
     """What each request has to send as `Authorization: Bearer TOKEN`; empty: nothing."""
+    mesh_tokens: bool = False
+    """Each request has to send a token of the mesh, which the gateway sends on, and the mesh checks. The mesh is a `Client` that
+    was made with `forwards_tokens`."""
     origins: tuple[str, ...] = ()
     """Origins of other sites, such as "https://app.example", whose pages may call the API."""
     hosts: tuple[str, ...] = ()
@@ -43,7 +46,13 @@ class GatewayOptions:
     """Most requests a second of one token or address; short bursts of 5 seconds of them are served."""
 
     def __post_init__(self) -> None:
-        """Raises LanemeshError if an origin is none ("bad-value"): "*" would let every page use the gateway."""
+        """Raises LanemeshError ("bad-value") if an origin is none, because "*" would let every page use the gateway, or for both a
+        token of its own and those of the mesh."""
+        if self.token and self.mesh_tokens:
+            message = (
+                "the gateway has a token of its own, so callers cannot send those of the mesh. Use one or the other"
+            )
+            raise LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-value", message=message))
         for origin in self.origins:
             if not _ORIGIN.fullmatch(origin):
                 message = f'"{origin[:80]}" is not an origin. Write scheme and host without a path, such as https://app.example'

@@ -38,7 +38,7 @@ def gateway_server(
         *(host, port),
         on_close=app.state.gateway.end_streams,
         token=options.token,
-        insecure=insecure,
+        insecure=insecure or options.mesh_tokens,
         max_requests=CONNECTIONS_PER_REQUEST * options.max_requests,
         max_message=options.max_body,
     )

@@ -78,7 +78,11 @@ class LocalLauncher:
 
     async def launch(self, spec: ServerSpec) -> LocalServer:
         """Starts a node server. It may use every file, module, command and host, because the user controls all pipelines of a
-        local mesh."""
+        local mesh. Raises LanemeshError if the mesh would refuse its token."""
+        if self._security.auth is not None:
+            from lanemesh._grpc.auth.tokens import check_own_token
+
+            await check_own_token(self._security, "/lanemesh.v1.RegistryService/Register")
         what = ["--nodes", str(spec.nodes), "--reload"] if spec.nodes is not None else [spec.service]
         process = await self._spawn(
             spec.interpreter,

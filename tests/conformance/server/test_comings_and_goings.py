@@ -27,11 +27,11 @@ class Attempts:
         self._count = 0
 
     @asynccontextmanager
-    async def dial(self, address: str) -> AsyncIterator[Any]:
+    async def dial(self, address: str, **options: Any) -> AsyncIterator[Any]:
         async with self._condition:
             self._count += 1
             self._condition.notify_all()
-        async with dial(address) as channel:
+        async with dial(address, **options) as channel:
             yield channel
 
     async def more(self, number: int) -> None:

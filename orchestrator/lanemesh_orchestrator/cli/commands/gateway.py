@@ -9,12 +9,13 @@ import re
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lanemesh._aio.backoff import Backoff
 from lanemesh._grpc.connections import is_loopback
+from lanemesh._grpc.security import Security
 from lanemesh.client.client import Client
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.pipeline_faults import PipelineInvalid
@@ -23,6 +24,7 @@ from lanemesh_orchestrator.cli.exits import CommandError, ExitCode, InvalidPipel
 from lanemesh_orchestrator.cli.input.documents import parse_settings, read_pipeline
 from lanemesh_orchestrator.cli.input.hosts import HostOptions, open_host
 from lanemesh_orchestrator.cli.input.tokens import read_token, read_webhook_secrets
+from lanemesh_orchestrator.cli.options import DEFAULT_MESH
 
 if TYPE_CHECKING:
     from lanemesh.client.run_host import RunHost
@@ -56,6 +58,8 @@ class WebOptions:
     """`--name`: host names by which the gateway is reached."""
     webhook_secrets: Path | None = None
     """`--webhook-secrets`: the file with the secrets of webhooks."""
+    mesh_tokens: bool = False
+    """`--mesh-tokens`: callers send tokens of the mesh."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,12 +80,15 @@ def gateway(mesh: HostOptions, web: WebOptions) -> ExitCode:
     """Serves a mesh elsewhere until SIGTERM or Ctrl-C."""
 
     async def serve() -> None:
-        async with open_host(mesh) as client:
+        mesh.check()
+        async with Client(mesh.mesh or DEFAULT_MESH, forwards_tokens=web.mesh_tokens) as client:
             server = web_server(client, web)
             print(f"the web gateway of {mesh.mesh} listens at {server.url}", file=sys.stderr, flush=True)
             gc.collect()
             gc.freeze()  # modules stay until the process ends; each full collection would scan them again
-            checking = asyncio.create_task(_report_unreachable(client), name="check of the mesh")
+            checking = asyncio.create_task(
+                _report_unreachable(client, forwards_tokens=web.mesh_tokens), name="check of the mesh"
+            )
             try:
                 await server.run()
             finally:
@@ -92,13 +99,15 @@ def gateway(mesh: HostOptions, web: WebOptions) -> ExitCode:
     return ExitCode.COMPLETED
 
 
-async def _report_unreachable(mesh: RunHost) -> None:
+async def _report_unreachable(mesh: RunHost, *, forwards_tokens: bool) -> None:
     """Logs a warning if the mesh cannot be reached when the gateway starts, and a line when it can be."""
     backoff, is_warned = Backoff(1.0, MAX_PAUSE), False
     while True:
         try:
             await mesh.node_types(())
         except LanemeshError as error:
+            if error.fault.code in (Code.UNAUTHENTICATED, Code.PERMISSION_DENIED) and forwards_tokens:
+                return  # it was reached: callers send their own tokens
             if not is_warned:
                 log.warning("%s. The gateway goes on trying, and answers with 503 meanwhile", error.fault.message)
             is_warned = True
@@ -110,11 +119,14 @@ async def _report_unreachable(mesh: RunHost) -> None:
 
 
 def beside(web: WebOptions) -> Beside:
-    """Serves a gateway beside an orchestrator of this process."""
+    """Serves a gateway beside an orchestrator of this process. If that requires tokens, and the gateway has none of its own, its
+    callers send those of the mesh."""
+    if Security.from_environment().auth is not None and not read_token(web.token_file, TOKEN_VARIABLE):
+        web = replace(web, mesh_tokens=True)
 
     @asynccontextmanager
     async def serve(mesh: str) -> AsyncIterator[None]:
-        async with Client(mesh) as client, web_server(client, web) as server:
+        async with Client(mesh, forwards_tokens=web.mesh_tokens) as client, web_server(client, web) as server:
             log.info("the web gateway listens at %s", server.url)
             yield
 
@@ -177,6 +189,7 @@ def web_server(mesh: RunHost, web: WebOptions, *, trusts_documents: bool = False
     documents = not trusts_documents or bool(token) or is_loopback(web.host)
     options = GatewayOptions(
         token=token,
+        mesh_tokens=web.mesh_tokens,
         origins=tuple(web.origins),
         hosts=tuple(web.names),
         documents=documents,

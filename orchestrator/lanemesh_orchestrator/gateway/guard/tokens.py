@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hmac
 from collections.abc import Collection
 
+from lanemesh._grpc.bearer import token_of_caller
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from lanemesh_orchestrator.gateway.gateway import SENT_TOKEN
 from lanemesh_orchestrator.gateway.guard.refusal import header, refuse
 
 OPEN_PATHS = frozenset({"/", "/healthz", "/v1/docs", "/v1/docs.css", "/v1/openapi.json"})
@@ -24,14 +27,16 @@ header."""
 class TokenGuard:
     """Answers requests without the token with 401."""
 
-    def __init__(self, app: ASGIApp, token: str, signed: Collection[str] = ()) -> None:
+    def __init__(self, app: ASGIApp, token: str, signed: Collection[str] = (), *, mesh_tokens: bool = False) -> None:
         """The guard of an application.
 
         Args:
             app: the application.
             token: the token; empty: none is required.
             signed: deployments whose webhooks require a signature instead, which the webhook checks.
+            mesh_tokens: any token is passed on to the mesh, which checks it.
         """
+        self._mesh_tokens = mesh_tokens
         self._app = app
         self._signed = frozenset(f"{HOOKS}{name}" for name in signed)
         self._token = token.encode()
@@ -43,11 +48,22 @@ class TokenGuard:
             headers = {"WWW-Authenticate": "Bearer"}
             await refuse(scope, receive, send, 401, "unauthorized", message, headers)
             return
+        if scope["type"] in ("http", "websocket") and self._mesh_tokens and not self._is_signed(scope):
+            token = sent_token(scope)
+            if not token and not is_open(scope):
+                message = "send a token of the mesh as Authorization: Bearer TOKEN"
+                await refuse(scope, receive, send, 401, "unauthorized", message, {"WWW-Authenticate": "Bearer"})
+                return
+            with token_of_caller(token) if token else contextlib.nullcontext():
+                await self._app({**scope, SENT_TOKEN: token}, receive, send)
+            return
         await self._app(scope, receive, send)
 
     def _passes(self, scope: Scope) -> bool:
-        is_signed = scope["type"] == "http" and scope["path"] in self._signed
-        return is_signed or is_open(scope) or has_token(scope, self._token)
+        return self._is_signed(scope) or is_open(scope) or has_token(scope, self._token)
+
+    def _is_signed(self, scope: Scope) -> bool:
+        return scope["type"] == "http" and scope["path"] in self._signed
 
 
 def is_open(scope: Scope) -> bool:
@@ -70,3 +86,15 @@ def has_token(scope: Scope, token: bytes) -> bool:
     offered = [one.strip() for one in (header(scope, b"sec-websocket-protocol") or "").split(",")]
     wanted = SUBPROTOCOL + base64.urlsafe_b64encode(token).decode().rstrip("=")
     return any(hmac.compare_digest(one.encode(), wanted.encode()) for one in offered)
+
+
+def sent_token(scope: Scope) -> str:
+    """The token that a request carries, in one of the same places; empty if it has none, or one that no gRPC call can carry."""
+    given = header(scope, b"authorization") or ""
+    token = given[7:].strip() if given[:7].lower() == "bearer " else (header(scope, b"x-api-key") or "").strip()
+    if not token and scope["type"] == "websocket":
+        offered = [one.strip() for one in (header(scope, b"sec-websocket-protocol") or "").split(",")]
+        coded = next((one.removeprefix(SUBPROTOCOL) for one in offered if one.startswith(SUBPROTOCOL)), "")
+        with contextlib.suppress(ValueError):
+            token = base64.urlsafe_b64decode(coded + "=" * (-len(coded) % 4)).decode()
+    return token if token.isascii() and token.isprintable() and " " not in token else ""

@@ -55,10 +55,13 @@ class BearerToken:
     def metadata(self) -> tuple[tuple[str, str], ...]:
         """What a call carries: nothing if there is no token. A changed file that holds none is not used, which is logged once."""
         caller = _CALLER.get() if self._forwards else None
-        if caller is None:
-            self._read_if_changed()
-        token = self._token if caller is None else caller
+        token = self.current() if caller is None else caller
         return ((KEY, f"Bearer {token}"),) if token else ()
+
+    def current(self) -> str:
+        """The token of the process; empty if it has none."""
+        self._read_if_changed()
+        return self._token
 
     def _read_if_changed(self) -> None:
         if self._file is None or (stamp := _stamp(self._file)) == self._stamp:

@@ -12,6 +12,7 @@ import grpc.aio
 
 from lanemesh._aio.time_left import call_seconds
 from lanemesh._grpc.status import fault_of
+from lanemesh._grpc.tls_errors import with_hint
 from lanemesh._grpc.traceparent import TRACEPARENT_KEY
 from lanemesh.control.connection import (
     CALL_SECONDS,
@@ -130,6 +131,6 @@ class GrpcLink:
             return self.connection.timed_out(timeout)
         code = Code(error.code().value[0])
         broken = code in (Code.UNAVAILABLE, Code.CANCELLED)  # usually the helper's server or run is gone
-        what = f"{error.details() or 'no reason given'} ({code.name})"
+        what = f"{with_hint(error.details() or 'no reason given')} ({code.name})"
         reason = "helper-unreachable" if broken else "helper-error"
         return LanemeshError(self.connection.fault(code, reason, what, secondary=broken))

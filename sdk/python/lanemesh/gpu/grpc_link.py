@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import grpc
 
 from lanemesh._grpc.connections import ConnectionPool
+from lanemesh._grpc.tls_errors import with_hint
 from lanemesh._grpc.writing import half_close
 from lanemesh.gpu.arbiter import OnFrame
 from lanemesh.gpu.errors import lease_error
@@ -137,4 +138,4 @@ class _GrpcStream:
 
 
 def _why(error: grpc.aio.AioRpcError) -> str:
-    return error.details() or error.code().name
+    return with_hint(error.details() or error.code().name)

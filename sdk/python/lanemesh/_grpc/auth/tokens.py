@@ -16,8 +16,11 @@ from typing import Any
 from lanemesh._grpc.auth.auth_file import JwtIssuer, StaticToken, bad_auth_file, read_auth_file
 from lanemesh._grpc.auth.callers import Caller
 from lanemesh._grpc.auth.jwt_keys import Keys, keys_of
-from lanemesh._grpc.auth.refusals import Refusal, TokenRefused
-from lanemesh._grpc.auth.scopes import Scope
+from lanemesh._grpc.auth.refusals import Refusal, TokenRefused, refusal_fault, scope_fault
+from lanemesh._grpc.auth.scopes import Scope, scopes_of
+from lanemesh._grpc.bearer import BearerToken
+from lanemesh._grpc.security import Security
+from lanemesh.faults import LanemeshError
 
 MAX_VERIFIED = 10_000
 """Most verified tokens that are remembered; the ones used longest ago are forgotten first."""
@@ -171,6 +174,26 @@ class AcceptedTokens:
     def _stamps(self) -> tuple[tuple[int, int] | None, ...]:
         files = [self._file, *(self._file.parent / one for one in getattr(self, "_watched", ()) if one is not None)]
         return tuple(_stamp(file) for file in files)
+
+
+async def check_own_token(security: Security, method: str) -> None:
+    """Checks that servers with the same settings accept the token that these settings send, before a process is started that would
+    only be refused. `method`: what it has to call.
+
+    Raises:
+        LanemeshError: they refuse it.
+    """
+    if security.auth is None:
+        return
+    try:
+        token = BearerToken(security).current()
+        if not token:
+            raise TokenRefused(Refusal.MISSING)
+        caller = await AcceptedTokens(security.auth).verify(token)
+    except TokenRefused as refused:
+        raise LanemeshError(refusal_fault(refused.refusal)) from None
+    if not caller.may(*scopes_of(method)):
+        raise LanemeshError(scope_fault(caller, method, scopes_of(method)))
 
 
 def _scopes(claim: Any) -> frozenset[Scope]:

@@ -14,6 +14,7 @@ from lanemesh._aio.eager import EagerCoroutine
 from lanemesh._aio.signal import Signal
 from lanemesh._grpc.connections import ConnectionPool
 from lanemesh._grpc.heartbeat import Heartbeat
+from lanemesh._grpc.tls_errors import with_hint
 from lanemesh._grpc.writing import half_close
 from lanemesh.faults import Code, Fault, LaneFault
 from lanemesh.items import Envelope, LaneType
@@ -428,9 +429,8 @@ class GrpcSender(SenderState):
             if self.fault is None:
                 self.acknowledged = self.sent
         else:
-            self._break(
-                self._lost(Code(code.value[0]) if code is not grpc.StatusCode.OK else Code.INTERNAL, details or "")
-            )
+            broken = Code(code.value[0]) if code is not grpc.StatusCode.OK else Code.INTERNAL
+            self._break(self._lost(broken, with_hint(details or "")))
         self._stop()
         self._tasks[0].cancel()  # a write on a call that ended before its stream began would wait for ever
         if not self._accepted.done():

@@ -13,6 +13,7 @@ import grpc.aio
 
 from lanemesh._aio.signal import Signal
 from lanemesh._grpc.connections import ConnectionPool
+from lanemesh._grpc.tls_errors import with_hint
 from lanemesh.faults import Code, Fault
 from lanemesh.lanes.transport.frames import MAX_FRAME_BYTES
 from lanemesh.v1 import lane_pb2
@@ -126,7 +127,7 @@ class _Call:
             self._pool.release(self._channel)
             broken = CallBroken(
                 Code.UNAVAILABLE if code is grpc.StatusCode.OK else Code(code.value[0]),
-                details or "the connection is gone",
+                with_hint(details or "the connection is gone"),
             )
             for number in list(self._open):
                 self._report(number, broken)
