@@ -17,7 +17,7 @@ from containers.engine import say
 ROOT = Path(__file__).parents[2]
 PROJECT = "lanemesh-test"
 LABEL = f"label=com.docker.compose.project={PROJECT}"
-HEALTHY_SECONDS = 150.0
+HEALTHY_SECONDS = 300.0
 """How long the containers may take until they are healthy, on a machine with much else to do."""
 
 
