@@ -201,7 +201,7 @@ browser: $(HAS_DEV) $(HAS_PAGE) ## run the tests of the page in Debian's Chromiu
 
 bench: $(HAS_DEV) $(HAS_LLM) $(HAS_CATALOGUE) ## run the benchmarks and compare them with their targets; ARGS=--quick: shortly
 	$(COMPILE)
-	@missed=""; for name in lanes clients kinds footprint pipelines agents mcp_calls batching runs gateway page families gpu; do \
+	@missed=""; for name in lanes security clients kinds footprint pipelines agents mcp_calls batching runs gateway page families gpu; do \
 		printf '==> benchmarks/%s.py\n' "$$name"; \
 		$(RUN) "benchmarks/$$name.py" $(ARGS) || missed="$$missed $$name"; \
 	done; [ -z "$$missed" ] || { echo "Targets were missed by:$$missed"; exit 1; }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 from collections.abc import AsyncIterable, Awaitable, Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -17,6 +18,7 @@ from a2a.server.routes.jsonrpc_dispatcher import JsonRpcDispatcher
 from a2a.types import a2a_pb2, a2a_pb2_grpc
 from a2a.utils.constants import AGENT_CARD_WELL_KNOWN_PATH
 from lanemesh._grpc.connections import is_loopback
+from lanemesh._grpc.security import Security
 from lanemesh._grpc.server import GrpcServer
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.reasons import Reason
@@ -66,10 +68,13 @@ class A2aServer:
 
         Raises:
             LanemeshError: an address is in use or invalid, not loopback while there is neither a token nor `insecure` ("insecure"),
-                or not loopback while a token would be sent by gRPC ("insecure-token").
+                or not loopback while a token would be sent by gRPC without TLS ("insecure-token").
         """
         require_private(host, token, insecure=insecure)
-        if grpc_port is not None and token and not (insecure or is_loopback(host)):
+        security = Security.from_environment()
+        if token:  # which replaces those of the mesh
+            security = replace(security, auth=None)
+        if grpc_port is not None and token and not (insecure or is_loopback(host) or security.serves_tls):
             raise _plain_token(host)
         self._catalog = Catalog(client)
         self._agents = MeshAgents(client, self._catalog, self._card_for)
@@ -78,7 +83,7 @@ class A2aServer:
         self._http = HttpServer(TokenGuard(app, token) if token else app, host, port, token=token, insecure=insecure)
         self.url = self._http.url
         """URL of the HTTP server."""
-        self._grpc = GrpcServer(host, grpc_port, insecure=True) if grpc_port is not None else None
+        self._grpc = GrpcServer(host, grpc_port, insecure=True, security=security) if grpc_port is not None else None
         self.grpc_address = self._grpc.address if self._grpc is not None else ""
         """Address of the gRPC server; empty: there is none."""
 
@@ -169,8 +174,8 @@ def add_service(server: grpc.aio.Server, agents: MeshAgents, token: str = "") ->
 
 def _plain_token(host: str) -> LanemeshError:
     message = (
-        f"clients would send the token to {host} by gRPC without encryption. Listen on a loopback address behind a proxy with TLS, "
-        "omit --grpc, or give --insecure if the network is trusted"
+        f"clients would send the token to {host} by gRPC without encryption. Set LANEMESH_TLS_CERT and LANEMESH_TLS_KEY, listen on "
+        "a loopback address behind a proxy with TLS, omit --grpc, or give --insecure if the network is trusted"
     )
     return LanemeshError(Fault(code=Code.FAILED_PRECONDITION, reason=Reason.INSECURE_TOKEN, message=message))
 

@@ -18,8 +18,8 @@ class GatewayOptions:
     token: str = ""
     """What each request has to send as `Authorization: Bearer TOKEN`; empty: nothing."""
     mesh_tokens: bool = False
-    """Each request has to send a token of the mesh, which the gateway sends on, and the mesh checks. The mesh is a `Client` that
-    was made with `forwards_tokens`."""
+    """Each request has to send a token of the mesh, which the gateway sends on, and the mesh checks. The mesh is a `Client` with
+    `forward_tokens`."""
     origins: tuple[str, ...] = ()
     """Origins of other sites, such as "https://app.example", whose pages may call the API."""
     hosts: tuple[str, ...] = ()

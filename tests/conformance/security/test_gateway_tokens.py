@@ -31,7 +31,8 @@ async def server(doors: Doors) -> AsyncIterator[HttpServer]:
     await orchestrator.listen()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LANEMESH_TOKEN", doors.token("watcher"))
-        client = Client(orchestrator.address, forwards_tokens=True)
+        client = Client(orchestrator.address)
+    client.forward_tokens()
     async with client, gateway_at(client, GatewayOptions(mesh_tokens=True)) as gateway:
         yield gateway
     await orchestrator.close()

@@ -8,14 +8,19 @@ import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from typing import Any
 
 import grpc.aio
 import pytest
 from lanemesh import Client, Deployed
 from lanemesh._grpc.auth import tokens as tokens_module
+from lanemesh._grpc.auth.callers import AUTHENTICATED, Caller
 from lanemesh._grpc.auth.scopes import METHOD_SCOPES, Scope
+from lanemesh._grpc.caller import current_caller
 from lanemesh._grpc.connections import dial
 from lanemesh._grpc.security import Security
+from lanemesh._grpc.server import GrpcServer
 from lanemesh._grpc.status import fault_of
 from lanemesh.faults import Code, LanemeshError
 from lanemesh.gpu import GpuArbiter
@@ -148,6 +153,26 @@ async def test_a_client_learns_why_it_is_refused_and_what_to_do(
 async def test_a_jwt_with_the_scope_runs(doors: Doors, locked: dict[str, str]) -> None:
     async with Client(locked["orchestrator"], token=doors.jwt("run"), tls=False) as client:
         assert (await client.run(line(node("a", "tag", "chat", mark="+")), input="x").result()).text == "+x"
+
+
+async def test_a_handler_knows_who_calls(doors: Doors) -> None:
+    seen: list[tuple[str, Caller | None]] = []
+
+    async def answer(request: bytes, context: Any) -> bytes:
+        seen.append((current_caller(), AUTHENTICATED.get()))
+        return request
+
+    handlers: dict[str, Any] = {"Who": grpc.unary_unary_rpc_method_handler(answer)}
+    async with GrpcServer(security=doors.tokens_only()) as server:
+        server.server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Who", handlers),))
+        await server.start([])
+        for token in (doors.token("admin"), doors.jwt("admin")):
+            security = replace(doors.tokens_only(), token=token)
+            async with dial(server.address, security=security) as channel:
+                assert await Method("/test.Who/Who", False, False).status(channel) is grpc.StatusCode.OK
+    assert [name for name, _ in seen] == ["admin", "jane@https://id.example"]
+    assert [caller.scopes for _, caller in seen if caller is not None] == [{Scope.ADMIN}, {Scope.ADMIN}]
+    assert current_caller() == ""
 
 
 async def test_scopes_hold_for_deployments(doors: Doors, locked: dict[str, str]) -> None:

@@ -81,7 +81,9 @@ def gateway(mesh: HostOptions, web: WebOptions) -> ExitCode:
 
     async def serve() -> None:
         mesh.check()
-        async with Client(mesh.mesh or DEFAULT_MESH, forwards_tokens=web.mesh_tokens) as client:
+        async with Client(mesh.mesh or DEFAULT_MESH) as client:
+            if web.mesh_tokens:
+                client.forward_tokens()
             server = web_server(client, web)
             print(f"the web gateway of {mesh.mesh} listens at {server.url}", file=sys.stderr, flush=True)
             gc.collect()
@@ -126,7 +128,10 @@ def beside(web: WebOptions) -> Beside:
 
     @asynccontextmanager
     async def serve(mesh: str) -> AsyncIterator[None]:
-        async with Client(mesh, forwards_tokens=web.mesh_tokens) as client, web_server(client, web) as server:
+        client = Client(mesh)
+        if web.mesh_tokens:
+            client.forward_tokens()
+        async with client, web_server(client, web) as server:
             log.info("the web gateway listens at %s", server.url)
             yield
 

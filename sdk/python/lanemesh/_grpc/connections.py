@@ -7,6 +7,7 @@ import ipaddress
 import os
 import re
 import time
+from dataclasses import replace
 from weakref import WeakSet
 
 import grpc
@@ -179,6 +180,10 @@ class ConnectionPool:
         self._dialled: dict[grpc.aio.Channel, float] = {}
         self._gone: WeakSet[grpc.aio.Channel] = WeakSet()
         """Connections that are still in use, such as for a lane that a draining server finishes."""
+
+    def forward_tokens(self) -> None:
+        """Lets calls carry the token of `token_of_caller` where one is set. No effect on connections that exist."""
+        self._security = replace(self._security or Security.from_environment(), forwards_tokens=True)
 
     def channel(self, address: str) -> grpc.aio.Channel:
         """The peer's first connection, for calls other than lanes."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Collection, Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -61,7 +60,6 @@ class Client:
         proxy: bool = True,
         token: str | None = None,
         tls: bool | str | Path | None = None,
-        forwards_tokens: bool = False,
     ) -> None:
         """A client of the orchestrator at this address, which is dialled on first use.
 
@@ -73,8 +71,6 @@ class Client:
             tls: whether connections are encrypted. None: if `LANEMESH_TLS_CA` is set. True: also without it, by the certificate
                 authorities of the system. A path: by those of this PEM file. False: no. `LANEMESH_TLS_CERT` and `LANEMESH_TLS_KEY`
                 name the client's own certificate, for servers that require one.
-            forwards_tokens: calls carry the token of `lanemesh._grpc.bearer.token_of_caller` where one is set, for servers that
-                pass on the calls of others.
 
         Raises:
             LanemeshError: the address is invalid, or these settings contradict each other ("bad-security"). When it dials: their
@@ -82,8 +78,7 @@ class Client:
         """
         check_address(address)
         self.address = address
-        security = replace(Security.from_environment().for_client(token, tls), forwards_tokens=forwards_tokens)
-        self._pool = ConnectionPool(proxy=proxy, security=security)
+        self._pool = ConnectionPool(proxy=proxy, security=Security.from_environment().for_client(token, tls))
         self._broker = RemoteChannels(self._pool, address)
         self._requests: RequestLimit | None = None
         self._runs_stub: tuple[grpc.aio.Channel, run_pb2_grpc.RunServiceAsyncStub] | None = None
@@ -367,6 +362,11 @@ class Client:
     def _check_open(self) -> None:
         if self._closed:
             raise misuse("closed", "this Client is closed: create another one")
+
+    def forward_tokens(self) -> None:
+        """Lets calls carry the token of `token_of_caller` where one is set: for servers that pass on the calls of others. Must be
+        called before the first call."""
+        self._pool.forward_tokens()
 
     @property
     def _channel(self) -> grpc.aio.Channel:

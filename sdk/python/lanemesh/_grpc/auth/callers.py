@@ -33,7 +33,7 @@ class Caller:
         return not self.scopes.isdisjoint(scopes)
 
 
-CALLER: ContextVar[Caller | None] = ContextVar("lanemesh_caller", default=None)
+AUTHENTICATED: ContextVar[Caller | None] = ContextVar("lanemesh_authenticated", default=None)
 """The caller in whose call the current code runs; None where no tokens are required, or outside of calls."""
 
 

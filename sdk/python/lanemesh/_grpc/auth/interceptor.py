@@ -9,11 +9,12 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from lanemesh._grpc.auth.callers import CALLER
+from lanemesh._grpc.auth.callers import AUTHENTICATED
 from lanemesh._grpc.auth.refusals import Refusal, RefusalLog, TokenRefused, refusal_fault, scope_fault
 from lanemesh._grpc.auth.scopes import needs_token, scopes_of
 from lanemesh._grpc.auth.tokens import AcceptedTokens
 from lanemesh._grpc.bearer import KEY
+from lanemesh._grpc.caller import CALLER
 from lanemesh._grpc.status import abort
 from lanemesh.faults import Fault
 
@@ -49,7 +50,8 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):
         else:
             scopes = scopes_of(method)
             if caller.may(*scopes):
-                CALLER.set(caller)
+                AUTHENTICATED.set(caller)
+                CALLER.set(caller.id)
                 return await continuation(handler_call_details)
             fault, refusal = scope_fault(caller, method, scopes), Refusal.SCOPE
         return self._refusing(await continuation(handler_call_details), fault, refusal, method)

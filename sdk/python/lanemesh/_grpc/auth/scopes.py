@@ -10,13 +10,14 @@ class Scope(StrEnum):
     """A permission of a token."""
 
     RUN = "run"
-    """Run pipelines, feed and cancel these runs, and use their sessions, channels and tools."""
+    """Run pipelines; watch, feed and cancel runs, and use sessions, whose ids the caller knows; use channels and tools. Ids are
+    random, so others cannot guess them."""
     DEPLOY = "deploy"
     """Deploy pipelines under a name, and remove them."""
     WATCH = "watch"
-    """Read runs, deployments, sessions and devices, whoever started them."""
+    """List and read all runs, deployments, sessions and devices."""
     ADMIN = "admin"
-    """Everything that `run`, `deploy` and `watch` permit, also on what belongs to others, and methods that this table lacks."""
+    """Everything that `run`, `deploy` and `watch` permit, and methods that this table lacks."""
     NODE = "node"
     """Be a part of the mesh: join as a node server, host runs, open lanes, serve helpers, lease GPUs."""
 
@@ -42,7 +43,7 @@ _METHODS: Mapping[str, Mapping[str, frozenset[Scope]]] = {
         "DecideApproval": _scopes(RUN),
         "WatchRun": _scopes(RUN, WATCH),
         "GetRun": _scopes(RUN, WATCH),
-        "ListRuns": _scopes(RUN, WATCH),
+        "ListRuns": _scopes(WATCH),
         "ValidatePipeline": _scopes(RUN, DEPLOY),
     },
     "lanemesh.v1.DeploymentService": {
@@ -53,7 +54,7 @@ _METHODS: Mapping[str, Mapping[str, frozenset[Scope]]] = {
     },
     "lanemesh.v1.SessionService": {
         "GetSession": _scopes(RUN, WATCH),
-        "ListSessions": _scopes(RUN, WATCH),
+        "ListSessions": _scopes(WATCH),
         "ForkSession": _scopes(RUN),
         "DeleteSession": _scopes(RUN),
     },
