@@ -18,6 +18,19 @@ NEEDED = {
     "debootstrap": "debootstrap",
 }
 """Programs of an engine of its own, and Debian's packages with them."""
+NO_RULES = b"""*filter
+:INPUT ACCEPT [0:0]
+:FORWARD ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+COMMIT
+*nat
+:PREROUTING ACCEPT [0:0]
+:INPUT ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+:POSTROUTING ACCEPT [0:0]
+COMMIT
+"""
+"""What `iptables-save` would print where nothing has been set."""
 START_SECONDS = 60.0
 """How long the daemon may take until it answers, and until it has ended."""
 
@@ -51,7 +64,7 @@ def engine(folder: Path) -> Iterator[bool]:
     if os.geteuid() != 0:
         raise NoEngine("no Docker daemon answers, and only root can start one")
     _install()
-    had_bridge = _has_bridge()
+    had_bridge, rules = _has_bridge(), subprocess.run(["iptables-save"], capture_output=True).stdout
     os.environ["DOCKER_HOST"] = f"unix://{folder}/docker.sock"
     say("Starting a Docker daemon")
     with (folder / "log").open("wb") as log, _daemon(folder, log.fileno()) as daemon:
@@ -61,8 +74,9 @@ def engine(folder: Path) -> Iterator[bool]:
         finally:
             daemon.terminate()
             daemon.wait(START_SECONDS)
-            if not had_bridge:
+            if not had_bridge:  # else another daemon has rules of its own
                 subprocess.run(["ip", "link", "delete", "docker0"], capture_output=True)
+                subprocess.run(["iptables-restore"], input=rules or NO_RULES, capture_output=True)
 
 
 def _daemon(folder: Path, log: int) -> subprocess.Popen[bytes]:
