@@ -60,7 +60,7 @@ PROTOC := PATH="$(CURDIR)/$(BIN):$$PATH" $(RUN) -m grpc_tools.protoc -Iprotos
 BASELINE := protos/baseline.binpb
 PROTO_FILES := $(PROTOS:protos/%=%)
 
-.PHONY: help venv demo demo-all catalogue-size test test-models test-gpu many environments postgres conformance fuzz chaos chaos-gpu gpu-schedules soak lint format proto proto-baseline proto-check schema reasons reference protocol-page driver node-pages page page-check browser typescript typescript-gen model peers bench clean
+.PHONY: help venv demo demo-all catalogue-size test test-models test-gpu many environments postgres conformance fuzz chaos containers units chaos-gpu gpu-schedules soak lint format proto proto-baseline proto-check schema reasons reference variables protocol-page driver node-pages page page-check browser typescript typescript-gen model peers bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -129,6 +129,19 @@ gpu-schedules: $(HAS_DEV) ## check what the GPU arbiter promises in STEPS=100000
 soak: ## check a million steps of random schedules of GPU leases (some ten minutes)
 	@$(MAKE) --no-print-directory gpu-schedules STEPS=1000000
 
+containers: $(HAS_DEV) ## test compose.yaml on a Docker engine, which root installs and starts if there is none
+	$(SAY) "Running the mesh in containers"
+	@PYTHONPATH=tests $(RUN) -m containers
+
+units: ## check the units of systemd in deploy/systemd
+	@rm -rf build/units && mkdir -p build/units
+	@for unit in deploy/systemd/*.service; do \
+		sed "s|/opt/lanemesh/bin/lanemesh|/usr/bin/env|" "$$unit" >"build/units/$$(basename "$$unit")"; done
+	@if command -v systemd-analyze >/dev/null; then \
+		printf '==> %s\n' "systemd-analyze verify"; \
+		found=$$(systemd-analyze verify build/units/*.service 2>&1); printf '%s' "$$found"; [ -z "$$found" ]; \
+	else echo "SKIPPED, the units were not checked: there is no systemd-analyze here"; fi
+
 lint: $(HAS_DEV) ## ruff, mypy and the import rules
 	$(SAY) "ruff"
 	@$(RUN) -m ruff check
@@ -182,6 +195,9 @@ protocol-page: $(HAS_DEV) ## write the generated parts of docs/protocol.md anew,
 driver: $(HAS_DEV) ## test the node server of this package over the wire, with the checks that wait for time limits
 	$(SAY) "lanemesh conformance"
 	@$(BIN)/lanemesh conformance
+
+variables: $(HAS_DEV) ## write the table of variables in docs/cli.md anew, after a change of the options of servers
+	@$(RUN) tests/variables_table.py
 
 node-pages: $(HAS_DEV) ## write the generated parts of docs/nodes anew, after a change of node types
 	@$(RUN) tests/node_pages.py

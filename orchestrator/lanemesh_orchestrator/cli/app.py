@@ -18,6 +18,7 @@ from lanemesh_orchestrator.cli.mesh_groups import sessions_app, tools_app
 from lanemesh_orchestrator.cli.options import Debug, Log, Spread
 from lanemesh_orchestrator.cli.pipeline_app import pipeline_app
 from lanemesh_orchestrator.cli.server_app import gpu_app, server_app
+from lanemesh_orchestrator.cli.variables import add_variables
 from lanemesh_orchestrator.cli.web_app import web_app
 
 typer_app = typer.Typer(
@@ -55,7 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 @cache
 def command() -> Any:
     """The command `lanemesh` with all its subcommands. To make it takes longer than to run many of them."""
-    return typer.main.get_command(typer_app)
+    made = typer.main.get_command(typer_app)
+    add_variables(made)
+    return made
 
 
 def with_spread_value(arguments: Sequence[str]) -> list[str]:

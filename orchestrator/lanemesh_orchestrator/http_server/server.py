@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 
 import uvicorn
 from lanemesh._aio.signals import StopSignals
+from lanemesh._aio.systemd import ServiceState
 from starlette.types import ASGIApp
 
 from lanemesh_orchestrator.http_server.address import bound_socket, require_private, url_of
@@ -82,8 +84,13 @@ class HttpServer:
 
     async def run(self) -> None:
         """Serves until SIGTERM, SIGINT or `close`. A second signal ends the process at once."""
+        self._server.service = service = ServiceState()
         with StopSignals(self.close):
-            await self._serve()
+            try:
+                await self._serve()
+            finally:
+                service.stopping()
+                await service.close()
 
     async def __aenter__(self) -> HttpServer:
         """Serves until the end of the block. Signals are left to the program."""
@@ -113,6 +120,15 @@ class HttpServer:
 
 class _Server(uvicorn.Server):
     """uvicorn's server without handlers of signals: it would end the process by the signal, in place of the command."""
+
+    service: ServiceState | None = None
+    """What a service manager is notified of, if the server is a process of its own."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begins to listen."""
+        await super().startup(sockets)
+        if self.service is not None and self.started:
+            self.service.ready()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -210,7 +210,7 @@ class RunStore:
     def _writing(self) -> Iterator[sa.Connection]:
         """A transaction that writes. Raises OSError if the store is not ours any more."""
         if self._ownership is None or not self._ownership.holds():
-            raise OSError("another orchestrator owns it now")
+            raise OSError("its lock is lost: the database does not answer, or another orchestrator holds it")
         with self._engine.begin() as connection:
             if self.location.file is not None:
                 # Its reads must be current: otherwise SQLite takes its lock with the first write.

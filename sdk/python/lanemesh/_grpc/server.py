@@ -9,6 +9,7 @@ from types import TracebackType
 import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from lanemesh._aio.systemd import ServiceState
 from lanemesh._aio.tasks import within
 from lanemesh._grpc.call_limit import CallLimit
 from lanemesh._grpc.certificates import ServerCertificates
@@ -72,6 +73,7 @@ class GrpcServer:
             maximum_concurrent_rpcs=self.limits.calls,
         )
         self.health = health.aio.HealthServicer()
+        self._service = ServiceState()
         health_pb2_grpc.add_HealthServicer_to_server(self.health, self.server)
         bracketed = f"[{host}]" if ":" in host else host
         try:
@@ -94,15 +96,22 @@ class GrpcServer:
         await self.server.start()
         for name in ("", *names):
             await self.health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        self._service.ready()
 
     async def not_serving(self) -> None:
         """Turns every service's health to NOT_SERVING; calls are still taken."""
+        self._service.stopping()
         await self.health.enter_graceful_shutdown()
 
     async def stop(self, seconds: float = STOP_SECONDS) -> None:
         """Takes no new calls, and cancels those that are still under way after `seconds`."""
         await self.not_serving()
-        await within(seconds + CANCEL_SECONDS, f"the gRPC server at {self.address} to stop", self.server.stop(seconds))
+        try:
+            await within(
+                seconds + CANCEL_SECONDS, f"the gRPC server at {self.address} to stop", self.server.stop(seconds)
+            )
+        finally:
+            await self._service.close()
 
     async def __aenter__(self) -> GrpcServer:
         return self
