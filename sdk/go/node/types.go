@@ -5,6 +5,7 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -159,11 +160,15 @@ func (t *Type) manifest(service string) *pb.Manifest {
 
 // node makes the node of a component.
 func (t *Type) node(config string) (node Node, err error) {
-	if t.Call != nil {
-		return t.Call, nil
-	}
 	if config == "" {
 		config = "{}"
+	}
+	if t.Call != nil {
+		if t.ConfigSchema == "" {
+			var none struct{}
+			return t.Call, Decode(json.RawMessage(config), &none)
+		}
+		return t.Call, nil
 	}
 	defer func() {
 		if raised := recover(); raised != nil {
@@ -171,4 +176,11 @@ func (t *Type) node(config string) (node Node, err error) {
 		}
 	}()
 	return t.New(json.RawMessage(config))
+}
+
+// Decode stores a config in a struct. It fails if the config has a setting that the struct has not.
+func Decode(config json.RawMessage, settings interface{}) error {
+	decoder := json.NewDecoder(bytes.NewReader(config))
+	decoder.DisallowUnknownFields()
+	return decoder.Decode(settings)
 }

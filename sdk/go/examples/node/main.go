@@ -17,6 +17,7 @@ import (
 	"syscall"
 	"time"
 
+	"lanemesh/sdk/go/conformance"
 	"lanemesh/sdk/go/examples/words"
 	"lanemesh/sdk/go/node"
 )
@@ -26,9 +27,14 @@ func main() {
 	listen := flag.String("listen", "127.0.0.1:0", "address to listen on")
 	name := flag.String("name", "words", "name of the server")
 	untilStdin := flag.Bool("until-stdin-closes", false, "end when the standard input closes")
+	tested := flag.Bool("conformance", false, "offer the node types of `lanemesh conformance` too")
 	flag.Parse()
+	types := words.Types
+	if *tested {
+		types = append(types[:len(types):len(types)], conformance.Types...)
+	}
 
-	server, err := node.NewServer(node.Options{Name: *name, Listen: *listen, Orchestrator: *orchestrator}, words.Types...)
+	server, err := node.NewServer(node.Options{Name: *name, Listen: *listen, Orchestrator: *orchestrator}, types...)
 	if err != nil {
 		log.Fatal(err)
 	}

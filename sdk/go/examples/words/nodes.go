@@ -36,7 +36,7 @@ var Split = &node.Type{
 	Outputs:      []node.Output{{Name: "text", Type: text}},
 	New: func(config json.RawMessage) (node.Node, error) {
 		splitter := &splitter{Separator: " "}
-		return splitter, json.Unmarshal(config, splitter)
+		return splitter, node.Decode(config, splitter)
 	},
 }
 
