@@ -58,7 +58,7 @@ PROTOC := PATH="$(CURDIR)/$(BIN):$$PATH" $(RUN) -m grpc_tools.protoc -Iprotos
 BASELINE := protos/baseline.binpb
 PROTO_FILES := $(PROTOS:protos/%=%)
 
-.PHONY: help venv demo demo-all catalogue-size test test-models test-gpu many environments postgres conformance fuzz chaos lint format proto proto-baseline proto-check schema reasons reference node-pages page page-check browser go bench clean
+.PHONY: help venv demo demo-all catalogue-size test test-models test-gpu many environments postgres conformance fuzz chaos lint format proto proto-baseline proto-check schema reasons reference protocol-page driver node-pages page page-check browser go cpp bench-languages bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -162,6 +162,13 @@ reasons: $(HAS_DEV) ## write docs/reasons.md anew, after a change of the reasons
 
 reference: $(HAS_DEV) ## write docs/reference.md anew, after a change of public names or their examples
 	@$(RUN) tests/reference_page.py
+
+protocol-page: $(HAS_DEV) ## write the generated parts of docs/protocol.md anew, after a change of features, limits or protos
+	@$(RUN) tests/protocol_page.py
+
+driver: $(HAS_DEV) ## test the node server of this package over the wire, with the checks that wait for time limits
+	$(SAY) "lanemesh conformance"
+	@$(BIN)/lanemesh conformance
 
 node-pages: $(HAS_DEV) ## write the generated parts of docs/nodes anew, after a change of node types
 	@$(RUN) tests/node_pages.py

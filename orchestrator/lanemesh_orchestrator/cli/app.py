@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from lanemesh_orchestrator.cli.conformance_app import conformance_app
 from lanemesh_orchestrator.cli.exits import ExitCode
 from lanemesh_orchestrator.cli.input.encoding import set_up_streams
 from lanemesh_orchestrator.cli.local_app import env_app, local_app, models_app
@@ -29,6 +30,7 @@ typer_app = typer.Typer(
 )
 typer_app.add_typer(pipeline_app)
 typer_app.add_typer(server_app)
+typer_app.add_typer(conformance_app)
 typer_app.add_typer(local_app)
 typer_app.add_typer(mesh_app)
 typer_app.add_typer(web_app)

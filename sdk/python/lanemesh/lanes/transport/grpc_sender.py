@@ -416,8 +416,10 @@ class GrpcSender(SenderState):
         assert call is not None
         assert self._accepted is not None
         try:
-            while isinstance(response := await call.read(), lane_pb2.ExchangeResponse):  # else the end of file
+            while isinstance(response := await call.read(), lane_pb2.ExchangeResponse):
                 self._on_frame(response)
+            if response is not grpc.aio.EOF:  # bytes that are no frame; gRPC has logged why
+                call.cancel()
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
             pass
         except asyncio.CancelledError:
