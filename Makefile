@@ -193,6 +193,13 @@ browser: $(HAS_DEV) $(HAS_PAGE) ## run the tests of the page in Debian's Chromiu
 go: $(HAS_DEV) ## build and test the Go package of sdk/go with Debian's packages, which are installed if they are missing
 	@bash sdk/go/check.sh
 
+cpp: $(HAS_DEV) ## build and test the examples of sdk/cpp with Debian's packages, which are installed if they are missing
+	@bash sdk/cpp/check.sh
+
+bench-languages: $(HAS_DEV) ## measure clients and node servers of every language that is built here; ARGS=--quick: shortly
+	@bash sdk/go/check.sh build
+	@$(RUN) benchmarks/languages.py $(ARGS)
+
 bench: $(HAS_DEV) $(HAS_LLM) $(HAS_CATALOGUE) ## run the benchmarks and compare them with their targets; ARGS=--quick: shortly
 	$(COMPILE)
 	@missed=""; for name in lanes clients kinds footprint pipelines agents mcp_calls batching runs gateway page families gpu; do \
