@@ -9,8 +9,8 @@ const milliseconds = [];
 let outputs = 0;
 for (let number = 0; number < Number(requests); number++) {
   const started = performance.now();
-  for await (const _ of client.run(pipeline, { input: text })) outputs++;
+  for await (const _ of client.run(pipeline, { inputs: [text] }).texts()) outputs++;
   milliseconds.push(performance.now() - started);
 }
-await client.close();
+client.close();
 console.log(JSON.stringify({ milliseconds, outputs }));

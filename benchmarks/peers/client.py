@@ -18,7 +18,7 @@ async def main(address: str, file: str, text: str, requests: int) -> None:
         for _ in range(requests):
             started = time.perf_counter()
             async with client.run(Path(file), input=text) as run:
-                async for _ in run:
+                async for _ in run.values():
                     outputs += 1
             milliseconds.append((time.perf_counter() - started) * 1000)
     print(json.dumps({"milliseconds": milliseconds, "outputs": outputs}))

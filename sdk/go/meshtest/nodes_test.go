@@ -8,7 +8,9 @@ import (
 	"strings"
 	"testing"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
 	lanemesh "lanemesh/sdk/go"
 	pb "lanemesh/sdk/go/lanemeshv1"
@@ -238,6 +240,9 @@ func TestServerDrains(t *testing.T) {
 		}
 	}
 	outputs := run.Outputs()
+	if got := health(t, ctx, server.Address()); got != healthpb.HealthCheckResponse_SERVING {
+		t.Errorf("the server is %s", got)
+	}
 	drained := make(chan error, 1)
 	go func() { drained <- server.Drain(ctx) }()
 	if err := run.Push(lanemesh.Text("still here")); err != nil {
@@ -257,10 +262,27 @@ func TestServerDrains(t *testing.T) {
 	if err := <-drained; err != nil {
 		t.Fatal(err)
 	}
+	if got := health(t, ctx, server.Address()); got != healthpb.HealthCheckResponse_NOT_SERVING {
+		t.Errorf("a draining server is %s", got)
+	}
 	stop()
 	if err := <-served; err != nil {
 		t.Fatal(err)
 	}
+}
+
+func health(t *testing.T, ctx context.Context, address string) healthpb.HealthCheckResponse_ServingStatus {
+	t.Helper()
+	conn, err := grpc.DialContext(ctx, address, grpc.WithInsecure())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	response, err := healthpb.NewHealthClient(conn).Check(ctx, &healthpb.HealthCheckRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return response.GetStatus()
 }
 
 func await(t *testing.T, ctx context.Context, event <-chan struct{}, what string) {

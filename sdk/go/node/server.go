@@ -27,6 +27,9 @@ const (
 	dialTimeout             = 10 * time.Second
 )
 
+// services are those whose health is served: the server as a whole, and NodeService.
+var services = []string{"", "lanemesh.v1.NodeService"}
+
 // Options of a node server.
 type Options struct {
 	// Name is the requested name, such as "llm"; empty: "go".
@@ -133,7 +136,9 @@ func NewServer(options Options, types ...*Type) (*Server, error) {
 	}
 	s.grpc = grpc.NewServer(serverOptions...)
 	s.health = health.NewServer()
-	s.health.SetServingStatus("lanemesh.v1.NodeService", healthpb.HealthCheckResponse_SERVING)
+	for _, service := range services {
+		s.health.SetServingStatus(service, healthpb.HealthCheckResponse_SERVING)
+	}
 	pb.RegisterNodeServiceServer(s.grpc, s)
 	healthpb.RegisterHealthServer(s.grpc, s.health)
 	reflection.Register(s.grpc)
@@ -210,6 +215,9 @@ func (s *Server) beginDraining() {
 	if !s.draining {
 		s.draining = true
 		close(s.drained)
+		for _, service := range services {
+			s.health.SetServingStatus(service, healthpb.HealthCheckResponse_NOT_SERVING)
+		}
 	}
 }
 
