@@ -39,6 +39,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("lanemesh.orchestrator")
 
+DRAIN_SECONDS = 5.0
+"""How long active runs may take to end when a signal stops an orchestrator. Container engines kill a process 10 s after the signal,
+and the cancellation of runs takes some of this time."""
+
 Beside = Callable[[str], AbstractAsyncContextManager[object]]
 """Serves something while an orchestrator does. It gets the address of the orchestrator."""
 
@@ -261,10 +265,15 @@ class Orchestrator:
         await self.open_store()
         self.address = self.runs.address = advertise or await own_address(self.grpc.address)
         server = self.grpc.server
-        registry = RegistryService(self.registry, self.runs.manifests, lambda: self.gpu_arbiter)
+        first = self.grpc.limits.first_frame_seconds
+        self.runs.callers.limit = self.grpc.limits.runs_per_caller
+        registry = RegistryService(
+            self.registry, self.runs.manifests, lambda: self.gpu_arbiter, first_frame_seconds=first
+        )
         registry_pb2_grpc.add_RegistryServiceServicer_to_server(registry, server)
-        run_pb2_grpc.add_RunServiceServicer_to_server(RunService(self.runs, self.history), server)
-        node_pb2_grpc.add_NodeServiceServicer_to_server(NodeService(self.host), server)
+        runs = RunService(self.runs, self.history, first_frame_seconds=first)
+        run_pb2_grpc.add_RunServiceServicer_to_server(runs, server)
+        node_pb2_grpc.add_NodeServiceServicer_to_server(NodeService(self.host, first_frame_seconds=first), server)
         channel_pb2_grpc.add_ChannelServiceServicer_to_server(ChannelService(self.channels), server)
         deployments = DeploymentService(lambda: self.deployments)
         deployment_pb2_grpc.add_DeploymentServiceServicer_to_server(deployments, server)
@@ -280,12 +289,20 @@ class Orchestrator:
             "ChannelService",
             "DeploymentService",
             "SessionService",
-            "ToolService",
         )
         further = more(server, self.address) if more is not None else []
-        await self.grpc.start([*(f"lanemesh.v1.{name}" for name in names), *further])
+        own = [*(f"lanemesh.v1.{name}" for name in names), *(kind.service for kind in HELPER_KINDS.values())]
+        await self.grpc.start([*own, *further])
         if self._polled is not None:
             self._polled.start()
+
+    async def drain(self, seconds: float) -> bool:
+        """Takes no new runs, except those that active runs start, and waits until the active ones have ended, this long at most.
+        Returns whether they have."""
+        self.runs.draining = True
+        if self.grpc is not None:
+            await self.grpc.not_serving()
+        return await self.runs.idle(seconds)
 
     async def close_runs(self) -> None:
         """Cancels all runs, and releases all preloaded pipelines."""
@@ -338,10 +355,12 @@ async def serve(
     run_memory: int = DEFAULT_BUDGET,
     more: MoreServices | None = None,
     beside: Beside | None = None,
+    drain_seconds: float = DRAIN_SECONDS,
     stop: asyncio.Event | None = None,
 ) -> int:
-    """Runs an orchestrator until SIGTERM, SIGINT or `stop`. A second signal ends the process at once. Returns the exit code. `more`
-    adds further services to its server.
+    """Runs an orchestrator until SIGTERM, SIGINT or `stop`. The first signal drains it: it takes no new runs, gives the active ones
+    `drain_seconds` to end, and cancels the others. A second signal ends the process at once. Returns the exit code. `more` adds
+    further services to its server.
 
     `beside` serves something else meanwhile, such as the web gateway: it gets the address at which this process reaches the
     orchestrator, is entered when the orchestrator listens, and left when its runs have ended.
@@ -350,9 +369,11 @@ async def serve(
         LanemeshError: the port is in use, the address is not loopback and `insecure` is not set, or one of `servers` is no
             address.
     """
+    from lanemesh._grpc.limits import raise_file_limit
     from lanemesh.server.memory import keep_freed_memory
 
     keep_freed_memory()
+    raise_file_limit()
     orchestrator = Orchestrator(
         embedded=False,
         nodes=nodes,
@@ -370,16 +391,30 @@ async def serve(
     async with AsyncExitStack() as served:
         if beside is not None:
             await served.enter_async_context(beside(_dialled(orchestrator)))
-        await _until(stop, orchestrator)
+        await _until(stop, orchestrator, drain_seconds)
     return 0
 
 
-async def _until(stop: asyncio.Event, orchestrator: Orchestrator) -> None:
-    with StopSignals(stop.set):
+async def _until(stop: asyncio.Event, orchestrator: Orchestrator, drain_seconds: float) -> None:
+    signalled = asyncio.Event()
+
+    def on_signal() -> None:
+        signalled.set()
+        stop.set()
+
+    with StopSignals(on_signal):
         logger.info("listening, reached at %s", orchestrator.address)
         if orchestrator.stored_in:
             logger.info("runs are stored in %s", orchestrator.stored_in)
         await stop.wait()
+        active = orchestrator.runs.active_count
+        if signalled.is_set() and active and drain_seconds:
+            what = "draining for %g s at most; active runs: %d. A second signal ends this process at once"
+            logger.info(what, drain_seconds, active)
+            if not await orchestrator.drain(drain_seconds):
+                logger.warning(
+                    "runs that have not ended in time, and are cancelled: %d", orchestrator.runs.active_count
+                )
         await orchestrator.close()
 
 

@@ -199,6 +199,29 @@ Insecure = Annotated[
     bool, typer.Option("--insecure", help="Allow unencrypted connections on addresses other than loopback.")
 ]
 
+Limits = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--limit",
+        metavar="NAME=VALUE",
+        help="Set a limit of this server, such as connections=500; default: the variable LANEMESH_LIMITS. Can be repeated.",
+        show_default=False,
+    ),
+]
+
+
+def use_limits(limits: Sequence[str] | None) -> None:
+    """Lets the servers of this process, and of those that it starts, have these limits.
+
+    Raises:
+        LanemeshError: one of them, or LANEMESH_LIMITS, is invalid.
+    """
+    if limits:
+        os.environ["LANEMESH_LIMITS"] = ",".join([*os.environ.get("LANEMESH_LIMITS", "").split(","), *limits])
+    from lanemesh._grpc.limits import Limits as ServerLimits
+
+    ServerLimits.of()
+
 
 def command(function: Callable[_P, ExitCode]) -> Callable[_P, None]:
     """Runs a command's function, and ends with its exit code or that of its error."""

@@ -16,10 +16,12 @@ from lanemesh_orchestrator.cli.options import (
     Host,
     Insecure,
     Json,
+    Limits,
     Log,
     Nodes,
     Port,
     command,
+    use_limits,
 )
 from lanemesh_orchestrator.cli.web_app import HostNames, Origins, TokenFile, WebhookSecrets, web_options
 
@@ -121,6 +123,27 @@ def serve(
     origins: Origins = None,
     host_names: HostNames = None,
     webhook_secrets: WebhookSecrets = None,
+    drain_seconds: Annotated[
+        float,
+        typer.Option(
+            "--drain",
+            metavar="SECONDS",
+            min=0.0,
+            envvar="LANEMESH_DRAIN",
+            help="How long active runs may take to end after SIGTERM or Ctrl-C, before they are cancelled.",
+        ),
+    ] = 5.0,
+    limits: Limits = None,
+    audit_log: Annotated[
+        Path | None,
+        typer.Option(
+            "--audit-log",
+            metavar="FILE",
+            envvar="LANEMESH_AUDIT_LOG",
+            help="Append who ran, deployed, cancelled, decided and deleted what, one JSON object a line.",
+            show_default=False,
+        ),
+    ] = None,
     debug: Debug = False,
     log_level: Log = None,
 ) -> ExitCode:
@@ -129,6 +152,7 @@ def serve(
     from lanemesh_orchestrator.cli.commands.servers import serve as serve_orchestrator
 
     refuse_nodes(nodes or (), at=advertise or f"{host}:{port}")
+    use_limits(limits)
     _show_what_happens()
     return serve_orchestrator(
         host=host,
@@ -146,6 +170,8 @@ def serve(
         plain_variables=plain_variables or (),
         variables_file=variables_file,
         a2a=a2a,
+        audit_log=audit_log,
+        drain_seconds=drain_seconds,
         web=_web(http, host, token_file, origins, host_names, webhook_secrets, insecure=insecure),
     )
 
@@ -233,12 +259,14 @@ def node(
         list[str] | None,
         typer.Option("--label", metavar="KEY=VALUE", help="Label by which pipelines select this server."),
     ] = None,
+    limits: Limits = None,
     debug: Debug = False,
     log_level: Log = None,
 ) -> ExitCode:
     """Run a node server. It joins an orchestrator, or `lanemesh serve --server` connects to it."""
     from lanemesh_orchestrator.cli.commands.servers import node as serve_node
 
+    use_limits(limits)
     serve_node(
         services or (),
         orchestrator=orchestrator,
@@ -275,12 +303,14 @@ def gpu_serve(
         Path | None,
         typer.Option("--journal", metavar="FILE", help="Keep fencing tokens and leases in this file for a restart."),
     ] = None,
+    limits: Limits = None,
     debug: Debug = False,
     log_level: Log = None,
 ) -> ExitCode:
     """Run a GPU arbiter for the GPUs of this machine."""
     from lanemesh_orchestrator.cli.commands.gpu import gpu_serve as serve_gpus
 
+    use_limits(limits)
     return serve_gpus(host=host, port=port, insecure=insecure, journal=journal)
 
 

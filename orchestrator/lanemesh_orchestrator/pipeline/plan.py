@@ -39,6 +39,7 @@ def plan(
     traceparent: str = "",
     session: str = "",
     depth: int = 0,
+    lane_key: bytes = b"",
     again: Collection[str] | None = None,
     done: Collection[str] = (),
 ) -> dict[str, node_pb2.Place]:
@@ -48,14 +49,14 @@ def plan(
     ends are on one server, in the same part of the run. With `again` only these components, whose servers were lost, are placed,
     without their `done` edges. Only features that a server supports are used there: an edge is replayable or reopenable only if
     both its ends can recover, and items are traced where the server can. If all servers support it, lanes are opened at the start,
-    and frames are merged. `traceparent` is the trace that the run belongs to, `session` its session,
-    `depth` how many runs are above it.
+    and frames are merged, and lanes carry `lane_key`; with `again` it is empty if the run began without one. `traceparent` is the
+    trace that the run belongs to, `session` its session, `depth` how many runs are above it.
 
     Raises:
         ValueError: a component has no server, two servers have one name, or a server that a lane must dial has no address.
     """
     if again is not None or done:
-        templates = _plan(graph, servers, timeout, protocol_version, again, done)
+        templates = _plan(graph, servers, timeout, protocol_version, again, done, keyed=bool(lane_key))
     else:
         where = tuple(
             (name, server.name, server.address, server.incarnation, frozenset(server.features))
@@ -69,6 +70,8 @@ def plan(
         place = places[name] = node_pb2.Place()
         place.CopyFrom(template)
         place.run_id, place.traceparent, place.session_id, place.depth = run_id, traceparent, session, depth
+        if Feature.LANE_KEYS in place.features:
+            place.lane_key = lane_key
     return places
 
 
@@ -79,8 +82,10 @@ def _plan(
     protocol_version: int,
     again: Collection[str] | None = None,
     done: Collection[str] = (),
+    *,
+    keyed: bool | None = None,
 ) -> Mapping[str, node_pb2.Place]:
-    """The plan without what differs between runs."""
+    """The plan without what differs between runs. `keyed`: lanes prove that they belong to the run; None: if all servers can."""
     homeless = [name for name in graph.components if name not in servers]
     if homeless:
         raise ValueError(f"No node server is assigned to: {', '.join(homeless)}.")
@@ -88,6 +93,8 @@ def _plan(
     at_start = again is None and all(Feature.QUICK_STARTS in server.features for server in servers.values())
     merging = at_start and all(Feature.MERGED_FRAMES in server.features for server in servers.values())
     short_lanes = merging and all(Feature.SHORT_LANES in server.features for server in servers.values())
+    if keyed is None:
+        keyed = all(Feature.LANE_KEYS in server.features for server in servers.values())
     places: dict[str, node_pb2.Place] = {}
     addresses: dict[str, str] = {}
     for component in graph.components.values():
@@ -132,7 +139,7 @@ def _plan(
         places[servers[control.invoker].name].controls.append(_control(control, graph, servers))
     needed = needed_features(graph)
     for place in places.values():
-        place.features.extend(_features(place, needed))
+        place.features.extend(_features(place, needed, keyed=keyed))
     return places
 
 
@@ -153,7 +160,7 @@ def needed_features(graph: Graph) -> Mapping[str, frozenset[Feature]]:
     return {name: frozenset(features) for name, features in needs.items()}
 
 
-def _features(place: node_pb2.Place, needed: Mapping[str, frozenset[Feature]]) -> list[str]:
+def _features(place: node_pb2.Place, needed: Mapping[str, frozenset[Feature]], *, keyed: bool) -> list[str]:
     """The features that a part of a run needs of its server, in alphabetical order."""
     features = {feature for instance in place.instances for feature in needed[instance.component]}
     if any(edge.replayable or edge.reopenable for edge in place.edges):
@@ -166,6 +173,8 @@ def _features(place: node_pb2.Place, needed: Mapping[str, frozenset[Feature]]) -
         features.add(Feature.MERGED_FRAMES)
     if place.short_lanes:
         features.add(Feature.SHORT_LANES)
+    if keyed:
+        features.add(Feature.LANE_KEYS)
     return sorted(features)
 
 

@@ -26,21 +26,25 @@ async def find_rival(registry: Registry, info: registry_pb2.ServerInfo) -> tuple
     Returns that member and the instance id of the process that answers at the address. The id is empty if it is not known.
 
     Raises:
-        LanemeshError: a process answers there that is neither this server nor a member.
+        LanemeshError: a process answers there that is neither this server nor a member that has joined.
     """
     listed = registry.at(info.address)
-    if listed is not None and (listed.static or listed.is_process(info)):
+    if listed is not None and listed.is_process(info):
         return None, ""
     answering = await _instance_at(info.address)
     rival = registry.at(info.address) or _of_instance(registry, answering)
-    if rival is not None and (rival.static or rival.is_process(info)):
+    if rival is not None and rival.is_process(info):
         return None, ""
+    if rival is not None and rival.static:
+        rival = None  # it joins in place of that entry, if it is the process that answers
     if rival is None and answering and info.instance_id and answering != info.instance_id:
         message = (
             f'the address {info.address}, which the server "{info.name}" gives, leads to another process. Start it with an '
             "--advertise of its own"
         )
         raise LanemeshError(Fault(code=Code.ALREADY_EXISTS, reason="address-taken", message=message))
+    if rival is not None and not answering and not rival.is_silent:
+        answering = rival.info.instance_id  # nothing proves that the address is not that of the member, which is alive
     return rival, answering
 
 

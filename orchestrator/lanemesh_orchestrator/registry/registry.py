@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import logging
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -10,7 +11,9 @@ from functools import cached_property
 from weakref import WeakValueDictionary
 
 from lanemesh._aio.signal import Signal
-from lanemesh.faults import LanemeshError
+from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.features import FEATURES, Feature, unsupported
+from lanemesh.protocol import PROTOCOL_VERSION
 from lanemesh.v1 import node_pb2, registry_pb2
 
 from lanemesh_orchestrator.registry.manifests import ORCHESTRATOR, agree, check, replacements, with_missing
@@ -40,6 +43,10 @@ class Member:
     load: Load = field(default_factory=Load)
     static: bool = False
     """Its address was given to the orchestrator; it has not joined by itself."""
+    key: bytes = b""
+    """The key of its membership, which no other server knows; empty: its software has none."""
+    caller: str = ""
+    """The subject of the token with which it has joined."""
     draining: bool = False
     """It accepts no new runs."""
     unreachable: str = ""
@@ -177,6 +184,8 @@ class Registry:
         unreachable: str = "",
         rival: Member | None = None,
         answering: str = "",
+        key: bytes = b"",
+        caller: str = "",
     ) -> Member:
         """Adds a server under the name that it requests, with a number if the name is taken.
 
@@ -190,11 +199,16 @@ class Registry:
             rival: the member with its address, perhaps under another name of the address; None: looked up by the address.
             answering: instance id of the process that answers at the address. If it is the rival's, the rival remains in use.
                 Otherwise the new server is used, because a restarted server joins before its old stream has ended.
+            key: the key of its membership.
+            caller: the subject of the token with which it joins.
 
         Raises:
-            LanemeshError: its address or one of its manifests is invalid.
+            LanemeshError: its address or one of its manifests is invalid, or it claims to be a server that has joined from another
+                process ("server-taken").
         """
         check(info, static=static)
+        if not static:
+            self.check_claim(info, key, caller)
         self._held_back = [member for member in self._held_back if not member.is_process(info)]
         previous = None if static else self._joined_process(info)
         before = rival or self.at(info.address) or previous
@@ -211,7 +225,7 @@ class Registry:
         known.name = self._unique(info.name or "server")
         load = previous.load if previous is not None else self._loads.get(info.address) or Load()
         self._loads[info.address] = load
-        member = Member(known, load, static, unreachable=unreachable)
+        member = Member(known, load, static, key, caller, unreachable=unreachable)
         if before is not None and loses:
             self._hold_back(member, before)
         else:
@@ -223,6 +237,19 @@ class Registry:
         self._changed()
         return member
 
+    def check_claim(self, info: registry_pb2.ServerInfo, key: bytes, caller: str) -> None:
+        """Raises LanemeshError if a server gives the instance id of a member without being its process: any client can read that
+        id."""
+        for member in (*self.members.values(), *self._held_back):
+            if member.static or not member.is_process(info):
+                continue
+            if not hmac.compare_digest(member.key, key) or (not key and member.caller != caller):
+                message = (
+                    f"the instance id of this server is that of the server {member.shown}, which has joined from another process. "
+                    "Let each process make an instance id of its own, at random"
+                )
+                raise LanemeshError(Fault(code=Code.PERMISSION_DENIED, reason="server-taken", message=message))
+
     def _use(self, member: Member) -> None:
         self.members[member.name] = member
         if member.unreachable:
@@ -231,6 +258,20 @@ class Registry:
         providers = ", ".join(sorted(member.manifests)) or "no node types"
         how = "is found at" if member.static else "joined from"
         log.info("%s %s %s with %s", member.name, how, member.info.address, providers)
+        if member.info.protocol_version != PROTOCOL_VERSION:
+            lacking = ", ".join(unsupported(FEATURES, member.features))
+            log.warning(
+                "the node server %s speaks version %d of the protocol, and this orchestrator version %d: they use the features "
+                "that both support%s",
+                *(member.shown, member.info.protocol_version, PROTOCOL_VERSION),
+                f", which are all but {lacking}" if lacking else "",
+            )
+        if Feature.LANE_KEYS not in member.features:
+            log.warning(
+                'the node server %s lacks the feature "%s": the lanes of runs that use it do not prove that they belong to them. '
+                "Install a version of its software that does",
+                *(member.shown, Feature.LANE_KEYS),
+            )
 
     def _hold_back(self, member: Member, rival: Member) -> None:
         """Holds a server back from use, under a unique name, and warns both servers of the address clash."""

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import grpc.aio
+from lanemesh._grpc.caller import current_caller
+from lanemesh._grpc.first_frame import FIRST_FRAME_SECONDS, first_frame
+from lanemesh._grpc.log_once import LogOnce, host_of_peer
 from lanemesh._grpc.status import abort
 from lanemesh._grpc.writing import write
 from lanemesh.faults import LanemeshError
 from lanemesh.protocol import IDLE_FRAME_SECONDS, PROTOCOL_VERSION
 from lanemesh.v1 import node_pb2, registry_pb2, registry_pb2_grpc
 
+from lanemesh_orchestrator.audit import audited
 from lanemesh_orchestrator.registry.addresses import find_rival
 from lanemesh_orchestrator.registry.manifests import check
 from lanemesh_orchestrator.registry.registry import Member, Registry
+
+refusals = LogOnce(logging.getLogger("lanemesh.registry"))
 
 QUIET_SECONDS = 12.0
 """Time without a frame after which other servers are preferred to a node server; it sends a heartbeat every 5 s."""
@@ -31,8 +38,12 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
         registry: Registry,
         manifests: Callable[[], dict[str, node_pb2.Manifest]],
         gpu_arbiter: Callable[[], str] = str,
+        *,
+        first_frame_seconds: float = FIRST_FRAME_SECONDS,
     ) -> None:
-        """`gpu_arbiter` returns the address of the GPU arbiter for a server that joins; empty if there is none."""
+        """`gpu_arbiter` returns the address of the GPU arbiter for a server that joins; empty if there is none.
+        `first_frame_seconds`: how long a server may take to describe itself."""
+        self._first_frame_seconds = first_frame_seconds
         self._registry = registry
         self._manifests = manifests
         self._gpu_arbiter = gpu_arbiter
@@ -43,16 +54,32 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
         context: grpc.aio.ServicerContext[Any, Any],
     ) -> None:
         """Keeps a node server registered until its stream ends."""
-        first = await context.read()
+        first = await first_frame(context, "description of the server", self._first_frame_seconds)
         if not isinstance(first, registry_pb2.RegisterRequest) or first.WhichOneof("frame") != "server":
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the first frame must describe the server")
         assert isinstance(first, registry_pb2.RegisterRequest)
-        try:
-            check(first.server)
-            rival, answering = await find_rival(self._registry, first.server)
-            member = self._registry.join(first.server, rival=rival, answering=answering)
-        except LanemeshError as error:
-            await abort(context, error.fault)
+        with audited(
+            context, "RegistryService.Register", server=first.server.name, address=first.server.address
+        ) as act:
+            try:
+                check(first.server)
+                self._registry.check_claim(first.server, first.membership_key, current_caller())
+                rival, answering = await find_rival(self._registry, first.server)
+                member = self._registry.join(
+                    first.server,
+                    rival=rival,
+                    answering=answering,
+                    key=first.membership_key,
+                    caller=current_caller(),
+                )
+            except LanemeshError as error:
+                refusals.warning(
+                    f"{host_of_peer(context.peer())} {error.fault.reason}",
+                    "from %s: a node server is not taken as a member: %s",
+                    *(context.peer(), error.fault.message),
+                )
+                await abort(context, error.fault)
+            act.fields.update(server=member.name, replaces=member.info.replaces)
         writing = asyncio.create_task(self._write(member, context), name="registry writer")
         try:
             await self._listen(member, context)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 DELIVERY_SECONDS = 1.0
 """Extra time for the targets of a failed run while other servers stop."""
+LANE_KEY_BYTES = 16
+"""Size of the key that the lanes of a run carry."""
 
 
 class RunHosts(Collection[HostHandle]):
@@ -54,6 +57,10 @@ class RunHosts(Collection[HostHandle]):
         self._session = session
         self._depth = depth
         self._steps = steps
+        self._lane_key = os.urandom(LANE_KEY_BYTES)
+        """Proves that a lane belongs to the run."""
+        self._keyed = True
+        """The servers have the key; otherwise one of them cannot use it."""
 
     def __iter__(self) -> Iterator[HostHandle]:
         return iter(self.by_name.values())
@@ -91,9 +98,12 @@ class RunHosts(Collection[HostHandle]):
             traceparent=self._traceparent,
             session=self._session,
             depth=self._depth,
+            lane_key=self._lane_key if again is None or self._keyed else b"",
             again=again,
             done=done,
         )
+        if again is None:
+            self._keyed = all(place.lane_key for place in places.values())
         hosts: list[HostHandle] = []
         for server, place in places.items():
             if self._steps is not None:

@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from lanemesh._aio.tasks import cancel_stragglers
+from lanemesh._grpc.caller import current_caller
 from lanemesh.channels.broker import Broker
 from lanemesh.client.specs import MAX_NAME
 from lanemesh.faults import Code, Fault, LanemeshError
@@ -25,6 +26,7 @@ from lanemesh_orchestrator.pipeline.graph import TRACE_WORDS
 from lanemesh_orchestrator.pipeline.variables import check_sent, client_variables
 from lanemesh_orchestrator.registry.registry import Registry
 from lanemesh_orchestrator.runs.active_run import ActiveRun, RunOptions
+from lanemesh_orchestrator.runs.caller_runs import CallerRuns
 from lanemesh_orchestrator.runs.host_connection import ExitReason, GrpcConnection, HostConnection, LocalConnection
 from lanemesh_orchestrator.runs.retention import DEFAULT_BUDGET, MAX_ENDED_RUNS, MIB, RunMemory
 from lanemesh_orchestrator.runs.update_log import UpdateLog
@@ -96,6 +98,10 @@ class Runs:
         """Stores the runs; None: they are not stored."""
         self.session_store: SessionStore | None = None
         """Stores sessions; None: they are kept in memory."""
+        self.draining = False
+        """No new runs are started, except those that active runs start."""
+        self.callers = CallerRuns()
+        """The active runs of each caller."""
         self._keys: IdempotencyKeys | None = None
         self._sessions: Sessions | None = None
         self._checks: CheckPool | None = None
@@ -209,9 +215,12 @@ class Runs:
         """Starts a run of a valid pipeline.
 
         Raises:
-            LanemeshError: no server can run one of its components, more than 1,000 runs wait for capacity, or 10,000 wait to be
-                set up.
+            LanemeshError: no server can run one of its components, more than 1,000 runs wait for capacity, 10,000 wait to be set
+                up, the caller has too many active runs, or the orchestrator drains.
         """
+        if self.draining and not options.depth:
+            message = "the orchestrator stops, and takes no new runs. Start it again, or retry when it is back"
+            raise LanemeshError(Fault(code=Code.UNAVAILABLE, reason="stopping", message=message))
         if self.journal is not None:
             self.journal.check()
         self._gate.check()
@@ -221,6 +230,8 @@ class Runs:
         stored, weight = self.journal is not None, _weight_of(graph)
         with ExitStack() as undo:  # until the task of the run exists, which frees all of this at its end
             undo.callback(assignment.end)
+            leave = self.callers.enter(current_caller())
+            undo.callback(leave)
             ticket = self._gate.enter()
             undo.callback(ticket.leave)
             updates = UpdateLog(owned=options.owned, stored=stored, memory=self.memory, weight=weight)
@@ -236,9 +247,22 @@ class Runs:
         self._runs[run_id] = run
         self._tasks[run_id] = task
         task.add_done_callback(lambda _: self._ended(run_id, assignment, ticket))
+        task.add_done_callback(lambda _: leave())
         if options.conversation is not None:
             self.sessions.record(options.conversation, run)
         return run
+
+    @property
+    def active_count(self) -> int:
+        """Number of runs that have not ended."""
+        return len(self._tasks)
+
+    async def idle(self, seconds: float) -> bool:
+        """Waits until no run is active, this long at most. Returns whether none is."""
+        ends_at = asyncio.get_running_loop().time() + seconds
+        while self._tasks and (left := ends_at - asyncio.get_running_loop().time()) > 0:
+            await asyncio.wait(list(self._tasks.values()), timeout=left)
+        return not self._tasks
 
     def start_detached(
         self,

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import grpc.aio
 from grpc_status import rpc_status
+from lanemesh._grpc.first_frame import FIRST_FRAME_SECONDS, first_frame
 from lanemesh._grpc.status import abort
 from lanemesh._grpc.traceparent import traceparent_of
 from lanemesh.faults import LanemeshError
@@ -18,6 +20,7 @@ from lanemesh.node.context import ClientInput
 from lanemesh.times import seconds_of
 from lanemesh.v1 import run_pb2, run_pb2_grpc
 
+from lanemesh_orchestrator.audit import Act, audited, masked
 from lanemesh_orchestrator.pipeline import Graph, PipelineFault, PipelineInvalid, run_graph_of
 from lanemesh_orchestrator.runs.active_run import ActiveRun, RunOptions
 from lanemesh_orchestrator.runs.frames import Frames, fill
@@ -35,15 +38,15 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 LEFT = "its caller left before it had the id of the run"
 """The reason of a cancellation."""
-FIRST_FRAME_SECONDS = 30.0
-"""Time limit for the caller of `Run` to send the spec."""
 
 
 class RunService(run_pb2_grpc.RunServiceServicer):
     """Runs pipelines for clients."""
 
-    def __init__(self, runs: Runs, history: History) -> None:
-        """`history` also has the records of ended runs."""
+    def __init__(self, runs: Runs, history: History, *, first_frame_seconds: float = FIRST_FRAME_SECONDS) -> None:
+        """`history` also has the records of ended runs. `first_frame_seconds`: time limit for the caller of `Run` to send the
+        spec."""
+        self._first_frame_seconds = first_frame_seconds
         self._runs = runs
         self._history = history
         self._input_tokens: WeakKeyDictionary[ActiveRun, str] = WeakKeyDictionary()
@@ -53,14 +56,7 @@ class RunService(run_pb2_grpc.RunServiceServicer):
         self, request_iterator: AsyncIterator[run_pb2.RunRequest], context: Context
     ) -> None:
         """Executes one run, which its caller owns."""
-        first = None
-        try:
-            async with asyncio.timeout(FIRST_FRAME_SECONDS):
-                first = await context.read()
-        except TimeoutError:
-            await context.abort(
-                grpc.StatusCode.DEADLINE_EXCEEDED, f"no pipeline arrived within {FIRST_FRAME_SECONDS:g} s"
-            )
+        first = await first_frame(context, "pipeline", self._first_frame_seconds)
         if not isinstance(first, run_pb2.RunRequest) or first.WhichOneof("frame") != "spec":
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the first frame must contain the run")
         assert isinstance(first, run_pb2.RunRequest)
@@ -68,7 +64,9 @@ class RunService(run_pb2_grpc.RunServiceServicer):
             from lanemesh_orchestrator.runs.idempotency import not_detached
 
             await abort(context, not_detached())
-        run = await self._start(first.spec, context, self._runs.start)
+        with _audited(context, "Run", first.spec) as act:
+            run = await self._start(first.spec, context, self._runs.start)
+            act.fields["run"] = run.id
         token = self._input_tokens.setdefault(run, secrets.token_urlsafe())
         await OwnerCall(run, context, token, first).serve()
 
@@ -87,8 +85,10 @@ class RunService(run_pb2_grpc.RunServiceServicer):
         def start(graph: Graph, options: RunOptions) -> ActiveRun:
             return self._runs.start_detached(graph, inputs, options, open_input=request.open_input, key=key)
 
-        if run is None:
-            run = await self._start(request.spec, context, start)
+        with _audited(context, "StartRun", request.spec) as act:
+            if run is None:
+                run = await self._start(request.spec, context, start)
+            act.fields["run"] = run.id
         try:
             await run.log.begun()
         except asyncio.CancelledError:
@@ -142,24 +142,27 @@ class RunService(run_pb2_grpc.RunServiceServicer):
 
     async def CancelRun(self, request: run_pb2.CancelRunRequest, context: Context) -> run_pb2.CancelRunResponse:
         """Cancels a run."""
-        run = self._runs.find(request.run_id)
-        if run is None:
-            try:
-                return run_pb2.CancelRunResponse(state=(await self._history.record(request.run_id)).run.state)
-            except LanemeshError as error:
-                await abort(context, error.fault)
-        state = run.state
-        run.cancel(request.reason or "cancelled by a client")
-        return run_pb2.CancelRunResponse(state=state)
+        with audited(context, "RunService.CancelRun", run=request.run_id):
+            run = self._runs.find(request.run_id)
+            if run is None:
+                try:
+                    return run_pb2.CancelRunResponse(state=(await self._history.record(request.run_id)).run.state)
+                except LanemeshError as error:
+                    await abort(context, error.fault)
+            state = run.state
+            run.cancel(request.reason or "cancelled by a client")
+            return run_pb2.CancelRunResponse(state=state)
 
     async def DecideApproval(
         self, request: run_pb2.DecideApprovalRequest, context: Context
     ) -> run_pb2.DecideApprovalResponse:
         """Approves or refuses a call for which a component waits."""
-        try:
-            await decide(self._runs, self._history, request)
-        except LanemeshError as error:
-            await abort(context, error.fault)
+        about: dict[str, str | int | bool] = {"run": request.run_id, "call": request.call_id}
+        with audited(context, "RunService.DecideApproval", **about, approved=request.approved):
+            try:
+                await decide(self._runs, self._history, request)
+            except LanemeshError as error:
+                await abort(context, error.fault)
         return run_pb2.DecideApprovalResponse()
 
     async def ValidatePipeline(
@@ -195,6 +198,12 @@ class RunService(run_pb2_grpc.RunServiceServicer):
         except LanemeshError as error:
             await abort(context, error.fault)
         raise AssertionError("abort always raises")
+
+
+def _audited(context: Context, method: str, spec: run_pb2.RunSpec) -> AbstractContextManager[Act]:
+    """The audit of a start; its pipeline and inputs are not part of it."""
+    about = {"deployment": spec.deployment.name, "name": spec.name, "session": masked(spec.session_id)}
+    return audited(context, f"RunService.{method}", **about)
 
 
 def _watched(batch: Batch, *, texts: bool) -> run_pb2.WatchRunResponse:

@@ -10,6 +10,8 @@ from lanemesh._grpc.status import abort
 from lanemesh.faults import LanemeshError
 from lanemesh.v1 import session_pb2, session_pb2_grpc
 
+from lanemesh_orchestrator.audit import audited, masked
+
 if TYPE_CHECKING:
     from lanemesh_orchestrator.sessions.sessions import Sessions
 
@@ -41,13 +43,15 @@ class SessionService(session_pb2_grpc.SessionServiceServicer):
         self, request: session_pb2.ForkSessionRequest, context: Context
     ) -> session_pb2.ForkSessionResponse:
         """Forks one."""
-        return await _answer(self._sessions().fork, request, context)
+        with audited(context, "SessionService.ForkSession", session=masked(request.session_id)):
+            return await _answer(self._sessions().fork, request, context)
 
     async def DeleteSession(
         self, request: session_pb2.DeleteSessionRequest, context: Context
     ) -> session_pb2.DeleteSessionResponse:
         """Deletes one."""
-        return await _answer(self._sessions().delete, request, context)
+        with audited(context, "SessionService.DeleteSession", session=masked(request.session_id)):
+            return await _answer(self._sessions().delete, request, context)
 
 
 async def _answer(work: Callable[[Asked], Awaitable[Answered]], request: Asked, context: Context) -> Answered:

@@ -18,6 +18,8 @@ from lanemesh.faults import LanemeshError
 from lanemesh.helper_kinds import HELPER_KINDS
 from lanemesh.v1 import control_pb2
 
+from lanemesh_orchestrator.audit import audited
+
 if TYPE_CHECKING:
     from lanemesh_orchestrator.tools.tools import MeshTools
 
@@ -59,13 +61,15 @@ class ToolHandlers(grpc.GenericRpcHandler):
     async def _call(self, request: control_pb2.CallToolRequest, context: Context) -> None:
         """Pieces are written, not yielded, so that a cancelled call cancels its run at any point."""
         metadata = context.invocation_metadata()
-        pieces = self._tools.call(_deployment(metadata), request, traceparent_of(metadata), depth_of(metadata))
-        try:
-            async with aclosing(pieces):
-                async for piece in pieces:
-                    await write(context, piece)
-        except LanemeshError as error:
-            await abort(context, error.fault)
+        deployment = _deployment(metadata)
+        pieces = self._tools.call(deployment, request, traceparent_of(metadata), depth_of(metadata))
+        with audited(context, "ToolService.CallTool", deployment=deployment, tool=request.name):
+            try:
+                async with aclosing(pieces):
+                    async for piece in pieces:
+                        await write(context, piece)
+            except LanemeshError as error:
+                await abort(context, error.fault)
 
 
 def _deployment(metadata: Iterable[tuple[str, str | bytes]] | None) -> str:

@@ -30,6 +30,8 @@ class Feature(StrEnum):
     the end."""
     SHORT_LANES = "short-lanes"
     """`Place.short_lanes`: lanes that have ended before their first frame share a call."""
+    LANE_KEYS = "lane-keys"
+    """`Place.lane_key`: a lane proves that it belongs to the run."""
 
 
 FEATURES = frozenset(Feature)

@@ -116,6 +116,15 @@ class Reason(StrEnum):
     """A producer that counts as lost opened its lane late; the edge waits for its successor."""
     UNKNOWN_EDGE = "unknown-edge"
     """A lane was opened for an edge that is not hosted there."""
+    WRONG_LANE_KEY = "wrong-lane-key"
+    """A lane does not carry the key of its run: its producer was not placed by the orchestrator of the run."""
+
+    # Limits of servers
+
+    NO_FIRST_FRAME = "no-first-frame"
+    """A stream sent no first frame in time."""
+    TOO_MANY_CALLS = "too-many-calls"
+    """A caller has the maximum number of calls at a time."""
 
     # Node servers
 
@@ -230,6 +239,8 @@ class Reason(StrEnum):
     """A request of a higher priority took the lease."""
     QUEUE_FULL = "queue-full"
     """The maximum number of requests waits for a device."""
+    BAD_LEASE_FRAME = "bad-lease-frame"
+    """A holder sent the GPU arbiter a frame that it did not expect."""
     RELEASED = "released"
     """The holder released the lease."""
     SHUTDOWN = "shutdown"

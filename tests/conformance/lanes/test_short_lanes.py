@@ -330,7 +330,15 @@ async def test_bytes_that_are_no_frame_end_the_call(server: NodeServer) -> None:
     async with grpc.aio.insecure_channel(server.address) as channel:
         call: Any = channel.stream_stream(EXCHANGE_SHORT)()
         await call.write(b"\xff\xff\xff")
-        assert await call.read() is grpc.aio.EOF
+        with pytest.raises(grpc.aio.AioRpcError, match="the first frame, the lane, is invalid") as caught:
+            await call.read()
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        later: Any = channel.stream_stream(EXCHANGE_SHORT)()
+        await later.write(lane_pb2.ExchangeShortRequest().SerializeToString())
+        await later.write(lane_pb2.ExchangeShortRequest(lanes=[lane_pb2.ShortLane()]).SerializeToString())
+        await later.read()
+        await later.write(b"\xff\xff\xff")
+        assert await later.read() is grpc.aio.EOF
         assert not server.host._at_close
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from lanemesh.features import FEATURES, Feature
 from lanemesh.v1 import node_pb2
 from lanemesh_orchestrator.pipeline import Graph, ServerAddress, plan, validate
 from lanemesh_orchestrator.pipeline.recovery import recovery_blockers, settled
@@ -167,10 +169,25 @@ def test_a_place_lists_the_features_that_it_needs() -> None:
     graph = build(component("c", "steady", "text chat"), component("out", "response", "text c"), trace="full")
     places = plan(graph, {"chat": HERE, "c": LEFT, "out": HERE}, run_id="r", traceparent="00-1-2-3")
     assert {name: list(place.features) for name, place in places.items()} == {
-        "here": ["merged-frames", "quick-starts", "recovery", "short-lanes", "traces"],
-        "left": ["merged-frames", "quick-starts", "recovery", "short-lanes", "traces"],
+        "here": ["lane-keys", "merged-frames", "quick-starts", "recovery", "short-lanes", "traces"],
+        "left": ["lane-keys", "merged-frames", "quick-starts", "recovery", "short-lanes", "traces"],
     }
     assert {place.traceparent for place in places.values()} == {"00-1-2-3"}
     old = ServerAddress("left", "l:1", features=())
     places = plan(graph, {"chat": HERE, "c": old, "out": HERE}, run_id="r")
     assert (list(places["left"].features), places["left"].trace) == ([], 0)
+
+
+def test_all_servers_of_a_run_get_its_key_or_none_does() -> None:
+    graph = build(component("c", "steady", "text chat"), component("out", "response", "text c"))
+    where = {"chat": HERE, "c": LEFT, "out": HERE}
+    old = {**where, "c": ServerAddress("left", "l:1", features=FEATURES - {Feature.LANE_KEYS})}
+
+    def keys(servers: Mapping[str, ServerAddress], **options: Any) -> set[bytes]:
+        return {place.lane_key for place in plan(graph, servers, run_id="r", **options).values()}
+
+    assert keys(where, lane_key=b"1" * 16) == {b"1" * 16}
+    assert keys(where, lane_key=b"2" * 16) == {b"2" * 16}  # the plan is kept, the key is not
+    assert keys(old, lane_key=b"1" * 16) == {b""}
+    assert keys(old, lane_key=b"1" * 16, again=["c"]) == {b"1" * 16}  # its server refuses the part
+    assert keys(where, again=["c"]) == {b""}  # the other servers of the run have no key

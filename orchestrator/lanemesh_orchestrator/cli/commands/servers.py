@@ -38,10 +38,13 @@ def serve(
     plain_variables: Sequence[str] = (),
     variables_file: Path | None = None,
     a2a: bool = False,
+    audit_log: Path | None = None,
+    drain_seconds: float = 5.0,
     web: WebOptions | None = None,
 ) -> ExitCode:
     """Runs an orchestrator until SIGTERM or Ctrl-C. Runs are remembered in the user's own store unless `store` names another, or is
-    "none". At most `run_memory` MiB of runs are kept in memory. `a2a` adds the service of A2A to its server. `web`: a gateway is
+    "none". At most `run_memory` MiB of runs are kept in memory. `a2a` adds the service of A2A to its server.
+    `audit_log` gets the acts of clients. Active runs have `drain_seconds` to end. `web`: a gateway is
     served beside it."""
     from lanemesh_orchestrator.orchestrator import serve as serve_orchestrator
 
@@ -51,6 +54,10 @@ def serve(
         check_address("--gpu-arbiter", gpu_arbiter)
     for server in servers:
         check_address("--server", server.removeprefix("dns:///"))
+    if audit_log is not None:
+        from lanemesh_orchestrator.audit import write_audit_log
+
+        write_audit_log(audit_log)
     more = None
     if a2a:
         from lanemesh_orchestrator.cli.commands.a2a import agents_of
@@ -68,6 +75,7 @@ def serve(
         plain_variables=plain_variables,
         run_memory=run_memory * 1024 * 1024,
         more=more,
+        drain_seconds=drain_seconds,
         beside=_beside(web) if web is not None else None,
     )
     asyncio.run(serving)

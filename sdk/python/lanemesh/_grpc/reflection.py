@@ -8,6 +8,8 @@ from typing import Any
 
 import grpc
 
+from lanemesh._grpc.first_frame import FIRST_FRAME_SECONDS, first_in_time
+
 SERVICE_NAME = "grpc.reflection.v1alpha.ServerReflection"
 """Full name of the reflection service."""
 _METHOD = f"/{SERVICE_NAME}/ServerReflectionInfo"
@@ -16,8 +18,9 @@ _METHOD = f"/{SERVICE_NAME}/ServerReflectionInfo"
 class LazyReflection(grpc.GenericRpcHandler):
     """Serves reflection. Add it with `server.add_generic_rpc_handlers` before the server starts."""
 
-    def __init__(self, service_names: Sequence[str]) -> None:
+    def __init__(self, service_names: Sequence[str], first_frame_seconds: float = FIRST_FRAME_SECONDS) -> None:
         """`service_names`: full names of the services that the server has."""
+        self._first_frame_seconds = first_frame_seconds
         self._service_names = [*service_names, SERVICE_NAME]
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
@@ -36,7 +39,8 @@ class LazyReflection(grpc.GenericRpcHandler):
         return reflection_pb2.ServerReflectionRequest.FromString(raw)
 
     async def _answer(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
-        async for response in self._servicer.ServerReflectionInfo(requests, context):
+        in_time = first_in_time(requests, context, "request", self._first_frame_seconds)
+        async for response in self._servicer.ServerReflectionInfo(in_time, context):
             yield response
 
     @cached_property

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 
 import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from lanemesh._aio.tasks import within
+from lanemesh._grpc.call_limit import CallLimit
 from lanemesh._grpc.connections import SERVER_OPTIONS, check_not_forked, is_loopback
+from lanemesh._grpc.limits import Limits
 from lanemesh._grpc.reflection import LazyReflection
 from lanemesh.faults import Code, Fault, LanemeshError
 
@@ -25,11 +27,24 @@ class GrpcServer:
     Register servicers on `server` between making and starting it. Health is NOT_SERVING until `start` and from `stop` on.
     """
 
-    def __init__(self, host: str = "127.0.0.1", port: int = 0, *, insecure: bool = False) -> None:
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        insecure: bool = False,
+        limits: Limits | None = None,
+        interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
+    ) -> None:
         """Binds the address; port 0 takes a free one.
 
+        Args:
+            limits: what it bears; None: what LANEMESH_LIMITS and the defaults set.
+            interceptors: the first one sees a call first. Those that find out who the caller is set `CALLER`; then the calls of one
+                caller are limited, too.
+
         Raises:
-            LanemeshError: the port is in use, or the host is not loopback and `insecure` is not set.
+            LanemeshError: the port is in use, the host is not loopback and `insecure` is not set, or LANEMESH_LIMITS is invalid.
         """
         if not insecure and not is_loopback(host):
             message = (
@@ -38,7 +53,13 @@ class GrpcServer:
             )
             raise LanemeshError(Fault(code=Code.FAILED_PRECONDITION, reason="insecure", message=message))
         check_not_forked()
-        self.server = grpc.aio.server(options=SERVER_OPTIONS)
+        self.limits = Limits.of() if limits is None else limits
+        """What it bears."""
+        self.server = grpc.aio.server(
+            interceptors=[*interceptors, CallLimit(self.limits.calls_per_caller)] if interceptors else None,
+            options=[*SERVER_OPTIONS, *self.limits.options()],
+            maximum_concurrent_rpcs=self.limits.calls,
+        )
         self.health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self.health, self.server)
         bracketed = f"[{host}]" if ":" in host else host
@@ -55,7 +76,7 @@ class GrpcServer:
     async def start(self, service_names: Iterable[str]) -> None:
         """Starts serving. The names are those of the services registered, for health and reflection."""
         names = [*service_names, health.SERVICE_NAME]
-        self.server.add_generic_rpc_handlers((LazyReflection(names),))
+        self.server.add_generic_rpc_handlers((LazyReflection(names, self.limits.first_frame_seconds),))
         await self.server.start()
         for name in ("", *names):
             await self.health.set(name, health_pb2.HealthCheckResponse.SERVING)

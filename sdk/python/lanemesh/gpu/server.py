@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lanemesh._aio.signals import StopSignals
+from lanemesh._grpc.limits import raise_file_limit
 from lanemesh._grpc.server import GrpcServer
 from lanemesh.gpu import GpuArbiter, find_devices
 from lanemesh.gpu.core import TTL
@@ -30,7 +31,7 @@ class ArbiterServer:
         self.arbiter = arbiter
         self.grpc = GrpcServer(host, port, insecure=insecure)
         self.address = self.grpc.address
-        serve_arbiter(arbiter, self.grpc.server)
+        serve_arbiter(arbiter, self.grpc.server, first_frame_seconds=self.grpc.limits.first_frame_seconds)
 
     async def start(self) -> None:
         """Starts serving."""
@@ -64,6 +65,7 @@ async def serve(
     Raises:
         LanemeshError: a malformed `LANEMESH_GPUS`, a port in use, an address off loopback without `insecure`.
     """
+    raise_file_limit()
     stopping = asyncio.Event() if stop is None else stop
     devices = find_devices()
     observer = find_observer([device.id for device in devices])

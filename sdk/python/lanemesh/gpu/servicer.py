@@ -7,6 +7,9 @@ from collections.abc import AsyncIterator
 
 import grpc
 
+from lanemesh._grpc.first_frame import FIRST_FRAME_SECONDS, late
+from lanemesh._grpc.status import abort
+from lanemesh.faults import Code, Fault
 from lanemesh.gpu.arbiter import ArbiterStream, GpuArbiter
 from lanemesh.gpu.outbox import Outbox
 from lanemesh.v1 import gpu_pb2, gpu_pb2_grpc
@@ -21,7 +24,9 @@ MAX_WATCHERS = 64
 class GpuArbiterServicer(gpu_pb2_grpc.GpuArbiterServiceServicer):
     """Serves one arbiter. Each stream has the same life as the arbiter's stream behind it."""
 
-    def __init__(self, arbiter: GpuArbiter) -> None:
+    def __init__(self, arbiter: GpuArbiter, *, first_frame_seconds: float = FIRST_FRAME_SECONDS) -> None:
+        """`first_frame_seconds`: how long a holder may take to send its request on a new stream."""
+        self._first_frame_seconds = first_frame_seconds
         self._arbiter = arbiter
         self._watchers = 0
 
@@ -32,7 +37,8 @@ class GpuArbiterServicer(gpu_pb2_grpc.GpuArbiterServiceServicer):
     ) -> AsyncIterator[gpu_pb2.LeaseResponse]:
         outbox = Outbox(gpu_pb2.LeaseResponse())
         stream = self._arbiter.open(lambda frame: outbox.finish() if frame is None else outbox.put(frame))
-        reading = asyncio.create_task(_read(request_iterator, stream, outbox), name="gpu-arbiter-reader")
+        read = _read(request_iterator, stream, outbox, self._first_frame_seconds)
+        reading = asyncio.create_task(read, name="gpu-arbiter-reader")
         try:
             async for frame in outbox:
                 yield frame
@@ -42,8 +48,8 @@ class GpuArbiterServicer(gpu_pb2_grpc.GpuArbiterServiceServicer):
             outbox.finish()
             reading.cancel()
         breach = reading.result() if reading.done() and not reading.cancelled() else None
-        if breach:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, breach)
+        if breach is not None:
+            await abort(context, breach)
 
     async def ListDevices(
         self,
@@ -87,24 +93,35 @@ async def _read(
     requests: AsyncIterator[gpu_pb2.LeaseRequest],
     stream: ArbiterStream,
     outbox: Outbox[gpu_pb2.LeaseResponse],
-) -> str | None:
+    first_frame_seconds: float,
+) -> Fault | None:
     """Passes the holder's frames to the arbiter until it half-closes or disconnects. Returns its protocol error, if there is
     one."""
     breach = None
+    frames = aiter(requests)
     try:
-        async for frame in requests:
+        try:
+            async with asyncio.timeout(first_frame_seconds):
+                frame = await anext(frames, None)
+        except TimeoutError:
+            return late("request", first_frame_seconds)
+        while frame is not None:
             if breach is None:
                 try:
                     stream.send(frame)
                 except ValueError as error:
-                    breach = str(error)
+                    breach = Fault(code=Code.INVALID_ARGUMENT, reason="bad-lease-frame", message=str(error))
                     outbox.finish()
+            frame = await anext(frames, None)
     finally:
         stream.lose()
         outbox.finish()
     return breach
 
 
-def serve_arbiter(arbiter: GpuArbiter, server: grpc.aio.Server) -> None:
+def serve_arbiter(
+    arbiter: GpuArbiter, server: grpc.aio.Server, *, first_frame_seconds: float = FIRST_FRAME_SECONDS
+) -> None:
     """Adds the service of an arbiter to a gRPC server."""
-    gpu_pb2_grpc.add_GpuArbiterServiceServicer_to_server(GpuArbiterServicer(arbiter), server)
+    servicer = GpuArbiterServicer(arbiter, first_frame_seconds=first_frame_seconds)
+    gpu_pb2_grpc.add_GpuArbiterServiceServicer_to_server(servicer, server)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lanemesh._aio.signals import StopSignals
+from lanemesh._grpc.limits import raise_file_limit
 from lanemesh._grpc.own_address import own_address
 from lanemesh._grpc.server import GrpcServer
 from lanemesh.helper_kinds import HELPER_KINDS
@@ -65,7 +66,8 @@ class NodeServer:
         host.orchestrator = orchestrator
         self.grpc = GrpcServer(bind, port, insecure=insecure)
         self.address = advertise or self.grpc.address
-        node_pb2_grpc.add_NodeServiceServicer_to_server(NodeService(host), self.grpc.server)
+        service = NodeService(host, first_frame_seconds=self.grpc.limits.first_frame_seconds)
+        node_pb2_grpc.add_NodeServiceServicer_to_server(service, self.grpc.server)
         self.grpc.server.add_generic_rpc_handlers([helper_service(kind, host) for kind in HELPER_KINDS.values()])
         self.registration = Registration(host, orchestrator, self.address, replaces=replace) if orchestrator else None
         if self.registration is not None:
@@ -151,6 +153,7 @@ async def serve(
         LanemeshError: no such service or permission, a port in use, an address off loopback without `insecure`.
     """
     keep_freed_memory()
+    raise_file_limit()
     loaded = all_services(services)
     node_files = NodeFiles(nodes) if nodes else None
     own = node_files.services if node_files is not None else []

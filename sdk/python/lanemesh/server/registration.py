@@ -20,6 +20,8 @@ from lanemesh.times import stamp
 from lanemesh.v1 import registry_pb2
 from lanemesh.v1.registry_pb2_grpc import RegistryServiceStub
 
+KEY_BYTES = 16
+"""Size of the key of a membership."""
 BEAT_SECONDS = 5.0
 """Time between two heartbeats."""
 RETRY_SECONDS = (0.2, 5.0)
@@ -47,8 +49,11 @@ class Registration:
         self._orchestrator = orchestrator
         self._listening_at = address
         self._draining = False
+        self._noted_version = PROTOCOL_VERSION
         self._news = Signal()
         """Fires when there is something to send."""
+        self._key = os.urandom(KEY_BYTES)
+        """Proves to an orchestrator that further streams are those of this process."""
         self._changes = 0
         """Number of changes of the node types."""
         self._info = registry_pb2.ServerInfo(
@@ -116,12 +121,13 @@ class Registration:
     ) -> None:
         self._info.address = await own_address(self._listening_at, self._orchestrator, self._info.address)
         call = RegistryServiceStub(channel).Register()
-        await call.write(registry_pb2.RegisterRequest(server=self._info))
+        await call.write(registry_pb2.RegisterRequest(server=self._info, membership_key=self._key))
         beat = asyncio.create_task(self._beat(call), name="registration heartbeat")
         try:
             async for response in call:
                 if response.WhichOneof("frame") == "registered":
                     self._host.name = response.registered.name
+                    self._note_version(response.registered.protocol_version)
                     self.joined.set()
                     if on_joined is not None:
                         on_joined(response.registered)
@@ -130,6 +136,16 @@ class Registration:
         finally:
             beat.cancel()
             await asyncio.gather(beat, return_exceptions=True)
+
+    def _note_version(self, version: int) -> None:
+        """Logs once that the orchestrator speaks another version of the protocol."""
+        if version not in (PROTOCOL_VERSION, self._noted_version):
+            log.warning(
+                "the orchestrator at %s speaks version %d of the protocol, and this server version %d: they use the features that "
+                "both support",
+                *(self._orchestrator, version, PROTOCOL_VERSION),
+            )
+        self._noted_version = version
 
     async def _beat(
         self, call: grpc.aio.StreamStreamCall[registry_pb2.RegisterRequest, registry_pb2.RegisterResponse]

@@ -306,6 +306,7 @@ class LaneOpen(_message.Message):
     REOPEN_FIELD_NUMBER: _builtins.int
     TRACEPARENT_FIELD_NUMBER: _builtins.int
     ITEMS_FIELD_NUMBER: _builtins.int
+    LANE_KEY_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """The run that the lane belongs to."""
     edge_id: _builtins.str
@@ -326,6 +327,8 @@ class LaneOpen(_message.Message):
     """
     traceparent: _builtins.str
     """The trace that the run belongs to, as in `Place`."""
+    lane_key: _builtins.bytes
+    """`Place.lane_key` of the run; empty if the run has none."""
     @_builtins.property
     def items(self) -> Global___LaneItems:
         """The first items, or the end of a lane without items. Only for runs with `Place.merges_frames`, and within the limits of the
@@ -344,10 +347,11 @@ class LaneOpen(_message.Message):
         reopen: _builtins.bool = ...,
         traceparent: _builtins.str = ...,
         items: Global___LaneItems | None = ...,
+        lane_key: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["items", b"items"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["edge_id", b"edge_id", "incarnation", b"incarnation", "items", b"items", "lane_type", b"lane_type", "protocol_version", b"protocol_version", "reopen", b"reopen", "resume_from", b"resume_from", "run_id", b"run_id", "traceparent", b"traceparent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["edge_id", b"edge_id", "incarnation", b"incarnation", "items", b"items", "lane_key", b"lane_key", "lane_type", b"lane_type", "protocol_version", b"protocol_version", "reopen", b"reopen", "resume_from", b"resume_from", "run_id", b"run_id", "traceparent", b"traceparent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

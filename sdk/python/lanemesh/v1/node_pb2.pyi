@@ -166,7 +166,7 @@ class DescribeResponse(_message.Message):
         """The supported optional features of the protocol: "recovery" (replayable and reopenable edges, `detach`, `reroute`), "joins"
         (join, edges with forks), "groups" (`serialize_groups`), "isolation" (in processes), "preload" (`keep_warm`), "traces"
         (`Place.trace`), "quick-starts" (`Place.opens_lanes_at_start`, several runs on one `Host` stream), "merged-frames"
-        (`Place.merges_frames`), "short-lanes" (`ExchangeShort`). Unknown names are ignored.
+        (`Place.merges_frames`), "short-lanes" (`ExchangeShort`), "lane-keys" (`Place.lane_key`). Unknown names are ignored.
         """
 
     def __init__(
@@ -589,6 +589,7 @@ class Place(_message.Message):
     MERGES_FRAMES_FIELD_NUMBER: _builtins.int
     DEPTH_FIELD_NUMBER: _builtins.int
     SHORT_LANES_FIELD_NUMBER: _builtins.int
+    LANE_KEY_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """The run."""
     protocol_version: _builtins.int
@@ -626,6 +627,11 @@ class Place(_message.Message):
     short_lanes: _builtins.bool
     """Producers may send a lane that has ended before its first item was sent by `ExchangeShort`. Set only with `merges_frames`, and
     only if every server of the run has the feature "short-lanes".
+    """
+    lane_key: _builtins.bytes
+    """Proves that a lane belongs to the run: at least 16 random bytes that the orchestrator has made for this run. Producers repeat it
+    in `LaneOpen`, and consumers reject a lane without it. Set only if every server of the run has the feature "lane-keys". It is
+    secret: it occurs in no report and no log.
     """
     @_builtins.property
     def instances(self) -> _containers.RepeatedCompositeFieldContainer[Global___Instance]:
@@ -669,10 +675,11 @@ class Place(_message.Message):
         merges_frames: _builtins.bool = ...,
         depth: _builtins.int = ...,
         short_lanes: _builtins.bool = ...,
+        lane_key: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["controls", b"controls", "depth", b"depth", "edges", b"edges", "features", b"features", "incarnation", b"incarnation", "instances", b"instances", "keep_warm", b"keep_warm", "merges_frames", b"merges_frames", "opens_lanes_at_start", b"opens_lanes_at_start", "protocol_version", b"protocol_version", "run_id", b"run_id", "server", b"server", "session_id", b"session_id", "short_lanes", b"short_lanes", "timeout", b"timeout", "trace", b"trace", "traceparent", b"traceparent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["controls", b"controls", "depth", b"depth", "edges", b"edges", "features", b"features", "incarnation", b"incarnation", "instances", b"instances", "keep_warm", b"keep_warm", "lane_key", b"lane_key", "merges_frames", b"merges_frames", "opens_lanes_at_start", b"opens_lanes_at_start", "protocol_version", b"protocol_version", "run_id", b"run_id", "server", b"server", "session_id", b"session_id", "short_lanes", b"short_lanes", "timeout", b"timeout", "trace", b"trace", "traceparent", b"traceparent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

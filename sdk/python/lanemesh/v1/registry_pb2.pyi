@@ -58,6 +58,12 @@ class RegisterRequest(_message.Message):
     SERVER_FIELD_NUMBER: _builtins.int
     DRAINING_FIELD_NUMBER: _builtins.int
     MANIFESTS_FIELD_NUMBER: _builtins.int
+    MEMBERSHIP_KEY_FIELD_NUMBER: _builtins.int
+    membership_key: _builtins.bytes
+    """In the frame with `server`: at least 16 random bytes that this process has made and that it gives to orchestrators alone, the same
+    on each of its streams. A stream with the `instance_id` of a server that has joined continues that membership only if it has
+    the key of it; otherwise it is rejected with PERMISSION_DENIED and the reason "server-taken". Empty: the software has no keys.
+    """
     @_builtins.property
     def server(self) -> Global___ServerInfo:
         """First: the description of the server."""
@@ -76,10 +82,11 @@ class RegisterRequest(_message.Message):
         server: Global___ServerInfo | None = ...,
         draining: Global___Draining | None = ...,
         manifests: Global___ManifestUpdate | None = ...,
+        membership_key: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "frame", b"frame", "manifests", b"manifests", "server", b"server"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "frame", b"frame", "manifests", b"manifests", "server", b"server"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "frame", b"frame", "manifests", b"manifests", "membership_key", b"membership_key", "server", b"server"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["server", "draining", "manifests"]  # noqa: Y015
     _WhichOneofArgType_frame: _TypeAlias = _typing.Literal["frame", b"frame"]  # noqa: Y015

@@ -42,6 +42,7 @@ class ReplayingSender(SenderState):
         *,
         open_seconds: float = OPEN_SECONDS,
         traceparent: str = "",
+        lane_key: bytes = b"",
         max_items: int = MAX_KEPT_ITEMS,
         max_bytes: int = MAX_KEPT_BYTES,
     ) -> None:
@@ -51,6 +52,7 @@ class ReplayingSender(SenderState):
         self._pool = pool
         self._open_seconds = open_seconds
         self._traceparent = traceparent
+        self._lane_key = lane_key
         self._max_items, self._max_bytes = max_items, max_bytes
         self._kept: deque[Queued] = deque()
         self._kept_bytes = 0
@@ -179,6 +181,7 @@ class ReplayingSender(SenderState):
             freed=self._freed,
             resume_from=self._base,
             traceparent=self._traceparent,
+            lane_key=self._lane_key,
         )
 
     def _lane_stopped(self) -> None:

@@ -70,11 +70,13 @@ class GrpcSender(SenderState):
         freed: Signal | None = None,
         resume_from: int = 0,
         traceparent: str = "",
+        lane_key: bytes = b"",
         merges: bool = False,
         short: ShortLanes | None = None,
     ) -> None:
         """`freed` is fired when the lane may have capacity, or never will. Earlier calls have sent `resume_from` items of the edge,
-        and the consumer has acknowledged them. `traceparent` is the trace that the run belongs to. `merges`: the consumer accepts
+        and the consumer has acknowledged them. `traceparent` is the trace that the run belongs to, `lane_key` proves
+        that the lane does. `merges`: the consumer accepts
         items in the frame with `open`, and the end in a frame with items. `short` carries a lane that merges frames and has ended
         before its first frame; None: the consumer does not accept that."""
         super().__init__(edge.id, freed)
@@ -93,6 +95,7 @@ class GrpcSender(SenderState):
             incarnation=edge.incarnation,
             reopen=edge.reopen,
             traceparent=traceparent,
+            lane_key=lane_key,
         )
         self._limit_items = edge.limit_items
         self._limit_bytes = edge.limit_bytes

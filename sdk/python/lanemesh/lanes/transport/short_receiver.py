@@ -33,9 +33,10 @@ class ShortLaneReceiver:
     It never waits for a node: each lane fits into the limits of its edge as a whole, and is put there at once.
     """
 
-    def __init__(self, context: Context, accept: Accept) -> None:
-        """`accept` finds the edge of a lane."""
+    def __init__(self, context: Context, accept: Accept, first: lane_pb2.ExchangeShortRequest) -> None:
+        """`accept` finds the edge of a lane. `first` is the first frame of the call, which was read."""
         self._context = context
+        self._first = first
         self._accept = accept
         self._untaken = 0
         """Lanes whose items were not taken yet."""
@@ -72,7 +73,8 @@ class ShortLaneReceiver:
 
     async def _read(self) -> None:
         try:
-            while isinstance(frame := await self._context.read(), lane_pb2.ExchangeShortRequest):
+            frame: object = self._first
+            while isinstance(frame, lane_pb2.ExchangeShortRequest):
                 for lane in frame.lanes:
                     self._take(lane.number, lane.open)
                 while len(self._closed) >= MAX_UNREPORTED:
@@ -80,6 +82,7 @@ class ShortLaneReceiver:
                 await asyncio.sleep(
                     0
                 )  # starting the next read takes as long as a node needs for an item: let them run first
+                frame = await self._context.read()
         except Exception:  # bytes that are not a frame, or a broken call: the lanes that were not reported break
             self._ending = True
         finally:

@@ -268,7 +268,7 @@ class NodeHost:
         """The consumer end that a lane requests, and its run.
 
         Raises:
-            LanemeshError: no such run or edge, another type, or the edge has a lane already.
+            LanemeshError: no such run or edge, another type, a wrong key, or the edge has a lane already.
         """
         run = self.runs.get((opening.run_id, opening.incarnation))
         if run is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
@@ -366,7 +367,12 @@ class HostedRun:
         reroute_lanes(reroute.edges, reroute.ended_edges, self._senders)
 
     def accept(self, opening: lane_pb2.LaneOpen, refuse: Refuse) -> Edge:
-        """The consumer end of an edge. Raises the error that `refuse` makes if there is none or it has a lane already."""
+        """The consumer end of an edge. Raises the error that `refuse` makes if there is none, it has a lane already, or the lane
+        does not carry the key of the run."""
+        if self._place.lane_key and not hmac.compare_digest(opening.lane_key, self._place.lane_key):
+            lacks = "carries the key of another run" if opening.lane_key else "carries no key"
+            why = f"it {lacks}. Only producers that the orchestrator of the run has placed may open its lanes"
+            raise refuse(Code.PERMISSION_DENIED, "wrong-lane-key", why)
         edge = self._incoming.get(opening.edge_id)
         if edge is None:
             raise refuse(Code.NOT_FOUND, "unknown-edge", "the run has no such edge here")

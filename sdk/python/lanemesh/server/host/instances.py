@@ -224,12 +224,17 @@ class InstanceFactory:
         if edge.replayable:
             from lanemesh.lanes.recovery.replaying_sender import ReplayingSender
 
-            return ReplayingSender(edge, self._place.run_id, self._host.pool, traceparent=self._place.traceparent)
+            return ReplayingSender(
+                *(edge, self._place.run_id, self._host.pool),
+                traceparent=self._place.traceparent,
+                lane_key=self._place.lane_key,
+            )
         from lanemesh.lanes.transport.grpc_sender import GrpcSender
 
         return GrpcSender(
             *(edge, self._place.run_id, self._host.pool),
             traceparent=self._place.traceparent,
+            lane_key=self._place.lane_key,
             merges=self._place.merges_frames,
             short=self._host.short_lanes if self._place.short_lanes and not edge.reopenable else None,
         )

@@ -1,0 +1,43 @@
+"""Limits the active runs of one caller, so that one token cannot take all of an orchestrator."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+
+from lanemesh._grpc.log_once import LogOnce
+from lanemesh.faults import Code, Fault, LanemeshError
+
+refusals = LogOnce(logging.getLogger("lanemesh.runs"))
+
+
+class CallerRuns:
+    """The number of active runs of each caller. Runs without a caller are limited by the number of waiting runs alone."""
+
+    def __init__(self) -> None:
+        self.limit = 0
+        """Most active runs of one caller; 0: no limit."""
+        self._active: Counter[str] = Counter()
+
+    def enter(self, caller: str) -> Callable[[], None]:
+        """Counts a run. Returns what the end of the run has to call, once.
+
+        Raises:
+            LanemeshError: the caller has the maximum number ("too-many-runs").
+        """
+        if caller and self.limit and self._active[caller] >= self.limit:
+            message = (
+                f'the caller "{caller}" has {self.limit} active runs, the limit for one caller. Retry when some have ended, or '
+                "cancel some"
+            )
+            refusals.warning(caller, "%s (runs-per-caller)", message)
+            raise LanemeshError(Fault(code=Code.RESOURCE_EXHAUSTED, reason="too-many-runs", message=message))
+        self._active[caller] += 1
+        return partial(self._leave, caller)
+
+    def _leave(self, caller: str) -> None:
+        self._active[caller] -= 1
+        if not self._active[caller]:
+            del self._active[caller]
