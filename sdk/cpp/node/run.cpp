@@ -25,6 +25,14 @@ NodeFailed refused(grpc::StatusCode code, const std::string& reason, const v1::L
                      {{"lane", open.edge_id()}}});
 }
 
+// Compares two keys in a time that does not depend on their content.
+bool is_same(const std::string& one, const std::string& other) {
+  if (one.size() != other.size()) return false;
+  unsigned char difference = 0;
+  for (size_t i = 0; i < one.size(); ++i) difference |= static_cast<unsigned char>(one[i] ^ other[i]);
+  return difference == 0;
+}
+
 // The texts to which a JSON pointer (RFC 6901) leads.
 void collect(const google::protobuf::Value& value, std::vector<std::string>& found) {
   if (value.kind_case() == google::protobuf::Value::kStringValue && !value.string_value().empty()) found.push_back(value.string_value());
@@ -184,6 +192,8 @@ std::vector<Fault> Run::connect(const std::function<std::shared_ptr<grpc::Channe
 
 std::shared_ptr<Edge> Run::accept(const v1::LaneOpen& open) {
   std::lock_guard lock(mutex);
+  if (!place_.lane_key().empty() && !is_same(place_.lane_key(), open.lane_key()))
+    throw refused(grpc::StatusCode::PERMISSION_DENIED, "wrong-lane-key", open, "it does not prove that it belongs to the run");
   const auto found = incoming_.find(open.edge_id());
   if (found == incoming_.end()) throw refused(grpc::StatusCode::NOT_FOUND, "unknown-edge", open, "the run has no such edge here");
   auto& edge = found->second;

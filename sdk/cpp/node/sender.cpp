@@ -27,8 +27,9 @@ class Sender : public grpc::ClientBidiReactor<v1::ExchangeRequest, v1::ExchangeR
     open->set_protocol_version(1);
     open->set_incarnation(spec_.incarnation());
     open->set_traceparent(run_->place().traceparent());
+    open->set_lane_key(run_->place().lane_key());
     stub_->async()->Exchange(&context_, this);
-    writing_ = reading_ = true;
+    writing_ = true;
     StartWrite(&request_);
     StartRead(&response_);
     StartCall();
@@ -60,10 +61,7 @@ class Sender : public grpc::ClientBidiReactor<v1::ExchangeRequest, v1::ExchangeR
     drop();
     end(fault);
     stop();
-    std::weak_ptr<Sender> weak = weak_from_this();
-    abort_.Set(std::chrono::system_clock::now() + kAbort, [weak](bool ok) {
-      if (auto self = weak.lock(); ok && self) self->context_.TryCancel();
-    });
+    cancel_later();
   }
 
   void cut() override { context_.TryCancel(); }
@@ -75,8 +73,8 @@ class Sender : public grpc::ClientBidiReactor<v1::ExchangeRequest, v1::ExchangeR
   void OnReadDone(bool ok) override {
     std::lock_guard lock(run_->mutex);
     if (!ok) {
-      reading_ = false;
       over_ = true;
+      cancel_later();  // after a response that is no frame, the call would stay open
       return;
     }
     take();
@@ -123,6 +121,16 @@ class Sender : public grpc::ClientBidiReactor<v1::ExchangeRequest, v1::ExchangeR
   }
 
  private:
+  // Cancels the call if it has not ended after half a second.
+  void cancel_later() {
+    if (cancels_) return;
+    cancels_ = true;
+    std::weak_ptr<Sender> weak = weak_from_this();
+    abort_.Set(std::chrono::system_clock::now() + kAbort, [weak](bool ok) {
+      if (auto self = weak.lock(); ok && self) self->context_.TryCancel();
+    });
+  }
+
   void take() {
     switch (response_.frame_case()) {
       case v1::ExchangeResponse::kAccepted:
@@ -233,7 +241,7 @@ class Sender : public grpc::ClientBidiReactor<v1::ExchangeRequest, v1::ExchangeR
   std::deque<std::pair<v1::Item, uint64_t>> queue_;
   uint64_t held_ = 0, in_flight_ = 0, sent_ = 0, written_ = 0, ceiling_ = 0, limit_ = 0;
   size_t chunked_ = 0;  // bytes of the first item that were sent in chunks
-  bool writing_ = false, reading_ = false, accepted_ = false, ending_ = false, end_sent_ = false, stopped_ = false, aborted_ = false;
+  bool writing_ = false, accepted_ = false, cancels_ = false, ending_ = false, end_sent_ = false, stopped_ = false, aborted_ = false;
   bool over_ = false, done_ = false, beat_due_ = false, quiet_ = true;
   std::optional<Fault> outcome_, fault_;
 };

@@ -20,6 +20,7 @@ constexpr int kMostMessageBytes = 16 << 20;
 constexpr int kWindowBytes = 256 << 10;  // of one stream, in HTTP/2
 constexpr size_t kMostStreams = 64;      // lanes on one connection
 constexpr size_t kMostUpdates = 256;     // frames that wait for the orchestrator; at this bound, nodes wait with their reports
+constexpr char kFeature[] = "lane-keys";  // the only optional part of the protocol that this server supports
 constexpr auto kIdle = std::chrono::seconds(20);
 constexpr auto kMembershipBeat = std::chrono::seconds(5);
 
@@ -208,6 +209,7 @@ grpc::Status Server::Describe(grpc::ServerContext*, const v1::DescribeRequest*, 
   for (auto& manifest : manifests()) *response->add_manifests() = std::move(manifest);
   response->set_protocol_version(1);
   response->set_instance_id(instance_id_);
+  response->add_features(kFeature);
   return grpc::Status::OK;
 }
 
@@ -229,7 +231,8 @@ grpc::ServerBidiReactor<v1::ExchangeRequest, v1::ExchangeResponse>* Server::Exch
 std::vector<Fault> Server::place(const v1::Place& place, const std::function<void(v1::HostResponse)>& send, std::shared_ptr<Run>& run) {
   if (run != nullptr) return {fault(grpc::StatusCode::ALREADY_EXISTS, "run-exists", "the stream hosts a run already")};
   std::string missing;
-  for (const auto& feature : place.features()) missing += (missing.empty() ? "\"" : ", \"") + feature + '"';
+  for (const auto& feature : place.features())
+    if (feature != kFeature) missing += (missing.empty() ? "\"" : ", \"") + feature + '"';
   if (place.keep_warm() && missing.empty()) missing = "\"preload\"";
   if (place.controls_size() > 0 && missing.empty()) missing = "helpers";
   if (!missing.empty())
@@ -343,6 +346,7 @@ void Server::keep_membership(const std::string& orchestrator) {
     server->set_protocol_version(1);
     server->set_pid(getpid());
     server->set_instance_id(instance_id_);
+    server->add_features(kFeature);
     *server->mutable_started_at() = google::protobuf::util::TimeUtil::GetCurrentTime();
     for (auto& manifest : manifests()) *server->add_manifests() = std::move(manifest);
     bool joined = false, over = !stream->Write(first);

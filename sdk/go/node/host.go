@@ -22,7 +22,7 @@ const (
 )
 
 // features are the optional parts of the protocol that this package supports.
-var features = []string{"groups"}
+var features = []string{"groups", "lane-keys"}
 
 // outlet carries the responses of a Host stream, in order.
 type outlet struct {

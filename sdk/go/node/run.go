@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"crypto/subtle"
 	"fmt"
 	"sync"
 	"time"
@@ -179,6 +180,8 @@ func (r *hostedRun) accept(open *pb.LaneOpen) (*edge, *lanemesh.Error) {
 	defer r.mu.Unlock()
 	e := r.incoming[open.GetEdgeId()]
 	switch {
+	case subtle.ConstantTimeCompare(r.place.GetLaneKey(), open.GetLaneKey()) != 1 && len(r.place.GetLaneKey()) > 0:
+		return nil, refusedLane(codes.PermissionDenied, "wrong-lane-key", open, "it does not prove that it belongs to the run")
 	case r.cancelling:
 		return nil, refusedLane(codes.Canceled, "cancelled", open, "the run is being cancelled")
 	case e == nil:

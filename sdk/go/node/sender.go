@@ -84,6 +84,7 @@ func (s *sender) open(ctx context.Context) *lanemesh.Error {
 			ProtocolVersion: lanemesh.ProtocolVersion,
 			Incarnation:     s.spec.GetIncarnation(),
 			Traceparent:     s.run.place.GetTraceparent(),
+			LaneKey:         s.run.place.GetLaneKey(),
 		}}})
 	}
 	if err != nil && err != io.EOF {
