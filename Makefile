@@ -58,7 +58,7 @@ PROTOC := PATH="$(CURDIR)/$(BIN):$$PATH" $(RUN) -m grpc_tools.protoc -Iprotos
 BASELINE := protos/baseline.binpb
 PROTO_FILES := $(PROTOS:protos/%=%)
 
-.PHONY: help venv demo demo-all catalogue-size test test-models test-gpu many environments postgres conformance fuzz chaos lint format proto proto-baseline proto-check schema reasons reference protocol-page driver node-pages page page-check browser go cpp bench-languages bench clean
+.PHONY: help venv demo demo-all catalogue-size test test-models test-gpu many environments postgres conformance fuzz chaos lint format proto proto-baseline proto-check schema reasons reference protocol-page driver node-pages page page-check browser typescript typescript-gen go cpp bench-languages bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -190,6 +190,13 @@ browser: $(HAS_DEV) $(HAS_PAGE) ## run the tests of the page in Debian's Chromiu
 	$(SAY) "Running the tests of the page"
 	@LANEMESH_BROWSER=1 $(RUN) -m pytest tests/browser -q $(ARGS)
 
+typescript: $(HAS_DEV) ## check and test the TypeScript package; skipped without Node.js 20 or newer
+	$(SAY) "Checking sdk/typescript"
+	@bash sdk/typescript/check.sh $(ARGS)
+
+typescript-gen: $(HAS_DEV) ## generate the TypeScript code from protos/
+	@bash sdk/typescript/check.sh generate
+
 go: $(HAS_DEV) ## build and test the Go package of sdk/go with Debian's packages, which are installed if they are missing
 	@bash sdk/go/check.sh
 
@@ -198,6 +205,7 @@ cpp: $(HAS_DEV) ## build and test the examples of sdk/cpp with Debian's packages
 
 bench-languages: $(HAS_DEV) ## measure clients and node servers of every language that is built here; ARGS=--quick: shortly
 	@bash sdk/go/check.sh build
+	@[ ! -e sdk/typescript/node_modules ] || (cd sdk/typescript && npm run --silent build)
 	@$(RUN) benchmarks/languages.py $(ARGS)
 
 bench: $(HAS_DEV) $(HAS_LLM) $(HAS_CATALOGUE) ## run the benchmarks and compare them with their targets; ARGS=--quick: shortly

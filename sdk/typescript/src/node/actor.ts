@@ -1,0 +1,396 @@
+/** One component of a run: fires its body, or runs it, until its inputs have ended; and its end. */
+
+import { Code, cancelled, fromThrown, LanemeshError } from "../errors.js";
+import type { Inbox } from "../lanes/inbox.js";
+import type { LaneSender } from "../lanes/sender.js";
+import { Signal, sleep, within } from "../signal.js";
+import type { Group } from "../values.js";
+import type { Context } from "./context.js";
+import type { Body, NodeType, OutputValues } from "./define.js";
+import { FiringGroups, KeptGroups } from "./groups.js";
+import { type FiringPolicy, OnAny, ZipAll } from "./policies.js";
+import { Inputs, type Outputs } from "./streams.js";
+import type { Waits } from "./waits.js";
+
+/** The most time for `finalize`, in milliseconds. */
+const FINALIZE_MS = 5_000;
+/** A collecting input gets at most so many items, and so many bytes. */
+const MAX_LIST_ITEMS = 100_000;
+const MAX_LIST_BYTES = 64 * 1024 * 1024;
+
+/** The firing settings of a component. */
+export interface FiringRules {
+  syncMode: "on_any" | "zip_all";
+  /** Inputs that get one item, which `zip_all` reuses. */
+  singleInputs: ReadonlySet<string>;
+  /** What follows a failed firing. */
+  onError: { policy: "fail" | "skip" } | { policy: "retry"; attempts: number; backoffMs: number };
+  /** Time limit of one firing, or of `run`, in milliseconds. */
+  timeoutMs: number | undefined;
+}
+
+/** How an actor has ended. */
+export interface Outcome {
+  state: "completed" | "skipped" | "failed" | "cancelled";
+  fault?: LanemeshError;
+  detail: string;
+}
+
+type AnyBody = Body<Record<string, never>, Record<string, never>, unknown>;
+
+/** The items that a firing has taken. */
+interface Firing {
+  values: Record<string, unknown>;
+  /** The group of the only item that has one. */
+  group: Group | undefined;
+  emitted: boolean;
+}
+
+/** Runs one component to its end. */
+export class Actor {
+  firings = 0;
+  skipped = 0;
+  retried = 0;
+  /** What the actor waits for is abandoned: it ends now, whatever its body does. */
+  readonly #ending = new Signal();
+  readonly #abort: AbortController;
+  readonly #latest: Record<string, unknown> = {};
+  readonly #kept: KeptGroups;
+  #cancelled: LanemeshError | undefined;
+  #downstreamClosed = false;
+
+  constructor(
+    private readonly type: NodeType,
+    private readonly body: AnyBody,
+    private readonly context: Context,
+    abort: AbortController,
+    private readonly inbox: Inbox,
+    private readonly outputs: Outputs,
+    private readonly waits: Waits,
+    private readonly rules: FiringRules,
+  ) {
+    this.#abort = abort;
+    this.#kept = new KeptGroups(outputs);
+    for (const sender of outputs.senders) this.#watch(sender);
+  }
+
+  /** Ends the actor, because its run is cancelled. */
+  cancel(reason: string): void {
+    if (this.#cancelled !== undefined) return;
+    this.#cancelled = this.#locate(cancelled(`${this.context.component} was cancelled: ${reason}`));
+    this.#interrupt(this.#cancelled);
+    this.outputs.interrupt(this.#cancelled);
+  }
+
+  /** Runs to the end, `finalize` included. Its lanes are ended and its inputs stopped; the lanes may not be closed yet. */
+  async run(): Promise<Outcome> {
+    let fault: LanemeshError | undefined;
+    let end: { skipped: boolean; detail: string } = { skipped: false, detail: "" };
+    try {
+      end = this.type.kind === "run" ? await this.#run() : await this.#fire();
+    } catch (error) {
+      if (!this.#downstreamClosed || !isCancellation(error)) fault = this.#locate(fromThrown(error));
+    }
+    if (this.#cancelled !== undefined) fault = this.#cancelled;
+    await this.#kept.close(outcomeOf(fault));
+    const unfinalized = await this.#finalize();
+    fault ??= unfinalized;
+    if (fault === undefined && this.#downstreamClosed && this.outputs.fault !== undefined) {
+      fault = this.#locate(this.outputs.fault);
+    }
+    this.#abort.abort();
+    const secondary = fault?.with({ secondary: true });
+    this.outputs.end(secondary);
+    this.inbox.stop(`${this.context.component} ${fault === undefined ? "has ended" : "failed"}`, secondary);
+    const detail = [end.detail, this.#dropped()].filter(Boolean).join("; ");
+    if (fault !== undefined) {
+      const isCancelled = fault.code === Code.Canceled && fault.secondary;
+      return { state: isCancelled ? "cancelled" : "failed", fault, detail };
+    }
+    return { state: end.skipped ? "skipped" : "completed", detail };
+  }
+
+  async #run(): Promise<{ skipped: boolean; detail: string }> {
+    this.firings = 1;
+    const inputs = new Inputs<Record<string, never>>(this.inbox, this.waits);
+    const run = async () => this.body.run?.(inputs, this.outputs as Outputs<Record<string, never>>, this.context);
+    await this.#bounded(run());
+    return { skipped: false, detail: "" };
+  }
+
+  /** Fires until no further firing is possible. */
+  async #fire(): Promise<{ skipped: boolean; detail: string }> {
+    await this.#collectLists();
+    const singles = [...this.type.inputs.values()].filter((port) => !port.list);
+    const connected = singles.filter((port) => this.inbox.port(port.name).edges.length > 0).map((port) => port.name);
+    if (connected.length === 0) {
+      const missing = singles.find((port) => port.required);
+      if (missing !== undefined) return { skipped: true, detail: `the input "${missing.name}" is not connected` };
+      await this.#perform({ values: { ...this.#latest }, group: undefined, emitted: false });
+      return { skipped: false, detail: "" };
+    }
+    const ports = new Map(connected.map((name) => [name, this.inbox.port(name)]));
+    const policy = this.#policy(connected);
+    const lockstep = policy instanceof ZipAll;
+    while (true) {
+      if (this.#cancelled !== undefined) throw this.#cancelled;
+      if (this.#downstreamClosed) return { skipped: false, detail: "" };
+      const valueless = await this.#passOnEnds(ports);
+      if (valueless) continue;
+      const decision = policy.decide(ports);
+      if (decision === "wait") {
+        const fault = [...ports.values()].find((port) => port.fault !== undefined)?.fault;
+        if (fault !== undefined) throw fault;
+        const wait = lockstep ? { allInputs: missingOf(ports) } : { anyInputs: connected };
+        await this.waits.during(wait, this.inbox.changed.wait());
+        continue;
+      }
+      if ("done" in decision) {
+        const fault = [...ports.values()].find((port) => port.fault !== undefined)?.fault;
+        if (fault !== undefined) throw fault;
+        return this.#done(decision.skippedFor, ports);
+      }
+      await this.#perform(this.#take(decision.take));
+    }
+  }
+
+  #done(skippedFor: string | undefined, ports: ReadonlyMap<string, { waiting: number }>) {
+    const counts = [...ports]
+      .filter(([, port]) => port.waiting > 0)
+      .map(([name, port]) => `${port.waiting} on ${name}`);
+    const left = counts.join(", ");
+    if (skippedFor === undefined) return { skipped: false, detail: left ? `left over: ${left}` : "" };
+    const waited = left ? `; items that waited: ${left}` : "";
+    return { skipped: true, detail: `the required input "${skippedFor}" ended without an item${waited}` };
+  }
+
+  #policy(connected: string[]): FiringPolicy {
+    const single = new Set(connected.filter((name) => this.rules.singleInputs.has(name)));
+    if (this.rules.syncMode === "zip_all") return new ZipAll(single, new Set(connected));
+    return new OnAny(new Set(connected.filter((name) => this.type.inputs.get(name)?.required)));
+  }
+
+  /** Takes items without a value, which only end a group, from the heads of these inputs. Returns whether there was one. */
+  async #passOnEnds(
+    ports: ReadonlyMap<string, { peekValueless(): boolean; take(): { envelope?: { group?: Group } } }>,
+  ) {
+    for (const port of ports.values()) {
+      if (!port.peekValueless()) continue;
+      const group = port.take().envelope?.group;
+      if (group !== undefined && this.type.kind === "process") await this.#kept.passOn(group, []);
+      return true;
+    }
+    return false;
+  }
+
+  #take(names: string[]): Firing {
+    const groups: Group[] = [];
+    for (const name of names) {
+      const item = this.inbox.port(name).take();
+      this.#latest[name] = item.value;
+      if (item.envelope?.group !== undefined) groups.push(item.envelope.group);
+    }
+    return { values: { ...this.#latest }, group: groups.length === 1 ? groups[0] : undefined, emitted: false };
+  }
+
+  /** Collects the items of all lists, which are complete at the end of their inputs. */
+  async #collectLists(): Promise<void> {
+    const lists = [...this.type.inputs.values()].filter((port) => port.list).map((port) => port.name);
+    let [items, bytes] = [0, 0];
+    for (const name of lists) this.#latest[name] = [];
+    const ports = lists.map((name) => this.inbox.port(name));
+    while (ports.some((port) => !port.ended || port.fault !== undefined)) {
+      if (this.#cancelled !== undefined) throw this.#cancelled;
+      const port = ports.find((one) => one.head !== undefined);
+      if (port !== undefined) {
+        const item = port.take();
+        if ("value" in item) (this.#latest[port.name] as unknown[]).push(item.value);
+        items += 1;
+        bytes += item.size;
+        if (items > MAX_LIST_ITEMS || bytes > MAX_LIST_BYTES) throw tooLong(items, bytes);
+        continue;
+      }
+      const fault = ports.find((one) => one.fault !== undefined)?.fault;
+      if (fault !== undefined) throw fault;
+      await this.waits.during({ anyInputs: lists }, this.inbox.changed.wait());
+    }
+  }
+
+  async #perform(firing: Firing): Promise<void> {
+    this.firings += 1;
+    const { onError } = this.rules;
+    for (let attempt = 1; ; attempt++) {
+      try {
+        await (this.type.kind === "process" ? this.#process(firing) : this.#generate(firing));
+        return;
+      } catch (error) {
+        if (this.#cancelled !== undefined || isConsequence(error)) throw error;
+        if (onError.policy === "skip") {
+          this.skipped += 1;
+          this.context.log.warning(`a firing failed and was dropped: ${fromThrown(error).message}`);
+          return;
+        }
+        if (onError.policy !== "retry" || firing.emitted || attempt >= onError.attempts) throw error;
+        this.retried += 1;
+        await sleep(onError.backoffMs * 2 ** (attempt - 1), this.#abort.signal);
+      }
+    }
+  }
+
+  async #process(firing: Firing): Promise<void> {
+    const made = this.body.process?.(firing.values as never, this.context);
+    const result = made instanceof Promise ? await this.#bounded(made) : made;
+    const sent: string[] = [];
+    const envelope = firing.group === undefined ? undefined : { group: firing.group };
+    for (const [port, value] of entriesOf(this.type, result)) {
+      firing.emitted = true;
+      await this.outputs.send(port, value, envelope);
+      sent.push(port);
+    }
+    if (firing.group !== undefined) await this.#kept.passOn(firing.group, sent);
+  }
+
+  async #generate(firing: Firing): Promise<void> {
+    const groups = new FiringGroups(this.context.component, this.firings, this.outputs);
+    const made = this.body.generate?.(firing.values as never, this.context);
+    if (made === undefined) return;
+    const steps = Symbol.asyncIterator in made ? made[Symbol.asyncIterator]() : made[Symbol.iterator]();
+    const deadline = this.rules.timeoutMs === undefined ? undefined : performance.now() + this.rules.timeoutMs;
+    try {
+      while (!this.#downstreamClosed) {
+        const next = steps.next();
+        const step = next instanceof Promise ? await this.#bounded(next, deadline) : next;
+        if (step.done) break;
+        for (const [port, value] of entriesOf(this.type, step.value)) {
+          const envelope = this.type.outputs.get(port)?.pieces ? groups.piece(port, value) : undefined;
+          firing.emitted = true;
+          await this.outputs.send(port, value, envelope);
+        }
+      }
+      await groups.close("ok");
+    } catch (error) {
+      await groups.close(outcomeOf(this.#cancelled ?? fromThrown(error)));
+      throw error;
+    } finally {
+      await within(Promise.resolve(steps.return?.()), FINALIZE_MS);
+    }
+  }
+
+  /** The result of a part of the body; the error of its time limit, or of the end of the actor, if that comes first. */
+  async #bounded<T>(work: Promise<T>, deadline?: number): Promise<T> {
+    const { timeoutMs } = this.rules;
+    const leftMs = deadline !== undefined ? deadline - performance.now() : timeoutMs;
+    let timer: NodeJS.Timeout | undefined;
+    let wake = () => {};
+    const ended = new Promise<never>((_, reject) => {
+      wake = () => reject(this.#cancelled ?? cancelled("no consumer takes the outputs any more"));
+      this.#ending.once(wake);
+      if (leftMs !== undefined) {
+        timer = setTimeout(() => reject(this.#timeout(timeoutMs ?? 0)), Math.max(0, leftMs));
+      }
+    });
+    work.catch(() => {}); // a body that is late ends by itself
+    if (this.#cancelled !== undefined) wake();
+    try {
+      return await Promise.race([work, ended]);
+    } finally {
+      clearTimeout(timer);
+      this.#ending.forget(wake);
+    }
+  }
+
+  #timeout(milliseconds: number): LanemeshError {
+    this.#abort.abort();
+    const what = this.type.kind === "run" ? "run" : "a firing";
+    const message = `${this.context.component}: ${what} took longer than its timeout of ${milliseconds / 1000} s`;
+    return new LanemeshError({ code: Code.DeadlineExceeded, reason: "timeout", message });
+  }
+
+  /** A lane may have been stopped: a node that no consumer needs ends, unless it runs to its end. */
+  #checkOutputs(): void {
+    if (this.outputs.closed && !this.type.runsToEnd && !this.#downstreamClosed) {
+      this.#downstreamClosed = true;
+      const why = this.outputs.fault ?? cancelled("no consumer takes the outputs any more");
+      this.inbox.stop("its own consumers accept no more items", this.outputs.fault);
+      this.#interrupt(why);
+    }
+  }
+
+  #watch(sender: LaneSender): void {
+    sender.freed.once(() => {
+      if (sender.stopped) this.#checkOutputs();
+      else this.#watch(sender);
+    });
+  }
+
+  #interrupt(why: LanemeshError): void {
+    this.#abort.abort(why);
+    this.inbox.interrupt(why);
+    this.#ending.fire();
+  }
+
+  async #finalize(): Promise<LanemeshError | undefined> {
+    if (this.body.finalize === undefined) return undefined;
+    let failure: LanemeshError | undefined;
+    const finalizing = (async () => this.body.finalize?.(this.context))().catch((error) => {
+      failure = this.#locate(fromThrown(error));
+    });
+    if (await within(finalizing, FINALIZE_MS)) return failure;
+    const message = `${this.context.component}: finalize took longer than ${FINALIZE_MS / 1000} s`;
+    return this.#locate(new LanemeshError({ code: Code.DeadlineExceeded, reason: "timeout", message }));
+  }
+
+  #locate(error: LanemeshError): LanemeshError {
+    return error.with({ details: { component: this.context.component, provider: this.type.provider } });
+  }
+
+  #dropped(): string {
+    const counts = [...this.inbox.ports.values()].filter((port) => port.droppedWholes > 0);
+    const shown = counts.map((port) => `${port.droppedWholes} on ${port.name}`).join(", ");
+    return shown && `wholes dropped, because their producers failed or were cancelled: ${shown}`;
+  }
+}
+
+/** The values that a body has returned or yielded, by output. Throws LanemeshError if it is no object of outputs. */
+function entriesOf(
+  type: NodeType,
+  result: OutputValues<Record<string, never>> | undefined | void,
+): [string, unknown][] {
+  if (result === undefined || result === null) return [];
+  if (typeof result !== "object") {
+    const known = [...type.outputs.keys()].join(", ") || "none";
+    throw new LanemeshError({
+      code: Code.InvalidArgument,
+      reason: "bad-result",
+      message: `${type.kind} of ${type.provider} gave a ${typeof result}; give an object of values by output (${known})`,
+    });
+  }
+  const entries: [string, unknown][] = [];
+  for (const port in result) if (result[port] !== undefined) entries.push([port, result[port]]);
+  return entries;
+}
+
+function missingOf(ports: ReadonlyMap<string, { head: number | undefined }>): string[] {
+  return [...ports].filter(([, port]) => port.head === undefined).map(([name]) => name);
+}
+
+function isCancellation(error: unknown): boolean {
+  if (error instanceof LanemeshError) return error.secondary;
+  return error instanceof Error && error.name === "AbortError";
+}
+
+/** The error of a lane or a cancellation, which `on_error` does not concern. */
+function isConsequence(error: unknown): boolean {
+  return error instanceof LanemeshError && error.secondary;
+}
+
+function outcomeOf(fault: LanemeshError | undefined): Group["outcome"] {
+  if (fault === undefined) return "ok";
+  return fault.code === Code.Canceled ? "cancelled" : "error";
+}
+
+function tooLong(items: number, bytes: number): LanemeshError {
+  const limits = `${MAX_LIST_ITEMS} items or ${MAX_LIST_BYTES} bytes`;
+  const message = `a list has ${items} items of ${bytes} bytes; the limit is ${limits}`;
+  return new LanemeshError({ code: Code.ResourceExhausted, reason: "list-too-long", message });
+}

@@ -1,0 +1,307 @@
+import { setTimeout as pause } from "node:timers/promises";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { z } from "zod";
+import {
+  audio,
+  Client,
+  Code,
+  defineNode,
+  image,
+  LanemeshError,
+  type NodeServer,
+  question,
+  serve,
+} from "../src/index.js";
+import { Mesh, type Server } from "./mesh.js";
+import { chain } from "./pipelines.js";
+
+const shoutTs = defineNode(
+  {
+    name: "shout_ts",
+    description: "Upper case, several times.",
+    inputs: { text: "text" },
+    outputs: { loud: "text" },
+    config: z.object({ times: z.number().int().min(1).default(1) }),
+  },
+  {
+    process({ text }, { config }) {
+      return { loud: text.toUpperCase().repeat(config.times) };
+    },
+  },
+);
+
+const countTs = defineNode(
+  { name: "count_ts", inputs: { text: "text" }, outputs: { numbers: "text" } },
+  {
+    async *generate({ text }) {
+      for (let number = 0; number < Number(text); number++) yield { numbers: `${number} ` };
+    },
+  },
+);
+
+const total = defineNode(
+  { name: "total_ts", inputs: { text: "text" }, outputs: { total: "text" } },
+  {
+    async run(inputs, outputs) {
+      let count = 0;
+      for await (const _ of inputs.port("text")) count += 1;
+      await outputs.emit("total", String(count));
+    },
+  },
+);
+
+const failsTs = defineNode(
+  { name: "fails_ts", inputs: { text: "text" }, outputs: { same: "text" } },
+  {
+    process({ text }) {
+      if (text === "b") throw new TypeError(`cannot read ${text}`);
+      return { same: text };
+    },
+  },
+);
+
+const ended: string[] = [];
+
+/** A class: each component of a run has an object. */
+class Patient {
+  async process({ text }: { text: string }, { signal }: { signal: AbortSignal }) {
+    await new Promise<void>((_, reject) => {
+      signal.addEventListener("abort", () => {
+        ended.push(`aborted ${text}`);
+        reject(signal.reason);
+      });
+    });
+    return undefined;
+  }
+
+  finalize() {
+    ended.push("finalized");
+  }
+}
+
+const patient = defineNode({ name: "patient_ts", inputs: { text: "text" }, outputs: { same: "text" } }, Patient);
+
+let emitted = 0;
+const endless = defineNode(
+  { name: "endless_ts", inputs: { text: "text" }, outputs: { numbers: "text" } },
+  {
+    async run(inputs, outputs) {
+      for await (const _ of inputs.port("text")) {
+        for (emitted = 0; await outputs.emit("numbers", "x".repeat(1000)); emitted++);
+      }
+    },
+  },
+);
+
+const firstOnly = defineNode(
+  { name: "first_ts", inputs: { text: "text" }, outputs: { first: "text" } },
+  {
+    async run(inputs, outputs) {
+      for await (const text of inputs.port("text")) {
+        await outputs.emit("first", text);
+        return;
+      }
+    },
+  },
+);
+
+const slow = defineNode(
+  { name: "slow_ts", inputs: { text: "text" }, outputs: { same: "text" } },
+  {
+    async process({ text }) {
+      await pause(5);
+      return { same: text.slice(0, 10) };
+    },
+  },
+);
+
+const mirror = defineNode(
+  { name: "mirror_ts", inputs: { image: "image" }, outputs: { image: "image" } },
+  {
+    process({ image }) {
+      return { image: { ...image, content: image.content?.toReversed() ?? new Uint8Array(), width: 7 } };
+    },
+  },
+);
+
+const answering = defineNode(
+  { name: "answer_ts", inputs: { questions: "questions" }, outputs: { answers: "answers" } },
+  {
+    async *generate({ questions }) {
+      for (const word of questions.text.split(" ")) yield { answers: { text: `${word}!` } };
+      yield { answers: { finishReason: "stop", usage: { promptTokens: 2n ** 60n, completionTokens: 1n } } };
+    },
+  },
+);
+
+const whole = defineNode(
+  { name: "whole_ts", inputs: { answers: { lane: "answers", whole: true } }, outputs: { text: "text" } },
+  { process: ({ answers }) => ({ text: `[${answers.text}|${answers.usage?.promptTokens}]` }) },
+);
+
+const pair = defineNode(
+  {
+    name: "pair_ts",
+    inputs: { left: "data", right: { lane: "data", required: false } },
+    outputs: { pair: "data" },
+    syncMode: "zip_all",
+  },
+  { process: ({ left, right }) => ({ pair: [left, right ?? null] }) },
+);
+
+const collect = defineNode(
+  { name: "collect_ts", inputs: { text: { lane: "text", list: true } }, outputs: { joined: "text" } },
+  { process: ({ text }) => ({ joined: text.join("+") }) },
+);
+
+const nodes = [
+  shoutTs,
+  countTs,
+  total,
+  failsTs,
+  patient,
+  endless,
+  firstOnly,
+  slow,
+  mirror,
+  answering,
+  whole,
+  pair,
+  collect,
+];
+
+let mesh: Mesh;
+let python: Server;
+let server: NodeServer;
+let client: Client;
+
+beforeAll(async () => {
+  mesh = await Mesh.start();
+  [python, server] = await Promise.all([
+    mesh.node("sdk/typescript/tests/nodes.py", "--name", "python"),
+    serve({ orchestrator: mesh.address, nodes, name: "ts", log: () => {} }),
+  ]);
+  await server.joined;
+  client = new Client(mesh.address);
+});
+
+afterAll(async () => {
+  client?.close();
+  await server?.close();
+  await mesh?.stop();
+});
+
+test("it joins the mesh with its node types", async () => {
+  const servers = await client.listNodeServers();
+  const found = servers.find((one) => one.info?.name === "ts");
+  expect(found?.providers).toContain("shout_ts");
+  const types = await client.listNodeTypes();
+  const schema = JSON.parse(types.find((type) => type.provider === "shout_ts")?.configSchemaJson ?? "");
+  expect(schema).toMatchObject({ additionalProperties: false, properties: { times: { minimum: 1 } } });
+});
+
+test("process: fires on each item, with the settings of its component", async () => {
+  const result = await client.request(chain("text", "shout_ts", { times: 2 }), "hey");
+  expect(result.text).toBe("HEYHEY");
+});
+
+test("generate: each value is sent as soon as it is yielded", async () => {
+  expect(await client.run(chain("text", "count_ts"), { input: "5" }).text()).toBe("0 1 2 3 4 ");
+});
+
+test("run: reads its inputs itself", async () => {
+  expect(await client.run(chain("text", "count_ts", "total_ts"), { input: "3000" }).text()).toBe("3000");
+});
+
+test("lanes lead from Python to TypeScript and back", async () => {
+  const one = await client.run(chain("text", "counting", "shout_ts", "shout", "total_ts"), { input: "5000" }).text();
+  expect(one).toBe("5000");
+});
+
+test("a failed body fails its run with its component and stack", async () => {
+  const error = await client
+    .run(chain("text", "fails_ts"), { inputs: ["a", "b"] })
+    .text()
+    .catch((e) => e);
+  expect(error).toBeInstanceOf(LanemeshError);
+  expect(error).toMatchObject({ reason: "node-error", component: "node", message: "TypeError: cannot read b" });
+  expect(error.traceback).toContain("node.test.ts");
+});
+
+test("settings are checked by the schema", async () => {
+  const request = client.request(chain("text", "shout_ts", { times: 0 }), "x");
+  await expect(request).rejects.toMatchObject({
+    code: Code.InvalidArgument,
+    message: expect.stringContaining("times"),
+  });
+});
+
+test("cancel aborts the body and finalizes it", async () => {
+  ended.length = 0;
+  const run = client.run(chain("text", "patient_ts"), { input: "x" });
+  await run.started;
+  await expect.poll(() => server.activeInstances).toBeGreaterThan(0);
+  await pause(100);
+  await run.cancel();
+  await expect(run.text()).rejects.toMatchObject({ code: Code.Canceled });
+  await expect.poll(() => server.activeInstances).toBe(0);
+  expect(ended).toEqual(["aborted x", "finalized"]);
+});
+
+test("a consumer that stops ends an endless producer", async () => {
+  expect(await client.run(chain("text", "endless_ts", "first_ts"), { input: "x" }).text()).toBe("x".repeat(1000));
+  await expect.poll(() => server.activeInstances).toBe(0);
+});
+
+test("emit waits for a slow consumer", async () => {
+  const run = client.run(chain("text", "endless_ts", "sleepy"), { input: "x" });
+  await run.started;
+  await expect.poll(() => emitted).toBeGreaterThan(100);
+  await pause(300);
+  const before = emitted;
+  await pause(300);
+  expect(emitted - before).toBeLessThan(200);
+  expect(emitted).toBeLessThan(10_000);
+  await run.cancel();
+  await run.text().catch(() => {});
+});
+
+test("a slow TypeScript consumer holds a Python producer", async () => {
+  const run = client.run(chain("text", "counting", { size: 1000 }, "slow_ts", "total_ts"), { input: "300" });
+  expect(await run.text()).toBe("300");
+});
+
+test("media keep their bytes, in chunks", async () => {
+  const content = new Uint8Array(5 * 1024 * 1024).map((_, index) => index % 253);
+  const pipeline = chain("image", "mirror_ts", "thumbnail", "mirror_ts");
+  const result = await client.request(pipeline, image({ mimeType: "image/png", content }));
+  const value = result.value;
+  if (value.lane !== "image") throw new Error(value.lane);
+  expect(Buffer.compare(Buffer.from(value.value.content ?? []), Buffer.from(content.toReversed()))).toBe(0);
+  expect(value.value.mimeType).toBe("image/png");
+  await client.request(
+    chain("audio", "louder"),
+    audio({ mimeType: "audio/wav", content: new Uint8Array(9), rate: 8000 }),
+  );
+});
+
+test("answers are groups, whose pieces a consumer of wholes assembles", async () => {
+  expect((await client.request(chain("questions", "answer_ts"), question("a b"))).text).toBe("a!b!");
+  const assembled = await client.request(chain("questions", "answer_ts", "whole_ts"), question("a b"));
+  expect(assembled.text).toBe(`[a!b!|${2n ** 60n}]`);
+  const python = await client.request(chain("questions", "parrot", "whole_ts"), question("a b"));
+  expect(python.text).toContain("a b|");
+});
+
+test("a list collects all items", async () => {
+  expect(await client.run(chain("text", "shout", "collect_ts"), { inputs: ["a", "b", "c"] }).text()).toBe("A+B+C");
+});
+
+test("a lost orchestrator ends the runs, and the server joins again", async () => {
+  const run = client.run(chain("text", "patient_ts"), { input: "x" });
+  await run.started;
+  await expect.poll(() => server.activeInstances).toBeGreaterThan(0);
+  run.close();
+  await expect.poll(() => server.activeInstances).toBe(0);
+  expect(python.child.exitCode).toBeNull();
+});
