@@ -17,11 +17,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from lanemesh import Client
 from rich.table import Table
 
 from chain.report import Verdict, console, verdicts_table
 from chain.systems import percentile
-from lanemesh import Client
 from peers.mesh import PASSING, clients, mesh, run_client
 
 CHAIN_ITEMS_PER_S = 50_000

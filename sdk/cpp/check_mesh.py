@@ -39,7 +39,11 @@ async def process(*command: str) -> AsyncIterator[asyncio.subprocess.Process]:
     """A process that ends with the block."""
     pipe = asyncio.subprocess.PIPE
     started = await asyncio.create_subprocess_exec(
-        *command, stdin=pipe, stdout=pipe, stderr=asyncio.subprocess.STDOUT, env={**os.environ, "NO_COLOR": "1", "COLUMNS": "500"}
+        *command,
+        stdin=pipe,
+        stdout=pipe,
+        stderr=asyncio.subprocess.STDOUT,
+        env={**os.environ, "NO_COLOR": "1", "COLUMNS": "500"},
     )
     try:
         yield started
@@ -99,18 +103,24 @@ async def checks(build: Path, address: str, client: Client) -> None:
     """The checks, in a mesh."""
     chain = pipeline("check_numbers", "cpp_pass", "check_order")
     await check("Python -> C++ -> Python, 20,000 items", await client.request(chain, "20000").text(), "20000")
-    small = pipeline("check_numbers", {"provider": "cpp_pass", "edge": {"buffer_limit": 2}}, "conformance_echo", "check_order")
+    small = pipeline(
+        "check_numbers", {"provider": "cpp_pass", "edge": {"buffer_limit": 2}}, "conformance_echo", "check_order"
+    )
     await check("small limits, two C++ nodes on one server", await client.request(small, "500").text(), "500")
     printed = run_client(build, address, pipeline("cpp_upper"), "hello")
     await check("C++ client, C++ node", (printed.stdout.strip(), printed.returncode), ("HELLO", 0))
     printed = run_client(build, address, pipeline("check_numbers"), "2000")
-    await check("C++ client, 2,000 outputs of Python", len(printed.stdout.strip()), sum(len(str(n)) for n in range(2000)))
+    await check(
+        "C++ client, 2,000 outputs of Python", len(printed.stdout.strip()), sum(len(str(n)) for n in range(2000))
+    )
     printed = run_client(build, address, pipeline("conformance_fail"), "fail")
     await check("a C++ node that fails", (printed.returncode, "(node-error)" in printed.stderr), (1, True))
     try:
         await client.request(pipeline("conformance_fail"), "fail")
     except LanemeshError as error:
-        await check("... for a Python client", (error.fault.reason, error.fault.details["component"]), ("node-error", "c1"))
+        await check(
+            "... for a Python client", (error.fault.reason, error.fault.details["component"]), ("node-error", "c1")
+        )
     else:
         raise AssertionError("the run of a node that fails completed")
     slow = pipeline({"provider": "conformance_slow", "config": {"milliseconds": 60_000}})
