@@ -18,6 +18,7 @@ from statistics import median
 from typing import Any
 
 from lanemesh import Client
+from rich.console import Console
 from rich.table import Table
 
 from chain.report import Verdict, console, verdicts_table
@@ -39,7 +40,9 @@ def pipeline(providers: Sequence[str]) -> dict[str, Any]:
     return {"components": components}
 
 
-async def matrix(address: str, languages: Sequence[str], folder: Path, options: argparse.Namespace) -> list[Table]:
+async def matrix(
+    address: str, languages: Sequence[str], folder: Path, options: argparse.Namespace, screen: Console
+) -> list[Table]:
     """The latencies and the rates."""
     latencies = Table("client", *(f"{language} node" for language in languages), title="one item, ms: p50 / p99")
     rates = Table("client", *(f"{language} node" for language in languages), title="a stream, items a second")
@@ -49,6 +52,7 @@ async def matrix(address: str, languages: Sequence[str], folder: Path, options: 
             one, stream = folder / "one.pipe", folder / "stream.pipe"
             one.write_text(json.dumps(pipeline([PASSING[language]])))
             stream.write_text(json.dumps(pipeline(["bench_texts", PASSING[language]])))
+            screen.print(f"{client} client, {language} node")
             await run_client(command, address, one, "warm", 5)
             found = await run_client(command, address, one, "hello", options.requests)
             latency.append(f"{median(found.milliseconds):.1f} / {percentile(found.milliseconds, 0.99):.1f}")
@@ -80,7 +84,7 @@ async def main(options: argparse.Namespace) -> bool:
         async with mesh() as (address, languages):
             for missing in sorted(set(PASSING) - set(languages)):
                 screen.print(f"{missing} is left out: it is not built here (make go, make cpp, make typescript)")
-            tables = await matrix(address, languages, Path(folder), options)
+            tables = await matrix(address, languages, Path(folder), options, screen)
             path, rate = await chain(address, languages, options)
     for table in tables:
         screen.print(table)
