@@ -117,7 +117,7 @@ class Receiver : public grpc::ServerBidiReactor<v1::ExchangeRequest, v1::Exchang
     if (finished_) return;
     try {
       if (!ok || !request_.has_open())
-        throw NodeFailed({grpc::StatusCode::INVALID_ARGUMENT, "bad-frame", "the first frame of a lane must be `open`"});
+        throw NodeFailed({grpc::StatusCode::INVALID_ARGUMENT, "bad-request", "the first frame of a lane must be `open`"});
       std::tie(run_, edge_) = accept_(request_.open());
     } catch (const NodeFailed& refused) {
       finished_ = true;
