@@ -21,7 +21,10 @@ import (
 	"lanemesh/sdk/go/node"
 )
 
-const patience = 40 * time.Second // of each test
+const (
+	patience      = 60 * time.Second // of each test
+	startPatience = 2 * time.Minute  // for a process to start on a machine that has much to do
+)
 
 var (
 	orchestrator string
@@ -64,7 +67,7 @@ func withMesh(m *testing.M) int {
 		return 1
 	}
 	defer python.stop()
-	joining, done := context.WithTimeout(ctx, patience)
+	joining, done := context.WithTimeout(ctx, startPatience)
 	defer done()
 	if err := server.WaitJoined(joining); err != nil {
 		log.Print(err)
@@ -119,7 +122,7 @@ func start(text string, arguments ...string) (*child, error) {
 		return c, nil
 	case <-c.read:
 		return nil, fmt.Errorf("lanemesh %s ended: %s", arguments, c.output)
-	case <-time.After(patience):
+	case <-time.After(startPatience):
 		c.stop()
 		return nil, fmt.Errorf("lanemesh %s did not print %q: %s", arguments, text, c.output)
 	}
