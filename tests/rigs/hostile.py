@@ -88,7 +88,7 @@ async def unharmed(mesh: Servers) -> AsyncIterator[None]:
 async def raw(address: str) -> AsyncIterator[Any]:
     """A channel to a server without limits of its own."""
     options = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
-    async with grpc.aio.insecure_channel(address, options=options) as channel:
+    async with grpc.aio.insecure_channel(address, options=[*options, ("grpc.use_local_subchannel_pool", 1)]) as channel:
         yield channel
 
 

@@ -119,3 +119,14 @@ async def test_shutdown_cancelling_the_run_cancels_the_call_there(server: Server
     await run.cancel("enough")
     assert await server.line() == "cancelled hang"
     await task
+
+
+@pytest.mark.conformance("CTRL-07")
+async def test_a_server_that_dies_during_a_call_is_an_error_for_the_agent(server: Server, mesh: RunHost) -> None:
+    async with mesh.run(agent(server.address, "hang", word="x"), input="go") as run:
+        assert await server.line() == "begun hang"
+        server.process.kill()
+        updates = [update async for update in run.updates()]
+        run.raise_unless_completed()
+    (result,) = [update for update in updates if isinstance(update, ToolResultUpdate)]
+    assert result.is_error

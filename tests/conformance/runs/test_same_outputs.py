@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from lanemesh import Client
+from lanemesh.client.run_host import RunHost
 from lanemesh_orchestrator import Mesh
 
 from rigs.runs import Pipeline, chat, ended, lane, line, node, pipeline, response, value_of
@@ -47,7 +48,10 @@ async def test_a_file_gives_the_same_outputs_embedded_and_spread(
     file = tmp_path / "same.pipe"
     file.write_text(json.dumps(DOCUMENTS[name]))
     found = []
-    for host in (embedded, spread, *([client] if DOCUMENTS[name] is not DIAMOND else [])):
+    hosts: list[RunHost] = [embedded, spread]
+    if DOCUMENTS[name] is not DIAMOND:  # the server of that client lacks its node types
+        hosts.append(client)
+    for host in hosts:
         result, updates = await ended(host.run(file, inputs=INPUTS))
         outputs: dict[str, list[object]] = {}
         for update in updates:

@@ -121,6 +121,22 @@ async def test_calls_over_the_limit_are_refused() -> None:
     await server.stop(0)
 
 
+async def test_a_connection_has_at_most_so_many_calls_and_others_are_served() -> None:
+    server = GrpcServer(limits=Limits(streams_per_connection=2))
+    await server.start([])
+    async with raw(server.address) as channel:
+        watches: list[Any] = [channel.unary_stream("/grpc.health.v1.Health/Watch")(b"") for _ in range(2)]
+        for watch in watches:
+            await watch.read()
+        with pytest.raises(grpc.aio.AioRpcError):  # it waits, or is reset
+            await channel.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=1)
+        async with raw(server.address) as other:
+            await other.unary_unary("/grpc.health.v1.Health/Check")(b"")
+        for watch in watches:
+            watch.cancel()
+    await server.stop(0)
+
+
 async def test_the_calls_of_one_caller_are_limited_and_others_are_served(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

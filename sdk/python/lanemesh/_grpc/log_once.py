@@ -6,6 +6,8 @@ import logging
 import time
 from collections import OrderedDict
 
+from google.protobuf.message import DecodeError
+
 PAUSE_SECONDS = 60.0
 """Least time between two log lines about one thing."""
 MAX_THINGS = 256
@@ -35,6 +37,28 @@ class LogOnce:
             self._seen.popitem(last=False)
         again = f"; {left_out} more since it was logged last" if left_out else ""
         self._logger.warning(f"{message}%s", *arguments, again)
+
+
+class UnreadableRequests(logging.Filter):
+    """Logs requests that are no messages of their method once a minute, in a line. gRPC logs each with a traceback."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lines = LogOnce(logging.getLogger("lanemesh.grpc"))
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether gRPC's own line is kept."""
+        error = record.exc_info[1] if record.exc_info else None
+        if not isinstance(error, DecodeError):
+            return True
+        text = record.getMessage()
+        self._lines.warning(text, "a request cannot be read, and is refused: %s: %s", text, error)
+        return False
+
+
+GRPC_LOGGER = logging.getLogger("grpc._cython.cygrpc")
+"""Where gRPC reports errors of handlers."""
+UNREADABLE_REQUESTS = UnreadableRequests()
 
 
 def host_of_peer(peer: str | None) -> str:

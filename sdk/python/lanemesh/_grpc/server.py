@@ -12,6 +12,7 @@ from lanemesh._aio.tasks import within
 from lanemesh._grpc.call_limit import CallLimit
 from lanemesh._grpc.connections import SERVER_OPTIONS, check_not_forked, is_loopback
 from lanemesh._grpc.limits import Limits
+from lanemesh._grpc.log_once import GRPC_LOGGER, UNREADABLE_REQUESTS
 from lanemesh._grpc.reflection import LazyReflection
 from lanemesh.faults import Code, Fault, LanemeshError
 
@@ -53,11 +54,14 @@ class GrpcServer:
             )
             raise LanemeshError(Fault(code=Code.FAILED_PRECONDITION, reason="insecure", message=message))
         check_not_forked()
+        GRPC_LOGGER.addFilter(UNREADABLE_REQUESTS)
         self.limits = Limits.of() if limits is None else limits
         """What it bears."""
         self.server = grpc.aio.server(
             interceptors=[*interceptors, CallLimit(self.limits.calls_per_caller)] if interceptors else None,
-            options=[*SERVER_OPTIONS, *self.limits.options()],
+            options=list(
+                {**dict(SERVER_OPTIONS), **dict(self.limits.options())}.items()
+            ),  # of two, gRPC takes the first
             maximum_concurrent_rpcs=self.limits.calls,
         )
         self.health = health.aio.HealthServicer()
