@@ -1,30 +1,23 @@
 import { build } from "esbuild";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, inject, test } from "vitest";
 import { WebSocket } from "ws";
 import { Code, GatewaySocket, WebClient, type WebSocketLike } from "../src/browser/index.js";
 import { envoy } from "./envoy.js";
-import { freePort, Mesh, type Server } from "./mesh.js";
+import { freePort, type Server } from "./mesh.js";
 import { chain } from "./pipelines.js";
 
-let mesh: Mesh;
 let proxy: Server;
 let client: WebClient;
-let gateway: string;
 
 const connect = (url: string, protocols: string[]) => new WebSocket(url, protocols) as unknown as WebSocketLike;
 
 beforeAll(async () => {
-  const [http, web] = [await freePort(), await freePort()];
-  mesh = await Mesh.start("--http", String(http));
-  gateway = `http://127.0.0.1:${http}`;
-  [proxy] = await Promise.all([envoy(web, mesh.address), mesh.node("sdk/typescript/tests/nodes.py")]);
+  const web = await freePort();
+  proxy = await envoy(web, inject("mesh"));
   client = new WebClient(`http://127.0.0.1:${web}`);
 });
 
-afterAll(async () => {
-  await proxy?.stop();
-  await mesh?.stop();
-});
+afterAll(() => proxy?.stop());
 
 test("it has no part that needs Node.js", async () => {
   const options = { bundle: true, minify: true, write: false, platform: "browser", format: "esm" } as const;
@@ -61,7 +54,7 @@ test("gRPC-Web: a caller that leaves cancels its request", async () => {
 });
 
 test("WebSocket: many runs over one connection", async () => {
-  const socket = new GatewaySocket(gateway, { connect });
+  const socket = new GatewaySocket(inject("gateway"), { connect });
   const start = (text: string) => socket.start(chain("text", "shout"), { input: text });
   const runs = await Promise.all(["a", "b", "c"].map(start));
   expect(await Promise.all(runs.map((run) => run.text()))).toEqual(["A", "B", "C"]);
@@ -77,7 +70,7 @@ test("WebSocket: many runs over one connection", async () => {
 });
 
 test("WebSocket: answers, watching from a number on, and the loss of the connection", async () => {
-  const socket = new GatewaySocket(gateway, { connect });
+  const socket = new GatewaySocket(inject("gateway"), { connect });
   const asked = await socket.start(chain("questions", "parrot"), {
     input: { lane: "questions", value: { text: "why?" } },
   });

@@ -17,7 +17,9 @@ def main(folder: Path) -> None:
     """Writes ca.pem, server.pem and client.pem with their keys, and other.pem, an authority that has signed none."""
     now = datetime.datetime.now(datetime.UTC)
 
-    def certificate(name: str, signer: tuple[x509.Name, ec.EllipticCurvePrivateKey] | None) -> ec.EllipticCurvePrivateKey:
+    def certificate(
+        name: str, signer: tuple[x509.Name, ec.EllipticCurvePrivateKey] | None
+    ) -> ec.EllipticCurvePrivateKey:
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         issuer, signing = signer or (subject, key)

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, inject, test } from "vitest";
 import {
   Client,
   Code,
@@ -10,22 +10,15 @@ import {
   question,
   RunState,
 } from "../src/index.js";
-import { Mesh } from "./mesh.js";
 import { chain } from "./pipelines.js";
 
-let mesh: Mesh;
 let client: Client;
 
-beforeAll(async () => {
-  mesh = await Mesh.start();
-  await mesh.node("sdk/typescript/tests/nodes.py", "--name", "python");
-  client = new Client(mesh.address);
+beforeAll(() => {
+  client = new Client(inject("mesh"));
 });
 
-afterAll(async () => {
-  client?.close();
-  await mesh?.stop();
-});
+afterAll(() => client?.close());
 
 test("a run streams its texts", async () => {
   const run = client.run(chain("text", "shout"), { inputs: ["one", "two"] });

@@ -1,5 +1,5 @@
 import { setTimeout as pause } from "node:timers/promises";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, inject, test } from "vitest";
 import { z } from "zod";
 import {
   audio,
@@ -12,7 +12,6 @@ import {
   question,
   serve,
 } from "../src/index.js";
-import { Mesh, type Server } from "./mesh.js";
 import { chain } from "./pipelines.js";
 
 const shoutTs = defineNode(
@@ -170,25 +169,18 @@ const nodes = [
   collect,
 ];
 
-let mesh: Mesh;
-let python: Server;
 let server: NodeServer;
 let client: Client;
 
 beforeAll(async () => {
-  mesh = await Mesh.start();
-  [python, server] = await Promise.all([
-    mesh.node("sdk/typescript/tests/nodes.py", "--name", "python"),
-    serve({ orchestrator: mesh.address, nodes, name: "ts", log: () => {} }),
-  ]);
+  server = await serve({ orchestrator: inject("mesh"), nodes, name: "ts", log: () => {} });
   await server.joined;
-  client = new Client(mesh.address);
+  client = new Client(inject("mesh"));
 });
 
 afterAll(async () => {
   client?.close();
   await server?.close();
-  await mesh?.stop();
 });
 
 test("it joins the mesh with its node types", async () => {
@@ -257,11 +249,8 @@ test("emit waits for a slow consumer", async () => {
   const run = client.run(chain("text", "endless_ts", "sleepy"), { input: "x" });
   await run.started;
   await expect.poll(() => emitted).toBeGreaterThan(100);
-  await pause(300);
-  const before = emitted;
-  await pause(300);
-  expect(emitted - before).toBeLessThan(200);
-  expect(emitted).toBeLessThan(10_000);
+  await pause(1000);
+  expect(emitted).toBeLessThan(10_000); // without a wait it would be many more by now
   await run.cancel();
   await run.text().catch(() => {});
 });
@@ -297,11 +286,10 @@ test("a list collects all items", async () => {
   expect(await client.run(chain("text", "shout", "collect_ts"), { inputs: ["a", "b", "c"] }).text()).toBe("A+B+C");
 });
 
-test("a lost orchestrator ends the runs, and the server joins again", async () => {
+test("an owner that leaves ends the instances of its run", async () => {
   const run = client.run(chain("text", "patient_ts"), { input: "x" });
   await run.started;
   await expect.poll(() => server.activeInstances).toBeGreaterThan(0);
   run.close();
   await expect.poll(() => server.activeInstances).toBe(0);
-  expect(python.child.exitCode).toBeNull();
 });

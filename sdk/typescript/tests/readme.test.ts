@@ -3,26 +3,22 @@ import { mkdtemp, readdir, readFile, rm, symlink, writeFile } from "node:fs/prom
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, inject, test } from "vitest";
 import { Client } from "../src/index.js";
-import { Mesh, Server } from "./mesh.js";
+import { Server } from "./mesh.js";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const BLOCK = /```ts\n(.*?)```\n\n```text\n(.*?)```/gs;
 
-let mesh: Mesh;
 let folder: string;
 
 beforeAll(async () => {
-  mesh = await Mesh.start();
-  await mesh.join("text");
   folder = await mkdtemp(join(root, "node_modules", ".examples-"));
   await writeFile(join(folder, "package.json"), '{"type": "module"}');
   await symlink(join(root, "node_modules"), join(folder, "node_modules"));
 });
 
 afterAll(async () => {
-  await mesh?.stop();
   await rm(folder, { recursive: true, force: true });
 });
 
@@ -50,7 +46,7 @@ test("the blocks of the README print what it shows", async () => {
   const blocks = [...page.matchAll(BLOCK)];
   expect(blocks.length).toBeGreaterThan(4);
   for (const [index, [, code = "", shown]] of blocks.entries()) {
-    const program = await start(`readme-${index}`, code.replaceAll("127.0.0.1:7070", mesh.address));
+    const program = await start(`readme-${index}`, code.replaceAll("127.0.0.1:7070", inject("mesh")));
     expect(await outputOf(program)).toBe(shown);
   }
 });
@@ -58,12 +54,11 @@ test("the blocks of the README print what it shows", async () => {
 test("the examples run", async () => {
   const example = async (name: string) => readFile(join(root, "examples", `${name}.ts`), "utf8");
   expect((await readdir(join(root, "examples"))).sort()).toEqual(["client.ts", "watch.ts", "words.ts"]);
-  const words = await start("words", await example("words"), mesh.address);
-  mesh.servers.push(words);
+  const words = await start("words", await example("words"), inject("mesh"));
   await words.wrote("joined as typescript");
   const [client, watch] = await Promise.all([
-    start("client", await example("client"), mesh.address, "a b c").then(outputOf),
-    start("watch", await example("watch"), mesh.address).then(outputOf),
+    start("client", await example("client"), inject("mesh"), "a b c").then(outputOf),
+    start("watch", await example("watch"), inject("mesh")).then(outputOf),
   ]);
   expect(client).toBe("A\nB\nC\n");
   expect(watch).toContain('"items":3');
@@ -77,7 +72,8 @@ test("the examples run", async () => {
     ],
     version: 1,
   };
-  await using user = new Client(mesh.address);
+  await using user = new Client(inject("mesh"));
   const { value } = await user.request(pipeline, "the cat and the elephant");
   expect(value).toEqual({ lane: "data", value: { the: 2, cat: 1, and: 1 } });
+  await words.stop();
 });
