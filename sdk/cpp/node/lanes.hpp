@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "lanemesh/v1/lane.grpc.pb.h"
+#include "lanemesh/v1/lane.pb.h"
 #include "lanemesh/v1/node.grpc.pb.h"
 #include "node/fault.hpp"
 
