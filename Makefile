@@ -60,7 +60,7 @@ PROTOC := PATH="$(CURDIR)/$(BIN):$$PATH" $(RUN) -m grpc_tools.protoc -Iprotos
 BASELINE := protos/baseline.binpb
 PROTO_FILES := $(PROTOS:protos/%=%)
 
-.PHONY: help venv demo demo-all catalogue-size test test-models test-gpu many environments postgres conformance fuzz chaos containers units chaos-gpu gpu-schedules soak lint format proto proto-baseline proto-check schema reasons reference variables protocol-page driver node-pages page page-check browser typescript typescript-gen model peers bench clean
+.PHONY: help venv demo demo-all catalogue-size test test-models test-gpu many environments postgres conformance fuzz chaos containers units chaos-gpu gpu-schedules soak lint format proto proto-baseline proto-check schema reasons reference variables protocol-page driver node-pages page page-check browser typescript typescript-gen go cpp bench-languages model peers bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -239,6 +239,17 @@ typescript: $(HAS_DEV) ## check and test the TypeScript package; skipped without
 
 typescript-gen: $(HAS_DEV) ## generate the TypeScript code from protos/
 	@bash sdk/typescript/check.sh generate
+
+go: $(HAS_DEV) ## build and test the Go package of sdk/go with Debian's packages, which are installed if they are missing
+	@bash sdk/go/check.sh
+
+cpp: $(HAS_DEV) ## build and test the examples of sdk/cpp with Debian's packages, which are installed if they are missing
+	@bash sdk/cpp/check.sh
+
+bench-languages: $(HAS_DEV) ## measure clients and node servers of every language that is built here; ARGS=--quick: shortly
+	@bash sdk/go/check.sh build
+	@[ ! -e sdk/typescript/node_modules ] || (cd sdk/typescript && npm run --silent build)
+	@$(RUN) benchmarks/languages.py $(ARGS)
 
 bench: $(HAS_DEV) $(HAS_LLM) $(HAS_CATALOGUE) ## run the benchmarks and compare them with their targets; ARGS=--quick: shortly
 	$(COMPILE)
