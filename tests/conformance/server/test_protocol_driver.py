@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -32,6 +33,7 @@ from lanemesh.server.host.reporting import RunReporter
 from lanemesh.server.node_server import NodeServer
 from lanemesh.server.services import load_file
 from lanemesh_orchestrator.cli.app import main
+from lanemesh_orchestrator.cli.commands import conformance
 from lanemesh_orchestrator.cli.commands.conformance import nodes_path
 from lanemesh_orchestrator.conformance.checks import CHECKS
 from lanemesh_orchestrator.conformance.runner import Result, Verdict, missed, run_checks
@@ -39,6 +41,9 @@ from lanemesh_orchestrator.conformance.runner import Result, Verdict, missed, ru
 from rigs.bare_server import bare_server
 
 Patch = pytest.MonkeyPatch
+
+QUIET = ("lanemesh", "grpc._common")
+"""The loggers that are silent while the server of this package is tested."""
 
 
 @asynccontextmanager
@@ -300,6 +305,24 @@ def test_the_exit_code_is_that_of_the_checks(monkeypatch: Patch, capsys: pytest.
     assert not report["passed"]
     assert report["checks"][0]["expected"] == "`end` with item_count 5"
     assert report["checks"][0]["came"] == "6"
+
+
+def test_the_levels_of_loggers_are_restored_after_the_test_of_our_server(
+    monkeypatch: Patch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in QUIET:
+        caplog.set_level(logging.INFO, logger=name)
+    during: list[int] = []
+
+    async def stopped(*_: object, **__: object) -> list[Result]:
+        during.extend(logging.getLogger(name).level for name in QUIET)
+        raise RuntimeError("a check cannot be run")
+
+    monkeypatch.setattr(conformance, "run_checks", stopped)
+    with pytest.raises(RuntimeError, match="cannot be run"):
+        conformance.conformance(conformance.ConformanceOptions(quick=True))
+    assert during == [logging.CRITICAL] * len(QUIET)
+    assert [logging.getLogger(name).level for name in QUIET] == [logging.INFO] * len(QUIET)
 
 
 def test_a_server_that_cannot_be_reached_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
