@@ -14,8 +14,9 @@ from pathlib import Path
 from google.protobuf import text_format
 from google.protobuf.message import Message
 from lanemesh._grpc.connections import CHANNEL_OPTIONS, SERVER_OPTIONS
+from lanemesh.faults import Code, Fault
 from lanemesh.features import Feature
-from lanemesh.v1 import lane_pb2, node_pb2, registry_pb2, update_pb2
+from lanemesh.v1 import lane_pb2, node_pb2, update_pb2
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "protocol.md"
@@ -27,39 +28,39 @@ LIMITS: dict[str, list[tuple[str, str]]] = {
     "Lanes": [
         (
             "lanemesh.server.node_service.OPEN_SECONDS",
-            "from the beginning of an `Exchange` call to `open`; then DEADLINE_EXCEEDED",
+            "from the beginning of an `Exchange` call to `open`",
         ),
-        (f"{SENDER}.OPEN_SECONDS", "from `open` to `accepted`; then the lane is broken with DEADLINE_EXCEEDED"),
+        (f"{SENDER}.OPEN_SECONDS", "from `open` to `accepted`"),
         (f"{SENDER}.ACCEPT_SECONDS", "the same for a lane whose `open` carries items"),
         (f"{SENDER}.DIAL_SECONDS", "from `start` to `open` of a lane that waits for its first item (`merges_frames`)"),
         (
             f"{HOSTED}.OPEN_SECONDS",
-            "from `start` to `open` of every incoming lane (`opens_lanes_at_start`); then `lane-not-opened`",
+            "from `start` to `open` of every incoming lane (`opens_lanes_at_start`)",
         ),
         (
             "lanemesh.protocol.IDLE_FRAME_SECONDS",
-            "idleness of a stream after which an empty frame is sent, both directions",
+            "idleness of one direction of a stream after which an empty frame is sent",
         ),
         (
             f"{RECEIVER}.BREAK_GRACE_SECONDS",
-            "from an end of file without `end` to DATA_LOSS, as a broken call may be reported by then",
+            "from a half-close without `end` to DATA_LOSS",
         ),
         (
             f"{RECEIVER}.DISCARD_SECONDS",
-            "from `stop` for a violation to the status INVALID_ARGUMENT, unless the producer half-closes",
+            "from `stop` for a violation to the status, without a half-close",
         ),
         (
             "lanemesh.lanes.transport.credit.PATIENCE_SECONDS",
-            "how long less than half a window of credit is withheld from a producer without credit",
+            "from taken items to `credit` for a producer that is out of credit",
         ),
         (
             "lanemesh.lanes.transport.credit.PROMPT_SECONDS",
-            "longest until `credit` reports arrived and acknowledged items on recoverable edges",
+            "from arrived or committed items to `credit` on recoverable edges",
         ),
         ("lanemesh.lanes.transport.frames.MAX_FRAME_ITEMS", "most items in a frame, and in a short lane"),
         (
             "lanemesh.lanes.transport.frames.MAX_FRAME_BYTES",
-            "most bytes of a frame of several items, of short lanes, and of `more`",
+            "most encoded bytes of a frame of several items, of short lanes, and of `more`",
         ),
         ("lanemesh.items.CHUNK_BYTES", "most bytes of a chunk, and of the content of media in an item"),
         ("lanemesh.items.MAX_MEDIA_BYTES", "most bytes of one media value or file, all chunks together"),
@@ -76,13 +77,13 @@ LIMITS: dict[str, list[tuple[str, str]]] = {
         (f"{PHASES}.PLACE_TIMEOUT", "from `place` to `placed`"),
         (
             f"{PHASES}.SILENCE_TIMEOUT",
-            "without any frame of the server meanwhile, heartbeats included; then it is lost",
+            "without any frame of the server meanwhile",
         ),
         (f"{PHASES}.CONNECT_TIMEOUT", "from `connect` to `connected`"),
-        (f"{HOSTED}.CANCEL_SECONDS", "from `cancel` to the end of all nodes; those that go on are abandoned"),
+        (f"{HOSTED}.CANCEL_SECONDS", "from `cancel` to the end of all nodes"),
         (
             "lanemesh_orchestrator.runs.host_handle.FINISH_SECONDS",
-            "from `cancel` to `finished`; then the orchestrator ends the stream",
+            "from `cancel` to `finished`",
         ),
         (f"{HOSTED}.TIMEOUT_GRACE_SECONDS", "how much longer than `Place.timeout` a server lets a run go on"),
         (
@@ -92,21 +93,21 @@ LIMITS: dict[str, list[tuple[str, str]]] = {
         ("lanemesh.server.host.host.LEAVE_SECONDS", "how long `place` waits for a cancelled run of the same id to end"),
         (
             "lanemesh.server.host.host.MAX_UPDATES",
-            "most frames that wait for the orchestrator; then nodes wait with their reports",
+            "most frames that wait for the orchestrator",
         ),
         ("lanemesh.server.host.reporting.EDGE_UPDATE_SECONDS", "least time between two updates of one edge"),
         ("lanemesh.server.host.reporting.FIRINGS_SECONDS", "least time between two updates of a node's firings"),
         (
             "lanemesh.server.host.probing.BLOCKED_SECONDS",
-            "wait for capacity after which `stalled` is sent; repeated with doubled pauses",
+            "wait for capacity after which `stalled` is sent",
         ),
         ("lanemesh.server.host.probing.MOST_SECONDS", "longest pause before `stalled` is repeated"),
         ("lanemesh_orchestrator.deadlock.monitor.ANSWER_SECONDS", "from `probe` to `probed`"),
         ("lanemesh_orchestrator.runs.recovery.DETACH_SECONDS", "from `detach` to `detached`"),
-        ("lanemesh.protocol.UNSAID_SECONDS", "from a broken recoverable lane to `detach`; then the lane fails"),
+        ("lanemesh.protocol.UNSAID_SECONDS", "from a broken recoverable lane to `detach`"),
         (
             "lanemesh.protocol.DETACHED_SECONDS",
-            "from `detach` to `reroute`, or to a lane with `reopen`; then the lane fails",
+            "from `detach` to `reroute`, or to a lane with `reopen`",
         ),
         ("lanemesh.lanes.recovery.replaying_sender.MAX_KEPT_ITEMS", "most items that a producer keeps for a replay"),
         ("lanemesh.lanes.recovery.replaying_sender.MAX_KEPT_BYTES", "most bytes of these"),
@@ -122,7 +123,7 @@ LIMITS: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "lanemesh_orchestrator.runs.service.FIRST_FRAME_SECONDS",
-            "from the beginning of a `Run` call to its first frame",
+            "from the beginning of a `Host` or `Run` call to its first frame",
         ),
         ("lanemesh_orchestrator.runs.update_log.CALLER_UPDATES", "most updates of `Run` that are not acknowledged"),
         ("lanemesh_orchestrator.runs.update_log.CALLER_BYTES", "most bytes of these"),
@@ -158,21 +159,26 @@ def limits() -> str:
     return "\n".join(lines)
 
 
-OWN_SETTINGS = ("grpc.so_reuseport", "grpc.use_local_subchannel_pool", "grpc.server.")
+OWN_SETTINGS = (
+    *("grpc.so_reuseport", "grpc.use_local_subchannel_pool", "grpc.server."),
+    *("grpc.initial_reconnect_backoff_ms", "grpc.max_reconnect_backoff_ms", "grpc.max_send"),
+)
 """Beginnings of settings that peers do not notice."""
 
 
 def http2() -> str:
     """The table of HTTP/2 settings."""
     common = dict(CHANNEL_OPTIONS).items() & dict(SERVER_OPTIONS).items()
-    lines = ["| setting of gRPC | value | at |", "|---|---|---|"]
+    lines = ["| at | settings |", "|---|---|"]
     for title, options in (
         ("both ends", [pair for pair in SERVER_OPTIONS if pair in common]),
         ("clients", [pair for pair in CHANNEL_OPTIONS if pair not in common]),
         ("servers", [pair for pair in SERVER_OPTIONS if pair not in common]),
     ):
         seen = [pair for pair in options if not pair[0].startswith(OWN_SETTINGS)]
-        lines += [f"| `{name}` | {value:,} | {title} |" for name, value in seen]
+        shown = "; ".join(f"`{name.removeprefix('grpc.')}` {value:,}" for name, value in seen)
+        if shown:
+            lines.append(f"| {title} | {shown} |")
     return "\n".join(lines)
 
 
@@ -266,7 +272,7 @@ def session() -> list[Golden]:
 
 
 def others() -> list[Golden]:
-    """Further frames: faults, groups, tags, and those of higher levels."""
+    """Further frames: faults, groups, tags, those of higher levels, and the details of a failed call."""
     from lanemesh.v1 import fault_pb2
 
     fault = fault_pb2.Fault(code=2, message="it broke", reason="node-error", details={"component": "n"}, secondary=True)
@@ -280,27 +286,15 @@ def others() -> list[Golden]:
         actors=[node_pb2.ActorReport(component="n", version=5, waits=[wait])],
         edges=[node_pb2.EdgeReport(edge_id=OUT, producer_end=True, items=4, limit_items=4)],
     )
-    short = lane_pb2.ShortLane(
-        number=1,
-        open=lane_pb2.LaneOpen(
-            run_id=RUN,
-            edge_id=IN,
-            lane_type=lane_pb2.LANE_TYPE_TEXT,
-            items=lane_pb2.LaneItems(items=[lane_pb2.Item(text="a")], end=lane_pb2.LaneEnd(item_count=1)),
-        ),
-    )
-    server = registry_pb2.ServerInfo(name="s", address="127.0.0.1:7001", protocol_version=1, instance_id="5f1c")
+    refusal = Fault(code=Code.NOT_FOUND, reason="unknown-run", message="no such run", details={"lane": IN})
     return [
         Golden("Exchange", True, down()),
         Golden("Exchange", True, down(end=lane_pb2.LaneEnd(item_count=2, outcome=fault))),
         Golden("Exchange", True, down(chunk=lane_pb2.LaneChunk(content=b"\x89PNG"))),
-        Golden("Exchange", True, down(items=lane_pb2.LaneItems(items=[lane_pb2.Item(data_json='{"a":[1,null]}')]))),
         Golden("Exchange", True, down(items=lane_pb2.LaneItems(items=[whole]))),
         Golden("Exchange", True, down(items=lane_pb2.LaneItems(items=[tagged]))),
         Golden("Host", False, node_pb2.HostResponse(probed=probed)),
-        Golden("ExchangeShort", True, lane_pb2.ExchangeShortRequest(lanes=[short])),
-        Golden("ExchangeShort", False, lane_pb2.ExchangeShortResponse(closed=[lane_pb2.ShortLaneClosed(number=1)])),
-        Golden("Register", False, registry_pb2.RegisterRequest(server=server)),
+        Golden("grpc-status-details-bin", False, refusal.to_status()),
     ]
 
 

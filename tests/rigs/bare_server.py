@@ -545,7 +545,9 @@ class Run:
 
 
 def _node(component: str, state: Any, error: Fault | None = None) -> update_pb2.Update:
-    return update_pb2.Update(node=update_pb2.NodeUpdate(component=component, state=state, error=error))
+    update = update_pb2.Update(node=update_pb2.NodeUpdate(component=component, state=state, error=error))
+    update.time.GetCurrentTime()
+    return update
 
 
 class BareService(node_pb2_grpc.NodeServiceServicer):
@@ -655,25 +657,26 @@ class BareService(node_pb2_grpc.NodeServiceServicer):
         run = self.runs.get((first.open.run_id, first.open.incarnation))
         edge = run.edges.get(first.open.edge_id) if run is not None else None
         if run is None:
-            await _abort(context, fault(NOT_FOUND, "unknown-run", "there is no such run"))
+            await _abort(context, fault(NOT_FOUND, "unknown-run", "there is no such run"), first.open)
         elif edge is None:
-            await _abort(context, fault(NOT_FOUND, "unknown-edge", "the run has no such edge"))
+            await _abort(context, fault(NOT_FOUND, "unknown-edge", "the run has no such edge"), first.open)
         elif first.open.lane_type != edge.spec.lane_type:
-            await _abort(context, fault(INVALID, "lane-mismatch", "the edge is of another type"))
+            await _abort(context, fault(INVALID, "lane-mismatch", "the edge is of another type"), first.open)
         elif first.open.reopen:
-            await _abort(context, fault(UNMET, "not-detached", "the edge cannot be reopened"))
+            await _abort(context, fault(UNMET, "not-detached", "the edge cannot be reopened"), first.open)
         elif edge.opened:
-            await _abort(context, fault(EXISTS, "already-open", "the edge has a lane"))
+            await _abort(context, fault(EXISTS, "already-open", "the edge has a lane"), first.open)
         elif first.open.resume_from:
-            await _abort(context, fault(UNMET, "no-resume", "the edge cannot be resumed"))
+            await _abort(context, fault(UNMET, "no-resume", "the edge cannot be resumed"), first.open)
         else:
             edge.opened = True
             await edge.serve(context, lambda: run.cancelling)
 
 
-async def _abort(context: Any, cause: Fault) -> None:
+async def _abort(context: Any, cause: Fault, opening: lane_pb2.LaneOpen) -> None:
     status = status_pb2.Status(code=cause.code, message=cause.message)
-    status.details.add().Pack(error_details_pb2.ErrorInfo(reason=cause.reason, domain="lanemesh"))
+    info = error_details_pb2.ErrorInfo(reason=cause.reason, domain="lanemesh", metadata={"lane": opening.edge_id})
+    status.details.add().Pack(info)
     code = next(each for each in grpc.StatusCode if each.value[0] == cause.code)
     await context.abort(code, cause.message, (("grpc-status-details-bin", status.SerializeToString()),))
 

@@ -7,6 +7,7 @@ import re
 import pytest
 from google.protobuf import text_format
 from google.protobuf.message import Message
+from google.rpc import status_pb2
 from lanemesh.server.host.host import NodeHost
 from lanemesh.server.services import load_file
 from lanemesh.v1 import gpu_pb2, lane_pb2, node_pb2, registry_pb2, run_pb2
@@ -39,7 +40,7 @@ def test_there_are_golden_frames() -> None:
 
 @pytest.mark.parametrize(("name", "text", "encoded"), GOLDEN)
 def test_golden_frames_decode_to_what_stands_beside_them(name: str, text: str, encoded: str) -> None:
-    module = next(each for each in (node_pb2, lane_pb2, registry_pb2) if hasattr(each, name))
+    module = next(each for each in (node_pb2, lane_pb2, registry_pb2, status_pb2) if hasattr(each, name))
     kind: type[Message] = getattr(module, name)
     wanted = kind() if text == "(empty)" else text_format.Parse(text, kind())
     assert kind.FromString(b"" if encoded == "-" else bytes.fromhex(encoded)) == wanted

@@ -61,6 +61,8 @@ async def running(driver: Driver) -> None:
             return any(node.component == NODE and node.state == update_pb2.NODE_STATE_RUNNING for node in nodes)
 
         await run.host.until(is_running, f"an update with {NODE} RUNNING")
+        updates = run.host.of("update")
+        expect(all(update.HasField("time") for update in updates), "`time` in each update", updates)
 
 
 @check("L0", "two-components", "Components of one server are joined without a call.", rule="Host")
@@ -110,6 +112,17 @@ async def skipped(driver: Driver) -> None:
         expect(not end.outcome.code and end.item_count == 0, "a clean `end` with 0 items", end)
         run.output.finish()
         await run.host.ended_as(NODE, SKIPPED)
+        await run.host.finished_well()
+
+
+@check("L0", "count-empty", "A node that reads its own inputs is not skipped.", rule="Nodes")
+async def count_empty(driver: Driver) -> None:
+    async with driver.run("conformance_count") as run:
+        await run.input.end()
+        texts = [item.text for item in await run.output.drained()]
+        expect(texts == ["0"], 'the text "0"', texts)
+        run.output.finish()
+        await run.host.ended_as(NODE, COMPLETED)
         await run.host.finished_well()
 
 

@@ -18,7 +18,7 @@ RULE = "Exchange: the consumer"
 
 
 async def check_refusal(lane: GivenLane, code: str, reason: str = "") -> None:
-    """Raises Miss unless a lane is refused: no `accepted`, and this status, with this reason in its details."""
+    """Raises Miss unless a lane is refused: no `accepted`, and this status, with this reason and the lane in its details."""
     frame = await lane.next(f"the status {code}")
     if frame is not None:
         raise Miss(f"the status {code}", shown(frame))
@@ -28,6 +28,8 @@ async def check_refusal(lane: GivenLane, code: str, reason: str = "") -> None:
         fault = await lane.fault()
         came = fault.reason if fault is not None else "no ErrorInfo of the domain lanemesh"
         expect(came == reason, f"ErrorInfo with the reason {reason}", came)
+        details = fault.details if fault is not None else {}
+        expect(details.get("lane"), "ErrorInfo with the lane in its metadata", dict(details))
 
 
 async def _opened(driver: Driver, opening: lane_pb2.LaneOpen) -> GivenLane:
@@ -237,6 +239,12 @@ async def liar_open(driver: Driver) -> None:
 @check("L0", "liar-payload", "An item of another type than the lane's is a violation.", rule="Values")
 async def liar_payload(driver: Driver) -> None:
     await _lie(driver, lambda lane: lane.items([lane_pb2.Item(data_json="1")]), Code.INVALID_ARGUMENT, refusal=True)
+
+
+@check("L0", "liar-frame", "Of a frame with an item of another type, the node gets none.", rule=RULE)
+async def liar_frame(driver: Driver) -> None:
+    mixed = [lane_pb2.Item(text="b"), lane_pb2.Item(data_json="1")]
+    await _lie(driver, lambda lane: lane.items(mixed), Code.INVALID_ARGUMENT, refusal=True)
 
 
 @check("L0", "liar-empty-item", "An item without a value and without an envelope is a violation.", rule="Values")

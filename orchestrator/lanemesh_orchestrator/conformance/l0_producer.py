@@ -159,11 +159,26 @@ async def consumer_lost(driver: Driver) -> None:
         await _broken(run.host)
 
 
+@check(
+    "L0",
+    "consumer-cancels",
+    "A call that its consumer ends with CANCELLED is UNAVAILABLE.",
+    rule="Exchange: the producer",
+)
+async def consumer_cancels(driver: Driver) -> None:
+    async with driver.run("conformance_source", MANY, window=4) as run:
+        await run.output.items(4)
+        run.output.finish(grpc.StatusCode.CANCELLED)
+        await _broken(run.host)
+        await run.host.ended_as(NODE, FAILED)
+
+
 async def _broken(host: HostCall) -> None:
     faults = await host.finished(CANCEL_SECONDS)
     came = faults_shown(faults)
-    right = any(fault.reason == "lane-broken" and fault.secondary for fault in faults)
-    expect(right, "`finished` with a secondary fault lane-broken", came)
+    broken = [fault for fault in faults if fault.reason == "lane-broken" and fault.secondary]
+    right = broken and all(fault.code == Code.UNAVAILABLE for fault in broken)
+    expect(right, "`finished` with a secondary fault UNAVAILABLE lane-broken", came)
     expect(all(fault.secondary for fault in faults), "no primary fault", came)
 
 

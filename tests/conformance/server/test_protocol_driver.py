@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 from lanemesh import codec
-from lanemesh.faults import Fault
+from lanemesh.faults import Fault, LanemeshError
 from lanemesh.features import FEATURES
 from lanemesh.items import LaneType
 from lanemesh.lanes.inbox.edge import Edge
 from lanemesh.lanes.recovery.replaying_sender import ReplayingSender
-from lanemesh.lanes.transport import grpc_sender
+from lanemesh.lanes.transport import grpc_sender, intake
 from lanemesh.lanes.transport.credit_writer import CreditWriter
 from lanemesh.lanes.transport.frames import next_frame
 from lanemesh.lanes.transport.grpc_receiver import GrpcReceiver
@@ -25,7 +25,8 @@ from lanemesh.lanes.transport.grpc_sender import GrpcSender
 from lanemesh.lanes.transport.intake import Intake
 from lanemesh.node.join.lineage import LaneTags
 from lanemesh.node.outputs import Outputs
-from lanemesh.server.host import host, hosted_run
+from lanemesh.node.runtime.actor import Actor, State
+from lanemesh.server.host import host, hosted_run, reporting
 from lanemesh.server.host.host import NodeHost
 from lanemesh.server.host.hosted_run import HostedRun
 from lanemesh.server.host.recovery import CommitTracker
@@ -176,6 +177,43 @@ def accepts_a_lane_of_another_type(patch: Patch) -> None:
         return original(run, opening, refuse)
 
     wrap(patch, HostedRun, "accept", accept)
+
+
+@mutant("open-unknown-run")
+def refuses_lanes_without_their_names(patch: Patch) -> None:
+    def refused(original: Any, *args: Any) -> LanemeshError:
+        return LanemeshError(replace(original(*args).fault, details={}))
+
+    wrap(patch, host, "_refused", refused)
+
+
+@mutant("liar-frame")
+def takes_the_first_items_of_a_wrong_frame(patch: Patch) -> None:
+    patch.setattr(
+        intake, "read_items", lambda lane_type, items, chunks: (codec.decode(lane_type, item) for item in items.items)
+    )
+
+
+@mutant("consumer-cancels")
+def passes_on_the_status_of_a_broken_call(patch: Patch) -> None:
+    wrap(
+        patch, GrpcSender, "_lost", lambda original, sender, code, why: replace(original(sender, code, why), code=code)
+    )
+
+
+@mutant("count-empty")
+def skips_nodes_that_read_their_own_inputs(patch: Patch) -> None:
+    async def run(original: Any, actor: Any) -> Any:
+        outcome = await original(actor)
+        empty = not any(edge.arrived for edge in actor.inbox.edges())
+        return replace(outcome, state=State.SKIPPED) if empty else outcome
+
+    wrap(patch, Actor, "run", run)
+
+
+@mutant("running")
+def reports_without_the_time(patch: Patch) -> None:
+    patch.setattr(reporting, "stamp", lambda time: None)
 
 
 @mutant("fails")
