@@ -33,7 +33,7 @@ class CallerRuns:
                 f'the caller "{caller}" has {self.limit} active runs, the limit for one caller. Retry when some have ended, or '
                 "cancel some"
             )
-            _refusals().warning(caller, "%s (runs-per-caller)", message)
+            refusals().warning(caller, "%s (runs-per-caller)", message)
             raise LanemeshError(Fault(code=Code.RESOURCE_EXHAUSTED, reason="too-many-runs", message=message))
         self._active[caller] += 1
         return partial(self._leave, caller)
@@ -45,7 +45,7 @@ class CallerRuns:
 
 
 @cache
-def _refusals() -> LogOnce:
+def refusals() -> LogOnce:
     """The log of refusals of this process. Most processes never refuse a run."""
     from lanemesh._grpc.log_once import LogOnce
 
