@@ -280,7 +280,11 @@ def test_a_valid_pipeline_is_drawn(folder: Path) -> None:
         (("run", "chat.pipe", "--input", "a", "--nodes", "nothing.py"), 2, "nothing.py"),
         (("run", "chat.pipe", "--input", "a", "--nodes", "."), 2, "folder. Give a Python file in it, such as more.py."),
         (("node", "--orchestrator", "127.0.0.1:1", "--nodes", "."), 2, "it is a folder"),
-        (("serve", "--run-memory", "0"), 2, "'--run-memory': Input should be greater than or equal to 1"),
+        (
+            ("serve", "--run-memory", "0"),
+            2,
+            "'--run-memory' (env var: 'LANEMESH_SERVE_RUN_MEMORY'): Input should be greater than or equal to 1",
+        ),
         (("serve", "--nodes", "more.py"), 2, "lanemesh node --nodes more.py --orchestrator 127.0.0.1:7070"),
         (("run", "chat.pipe", "--input", "a", "--set", "nonsense"), 2, "component.key=value"),
         (("run", "chat.pipe", "--input", "a", "--set", "llm_2.seed=1"), 2, "llm_1"),

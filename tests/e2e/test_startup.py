@@ -26,11 +26,12 @@ try:
 finally:
     print(json.dumps(sorted(sys.modules)))
 """
-MOST_OF_OURS = 189
-"""Modules of Lanemesh: 189 when this was written. Each costs about a millisecond."""
+MOST_OF_OURS = 193
+"""Modules of Lanemesh: 193 when this was written. Each costs about a millisecond."""
 NOT_NEEDED = (
     "grpc",
     "jsonschema_rs",
+    "lanemesh._grpc.log_once",
     "lanemesh.control",
     "lanemesh.gpu",
     "lanemesh.lanes.inbox.group_stages",

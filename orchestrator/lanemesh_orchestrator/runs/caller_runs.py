@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
+from typing import TYPE_CHECKING
 
-from lanemesh._grpc.log_once import LogOnce
 from lanemesh.faults import Code, Fault, LanemeshError
 
-refusals = LogOnce(logging.getLogger("lanemesh.runs"))
+if TYPE_CHECKING:
+    from lanemesh._grpc.log_once import LogOnce
 
 
 class CallerRuns:
@@ -32,7 +33,7 @@ class CallerRuns:
                 f'the caller "{caller}" has {self.limit} active runs, the limit for one caller. Retry when some have ended, or '
                 "cancel some"
             )
-            refusals.warning(caller, "%s (runs-per-caller)", message)
+            refusals().warning(caller, "%s (runs-per-caller)", message)
             raise LanemeshError(Fault(code=Code.RESOURCE_EXHAUSTED, reason="too-many-runs", message=message))
         self._active[caller] += 1
         return partial(self._leave, caller)
@@ -41,3 +42,11 @@ class CallerRuns:
         self._active[caller] -= 1
         if not self._active[caller]:
             del self._active[caller]
+
+
+@cache
+def refusals() -> LogOnce:
+    """The log of refusals of this process. Most processes never refuse a run."""
+    from lanemesh._grpc.log_once import LogOnce
+
+    return LogOnce(logging.getLogger("lanemesh.runs"))

@@ -20,7 +20,8 @@ from lanemesh.client.views import View
 
 OF_MESHES = {"orchestrator", "graph"}
 """What a mesh has besides: its orchestrator, for those who embed one."""
-OF_CLIENTS = {"address"}
+OF_CLIENTS = {"address", "forward_tokens"}
+"""What a client has besides. Servers that pass on calls, which are asynchronous, forward the tokens of their callers."""
 OF_SOURCES = {"open_updates", "close_updates"}
 """What views of a run call."""
 OF_NODES = {"publish_sync", "release", "end", "waiting"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import socket
 from pathlib import Path
 
@@ -43,7 +44,10 @@ async def test_without_a_way_it_is_never_the_unspecified_one(
 
 
 def test_no_node_server_of_the_compose_file_gives_the_name_of_its_service() -> None:
-    lines = (ROOT / "compose.yaml").read_text(encoding="utf-8").splitlines()
-    commands = [line for line in lines if line.strip().startswith("command: node ")]
-    assert len(commands) == 3
-    assert not [line for line in commands if "--advertise" in line]
+    text = re.sub(r"(?m)(^|\s)#.*$", "", (ROOT / "compose.yaml").read_text(encoding="utf-8"))
+    parts = {part.partition(":")[0].strip(): part for part in re.split(r"(?m)^(?=[\w-]+:|  [\w-]+:$)", text)}
+    nodes = {name for name, part in parts.items() if re.search(r"command: \[?node\b", part)}
+    assert nodes == {"llm", "agent", "tools", "text", "documents"}
+    assert all(re.search(r"environment:( \*node$|\n +<<: .*\*node\b)", parts[name], re.M) for name in nodes)
+    assert "LANEMESH_NODE_ORCHESTRATOR: " in parts["x-node-environment"]
+    assert [name for name, part in parts.items() if re.search(r"advertise", part, re.IGNORECASE)] == ["orchestrator"]
