@@ -25,6 +25,10 @@ echo "==> Building sdk/cpp"
 mkdir -p "$build"
 { cmake -S "$here" -B "$build" -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_FLAGS_DEBUG=-O0 && cmake --build "$build" --parallel 2; } >"$build/build.log" 2>&1 || { tail -n 40 "$build/build.log"; exit 1; }
 
+echo "==> Unit tests"
+"$build/json_text_test"
+"$build/item_json_test"
+
 echo "==> Clients and node servers in C++ and Python"
 "$root/.venv/bin/python" "$here/check_mesh.py" "$build"
 

@@ -1,8 +1,33 @@
 #include "node/lanes.hpp"
 
+#include <algorithm>
+
+#include "node/json_text.hpp"
 #include "node/run.hpp"
 
 namespace lanemesh {
+namespace {
+
+bool is_empty_or_json(const std::string& text) { return text.empty() || is_json(text); }
+
+bool is_empty_or_object(const std::string& text) { return text.empty() || is_json_object(text); }
+
+std::string broken_question(const v1::Question& question) {
+  if (!is_empty_or_json(question.schema_json())) return "schema_json";
+  for (const auto& tool : question.tools())
+    if (!is_empty_or_object(tool.parameters_json())) return "parameters_json";
+  for (const auto& document : question.documents())
+    if (!is_empty_or_object(document.metadata_json())) return "metadata_json";
+  return {};
+}
+
+std::string broken_table(const v1::Table& table) {
+  for (const auto& row : table.rows())
+    if (!std::all_of(row.cells_json().begin(), row.cells_json().end(), is_json)) return "cells_json";
+  return {};
+}
+
+}  // namespace
 
 v1::LaneType type_of(const v1::Item& item) {
   switch (item.payload_case()) {
@@ -28,6 +53,18 @@ v1::Media* media_of(v1::Item& item) {
     case v1::Item::kVideo: return item.mutable_video();
     case v1::Item::kDocument: return item.document().has_file() ? item.mutable_document()->mutable_file() : nullptr;
     default: return nullptr;
+  }
+}
+
+std::string broken_json(const v1::Item& item) {
+  switch (item.payload_case()) {
+    case v1::Item::kTagsJson: return is_json_object(item.tags_json()) ? "" : "tags_json";
+    case v1::Item::kDataJson: return is_json(item.data_json()) ? "" : "data_json";
+    case v1::Item::kQuestion: return broken_question(item.question());
+    case v1::Item::kAnswer: return is_empty_or_json(item.answer().data_json()) ? "" : "data_json";
+    case v1::Item::kDocument: return is_empty_or_object(item.document().metadata_json()) ? "" : "metadata_json";
+    case v1::Item::kTable: return broken_table(item.table());
+    default: return {};
   }
 }
 

@@ -27,6 +27,9 @@ constexpr auto kBeat = std::chrono::seconds(10);  // an idle stream sends a hear
 v1::LaneType type_of(const v1::Item& item);
 // The media of an item, or the file of its document; null if it has none.
 v1::Media* media_of(v1::Item& item);
+// The first field of an item that holds text which is not the JSON of the field; empty: all are well. Arguments of tool calls are not
+// checked: a model writes them, and they may be wrong.
+std::string broken_json(const v1::Item& item);
 
 // What serves the consumer's end of a lane: it looks again whenever the edge has changed.
 struct Watcher {

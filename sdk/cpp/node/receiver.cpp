@@ -2,6 +2,7 @@
 // the items that the node has taken.
 #include <grpcpp/alarm.h>
 
+#include "node/json_text.hpp"
 #include "node/run.hpp"
 
 namespace lanemesh {
@@ -170,6 +171,12 @@ class Receiver : public grpc::ServerBidiReactor<v1::ExchangeRequest, v1::Exchang
       const bool has_envelope = item.has_group() || item.has_lineage();
       if (type_of(item) != edge_->type && !(item.payload_case() == v1::Item::PAYLOAD_NOT_SET && has_envelope))
         return violate("an item of another type arrived");
+      if (!edge_->stopped) {
+        const std::string field = broken_json(item);
+        if (!field.empty())
+          return violate("`" + field + "` of an item is not the JSON of this field, or has more than " + std::to_string(kMostJsonLevels) +
+                         " levels");
+      }
       if (!chunks_.empty() && !edge_->stopped) {
         auto* media = media_of(item);
         if (media == nullptr) return violate("chunks arrived before an item that is neither media nor a document with a file");

@@ -228,6 +228,9 @@ func (r *receiver) takeItems(items *pb.LaneItems) string {
 		if kind != e.laneType && !(item.GetPayload() == nil && (item.Group != nil || item.Lineage != nil)) {
 			return fmt.Sprintf("an item of another type arrived on a lane of type %s", e.laneType)
 		}
+		if broken := brokenJSON(item); broken != "" {
+			return broken
+		}
 		if i == 0 && len(r.chunks) > 0 {
 			media := lanemesh.MediaOf(item)
 			if media == nil {
