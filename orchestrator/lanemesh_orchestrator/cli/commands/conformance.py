@@ -7,7 +7,7 @@ import contextlib
 import json
 import logging
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,14 +113,27 @@ async def _tested(address: str) -> AsyncIterator[str]:
     from lanemesh.server.node_server import NodeServer
     from lanemesh.server.services import load_file
 
-    for name in ("lanemesh", "grpc._common"):  # what the lies make this process log is no news
-        logging.getLogger(name).setLevel(logging.CRITICAL)
     server = NodeServer(NodeHost([load_file(nodes_path())], name="tested"))
-    await server.start()
+    with _quiet_servers():
+        await server.start()
+        try:
+            yield server.address
+        finally:
+            await server.stop()
+
+
+@contextlib.contextmanager
+def _quiet_servers() -> Iterator[None]:
+    """Hides the log lines that invalid frames cause in this process meanwhile; afterwards the loggers have their earlier levels."""
+    loggers = [logging.getLogger(name) for name in ("lanemesh", "grpc._common")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
     try:
-        yield server.address
+        yield
     finally:
-        await server.stop()
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def print_results(results: Sequence[Result]) -> None:
