@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc.aio
+from lanemesh.features import Feature
 from lanemesh.protocol import PROTOCOL_VERSION
 from lanemesh.server.host.host import NodeHost
 from lanemesh.server.services import load_file
@@ -104,6 +105,7 @@ async def byzantine_server(
             address=f"127.0.0.1:{port}",
             protocol_version=PROTOCOL_VERSION,
             manifests=[manifests[provider]],
+            features=[Feature.LANE_KEYS],
         )
     )
     yield

@@ -101,7 +101,10 @@ class Recovery:
         components = [instance.component for instance in host.place.instances]
         blocker = self._blocker(components)
         if blocker is not None or self._verdict.is_failing:
-            self._verdict.add(_with_reason(fault, blocker or ""))
+            lanes = {edge.id for edge in self._graph.edges if edge.consumer in components}
+            not_kept = self._verdict.lane_fault("not-kept", lanes)  # may arrive before the loss
+            why = blocker or (f"it was not placed again: {not_kept.message}" if not_kept is not None else "")
+            self._verdict.add(_with_reason(fault, why))
             return
         components = [name for name in components if name in self._router.going]
         self._hosts.remove(host)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lanemesh.faults import Fault
@@ -91,6 +91,11 @@ class Verdict:
     def is_failing(self) -> bool:
         """Whether there is a fault. If all faults are secondary, the verdict still waits for the primary one."""
         return bool(self._faults)
+
+    def lane_fault(self, reason: str, lanes: Collection[str]) -> Fault | None:
+        """The first fault with this reason of one of these lanes, given by their ids. None if there is none."""
+        found = (each for each in self._faults if each.reason == reason and each.details.get("lane") in lanes)
+        return next(found, None)
 
     @property
     def cause(self) -> Fault | None:

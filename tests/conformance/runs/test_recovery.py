@@ -16,6 +16,7 @@ import pytest_asyncio
 from lanemesh.client.results import RunFailed
 from lanemesh.client.runs import Run, wire_updates
 from lanemesh.client.updates import OutputUpdate
+from lanemesh.faults import Fault
 from lanemesh.text_outputs import each_update
 from lanemesh.v1 import run_pb2, update_pb2
 from lanemesh_orchestrator.cli.output.live_model import LiveModel
@@ -24,6 +25,8 @@ from lanemesh_orchestrator.cli.output.run_history import RunHistory
 from lanemesh_orchestrator.deadlock.snapshot import Snapshot
 from lanemesh_orchestrator.runs import phases
 from lanemesh_orchestrator.runs.host_connection import GrpcConnection
+from lanemesh_orchestrator.runs.host_handle import HostHandle
+from lanemesh_orchestrator.runs.verdict import Verdict
 from lanemesh_orchestrator.update_json import to_json
 
 from endings import lasting
@@ -243,7 +246,7 @@ async def test_a_component_may_be_lost_three_times_and_no_more(mesh: Replicas) -
     def kill(name: str) -> Callable[[], None]:
         return lambda: mesh.kill(name)
 
-    run = mesh.run(line(node("c", "steady", lane("source", **SMALL)), count=20_000), {"source": "left", "c": "a"})
+    run = mesh.run(line(node("c", "steady", lane("source", **SMALL)), count=40_000), {"source": "left", "c": "a"})
     job: update_pb2.JobUpdate | None = None
     outputs: list[str] = []
     updates: list[update_pb2.Update] = []
@@ -253,8 +256,7 @@ async def test_a_component_may_be_lost_three_times_and_no_more(mesh: Replicas) -
             updates.append(update)
             if update.WhichOneof("kind") == "output":
                 outputs.append(value_of(update.output))
-                if len(outputs) >= due and len(homes) < 5:
-                    due = len(outputs) + 3_000
+                if homes[-1] and len(outputs) >= due and len(homes) < 5:
                     mesh.kill(homes[-1])
                     homes.append("")
             if update.WhichOneof("kind") == "node" and "placed again" in update.node.detail:
@@ -464,7 +466,27 @@ async def test_a_run_whose_time_is_over_ends_while_it_recovers(mesh: Replicas, t
     assert len(details(updates, "c")) == 1
 
 
-async def test_more_than_is_kept_cannot_be_sent_again(mesh: Replicas) -> None:
+@pytest.mark.parametrize("first", ["loss", "lane"])
+async def test_more_than_is_kept_cannot_be_sent_again(
+    mesh: Replicas, first: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The orchestrator may detect the loss before or after the producer has failed by its lane."""
+    failed = asyncio.Event()
+    lose, add, tasks = HostHandle.lose, Verdict.add, set[asyncio.Task[None]]()
+
+    def add_and_notify(verdict: Verdict, *faults: Fault) -> None:
+        add(verdict, *faults)
+        failed.set()
+
+    async def lose_after_failure(host: HostHandle, fault: Fault) -> None:
+        await failed.wait()
+        lose(host, fault)
+
+    if first == "lane":
+        monkeypatch.setattr(Verdict, "add", add_and_notify)
+        monkeypatch.setattr(
+            HostHandle, "lose", lambda *of: tasks.add(asyncio.create_task(lose_after_failure(*of), name="loss"))
+        )
     await mesh.have("left", "a", "b")
     deep = {"buffer_limit": 200_000, "buffer_bytes": 1 << 24}
     document = line(node("c", "steady", lane("source", **deep), pause=0.01), count=150_000)
@@ -476,6 +498,7 @@ async def test_more_than_is_kept_cannot_be_sent_again(mesh: Replicas) -> None:
             if not killed and update.edge.sent - update.edge.consumed > 110_000:
                 killed = True
                 mesh.kill("a")
+    await asyncio.gather(*tasks)
     assert job.state == FAILED
     assert "it ran c; it was not placed again: the lane source.number>c.text cannot be sent again" in job.error.message
     assert "at most 100,000 of them or 67,108,864 bytes are kept" in job.error.message

@@ -12,6 +12,7 @@ import grpc.aio
 import pytest
 from lanemesh import Client
 from lanemesh._grpc.log_once import LogOnce
+from lanemesh._grpc.security import Security
 from lanemesh._grpc.status import fault_of
 from lanemesh.server.node_server import NodeServer
 from lanemesh.v1 import node_pb2, registry_pb2
@@ -144,7 +145,7 @@ async def test_a_claimed_address_is_not_used(
 ) -> None:
     """The victim may be too busy to answer who it is."""
 
-    async def nobody(address: str) -> str:
+    async def nobody(address: str, security: Security | None) -> str:
         return ""
 
     if not answers:

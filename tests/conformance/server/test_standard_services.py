@@ -21,7 +21,7 @@ from rigs.runs import chat, pipeline, response
 SERVICES = {
     "orchestrator": {
         *("RunService", "RegistryService", "NodeService", "ChannelService", "DeploymentService", "SessionService"),
-        *("LlmService", "ToolService", "MemoryService", "AgentService"),
+        *("LlmService", "ToolService", "MemoryService", "AgentService", "GpuArbiterService"),
     },
     "node server": {"NodeService", "LlmService", "ToolService", "MemoryService", "AgentService"},
     "arbiter": {"GpuArbiterService"},

@@ -84,6 +84,17 @@ async def test_a_primary_fault_that_comes_late_is_the_cause(verdict: Verdict) ->
     await verdict.conclude()
 
 
+async def test_the_fault_of_a_lane_is_found_by_its_reason(verdict: Verdict) -> None:
+    kept, other = (
+        Fault(code=Code.UNAVAILABLE, reason=reason, message="m", details={"lane": "a>b"}, secondary=True)
+        for reason in ("not-kept", "lane-broken")
+    )
+    verdict.add(LANE, other, kept)
+    assert verdict.lane_fault("not-kept", {"a>b", "a>c"}) == kept
+    assert verdict.lane_fault("not-kept", {"a>c"}) is None
+    await verdict.conclude()
+
+
 async def test_a_run_whose_servers_cannot_be_asked_ends_with_its_secondary_fault(
     probes: Probes, caplog: pytest.LogCaptureFixture
 ) -> None:
