@@ -23,7 +23,7 @@ from rich.table import Table
 
 from chain.report import Verdict, console, verdicts_table
 from chain.systems import percentile
-from peers.mesh import PASSING, clients, mesh, run_client
+from speaking.mesh import PASSING, clients, mesh, run_client
 
 CHAIN_ITEMS_PER_S = 50_000
 """The target of the chain."""
