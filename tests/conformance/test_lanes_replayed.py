@@ -491,7 +491,8 @@ async def test_a_consumer_that_has_left_before_its_lane_is_opened_is_lost() -> N
         assert sender.offer("a", 40, None)
         await asyncio.wait_for(sender._lane.closed(), SOON)
         assert sender._lane.fault is not None
-        assert sender._lane.fault.code is Code.NOT_FOUND
+        # gRPC reports INTERNAL in place of the server's status, if it comes while the client writes; a lane makes that UNAVAILABLE.
+        assert sender._lane.fault.code in (Code.NOT_FOUND, Code.UNAVAILABLE)
         assert (sender.stopped, sender.detach().done) == (False, False)
         sender.reroute(second.route("p.text>c.text"))
         await second.got("a")
