@@ -228,7 +228,7 @@ model: $(HAS_DEV) ## check the model of lanes by spin, and real lanes by the mod
 	printf '==> %s\n' "Checking the model of lanes"; \
 	LANEMESH_MODEL=1 $(RUN) -m pytest tests/model -q -n 2 $(ARGS)
 
-peers: $(HAS_DEV) ## test grpcurl, Envoy, nginx and Prometheus with a mesh; gets those that are missing into build/peers
+peers: $(HAS_DEV) $(HAS_LLM) ## test programs of others with a mesh: grpcurl, Envoy, nginx, Prometheus, SDKs and suites from npm; gets them into build
 	@$(RUN) tests/peers/install.py
 	$(SAY) "Testing with other programs"
 	@LANEMESH_PEERS=1 $(RUN) -m pytest tests/peers -q -rs -n 2 $(ARGS)

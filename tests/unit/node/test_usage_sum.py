@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from lanemesh.node.usage_sum import MAX_SOURCES, UsageSum, Used
+import pytest
+from lanemesh.node import usage_sum
+from lanemesh.node.usage_sum import UsageSum, Used
 from lanemesh.values import Usage
 
 
@@ -13,9 +15,10 @@ def test_the_latest_total_of_each_source_counts() -> None:
     assert total.take("b", Used(1, Usage(1, 1, cost=0.5))) == Used(3, Usage(11, 6, cost=0.5))
 
 
-def test_sources_are_bounded_and_nothing_is_lost() -> None:
+def test_sources_are_bounded_and_nothing_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(usage_sum, "MAX_SOURCES", 50)
     total = UsageSum()
-    for number in range(2 * MAX_SOURCES):
+    for number in range(100):
         used = total.take(str(number), Used(1, Usage(1, 0)))
-    assert used == Used(2 * MAX_SOURCES, Usage(2 * MAX_SOURCES, 0))
-    assert len(total._sources) == MAX_SOURCES
+    assert used == Used(100, Usage(100, 0))
+    assert len(total._sources) == 50

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from repeats import FULL
 from rigs.mcp_mesh import ADDITIONS, content, job, mcp_over_http, mesh
 from rigs.mcp_suite import judge
 from rigs.npm_packages import npm
@@ -80,11 +79,9 @@ TASKS = (
     "tasks-mrtr-input",
 )
 """The scenarios of the extension for tasks, but for those of tools that refuse clients without it."""
-SOME_TASKS = ("tasks-lifecycle", "tasks-dispatch-and-envelope", "tasks-mrtr-input")
 
 
-@pytest.mark.many
 async def test_long_pipelines_are_tasks(url: str, tmp_path: Path) -> None:
-    for scenario in TASKS if FULL else SOME_TASKS:
+    for scenario in TASKS:
         code, printed = await judge(url, tmp_path, f"--scenario={scenario}", "--spec-version=2026-07-28", "--force")
         assert code == 0, printed
