@@ -70,8 +70,8 @@ async def ask(engine: Engine, *texts: str, **settings: Any) -> Turn:
 
 
 async def start(engine: Engine, *texts: str, **settings: Any) -> AsyncGenerator[ChatEvent, None]:
-    """A turn whose first piece was read."""
-    pieces = engine.chat(request(*texts, **settings))
+    """A turn whose first piece was read. At a higher temperature a tiny model ends at once now and then."""
+    pieces = engine.chat(request(*texts, **{"temperature": 0, **settings}))
     first = await anext(pieces)
     assert isinstance(first, ChatText)
     assert first.text
