@@ -167,7 +167,7 @@ class Receiver : public grpc::ServerBidiReactor<v1::ExchangeRequest, v1::Exchang
     received_ += items.size();
     if (!edge_->stopped && edge_->buffered() + items.size() > edge_->limit_items)
       return violate("more items are in transit than the limit of " + std::to_string(edge_->limit_items));
-    for (auto& item : items) {
+    for (auto& item : items) {  // all of them, before the node gets one
       const bool has_envelope = item.has_group() || item.has_lineage();
       if (type_of(item) != edge_->type && !(item.payload_case() == v1::Item::PAYLOAD_NOT_SET && has_envelope))
         return violate("an item of another type arrived");
@@ -184,8 +184,8 @@ class Receiver : public grpc::ServerBidiReactor<v1::ExchangeRequest, v1::Exchang
         media->set_content(std::move(chunks_));
       }
       chunks_.clear();
-      edge_->put(std::move(item));
     }
+    for (auto& item : items) edge_->put(std::move(item));
   }
 
   void take_end() {

@@ -219,10 +219,9 @@ func (r *receiver) takeItems(items *pb.LaneItems) string {
 	if !e.stopped && e.buffered()+count > e.limitItems {
 		return fmt.Sprintf("%d items are in transit; the limit is %d", e.buffered()+count, e.limitItems)
 	}
-	for i, item := range items.GetItems() {
+	for i, item := range items.GetItems() { // all of them, before the node gets one
 		if e.stopped {
-			e.put(item, 0)
-			continue
+			break
 		}
 		kind := lanemesh.TypeOf(item)
 		if kind != e.laneType && !(item.GetPayload() == nil && (item.Group != nil || item.Lineage != nil)) {
@@ -241,6 +240,8 @@ func (r *receiver) takeItems(items *pb.LaneItems) string {
 			}
 			media.Content, r.chunks = append(r.chunks, media.GetContent()...), nil
 		}
+	}
+	for _, item := range items.GetItems() {
 		e.put(item, sizeOf(item))
 	}
 	if e.stopped {

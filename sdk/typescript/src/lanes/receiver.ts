@@ -208,6 +208,7 @@ export class LaneReceiver {
       throw new Violation(`${underWay} items are in transit; the limit is ${edge.limitItems}`);
     }
     this.#received += items.items.length;
+    const whole: LaneItem[] = []; // the node gets none of a frame with a violation
     for (const item of items.items) {
       if (this.#chunks.length > 0 && !edge.stopped) {
         const last = payloadBytes(item.payload);
@@ -216,14 +217,13 @@ export class LaneReceiver {
         }
         item.payload = withBytes(item.payload, this.#joined(last));
       }
-      let decoded: LaneItem;
       try {
-        decoded = decodeItem(edge.lane, item);
+        whole.push(decodeItem(edge.lane, item));
       } catch (error) {
         throw new Violation((error as Error).message);
       }
-      edge.put(decoded);
     }
+    for (const item of whole) edge.put(item);
     if (items.end !== undefined) this.#end(items.end);
   }
 
