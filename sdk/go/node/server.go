@@ -38,7 +38,7 @@ type Options struct {
 	Listen string
 	// Advertise is the address that others dial; empty: where it listens, or the address of this machine if that is unspecified.
 	Advertise string
-	// Orchestrator is the address of the orchestrator to join; empty: none, it is told of this server by other means.
+	// Orchestrator is the address of the orchestrator to join; empty: none, it knows this server by other means.
 	Orchestrator string
 	// Labels are those by which components may choose the server.
 	Labels map[string]string

@@ -99,8 +99,8 @@ async def test_a_process_that_gives_the_instance_id_of_a_member_is_refused(
     assert [(each.info.name, each.info.address) for each in orchestrator.registry.servers()] == [
         (each.info.name, each.info.address) for each in before
     ]
-    told = [entry.getMessage() for entry in caplog.records if "is not taken as a member" in entry.getMessage()]
-    assert len(told) == 1, told
+    logged = [entry.getMessage() for entry in caplog.records if "is not taken as a member" in entry.getMessage()]
+    assert len(logged) == 1, logged
 
 
 async def test_the_server_itself_joins_again_while_its_old_stream_lives(
@@ -145,11 +145,11 @@ async def test_a_claimed_address_is_not_used(
 ) -> None:
     """The victim may be too busy to answer who it is."""
 
-    async def nobody(address: str, security: Security | None) -> str:
+    async def no_instance(address: str, security: Security | None) -> str:
         return ""
 
     if not answers:
-        monkeypatch.setattr("lanemesh_orchestrator.registry.addresses._instance_at", nobody)
+        monkeypatch.setattr("lanemesh_orchestrator.registry.addresses._instance_at", no_instance)
     hostile = Claimant(orchestrator)
     joined = await hostile.join(claim(victim, instance_id="hostile", name="two"))
     assert joined.registered.name in ("two", "one-2")
@@ -190,10 +190,10 @@ async def test_a_peer_of_another_version_is_used_with_what_it_supports_and_said_
     ):
         assert (await client.run(TAG, input="x").result()).values == ("x",)
         assert (await client.run(TAG, input="y").result()).values == ("y",)
-    told = [entry.getMessage() for entry in caplog.records if "of the protocol" in entry.getMessage()]
-    assert len(told) == 2, told
-    (at_orchestrator,) = [text for text in told if text.startswith("the node server")]
-    (at_server,) = [text for text in told if text.startswith("the orchestrator")]
+    logged = [entry.getMessage() for entry in caplog.records if "of the protocol" in entry.getMessage()]
+    assert len(logged) == 2, logged
+    (at_orchestrator,) = [text for text in logged if text.startswith("the node server")]
+    (at_server,) = [text for text in logged if text.startswith("the orchestrator")]
     assert f"speaks version {version} of the protocol, and this orchestrator version 1" in at_orchestrator
     assert "all but groups, isolation, lane-keys, merged-frames" in at_orchestrator
     assert f"speaks version 1 of the protocol, and this server version {version}" in at_server

@@ -96,8 +96,8 @@ async def test_a_lane_without_the_key_of_its_run_is_refused_and_changes_nothing(
         await run.end_input()
         result = await run.result()
     assert (result.state, result.values) == ("completed", ("bax",))
-    told = [entry.getMessage() for entry in caplog.records if "is rejected" in entry.getMessage()]
-    assert len(told) == 1, told
+    logged = [entry.getMessage() for entry in caplog.records if "is rejected" in entry.getMessage()]
+    assert len(logged) == 1, logged
     assert all(part not in caplog.text for part in (repr(secret), secret.hex()))
 
 
@@ -148,6 +148,6 @@ async def test_a_server_without_the_feature_works_and_is_named_in_the_log(
                 assert key_of(await hosted(old)) == b""
                 await run.end_input()
                 assert (await run.result()).values == ("x",)
-        told = [entry.getMessage() for entry in caplog.records if "lane-keys" in entry.getMessage()]
-    assert len(told) == 1, told
-    assert '"old"' in told[0]
+        logged = [entry.getMessage() for entry in caplog.records if "lane-keys" in entry.getMessage()]
+    assert len(logged) == 1, logged
+    assert '"old"' in logged[0]
