@@ -18,7 +18,7 @@ from chain.processes import free_port, lanemesh, serving
 from delivery.served import served
 from gateways.event_client import EventClient
 
-START_LIMIT_S = 30.0
+START_LIMIT_S = 120.0
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,10 @@ class Front(Protocol):
     """One way by which clients run a deployed pipeline."""
 
     name: str
-    between: psutil.Process | None
-    """The process between the client and the orchestrator; None: there is none."""
+
+    @property
+    def between(self) -> psutil.Process | None:
+        """The process between the client and the orchestrator; None: there is none."""
 
     def texts(self, deployment: str) -> AsyncGenerator[str, None]:
         """Starts a run that its caller owns; yields each of its outputs as it arrives."""
