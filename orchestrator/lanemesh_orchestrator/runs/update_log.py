@@ -323,8 +323,8 @@ class UpdateLog:
                 await self._appended.wait()
 
     async def _gather(self, wanted: int) -> None:
-        """Returns when something has to be sent: an output, or anything but `starting` and the states of nodes and edges. These wait
-        for what follows within `HOLD_SECONDS`."""
+        """Returns when something has to be sent: an output, or anything but `starting` and the states of nodes and edges. These
+        wait for what follows within `HOLD_SECONDS`."""
         for _ in range(PASSES):
             if self.closed or self._last_urgent >= wanted:
                 return
