@@ -15,7 +15,7 @@ from lanemesh_orchestrator.update_json import to_json
 TEXTS = ["plain", "", "two\nlines\r\n", 'a "quote" \\', "é \u2028 😀", "id: 7\n\ndata: x", "\x00\x1f"]
 
 
-KINDS = {"job": update_pb2.JobUpdate, "node": update_pb2.NodeUpdate, "edge": update_pb2.EdgeUpdate}
+KINDS: dict[str, Any] = {"job": update_pb2.JobUpdate, "node": update_pb2.NodeUpdate, "edge": update_pb2.EdgeUpdate}
 FIELDS = [(kind, field) for kind, message in KINDS.items() for field in message.DESCRIPTOR.fields]
 
 
