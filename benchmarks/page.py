@@ -2,7 +2,8 @@
 
 A run of 200 nodes and 300 edges sends 3,000 updates a second to the page in a headless Chromium, which draws by software.
 Measures the frames a second, the processor time of the page, how far it falls behind, what its heap holds, and how long an empty
-page takes to load. Prints each value beside its target and exits 1 if one is missed. Wants Chromium (`make browser`).
+page takes to load. Other programs on the machine take time from frames and loads, but hardly change their processor time, which
+has a target of its own. Prints each value beside its target and exits 1 if one is missed. Wants Chromium (`make browser`).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from statistics import median
 from typing import Any
@@ -37,6 +38,9 @@ EDGES = 300
 UPDATES_PER_S = 3_000
 BATCH_S = 0.02
 """Pause between two pieces of the stream."""
+FRAMES_PER_S = 50
+LOAD_MS = 300
+"""How long an empty page may take to load."""
 SECONDS = 10.0
 WARM_UP_S = 3.0
 LOADS = 5
@@ -166,7 +170,7 @@ async def measure(seconds: float) -> list[Verdict]:
         arguments = ["--no-sandbox", "--disable-background-networking", "--enable-precise-memory-info"]
         browser = await playwright.chromium.launch(executable_path=chromium, args=arguments)
         page = await browser.new_page(viewport={"width": 1280, "height": 900})
-        loads = [await _load_ms(page, f"{url}/?{number}#/runs") for number in range(LOADS)]
+        loads = [await _load(page, f"{url}/?{number}#/runs") for number in range(LOADS)]
         await page.goto(f"{url}/?busy#/runs/busy")
         await page.wait_for_selector(".graph .node")
         await asyncio.sleep(WARM_UP_S)
@@ -178,27 +182,50 @@ async def measure(seconds: float) -> list[Verdict]:
         behind = run.sequence - int("".join(filter(str.isdigit, shown.split("·")[-1])))
         heap = await page.evaluate("performance.memory.usedJSHeapSize / 1e6")
         await browser.close()
-    elapsed = after[2] - before[2]
+    frames, busy, elapsed = (end - begin for begin, end in zip(before, after, strict=True))
     return [
-        Verdict(what="frames a second", value=(after[0] - before[0]) / elapsed, bound=50, at_least=True, unit="/s"),
+        Verdict(what="frames a second", value=frames / elapsed, bound=FRAMES_PER_S, at_least=True, unit="/s"),
         Verdict(
-            what="processor time of the page",
-            value=(after[1] - before[1]) / elapsed,
-            bound=1,
+            what="processor time of a frame",
+            value=busy / frames * 1e3,
+            bound=1e3 / FRAMES_PER_S,
             at_least=False,
-            unit="cores",
+            unit="ms",
         ),
+        Verdict(what="processor time of the page", value=busy / elapsed, bound=1, at_least=False, unit="cores"),
         Verdict(what="the page is behind the run by", value=behind / UPDATES_PER_S, bound=2, at_least=False, unit="s"),
         Verdict(what="heap of the page", value=heap, bound=100, at_least=False, unit="MB"),
-        Verdict(what="load of the page, p50", value=median(loads), bound=300, at_least=False, unit="ms"),
+        Verdict(
+            what="load of the page, p50",
+            value=median(load.wall_ms for load in loads),
+            bound=LOAD_MS,
+            at_least=False,
+            unit="ms",
+        ),
+        Verdict(
+            what="processor time of a load, p50",
+            value=median(load.processor_ms for load in loads),
+            bound=LOAD_MS,
+            at_least=False,
+            unit="ms",
+        ),
     ]
 
 
-async def _load_ms(page: Page, url: str) -> float:
-    started = time.perf_counter()
+@dataclass(frozen=True)
+class Load:
+    """What it takes to load the page."""
+
+    wall_ms: float
+    processor_ms: float
+    """Of the processes of Chromium that run pages."""
+
+
+async def _load(page: Page, url: str) -> Load:
+    started, busy = time.perf_counter(), _renderer_seconds()
     await page.goto(url)
     await page.wait_for_selector("main h1")
-    return (time.perf_counter() - started) * 1e3
+    return Load((time.perf_counter() - started) * 1e3, (_renderer_seconds() - busy) * 1e3)
 
 
 def _renderer_seconds() -> float:

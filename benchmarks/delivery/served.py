@@ -19,7 +19,8 @@ from chain.work import Work
 
 STAGES = ("source", "middle", "count")
 """Components of the chain that have a node server of their own."""
-START_LIMIT_S = 60.0
+START_LIMIT_S = 300.0
+"""Far more than a mesh needs on a machine that other programs use."""
 
 
 @dataclass(frozen=True)

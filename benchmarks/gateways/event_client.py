@@ -30,7 +30,7 @@ class EventClient:
         Raises:
             RuntimeError: the response is another one.
         """
-        connection = self._idle.pop() if self._idle else await _Connection.open(self._address)
+        connection = await self._connection()
         rest = b""
         try:
             async with aclosing(connection.response(path, body)) as pieces:
@@ -44,6 +44,15 @@ class EventClient:
             connection.close()
             raise
         self._idle.append(connection)
+
+    async def _connection(self) -> _Connection:
+        """An idle connection that the server has not closed, or a new one."""
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.is_closed:
+                return connection
+            connection.close()
+        return await _Connection.open(self._address)
 
     def close(self) -> None:
         """Closes the idle connections."""
@@ -65,6 +74,11 @@ class _Connection:
     @classmethod
     async def open(cls, address: tuple[str, int]) -> _Connection:
         return cls(*await asyncio.open_connection(*address))
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the server has closed it."""
+        return self._reader.at_eof()
 
     def close(self) -> None:
         self._writer.close()

@@ -1,4 +1,4 @@
-"""A mesh as users run it, with a web gateway to it in a process of its own, and the two ways to run a deployed pipeline there."""
+"""A mesh as users run it, with a web gateway to it in a process of its own, and the ways to run a deployed pipeline there."""
 
 from __future__ import annotations
 
@@ -14,17 +14,19 @@ import httpx
 import psutil
 from lanemesh import Client, Deployed
 
-from chain.processes import free_port, lanemesh
+from chain.processes import free_port, lanemesh, serving
 from delivery.served import served
 from gateways.event_client import EventClient
 
-START_LIMIT_S = 30.0
+START_LIMIT_S = 120.0
 
 
 @dataclass(frozen=True)
 class Web:
     """A mesh and a gateway that are up."""
 
+    address: str
+    """Of the orchestrator."""
     client: Client
     """Connected to the orchestrator over gRPC; it lives in the process of the benchmark."""
     events: EventClient
@@ -40,6 +42,10 @@ class Front(Protocol):
 
     name: str
 
+    @property
+    def between(self) -> psutil.Process | None:
+        """The process between the client and the orchestrator; None: there is none."""
+
     def texts(self, deployment: str) -> AsyncGenerator[str, None]:
         """Starts a run that its caller owns; yields each of its outputs as it arrives."""
 
@@ -48,6 +54,7 @@ class Grpc:
     """The client of the package."""
 
     name = "gRPC client"
+    between = None
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -62,9 +69,9 @@ class Grpc:
 class Sse:
     """An HTTP client that reads server-sent events."""
 
-    name = "SSE"
-
-    def __init__(self, events: EventClient) -> None:
+    def __init__(self, events: EventClient, between: psutil.Process, name: str = "SSE") -> None:
+        self.name = name
+        self.between = between
         self._events = events
 
     async def texts(self, deployment: str) -> AsyncGenerator[str, None]:
@@ -87,7 +94,16 @@ async def web() -> AsyncIterator[Web]:
     ):
         await _until_healthy(url)
         events = EventClient("127.0.0.1", port)
-        yield Web(mesh.client, events, url, psutil.Process(process.pid))
+        yield Web(mesh.address, mesh.client, events, url, psutil.Process(process.pid))
+        events.close()
+
+
+@asynccontextmanager
+async def relay(address: str) -> AsyncIterator[Front]:
+    """The bare relay of `gateways.relay` to an orchestrator. Its runs have at most 256 updates."""
+    async with serving("gateways.relay", address) as (process, at):
+        events = EventClient("127.0.0.1", int(at.rpartition(":")[2]))
+        yield Sse(events, psutil.Process(process.pid), "bare relay")
         events.close()
 
 

@@ -94,19 +94,26 @@ def node_state_json(state: update_pb2.NodeState.ValueType) -> str:
 
 
 @lru_cache(maxsize=64)
-def _lane_json(lane: lane_pb2.LaneType.ValueType) -> str:
+def run_state_json(state: update_pb2.RunState.ValueType) -> str:
+    """The state of a run, such as "running"."""
+    return _word(update_pb2.RunState.Name(state), "RUN_STATE_")
+
+
+@lru_cache(maxsize=64)
+def lane_json(lane: lane_pb2.LaneType.ValueType) -> str:
+    """The type of a lane, such as "text"."""
     return _word(lane_pb2.LaneType.Name(lane), "LANE_TYPE_")
 
 
 def _job(job: update_pb2.JobUpdate) -> Flat:
     return {
         "run_id": job.run_id,
-        "state": _word(update_pb2.RunState.Name(job.state), "RUN_STATE_"),
+        "state": run_state_json(job.state),
         **present(
             error=error_json(job.error) if job.HasField("error") else None,
             reason=job.reason,
             placements=[placement_json(place) for place in job.placements],
-            edges=[_edge_shape(edge) for edge in job.edges],
+            edges=[edge_shape_json(edge) for edge in job.edges],
             input_count=job.input_count or None,
             inputs=[input_json(one) for one in job.inputs],
         ),
@@ -115,7 +122,7 @@ def _job(job: update_pb2.JobUpdate) -> Flat:
 
 def input_json(given: update_pb2.InputSummary) -> Flat:
     """Summary of an input of the client."""
-    lane = _lane_json(given.lane_type)
+    lane = lane_json(given.lane_type)
     return {**present(port=given.port), "lane": lane, "size": given.size_bytes, "summary": given.summary}
 
 
@@ -146,7 +153,8 @@ def placement_json(place: update_pb2.Placement) -> Flat:
     return flat
 
 
-def _edge_shape(edge: update_pb2.EdgeShape) -> Flat:
+def edge_shape_json(edge: update_pb2.EdgeShape) -> Flat:
+    """The ends of an edge."""
     flat = {"edge": edge.edge_id, "producer": edge.producer, "output": edge.output, "consumer": edge.consumer}
     if edge.class_type:
         return {
@@ -155,7 +163,7 @@ def _edge_shape(edge: update_pb2.EdgeShape) -> Flat:
             "consumer": edge.consumer,
             "class_type": edge.class_type,
         }
-    return flat | {"input": edge.input, "lane": _lane_json(edge.lane_type)}
+    return flat | {"input": edge.input, "lane": lane_json(edge.lane_type)}
 
 
 def node_json(node: update_pb2.NodeUpdate) -> Flat:
@@ -281,7 +289,7 @@ def trace_json(trace: update_pb2.TraceUpdate) -> Flat:
     """An item that has reached a node, or a request or an answer of a control connection."""
     flat: Flat = {"edge": trace.edge_id}
     if trace.lane_type:
-        lane = _lane_json(trace.lane_type)
+        lane = lane_json(trace.lane_type)
         flat |= {"number": trace.number, "lane": lane, "size": trace.size_bytes}
         if trace.HasField("group"):
             flat |= _group(trace.group)

@@ -74,7 +74,7 @@ class OwnerCall:
         if not self._all_taken:
             tasks.append(asyncio.create_task(self._feed(), name=f"{run.id} inputs"))
         try:
-            await self._frames.send(run.log.owned_batches(), self._framed)
+            await self._frames.send(run.log.owned_batches(awaits_start=not self._all_taken), self._framed)
             await asyncio.wait(
                 tasks, timeout=HALF_CLOSE_SECONDS
             )  # ending the call first would break a write of the caller

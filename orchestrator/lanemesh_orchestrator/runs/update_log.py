@@ -38,10 +38,10 @@ OFFERED_TIMES = 4
 PASSES = 4
 """How often a reader that was woken by states alone lets other work of the event loop run, which may append more."""
 HELD = frozenset({"node", "edge"})
-"""Kinds of updates that wait for others, for `HOLD_SECONDS` at most."""
+"""Kinds of updates that wait for others, for `HOLD_SECONDS` at most. So does the state `starting`."""
 HOLD_SECONDS = 0.01
-"""How long states of nodes and edges wait for an update of another kind, which is sent at once: 10 ms. A frame costs
-more than all that a short run does in the meantime."""
+"""How long they wait for another update, which is sent at once: 10 ms. A frame costs more than all that a short run does in the
+meantime."""
 MAX_BATCH_UPDATES = 256
 """Most updates that are sent in one frame."""
 MAX_BATCH_BYTES = 256 * 1024
@@ -101,7 +101,7 @@ class UpdateLog:
         self._in_store: float = 0 if stored else inf
         """Number of the latest update that the store has; infinite without a store."""
         self._last_urgent = 0
-        """Number of the latest update that is not `HELD`."""
+        """Number of the latest update that does not wait for others."""
         self._offered = 0
         """Number of optional updates since the last read."""
         self._offered_bytes = 0
@@ -134,7 +134,8 @@ class UpdateLog:
         update.sequence = self.last
         if not update.HasField("time"):
             stamp(update.time)
-        if update.WhichOneof("kind") not in HELD:
+        kind = update.WhichOneof("kind")
+        if kind not in HELD and not (kind == "job" and update.job.state == update_pb2.RUN_STATE_STARTING):
             self._last_urgent = self.last
         self._append(update, update.ByteSize())
 
@@ -290,9 +291,12 @@ class UpdateLog:
 
     # The owner, which acknowledges what it has taken
 
-    async def owned_batches(self) -> AsyncGenerator[Sequence[Entry], None]:
+    async def owned_batches(self, *, awaits_start: bool = False) -> AsyncGenerator[Sequence[Entry], None]:
         """Yields all updates for the owner, in batches as `batches`, within the window: at most 256 updates or 1 MiB are given and
         not acknowledged. An update that is larger than the rest of the window is given once at most 256 KiB are not acknowledged.
+
+        Args:
+            awaits_start: the owner sends more once it knows that the run starts, so that this state is given at once.
 
         Raises:
             LanemeshError: updates were dropped that the owner had not read, it acknowledged a wrong number, or the window is used
@@ -300,7 +304,7 @@ class UpdateLog:
         """
         while True:
             wanted = self._sent_to + 1
-            if wanted <= self._readable:
+            if wanted <= self._readable and not (wanted == 1 and awaits_start):
                 await self._gather(wanted)
             if self._owner_error is not None:
                 raise self._owner_error
@@ -319,8 +323,8 @@ class UpdateLog:
                 await self._appended.wait()
 
     async def _gather(self, wanted: int) -> None:
-        """Returns when something has to be sent: an output, or anything but states of nodes and edges. These wait for what follows
-        within `HOLD_SECONDS`."""
+        """Returns when something has to be sent: an output, or anything but `starting` and the states of nodes and edges. These
+        wait for what follows within `HOLD_SECONDS`."""
         for _ in range(PASSES):
             if self.closed or self._last_urgent >= wanted:
                 return

@@ -286,6 +286,41 @@ async def test_an_owner_is_held_to_the_same_lag_by_what_is_not_stored_yet() -> N
     await reader.aclose()
 
 
+def state(of_run: update_pb2.RunState.ValueType) -> update_pb2.Update:
+    """The update of a state of the run."""
+    return update_pb2.Update(job=update_pb2.JobUpdate(state=of_run))
+
+
+async def test_the_start_of_a_run_waits_for_its_next_state() -> None:
+    log = UpdateLog(owned=True)
+    log.append(state(update_pb2.RUN_STATE_STARTING))
+    reader = log.owned_batches()
+    first = asyncio.ensure_future(size(reader))
+    await asyncio.sleep(0)  # the reader has found the update, and lets others run
+    log.append(state(update_pb2.RUN_STATE_RUNNING))
+    assert await first == 2
+    await reader.aclose()
+
+
+async def test_the_start_of_a_run_is_given_alone_if_nothing_follows() -> None:
+    log = UpdateLog(owned=True)
+    log.append(state(update_pb2.RUN_STATE_STARTING))
+    reader = log.owned_batches()
+    assert await size(reader) == 1
+    await reader.aclose()
+
+
+async def test_the_start_of_a_run_is_given_at_once_to_an_owner_that_awaits_it() -> None:
+    log = UpdateLog(owned=True)
+    log.append(state(update_pb2.RUN_STATE_STARTING))
+    reader = log.owned_batches(awaits_start=True)
+    first = asyncio.ensure_future(size(reader))
+    await asyncio.sleep(0)
+    log.append(state(update_pb2.RUN_STATE_RUNNING))
+    assert await first == 1
+    await reader.aclose()
+
+
 async def test_an_owner_that_half_closed_is_refused_when_outputs_wait_for_it_although_it_has_got_every_update() -> None:
     log = UpdateLog(owned=True, stored=True)
     log.sink = Stored()
