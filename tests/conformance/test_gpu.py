@@ -209,9 +209,7 @@ async def main():
             print("held", lease.fencing_token, flush=True)
             sys.stdin.readline()
             print("valid" if lease.valid else "fenced", flush=True)
-            while lease.valid:
-                await asyncio.sleep(0.01)
-    except LeaseLost as error:
+    except LeaseLost:
         print("lost", flush=True)
 
 asyncio.run(main())

@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field
 
 from lanemesh_services.flow.errors import FlowError, flow_error
 from lanemesh_services.flow.values import as_json, described, text_of
+from lanemesh_services.shared.certificates import certificates
 from lanemesh_services.shared.errors import import_failed
 
 if TYPE_CHECKING:
@@ -80,10 +81,9 @@ class HttpRequest(Node):
 
         def load() -> ssl.SSLContext:
             try:
-                import httpx2
+                return certificates()
             except ImportError as error:
                 raise import_failed("httpx2", cls.provider, "flow", error) from None
-            return httpx2.create_ssl_context()
 
         return await in_thread(load)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import ssl
 from collections.abc import AsyncGenerator, Iterator
 from dataclasses import replace
 from typing import Annotated, Any
@@ -13,6 +12,7 @@ from lanemesh.extend import in_thread
 from pydantic import BaseModel, Field
 
 from lanemesh_services.search.errors import PageUnreadable, bad_setting, no_address, page_unreadable
+from lanemesh_services.shared.certificates import certificates
 from lanemesh_services.shared.errors import import_failed
 
 MAX_URL = 8_192
@@ -71,13 +71,13 @@ class WebRead(Node):
 
         def load() -> Any:
             try:
-                import httpx2
                 import markitdown  # noqa: F401
 
                 from lanemesh_services.search.page_reader import PageReader
+
+                verify = certificates()
             except ImportError as error:
                 raise import_failed("httpx2", cls.provider, cls.pip_extra, error) from error
-            verify: ssl.SSLContext = httpx2.create_ssl_context()
             limits = config.model_dump(include={"timeout", "max_bytes", "robots", "hosts"})
             return PageReader(verify, **limits)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from lanemesh import LanemeshError
 
+from lanemesh_services.shared.certificates import certificates
 from lanemesh_services.shared.hosted_errors import Server, broken, silent, status_failure, too_long, unreachable
 
 CONNECT_SECONDS = 10.0
@@ -68,6 +69,7 @@ def http_client(
         timeout=httpx2.Timeout(silence, connect=min(CONNECT_SECONDS, silence), pool=None),
         limits=httpx2.Limits(max_connections=connections, max_keepalive_connections=min(connections, 8)),
         follow_redirects=False,
+        verify=certificates(),
         event_hooks={"request": [only_ours], "response": [bounded]},
     )
 

@@ -14,6 +14,7 @@ from lanemesh import Context, Image, ToolNode, ToolSpec, tool
 from lanemesh.extend import CallFailed, in_thread, read_json
 from pydantic import BaseModel, Field
 
+from lanemesh_services.shared.certificates import certificates
 from lanemesh_services.tools.errors import library_missing
 
 if TYPE_CHECKING:
@@ -76,10 +77,9 @@ class ToolHttp(ToolNode):
 
         def load() -> ssl.SSLContext:
             try:
-                import httpx2
+                return certificates()
             except ImportError as error:
                 raise library_missing("httpx2", cls.provider, error) from None
-            return httpx2.create_ssl_context()
 
         return await in_thread(load)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -30,6 +29,7 @@ from pydantic import BaseModel
 
 import heavy
 from repeats import FULL
+from rigs.audit import audited
 from rigs.calling_nodes import MayCall
 from rigs.runs import RIGS, until
 
@@ -293,34 +293,35 @@ async def check_unread(
 
 
 class Watch:
-    """Reports what the interpreter reads, imports or executes of some files. It cannot be removed, only stopped."""
+    """What the interpreter reads, imports or executes of some files."""
 
-    def __init__(self) -> None:
-        self.names: tuple[str, ...] = ()
+    def __init__(self, *names: str) -> None:
+        self.names = names
         self.seen: list[str] = []
 
     def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if self.names and event in OPENS and any(name in repr(arguments) for name in self.names):
+        if event in OPENS and any(name in repr(arguments) for name in self.names):
             self.seen.append(f"{event}{arguments!r:.300}")
 
 
-WATCH = Watch()
-sys.addaudithook(WATCH)
-
-
 @pytest.fixture
-def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A Python module outside the roots, which is watched. It can be imported, and is executable."""
+def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A Python module outside the roots. It can be imported, and is executable."""
     folder = tmp_path / "outside"
     folder.mkdir()
     file = folder / "watched_outside.py"
     file.write_text("#!/bin/sh\n")
     file.chmod(0o755)
     monkeypatch.syspath_prepend(str(folder))
-    WATCH.seen.clear()
-    WATCH.names = (str(file), file.stem)
-    yield file
-    WATCH.names = ()
+    return file
+
+
+@pytest.fixture
+def watch(outside: Path) -> Iterator[Watch]:
+    """What is read, imported or executed of the module outside."""
+    made = Watch(str(outside), outside.stem)
+    with audited(made):
+        yield made
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -347,22 +348,22 @@ async def confined(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cl
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("service", SERVICES)
 async def test_no_text_of_a_document_opens_a_file_outside_the_roots(
-    service: str, confined: Client, outside: Path
+    service: str, confined: Client, outside: Path, watch: Watch
 ) -> None:
     for number, (node, keys, kind) in enumerate(all_texts(service)):
         wanted = (outside.stem,) if kind == MODULE else (str(outside), outside.as_uri())
         tried = attempts(node, keys, wanted, turn=number)
         reports = await asyncio.gather(*(report(confined, call, given) for call, given in tried))
-        assert WATCH.seen == [], (node.provider, keys)
+        assert watch.seen == [], (node.provider, keys)
         if kind in PATH_FORMATS or kind == MODULE:
             wrong = [one for one in reports if not any(reason in one for reason in REFUSALS)]
             assert wrong == [], (node.provider, keys)
 
 
-def test_the_watch_notices_what_is_opened(outside: Path) -> None:
+def test_the_watch_notices_what_is_opened(outside: Path, watch: Watch) -> None:
     outside.read_text()
 
-    assert [event.partition("(")[0] for event in WATCH.seen] == ["open"]
+    assert [event.partition("(")[0] for event in watch.seen] == ["open"]
 
 
 async def test_every_node_type_is_tried_in_a_pipeline_that_is_wired() -> None:

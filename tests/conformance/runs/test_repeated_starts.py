@@ -16,6 +16,7 @@ from lanemesh.server.file_roots import FileRoots
 from lanemesh.server.node_files import NodeFiles
 from lanemesh_orchestrator.runs import host_streams
 
+from rigs.audit import audited
 from rigs.joined import APART, ends, mesh_of
 from rigs.runs import NODES, until
 
@@ -34,28 +35,17 @@ EVENTS = ("compile", "exec", "import", "open", "os.listdir", "os.scandir")
 """The audit events of modules and files. That of `import` has no cached modules."""
 
 
-class Audit:
-    """Counts audit events while it is on. Python cannot remove an audit hook."""
+@contextmanager
+def heard() -> Iterator[Counter[str]]:
+    """How often each event occurs within the block."""
+    found: Counter[str] = Counter()
 
-    def __init__(self) -> None:
-        self.found: Counter[str] | None = None
-        sys.addaudithook(self._hear)
+    def hear(event: str, arguments: tuple[Any, ...]) -> None:
+        if event in EVENTS:
+            found[f"{event} {arguments[0]}"] += 1
 
-    def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if self.found is not None and event in EVENTS:
-            self.found[f"{event} {arguments[0]}"] += 1
-
-    @contextmanager
-    def heard(self) -> Iterator[Counter[str]]:
-        """The events within the block."""
-        found = self.found = Counter()
-        try:
-            yield found
-        finally:
-            self.found = None
-
-
-AUDIT = Audit()
+    with audited(hear):
+        yield found
 
 
 @contextmanager
@@ -86,7 +76,7 @@ async def test_a_further_run_of_a_deployment_repeats_nothing_that_depends_on_the
         assert first >= FIRST
         for _ in range(2):
             assert (await ends(client, Deployed("tags")))[0] == "completed"
-        with AUDIT.heard() as events, called() as names:
+        with heard() as events, called() as names:
             assert (await ends(client, Deployed("tags")))[0] == "completed"
     assert not events
     assert names & ONCE == set()

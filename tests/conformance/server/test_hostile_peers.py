@@ -150,13 +150,10 @@ async def test_idle_connections_are_bounded_in_number_and_memory(many_files: int
     limit = min(times(10_000, 1_000), many_files // 2 - 500)
     environment = {**os.environ, "LANEMESH_LIMITS": f"connections={limit}"}
     with _process("serve", "--port", "0", "--store", "none", environment=environment, folder=tmp_path) as serving:
-        assert serving.stderr is not None
-        address = ""
-        while not address:
-            found = re.search(r"listening, reached at (\S+)", serving.stderr.readline())
-            address = found[1] if found else ""
+        address = await asyncio.to_thread(_logged, serving, r"listening, reached at (\S+)")
         nodes = ("node", "--nodes", str(NODES), "--orchestrator", address)
-        with _process(*nodes, environment=environment, folder=tmp_path):
+        with _process(*nodes, environment=environment, folder=tmp_path) as joined:
+            await asyncio.to_thread(_logged, joined, r"joined as (\S+)")
             await _crowd(serving.pid, address, limit)
 
 
@@ -170,13 +167,19 @@ def _process(*command: str, environment: Mapping[str, str], folder: Path) -> Ite
         process.communicate(timeout=20)
 
 
+def _logged(process: Command, pattern: str) -> str:
+    """The first group of the pattern in a line that a process logs."""
+    assert process.stderr is not None
+    for line_ in process.stderr:
+        if found := re.search(pattern, line_):
+            return found[1]
+    raise AssertionError(f"the process has ended before it logged {pattern}")
+
+
 async def _crowd(pid: int, address: str, limit: int) -> None:
     document = line(node("a", "tag", "chat"))
     loop, port = asyncio.get_running_loop(), int(address.rpartition(":")[2])
     async with Client(address) as client:
-        async with asyncio.timeout(60):
-            while not await client.node_servers():  # noqa: ASYNC110
-                await asyncio.sleep(0.1)
         assert (await client.run(document, input="x").result()).values == ("x",)
         async with client.run(document, open_input=True) as run:
             await run.push("before")

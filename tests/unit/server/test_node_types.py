@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,9 +11,10 @@ from pathlib import Path
 import pytest
 from lanemesh.faults import LanemeshError
 from lanemesh.node.node import Node, Service
+from lanemesh.server import services
 from lanemesh.server.host.host import NodeHost
 from lanemesh.server.host.node_types import NodeTypes
-from lanemesh.server.services import InstalledServices, load_file
+from lanemesh.server.services import InstalledServices, load_file, service_names
 from lanemesh_orchestrator.orchestrator import Orchestrator
 
 Install = Callable[..., None]
@@ -60,6 +62,25 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
 def imported() -> set[str]:
     """The services of this file that have been imported."""
     return {name.removeprefix("installed_") for name in sys.modules if name.startswith("installed_")}
+
+
+def test_a_service_that_is_installed_later_is_found(install: Install, tmp_path: Path) -> None:
+    os.utime(tmp_path, ns=(0, 0))  # the clock of a file system may stand still for some milliseconds
+    assert "quartz" not in service_names()
+
+    install("quartz", "quartz_saw")
+
+    assert "quartz" in service_names()
+    assert NodeTypes(installed=InstalledServices())["quartz_saw"].service == "quartz"
+
+
+def test_installed_packages_are_searched_once_for_services(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+    install("quartz", "quartz_saw")
+    assert "quartz" in service_names()
+    monkeypatch.setattr(services, "entry_points", None)
+
+    assert "quartz" in service_names()
+    assert NodeTypes(installed=InstalledServices())["quartz_saw"].service == "quartz"
 
 
 def test_to_find_a_node_type_imports_the_service_that_is_called_like_it(install: Install) -> None:

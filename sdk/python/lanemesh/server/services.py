@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Iterator, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from importlib.metadata import entry_points
+from functools import lru_cache
+from importlib.metadata import EntryPoint, entry_points
 from itertools import count, takewhile
 from pathlib import Path
 
@@ -22,14 +24,36 @@ ENTRY_POINT_GROUP = "lanemesh.services"
 
 def service_names() -> list[str]:
     """Names of the installed services, in alphabetical order."""
-    return sorted({point.name for point in entry_points(group=ENTRY_POINT_GROUP)})
+    return sorted(_entry_points())
+
+
+def _entry_points() -> Mapping[str, EntryPoint]:
+    """The entry points of the installed services, by name.
+
+    To find them, Python reads a file of every installed package. So they are kept until the import path or a folder of it changes,
+    as it does when a package is installed or removed.
+    """
+    return _entry_points_of(tuple((folder, _changed(folder)) for folder in sys.path))
+
+
+@lru_cache(maxsize=1)
+def _entry_points_of(_path: tuple[tuple[str, int], ...]) -> Mapping[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
+
+
+def _changed(folder: str) -> int:
+    """When the entries of a folder last changed, in nanoseconds; 0: there is no such folder."""
+    try:
+        return Path(folder).stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 class InstalledServices:
     """The installed services. Each is imported when it is first requested, because some are heavy."""
 
     def __init__(self) -> None:
-        self._points = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
+        self._points = _entry_points()
         self._loaded: dict[str, Service | None] = {}
 
     def load(self, name: str) -> Service:

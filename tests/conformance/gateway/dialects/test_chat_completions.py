@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from rigs.model_gateway import ModelGateway, answering, scripted
 from rigs.openai_rules import check_error
+from rigs.sdk_clients import openai_client
 
 if TYPE_CHECKING:
     import openai
@@ -33,9 +34,7 @@ LOOK: Any = {
 
 @pytest.fixture
 async def client(gateway: ModelGateway) -> AsyncIterator[openai.AsyncOpenAI]:
-    import openai
-
-    async with openai.AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key="none", max_retries=0) as made:
+    async with openai_client(f"{gateway.url}/v1") as made:
         yield made
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from rigs.model_gateway import ModelGateway
+from rigs.sdk_clients import openai_client
 
 if TYPE_CHECKING:
     import openai
@@ -15,9 +16,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 async def client(gateway: ModelGateway) -> AsyncIterator[openai.AsyncOpenAI]:
-    import openai
-
-    async with openai.AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key="none", max_retries=0) as made:
+    async with openai_client(f"{gateway.url}/v1") as made:
         yield made
 
 

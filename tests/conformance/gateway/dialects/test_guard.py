@@ -11,6 +11,7 @@ from lanemesh_orchestrator.gateway.options import GatewayOptions
 
 from rigs import anthropic_rules, openai_rules
 from rigs.model_gateway import model_gateway
+from rigs.sdk_clients import anthropic_client, openai_client
 
 HELLO = [{"role": "user", "content": "Hello"}]
 
@@ -23,8 +24,8 @@ async def test_the_token_is_that_of_the_sdks_and_its_lack_an_error_in_their_form
         await gateway.deploy("chat", "hi")
         for key in ("secret", "wrong"):
             async with (
-                openai.AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key=key, max_retries=0) as one,
-                anthropic.AsyncAnthropic(base_url=gateway.url, api_key=key, max_retries=0) as other,
+                openai_client(f"{gateway.url}/v1", key) as one,
+                anthropic_client(gateway.url, key) as other,
             ):
                 if key == "secret":
                     assert [model.id async for model in one.models.list()] == ["chat"]
@@ -43,7 +44,7 @@ async def test_too_many_requests_are_an_error_in_the_form_of_the_api() -> None:
 
     async with (
         model_gateway(GatewayOptions(rate=0.2)) as gateway,
-        openai.AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key="none", max_retries=0) as client,
+        openai_client(f"{gateway.url}/v1") as client,
     ):
         await client.models.list()
         with pytest.raises(openai.RateLimitError) as caught:
@@ -72,8 +73,8 @@ async def test_a_wrong_base_url_is_answered_with_the_right_one_in_the_form_of_th
 
     async with (
         model_gateway() as gateway,
-        openai.AsyncOpenAI(base_url=gateway.url, api_key="none", max_retries=0) as one,
-        anthropic.AsyncAnthropic(base_url=f"{gateway.url}/v1", api_key="none", max_retries=0) as other,
+        openai_client(gateway.url) as one,
+        anthropic_client(f"{gateway.url}/v1") as other,
     ):
         with pytest.raises(openai.NotFoundError, match=f"base URL of the OpenAI API is {gateway.url}/v1") as of_openai:
             await one.chat.completions.create(model="chat", messages=HELLO)  # type: ignore[arg-type]
@@ -90,7 +91,7 @@ async def test_unknown_models_make_the_mesh_list_its_pipelines_once_a_second(mon
 
     async with (
         model_gateway() as gateway,
-        openai.AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key="none", max_retries=0) as client,
+        openai_client(f"{gateway.url}/v1") as client,
     ):
         listed: list[float] = []
         deployments = gateway.mesh.deployments

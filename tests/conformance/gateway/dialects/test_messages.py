@@ -13,6 +13,7 @@ from lanemesh.client.updates import RunState
 
 from rigs.anthropic_rules import check_error, check_message
 from rigs.model_gateway import ModelGateway, answering
+from rigs.sdk_clients import anthropic_client
 
 if TYPE_CHECKING:
     import anthropic
@@ -24,9 +25,7 @@ LOOK: Any = {"name": "look", "description": "Looks.", "input_schema": {"type": "
 
 @pytest.fixture
 async def client(gateway: ModelGateway) -> AsyncIterator[anthropic.AsyncAnthropic]:
-    import anthropic
-
-    async with anthropic.AsyncAnthropic(base_url=gateway.url, api_key="none", max_retries=0) as made:
+    async with anthropic_client(gateway.url) as made:
         yield made
 
 

@@ -8,17 +8,17 @@ from lanemesh.client.updates import RunState
 
 from rigs.model_gateway import answering, remote_gateways
 from rigs.openai_rules import check_chat_stream, check_response_stream
+from rigs.sdk_clients import openai_client
 
 HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
 
 
 async def test_a_response_goes_on_at_another_gateway() -> None:
-    import openai
 
     async with (
         remote_gateways() as (one, other),
-        openai.AsyncOpenAI(base_url=f"{one.url}/v1", api_key="none", max_retries=0) as first,
-        openai.AsyncOpenAI(base_url=f"{other.url}/v1", api_key="none", max_retries=0) as second,
+        openai_client(f"{one.url}/v1") as first,
+        openai_client(f"{other.url}/v1") as second,
     ):
         await one.deploy("chat", "one two three", "four")
         chunks = [
@@ -40,11 +40,10 @@ async def test_a_response_goes_on_at_another_gateway() -> None:
 
 
 async def test_a_client_that_disconnects_cancels_the_run_elsewhere() -> None:
-    import openai
 
     async with (
         remote_gateways() as (one, other),
-        openai.AsyncOpenAI(base_url=f"{one.url}/v1", api_key="none", max_retries=0) as client,
+        openai_client(f"{one.url}/v1") as client,
     ):
         await one.mesh.deploy("endless", answering("endless_answer"))
         stream = await client.chat.completions.create(model="endless", messages=HELLO, stream=True)

@@ -14,6 +14,7 @@ from lanemesh.client.updates import RunState
 from repeats import times
 from rigs.model_gateway import ModelGateway, answering
 from rigs.openai_rules import check_error, check_response
+from rigs.sdk_clients import openai_client
 from rigs.sse import events_of
 
 if TYPE_CHECKING:
@@ -27,9 +28,7 @@ BEGINNING = b": lanemesh\n\n"
 
 @pytest.fixture
 async def client(gateway: ModelGateway) -> AsyncIterator[openai.AsyncOpenAI]:
-    import openai
-
-    async with openai.AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key="none", max_retries=0) as made:
+    async with openai_client(f"{gateway.url}/v1") as made:
         yield made
 
 

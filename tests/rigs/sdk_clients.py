@@ -1,0 +1,25 @@
+"""Clients of the SDKs of others, at a server of the tests. They load no certificates: the server has no TLS."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import anthropic
+    import openai
+
+
+def openai_client(url: str, key: str = "none") -> openai.AsyncOpenAI:
+    """A client of the OpenAI API at a base URL, which repeats no request."""
+    import openai
+
+    plain = openai.DefaultAsyncHttpxClient(verify=False)
+    return openai.AsyncOpenAI(base_url=url, api_key=key, max_retries=0, http_client=plain)
+
+
+def anthropic_client(url: str, key: str = "none") -> anthropic.AsyncAnthropic:
+    """A client of the Anthropic API at a base URL, which repeats no request."""
+    import anthropic
+
+    plain = anthropic.DefaultAsyncHttpxClient(verify=False)
+    return anthropic.AsyncAnthropic(base_url=url, api_key=key, max_retries=0, http_client=plain)
