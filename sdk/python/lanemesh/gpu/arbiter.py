@@ -76,9 +76,12 @@ class GpuArbiter:
         """The marks of the devices when the next reading was planned."""
 
     def open(self, on_frame: OnFrame, *, local: bool = False) -> ArbiterStream:
-        """A stream for one lease. `on_frame` is called by the loop, never from within `send`.
+        """A stream for one lease.
 
-        `local`: the holder cannot outlive the arbiter, so keepalives are not needed.
+        Args:
+            on_frame: takes each frame. With `local` it is called by the loop, never from within `send`. Otherwise it is called at
+                once, perhaps from within a call here, and must only queue the frame.
+            local: the holder is in this process. It cannot outlive the arbiter, so keepalives are not needed.
         """
         self._adopt_loop()
         if self._observer is not None and self._reading is None:
@@ -341,16 +344,22 @@ class ArbiterStream:
         self._arbiter._lose(self)
 
     def deliver(self, frame: gpu_pb2.LeaseResponse) -> None:
-        """Delivers a frame to the holder, in the loop's next turn."""
-        if self._loop.is_closed():
-            return
-        self._loop.call_soon(self._on_frame, frame)
+        """Delivers a frame to the holder."""
+        self._report(frame)
         if frame.HasField("revoked"):
             self.end()
 
     def end(self) -> None:
         """Reports to the holder that no more frames follow."""
-        self._loop.call_soon(self._on_frame, None)
+        self._report(None)
+
+    def _report(self, frame: gpu_pb2.LeaseResponse | None) -> None:
+        if self._loop.is_closed():
+            return
+        if self.local:
+            self._loop.call_soon(self._on_frame, frame)
+        else:
+            self._on_frame(frame)
 
 
 _embedded: GpuArbiter | None = None
