@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
@@ -363,12 +364,14 @@ class ArbiterStream:
 
 
 _embedded: GpuArbiter | None = None
+_creating = threading.Lock()
 
 
 def embedded_arbiter() -> GpuArbiter:
-    """The arbiter of this process, created at its first use from the devices of that time."""
+    """The arbiter of this process, created at its first use from the devices of that time. May be called in any thread."""
     global _embedded
-    if _embedded is None:
-        devices = find_devices()
-        _embedded = GpuArbiter(devices, observer=find_observer([device.id for device in devices]))
-    return _embedded
+    with _creating:
+        if _embedded is None:
+            devices = find_devices()
+            _embedded = GpuArbiter(devices, observer=find_observer([device.id for device in devices]))
+        return _embedded

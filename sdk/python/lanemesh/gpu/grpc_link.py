@@ -62,6 +62,9 @@ class GrpcLink:
             async for response in self._stub().Watch(gpu_pb2.WatchRequest()):
                 yield response
 
+    def own_devices(self) -> list[gpu_pb2.DeviceStatus]:
+        return []
+
     def _stub(self) -> gpu_pb2_grpc.GpuArbiterServiceAsyncStub:
         return gpu_pb2_grpc.GpuArbiterServiceStub(self._pool.channel(self.address))
 
