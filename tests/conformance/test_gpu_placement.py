@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -17,7 +16,6 @@ from lanemesh.server.node_server import NodeServer
 from lanemesh.v1 import gpu_pb2
 from lanemesh_orchestrator.orchestrator import Orchestrator
 
-from rigs.gpu import SOON
 from rigs.runs import at, ended, line, node
 
 GIB = 1 << 30
@@ -55,17 +53,13 @@ def devices(gibs: int) -> list[gpu_pb2.Device]:
 
 
 @asynccontextmanager
-async def orchestrated(arbiter: str = "") -> AsyncIterator[Orchestrator]:
+async def mesh_of(own: Mapping[str, int], arbiter: str = "") -> AsyncIterator[tuple[Orchestrator, Client]]:
+    """An orchestrator, its client, and node servers that join in this order, each with a device of its own of so many GiB; 0: with
+    none. `arbiter`: the address of that of the mesh."""
     orchestrator = Orchestrator(embedded=False, gpu_arbiter=arbiter)
     await orchestrator.listen()
-    yield orchestrator
-    await orchestrator.close()
-
-
-@asynccontextmanager
-async def painting(orchestrator: Orchestrator, own: Mapping[str, int]) -> AsyncIterator[None]:
-    """Node servers that join in this order, each with a device of its own of so many GiB; 0: with none."""
     async with AsyncExitStack() as stack:
+        stack.push_async_callback(orchestrator.close)
         for name, gibs in own.items():
             host = NodeHost([PAINTERS], name=name, labels={"name": name})
             if gibs:
@@ -75,14 +69,13 @@ async def painting(orchestrator: Orchestrator, own: Mapping[str, int]) -> AsyncI
             stack.push_async_callback(server.stop)
             assert server.registration is not None
             await server.registration.joined.wait()
-        yield
+        yield orchestrator, await stack.enter_async_context(Client(orchestrator.address))
 
 
 async def until(orchestrator: Orchestrator, holds: Callable[[], object]) -> None:
     """Waits for what the registry knows."""
-    async with asyncio.timeout(SOON):
-        while not holds():
-            await orchestrator.registry.changes.wait()
+    while not holds():
+        await orchestrator.registry.changes.wait()
 
 
 async def painter(client: Client, style: str = "", server: str = "") -> tuple[str, str]:
@@ -99,35 +92,29 @@ async def test_a_component_goes_where_its_model_is_loaded_until_that_is_unloaded
     monkeypatch.setattr(gpu_report, "REPORT_SECONDS", 0.0)
     arbiter = ArbiterServer(GpuArbiter(devices(24)))
     await arbiter.start()
-    async with orchestrated(arbiter.address) as orchestrator, painting(orchestrator, {"a": 0, "b": 0}):
-        async with Client(orchestrator.address) as client:
-            assert await painter(client, "oil") == ("a", "completed")
-            assert await painter(client, "ink", server="b") == ("b", "completed")
-            members = orchestrator.registry.members
-            await until(orchestrator, lambda: members["a"].gpus.settings and members["b"].gpus.settings)
-            assert [await painter(client, style) for style in ("ink", "oil", "ink")] == [
-                ("b", "completed"),
-                ("a", "completed"),
-                ("b", "completed"),
-            ]
-            other = connect(arbiter.address)
-            async with GpuClient(other, gpu_pb2.LeaseHolder()).lease(memory="24GiB"):
-                await until(orchestrator, lambda: not members["b"].gpus.settings)
-            await other.close()
-            assert await painter(client, "ink") == ("a", "completed")
+    async with mesh_of({"a": 0, "b": 0}, arbiter.address) as (orchestrator, client):
+        assert await painter(client, "oil") == ("a", "completed")
+        assert await painter(client, "ink", server="b") == ("b", "completed")
+        members = orchestrator.registry.members
+        await until(orchestrator, lambda: members["a"].gpus.settings and members["b"].gpus.settings)
+        for style, server in (("ink", "b"), ("oil", "a"), ("ink", "b")):
+            assert await painter(client, style) == (server, "completed")
+        other = connect(arbiter.address)
+        async with GpuClient(other, gpu_pb2.LeaseHolder()).lease(memory="24GiB"):
+            await until(orchestrator, lambda: not members["b"].gpus.settings)
+        await other.close()
+        assert await painter(client, "ink") == ("a", "completed")
     await arbiter.stop()
 
 
 async def test_a_component_goes_where_its_memory_is_free() -> None:
-    async with orchestrated() as orchestrator, painting(orchestrator, {"small": 8, "large": 24}):
+    async with mesh_of({"small": 8, "large": 24}) as (orchestrator, client):
         members = orchestrator.registry.members
         await until(orchestrator, lambda: members["small"].gpus.devices and members["large"].gpus.devices)
-        async with Client(orchestrator.address) as client:
-            assert await painter(client) == ("large", "completed")
+        assert await painter(client) == ("large", "completed")
 
 
 async def test_components_are_placed_as_ever_while_the_arbiter_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session, "UNREACHABLE_AFTER", 0.1)
-    async with orchestrated("127.0.0.1:1") as orchestrator, painting(orchestrator, {"a": 0, "b": 0}):
-        async with Client(orchestrator.address) as client:
-            assert await painter(client) == ("a", "failed")
+    async with mesh_of({"a": 0, "b": 0}, "127.0.0.1:1") as (_, client):
+        assert await painter(client) == ("a", "failed")

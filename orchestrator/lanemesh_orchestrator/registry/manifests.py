@@ -108,7 +108,8 @@ def replacements(servers: Collection[Replacing]) -> dict[str, dict[str, str]]:
 
 
 def differ(one: node_pb2.Manifest, other: node_pb2.Manifest) -> bool:
-    """Whether two manifests differ in what pipelines use. Versions, descriptions, missing packages and the use of GPUs may differ."""
+    """Whether two manifests differ in what pipelines use. Versions, descriptions, missing packages and what they need of GPUs
+    may differ."""
     return one is not other and _comparable(one) != _comparable(other)
 
 

@@ -31,7 +31,7 @@ class GpuArbiterServicer(gpu_pb2_grpc.GpuArbiterServiceServicer):
         self._arbiter = arbiter
         self._watchers = 0
 
-    async def Lease(
+    async def Lease(  # type: ignore[override]
         self,
         request_iterator: AsyncIterator[gpu_pb2.LeaseRequest],
         context: grpc.aio.ServicerContext[gpu_pb2.LeaseRequest, gpu_pb2.LeaseResponse],
@@ -96,9 +96,7 @@ class GpuArbiterServicer(gpu_pb2_grpc.GpuArbiterServiceServicer):
             self._watchers -= 1
 
 
-def _take(
-    frame: gpu_pb2.LeaseRequest, stream: ArbiterStream, outbox: Outbox[gpu_pb2.LeaseResponse]
-) -> Fault | None:
+def _take(frame: gpu_pb2.LeaseRequest, stream: ArbiterStream, outbox: Outbox[gpu_pb2.LeaseResponse]) -> Fault | None:
     """Passes a frame of the holder to the arbiter. Returns its protocol error, if it is one, after which nothing is sent."""
     try:
         stream.send(frame)

@@ -67,7 +67,9 @@ def gpu_report(host: NodeHost) -> registry_pb2.GpuReport:
     if link is None:
         return registry_pb2.GpuReport()
     models = [
-        registry_pb2.LoadedGpuModel(device=model.device, memory_bytes=model.size, settings=sorted(model.settings)[:MAX_SETTINGS])
+        registry_pb2.LoadedGpuModel(
+            device=model.device, memory_bytes=model.size, settings=sorted(model.settings)[:MAX_SETTINGS]
+        )
         for model in link.models.loaded[:MAX_MODELS]
     ]
     devices = [

@@ -261,9 +261,7 @@ class InstanceFactory:
         )
         return context
 
-    def _gpu_client(
-        self, context: Context, instance: node_pb2.Instance, loop: asyncio.AbstractEventLoop
-    ) -> Any:
+    def _gpu_client(self, context: Context, instance: node_pb2.Instance, loop: asyncio.AbstractEventLoop) -> Any:
         from lanemesh.gpu import GpuClient
         from lanemesh.server.gpu_report import settings_digest
         from lanemesh.server.host.lease_waits import LeaseWaits
