@@ -11,6 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from lanemesh.features import FEATURES, Feature
+from lanemesh.server.gpu_report import MAX_DEVICES, MAX_MODELS, MAX_SETTINGS
+from lanemesh.v1 import registry_pb2
 from lanemesh_orchestrator.scheduling.gpus import NO_GPUS, DeviceCapacity, GpuNeed, ServerGpus
 from lanemesh_orchestrator.scheduling.requirements import NoCapacity, NoServer, Requirement, least_loaded
 
@@ -244,3 +246,13 @@ def test_components_of_one_run_do_not_count_on_the_same_memory() -> None:
     one, other = Stated("one", gpus=with_gpu(24)), Stated("other", active_instances=3, gpus=with_gpu(24))
     needs = [Requirement(name, "x", settings=name, gpu=GpuNeed(10 * GIB)) for name in "abc"]
     assert Counter(server.name for server in least_loaded(needs, [one, other]).values()) == {"one": 2, "other": 1}
+
+
+def test_of_a_report_what_is_beyond_the_limits_is_ignored() -> None:
+    model = registry_pb2.LoadedGpuModel(settings=[str(number) for number in range(MAX_SETTINGS + 1)])
+    many = registry_pb2.GpuReport(
+        models=[registry_pb2.LoadedGpuModel(settings=[f"m{number}"]) for number in range(MAX_MODELS + 1)],
+        devices=[registry_pb2.GpuCapacity(device=str(number)) for number in range(MAX_DEVICES + 1)],
+    )
+    assert len(ServerGpus.of(registry_pb2.GpuReport(models=[model])).settings) == MAX_SETTINGS
+    assert (len(ServerGpus.of(many).settings), len(ServerGpus.of(many).devices)) == (MAX_MODELS, MAX_DEVICES)
