@@ -40,23 +40,22 @@ async def cycle(channel: grpc.aio.Channel, acquire: gpu_pb2.LeaseRequest, releas
     return (granted_at - started) * 1e3
 
 
-class BareLeases(gpu_pb2_grpc.GpuArbiterServiceServicer):
-    """Grants everything."""
-
-    async def Lease(  # type: ignore[override]
-        self, request_iterator: Any, context: grpc.aio.ServicerContext[Any, Any]
-    ) -> None:
-        """Two answers to two frames."""
-        for answer in (GRANTED, REVOKED):
-            await context.read()
-            await context.write(answer)
+async def lease(_: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+    """Two answers to two frames."""
+    for answer in (GRANTED, REVOKED):
         await context.read()
+        await context.write(answer)
+    await context.read()
 
 
 async def serve() -> None:
     """Serves until stdin ends."""
     server = grpc.aio.server(options=SERVER_OPTIONS)
-    gpu_pb2_grpc.add_GpuArbiterServiceServicer_to_server(BareLeases(), server)
+    method = grpc.stream_stream_rpc_method_handler(
+        lease, gpu_pb2.LeaseRequest.FromString, gpu_pb2.LeaseResponse.SerializeToString
+    )
+    service = grpc.method_handlers_generic_handler("lanemesh.v1.GpuArbiterService", {"Lease": method})
+    server.add_generic_rpc_handlers([service])
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     print(port, flush=True)
