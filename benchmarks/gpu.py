@@ -1,12 +1,13 @@
 """What GPU leases cost and what their order gains: `python benchmarks/gpu.py`.
 
-Grants of a free device over gRPC, with the arbiter in a process of its own; grants and hand-overs in one process; a trace of
-requests for three models of which one fits at a time; and models of wrong sizes beside a foreign process. Prints each value beside
-its target and exits 1 if one is missed.
+Grants of a free device over gRPC, with the arbiter in a process of its own, beside bare streams of gRPC; grants and hand-overs in
+one process; a trace of requests for three models of which one fits at a time; and models of wrong sizes beside a foreign process.
+Prints each value beside its target and exits 1 if one is missed.
 """
 
 import argparse
 import asyncio
+import gc
 import json
 import os
 import sys
@@ -16,10 +17,13 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict
 from typing import Any
 
+from lanemesh._grpc.connections import dial
 from lanemesh.gpu import ArbiterLink, EmbeddedLink, GpuArbiter, GpuClient, connect
 from lanemesh.gpu.simulation import Simulation, fewest_loads, repeated
 from lanemesh.v1 import gpu_pb2
 
+from chain import bare_lease
+from chain.processes import serving
 from chain.report import Verdict, console, verdicts_table
 from chain.systems import percentile
 from chain.wrong_sizes import wrong_sizes
@@ -30,6 +34,8 @@ LARGE = {"memory": "16GiB", "peak": "20GiB", "seconds": 0.1, "reload": 1.0}
 MODELS: dict[str, dict[str, Any]] = dict.fromkeys("ABC", LARGE)
 COMPARED = 6
 """How often the order is repeated in the trace whose optimum is searched."""
+BLOCK = 20
+"""Grants of the arbiter, and then bare exchanges, in a row: so both have the same load of the machine."""
 RELEASE = gpu_pb2.LeaseRequest(release=gpu_pb2.LeaseRelease())
 ACQUIRE = gpu_pb2.LeaseRequest(acquire=gpu_pb2.LeaseAcquire())
 
@@ -65,15 +71,23 @@ async def cycle(link: ArbiterLink, acquire: gpu_pb2.LeaseRequest = ACQUIRE) -> f
     return (granted_at - started) * 1e3
 
 
-async def grants(count: int) -> list[float]:
-    """Grants of a free device over gRPC, one after the other, in ms."""
-    async with arbiter_process() as address:
-        link = connect(address)
-        for _ in range(count // 10):
-            await cycle(link)
-        found = [await cycle(link) for _ in range(count)]
+async def grants(count: int) -> tuple[list[float], list[float]]:
+    """Grants of a free device over gRPC, one after the other, and bare exchanges of the same messages between them, in ms."""
+    granted: list[float] = []
+    bare: list[float] = []
+    async with arbiter_process() as address, serving("chain.bare_lease") as (_, bare_address):
+        link, channel = connect(address), dial(bare_address)
+        gc.collect()
+        gc.freeze()  # as a node server does
+        for block in range(-max(count // BLOCK // 10, 1), count // BLOCK):  # those below 0 warm up
+            found = [await cycle(link) for _ in range(BLOCK)]
+            floor = [await bare_lease.cycle(channel, ACQUIRE, RELEASE) for _ in range(BLOCK)]
+            if block >= 0:
+                granted += found
+                bare += floor
         await link.close()
-    return found
+        await channel.close()
+    return granted, bare
 
 
 async def cycles_per_s(link: ArbiterLink, count: int, clients: int) -> float:
@@ -154,7 +168,7 @@ def order(times: int) -> list[Verdict]:
 
 async def measure(*, quick: bool) -> list[Verdict]:
     """Every value beside its target."""
-    free = await grants(100 if quick else 2_000)
+    free, bare = await grants(100 if quick else 2_000)
     embedded = EmbeddedLink(GpuArbiter([gpu_pb2.Device(id="sim:0", memory_bytes=24 << 30)]))
     rate = await cycles_per_s(embedded, 1_000 if quick else 20_000, 32)
     waits, lag = await hand_overs(100 if quick else WAITERS)
@@ -168,6 +182,12 @@ async def measure(*, quick: bool) -> list[Verdict]:
             unit="ms",
         ),
         Verdict(what="the same, p99", value=percentile(free, 0.99), bound=3, at_least=False, unit="ms"),
+        Verdict(
+            what="its p50 against the same messages on a bare stream",
+            value=percentile(free, 0.5) / percentile(bare, 0.5),
+            bound=1.3,
+            at_least=False,
+        ),
         Verdict(what="leases a second, in one process", value=rate, bound=5_000, at_least=True, unit=""),
         Verdict(
             what="hand-over with 1,000 waiters, p99", value=percentile(waits, 0.99), bound=5, at_least=False, unit="ms"

@@ -108,7 +108,8 @@ def replacements(servers: Collection[Replacing]) -> dict[str, dict[str, str]]:
 
 
 def differ(one: node_pb2.Manifest, other: node_pb2.Manifest) -> bool:
-    """Whether two manifests differ in what pipelines use. Versions, descriptions and missing packages may differ."""
+    """Whether two manifests differ in what pipelines use. Versions, descriptions, missing packages and what they need of GPUs
+    may differ."""
     return one is not other and _comparable(one) != _comparable(other)
 
 
@@ -133,6 +134,7 @@ def _comparable(manifest: node_pb2.Manifest) -> node_pb2.Manifest:
     bare.CopyFrom(manifest)
     bare.version = bare.description = ""
     del bare.missing_packages[:]
+    bare.ClearField("gpu")
     for taken in bare.inputs:
         taken.description = ""
     for given in bare.outputs:

@@ -18,6 +18,7 @@ from lanemesh.protocol import PROTOCOL_VERSION
 from lanemesh.v1 import node_pb2, registry_pb2
 
 from lanemesh_orchestrator.registry.manifests import ORCHESTRATOR, agree, check, replacements, with_missing
+from lanemesh_orchestrator.scheduling.gpus import NO_GPUS, ServerGpus
 from lanemesh_orchestrator.scheduling.requirements import Requirement, least_loaded
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ class Member:
     """It accepts no new runs."""
     unreachable: str = ""
     """Why it cannot be used; empty if it can."""
+    gpus: ServerGpus = NO_GPUS
+    """What it has on GPUs."""
     manifests: Mapping[str, node_pb2.Manifest] = field(init=False)
     """Node types that it has, by provider."""
     conflicts: Mapping[str, str] = field(default_factory=dict)
@@ -171,11 +174,11 @@ class Registry:
         self.members: dict[str, Member] = {}
         """By name, in the order of joining."""
         self.changes = Signal()
-        """Fires when a server joins, drains, becomes unreachable or reachable, leaves, or has new capacity."""
+        """Fires when a server joins, drains, becomes unreachable or reachable, leaves, has new capacity, or reports its GPUs."""
         self.security: Security | None = None
         """TLS and the token of connections to node servers; None: what the environment sets."""
         self.version = 0
-        """Incremented by each of these changes except new capacity."""
+        """Incremented by each of these changes except the last two."""
         self._held_back: list[Member] = []
         """Members that are not used because another member has the same address; the newest last."""
         self._ask_own = own
@@ -376,6 +379,11 @@ class Registry:
         """Reloads the orchestrator's own node types after a change."""
         self.__dict__.pop("_own", None)
         self._changed()
+
+    def report_gpus(self, member: Member, report: registry_pb2.GpuReport) -> None:
+        """Replaces what is known of the GPUs of a server."""
+        member.gpus = ServerGpus.of(report)
+        self.changes.fire()
 
     def manifests(self) -> dict[str, node_pb2.Manifest]:
         """The manifests in force, by provider: the orchestrator's own, and for every other node type that of the server with

@@ -111,6 +111,8 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
                     self._registry.drain(member)
                 case "manifests":
                     self._registry.update(member, frame.manifests.manifests)
+                case "gpus":
+                    self._registry.report_gpus(member, frame.gpus)
 
     async def _write(self, member: Member, context: grpc.aio.ServicerContext[Any, Any]) -> None:
         """Sends the name of the server at first and after each change, warnings, and heartbeats."""

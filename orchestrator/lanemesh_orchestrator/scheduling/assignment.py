@@ -10,6 +10,7 @@ from dataclasses import replace
 from lanemesh._aio.backoff import Backoff
 from lanemesh.faults import Fault, LanemeshError
 from lanemesh.node.packages import install_command
+from lanemesh.server.gpu_report import settings_digest
 from lanemesh.v1 import update_pb2
 
 from lanemesh_orchestrator.pipeline import Graph, ServerAddress
@@ -17,6 +18,7 @@ from lanemesh_orchestrator.pipeline.plan import needed_features
 from lanemesh_orchestrator.registry.registry import LOCAL as LOCAL
 from lanemesh_orchestrator.registry.registry import Member
 from lanemesh_orchestrator.scheduling.admission import AdmissionQueue
+from lanemesh_orchestrator.scheduling.gpus import GpuNeed
 from lanemesh_orchestrator.scheduling.requirements import NoCapacity, NoServer, Requirement
 
 WAIT_SECONDS = 60.0
@@ -171,7 +173,13 @@ def _requirements(graph: Graph, *, embedded: bool, homes: Mapping[str, str]) -> 
         home = homes.get(component.id, "")
         features = frozenset[str](needed[component.id])
         install = install_command(component.manifest) if component.manifest.packages else ""
-        if home:
+        if home:  # it has no choice
             yield Requirement(component.id, component.provider, home=home, features=features, install=install)
         elif not embedded and not component.manifest.boundary:
-            yield Requirement(component.id, component.provider, component.labels, features=features, install=install)
+            yield Requirement(
+                *(component.id, component.provider, component.labels),
+                features=features,
+                install=install,
+                settings=settings_digest(component.provider, component.config),
+                gpu=GpuNeed.of(component.manifest),
+            )

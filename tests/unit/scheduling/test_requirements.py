@@ -11,6 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from lanemesh.features import FEATURES, Feature
+from lanemesh.server.gpu_report import MAX_DEVICES, MAX_MODELS, MAX_SETTINGS
+from lanemesh.v1 import registry_pb2
+from lanemesh_orchestrator.scheduling.gpus import NO_GPUS, DeviceCapacity, GpuNeed, ServerGpus
 from lanemesh_orchestrator.scheduling.requirements import NoCapacity, NoServer, Requirement, least_loaded
 
 
@@ -26,6 +29,7 @@ class Stated:
     labels: Mapping[str, str] = field(default_factory=dict)
     closed_because: str = ""
     is_silent: bool = False
+    gpus: ServerGpus = NO_GPUS
     features: Collection[str] = FEATURES
 
     missing: Mapping[str, Collection[str]] = field(default_factory=dict)
@@ -194,3 +198,61 @@ def test_a_component_goes_only_to_a_server_with_its_packages() -> None:
     ) as caught:
         least_loaded([requirement], [lacking])
     assert (caught.value.fault.reason, caught.value.fault.details["servers"]) == ("missing-extra", "a")
+
+
+GIB = 1 << 30
+
+
+def with_gpu(free: int, *, leases: int = 0) -> ServerGpus:
+    return ServerGpus(devices={"cuda:0": DeviceCapacity(free * GIB, leases)})
+
+
+def placed(*servers: Stated, gibs: int | None = None, device: str = "", count: int = 1) -> str:
+    """The server of a component with a model that needs so much of a GPU; None: unknown."""
+    need = None if gibs is None else GpuNeed(gibs * GIB, device, count)
+    return least_loaded([Requirement("c", "x", settings="model", gpu=need)], servers)["c"].name
+
+
+def test_a_component_goes_where_its_model_is_then_where_memory_is_free_then_to_the_least_loaded() -> None:
+    idle, free = Stated("idle"), Stated("free", active_instances=1, gpus=with_gpu(24))
+    loaded = Stated("loaded", active_instances=7, gpus=ServerGpus(frozenset({"model"})))
+    assert placed(idle, free, loaded, gibs=10) == "loaded"
+    assert placed(idle, free, gibs=10) == "free"
+    assert placed(idle, free, gibs=25) == "idle"
+    assert placed(idle, free) == "idle"
+    assert placed(idle, loaded) == "loaded"
+
+
+def test_a_server_with_many_more_components_is_not_preferred_for_its_gpus() -> None:
+    loaded = Stated("loaded", active_instances=8, gpus=ServerGpus(frozenset({"model"})))
+    assert placed(Stated("idle"), loaded) == "idle"
+
+
+def test_gpus_refuse_no_component() -> None:
+    full = Stated("full", active_instances=1, max_instances=1, gpus=ServerGpus(frozenset({"model"})))
+    assert placed(full, Stated("other", gpus=with_gpu(1)), gibs=10) == "other"
+
+
+def test_the_device_the_number_and_the_leases_of_devices_count() -> None:
+    used, unused = Stated("used", gpus=with_gpu(24, leases=1)), Stated("unused", active_instances=1, gpus=with_gpu(8))
+    assert placed(used, unused, gibs=0) == "unused"
+    assert placed(used, unused, gibs=8, device="cuda:0") == "used"
+    assert placed(unused, Stated("idle"), gibs=8, device="cuda:1") == "idle"
+    two = ServerGpus(devices={name: DeviceCapacity(8 * GIB, 0) for name in ("cuda:0", "cuda:1")})
+    assert placed(used, Stated("two", active_instances=1, gpus=two), gibs=8, count=2) == "two"
+
+
+def test_components_of_one_run_do_not_count_on_the_same_memory() -> None:
+    one, other = Stated("one", gpus=with_gpu(24)), Stated("other", active_instances=3, gpus=with_gpu(24))
+    needs = [Requirement(name, "x", settings=name, gpu=GpuNeed(10 * GIB)) for name in "abc"]
+    assert Counter(server.name for server in least_loaded(needs, [one, other]).values()) == {"one": 2, "other": 1}
+
+
+def test_of_a_report_what_is_beyond_the_limits_is_ignored() -> None:
+    model = registry_pb2.LoadedGpuModel(settings=[str(number) for number in range(MAX_SETTINGS + 1)])
+    many = registry_pb2.GpuReport(
+        models=[registry_pb2.LoadedGpuModel(settings=[f"m{number}"]) for number in range(MAX_MODELS + 1)],
+        devices=[registry_pb2.GpuCapacity(device=str(number)) for number in range(MAX_DEVICES + 1)],
+    )
+    assert len(ServerGpus.of(registry_pb2.GpuReport(models=[model])).settings) == MAX_SETTINGS
+    assert (len(ServerGpus.of(many).settings), len(ServerGpus.of(many).devices)) == (MAX_MODELS, MAX_DEVICES)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
@@ -76,9 +77,12 @@ class GpuArbiter:
         """The marks of the devices when the next reading was planned."""
 
     def open(self, on_frame: OnFrame, *, local: bool = False) -> ArbiterStream:
-        """A stream for one lease. `on_frame` is called by the loop, never from within `send`.
+        """A stream for one lease.
 
-        `local`: the holder cannot outlive the arbiter, so keepalives are not needed.
+        Args:
+            on_frame: takes each frame. With `local` it is called by the loop, never from within `send`. Otherwise it is called at
+                once, perhaps from within a call here, and must only queue the frame.
+            local: the holder is in this process. It cannot outlive the arbiter, so keepalives are not needed.
         """
         self._adopt_loop()
         if self._observer is not None and self._reading is None:
@@ -341,25 +345,33 @@ class ArbiterStream:
         self._arbiter._lose(self)
 
     def deliver(self, frame: gpu_pb2.LeaseResponse) -> None:
-        """Delivers a frame to the holder, in the loop's next turn."""
-        if self._loop.is_closed():
-            return
-        self._loop.call_soon(self._on_frame, frame)
+        """Delivers a frame to the holder."""
+        self._report(frame)
         if frame.HasField("revoked"):
             self.end()
 
     def end(self) -> None:
         """Reports to the holder that no more frames follow."""
-        self._loop.call_soon(self._on_frame, None)
+        self._report(None)
+
+    def _report(self, frame: gpu_pb2.LeaseResponse | None) -> None:
+        if self._loop.is_closed():
+            return
+        if self.local:
+            self._loop.call_soon(self._on_frame, frame)
+        else:
+            self._on_frame(frame)
 
 
 _embedded: GpuArbiter | None = None
+_creating = threading.Lock()
 
 
 def embedded_arbiter() -> GpuArbiter:
-    """The arbiter of this process, created at its first use from the devices of that time."""
+    """The arbiter of this process, created at its first use from the devices of that time. May be called in any thread."""
     global _embedded
-    if _embedded is None:
-        devices = find_devices()
-        _embedded = GpuArbiter(devices, observer=find_observer([device.id for device in devices]))
-    return _embedded
+    with _creating:
+        if _embedded is None:
+            devices = find_devices()
+            _embedded = GpuArbiter(devices, observer=find_observer([device.id for device in devices]))
+        return _embedded

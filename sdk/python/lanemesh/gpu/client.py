@@ -33,7 +33,7 @@ Warn = Callable[[str], object]
 class GpuClient:
     """The leases of one component, or of one firing of it. Cheap to create; it connects at the first request."""
 
-    __slots__ = ("_asked", "_holder", "_link", "_loop", "_on_waiting", "_queued", "_warn", "held")
+    __slots__ = ("_asked", "_holder", "_link", "_loop", "_on_waiting", "_queued", "_warn", "held", "settings")
 
     def __init__(
         self,
@@ -43,14 +43,17 @@ class GpuClient:
         on_waiting: OnWaiting | None = None,
         loop: asyncio.AbstractEventLoop | None = None,
         warn: Warn | None = None,
+        settings: str = "",
     ) -> None:
         """`on_waiting` gets the foremost position of the leases that wait. `loop` is the event loop that serves synchronous bodies;
-        the running one unless given."""
+        the running one unless given. `settings` is the digest of the component's node type and config; empty: unknown."""
         self._link = link
         self._holder = holder
         self._on_waiting = on_waiting
         self._loop = loop or asyncio._get_running_loop()
         self._warn = warn
+        self.settings = settings
+        """The node type with its config that uses the models of the leases."""
         self._asked: set[Lease] = set()
         self._queued: dict[Lease, gpu_pb2.LeaseQueued] = {}
         self.held: tuple[Lease, ...] = ()
@@ -58,7 +61,14 @@ class GpuClient:
 
     def firing(self) -> GpuClient:
         """A client of the same holder for one firing: its waits yield its own leases only."""
-        return GpuClient(self._link, self._holder, on_waiting=self._on_waiting, loop=self._loop, warn=self._warn)
+        return GpuClient(
+            self._link,
+            self._holder,
+            on_waiting=self._on_waiting,
+            loop=self._loop,
+            warn=self._warn,
+            settings=self.settings,
+        )
 
     def lease(
         self,

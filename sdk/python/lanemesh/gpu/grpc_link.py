@@ -62,6 +62,9 @@ class GrpcLink:
             async for response in self._stub().Watch(gpu_pb2.WatchRequest()):
                 yield response
 
+    def own_devices(self) -> list[gpu_pb2.DeviceStatus]:
+        return []
+
     def _stub(self) -> gpu_pb2_grpc.GpuArbiterServiceAsyncStub:
         return gpu_pb2_grpc.GpuArbiterServiceStub(self._pool.channel(self.address))
 
@@ -98,6 +101,8 @@ class _GrpcStream:
         self._outbox = Outbox(gpu_pb2.LeaseRequest())
         self._call = stub.Lease()
         self._timer: asyncio.TimerHandle | None = None
+        # The writer begins first: it has the request by then.
+        self._writing = asyncio.create_task(self._write(), name="gpu-lease-writer")
         self.task = asyncio.create_task(self._run(), name="gpu-lease-stream")
 
     def send(self, frame: gpu_pb2.LeaseRequest) -> None:
@@ -109,7 +114,6 @@ class _GrpcStream:
             self._timer = asyncio.get_running_loop().call_later(CLOSE_TIMEOUT, self._call.cancel)
 
     async def _run(self) -> None:
-        writing = asyncio.create_task(self._write(), name="gpu-lease-writer")
         try:
             while isinstance(frame := await self._call.read(), gpu_pb2.LeaseResponse):
                 if frame.WhichOneof("frame"):
@@ -122,7 +126,7 @@ class _GrpcStream:
             self._call.cancel()
         finally:
             self._outbox.finish()
-            await writing
+            await self._writing
             if self._timer is not None:
                 self._timer.cancel()
             self._on_frame(None)

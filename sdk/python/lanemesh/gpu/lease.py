@@ -28,6 +28,10 @@ RELEASE_TIMEOUT = 2.0
 class Scope(Protocol):
     """The observer that counts the leases in use."""
 
+    @property
+    def settings(self) -> str:
+        """The node type with its config that the leases are for; empty: none."""
+
     def on_queued(self, lease: Lease, queued: gpu_pb2.LeaseQueued | None) -> None:
         """A lease waits at a place in the queue; None: no more."""
 
@@ -135,7 +139,9 @@ class Lease:
         self.check()
         if self._model is None:
             store, kept = self._link.models, size_of(size) or self._request.memory_bytes
-            self._model = await store.acquire(self, self._request.model, self.device.id, kept, load, unload)
+            self._model = await store.acquire(
+                *(self, self._request.model, self.device.id, kept, load, unload), settings=self._scope.settings
+            )
         return cast("T", self._model.loading.result())
 
     def keep_sync(self, load: Callable[[], T], unload: Unload | None = None, *, size: int | str = 0) -> T:

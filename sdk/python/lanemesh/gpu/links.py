@@ -60,6 +60,9 @@ class ArbiterLink(Protocol):
     def watch(self) -> AsyncIterator[gpu_pb2.WatchResponse]:
         """The devices and leases now, and after changes. Raises `ArbiterUnreachable`."""
 
+    def own_devices(self) -> list[gpu_pb2.DeviceStatus]:
+        """The devices that this process alone uses; none if the arbiter is elsewhere."""
+
     async def close(self) -> None:
         """Unloads the models and closes the connection. Leases that still use it are lost."""
 
@@ -113,6 +116,9 @@ class EmbeddedLink:
 
     def watch(self) -> AsyncIterator[gpu_pb2.WatchResponse]:
         return self._arbiter.watch()
+
+    def own_devices(self) -> list[gpu_pb2.DeviceStatus]:
+        return self._arbiter.status()
 
     async def close(self) -> None:
         await self.models.close()

@@ -23,6 +23,9 @@ from lanemesh.gpu.memory_use import free_cache
 UNLOAD_TIMEOUT = 20.0
 """Seconds that the unloading of a model may take before it is abandoned. The arbiter chooses others after 30 s."""
 
+MAX_SETTINGS = 64
+"""Most node types with their configs that are remembered as users of a model."""
+
 log = logging.getLogger("lanemesh.gpu")
 
 Unload = Callable[[Any], Awaitable[None] | None]
@@ -61,6 +64,8 @@ class LoadedModel:
     """The streams that go on for it: one, or two while the arbiter decides."""
     leaving: bool = False
     """It is unloaded as soon as no lease uses it."""
+    settings: set[str] = field(default_factory=set)
+    """The node types with their configs that use it, see `settings_digest`; at most 64."""
     unloading: asyncio.Task[None] | None = None
     changed: Signal = field(default_factory=Signal)
 
@@ -83,24 +88,38 @@ class ModelStore:
         """The leases in use, and whether each was the only one since it began."""
         self.failed_unloads: list[str] = []
         """The latest failures to unload, in words."""
+        self.on_change: Callable[[], object] = _nothing
+        """Called when a model was loaded or is unloaded, and when the use of devices has changed."""
 
     def begin_use(self, user: object) -> None:
         """A lease is in use from now on."""
         self._alone = dict.fromkeys(self._alone, False) | {user: not self._alone}
+        self.on_change()
 
     def end_use(self, user: object) -> bool:
         """A lease is no longer in use. Returns whether this process had no other one since it began."""
-        return self._alone.pop(user, False)
+        was_alone = self._alone.pop(user, False)
+        self.on_change()
+        return was_alone
 
     @property
-    def loaded(self) -> list[tuple[str, str]]:
-        """The models that are loaded, and their devices."""
-        return [key for key, model in self._models.items() if model.is_loaded and not model.leaving]
+    def loaded(self) -> list[LoadedModel]:
+        """The models that are loaded."""
+        return [model for model in self._models.values() if model.is_loaded and not model.leaving]
 
     async def acquire(
-        self, user: object, name: str, device: str, size: int, load: Callable[[], Any], unload: Unload | None
+        self,
+        user: object,
+        name: str,
+        device: str,
+        size: int,
+        load: Callable[[], Any],
+        unload: Unload | None,
+        *,
+        settings: str = "",
     ) -> LoadedModel:
-        """The model for a lease, loaded by it or by an earlier one. Raises what `load` raises."""
+        """The model for a lease, loaded by it or by an earlier one. `settings`: the node type with its config that uses it; empty:
+        none. Raises what `load` raises."""
         while (model := self._models.get((name, device))) is not None and model.leaving:
             await model.changed.wait()
         if model is None:
@@ -112,6 +131,9 @@ class ModelStore:
         except BaseException:
             self._leave(model, user)
             raise
+        if settings and len(model.settings) < MAX_SETTINGS:
+            model.settings.add(settings)
+        self.on_change()
         return model
 
     def release(self, user: object, model: LoadedModel, session: Keeper, *, peak_seen: int) -> None:
@@ -159,6 +181,7 @@ class ModelStore:
 
     def _begin_unload(self, model: LoadedModel) -> None:
         model.leaving = True
+        self.on_change()
         if model.unloading is None and not model.users:
             model.unloading = asyncio.ensure_future(self._unload(model))
 
@@ -196,6 +219,10 @@ async def _freed(model: LoadedModel) -> None:
         await _called(unload, value)
     del value
     await THREADS.call(free_cache, model.device)
+
+
+def _nothing() -> None:
+    """Where changes are reported to no one."""
 
 
 async def _none() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -91,6 +92,8 @@ async def serve(
     with StopSignals(stopping.set):
         try:
             await server.start()
+            gc.collect()
+            gc.freeze()  # modules stay until the process ends; full collections that scan them would delay grants
             if metrics is not None:
                 log.info("metrics at http://%s/metrics", await metrics_server.start(host, metrics))
             log.info("the GPU arbiter listens on %s", server.address)

@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator
 
 import grpc
 
-from lanemesh._grpc.first_frame import FIRST_FRAME_SECONDS, late
+from lanemesh._grpc.first_frame import FIRST_FRAME_SECONDS, first_frame
 from lanemesh._grpc.status import abort
+from lanemesh._grpc.writing import write
 from lanemesh.faults import Code, Fault
 from lanemesh.gpu.arbiter import ArbiterStream, GpuArbiter
 from lanemesh.gpu.outbox import Outbox
@@ -30,23 +31,29 @@ class GpuArbiterServicer(gpu_pb2_grpc.GpuArbiterServiceServicer):
         self._arbiter = arbiter
         self._watchers = 0
 
-    async def Lease(
+    async def Lease(  # type: ignore[override]
         self,
         request_iterator: AsyncIterator[gpu_pb2.LeaseRequest],
         context: grpc.aio.ServicerContext[gpu_pb2.LeaseRequest, gpu_pb2.LeaseResponse],
-    ) -> AsyncIterator[gpu_pb2.LeaseResponse]:
+    ) -> None:
         outbox = Outbox(gpu_pb2.LeaseResponse())
         stream = self._arbiter.open(lambda frame: outbox.finish() if frame is None else outbox.put(frame))
-        read = _read(request_iterator, stream, outbox, self._first_frame_seconds)
-        reading = asyncio.create_task(read, name="gpu-arbiter-reader")
+        reading: asyncio.Task[Fault | None] | None = None
         try:
+            # The request is read here, and others by a task: the grant of a free device waits for no other task.
+            request = await first_frame(context, "request", self._first_frame_seconds)
+            if request is grpc.aio.EOF:
+                return
+            breach = _take(request, stream, outbox)
+            reading = asyncio.create_task(_read(context, stream, outbox, breach), name="gpu-arbiter-reader")
             async for frame in outbox:
-                yield frame
+                await write(context, frame)
             await asyncio.wait({reading}, timeout=HALF_CLOSE_TIMEOUT)
         finally:
             stream.lose()
             outbox.finish()
-            reading.cancel()
+            if reading is not None:
+                reading.cancel()
         breach = reading.result() if reading.done() and not reading.cancelled() else None
         if breach is not None:
             await abort(context, breach)
@@ -89,30 +96,27 @@ class GpuArbiterServicer(gpu_pb2_grpc.GpuArbiterServiceServicer):
             self._watchers -= 1
 
 
+def _take(frame: gpu_pb2.LeaseRequest, stream: ArbiterStream, outbox: Outbox[gpu_pb2.LeaseResponse]) -> Fault | None:
+    """Passes a frame of the holder to the arbiter. Returns its protocol error, if it is one, after which nothing is sent."""
+    try:
+        stream.send(frame)
+    except ValueError as error:
+        outbox.finish()
+        return Fault(code=Code.INVALID_ARGUMENT, reason="bad-lease-frame", message=str(error))
+    return None
+
+
 async def _read(
-    requests: AsyncIterator[gpu_pb2.LeaseRequest],
+    context: grpc.aio.ServicerContext[gpu_pb2.LeaseRequest, gpu_pb2.LeaseResponse],
     stream: ArbiterStream,
     outbox: Outbox[gpu_pb2.LeaseResponse],
-    first_frame_seconds: float,
+    breach: Fault | None,
 ) -> Fault | None:
-    """Passes the holder's frames to the arbiter until it half-closes or disconnects. Returns its protocol error, if there is
-    one."""
-    breach = None
-    frames = aiter(requests)
+    """Passes the holder's frames after the first one to the arbiter until it half-closes or disconnects; after a protocol error
+    they are discarded. Returns that error: `breach` is one of the first frame."""
     try:
-        try:
-            async with asyncio.timeout(first_frame_seconds):
-                frame = await anext(frames, None)
-        except TimeoutError:
-            return late("request", first_frame_seconds)
-        while frame is not None:
-            if breach is None:
-                try:
-                    stream.send(frame)
-                except ValueError as error:
-                    breach = Fault(code=Code.INVALID_ARGUMENT, reason="bad-lease-frame", message=str(error))
-                    outbox.finish()
-            frame = await anext(frames, None)
+        while isinstance(frame := await context.read(), gpu_pb2.LeaseRequest):
+            breach = breach or _take(frame, stream, outbox)
     finally:
         stream.lose()
         outbox.finish()

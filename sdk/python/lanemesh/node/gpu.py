@@ -61,6 +61,14 @@ class Gpu:
             if not callable(size):
                 _check_size(name, size)
 
+    @property
+    def stated_bytes(self) -> int:
+        """The most bytes in use at a time, if no config is needed to know them; otherwise, and for the whole device, 0."""
+        from lanemesh.gpu.devices import size_of
+
+        sizes = [size_of(size) for size in (self.memory, self.peak) if not callable(size)]
+        return max(sizes) if len(sizes) == 2 and not self.exclusive else 0
+
     def request(self, config: Any) -> dict[str, Any]:
         """The arguments of a lease for a config, without the model."""
         return {

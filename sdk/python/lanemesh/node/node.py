@@ -243,7 +243,14 @@ def _manifest(node: Any, service: str) -> node_pb2.Manifest:
         extra=node.pip_extra,
         packages=node.python_packages,
         feeds_itself=node.feeds_itself,
+        gpu=_gpu_demand(node.gpu_),
     )
+
+
+def _gpu_demand(gpu: Gpu | None) -> node_pb2.GpuDemand | None:
+    if gpu is None:
+        return None
+    return node_pb2.GpuDemand(memory_bytes=gpu.stated_bytes, device=gpu.device, count=gpu.count)
 
 
 def snake_case(name: str) -> str:

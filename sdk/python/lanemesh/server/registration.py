@@ -17,6 +17,7 @@ from lanemesh._grpc.own_address import own_address
 from lanemesh._grpc.tls_errors import with_hint
 from lanemesh.faults import LanemeshError
 from lanemesh.protocol import PROTOCOL_VERSION
+from lanemesh.server.gpu_report import watch_gpus
 from lanemesh.server.host.host import NodeHost
 from lanemesh.times import stamp
 from lanemesh.v1 import registry_pb2
@@ -58,6 +59,8 @@ class Registration:
         """Proves to an orchestrator that further streams are those of this process."""
         self._changes = 0
         """Number of changes of the node types."""
+        self._gpus = registry_pb2.GpuReport()
+        """What the host has on GPUs."""
         self._info = registry_pb2.ServerInfo(
             name=host.name,
             address=address,
@@ -126,7 +129,8 @@ class Registration:
         self._info.address = await own_address(self._listening_at, self._orchestrator, self._info.address)
         call = RegistryServiceStub(channel).Register()
         await call.write(registry_pb2.RegisterRequest(server=self._info, membership_key=self._key))
-        beat = asyncio.create_task(self._beat(call), name="registration heartbeat")
+        self._gpus = registry_pb2.GpuReport()
+        tasks = [asyncio.create_task(self._beat(call), name="registration heartbeat")]
         try:
             async for response in call:
                 if response.WhichOneof("frame") == "registered":
@@ -135,11 +139,19 @@ class Registration:
                     self.joined.set()
                     if on_joined is not None:
                         on_joined(response.registered)
+                    if len(tasks) == 1:  # what it has depends on the arbiter of the mesh
+                        tasks.append(asyncio.create_task(watch_gpus(self._host, self._report), name="GPU reports"))
                 elif response.WhichOneof("frame") == "warning":
                     log.warning("the orchestrator at %s: %s", self._orchestrator, response.warning.text)
         finally:
-            beat.cancel()
-            await asyncio.gather(beat, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _report(self, gpus: registry_pb2.GpuReport) -> None:
+        """Sends what the host has on GPUs."""
+        self._gpus = gpus
+        self._news.fire()
 
     def _note_version(self, version: int) -> None:
         """Logs once that the orchestrator speaks another version of the protocol."""
@@ -154,7 +166,7 @@ class Registration:
     async def _beat(
         self, call: grpc.aio.StreamStreamCall[registry_pb2.RegisterRequest, registry_pb2.RegisterResponse]
     ) -> None:
-        drain_sent, changes_sent = False, self._changes
+        drain_sent, changes_sent, gpus_sent = False, self._changes, self._gpus
         while True:
             if self._draining and not drain_sent:
                 drain_sent = True
@@ -163,5 +175,8 @@ class Registration:
                 changes_sent = self._changes
                 manifests = registry_pb2.ManifestUpdate(manifests=self._info.manifests)
                 await call.write(registry_pb2.RegisterRequest(manifests=manifests))
+            elif gpus_sent is not self._gpus:
+                gpus_sent = self._gpus
+                await call.write(registry_pb2.RegisterRequest(gpus=gpus_sent))
             elif not await self._news.wait_at_most(BEAT_SECONDS):
                 await call.write(registry_pb2.RegisterRequest())

@@ -213,6 +213,7 @@ class Manifest(_message.Message):
     PACKAGES_FIELD_NUMBER: _builtins.int
     MISSING_PACKAGES_FIELD_NUMBER: _builtins.int
     FEEDS_ITSELF_FIELD_NUMBER: _builtins.int
+    GPU_FIELD_NUMBER: _builtins.int
     provider: _builtins.str
     """Name that pipelines use, in snake_case."""
     version: _builtins.str
@@ -273,6 +274,12 @@ class Manifest(_message.Message):
         components are assigned only to servers where nothing is missing.
         """
 
+    @_builtins.property
+    def gpu(self) -> Global___GpuDemand:
+        """What each of its firings leases of a GPU; absent: nothing, or its code leases. Orchestrators prefer servers where that is free.
+        Servers whose manifests differ in this alone agree.
+        """
+
     def __init__(
         self,
         *,
@@ -297,14 +304,45 @@ class Manifest(_message.Message):
         packages: _abc.Iterable[_builtins.str] | None = ...,
         missing_packages: _abc.Iterable[_builtins.str] | None = ...,
         feeds_itself: _builtins.bool = ...,
+        gpu: Global___GpuDemand | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["gpu", b"gpu"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "boundary", b"boundary", "config_schema_json", b"config_schema_json", "description", b"description", "extra", b"extra", "feeds_itself", b"feeds_itself", "inputs", b"inputs", "invokes", b"invokes", "is_streaming_input", b"is_streaming_input", "is_streaming_output", b"is_streaming_output", "missing_packages", b"missing_packages", "offers", b"offers", "outputs", b"outputs", "packages", b"packages", "profiles_json", b"profiles_json", "provider", b"provider", "restartable", b"restartable", "runs_to_end", b"runs_to_end", "service", b"service", "sync_mode", b"sync_mode", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "boundary", b"boundary", "config_schema_json", b"config_schema_json", "description", b"description", "extra", b"extra", "feeds_itself", b"feeds_itself", "gpu", b"gpu", "inputs", b"inputs", "invokes", b"invokes", "is_streaming_input", b"is_streaming_input", "is_streaming_output", b"is_streaming_output", "missing_packages", b"missing_packages", "offers", b"offers", "outputs", b"outputs", "packages", b"packages", "profiles_json", b"profiles_json", "provider", b"provider", "restartable", b"restartable", "runs_to_end", b"runs_to_end", "service", b"service", "sync_mode", b"sync_mode", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Manifest: _TypeAlias = Manifest  # noqa: Y015
+
+@_typing.final
+class GpuDemand(_message.Message):
+    """What each firing of a node type leases of a GPU."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    DEVICE_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    memory_bytes: _builtins.int
+    """The most bytes in use at a time on each device. 0: the whole device, or as much as the config says."""
+    device: _builtins.str
+    """The device, such as "cuda:0"; empty: any."""
+    count: _builtins.int
+    """Number of devices, which are leased together; 0 and 1: one."""
+    def __init__(
+        self,
+        *,
+        memory_bytes: _builtins.int = ...,
+        device: _builtins.str = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "device", b"device", "memory_bytes", b"memory_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GpuDemand: _TypeAlias = GpuDemand  # noqa: Y015
 
 @_typing.final
 class InputPort(_message.Message):

@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from lanemesh.v1 import node_pb2 as lanemesh_dot_v1_dot_node__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1alanemesh/v1/registry.proto\x12\x0blanemesh.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16lanemesh/v1/node.proto\"\xba\x01\n\x0fRegisterRequest\x12)\n\x06server\x18\x01 \x01(\x0b\x32\x17.lanemesh.v1.ServerInfoH\x00\x12)\n\x08\x64raining\x18\x02 \x01(\x0b\x32\x15.lanemesh.v1.DrainingH\x00\x12\x30\n\tmanifests\x18\x03 \x01(\x0b\x32\x1b.lanemesh.v1.ManifestUpdateH\x00\x12\x16\n\x0emembership_key\x18\x04 \x01(\x0c\x42\x07\n\x05\x66rame\"}\n\x10RegisterResponse\x12-\n\nregistered\x18\x01 \x01(\x0b\x32\x17.lanemesh.v1.RegisteredH\x00\x12\x31\n\x07warning\x18\x02 \x01(\x0b\x32\x1e.lanemesh.v1.MembershipWarningH\x00\x42\x07\n\x05\x66rame\"!\n\x11MembershipWarning\x12\x0c\n\x04text\x18\x01 \x01(\t\"Q\n\nRegistered\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x18\n\x10protocol_version\x18\x02 \x01(\r\x12\x1b\n\x13gpu_arbiter_address\x18\x03 \x01(\t\"\n\n\x08\x44raining\":\n\x0eManifestUpdate\x12(\n\tmanifests\x18\x01 \x03(\x0b\x32\x15.lanemesh.v1.Manifest\"\xfa\x02\n\nServerInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x18\n\x10protocol_version\x18\x03 \x01(\r\x12(\n\tmanifests\x18\x04 \x03(\x0b\x32\x15.lanemesh.v1.Manifest\x12\x0b\n\x03pid\x18\x05 \x01(\x03\x12\x33\n\x06labels\x18\x06 \x03(\x0b\x32#.lanemesh.v1.ServerInfo.LabelsEntry\x12\x18\n\x10software_version\x18\x07 \x01(\t\x12\x15\n\rmax_instances\x18\x08 \x01(\r\x12\x10\n\x08\x66\x65\x61tures\x18\t \x03(\t\x12\x13\n\x0binstance_id\x18\n \x01(\t\x12\x10\n\x08replaces\x18\x0b \x01(\x08\x12.\n\nstarted_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x16\n\x14ListNodeTypesRequest\"A\n\x15ListNodeTypesResponse\x12(\n\tmanifests\x18\x01 \x03(\x0b\x32\x15.lanemesh.v1.Manifest\"\x18\n\x16ListNodeServersRequest\"C\n\x17ListNodeServersResponse\x12(\n\x07servers\x18\x01 \x03(\x0b\x32\x17.lanemesh.v1.NodeServer\"\x9d\x02\n\nNodeServer\x12%\n\x04info\x18\x01 \x01(\x0b\x32\x17.lanemesh.v1.ServerInfo\x12\x11\n\tproviders\x18\x02 \x03(\t\x12\x10\n\x08\x64raining\x18\x03 \x01(\x08\x12\x18\n\x10\x61\x63tive_instances\x18\x04 \x01(\r\x12)\n\x06health\x18\x05 \x01(\x0e\x32\x19.lanemesh.v1.ServerHealth\x12\x15\n\rhealth_detail\x18\x06 \x01(\t\x12\x1d\n\x15\x63onflicting_providers\x18\x07 \x03(\t\x12\x0e\n\x06static\x18\x08 \x01(\x08\x12\x1a\n\x12replaced_providers\x18\t \x03(\t\x12\x1c\n\x14incomplete_providers\x18\n \x03(\t*\x83\x01\n\x0cServerHealth\x12\x1d\n\x19SERVER_HEALTH_UNSPECIFIED\x10\x00\x12\x19\n\x15SERVER_HEALTH_SERVING\x10\x01\x12\x1a\n\x16SERVER_HEALTH_DRAINING\x10\x02\x12\x1d\n\x19SERVER_HEALTH_UNREACHABLE\x10\x03\x32\x94\x02\n\x0fRegistryService\x12K\n\x08Register\x12\x1c.lanemesh.v1.RegisterRequest\x1a\x1d.lanemesh.v1.RegisterResponse(\x01\x30\x01\x12V\n\rListNodeTypes\x12!.lanemesh.v1.ListNodeTypesRequest\x1a\".lanemesh.v1.ListNodeTypesResponse\x12\\\n\x0fListNodeServers\x12#.lanemesh.v1.ListNodeServersRequest\x1a$.lanemesh.v1.ListNodeServersResponseBa\n\x0blanemesh.v1B\rRegistryProtoP\x01Z\x16lanemesh/v1;lanemeshv1\xaa\x02\x0bLanemesh.V1\xca\x02\x0bLanemesh\\V1\xea\x02\x0cLanemesh::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1alanemesh/v1/registry.proto\x12\x0blanemesh.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16lanemesh/v1/node.proto\"\xe2\x01\n\x0fRegisterRequest\x12)\n\x06server\x18\x01 \x01(\x0b\x32\x17.lanemesh.v1.ServerInfoH\x00\x12)\n\x08\x64raining\x18\x02 \x01(\x0b\x32\x15.lanemesh.v1.DrainingH\x00\x12\x30\n\tmanifests\x18\x03 \x01(\x0b\x32\x1b.lanemesh.v1.ManifestUpdateH\x00\x12&\n\x04gpus\x18\x05 \x01(\x0b\x32\x16.lanemesh.v1.GpuReportH\x00\x12\x16\n\x0emembership_key\x18\x04 \x01(\x0c\x42\x07\n\x05\x66rame\"}\n\x10RegisterResponse\x12-\n\nregistered\x18\x01 \x01(\x0b\x32\x17.lanemesh.v1.RegisteredH\x00\x12\x31\n\x07warning\x18\x02 \x01(\x0b\x32\x1e.lanemesh.v1.MembershipWarningH\x00\x42\x07\n\x05\x66rame\"!\n\x11MembershipWarning\x12\x0c\n\x04text\x18\x01 \x01(\t\"Q\n\nRegistered\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x18\n\x10protocol_version\x18\x02 \x01(\r\x12\x1b\n\x13gpu_arbiter_address\x18\x03 \x01(\t\"\n\n\x08\x44raining\":\n\x0eManifestUpdate\x12(\n\tmanifests\x18\x01 \x03(\x0b\x32\x15.lanemesh.v1.Manifest\"c\n\tGpuReport\x12+\n\x06models\x18\x01 \x03(\x0b\x32\x1b.lanemesh.v1.LoadedGpuModel\x12)\n\x07\x64\x65vices\x18\x02 \x03(\x0b\x32\x18.lanemesh.v1.GpuCapacity\"H\n\x0eLoadedGpuModel\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\x14\n\x0cmemory_bytes\x18\x02 \x01(\x04\x12\x10\n\x08settings\x18\x03 \x03(\t\"W\n\x0bGpuCapacity\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\x14\n\x0cmemory_bytes\x18\x02 \x01(\x04\x12\x12\n\nfree_bytes\x18\x03 \x01(\x04\x12\x0e\n\x06leases\x18\x04 \x01(\r\"\xfa\x02\n\nServerInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x18\n\x10protocol_version\x18\x03 \x01(\r\x12(\n\tmanifests\x18\x04 \x03(\x0b\x32\x15.lanemesh.v1.Manifest\x12\x0b\n\x03pid\x18\x05 \x01(\x03\x12\x33\n\x06labels\x18\x06 \x03(\x0b\x32#.lanemesh.v1.ServerInfo.LabelsEntry\x12\x18\n\x10software_version\x18\x07 \x01(\t\x12\x15\n\rmax_instances\x18\x08 \x01(\r\x12\x10\n\x08\x66\x65\x61tures\x18\t \x03(\t\x12\x13\n\x0binstance_id\x18\n \x01(\t\x12\x10\n\x08replaces\x18\x0b \x01(\x08\x12.\n\nstarted_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x16\n\x14ListNodeTypesRequest\"A\n\x15ListNodeTypesResponse\x12(\n\tmanifests\x18\x01 \x03(\x0b\x32\x15.lanemesh.v1.Manifest\"\x18\n\x16ListNodeServersRequest\"C\n\x17ListNodeServersResponse\x12(\n\x07servers\x18\x01 \x03(\x0b\x32\x17.lanemesh.v1.NodeServer\"\x9d\x02\n\nNodeServer\x12%\n\x04info\x18\x01 \x01(\x0b\x32\x17.lanemesh.v1.ServerInfo\x12\x11\n\tproviders\x18\x02 \x03(\t\x12\x10\n\x08\x64raining\x18\x03 \x01(\x08\x12\x18\n\x10\x61\x63tive_instances\x18\x04 \x01(\r\x12)\n\x06health\x18\x05 \x01(\x0e\x32\x19.lanemesh.v1.ServerHealth\x12\x15\n\rhealth_detail\x18\x06 \x01(\t\x12\x1d\n\x15\x63onflicting_providers\x18\x07 \x03(\t\x12\x0e\n\x06static\x18\x08 \x01(\x08\x12\x1a\n\x12replaced_providers\x18\t \x03(\t\x12\x1c\n\x14incomplete_providers\x18\n \x03(\t*\x83\x01\n\x0cServerHealth\x12\x1d\n\x19SERVER_HEALTH_UNSPECIFIED\x10\x00\x12\x19\n\x15SERVER_HEALTH_SERVING\x10\x01\x12\x1a\n\x16SERVER_HEALTH_DRAINING\x10\x02\x12\x1d\n\x19SERVER_HEALTH_UNREACHABLE\x10\x03\x32\x94\x02\n\x0fRegistryService\x12K\n\x08Register\x12\x1c.lanemesh.v1.RegisterRequest\x1a\x1d.lanemesh.v1.RegisterResponse(\x01\x30\x01\x12V\n\rListNodeTypes\x12!.lanemesh.v1.ListNodeTypesRequest\x1a\".lanemesh.v1.ListNodeTypesResponse\x12\\\n\x0fListNodeServers\x12#.lanemesh.v1.ListNodeServersRequest\x1a$.lanemesh.v1.ListNodeServersResponseBa\n\x0blanemesh.v1B\rRegistryProtoP\x01Z\x16lanemesh/v1;lanemeshv1\xaa\x02\x0bLanemesh.V1\xca\x02\x0bLanemesh\\V1\xea\x02\x0cLanemesh::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,34 +36,40 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'\n\013lanemesh.v1B\rRegistryProtoP\001Z\026lanemesh/v1;lanemeshv1\252\002\013Lanemesh.V1\312\002\013Lanemesh\\V1\352\002\014Lanemesh::V1'
   _globals['_SERVERINFO_LABELSENTRY']._loaded_options = None
   _globals['_SERVERINFO_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_SERVERHEALTH']._serialized_start=1462
-  _globals['_SERVERHEALTH']._serialized_end=1593
+  _globals['_SERVERHEALTH']._serialized_start=1766
+  _globals['_SERVERHEALTH']._serialized_end=1897
   _globals['_REGISTERREQUEST']._serialized_start=101
-  _globals['_REGISTERREQUEST']._serialized_end=287
-  _globals['_REGISTERRESPONSE']._serialized_start=289
-  _globals['_REGISTERRESPONSE']._serialized_end=414
-  _globals['_MEMBERSHIPWARNING']._serialized_start=416
-  _globals['_MEMBERSHIPWARNING']._serialized_end=449
-  _globals['_REGISTERED']._serialized_start=451
-  _globals['_REGISTERED']._serialized_end=532
-  _globals['_DRAINING']._serialized_start=534
-  _globals['_DRAINING']._serialized_end=544
-  _globals['_MANIFESTUPDATE']._serialized_start=546
-  _globals['_MANIFESTUPDATE']._serialized_end=604
-  _globals['_SERVERINFO']._serialized_start=607
-  _globals['_SERVERINFO']._serialized_end=985
-  _globals['_SERVERINFO_LABELSENTRY']._serialized_start=940
-  _globals['_SERVERINFO_LABELSENTRY']._serialized_end=985
-  _globals['_LISTNODETYPESREQUEST']._serialized_start=987
-  _globals['_LISTNODETYPESREQUEST']._serialized_end=1009
-  _globals['_LISTNODETYPESRESPONSE']._serialized_start=1011
-  _globals['_LISTNODETYPESRESPONSE']._serialized_end=1076
-  _globals['_LISTNODESERVERSREQUEST']._serialized_start=1078
-  _globals['_LISTNODESERVERSREQUEST']._serialized_end=1102
-  _globals['_LISTNODESERVERSRESPONSE']._serialized_start=1104
-  _globals['_LISTNODESERVERSRESPONSE']._serialized_end=1171
-  _globals['_NODESERVER']._serialized_start=1174
-  _globals['_NODESERVER']._serialized_end=1459
-  _globals['_REGISTRYSERVICE']._serialized_start=1596
-  _globals['_REGISTRYSERVICE']._serialized_end=1872
+  _globals['_REGISTERREQUEST']._serialized_end=327
+  _globals['_REGISTERRESPONSE']._serialized_start=329
+  _globals['_REGISTERRESPONSE']._serialized_end=454
+  _globals['_MEMBERSHIPWARNING']._serialized_start=456
+  _globals['_MEMBERSHIPWARNING']._serialized_end=489
+  _globals['_REGISTERED']._serialized_start=491
+  _globals['_REGISTERED']._serialized_end=572
+  _globals['_DRAINING']._serialized_start=574
+  _globals['_DRAINING']._serialized_end=584
+  _globals['_MANIFESTUPDATE']._serialized_start=586
+  _globals['_MANIFESTUPDATE']._serialized_end=644
+  _globals['_GPUREPORT']._serialized_start=646
+  _globals['_GPUREPORT']._serialized_end=745
+  _globals['_LOADEDGPUMODEL']._serialized_start=747
+  _globals['_LOADEDGPUMODEL']._serialized_end=819
+  _globals['_GPUCAPACITY']._serialized_start=821
+  _globals['_GPUCAPACITY']._serialized_end=908
+  _globals['_SERVERINFO']._serialized_start=911
+  _globals['_SERVERINFO']._serialized_end=1289
+  _globals['_SERVERINFO_LABELSENTRY']._serialized_start=1244
+  _globals['_SERVERINFO_LABELSENTRY']._serialized_end=1289
+  _globals['_LISTNODETYPESREQUEST']._serialized_start=1291
+  _globals['_LISTNODETYPESREQUEST']._serialized_end=1313
+  _globals['_LISTNODETYPESRESPONSE']._serialized_start=1315
+  _globals['_LISTNODETYPESRESPONSE']._serialized_end=1380
+  _globals['_LISTNODESERVERSREQUEST']._serialized_start=1382
+  _globals['_LISTNODESERVERSREQUEST']._serialized_end=1406
+  _globals['_LISTNODESERVERSRESPONSE']._serialized_start=1408
+  _globals['_LISTNODESERVERSRESPONSE']._serialized_end=1475
+  _globals['_NODESERVER']._serialized_start=1478
+  _globals['_NODESERVER']._serialized_end=1763
+  _globals['_REGISTRYSERVICE']._serialized_start=1900
+  _globals['_REGISTRYSERVICE']._serialized_end=2176
 # @@protoc_insertion_point(module_scope)

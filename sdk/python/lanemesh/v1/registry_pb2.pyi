@@ -58,6 +58,7 @@ class RegisterRequest(_message.Message):
     SERVER_FIELD_NUMBER: _builtins.int
     DRAINING_FIELD_NUMBER: _builtins.int
     MANIFESTS_FIELD_NUMBER: _builtins.int
+    GPUS_FIELD_NUMBER: _builtins.int
     MEMBERSHIP_KEY_FIELD_NUMBER: _builtins.int
     membership_key: _builtins.bytes
     """In the frame with `server`: at least 16 random bytes that this process has made and that it gives to orchestrators alone, the same
@@ -76,19 +77,24 @@ class RegisterRequest(_message.Message):
     def manifests(self) -> Global___ManifestUpdate:
         """Its node types have changed."""
 
+    @_builtins.property
+    def gpus(self) -> Global___GpuReport:
+        """What it has on GPUs, at first and after changes, at most once a second."""
+
     def __init__(
         self,
         *,
         server: Global___ServerInfo | None = ...,
         draining: Global___Draining | None = ...,
         manifests: Global___ManifestUpdate | None = ...,
+        gpus: Global___GpuReport | None = ...,
         membership_key: _builtins.bytes = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "frame", b"frame", "manifests", b"manifests", "server", b"server"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "frame", b"frame", "gpus", b"gpus", "manifests", b"manifests", "server", b"server"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "frame", b"frame", "manifests", b"manifests", "membership_key", b"membership_key", "server", b"server"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "frame", b"frame", "gpus", b"gpus", "manifests", b"manifests", "membership_key", b"membership_key", "server", b"server"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["server", "draining", "manifests"]  # noqa: Y015
+    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["server", "draining", "manifests", "gpus"]  # noqa: Y015
     _WhichOneofArgType_frame: _TypeAlias = _typing.Literal["frame", b"frame"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_frame) -> _WhichOneofReturnType_frame | None: ...
 
@@ -218,6 +224,106 @@ class ManifestUpdate(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ManifestUpdate: _TypeAlias = ManifestUpdate  # noqa: Y015
+
+@_typing.final
+class GpuReport(_message.Message):
+    """What a node server has on GPUs: orchestrators place components where their model is loaded, or where memory is free. Each report
+    replaces the one before.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODELS_FIELD_NUMBER: _builtins.int
+    DEVICES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def models(self) -> _containers.RepeatedCompositeFieldContainer[Global___LoadedGpuModel]:
+        """The models that its process keeps loaded, at most 1,000."""
+
+    @_builtins.property
+    def devices(self) -> _containers.RepeatedCompositeFieldContainer[Global___GpuCapacity]:
+        """The devices of its own arbiter, at most 64. Empty if it uses the arbiter of the mesh, whose devices all servers share."""
+
+    def __init__(
+        self,
+        *,
+        models: _abc.Iterable[Global___LoadedGpuModel] | None = ...,
+        devices: _abc.Iterable[Global___GpuCapacity] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["devices", b"devices", "models", b"models"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GpuReport: _TypeAlias = GpuReport  # noqa: Y015
+
+@_typing.final
+class LoadedGpuModel(_message.Message):
+    """A model that a node server keeps loaded."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEVICE_FIELD_NUMBER: _builtins.int
+    MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    SETTINGS_FIELD_NUMBER: _builtins.int
+    device: _builtins.str
+    """Its device."""
+    memory_bytes: _builtins.int
+    """Bytes."""
+    @_builtins.property
+    def settings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Which components use it, at most 64: for each node type with a config the first 32 hexadecimal digits of the SHA-256 of the
+        `provider`, a zero byte and the `config_json` of the instance.
+        """
+
+    def __init__(
+        self,
+        *,
+        device: _builtins.str = ...,
+        memory_bytes: _builtins.int = ...,
+        settings: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "memory_bytes", b"memory_bytes", "settings", b"settings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LoadedGpuModel: _TypeAlias = LoadedGpuModel  # noqa: Y015
+
+@_typing.final
+class GpuCapacity(_message.Message):
+    """What is free of a device."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEVICE_FIELD_NUMBER: _builtins.int
+    MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    FREE_BYTES_FIELD_NUMBER: _builtins.int
+    LEASES_FIELD_NUMBER: _builtins.int
+    device: _builtins.str
+    """Its id."""
+    memory_bytes: _builtins.int
+    """Total memory, in bytes."""
+    free_bytes: _builtins.int
+    """Bytes that can be granted now."""
+    leases: _builtins.int
+    """Number of its leases."""
+    def __init__(
+        self,
+        *,
+        device: _builtins.str = ...,
+        memory_bytes: _builtins.int = ...,
+        free_bytes: _builtins.int = ...,
+        leases: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "free_bytes", b"free_bytes", "leases", b"leases", "memory_bytes", b"memory_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GpuCapacity: _TypeAlias = GpuCapacity  # noqa: Y015
 
 @_typing.final
 class ServerInfo(_message.Message):

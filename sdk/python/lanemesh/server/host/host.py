@@ -143,6 +143,8 @@ class NodeHost:
         self._short_lanes: ShortLanes | None = None
         self._at_close: set[Callable[[], None]] = set()
         self._gpu: ArbiterLink | None = None
+        self.gpu_changed = asyncio.Event()
+        """Set when models were loaded or unloaded, or devices are used otherwise, since it was cleared."""
         self._channels: ChannelLink | None = None
 
     def mesh_link(self) -> object:
@@ -238,7 +240,19 @@ class NodeHost:
         if self._gpu is None:
             from lanemesh.gpu import connect
 
-            self._gpu = connect(self.gpu_arbiter or None)
+            self.gpu_link = connect(self.gpu_arbiter or None)
+            assert self._gpu is not None
+        return self._gpu
+
+    @gpu_link.setter
+    def gpu_link(self, link: ArbiterLink) -> None:
+        self._gpu = link
+        link.models.on_change = self.gpu_changed.set
+        self.gpu_changed.set()
+
+    @property
+    def opened_gpu_link(self) -> ArbiterLink | None:
+        """The link to the GPU arbiter; None if nothing has used it yet."""
         return self._gpu
 
     @property

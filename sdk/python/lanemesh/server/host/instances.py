@@ -247,7 +247,7 @@ class InstanceFactory:
             provider=instance.provider,
             report=self._reporter.report,
             client=self._client,
-            gpu=lambda: self._gpu_client(context, loop),
+            gpu=lambda: self._gpu_client(context, instance, loop),
             channels=Channels(lambda: self._host.channel_link, run_id=run_id, name=component),
             on_log=lambda level, line: self._reporter.lines.report(log_update(component, level, line)),
             on_progress=self._reporter.try_send,
@@ -261,8 +261,9 @@ class InstanceFactory:
         )
         return context
 
-    def _gpu_client(self, context: Context, loop: asyncio.AbstractEventLoop) -> Any:
+    def _gpu_client(self, context: Context, instance: node_pb2.Instance, loop: asyncio.AbstractEventLoop) -> Any:
         from lanemesh.gpu import GpuClient
+        from lanemesh.server.gpu_report import settings_digest
         from lanemesh.server.host.lease_waits import LeaseWaits
         from lanemesh.v1 import gpu_pb2
 
@@ -276,4 +277,5 @@ class InstanceFactory:
             loop=loop,
             on_waiting=waits.report,
             warn=lambda text: context.log.warning("%s", text),
+            settings=settings_digest(instance.provider, instance.config_json),
         )

@@ -20,7 +20,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file lanemesh/v1/node.proto.
  */
 export const file_lanemesh_v1_node: GenFile = /*@__PURE__*/
-  fileDesc("ChZsYW5lbWVzaC92MS9ub2RlLnByb3RvEgtsYW5lbWVzaC52MSIRCg9EZXNjcmliZVJlcXVlc3QilwEKEERlc2NyaWJlUmVzcG9uc2USKAoJbWFuaWZlc3RzGAEgAygLMhUubGFuZW1lc2gudjEuTWFuaWZlc3QSGAoQcHJvdG9jb2xfdmVyc2lvbhgCIAEoDRIYChBzb2Z0d2FyZV92ZXJzaW9uGAMgASgJEhAKCGZlYXR1cmVzGAQgAygJEhMKC2luc3RhbmNlX2lkGAUgASgJIqoECghNYW5pZmVzdBIQCghwcm92aWRlchgBIAEoCRIPCgd2ZXJzaW9uGAIgASgJEhMKC2Rlc2NyaXB0aW9uGAMgASgJEg8KB3NlcnZpY2UYBCABKAkSJgoGaW5wdXRzGAUgAygLMhYubGFuZW1lc2gudjEuSW5wdXRQb3J0EigKB291dHB1dHMYBiADKAsyFy5sYW5lbWVzaC52MS5PdXRwdXRQb3J0EhoKEmlzX3N0cmVhbWluZ19pbnB1dBgHIAEoCBIbChNpc19zdHJlYW1pbmdfb3V0cHV0GAggASgIEigKCXN5bmNfbW9kZRgJIAEoDjIVLmxhbmVtZXNoLnYxLlN5bmNNb2RlEhoKEmNvbmZpZ19zY2hlbWFfanNvbhgKIAEoCRIVCg1wcm9maWxlc19qc29uGAsgASgJEigKB2ludm9rZXMYDCADKAsyFy5sYW5lbWVzaC52MS5JbnZvY2F0aW9uEg4KBm9mZmVycxgNIAMoCRInCghib3VuZGFyeRgOIAEoDjIVLmxhbmVtZXNoLnYxLkJvdW5kYXJ5EhMKC3Jlc3RhcnRhYmxlGA8gASgIEhMKC3J1bnNfdG9fZW5kGBAgASgIEg8KB2FsaWFzZXMYESADKAkSDQoFZXh0cmEYEiABKAkSEAoIcGFja2FnZXMYEyADKAkSGAoQbWlzc2luZ19wYWNrYWdlcxgUIAMoCRIUCgxmZWVkc19pdHNlbGYYFSABKAgiiwEKCUlucHV0UG9ydBIMCgRuYW1lGAEgASgJEigKCWxhbmVfdHlwZRgCIAEoDjIVLmxhbmVtZXNoLnYxLkxhbmVUeXBlEhAKCHJlcXVpcmVkGAMgASgIEgwKBGxpc3QYBCABKAgSEQoJYXNzZW1ibGVkGAUgASgIEhMKC2Rlc2NyaXB0aW9uGAYgASgJIooBCgpPdXRwdXRQb3J0EgwKBG5hbWUYASABKAkSKAoJbGFuZV90eXBlGAIgASgOMhUubGFuZW1lc2gudjEuTGFuZVR5cGUSLwoMbXVsdGlwbGljaXR5GAMgASgOMhkubGFuZW1lc2gudjEuTXVsdGlwbGljaXR5EhMKC2Rlc2NyaXB0aW9uGAQgASgJIkgKCkludm9jYXRpb24SEgoKY2xhc3NfdHlwZRgBIAEoCRILCgNtaW4YAiABKA0SCwoDbWF4GAMgASgNEgwKBG5hbWUYBCABKAkisQMKC0hvc3RSZXF1ZXN0EiMKBXBsYWNlGAEgASgLMhIubGFuZW1lc2gudjEuUGxhY2VIABInCgdjb25uZWN0GAIgASgLMhQubGFuZW1lc2gudjEuQ29ubmVjdEgAEiMKBXN0YXJ0GAMgASgLMhIubGFuZW1lc2gudjEuU3RhcnRIABIhCgRncm93GAQgASgLMhEubGFuZW1lc2gudjEuR3Jvd0gAEiUKBmNhbmNlbBgFIAEoCzITLmxhbmVtZXNoLnYxLkNhbmNlbEgAEjYKD3JlbGVhc2VfaGVscGVycxgGIAEoCzIbLmxhbmVtZXNoLnYxLlJlbGVhc2VIZWxwZXJzSAASIwoFcHJvYmUYByABKAsyEi5sYW5lbWVzaC52MS5Qcm9iZUgAEiUKBmRldGFjaBgIIAEoCzITLmxhbmVtZXNoLnYxLkRldGFjaEgAEicKB3Jlcm91dGUYCSABKAsyFC5sYW5lbWVzaC52MS5SZXJvdXRlSAASLwoGZGVjaWRlGAogASgLMh0ubGFuZW1lc2gudjEuQXBwcm92YWxEZWNpc2lvbkgAQgcKBWZyYW1lIuECCgxIb3N0UmVzcG9uc2USJQoGcGxhY2VkGAEgASgLMhMubGFuZW1lc2gudjEuUGxhY2VkSAASKwoJY29ubmVjdGVkGAIgASgLMhYubGFuZW1lc2gudjEuQ29ubmVjdGVkSAASJQoGdXBkYXRlGAMgASgLMhMubGFuZW1lc2gudjEuVXBkYXRlSAASKQoIZmluaXNoZWQYBCABKAsyFS5sYW5lbWVzaC52MS5GaW5pc2hlZEgAEiUKBnByb2JlZBgFIAEoCzITLmxhbmVtZXNoLnYxLlByb2JlZEgAEicKB3N0YWxsZWQYBiABKAsyFC5sYW5lbWVzaC52MS5TdGFsbGVkSAASKQoIZGV0YWNoZWQYByABKAsyFS5sYW5lbWVzaC52MS5EZXRhY2hlZEgAEicKBG1vcmUYCCADKAsyGS5sYW5lbWVzaC52MS5Ib3N0UmVzcG9uc2VCBwoFZnJhbWUi4QMKBVBsYWNlEg4KBnJ1bl9pZBgBIAEoCRIYChBwcm90b2NvbF92ZXJzaW9uGAIgASgNEigKCWluc3RhbmNlcxgDIAMoCzIVLmxhbmVtZXNoLnYxLkluc3RhbmNlEiAKBWVkZ2VzGAQgAygLMhEubGFuZW1lc2gudjEuRWRnZRIwCghjb250cm9scxgFIAMoCzIeLmxhbmVtZXNoLnYxLkNvbnRyb2xDb25uZWN0aW9uEioKB3RpbWVvdXQYBiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SJgoFdHJhY2UYByABKA4yFy5sYW5lbWVzaC52MS5UcmFjZUxldmVsEhEKCWtlZXBfd2FybRgIIAEoCBITCgtpbmNhcm5hdGlvbhgJIAEoDRIQCghmZWF0dXJlcxgKIAMoCRITCgt0cmFjZXBhcmVudBgLIAEoCRIOCgZzZXJ2ZXIYDCABKAkSHAoUb3BlbnNfbGFuZXNfYXRfc3RhcnQYDSABKAgSEgoKc2Vzc2lvbl9pZBgOIAEoCRIVCg1tZXJnZXNfZnJhbWVzGA8gASgIEg0KBWRlcHRoGBAgASgNEhMKC3Nob3J0X2xhbmVzGBEgASgIEhAKCGxhbmVfa2V5GBIgASgMItgCCghJbnN0YW5jZRIRCgljb21wb25lbnQYASABKAkSEAoIcHJvdmlkZXIYAiABKAkSEwoLY29uZmlnX2pzb24YAyABKAkSKAoJc3luY19tb2RlGAQgASgOMhUubGFuZW1lc2gudjEuU3luY01vZGUSKgoHdGltZW91dBgFIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhITCgtjb25jdXJyZW5jeRgGIAEoDRIOCgZoZWxwZXIYByABKAgSGgoSc2luZ2xlX2l0ZW1faW5wdXRzGAggAygJEiYKCG9uX2Vycm9yGAkgASgLMhQubGFuZW1lc2gudjEuT25FcnJvchIpCglpc29sYXRpb24YCiABKA4yFi5sYW5lbWVzaC52MS5Jc29sYXRpb24SDwoHam9pbl9vbhgLIAEoCRIXCg9zZWNyZXRfcG9pbnRlcnMYDCADKAkiuQEKB09uRXJyb3ISKwoGcG9saWN5GAEgASgOMhsubGFuZW1lc2gudjEuT25FcnJvci5Qb2xpY3kSEAoIYXR0ZW1wdHMYAiABKA0SKgoHYmFja29mZhgDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiJDCgZQb2xpY3kSFgoSUE9MSUNZX1VOU1BFQ0lGSUVEEAASDwoLUE9MSUNZX1NLSVAQARIQCgxQT0xJQ1lfUkVUUlkQAiL/AgoERWRnZRIKCgJpZBgBIAEoCRIQCghwcm9kdWNlchgCIAEoCRIOCgZvdXRwdXQYAyABKAkSEAoIY29uc3VtZXIYBCABKAkSDQoFaW5wdXQYBSABKAkSKAoJbGFuZV90eXBlGAYgASgOMhUubGFuZW1lc2gudjEuTGFuZVR5cGUSEwoLbGltaXRfaXRlbXMYByABKAQSEwoLbGltaXRfYnl0ZXMYCCABKAQSFwoPcHJvZHVjZXJfc2VydmVyGAkgASgJEhcKD2NvbnN1bWVyX3NlcnZlchgKIAEoCRIYChBjb25zdW1lcl9hZGRyZXNzGAsgASgJEg0KBWZvcmtzGAwgAygJEhgKEHNlcmlhbGl6ZV9ncm91cHMYDSABKAgSEgoKcmVwbGF5YWJsZRgOIAEoCBISCgpyZW9wZW5hYmxlGA8gASgIEhIKCm93bl9ncm91cHMYECABKAgSEwoLaW5jYXJuYXRpb24YESABKA0SDgoGcmVvcGVuGBIgASgIIocBChFDb250cm9sQ29ubmVjdGlvbhIPCgdpbnZva2VyGAEgASgJEg4KBmhlbHBlchgCIAEoCRIXCg9oZWxwZXJfcHJvdmlkZXIYAyABKAkSEgoKY2xhc3NfdHlwZRgEIAEoCRIWCg5oZWxwZXJfYWRkcmVzcxgFIAEoCRIMCgRuYW1lGAYgASgJIgkKB0Nvbm5lY3QiBwoFU3RhcnQiQQoER3JvdxIPCgdlZGdlX2lkGAEgASgJEhMKC2xpbWl0X2l0ZW1zGAIgASgEEhMKC2xpbWl0X2J5dGVzGAMgASgEIhgKBkNhbmNlbBIOCgZyZWFzb24YASABKAkiEwoFUHJvYmUSCgoCaWQYASABKAQiZgoGUHJvYmVkEgoKAmlkGAEgASgEEigKBmFjdG9ycxgCIAMoCzIYLmxhbmVtZXNoLnYxLkFjdG9yUmVwb3J0EiYKBWVkZ2VzGAMgAygLMhcubGFuZW1lc2gudjEuRWRnZVJlcG9ydCJpCgtBY3RvclJlcG9ydBIRCgljb21wb25lbnQYASABKAkSDwoHdmVyc2lvbhgCIAEoBBIlCgV3YWl0cxgDIAMoCzIWLmxhbmVtZXNoLnYxLkFjdG9yV2FpdBIPCgdvdXRzaWRlGAQgASgJIkcKCUFjdG9yV2FpdBISCgpmdWxsX2VkZ2VzGAEgAygJEhIKCmFueV9pbnB1dHMYAiADKAkSEgoKYWxsX2lucHV0cxgDIAMoCSKkAQoKRWRnZVJlcG9ydBIPCgdlZGdlX2lkGAEgASgJEhQKDHByb2R1Y2VyX2VuZBgCIAEoCBINCgVpdGVtcxgDIAEoBBITCgt0YWtlbl9pdGVtcxgEIAEoBBITCgtsaW1pdF9pdGVtcxgFIAEoBBISCgpoZWxkX2J5dGVzGAYgASgEEhMKC2xpbWl0X2J5dGVzGAcgASgEEg0KBWVuZGVkGAggASgIIhwKB1N0YWxsZWQSEQoJY29tcG9uZW50GAEgASgJIiYKBkRldGFjaBIKCgJpZBgBIAEoBBIQCghlZGdlX2lkcxgCIAMoCSJACghEZXRhY2hlZBIKCgJpZBgBIAEoBBIoCgVlZGdlcxgCIAMoCzIZLmxhbmVtZXNoLnYxLkRldGFjaGVkRWRnZSJQCgxEZXRhY2hlZEVkZ2USDwoHZWRnZV9pZBgBIAEoCRIMCgRkb25lGAIgASgIEiEKBWZhdWx0GAMgASgLMhIubGFuZW1lc2gudjEuRmF1bHQiSAoHUmVyb3V0ZRIoCgVlZGdlcxgBIAMoCzIZLmxhbmVtZXNoLnYxLlJlcm91dGVkRWRnZRITCgtlbmRlZF9lZGdlcxgCIAMoCSJOCgxSZXJvdXRlZEVkZ2USDwoHZWRnZV9pZBgBIAEoCRIYChBjb25zdW1lcl9hZGRyZXNzGAIgASgJEhMKC2luY2FybmF0aW9uGAMgASgNIlgKEEFwcHJvdmFsRGVjaXNpb24SEQoJY29tcG9uZW50GAEgASgJEg8KB2NhbGxfaWQYAiABKAkSEAoIYXBwcm92ZWQYAyABKAgSDgoGcmVhc29uGAQgASgJIhAKDlJlbGVhc2VIZWxwZXJzIiwKBlBsYWNlZBIiCgZmYXVsdHMYASADKAsyEi5sYW5lbWVzaC52MS5GYXVsdCIvCglDb25uZWN0ZWQSIgoGZmF1bHRzGAEgAygLMhIubGFuZW1lc2gudjEuRmF1bHQiLgoIRmluaXNoZWQSIgoGZmF1bHRzGAEgAygLMhIubGFuZW1lc2gudjEuRmF1bHQqZgoIU3luY01vZGUSGQoVU1lOQ19NT0RFX1VOU1BFQ0lGSUVEEAASFAoQU1lOQ19NT0RFX09OX0FOWRABEhUKEVNZTkNfTU9ERV9aSVBfQUxMEAISEgoOU1lOQ19NT0RFX0pPSU4QAypZCgxNdWx0aXBsaWNpdHkSHAoYTVVMVElQTElDSVRZX1VOU1BFQ0lGSUVEEAASFAoQTVVMVElQTElDSVRZX09ORRABEhUKEU1VTFRJUExJQ0lUWV9NQU5ZEAIqTgoIQm91bmRhcnkSGAoUQk9VTkRBUllfVU5TUEVDSUZJRUQQABITCg9CT1VOREFSWV9TT1VSQ0UQARITCg9CT1VOREFSWV9UQVJHRVQQAipTCglJc29sYXRpb24SGQoVSVNPTEFUSU9OX1VOU1BFQ0lGSUVEEAASFAoQSVNPTEFUSU9OX1RIUkVBRBABEhUKEUlTT0xBVElPTl9QUk9DRVNTEAIywAIKC05vZGVTZXJ2aWNlEkcKCERlc2NyaWJlEhwubGFuZW1lc2gudjEuRGVzY3JpYmVSZXF1ZXN0Gh0ubGFuZW1lc2gudjEuRGVzY3JpYmVSZXNwb25zZRI/CgRIb3N0EhgubGFuZW1lc2gudjEuSG9zdFJlcXVlc3QaGS5sYW5lbWVzaC52MS5Ib3N0UmVzcG9uc2UoATABEksKCEV4Y2hhbmdlEhwubGFuZW1lc2gudjEuRXhjaGFuZ2VSZXF1ZXN0Gh0ubGFuZW1lc2gudjEuRXhjaGFuZ2VSZXNwb25zZSgBMAESWgoNRXhjaGFuZ2VTaG9ydBIhLmxhbmVtZXNoLnYxLkV4Y2hhbmdlU2hvcnRSZXF1ZXN0GiIubGFuZW1lc2gudjEuRXhjaGFuZ2VTaG9ydFJlc3BvbnNlKAEwAUJdCgtsYW5lbWVzaC52MUIJTm9kZVByb3RvUAFaFmxhbmVtZXNoL3YxO2xhbmVtZXNodjGqAgtMYW5lbWVzaC5WMcoCC0xhbmVtZXNoXFYx6gIMTGFuZW1lc2g6OlYxYgZwcm90bzM", [file_google_protobuf_duration, file_lanemesh_v1_fault, file_lanemesh_v1_lane, file_lanemesh_v1_update]);
+  fileDesc("ChZsYW5lbWVzaC92MS9ub2RlLnByb3RvEgtsYW5lbWVzaC52MSIRCg9EZXNjcmliZVJlcXVlc3QilwEKEERlc2NyaWJlUmVzcG9uc2USKAoJbWFuaWZlc3RzGAEgAygLMhUubGFuZW1lc2gudjEuTWFuaWZlc3QSGAoQcHJvdG9jb2xfdmVyc2lvbhgCIAEoDRIYChBzb2Z0d2FyZV92ZXJzaW9uGAMgASgJEhAKCGZlYXR1cmVzGAQgAygJEhMKC2luc3RhbmNlX2lkGAUgASgJIs8ECghNYW5pZmVzdBIQCghwcm92aWRlchgBIAEoCRIPCgd2ZXJzaW9uGAIgASgJEhMKC2Rlc2NyaXB0aW9uGAMgASgJEg8KB3NlcnZpY2UYBCABKAkSJgoGaW5wdXRzGAUgAygLMhYubGFuZW1lc2gudjEuSW5wdXRQb3J0EigKB291dHB1dHMYBiADKAsyFy5sYW5lbWVzaC52MS5PdXRwdXRQb3J0EhoKEmlzX3N0cmVhbWluZ19pbnB1dBgHIAEoCBIbChNpc19zdHJlYW1pbmdfb3V0cHV0GAggASgIEigKCXN5bmNfbW9kZRgJIAEoDjIVLmxhbmVtZXNoLnYxLlN5bmNNb2RlEhoKEmNvbmZpZ19zY2hlbWFfanNvbhgKIAEoCRIVCg1wcm9maWxlc19qc29uGAsgASgJEigKB2ludm9rZXMYDCADKAsyFy5sYW5lbWVzaC52MS5JbnZvY2F0aW9uEg4KBm9mZmVycxgNIAMoCRInCghib3VuZGFyeRgOIAEoDjIVLmxhbmVtZXNoLnYxLkJvdW5kYXJ5EhMKC3Jlc3RhcnRhYmxlGA8gASgIEhMKC3J1bnNfdG9fZW5kGBAgASgIEg8KB2FsaWFzZXMYESADKAkSDQoFZXh0cmEYEiABKAkSEAoIcGFja2FnZXMYEyADKAkSGAoQbWlzc2luZ19wYWNrYWdlcxgUIAMoCRIUCgxmZWVkc19pdHNlbGYYFSABKAgSIwoDZ3B1GBYgASgLMhYubGFuZW1lc2gudjEuR3B1RGVtYW5kIkAKCUdwdURlbWFuZBIUCgxtZW1vcnlfYnl0ZXMYASABKAQSDgoGZGV2aWNlGAIgASgJEg0KBWNvdW50GAMgASgNIosBCglJbnB1dFBvcnQSDAoEbmFtZRgBIAEoCRIoCglsYW5lX3R5cGUYAiABKA4yFS5sYW5lbWVzaC52MS5MYW5lVHlwZRIQCghyZXF1aXJlZBgDIAEoCBIMCgRsaXN0GAQgASgIEhEKCWFzc2VtYmxlZBgFIAEoCBITCgtkZXNjcmlwdGlvbhgGIAEoCSKKAQoKT3V0cHV0UG9ydBIMCgRuYW1lGAEgASgJEigKCWxhbmVfdHlwZRgCIAEoDjIVLmxhbmVtZXNoLnYxLkxhbmVUeXBlEi8KDG11bHRpcGxpY2l0eRgDIAEoDjIZLmxhbmVtZXNoLnYxLk11bHRpcGxpY2l0eRITCgtkZXNjcmlwdGlvbhgEIAEoCSJICgpJbnZvY2F0aW9uEhIKCmNsYXNzX3R5cGUYASABKAkSCwoDbWluGAIgASgNEgsKA21heBgDIAEoDRIMCgRuYW1lGAQgASgJIrEDCgtIb3N0UmVxdWVzdBIjCgVwbGFjZRgBIAEoCzISLmxhbmVtZXNoLnYxLlBsYWNlSAASJwoHY29ubmVjdBgCIAEoCzIULmxhbmVtZXNoLnYxLkNvbm5lY3RIABIjCgVzdGFydBgDIAEoCzISLmxhbmVtZXNoLnYxLlN0YXJ0SAASIQoEZ3JvdxgEIAEoCzIRLmxhbmVtZXNoLnYxLkdyb3dIABIlCgZjYW5jZWwYBSABKAsyEy5sYW5lbWVzaC52MS5DYW5jZWxIABI2Cg9yZWxlYXNlX2hlbHBlcnMYBiABKAsyGy5sYW5lbWVzaC52MS5SZWxlYXNlSGVscGVyc0gAEiMKBXByb2JlGAcgASgLMhIubGFuZW1lc2gudjEuUHJvYmVIABIlCgZkZXRhY2gYCCABKAsyEy5sYW5lbWVzaC52MS5EZXRhY2hIABInCgdyZXJvdXRlGAkgASgLMhQubGFuZW1lc2gudjEuUmVyb3V0ZUgAEi8KBmRlY2lkZRgKIAEoCzIdLmxhbmVtZXNoLnYxLkFwcHJvdmFsRGVjaXNpb25IAEIHCgVmcmFtZSLhAgoMSG9zdFJlc3BvbnNlEiUKBnBsYWNlZBgBIAEoCzITLmxhbmVtZXNoLnYxLlBsYWNlZEgAEisKCWNvbm5lY3RlZBgCIAEoCzIWLmxhbmVtZXNoLnYxLkNvbm5lY3RlZEgAEiUKBnVwZGF0ZRgDIAEoCzITLmxhbmVtZXNoLnYxLlVwZGF0ZUgAEikKCGZpbmlzaGVkGAQgASgLMhUubGFuZW1lc2gudjEuRmluaXNoZWRIABIlCgZwcm9iZWQYBSABKAsyEy5sYW5lbWVzaC52MS5Qcm9iZWRIABInCgdzdGFsbGVkGAYgASgLMhQubGFuZW1lc2gudjEuU3RhbGxlZEgAEikKCGRldGFjaGVkGAcgASgLMhUubGFuZW1lc2gudjEuRGV0YWNoZWRIABInCgRtb3JlGAggAygLMhkubGFuZW1lc2gudjEuSG9zdFJlc3BvbnNlQgcKBWZyYW1lIuEDCgVQbGFjZRIOCgZydW5faWQYASABKAkSGAoQcHJvdG9jb2xfdmVyc2lvbhgCIAEoDRIoCglpbnN0YW5jZXMYAyADKAsyFS5sYW5lbWVzaC52MS5JbnN0YW5jZRIgCgVlZGdlcxgEIAMoCzIRLmxhbmVtZXNoLnYxLkVkZ2USMAoIY29udHJvbHMYBSADKAsyHi5sYW5lbWVzaC52MS5Db250cm9sQ29ubmVjdGlvbhIqCgd0aW1lb3V0GAYgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEiYKBXRyYWNlGAcgASgOMhcubGFuZW1lc2gudjEuVHJhY2VMZXZlbBIRCglrZWVwX3dhcm0YCCABKAgSEwoLaW5jYXJuYXRpb24YCSABKA0SEAoIZmVhdHVyZXMYCiADKAkSEwoLdHJhY2VwYXJlbnQYCyABKAkSDgoGc2VydmVyGAwgASgJEhwKFG9wZW5zX2xhbmVzX2F0X3N0YXJ0GA0gASgIEhIKCnNlc3Npb25faWQYDiABKAkSFQoNbWVyZ2VzX2ZyYW1lcxgPIAEoCBINCgVkZXB0aBgQIAEoDRITCgtzaG9ydF9sYW5lcxgRIAEoCBIQCghsYW5lX2tleRgSIAEoDCLYAgoISW5zdGFuY2USEQoJY29tcG9uZW50GAEgASgJEhAKCHByb3ZpZGVyGAIgASgJEhMKC2NvbmZpZ19qc29uGAMgASgJEigKCXN5bmNfbW9kZRgEIAEoDjIVLmxhbmVtZXNoLnYxLlN5bmNNb2RlEioKB3RpbWVvdXQYBSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SEwoLY29uY3VycmVuY3kYBiABKA0SDgoGaGVscGVyGAcgASgIEhoKEnNpbmdsZV9pdGVtX2lucHV0cxgIIAMoCRImCghvbl9lcnJvchgJIAEoCzIULmxhbmVtZXNoLnYxLk9uRXJyb3ISKQoJaXNvbGF0aW9uGAogASgOMhYubGFuZW1lc2gudjEuSXNvbGF0aW9uEg8KB2pvaW5fb24YCyABKAkSFwoPc2VjcmV0X3BvaW50ZXJzGAwgAygJIrkBCgdPbkVycm9yEisKBnBvbGljeRgBIAEoDjIbLmxhbmVtZXNoLnYxLk9uRXJyb3IuUG9saWN5EhAKCGF0dGVtcHRzGAIgASgNEioKB2JhY2tvZmYYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iQwoGUG9saWN5EhYKElBPTElDWV9VTlNQRUNJRklFRBAAEg8KC1BPTElDWV9TS0lQEAESEAoMUE9MSUNZX1JFVFJZEAIi/wIKBEVkZ2USCgoCaWQYASABKAkSEAoIcHJvZHVjZXIYAiABKAkSDgoGb3V0cHV0GAMgASgJEhAKCGNvbnN1bWVyGAQgASgJEg0KBWlucHV0GAUgASgJEigKCWxhbmVfdHlwZRgGIAEoDjIVLmxhbmVtZXNoLnYxLkxhbmVUeXBlEhMKC2xpbWl0X2l0ZW1zGAcgASgEEhMKC2xpbWl0X2J5dGVzGAggASgEEhcKD3Byb2R1Y2VyX3NlcnZlchgJIAEoCRIXCg9jb25zdW1lcl9zZXJ2ZXIYCiABKAkSGAoQY29uc3VtZXJfYWRkcmVzcxgLIAEoCRINCgVmb3JrcxgMIAMoCRIYChBzZXJpYWxpemVfZ3JvdXBzGA0gASgIEhIKCnJlcGxheWFibGUYDiABKAgSEgoKcmVvcGVuYWJsZRgPIAEoCBISCgpvd25fZ3JvdXBzGBAgASgIEhMKC2luY2FybmF0aW9uGBEgASgNEg4KBnJlb3BlbhgSIAEoCCKHAQoRQ29udHJvbENvbm5lY3Rpb24SDwoHaW52b2tlchgBIAEoCRIOCgZoZWxwZXIYAiABKAkSFwoPaGVscGVyX3Byb3ZpZGVyGAMgASgJEhIKCmNsYXNzX3R5cGUYBCABKAkSFgoOaGVscGVyX2FkZHJlc3MYBSABKAkSDAoEbmFtZRgGIAEoCSIJCgdDb25uZWN0IgcKBVN0YXJ0IkEKBEdyb3cSDwoHZWRnZV9pZBgBIAEoCRITCgtsaW1pdF9pdGVtcxgCIAEoBBITCgtsaW1pdF9ieXRlcxgDIAEoBCIYCgZDYW5jZWwSDgoGcmVhc29uGAEgASgJIhMKBVByb2JlEgoKAmlkGAEgASgEImYKBlByb2JlZBIKCgJpZBgBIAEoBBIoCgZhY3RvcnMYAiADKAsyGC5sYW5lbWVzaC52MS5BY3RvclJlcG9ydBImCgVlZGdlcxgDIAMoCzIXLmxhbmVtZXNoLnYxLkVkZ2VSZXBvcnQiaQoLQWN0b3JSZXBvcnQSEQoJY29tcG9uZW50GAEgASgJEg8KB3ZlcnNpb24YAiABKAQSJQoFd2FpdHMYAyADKAsyFi5sYW5lbWVzaC52MS5BY3RvcldhaXQSDwoHb3V0c2lkZRgEIAEoCSJHCglBY3RvcldhaXQSEgoKZnVsbF9lZGdlcxgBIAMoCRISCgphbnlfaW5wdXRzGAIgAygJEhIKCmFsbF9pbnB1dHMYAyADKAkipAEKCkVkZ2VSZXBvcnQSDwoHZWRnZV9pZBgBIAEoCRIUCgxwcm9kdWNlcl9lbmQYAiABKAgSDQoFaXRlbXMYAyABKAQSEwoLdGFrZW5faXRlbXMYBCABKAQSEwoLbGltaXRfaXRlbXMYBSABKAQSEgoKaGVsZF9ieXRlcxgGIAEoBBITCgtsaW1pdF9ieXRlcxgHIAEoBBINCgVlbmRlZBgIIAEoCCIcCgdTdGFsbGVkEhEKCWNvbXBvbmVudBgBIAEoCSImCgZEZXRhY2gSCgoCaWQYASABKAQSEAoIZWRnZV9pZHMYAiADKAkiQAoIRGV0YWNoZWQSCgoCaWQYASABKAQSKAoFZWRnZXMYAiADKAsyGS5sYW5lbWVzaC52MS5EZXRhY2hlZEVkZ2UiUAoMRGV0YWNoZWRFZGdlEg8KB2VkZ2VfaWQYASABKAkSDAoEZG9uZRgCIAEoCBIhCgVmYXVsdBgDIAEoCzISLmxhbmVtZXNoLnYxLkZhdWx0IkgKB1Jlcm91dGUSKAoFZWRnZXMYASADKAsyGS5sYW5lbWVzaC52MS5SZXJvdXRlZEVkZ2USEwoLZW5kZWRfZWRnZXMYAiADKAkiTgoMUmVyb3V0ZWRFZGdlEg8KB2VkZ2VfaWQYASABKAkSGAoQY29uc3VtZXJfYWRkcmVzcxgCIAEoCRITCgtpbmNhcm5hdGlvbhgDIAEoDSJYChBBcHByb3ZhbERlY2lzaW9uEhEKCWNvbXBvbmVudBgBIAEoCRIPCgdjYWxsX2lkGAIgASgJEhAKCGFwcHJvdmVkGAMgASgIEg4KBnJlYXNvbhgEIAEoCSIQCg5SZWxlYXNlSGVscGVycyIsCgZQbGFjZWQSIgoGZmF1bHRzGAEgAygLMhIubGFuZW1lc2gudjEuRmF1bHQiLwoJQ29ubmVjdGVkEiIKBmZhdWx0cxgBIAMoCzISLmxhbmVtZXNoLnYxLkZhdWx0Ii4KCEZpbmlzaGVkEiIKBmZhdWx0cxgBIAMoCzISLmxhbmVtZXNoLnYxLkZhdWx0KmYKCFN5bmNNb2RlEhkKFVNZTkNfTU9ERV9VTlNQRUNJRklFRBAAEhQKEFNZTkNfTU9ERV9PTl9BTlkQARIVChFTWU5DX01PREVfWklQX0FMTBACEhIKDlNZTkNfTU9ERV9KT0lOEAMqWQoMTXVsdGlwbGljaXR5EhwKGE1VTFRJUExJQ0lUWV9VTlNQRUNJRklFRBAAEhQKEE1VTFRJUExJQ0lUWV9PTkUQARIVChFNVUxUSVBMSUNJVFlfTUFOWRACKk4KCEJvdW5kYXJ5EhgKFEJPVU5EQVJZX1VOU1BFQ0lGSUVEEAASEwoPQk9VTkRBUllfU09VUkNFEAESEwoPQk9VTkRBUllfVEFSR0VUEAIqUwoJSXNvbGF0aW9uEhkKFUlTT0xBVElPTl9VTlNQRUNJRklFRBAAEhQKEElTT0xBVElPTl9USFJFQUQQARIVChFJU09MQVRJT05fUFJPQ0VTUxACMsACCgtOb2RlU2VydmljZRJHCghEZXNjcmliZRIcLmxhbmVtZXNoLnYxLkRlc2NyaWJlUmVxdWVzdBodLmxhbmVtZXNoLnYxLkRlc2NyaWJlUmVzcG9uc2USPwoESG9zdBIYLmxhbmVtZXNoLnYxLkhvc3RSZXF1ZXN0GhkubGFuZW1lc2gudjEuSG9zdFJlc3BvbnNlKAEwARJLCghFeGNoYW5nZRIcLmxhbmVtZXNoLnYxLkV4Y2hhbmdlUmVxdWVzdBodLmxhbmVtZXNoLnYxLkV4Y2hhbmdlUmVzcG9uc2UoATABEloKDUV4Y2hhbmdlU2hvcnQSIS5sYW5lbWVzaC52MS5FeGNoYW5nZVNob3J0UmVxdWVzdBoiLmxhbmVtZXNoLnYxLkV4Y2hhbmdlU2hvcnRSZXNwb25zZSgBMAFCXQoLbGFuZW1lc2gudjFCCU5vZGVQcm90b1ABWhZsYW5lbWVzaC92MTtsYW5lbWVzaHYxqgILTGFuZW1lc2guVjHKAgtMYW5lbWVzaFxWMeoCDExhbmVtZXNoOjpWMWIGcHJvdG8z", [file_google_protobuf_duration, file_lanemesh_v1_fault, file_lanemesh_v1_lane, file_lanemesh_v1_update]);
 
 /**
  * Requests the node types of a server.
@@ -243,6 +243,14 @@ export type Manifest = Message<"lanemesh.v1.Manifest"> & {
    * @generated from field: bool feeds_itself = 21;
    */
   feedsItself: boolean;
+
+  /**
+   * What each of its firings leases of a GPU; absent: nothing, or its code leases. Orchestrators prefer servers where that is free.
+   * Servers whose manifests differ in this alone agree.
+   *
+   * @generated from field: lanemesh.v1.GpuDemand gpu = 22;
+   */
+  gpu?: GpuDemand | undefined;
 };
 
 /**
@@ -251,6 +259,41 @@ export type Manifest = Message<"lanemesh.v1.Manifest"> & {
  */
 export const ManifestSchema: GenMessage<Manifest> = /*@__PURE__*/
   messageDesc(file_lanemesh_v1_node, 2);
+
+/**
+ * What each firing of a node type leases of a GPU.
+ *
+ * @generated from message lanemesh.v1.GpuDemand
+ */
+export type GpuDemand = Message<"lanemesh.v1.GpuDemand"> & {
+  /**
+   * The most bytes in use at a time on each device. 0: the whole device, or as much as the config says.
+   *
+   * @generated from field: uint64 memory_bytes = 1;
+   */
+  memoryBytes: bigint;
+
+  /**
+   * The device, such as "cuda:0"; empty: any.
+   *
+   * @generated from field: string device = 2;
+   */
+  device: string;
+
+  /**
+   * Number of devices, which are leased together; 0 and 1: one.
+   *
+   * @generated from field: uint32 count = 3;
+   */
+  count: number;
+};
+
+/**
+ * Describes the message lanemesh.v1.GpuDemand.
+ * Use `create(GpuDemandSchema)` to create a new message.
+ */
+export const GpuDemandSchema: GenMessage<GpuDemand> = /*@__PURE__*/
+  messageDesc(file_lanemesh_v1_node, 3);
 
 /**
  * An input of a node type.
@@ -306,7 +349,7 @@ export type InputPort = Message<"lanemesh.v1.InputPort"> & {
  * Use `create(InputPortSchema)` to create a new message.
  */
 export const InputPortSchema: GenMessage<InputPort> = /*@__PURE__*/
-  messageDesc(file_lanemesh_v1_node, 3);
+  messageDesc(file_lanemesh_v1_node, 4);
 
 /**
  * An output of a node type.
@@ -348,7 +391,7 @@ export type OutputPort = Message<"lanemesh.v1.OutputPort"> & {
  * Use `create(OutputPortSchema)` to create a new message.
  */
 export const OutputPortSchema: GenMessage<OutputPort> = /*@__PURE__*/
-  messageDesc(file_lanemesh_v1_node, 4);
+  messageDesc(file_lanemesh_v1_node, 5);
 
 /**
  * A kind of helper that a node type calls, and how many.
@@ -390,7 +433,7 @@ export type Invocation = Message<"lanemesh.v1.Invocation"> & {
  * Use `create(InvocationSchema)` to create a new message.
  */
 export const InvocationSchema: GenMessage<Invocation> = /*@__PURE__*/
-  messageDesc(file_lanemesh_v1_node, 5);
+  messageDesc(file_lanemesh_v1_node, 6);
 
 /**
  * One frame from the orchestrator to a node server, about one run.
@@ -491,7 +534,7 @@ export type HostRequest = Message<"lanemesh.v1.HostRequest"> & {
  * Use `create(HostRequestSchema)` to create a new message.
  */
 export const HostRequestSchema: GenMessage<HostRequest> = /*@__PURE__*/
-  messageDesc(file_lanemesh_v1_node, 6);
+  messageDesc(file_lanemesh_v1_node, 7);
 
 /**
  * One frame from a node server to the orchestrator, about one run.
@@ -576,7 +619,7 @@ export type HostResponse = Message<"lanemesh.v1.HostResponse"> & {
  * Use `create(HostResponseSchema)` to create a new message.
  */
 export const HostResponseSchema: GenMessage<HostResponse> = /*@__PURE__*/
-  messageDesc(file_lanemesh_v1_node, 7);
+  messageDesc(file_lanemesh_v1_node, 8);
 
 /**
  * The part of a run that a server hosts.
@@ -727,7 +770,7 @@ export type Place = Message<"lanemesh.v1.Place"> & {
  * Use `create(PlaceSchema)` to create a new message.
  */
 export const PlaceSchema: GenMessage<Place> = /*@__PURE__*/
-  messageDesc(file_lanemesh_v1_node, 8);
+  messageDesc(file_lanemesh_v1_node, 9);
 
 /**
  * One component. The server creates an actor from it.
@@ -825,7 +868,7 @@ export type Instance = Message<"lanemesh.v1.Instance"> & {
  * Use `create(InstanceSchema)` to create a new message.
  */
 export const InstanceSchema: GenMessage<Instance> = /*@__PURE__*/
-  messageDesc(file_lanemesh_v1_node, 9);
+  messageDesc(file_lanemesh_v1_node, 10);
 
 /**
  * What follows a failed firing.
@@ -860,7 +903,7 @@ export type OnError = Message<"lanemesh.v1.OnError"> & {
  * Use `create(OnErrorSchema)` to create a new message.
  */
 export const OnErrorSchema: GenMessage<OnError> = /*@__PURE__*/
-  messageDesc(file_lanemesh_v1_node, 10);
+  messageDesc(file_lanemesh_v1_node, 11);
 
 /**
  * What follows a failed firing.
@@ -894,7 +937,7 @@ export enum OnError_Policy {
  * Describes the enum lanemesh.v1.OnError.Policy.
  */
 export const OnError_PolicySchema: GenEnum<OnError_Policy> = /*@__PURE__*/
-  enumDesc(file_lanemesh_v1_node, 10, 0);
+  enumDesc(file_lanemesh_v1_node, 11, 0);
 
 /**
  * One edge of the run.
@@ -1038,7 +1081,7 @@ export type Edge = Message<"lanemesh.v1.Edge"> & {
  * Use `create(EdgeSchema)` to create a new message.
  */
 export const EdgeSchema: GenMessage<Edge> = /*@__PURE__*/
-  messageDesc(file_lanemesh_v1_node, 11);
+  messageDesc(file_lanemesh_v1_node, 12);
 
 /**
  * A control connection from an invoker to a helper.
@@ -1094,7 +1137,7 @@ export type ControlConnection = Message<"lanemesh.v1.ControlConnection"> & {
  * Use `create(ControlConnectionSchema)` to create a new message.
  */
 export const ControlConnectionSchema: GenMessage<ControlConnection> = /*@__PURE__*/
-  messageDesc(file_lanemesh_v1_node, 12);
+  messageDesc(file_lanemesh_v1_node, 13);
 
 /**
  * Opens lanes and connects to helpers.
@@ -1109,7 +1152,7 @@ export type Connect = Message<"lanemesh.v1.Connect"> & {
  * Use `create(ConnectSchema)` to create a new message.
  */
 export const ConnectSchema: GenMessage<Connect> = /*@__PURE__*/
-  messageDesc(file_lanemesh_v1_node, 13);
+  messageDesc(file_lanemesh_v1_node, 14);
 
 /**
  * Starts the nodes.
@@ -1124,7 +1167,7 @@ export type Start = Message<"lanemesh.v1.Start"> & {
  * Use `create(StartSchema)` to create a new message.
  */
 export const StartSchema: GenMessage<Start> = /*@__PURE__*/
-  messageDesc(file_lanemesh_v1_node, 14);
+  messageDesc(file_lanemesh_v1_node, 15);
 
 /**
  * Raises the limits of a lane. Limits never decrease.
@@ -1159,7 +1202,7 @@ export type Grow = Message<"lanemesh.v1.Grow"> & {
  * Use `create(GrowSchema)` to create a new message.
  */
 export const GrowSchema: GenMessage<Grow> = /*@__PURE__*/
-  messageDesc(file_lanemesh_v1_node, 15);
+  messageDesc(file_lanemesh_v1_node, 16);
 
 /**
  * Cancels the run on this server.
@@ -1180,7 +1223,7 @@ export type Cancel = Message<"lanemesh.v1.Cancel"> & {
  * Use `create(CancelSchema)` to create a new message.
  */
 export const CancelSchema: GenMessage<Cancel> = /*@__PURE__*/
-  messageDesc(file_lanemesh_v1_node, 16);
+  messageDesc(file_lanemesh_v1_node, 17);
 
 /**
  * Requests the state of every actor of this run on this server.
@@ -1201,7 +1244,7 @@ export type Probe = Message<"lanemesh.v1.Probe"> & {
  * Use `create(ProbeSchema)` to create a new message.
  */
 export const ProbeSchema: GenMessage<Probe> = /*@__PURE__*/
-  messageDesc(file_lanemesh_v1_node, 17);
+  messageDesc(file_lanemesh_v1_node, 18);
 
 /**
  * The state of every actor of the run on this server, at one instant.
@@ -1236,7 +1279,7 @@ export type Probed = Message<"lanemesh.v1.Probed"> & {
  * Use `create(ProbedSchema)` to create a new message.
  */
 export const ProbedSchema: GenMessage<Probed> = /*@__PURE__*/
-  messageDesc(file_lanemesh_v1_node, 18);
+  messageDesc(file_lanemesh_v1_node, 19);
 
 /**
  * The state of one actor.
@@ -1279,7 +1322,7 @@ export type ActorReport = Message<"lanemesh.v1.ActorReport"> & {
  * Use `create(ActorReportSchema)` to create a new message.
  */
 export const ActorReportSchema: GenMessage<ActorReport> = /*@__PURE__*/
-  messageDesc(file_lanemesh_v1_node, 19);
+  messageDesc(file_lanemesh_v1_node, 20);
 
 /**
  * One thing that an actor waits for. Exactly one of the lists is filled.
@@ -1314,7 +1357,7 @@ export type ActorWait = Message<"lanemesh.v1.ActorWait"> & {
  * Use `create(ActorWaitSchema)` to create a new message.
  */
 export const ActorWaitSchema: GenMessage<ActorWait> = /*@__PURE__*/
-  messageDesc(file_lanemesh_v1_node, 20);
+  messageDesc(file_lanemesh_v1_node, 21);
 
 /**
  * The state of one end of an edge.
@@ -1384,7 +1427,7 @@ export type EdgeReport = Message<"lanemesh.v1.EdgeReport"> & {
  * Use `create(EdgeReportSchema)` to create a new message.
  */
 export const EdgeReportSchema: GenMessage<EdgeReport> = /*@__PURE__*/
-  messageDesc(file_lanemesh_v1_node, 21);
+  messageDesc(file_lanemesh_v1_node, 22);
 
 /**
  * An actor has waited for capacity for a while.
@@ -1405,7 +1448,7 @@ export type Stalled = Message<"lanemesh.v1.Stalled"> & {
  * Use `create(StalledSchema)` to create a new message.
  */
 export const StalledSchema: GenMessage<Stalled> = /*@__PURE__*/
-  messageDesc(file_lanemesh_v1_node, 22);
+  messageDesc(file_lanemesh_v1_node, 23);
 
 /**
  * The server at the other end of these edges was lost. Lanes that are still open are closed; their edges are kept. Producers wait
@@ -1434,7 +1477,7 @@ export type Detach = Message<"lanemesh.v1.Detach"> & {
  * Use `create(DetachSchema)` to create a new message.
  */
 export const DetachSchema: GenMessage<Detach> = /*@__PURE__*/
-  messageDesc(file_lanemesh_v1_node, 23);
+  messageDesc(file_lanemesh_v1_node, 24);
 
 /**
  * The state of edges whose other ends were lost.
@@ -1462,7 +1505,7 @@ export type Detached = Message<"lanemesh.v1.Detached"> & {
  * Use `create(DetachedSchema)` to create a new message.
  */
 export const DetachedSchema: GenMessage<Detached> = /*@__PURE__*/
-  messageDesc(file_lanemesh_v1_node, 24);
+  messageDesc(file_lanemesh_v1_node, 25);
 
 /**
  * The state of one edge whose other end was lost.
@@ -1497,7 +1540,7 @@ export type DetachedEdge = Message<"lanemesh.v1.DetachedEdge"> & {
  * Use `create(DetachedEdgeSchema)` to create a new message.
  */
 export const DetachedEdgeSchema: GenMessage<DetachedEdge> = /*@__PURE__*/
-  messageDesc(file_lanemesh_v1_node, 25);
+  messageDesc(file_lanemesh_v1_node, 26);
 
 /**
  * The new addresses of the consumers of detached edges.
@@ -1525,7 +1568,7 @@ export type Reroute = Message<"lanemesh.v1.Reroute"> & {
  * Use `create(RerouteSchema)` to create a new message.
  */
 export const RerouteSchema: GenMessage<Reroute> = /*@__PURE__*/
-  messageDesc(file_lanemesh_v1_node, 26);
+  messageDesc(file_lanemesh_v1_node, 27);
 
 /**
  * The new address of the consumer of one detached edge.
@@ -1560,7 +1603,7 @@ export type ReroutedEdge = Message<"lanemesh.v1.ReroutedEdge"> & {
  * Use `create(ReroutedEdgeSchema)` to create a new message.
  */
 export const ReroutedEdgeSchema: GenMessage<ReroutedEdge> = /*@__PURE__*/
-  messageDesc(file_lanemesh_v1_node, 27);
+  messageDesc(file_lanemesh_v1_node, 28);
 
 /**
  * The decision about an approval that a component has requested.
@@ -1602,7 +1645,7 @@ export type ApprovalDecision = Message<"lanemesh.v1.ApprovalDecision"> & {
  * Use `create(ApprovalDecisionSchema)` to create a new message.
  */
 export const ApprovalDecisionSchema: GenMessage<ApprovalDecision> = /*@__PURE__*/
-  messageDesc(file_lanemesh_v1_node, 28);
+  messageDesc(file_lanemesh_v1_node, 29);
 
 /**
  * Every node of the run has ended, on every server. A server keeps its helpers until then.
@@ -1617,7 +1660,7 @@ export type ReleaseHelpers = Message<"lanemesh.v1.ReleaseHelpers"> & {
  * Use `create(ReleaseHelpersSchema)` to create a new message.
  */
 export const ReleaseHelpersSchema: GenMessage<ReleaseHelpers> = /*@__PURE__*/
-  messageDesc(file_lanemesh_v1_node, 29);
+  messageDesc(file_lanemesh_v1_node, 30);
 
 /**
  * The response to `place`.
@@ -1638,7 +1681,7 @@ export type Placed = Message<"lanemesh.v1.Placed"> & {
  * Use `create(PlacedSchema)` to create a new message.
  */
 export const PlacedSchema: GenMessage<Placed> = /*@__PURE__*/
-  messageDesc(file_lanemesh_v1_node, 30);
+  messageDesc(file_lanemesh_v1_node, 31);
 
 /**
  * The response to `connect`.
@@ -1659,7 +1702,7 @@ export type Connected = Message<"lanemesh.v1.Connected"> & {
  * Use `create(ConnectedSchema)` to create a new message.
  */
 export const ConnectedSchema: GenMessage<Connected> = /*@__PURE__*/
-  messageDesc(file_lanemesh_v1_node, 31);
+  messageDesc(file_lanemesh_v1_node, 32);
 
 /**
  * The end of a run on this server.
@@ -1680,7 +1723,7 @@ export type Finished = Message<"lanemesh.v1.Finished"> & {
  * Use `create(FinishedSchema)` to create a new message.
  */
 export const FinishedSchema: GenMessage<Finished> = /*@__PURE__*/
-  messageDesc(file_lanemesh_v1_node, 32);
+  messageDesc(file_lanemesh_v1_node, 33);
 
 /**
  * When a node that implements `process` or `gen_process` fires.

@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file lanemesh/v1/registry.proto.
  */
 export const file_lanemesh_v1_registry: GenFile = /*@__PURE__*/
-  fileDesc("ChpsYW5lbWVzaC92MS9yZWdpc3RyeS5wcm90bxILbGFuZW1lc2gudjEiugEKD1JlZ2lzdGVyUmVxdWVzdBIpCgZzZXJ2ZXIYASABKAsyFy5sYW5lbWVzaC52MS5TZXJ2ZXJJbmZvSAASKQoIZHJhaW5pbmcYAiABKAsyFS5sYW5lbWVzaC52MS5EcmFpbmluZ0gAEjAKCW1hbmlmZXN0cxgDIAEoCzIbLmxhbmVtZXNoLnYxLk1hbmlmZXN0VXBkYXRlSAASFgoObWVtYmVyc2hpcF9rZXkYBCABKAxCBwoFZnJhbWUifQoQUmVnaXN0ZXJSZXNwb25zZRItCgpyZWdpc3RlcmVkGAEgASgLMhcubGFuZW1lc2gudjEuUmVnaXN0ZXJlZEgAEjEKB3dhcm5pbmcYAiABKAsyHi5sYW5lbWVzaC52MS5NZW1iZXJzaGlwV2FybmluZ0gAQgcKBWZyYW1lIiEKEU1lbWJlcnNoaXBXYXJuaW5nEgwKBHRleHQYASABKAkiUQoKUmVnaXN0ZXJlZBIMCgRuYW1lGAEgASgJEhgKEHByb3RvY29sX3ZlcnNpb24YAiABKA0SGwoTZ3B1X2FyYml0ZXJfYWRkcmVzcxgDIAEoCSIKCghEcmFpbmluZyI6Cg5NYW5pZmVzdFVwZGF0ZRIoCgltYW5pZmVzdHMYASADKAsyFS5sYW5lbWVzaC52MS5NYW5pZmVzdCL6AgoKU2VydmVySW5mbxIMCgRuYW1lGAEgASgJEg8KB2FkZHJlc3MYAiABKAkSGAoQcHJvdG9jb2xfdmVyc2lvbhgDIAEoDRIoCgltYW5pZmVzdHMYBCADKAsyFS5sYW5lbWVzaC52MS5NYW5pZmVzdBILCgNwaWQYBSABKAMSMwoGbGFiZWxzGAYgAygLMiMubGFuZW1lc2gudjEuU2VydmVySW5mby5MYWJlbHNFbnRyeRIYChBzb2Z0d2FyZV92ZXJzaW9uGAcgASgJEhUKDW1heF9pbnN0YW5jZXMYCCABKA0SEAoIZmVhdHVyZXMYCSADKAkSEwoLaW5zdGFuY2VfaWQYCiABKAkSEAoIcmVwbGFjZXMYCyABKAgSLgoKc3RhcnRlZF9hdBgMIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASIWChRMaXN0Tm9kZVR5cGVzUmVxdWVzdCJBChVMaXN0Tm9kZVR5cGVzUmVzcG9uc2USKAoJbWFuaWZlc3RzGAEgAygLMhUubGFuZW1lc2gudjEuTWFuaWZlc3QiGAoWTGlzdE5vZGVTZXJ2ZXJzUmVxdWVzdCJDChdMaXN0Tm9kZVNlcnZlcnNSZXNwb25zZRIoCgdzZXJ2ZXJzGAEgAygLMhcubGFuZW1lc2gudjEuTm9kZVNlcnZlciKdAgoKTm9kZVNlcnZlchIlCgRpbmZvGAEgASgLMhcubGFuZW1lc2gudjEuU2VydmVySW5mbxIRCglwcm92aWRlcnMYAiADKAkSEAoIZHJhaW5pbmcYAyABKAgSGAoQYWN0aXZlX2luc3RhbmNlcxgEIAEoDRIpCgZoZWFsdGgYBSABKA4yGS5sYW5lbWVzaC52MS5TZXJ2ZXJIZWFsdGgSFQoNaGVhbHRoX2RldGFpbBgGIAEoCRIdChVjb25mbGljdGluZ19wcm92aWRlcnMYByADKAkSDgoGc3RhdGljGAggASgIEhoKEnJlcGxhY2VkX3Byb3ZpZGVycxgJIAMoCRIcChRpbmNvbXBsZXRlX3Byb3ZpZGVycxgKIAMoCSqDAQoMU2VydmVySGVhbHRoEh0KGVNFUlZFUl9IRUFMVEhfVU5TUEVDSUZJRUQQABIZChVTRVJWRVJfSEVBTFRIX1NFUlZJTkcQARIaChZTRVJWRVJfSEVBTFRIX0RSQUlOSU5HEAISHQoZU0VSVkVSX0hFQUxUSF9VTlJFQUNIQUJMRRADMpQCCg9SZWdpc3RyeVNlcnZpY2USSwoIUmVnaXN0ZXISHC5sYW5lbWVzaC52MS5SZWdpc3RlclJlcXVlc3QaHS5sYW5lbWVzaC52MS5SZWdpc3RlclJlc3BvbnNlKAEwARJWCg1MaXN0Tm9kZVR5cGVzEiEubGFuZW1lc2gudjEuTGlzdE5vZGVUeXBlc1JlcXVlc3QaIi5sYW5lbWVzaC52MS5MaXN0Tm9kZVR5cGVzUmVzcG9uc2USXAoPTGlzdE5vZGVTZXJ2ZXJzEiMubGFuZW1lc2gudjEuTGlzdE5vZGVTZXJ2ZXJzUmVxdWVzdBokLmxhbmVtZXNoLnYxLkxpc3ROb2RlU2VydmVyc1Jlc3BvbnNlQmEKC2xhbmVtZXNoLnYxQg1SZWdpc3RyeVByb3RvUAFaFmxhbmVtZXNoL3YxO2xhbmVtZXNodjGqAgtMYW5lbWVzaC5WMcoCC0xhbmVtZXNoXFYx6gIMTGFuZW1lc2g6OlYxYgZwcm90bzM", [file_google_protobuf_timestamp, file_lanemesh_v1_node]);
+  fileDesc("ChpsYW5lbWVzaC92MS9yZWdpc3RyeS5wcm90bxILbGFuZW1lc2gudjEi4gEKD1JlZ2lzdGVyUmVxdWVzdBIpCgZzZXJ2ZXIYASABKAsyFy5sYW5lbWVzaC52MS5TZXJ2ZXJJbmZvSAASKQoIZHJhaW5pbmcYAiABKAsyFS5sYW5lbWVzaC52MS5EcmFpbmluZ0gAEjAKCW1hbmlmZXN0cxgDIAEoCzIbLmxhbmVtZXNoLnYxLk1hbmlmZXN0VXBkYXRlSAASJgoEZ3B1cxgFIAEoCzIWLmxhbmVtZXNoLnYxLkdwdVJlcG9ydEgAEhYKDm1lbWJlcnNoaXBfa2V5GAQgASgMQgcKBWZyYW1lIn0KEFJlZ2lzdGVyUmVzcG9uc2USLQoKcmVnaXN0ZXJlZBgBIAEoCzIXLmxhbmVtZXNoLnYxLlJlZ2lzdGVyZWRIABIxCgd3YXJuaW5nGAIgASgLMh4ubGFuZW1lc2gudjEuTWVtYmVyc2hpcFdhcm5pbmdIAEIHCgVmcmFtZSIhChFNZW1iZXJzaGlwV2FybmluZxIMCgR0ZXh0GAEgASgJIlEKClJlZ2lzdGVyZWQSDAoEbmFtZRgBIAEoCRIYChBwcm90b2NvbF92ZXJzaW9uGAIgASgNEhsKE2dwdV9hcmJpdGVyX2FkZHJlc3MYAyABKAkiCgoIRHJhaW5pbmciOgoOTWFuaWZlc3RVcGRhdGUSKAoJbWFuaWZlc3RzGAEgAygLMhUubGFuZW1lc2gudjEuTWFuaWZlc3QiYwoJR3B1UmVwb3J0EisKBm1vZGVscxgBIAMoCzIbLmxhbmVtZXNoLnYxLkxvYWRlZEdwdU1vZGVsEikKB2RldmljZXMYAiADKAsyGC5sYW5lbWVzaC52MS5HcHVDYXBhY2l0eSJICg5Mb2FkZWRHcHVNb2RlbBIOCgZkZXZpY2UYASABKAkSFAoMbWVtb3J5X2J5dGVzGAIgASgEEhAKCHNldHRpbmdzGAMgAygJIlcKC0dwdUNhcGFjaXR5Eg4KBmRldmljZRgBIAEoCRIUCgxtZW1vcnlfYnl0ZXMYAiABKAQSEgoKZnJlZV9ieXRlcxgDIAEoBBIOCgZsZWFzZXMYBCABKA0i+gIKClNlcnZlckluZm8SDAoEbmFtZRgBIAEoCRIPCgdhZGRyZXNzGAIgASgJEhgKEHByb3RvY29sX3ZlcnNpb24YAyABKA0SKAoJbWFuaWZlc3RzGAQgAygLMhUubGFuZW1lc2gudjEuTWFuaWZlc3QSCwoDcGlkGAUgASgDEjMKBmxhYmVscxgGIAMoCzIjLmxhbmVtZXNoLnYxLlNlcnZlckluZm8uTGFiZWxzRW50cnkSGAoQc29mdHdhcmVfdmVyc2lvbhgHIAEoCRIVCg1tYXhfaW5zdGFuY2VzGAggASgNEhAKCGZlYXR1cmVzGAkgAygJEhMKC2luc3RhbmNlX2lkGAogASgJEhAKCHJlcGxhY2VzGAsgASgIEi4KCnN0YXJ0ZWRfYXQYDCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiFgoUTGlzdE5vZGVUeXBlc1JlcXVlc3QiQQoVTGlzdE5vZGVUeXBlc1Jlc3BvbnNlEigKCW1hbmlmZXN0cxgBIAMoCzIVLmxhbmVtZXNoLnYxLk1hbmlmZXN0IhgKFkxpc3ROb2RlU2VydmVyc1JlcXVlc3QiQwoXTGlzdE5vZGVTZXJ2ZXJzUmVzcG9uc2USKAoHc2VydmVycxgBIAMoCzIXLmxhbmVtZXNoLnYxLk5vZGVTZXJ2ZXIinQIKCk5vZGVTZXJ2ZXISJQoEaW5mbxgBIAEoCzIXLmxhbmVtZXNoLnYxLlNlcnZlckluZm8SEQoJcHJvdmlkZXJzGAIgAygJEhAKCGRyYWluaW5nGAMgASgIEhgKEGFjdGl2ZV9pbnN0YW5jZXMYBCABKA0SKQoGaGVhbHRoGAUgASgOMhkubGFuZW1lc2gudjEuU2VydmVySGVhbHRoEhUKDWhlYWx0aF9kZXRhaWwYBiABKAkSHQoVY29uZmxpY3RpbmdfcHJvdmlkZXJzGAcgAygJEg4KBnN0YXRpYxgIIAEoCBIaChJyZXBsYWNlZF9wcm92aWRlcnMYCSADKAkSHAoUaW5jb21wbGV0ZV9wcm92aWRlcnMYCiADKAkqgwEKDFNlcnZlckhlYWx0aBIdChlTRVJWRVJfSEVBTFRIX1VOU1BFQ0lGSUVEEAASGQoVU0VSVkVSX0hFQUxUSF9TRVJWSU5HEAESGgoWU0VSVkVSX0hFQUxUSF9EUkFJTklORxACEh0KGVNFUlZFUl9IRUFMVEhfVU5SRUFDSEFCTEUQAzKUAgoPUmVnaXN0cnlTZXJ2aWNlEksKCFJlZ2lzdGVyEhwubGFuZW1lc2gudjEuUmVnaXN0ZXJSZXF1ZXN0Gh0ubGFuZW1lc2gudjEuUmVnaXN0ZXJSZXNwb25zZSgBMAESVgoNTGlzdE5vZGVUeXBlcxIhLmxhbmVtZXNoLnYxLkxpc3ROb2RlVHlwZXNSZXF1ZXN0GiIubGFuZW1lc2gudjEuTGlzdE5vZGVUeXBlc1Jlc3BvbnNlElwKD0xpc3ROb2RlU2VydmVycxIjLmxhbmVtZXNoLnYxLkxpc3ROb2RlU2VydmVyc1JlcXVlc3QaJC5sYW5lbWVzaC52MS5MaXN0Tm9kZVNlcnZlcnNSZXNwb25zZUJhCgtsYW5lbWVzaC52MUINUmVnaXN0cnlQcm90b1ABWhZsYW5lbWVzaC92MTtsYW5lbWVzaHYxqgILTGFuZW1lc2guVjHKAgtMYW5lbWVzaFxWMeoCDExhbmVtZXNoOjpWMWIGcHJvdG8z", [file_google_protobuf_timestamp, file_lanemesh_v1_node]);
 
 /**
  * One frame from a node server.
@@ -53,6 +53,14 @@ export type RegisterRequest = Message<"lanemesh.v1.RegisterRequest"> & {
      */
     value: ManifestUpdate;
     case: "manifests";
+  } | {
+    /**
+     * What it has on GPUs, at first and after changes, at most once a second.
+     *
+     * @generated from field: lanemesh.v1.GpuReport gpus = 5;
+     */
+    value: GpuReport;
+    case: "gpus";
   } | { case: undefined; value?: undefined };
 
   /**
@@ -202,6 +210,113 @@ export const ManifestUpdateSchema: GenMessage<ManifestUpdate> = /*@__PURE__*/
   messageDesc(file_lanemesh_v1_registry, 5);
 
 /**
+ * What a node server has on GPUs: orchestrators place components where their model is loaded, or where memory is free. Each report
+ * replaces the one before.
+ *
+ * @generated from message lanemesh.v1.GpuReport
+ */
+export type GpuReport = Message<"lanemesh.v1.GpuReport"> & {
+  /**
+   * The models that its process keeps loaded, at most 1,000.
+   *
+   * @generated from field: repeated lanemesh.v1.LoadedGpuModel models = 1;
+   */
+  models: LoadedGpuModel[];
+
+  /**
+   * The devices of its own arbiter, at most 64. Empty if it uses the arbiter of the mesh, whose devices all servers share.
+   *
+   * @generated from field: repeated lanemesh.v1.GpuCapacity devices = 2;
+   */
+  devices: GpuCapacity[];
+};
+
+/**
+ * Describes the message lanemesh.v1.GpuReport.
+ * Use `create(GpuReportSchema)` to create a new message.
+ */
+export const GpuReportSchema: GenMessage<GpuReport> = /*@__PURE__*/
+  messageDesc(file_lanemesh_v1_registry, 6);
+
+/**
+ * A model that a node server keeps loaded.
+ *
+ * @generated from message lanemesh.v1.LoadedGpuModel
+ */
+export type LoadedGpuModel = Message<"lanemesh.v1.LoadedGpuModel"> & {
+  /**
+   * Its device.
+   *
+   * @generated from field: string device = 1;
+   */
+  device: string;
+
+  /**
+   * Bytes.
+   *
+   * @generated from field: uint64 memory_bytes = 2;
+   */
+  memoryBytes: bigint;
+
+  /**
+   * Which components use it, at most 64: for each node type with a config the first 32 hexadecimal digits of the SHA-256 of the
+   * `provider`, a zero byte and the `config_json` of the instance.
+   *
+   * @generated from field: repeated string settings = 3;
+   */
+  settings: string[];
+};
+
+/**
+ * Describes the message lanemesh.v1.LoadedGpuModel.
+ * Use `create(LoadedGpuModelSchema)` to create a new message.
+ */
+export const LoadedGpuModelSchema: GenMessage<LoadedGpuModel> = /*@__PURE__*/
+  messageDesc(file_lanemesh_v1_registry, 7);
+
+/**
+ * What is free of a device.
+ *
+ * @generated from message lanemesh.v1.GpuCapacity
+ */
+export type GpuCapacity = Message<"lanemesh.v1.GpuCapacity"> & {
+  /**
+   * Its id.
+   *
+   * @generated from field: string device = 1;
+   */
+  device: string;
+
+  /**
+   * Total memory, in bytes.
+   *
+   * @generated from field: uint64 memory_bytes = 2;
+   */
+  memoryBytes: bigint;
+
+  /**
+   * Bytes that can be granted now.
+   *
+   * @generated from field: uint64 free_bytes = 3;
+   */
+  freeBytes: bigint;
+
+  /**
+   * Number of its leases.
+   *
+   * @generated from field: uint32 leases = 4;
+   */
+  leases: number;
+};
+
+/**
+ * Describes the message lanemesh.v1.GpuCapacity.
+ * Use `create(GpuCapacitySchema)` to create a new message.
+ */
+export const GpuCapacitySchema: GenMessage<GpuCapacity> = /*@__PURE__*/
+  messageDesc(file_lanemesh_v1_registry, 8);
+
+/**
  * The description of a node server.
  *
  * @generated from message lanemesh.v1.ServerInfo
@@ -298,7 +413,7 @@ export type ServerInfo = Message<"lanemesh.v1.ServerInfo"> & {
  * Use `create(ServerInfoSchema)` to create a new message.
  */
 export const ServerInfoSchema: GenMessage<ServerInfo> = /*@__PURE__*/
-  messageDesc(file_lanemesh_v1_registry, 6);
+  messageDesc(file_lanemesh_v1_registry, 9);
 
 /**
  * Requests the list of node types.
@@ -313,7 +428,7 @@ export type ListNodeTypesRequest = Message<"lanemesh.v1.ListNodeTypesRequest"> &
  * Use `create(ListNodeTypesRequestSchema)` to create a new message.
  */
 export const ListNodeTypesRequestSchema: GenMessage<ListNodeTypesRequest> = /*@__PURE__*/
-  messageDesc(file_lanemesh_v1_registry, 7);
+  messageDesc(file_lanemesh_v1_registry, 10);
 
 /**
  * The node types.
@@ -334,7 +449,7 @@ export type ListNodeTypesResponse = Message<"lanemesh.v1.ListNodeTypesResponse">
  * Use `create(ListNodeTypesResponseSchema)` to create a new message.
  */
 export const ListNodeTypesResponseSchema: GenMessage<ListNodeTypesResponse> = /*@__PURE__*/
-  messageDesc(file_lanemesh_v1_registry, 8);
+  messageDesc(file_lanemesh_v1_registry, 11);
 
 /**
  * Requests the list of servers.
@@ -349,7 +464,7 @@ export type ListNodeServersRequest = Message<"lanemesh.v1.ListNodeServersRequest
  * Use `create(ListNodeServersRequestSchema)` to create a new message.
  */
 export const ListNodeServersRequestSchema: GenMessage<ListNodeServersRequest> = /*@__PURE__*/
-  messageDesc(file_lanemesh_v1_registry, 9);
+  messageDesc(file_lanemesh_v1_registry, 12);
 
 /**
  * The servers.
@@ -370,7 +485,7 @@ export type ListNodeServersResponse = Message<"lanemesh.v1.ListNodeServersRespon
  * Use `create(ListNodeServersResponseSchema)` to create a new message.
  */
 export const ListNodeServersResponseSchema: GenMessage<ListNodeServersResponse> = /*@__PURE__*/
-  messageDesc(file_lanemesh_v1_registry, 10);
+  messageDesc(file_lanemesh_v1_registry, 13);
 
 /**
  * A node server as the registry knows it.
@@ -454,7 +569,7 @@ export type NodeServer = Message<"lanemesh.v1.NodeServer"> & {
  * Use `create(NodeServerSchema)` to create a new message.
  */
 export const NodeServerSchema: GenMessage<NodeServer> = /*@__PURE__*/
-  messageDesc(file_lanemesh_v1_registry, 11);
+  messageDesc(file_lanemesh_v1_registry, 14);
 
 /**
  * Whether a node server can be used.
