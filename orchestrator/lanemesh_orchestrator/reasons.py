@@ -325,6 +325,8 @@ class Reason(StrEnum):
     """The user has no home folder, and no location of the store was given."""
     NO_STORE = "no-store"
     """There is no store at the location."""
+    STORE_ENCODING = "store-encoding"
+    """The database of the store has another encoding than UTF8."""
     STORE_FAILED = "store-failed"
     """The store failed while runs were stored."""
     STORE_IN_USE = "store-in-use"

@@ -5,12 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -22,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from lanemesh_orchestrator.runs.records import SequenceTag, Wanted
 from lanemesh_orchestrator.store import bulk
+from lanemesh_orchestrator.store.engines import reading_engine, writing_engine
 from lanemesh_orchestrator.store.errors import first_line, store_error
 from lanemesh_orchestrator.store.location import Location, locate
 from lanemesh_orchestrator.store.migrate import check, migrate
@@ -30,8 +29,6 @@ from lanemesh_orchestrator.store.ownership import Ownership, own
 from lanemesh_orchestrator.store.packing import Packed, count_outputs, hashes_in, pack, unpack
 from lanemesh_orchestrator.store.tables import DEPLOYMENTS, LARGE_VALUE_USES, LARGE_VALUES, RUNS, UPDATES
 
-BUSY_SECONDS = 10.0
-"""How long another process that shares an SQLite store may delay a write."""
 PAGE_ROWS = 8
 """Rows of updates that are read at once; each has at most about 1 MiB, or one larger item."""
 FORGET_AT_ONCE = 50
@@ -77,7 +74,7 @@ class RunStore:
                 "no-store", f"there is no store {file}. Correct --store, or create a store with `lanemesh run --store`"
             )
         try:
-            self._engine = _reading_engine(self.location) if options.read_only else _engine(self.location)
+            self._engine = reading_engine(self.location) if options.read_only else writing_engine(self.location)
         except (SQLAlchemyError, OSError, ImportError) as error:
             raise _unopened(self.location, error) from None
         try:
@@ -320,60 +317,6 @@ def _packed(record: run_pb2.RunRecord) -> bytes:
 def _chunks(things: Sequence[bytes], size: int) -> Iterator[Sequence[bytes]]:
     for start in range(0, len(things), size):
         yield things[start : start + size]
-
-
-def _engine(location: Location) -> sa.Engine:
-    if location.file is None:
-        return sa.create_engine(location.url, pool_pre_ping=True)
-    location.file.parent.mkdir(parents=True, exist_ok=True)
-    with _private():
-        location.file.touch()
-    engine = sa.create_engine(location.url, connect_args={"timeout": BUSY_SECONDS})
-
-    @sa.event.listens_for(engine, "connect")
-    def configure(connection: object, _: object) -> None:
-        cursor = connection.cursor()  # type: ignore[attr-defined]
-        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
-
-    return engine
-
-
-def _reading_engine(location: Location) -> sa.Engine:
-    """An engine that writes nothing, neither to the store nor beside it.
-
-    SQLite reads a file in WAL mode with further files beside it, and creates them unless they exist. If it cannot create them, and
-    none with content exists, the file is complete: it is read as an immutable one.
-    """
-    if location.file is None:
-        return sa.create_engine(location.url, pool_pre_ping=True)
-    address = f"{location.file.as_uri()}?mode=ro"
-    if not os.access(location.file.parent, os.W_OK) and not _has_log(location.file):
-        address += "&immutable=1"
-
-    def connect() -> sqlite3.Connection:
-        return sqlite3.connect(address, uri=True, timeout=BUSY_SECONDS, check_same_thread=False)
-
-    return sa.create_engine("sqlite+pysqlite://", creator=connect, poolclass=sa.QueuePool)
-
-
-def _has_log(file: Path) -> bool:
-    """Whether the write-ahead log of an SQLite file has content."""
-    try:
-        return file.with_name(f"{file.name}-wal").stat().st_size > 0
-    except OSError:
-        return False
-
-
-@contextmanager
-def _private() -> Iterator[None]:
-    """Only this user can access the created files."""
-    mask = os.umask(0o077)
-    try:
-        yield
-    finally:
-        os.umask(mask)
 
 
 def _unopened(location: Location, error: Exception) -> LanemeshError:
