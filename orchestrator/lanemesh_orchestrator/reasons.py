@@ -317,6 +317,9 @@ class Reason(StrEnum):
     UPDATES_NOT_KEPT = "updates-not-kept"
     """Updates of a run that were requested are no longer kept."""
 
+    RUN_ELSEWHERE = "run-elsewhere"
+    """Another process of a shared store runs the run. It cannot be reached from here, or serves no calls."""
+
     # The store
 
     BAD_STORE = "bad-store"

@@ -27,7 +27,7 @@ from lanemesh_orchestrator.store.migrate import check, migrate
 from lanemesh_orchestrator.store.options import StoreOptions
 from lanemesh_orchestrator.store.ownership import Ownership, own
 from lanemesh_orchestrator.store.packing import Packed, count_outputs, hashes_in, pack, unpack
-from lanemesh_orchestrator.store.tables import DEPLOYMENTS, LARGE_VALUE_USES, LARGE_VALUES, RUNS, UPDATES
+from lanemesh_orchestrator.store.tables import DEPLOYMENTS, LARGE_VALUE_USES, LARGE_VALUES, OWNERS, RUNS, UPDATES
 
 PAGE_ROWS = 8
 """Rows of updates that are read at once; each has at most about 1 MiB, or one larger item."""
@@ -85,7 +85,7 @@ class RunStore:
             self._ownership = own(self.location, self._engine, self.owner, shared=options.shared)
             with self._ownership.opening(), self._engine.begin() as connection:
                 migrate(connection, self.location.shown)
-            self._end_lost(self._ownership)
+            self.end_lost()
         except (SQLAlchemyError, OSError) as error:
             self.close()
             raise _unopened(self.location, error) from None
@@ -219,6 +219,24 @@ class RunStore:
         wall, monotonic = self._opened_at
         return wall + time.monotonic() - monotonic
 
+    def announce(self, address: str) -> None:
+        """Stores the address at which this owner serves calls of clients for its runs."""
+        with self._writing() as connection:
+            connection.execute(OWNERS.delete().where(OWNERS.c.owner == self.owner))
+            connection.execute(OWNERS.insert(), {"owner": self.owner, "address": address})
+
+    def elsewhere(self, run_id: str) -> str | None:
+        """The address of the other owner of an active run; empty if it serves no calls. None: there is no such run, it has ended,
+        or it is one of ours."""
+        query = (
+            sa.select(OWNERS.c.address)
+            .select_from(RUNS.outerjoin(OWNERS, OWNERS.c.owner == RUNS.c.owner))
+            .where(RUNS.c.run_id == run_id, RUNS.c.state.not_in(TERMINAL), RUNS.c.owner != self.owner)
+        )
+        with self._engine.connect() as connection:
+            row = connection.execute(query).first()
+        return None if row is None else row.address or ""
+
     def close(self) -> None:
         """Closes it."""
         if self._ownership is not None:
@@ -265,12 +283,16 @@ class RunStore:
             found.update({row.hash: row.content for row in rows})
         return found
 
-    def _end_lost(self, ownership: Ownership) -> None:
-        """Ends the runs of owners that have ended."""
+    def end_lost(self) -> None:
+        """Ends the runs of owners that have ended. Only the thread that writes may call it."""
+        ownership = self._ownership
+        assert ownership is not None, "a store that is only read ends no runs"
         going = sa.select(RUNS.c.number, RUNS.c.run_id, RUNS.c.owner).where(RUNS.c.state.not_in(TERMINAL))
         with self._engine.begin() as connection:
             rows = connection.execute(going.where(RUNS.c.owner != self.owner)).all()
-            gone = {owner for owner in {row.owner for row in rows} if ownership.is_gone(owner)}
+            announced = connection.execute(sa.select(OWNERS.c.owner).where(OWNERS.c.owner != self.owner)).scalars()
+            gone = {owner for owner in {*announced, *(row.owner for row in rows)} if ownership.is_gone(owner)}
+            connection.execute(OWNERS.delete().where(OWNERS.c.owner.in_(gone)))
             for row in rows:
                 if row.owner in gone:
                     message = f"the orchestrator that ran {row.run_id} ended or was killed: run it again; its outputs are kept"
