@@ -288,7 +288,7 @@ class RunStore:
         ownership = self._ownership
         assert ownership is not None, "a store that is only read ends no runs"
         going = sa.select(RUNS.c.number, RUNS.c.run_id, RUNS.c.owner).where(RUNS.c.state.not_in(TERMINAL))
-        with self._engine.begin() as connection:
+        with ownership.opening(), self._writing() as connection:  # one owner at a time ends them
             rows = connection.execute(going.where(RUNS.c.owner != self.owner)).all()
             announced = connection.execute(sa.select(OWNERS.c.owner).where(OWNERS.c.owner != self.owner)).scalars()
             gone = {owner for owner in {*announced, *(row.owner for row in rows)} if ownership.is_gone(owner)}
@@ -297,14 +297,14 @@ class RunStore:
                 if row.owner in gone:
                     message = f"the orchestrator that ran {row.run_id} ended or was killed: run it again; its outputs are kept"
                     fault = Fault(code=Code.UNAVAILABLE, reason="orchestrator-lost", message=message)
-                    self._fail(connection, row.number, fault)
-                    log.warning("%s was interrupted: its orchestrator died", row.run_id)
+                    if self._fail(connection, row.number, fault):
+                        log.warning("%s was interrupted: its orchestrator died", row.run_id)
 
-    def _fail(self, connection: sa.Connection, number: int, fault: Fault) -> None:
-        """Ends a run with a terminal update, with the next number."""
+    def _fail(self, connection: sa.Connection, number: int, fault: Fault) -> bool:
+        """Ends a run with a terminal update, with the next number. Returns False if it has ended meanwhile."""
         record = _record(connection.execute(sa.select(RUNS.c.record).where(RUNS.c.number == number)).scalar_one())
         if record.state in TERMINAL:
-            return
+            return False
         last = connection.execute(sa.select(sa.func.max(UPDATES.c.last)).where(UPDATES.c.run == number)).scalar() or 0
         record.state, record.last_sequence = update_pb2.RUN_STATE_FAILED, last + 1
         record.error.CopyFrom(fault.to_proto())
@@ -315,6 +315,7 @@ class RunStore:
         update.job.error.CopyFrom(record.error)
         self._put(connection, [(number, Writing(record=record))])
         bulk.insert(connection, UPDATES, [_updates_row(number, [update], pack([update]))])
+        return True
 
     def _outputs(self, connection: sa.Connection, number: int) -> int:
         """Number of stored outputs of a run."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 
 import pytest
@@ -142,3 +143,17 @@ async def test_a_forwarded_call_carries_the_token_of_its_caller(tmp_path_factory
             await there.attach(run.id).cancel("enough")
             await owner.runs.get(run.id).ended.wait()
             assert owner.runs.get(run.id).reason == "enough"
+
+
+def test_several_that_find_a_lost_run_end_it_once(place: str) -> None:
+    stores = [RunStore(StoreOptions(location=place)) for _ in range(4)]
+    for number in range(5):
+        with owner_of(place, f"run-{number}"):
+            pass
+    with ThreadPoolExecutor(len(stores)) as threads:
+        list(threads.map(RunStore.end_lost, stores))
+    for number in range(5):
+        updates = stores[0].updates(f"run-{number}", 1)
+        assert [update.job.state for update in updates] == [update_pb2.RUN_STATE_RUNNING, update_pb2.RUN_STATE_FAILED]
+    for store in stores:
+        store.close()
