@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -115,7 +115,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self.transport.close()
 
 
-def _unchunked(cycle: RequestResponseCycle) -> Callable[[Any], Awaitable[None]]:
+def _unchunked(cycle: RequestResponseCycle) -> Callable[[Any], Coroutine[Any, Any, None]]:
     """Sends a response to an HTTP/1.0 client, which knows no chunks: without a length, the end of the connection ends its body
     (RFC 9112, section 6.3). uvicorn closes the connection of such a client after its response."""
     original, is_open_ended = cycle.send, False
