@@ -11,6 +11,7 @@ from lanemesh.codec import encode_into
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.features import Feature
 from lanemesh.items import ABSENT, Item, LaneType
+from lanemesh.reasons import Reason
 from lanemesh.redaction import Secrets
 from lanemesh.server.host.log_lines import LogLines, log_update
 from lanemesh.v1 import update_pb2
@@ -227,7 +228,7 @@ def _too_large(component: str, port: str, size: int, limit: int) -> LanemeshErro
     )
     details = {"component": component, "port": port}
     return LanemeshError(
-        Fault(code=Code.RESOURCE_EXHAUSTED, reason="message-too-large", message=message, details=details)
+        Fault(code=Code.RESOURCE_EXHAUSTED, reason=Reason.MESSAGE_TOO_LARGE, message=message, details=details)
     )
 
 
