@@ -563,7 +563,7 @@ class HostSession:
 
     async def _connect(self) -> None:
         if self._run is None or self._run.phase is not Phase.PLACED:
-            faults = [self._misplaced("`connect` came before `placed`, or twice")]
+            faults = [self._misplaced("`connect` came before `place` was answered, or twice")]
         else:
             faults = await self._answered(self._run.connect())
         connected = node_pb2.Connected(faults=[fault.to_proto() for fault in faults])
