@@ -178,8 +178,12 @@ class HostedRun:
         return faults
 
     def begin(self) -> None:
-        """`start` has come. Opens the lanes that are opened at the start, without waiting for their consumers."""
+        """`start` has come."""
         self.phase = Phase.STARTED
+        self.dial()
+
+    def dial(self) -> None:
+        """Opens the outgoing lanes at the start, without waiting for their consumers."""
         if self._opens_at_start:
             for sender in self._senders.values():
                 sender.dial()
