@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from lanemesh_orchestrator.deployments.records import DeploymentStore
     from lanemesh_orchestrator.pipeline import Graph
     from lanemesh_orchestrator.registry.polled_servers import PolledServers
+    from lanemesh_orchestrator.runs.elsewhere import Elsewhere
     from lanemesh_orchestrator.runs.records import History
     from lanemesh_orchestrator.store.journal import Journal
     from lanemesh_orchestrator.store.options import StoreOptions
@@ -136,6 +137,7 @@ class Orchestrator:
         self._opened: RunStore | None = None
         self._journal: Journal | None = None
         self._history: History | None = None
+        self._elsewhere: Elsewhere | None = None
         self._polled: PolledServers | None = None
         if servers:
             from lanemesh_orchestrator.registry.polled_servers import PolledServers, check_server
@@ -215,13 +217,15 @@ class Orchestrator:
         from lanemesh_orchestrator.store.store import RunStore
 
         store = self._opened = await asyncio.to_thread(RunStore, options)
-        self._history = StoredHistory(store, self.runs.find)
-        if not options.read_only:
+        if options.read_only:
+            self._history = StoredHistory(store, self.runs.find)
+        else:
             from lanemesh_orchestrator.store.deployed import StoredDeployments
             from lanemesh_orchestrator.store.journal import Journal
             from lanemesh_orchestrator.store.sessions import StoredSessions
 
-            self._journal = self.runs.journal = Journal(store, options)
+            journal = self._journal = self.runs.journal = Journal(store, options)
+            self._history = StoredHistory(store, self.runs.find, lambda: journal.call(RunStore.end_lost))
             self.runs.session_store = StoredSessions(self._journal)
             if options.deployments:
                 self._deployment_store = self._deployment_store or StoredDeployments(self._journal)
@@ -276,6 +280,7 @@ class Orchestrator:
         from lanemesh_orchestrator.deployments.service import DeploymentService
         from lanemesh_orchestrator.gpu_lists import GpuLists
         from lanemesh_orchestrator.registry.service import RegistryService
+        from lanemesh_orchestrator.runs.elsewhere import Elsewhere
         from lanemesh_orchestrator.runs.service import RunService
         from lanemesh_orchestrator.sessions.service import SessionService
         from lanemesh_orchestrator.tools.service import ToolHandlers
@@ -284,6 +289,9 @@ class Orchestrator:
         self.grpc = GrpcServer(host, port, insecure=insecure, security=self.security)
         await self.open_store()
         self.address = self.runs.address = advertise or await own_address(self.grpc.address)
+        if self._journal is not None:
+            await self._journal.call(lambda store: store.announce(self.address))
+        self._elsewhere = Elsewhere(self.history, self.security)
         server = self.grpc.server
         first = self.grpc.limits.first_frame_seconds
         self.runs.callers.limit = self.grpc.limits.runs_per_caller
@@ -291,7 +299,7 @@ class Orchestrator:
             self.registry, self.runs.manifests, lambda: self.gpu_arbiter, first_frame_seconds=first
         )
         registry_pb2_grpc.add_RegistryServiceServicer_to_server(registry, server)
-        runs = RunService(self.runs, self.history, first_frame_seconds=first)
+        runs = RunService(self.runs, self.history, self._elsewhere, first_frame_seconds=first)
         run_pb2_grpc.add_RunServiceServicer_to_server(runs, server)
         node_pb2_grpc.add_NodeServiceServicer_to_server(NodeService(self.host, first_frame_seconds=first), server)
         channel_pb2_grpc.add_ChannelServiceServicer_to_server(ChannelService(self.channels), server)
@@ -347,6 +355,8 @@ class Orchestrator:
         await self.host.close()
         if self.grpc is not None:
             await self.grpc.stop(1.0)
+        if self._elsewhere is not None:
+            await self._elsewhere.close()
 
 
 async def _anywhere(graph: Graph) -> Mapping[str, str]:

@@ -317,6 +317,9 @@ class Reason(StrEnum):
     UPDATES_NOT_KEPT = "updates-not-kept"
     """Updates of a run that were requested are no longer kept."""
 
+    RUN_ELSEWHERE = "run-elsewhere"
+    """Another process of a shared store runs the run. It cannot be reached from here, or serves no calls."""
+
     # The store
 
     BAD_STORE = "bad-store"
@@ -325,6 +328,8 @@ class Reason(StrEnum):
     """The user has no home folder, and no location of the store was given."""
     NO_STORE = "no-store"
     """There is no store at the location."""
+    STORE_ENCODING = "store-encoding"
+    """The database of the store has another encoding than UTF8."""
     STORE_FAILED = "store-failed"
     """The store failed while runs were stored."""
     STORE_IN_USE = "store-in-use"

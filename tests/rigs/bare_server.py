@@ -458,9 +458,11 @@ class Run:
     def __init__(self, place: node_pb2.Place) -> None:
         self.place = place
         self.cancelling = False
+        self.phase = "placed"
         self.components: dict[str, Component] = {}
         self.edges: dict[str, Edge] = {}
         self.tasks: list[asyncio.Task[Any]] = []
+        self.faults: list[Fault] = []
 
     def make(self) -> list[Fault]:
         """Creates the components. Returns all faults."""
@@ -502,16 +504,19 @@ class Run:
         return [lane for component in self.components.values() for lane in component.lanes]
 
     async def connect(self) -> list[Fault]:
-        found = await asyncio.gather(*(lane.open() for lane in self.lanes))
-        return [each for each in found if each is not None]
+        self.phase = "connecting"
+        found = [each for each in await asyncio.gather(*(lane.open() for lane in self.lanes)) if each is not None]
+        self.phase = "connecting" if found else "connected"
+        return found
 
     async def execute(self, send: Callable[..., None]) -> list[Fault]:
         """Runs the components. Returns the faults of `finished`."""
+        self.phase = "started"
         unopened = [edge.spec for edge in self.edges.values() if not edge.opened]
         if unopened:
             await self.cancel()
             return [fault(UNMET, "lane-not-opened", f"{spec.id} is not open", lane=spec.id) for spec in unopened]
-        faults: list[Fault] = []
+        faults = self.faults
 
         async def one(component: Component) -> None:
             send(update=_node(component.name, update_pb2.NODE_STATE_RUNNING))
@@ -624,13 +629,20 @@ class BareService(node_pb2_grpc.NodeServiceServicer):
             outbox.task_done()
 
     async def _phase(self, frame: str, run: Run | None, outbox: asyncio.Queue[node_pb2.HostResponse]) -> None:
-        early = [fault(UNMET, "not-placed", f"`{frame}` came before `place`")] if run is None else []
+        phase = run.phase if run is not None else "new"
+        misplaced = fault(UNMET, "not-placed", f"`{frame}` came when the run was {phase}")
         if frame == "connect":
-            faults = early or await run.connect()  # type: ignore[union-attr]
+            faults = await run.connect() if run is not None and phase == "placed" else [misplaced]
             outbox.put_nowait(node_pb2.HostResponse(connected=node_pb2.Connected(faults=faults)))
+        elif run is not None and phase == "started":
+            run.faults.append(misplaced)
+            await run.cancel()
         else:
             send = lambda **frame: outbox.put_nowait(node_pb2.HostResponse(**frame))  # noqa: E731
-            faults = early or await run.execute(send)  # type: ignore[union-attr]
+            faults = await run.execute(send) if run is not None and phase == "connected" else [misplaced]
+            if run is not None and phase != "connected":
+                await run.cancel()
+                self.runs.pop((run.place.run_id, run.place.incarnation), None)
             outbox.put_nowait(node_pb2.HostResponse(finished=node_pb2.Finished(faults=faults)))
 
     def _exists(self, place: node_pb2.Place) -> list[Fault]:

@@ -11,9 +11,7 @@ from lanemesh.v1 import fault_pb2, lane_pb2, node_pb2
 from lanemesh_orchestrator.conformance.checks import QUIET_SECONDS, WAIT_SECONDS, Miss, check, expect
 from lanemesh_orchestrator.conformance.driver import Driver
 from lanemesh_orchestrator.conformance.frames import fault_shown, faults_shown, shown
-from lanemesh_orchestrator.conformance.hosting import (
-    coded,
-)
+from lanemesh_orchestrator.conformance.hosting import CANCEL_SECONDS, coded
 from lanemesh_orchestrator.conformance.places import instance, place
 
 PORTS = {
@@ -135,6 +133,58 @@ async def not_placed(driver: Driver) -> None:
     faults = await other.finished()
     expect(len(faults) == 1, "one fault of `finished`", faults_shown(faults))
     coded(faults[0], Code.FAILED_PRECONDITION, "not-placed", "a fault of `finished`")
+
+
+@check(
+    "L0",
+    "start-not-connected",
+    "`start` before `connected` ends the run with a fault of `finished`; it may be placed again.",
+    rule="Host",
+)
+async def start_not_connected(driver: Driver) -> None:
+    driver.needs("conformance_source")
+    run_id, host, edge = driver.run_id(), driver.host(), driver.edge_out()
+    await host.place_well(place(run_id, instance("conformance_source"), edge))
+    await host.start()
+    faults = await host.finished(CANCEL_SECONDS)
+    expect(len(faults) == 1, "one fault of `finished`", faults_shown(faults))
+    coded(faults[0], Code.FAILED_PRECONDITION, "not-placed", "a fault of `finished`")
+    expect(not driver.neighbour.has_lane(run_id, edge.id), "no lane", "`open`")
+    await driver.host().place_well(place(run_id, instance("conformance_source"), edge))
+
+
+@check("L0", "connect-twice", "A second `connect` is answered by a fault; the run goes on.", rule="Host")
+async def connect_twice(driver: Driver) -> None:
+    driver.needs("conformance_echo")
+    run_id, host, edge = driver.run_id(), driver.host(), driver.edge_in()
+    edge_out = driver.edge_out()
+    await host.place_well(place(run_id, instance("conformance_echo"), edge, edge_out))
+    run = await driver.wire(run_id, host, [edge, edge_out])
+    await host.connect()
+    await host.until(lambda: len(host.of("connected")) == 2, "a second `connected`")
+    faults = list(host.of("connected")[1].faults)
+    expect(len(faults) == 1, "one fault of the second `connected`", faults_shown(faults))
+    coded(faults[0], Code.FAILED_PRECONDITION, "not-placed", "a fault of the second `connected`")
+    await host.start()
+    await run.input.texts("a")
+    await run.output.items(1)
+
+
+@check("L0", "start-twice", "A second `start` ends the run with a fault of its only `finished`.", rule="Host")
+async def start_twice(driver: Driver) -> None:
+    async with driver.run("conformance_echo") as run:
+        await run.input.texts("a")
+        await run.output.items(1)
+        await run.host.start()
+        faults = await run.host.finished(CANCEL_SECONDS)
+        primary = [fault for fault in faults if not fault.secondary]
+        expect(len(primary) == 1, "one primary fault of `finished`", faults_shown(faults))
+        coded(primary[0], Code.FAILED_PRECONDITION, "not-placed", "a fault of `finished`")
+        await run.output.ended(CANCEL_SECONDS)
+        run.output.finish()
+        await run.host.half_close()
+        await run.host.status(seconds=CANCEL_SECONDS)
+        expect(len(run.host.of("finished")) == 1, "one `finished`", f"{len(run.host.of('finished'))} of them")
 
 
 @check("L0", "connect-opens", "`connect` opens each outgoing lane; `connected` follows `accepted`.", rule="Host")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable, Coroutine
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 HEAD_SECONDS = 15.0
 """Time limit for the first byte of a connection, and for the head of each request."""
@@ -91,7 +92,10 @@ class BoundedProtocol(HttpToolsProtocol):
         self._overhead = 0
         if self._head_size + len(self.url) > MAX_HEAD_BYTES or len(self.pipeline) >= MAX_PIPELINED:
             raise ValueError("the head is too large, or too many requests wait")
+        before = self.cycle
         super().on_headers_complete()
+        if self.cycle is not before and self.scope["http_version"] == "1.0":
+            self.cycle.send = _unchunked(self.cycle)  # type: ignore[assignment, method-assign]
 
     def on_body(self, body: bytes) -> None:
         """Takes a piece of a body."""
@@ -109,3 +113,21 @@ class BoundedProtocol(HttpToolsProtocol):
     def _close(self) -> None:
         self._head_timer = None
         self.transport.close()
+
+
+def _unchunked(cycle: RequestResponseCycle) -> Callable[[Any], Coroutine[Any, Any, None]]:
+    """Sends a response to an HTTP/1.0 client, which knows no chunks: without a length, the end of the connection ends its body
+    (RFC 9112, section 6.3). uvicorn closes the connection of such a client after its response."""
+    original, is_open_ended = cycle.send, False
+
+    async def send(message: Any) -> None:
+        nonlocal is_open_ended
+        if message["type"] == "http.response.start":
+            is_open_ended = all(name.lower() != b"content-length" for name, _ in message.get("headers", ()))
+            if is_open_ended:
+                cycle.chunked_encoding = False
+        elif is_open_ended:
+            cycle.expected_content_length = len(message.get("body", b""))
+        await original(message)
+
+    return send

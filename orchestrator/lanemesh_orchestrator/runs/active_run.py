@@ -74,6 +74,8 @@ class RunOptions:
     """How many runs are above it, at most `MAX_DEPTH`: a run that a node has started is below that node's run."""
     conversation: Conversation | None = None
     """Its part in its session; None: the session is not kept."""
+    max_output: int = 0
+    """Most bytes of one output, because its clients get it in one message; 0: no limit."""
 
     def __post_init__(self) -> None:
         if self.timeout is not None and not self.timeout > 0:
@@ -177,6 +179,7 @@ class ActiveRun:
             owned=options.owned,
             is_local=assignment.is_local,
             steps=self._steps,
+            max_output=options.max_output,
         )
         self._approvals: RunApprovals | None = None
         """Created when the first approval is requested."""

@@ -109,6 +109,7 @@ class LocalDetachedLink:
 
     async def push(self, given: run_pb2.RunInput | None, *, end: bool) -> None:
         """Feeds its source."""
+        await self._check_here()
         await self._runs.push(self._run_id, [given] if given is not None else [], end=end)
 
     async def cancel(self, reason: str) -> None:
@@ -118,9 +119,19 @@ class LocalDetachedLink:
             run.cancel(reason)
         else:
             await self._history.record(self._run_id)  # raises if there is no such run
+            await self._check_here()
+
+    async def _check_here(self) -> None:
+        """Raises LanemeshError if another orchestrator that shares the store runs it: an embedded mesh forwards no calls."""
+        address = None if self._runs.find(self._run_id) is not None else await self._history.elsewhere(self._run_id)
+        if address is not None:
+            from lanemesh_orchestrator.runs.elsewhere import elsewhere_fault
+
+            raise LanemeshError(elsewhere_fault(self._run_id, address))
 
     async def decide(self, decision: run_pb2.DecideApprovalRequest) -> None:
         """Decides an approval."""
+        await self._check_here()
         await decide(self._runs, self._history, decision)
 
 

@@ -57,6 +57,13 @@ class History(Protocol):
         """The updates of a run from a sequence number to the terminal one, in batches; a gap where updates are no longer kept.
         Raises LanemeshError if the run is not known."""
 
+    async def elsewhere(self, run_id: str) -> str | None:
+        """The address of the other orchestrator that runs an active run; empty if it serves no calls. None: it does not run
+        elsewhere."""
+
+    async def end_lost(self) -> None:
+        """Ends the runs of other orchestrators that have ended."""
+
 
 class MemoryHistory:
     """The runs in the memory of an orchestrator: the active ones, and the latest ended ones."""
@@ -89,6 +96,13 @@ class MemoryHistory:
         async with aclosing(run.log.batches(from_sequence, paces=not run.owned)) as batches:
             async for batch in batches:
                 yield batch
+
+    async def elsewhere(self, run_id: str) -> str | None:
+        """All runs are here."""
+        return None
+
+    async def end_lost(self) -> None:
+        """All runs are here."""
 
 
 def record_of(run: ActiveRun) -> run_pb2.RunRecord:

@@ -16,6 +16,7 @@ from lanemesh._grpc.first_frame import FIRST_FRAME_SECONDS, first_frame
 from lanemesh._grpc.status import abort
 from lanemesh._grpc.traceparent import traceparent_of
 from lanemesh.faults import LanemeshError
+from lanemesh.items import MAX_MESSAGE_BYTES
 from lanemesh.node.context import ClientInput
 from lanemesh.times import seconds_of
 from lanemesh.v1 import run_pb2, run_pb2_grpc
@@ -32,9 +33,13 @@ from lanemesh_orchestrator.runs.runs import Runs
 from lanemesh_orchestrator.runs.update_log import Batch
 
 if TYPE_CHECKING:
+    from lanemesh_orchestrator.runs.elsewhere import Elsewhere
     from lanemesh_orchestrator.runs.idempotency import Key
 
 Context = grpc.aio.ServicerContext[Any, Any]
+
+MAX_OUTPUT_BYTES = MAX_MESSAGE_BYTES - 32 * 1024
+"""Most bytes of one output as an update: a message less what surrounds the update in its frame."""
 
 LEFT = "its caller left before it had the id of the run"
 """The reason of a cancellation."""
@@ -43,9 +48,12 @@ LEFT = "its caller left before it had the id of the run"
 class RunService(run_pb2_grpc.RunServiceServicer):
     """Runs pipelines for clients."""
 
-    def __init__(self, runs: Runs, history: History, *, first_frame_seconds: float = FIRST_FRAME_SECONDS) -> None:
-        """`history` also has the records of ended runs. `first_frame_seconds`: time limit for the caller of `Run` to send the
-        spec."""
+    def __init__(
+        self, runs: Runs, history: History, elsewhere: Elsewhere, *, first_frame_seconds: float = FIRST_FRAME_SECONDS
+    ) -> None:
+        """`history` also has the records of ended runs. `elsewhere` forwards calls for runs of other orchestrators of the store.
+        `first_frame_seconds`: time limit for the caller of `Run` to send the spec."""
+        self._elsewhere = elsewhere
         self._first_frame_seconds = first_frame_seconds
         self._runs = runs
         self._history = history
@@ -111,6 +119,8 @@ class RunService(run_pb2_grpc.RunServiceServicer):
             run = self._runs.find(request.run_id)
             if run is not None and self._is_its_caller(run, request.input_token):
                 await run.push(*request.inputs, end=request.end)
+            elif run is None and (answer := await self._elsewhere.forward("PushInput", request, context)) is not None:
+                return answer  # type: ignore[no-any-return]
             else:
                 await self._runs.push(request.run_id, request.inputs, end=request.end)
         except LanemeshError as error:
@@ -146,6 +156,9 @@ class RunService(run_pb2_grpc.RunServiceServicer):
             run = self._runs.find(request.run_id)
             if run is None:
                 try:
+                    answer = await self._elsewhere.forward("CancelRun", request, context)
+                    if answer is not None:
+                        return answer  # type: ignore[no-any-return]
                     return run_pb2.CancelRunResponse(state=(await self._history.record(request.run_id)).run.state)
                 except LanemeshError as error:
                     await abort(context, error.fault)
@@ -160,6 +173,10 @@ class RunService(run_pb2_grpc.RunServiceServicer):
         about: dict[str, str | int | bool] = {"run": request.run_id, "call": request.call_id}
         with audited(context, "RunService.DecideApproval", **about, approved=request.approved):
             try:
+                if self._runs.find(request.run_id) is None:
+                    answer = await self._elsewhere.forward("DecideApproval", request, context)
+                    if answer is not None:
+                        return answer  # type: ignore[no-any-return]
                 await decide(self._runs, self._history, request)
             except LanemeshError as error:
                 await abort(context, error.fault)
@@ -191,6 +208,7 @@ class RunService(run_pb2_grpc.RunServiceServicer):
                 session=spec.session_id,
                 depth=spec.depth,
                 conversation=await self._runs.conversation(spec),
+                max_output=MAX_OUTPUT_BYTES,
             )
             return start(graph, options)
         except PipelineInvalid as error:

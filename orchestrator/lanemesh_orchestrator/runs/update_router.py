@@ -8,9 +8,10 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from lanemesh.codec import encode_into
-from lanemesh.faults import Code, Fault
+from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.features import Feature
 from lanemesh.items import ABSENT, Item, LaneType
+from lanemesh.reasons import Reason
 from lanemesh.redaction import Secrets
 from lanemesh.server.host.log_lines import LogLines, log_update
 from lanemesh.v1 import update_pb2
@@ -47,6 +48,7 @@ class UpdateRouter:
         owned: bool,
         is_local: bool = False,
         steps: Steps | None = None,
+        max_output: int = 0,
     ) -> None:
         """Creates a router to a log and a verdict.
 
@@ -60,6 +62,7 @@ class UpdateRouter:
             owned: whether the caller of the run reads its log, so that traces wait for it.
             is_local: whether this process runs all components, so that none is placed again.
             steps: logs the steps of the run.
+            max_output: most bytes of one output; 0: no limit.
         """
         self.output_count = 0
         """Number of items that have reached a target."""
@@ -77,6 +80,7 @@ class UpdateRouter:
         self._observe = observe
         self._secrets = secrets
         self._owned = owned
+        self._max_output = max_output
         self._steps = steps
         self._offsets: CounterOffsets | None = None
         if not is_local:
@@ -129,11 +133,14 @@ class UpdateRouter:
         self._log.append_texts(component, port, texts, self._result_names.get(component, ""))
 
     def deliver(self, component: str, port: str, lane: str, item: Item) -> None:
-        """Delivers an item of a target to the client, within the capacity."""
+        """Delivers an item of a target to the client, within the capacity. Raises LanemeshError ("message-too-large") if the client
+        could not get it in a message; the updates before are delivered."""
         update = update_pb2.Update()
         output = update.output
         output.component, output.port, output.name = component, port, self._result_names.get(component, "")
         encode_into(output.item, LaneType(lane), item)
+        if self._max_output and (size := update.ByteSize()) > self._max_output:
+            raise _too_large(component, port, size, self._max_output)
         if item.value is not ABSENT:
             self.output_count += 1
         self._append(update)
@@ -212,6 +219,17 @@ class UpdateRouter:
         if self._owned:
             await self._log.wait_for_capacity()
         self._traces.report(update)
+
+
+def _too_large(component: str, port: str, size: int, limit: int) -> LanemeshError:
+    message = (
+        f'{component}: an item of "{port}" has {size:,} bytes, and a client gets at most {limit:,} in one output. '
+        "Let the pipeline deliver large files in pieces of a group or media with a `uri`, or write them by `file_writer`"
+    )
+    details = {"component": component, "port": port}
+    return LanemeshError(
+        Fault(code=Code.RESOURCE_EXHAUSTED, reason=Reason.MESSAGE_TOO_LARGE, message=message, details=details)
+    )
 
 
 def _cancelled_elsewhere(node: update_pb2.NodeUpdate) -> Fault:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing
 
 from lanemesh._aio.threads import Threads
 from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.text_outputs import last_of
 from lanemesh.v1 import run_pb2, update_pb2
 
 from lanemesh_orchestrator.runs.active_run import ActiveRun
@@ -17,14 +19,27 @@ from lanemesh_orchestrator.store.store import TERMINAL, RunStore
 _READERS = Threads(limit=32)
 """Threads that read from stores: at most 32 concurrent calls for all clients."""
 
+LEAST_POLL_SECONDS, MOST_POLL_SECONDS = 0.1, 1.0
+"""Time between two reads of the updates of a run that another owner runs. It doubles while there are none."""
+LOST_SECONDS = 3.0
+"""Time between two checks whether the owner of a run that is watched has ended."""
+
 
 class StoredHistory:
-    """The runs of a store; active ones are read from memory."""
+    """The runs of a store; active ones are read from memory. Those of other owners of the store are read as they are stored."""
 
-    def __init__(self, store: RunStore, find: Callable[[str], ActiveRun | None]) -> None:
-        """`find` returns a run in memory."""
+    def __init__(
+        self,
+        store: RunStore,
+        find: Callable[[str], ActiveRun | None],
+        end_lost: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """`find` returns a run in memory. `end_lost` ends the runs of owners that have ended; None: the store is only read, and
+        the updates of an active run end with those that it has now."""
         self._store = store
         self._find = find
+        self._end_lost = end_lost
+        self._looked_at = 0.0
 
     async def record(self, run_id: str) -> run_pb2.GetRunResponse:
         """One run. Raises LanemeshError if it is not known."""
@@ -46,9 +61,12 @@ class StoredHistory:
         """The updates of a run from a number on: earlier ones from the store, later ones from memory."""
         run = self._find(run_id)
         if run is None:
-            if await _READERS.call(self._store.record, run_id) is None:
+            found = await _READERS.call(self._store.record, run_id)
+            if found is None:
                 raise _unknown(run_id)
-            async with aclosing(self._stored(run_id, from_sequence, None)) as stored:
+            is_active = found.run.state not in TERMINAL and self._end_lost is not None
+            source = self._followed(run_id, from_sequence) if is_active else self._stored(run_id, from_sequence, None)
+            async with aclosing(source) as stored:
                 async for batch in stored:
                     yield batch
             return
@@ -60,6 +78,37 @@ class StoredHistory:
                 async with aclosing(self._stored(run_id, upcoming.from_sequence, upcoming.to_sequence)) as stored:
                     async for batch in stored:
                         yield batch
+
+    async def elsewhere(self, run_id: str) -> str | None:
+        """The address of the other owner of an active run."""
+        return await _READERS.call(self._store.elsewhere, run_id)
+
+    async def end_lost(self) -> None:
+        """Ends the runs of owners that have ended."""
+        if self._end_lost is not None:
+            await self._end_lost()
+
+    async def _followed(self, run_id: str, first: int) -> AsyncGenerator[Batch, None]:
+        """Updates of a run of another owner, as they are stored, to the terminal one."""
+        loop = asyncio.get_running_loop()
+        wanted, pause, is_over = max(1, first), LEAST_POLL_SECONDS, False
+        while True:
+            before = wanted
+            async with aclosing(self._stored(run_id, wanted, None)) as stored:
+                async for batch in stored:
+                    wanted = 1 + (batch.to_sequence if isinstance(batch, run_pb2.Gap) else last_of(batch[-1]))
+                    yield batch
+            if is_over:
+                return
+            found = await _READERS.call(self._store.record, run_id)
+            is_over = found is None or found.run.state in TERMINAL  # then the rest of its updates is read
+            if is_over:
+                continue
+            if loop.time() > self._looked_at + LOST_SECONDS:
+                self._looked_at = loop.time()
+                await self.end_lost()
+            pause = LEAST_POLL_SECONDS if wanted > before else min(2 * pause, MOST_POLL_SECONDS)
+            await asyncio.sleep(pause)
 
     async def _stored(self, run_id: str, first: int, last: int | None) -> AsyncGenerator[Batch, None]:
         """Updates of the store, to a number or to the end; missing ones as a gap."""

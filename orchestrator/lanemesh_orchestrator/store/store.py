@@ -5,12 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -22,16 +20,15 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from lanemesh_orchestrator.runs.records import SequenceTag, Wanted
 from lanemesh_orchestrator.store import bulk
+from lanemesh_orchestrator.store.engines import reading_engine, writing_engine
 from lanemesh_orchestrator.store.errors import first_line, store_error
 from lanemesh_orchestrator.store.location import Location, locate
 from lanemesh_orchestrator.store.migrate import check, migrate
 from lanemesh_orchestrator.store.options import StoreOptions
 from lanemesh_orchestrator.store.ownership import Ownership, own
 from lanemesh_orchestrator.store.packing import Packed, count_outputs, hashes_in, pack, unpack
-from lanemesh_orchestrator.store.tables import DEPLOYMENTS, LARGE_VALUE_USES, LARGE_VALUES, RUNS, UPDATES
+from lanemesh_orchestrator.store.tables import DEPLOYMENTS, LARGE_VALUE_USES, LARGE_VALUES, OWNERS, RUNS, UPDATES
 
-BUSY_SECONDS = 10.0
-"""How long another process that shares an SQLite store may delay a write."""
 PAGE_ROWS = 8
 """Rows of updates that are read at once; each has at most about 1 MiB, or one larger item."""
 FORGET_AT_ONCE = 50
@@ -77,7 +74,7 @@ class RunStore:
                 "no-store", f"there is no store {file}. Correct --store, or create a store with `lanemesh run --store`"
             )
         try:
-            self._engine = _reading_engine(self.location) if options.read_only else _engine(self.location)
+            self._engine = reading_engine(self.location) if options.read_only else writing_engine(self.location)
         except (SQLAlchemyError, OSError, ImportError) as error:
             raise _unopened(self.location, error) from None
         try:
@@ -88,7 +85,7 @@ class RunStore:
             self._ownership = own(self.location, self._engine, self.owner, shared=options.shared)
             with self._ownership.opening(), self._engine.begin() as connection:
                 migrate(connection, self.location.shown)
-            self._end_lost(self._ownership)
+            self.end_lost()
         except (SQLAlchemyError, OSError) as error:
             self.close()
             raise _unopened(self.location, error) from None
@@ -222,6 +219,24 @@ class RunStore:
         wall, monotonic = self._opened_at
         return wall + time.monotonic() - monotonic
 
+    def announce(self, address: str) -> None:
+        """Stores the address at which this owner serves calls of clients for its runs."""
+        with self._writing() as connection:
+            connection.execute(OWNERS.delete().where(OWNERS.c.owner == self.owner))
+            connection.execute(OWNERS.insert(), {"owner": self.owner, "address": address})
+
+    def elsewhere(self, run_id: str) -> str | None:
+        """The address of the other owner of an active run; empty if it serves no calls. None: there is no such run, it has ended,
+        or it is one of ours."""
+        query = (
+            sa.select(OWNERS.c.address)
+            .select_from(RUNS.outerjoin(OWNERS, OWNERS.c.owner == RUNS.c.owner))
+            .where(RUNS.c.run_id == run_id, RUNS.c.state.not_in(TERMINAL), RUNS.c.owner != self.owner)
+        )
+        with self._engine.connect() as connection:
+            row = connection.execute(query).first()
+        return None if row is None else row.address or ""
+
     def close(self) -> None:
         """Closes it."""
         if self._ownership is not None:
@@ -268,24 +283,28 @@ class RunStore:
             found.update({row.hash: row.content for row in rows})
         return found
 
-    def _end_lost(self, ownership: Ownership) -> None:
-        """Ends the runs of owners that have ended."""
+    def end_lost(self) -> None:
+        """Ends the runs of owners that have ended. Only the thread that writes may call it."""
+        ownership = self._ownership
+        assert ownership is not None, "a store that is only read ends no runs"
         going = sa.select(RUNS.c.number, RUNS.c.run_id, RUNS.c.owner).where(RUNS.c.state.not_in(TERMINAL))
-        with self._engine.begin() as connection:
+        with ownership.opening(), self._writing() as connection:  # one owner at a time ends them
             rows = connection.execute(going.where(RUNS.c.owner != self.owner)).all()
-            gone = {owner for owner in {row.owner for row in rows} if ownership.is_gone(owner)}
+            announced = connection.execute(sa.select(OWNERS.c.owner).where(OWNERS.c.owner != self.owner)).scalars()
+            gone = {owner for owner in {*announced, *(row.owner for row in rows)} if ownership.is_gone(owner)}
+            connection.execute(OWNERS.delete().where(OWNERS.c.owner.in_(gone)))
             for row in rows:
                 if row.owner in gone:
                     message = f"the orchestrator that ran {row.run_id} ended or was killed: run it again; its outputs are kept"
                     fault = Fault(code=Code.UNAVAILABLE, reason="orchestrator-lost", message=message)
-                    self._fail(connection, row.number, fault)
-                    log.warning("%s was interrupted: its orchestrator died", row.run_id)
+                    if self._fail(connection, row.number, fault):
+                        log.warning("%s was interrupted: its orchestrator died", row.run_id)
 
-    def _fail(self, connection: sa.Connection, number: int, fault: Fault) -> None:
-        """Ends a run with a terminal update, with the next number."""
+    def _fail(self, connection: sa.Connection, number: int, fault: Fault) -> bool:
+        """Ends a run with a terminal update, with the next number. Returns False if it has ended meanwhile."""
         record = _record(connection.execute(sa.select(RUNS.c.record).where(RUNS.c.number == number)).scalar_one())
         if record.state in TERMINAL:
-            return
+            return False
         last = connection.execute(sa.select(sa.func.max(UPDATES.c.last)).where(UPDATES.c.run == number)).scalar() or 0
         record.state, record.last_sequence = update_pb2.RUN_STATE_FAILED, last + 1
         record.error.CopyFrom(fault.to_proto())
@@ -296,6 +315,7 @@ class RunStore:
         update.job.error.CopyFrom(record.error)
         self._put(connection, [(number, Writing(record=record))])
         bulk.insert(connection, UPDATES, [_updates_row(number, [update], pack([update]))])
+        return True
 
     def _outputs(self, connection: sa.Connection, number: int) -> int:
         """Number of stored outputs of a run."""
@@ -320,60 +340,6 @@ def _packed(record: run_pb2.RunRecord) -> bytes:
 def _chunks(things: Sequence[bytes], size: int) -> Iterator[Sequence[bytes]]:
     for start in range(0, len(things), size):
         yield things[start : start + size]
-
-
-def _engine(location: Location) -> sa.Engine:
-    if location.file is None:
-        return sa.create_engine(location.url, pool_pre_ping=True)
-    location.file.parent.mkdir(parents=True, exist_ok=True)
-    with _private():
-        location.file.touch()
-    engine = sa.create_engine(location.url, connect_args={"timeout": BUSY_SECONDS})
-
-    @sa.event.listens_for(engine, "connect")
-    def configure(connection: object, _: object) -> None:
-        cursor = connection.cursor()  # type: ignore[attr-defined]
-        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
-
-    return engine
-
-
-def _reading_engine(location: Location) -> sa.Engine:
-    """An engine that writes nothing, neither to the store nor beside it.
-
-    SQLite reads a file in WAL mode with further files beside it, and creates them unless they exist. If it cannot create them, and
-    none with content exists, the file is complete: it is read as an immutable one.
-    """
-    if location.file is None:
-        return sa.create_engine(location.url, pool_pre_ping=True)
-    address = f"{location.file.as_uri()}?mode=ro"
-    if not os.access(location.file.parent, os.W_OK) and not _has_log(location.file):
-        address += "&immutable=1"
-
-    def connect() -> sqlite3.Connection:
-        return sqlite3.connect(address, uri=True, timeout=BUSY_SECONDS, check_same_thread=False)
-
-    return sa.create_engine("sqlite+pysqlite://", creator=connect, poolclass=sa.QueuePool)
-
-
-def _has_log(file: Path) -> bool:
-    """Whether the write-ahead log of an SQLite file has content."""
-    try:
-        return file.with_name(f"{file.name}-wal").stat().st_size > 0
-    except OSError:
-        return False
-
-
-@contextmanager
-def _private() -> Iterator[None]:
-    """Only this user can access the created files."""
-    mask = os.umask(0o077)
-    try:
-        yield
-    finally:
-        os.umask(mask)
 
 
 def _unopened(location: Location, error: Exception) -> LanemeshError:

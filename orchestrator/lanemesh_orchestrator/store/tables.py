@@ -25,6 +25,14 @@ RUNS = Table(
 )
 """One row per run."""
 
+OWNERS = Table(
+    "owners",
+    METADATA,
+    Column("owner", String(64), primary_key=True),
+    Column("address", Text, nullable=False),  # where the calls of clients for its runs are served
+)
+"""One row per orchestrator that has the store open and listens."""
+
 UPDATES = Table(
     "updates",
     METADATA,

@@ -344,6 +344,14 @@ void Run::abandon(std::unique_lock<std::mutex>& lock, Component& component) {
   finish(lock, component, v1::NODE_STATE_CANCELLED, fault, "it ignored its cancellation for 8 s and was abandoned");
 }
 
+void Run::fail(Fault fault) {
+  {
+    std::lock_guard lock(mutex);
+    faults_.push_back(std::move(fault));
+  }
+  cancel("the run failed");
+}
+
 void Run::cancel(const std::string&) {
   std::lock_guard lock(mutex);
   if (cancelling) return;

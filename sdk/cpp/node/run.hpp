@@ -64,6 +64,8 @@ class Run : public std::enable_shared_from_this<Run> {
   // Runs every component to its end. Returns their faults.
   std::vector<Fault> execute();
   void cancel(const std::string& reason);
+  // Cancels a run that is executed. Its faults then include this one.
+  void fail(Fault fault);
   // The consumer end that a lane requests. Throws NodeFailed if there is none.
   std::shared_ptr<Edge> accept(const v1::LaneOpen& open);
   // Ends what is left, once the run is over.

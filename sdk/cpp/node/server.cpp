@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <atomic>
 #include <cstdlib>
 #include <fstream>
 #include <iostream>
@@ -261,7 +262,9 @@ grpc::Status Server::Host(grpc::ServerContext*, grpc::ServerReaderWriter<v1::Hos
   std::shared_ptr<Run> run;
   std::vector<std::thread> phases;  // beside the reading, so that a cancellation is read meanwhile
   std::mutex phase;                 // one after the other
-  bool connected = false, started = false;
+  enum class Phase { Placing, Placed, Connecting, Connected, Started, Refused };
+  std::atomic<Phase> at = Phase::Placing;
+  const auto misplaced = [&](const std::string& why) { return fault(grpc::StatusCode::FAILED_PRECONDITION, "not-placed", why); };
   std::map<std::string, std::vector<std::shared_ptr<grpc::Channel>>> channels;
   std::map<std::string, size_t> streams;
   const auto channel = [&](const std::string& address) {
@@ -274,35 +277,46 @@ grpc::Status Server::Host(grpc::ServerContext*, grpc::ServerReaderWriter<v1::Hos
       case v1::HostRequest::kPlace: {
         v1::HostResponse response;
         response.mutable_placed();
-        add(*response.mutable_placed(), place(request.place(), send, run));
+        const auto is_first = run == nullptr;
+        const auto faults = place(request.place(), send, run);
+        if (is_first && faults.empty()) at = Phase::Placed;
+        add(*response.mutable_placed(), faults);
         send(std::move(response));
         break;
       }
       case v1::HostRequest::kConnect:
-        phases.emplace_back([&] {
+        phases.emplace_back([&, is_due = at == Phase::Placed] {
           std::lock_guard lock(phase);
+          const auto faults = is_due ? run->connect(channel, security_.token) : std::vector<Fault>{misplaced("`connect` came before `placed`, or twice")};
           v1::HostResponse response;
           response.mutable_connected();
-          if (run == nullptr || connected) add(*response.mutable_connected(), {fault(grpc::StatusCode::FAILED_PRECONDITION, "not-placed", "`connect` came before `place`, or twice")});
-          else add(*response.mutable_connected(), run->connect(channel, security_.token));
-          connected = run != nullptr;
+          add(*response.mutable_connected(), faults);
+          auto opened = Phase::Connecting;
+          if (is_due && faults.empty()) at.compare_exchange_strong(opened, Phase::Connected);
           send(std::move(response));
         });
+        if (at == Phase::Placed) at = Phase::Connecting;
         break;
       case v1::HostRequest::kStart:
-        phases.emplace_back([&] {
-          std::lock_guard lock(phase);
-          v1::HostResponse response;
-          response.mutable_finished();
-          if (!connected || started) {
-            add(*response.mutable_finished(), {fault(grpc::StatusCode::FAILED_PRECONDITION, "not-placed", "`start` came before `connect`, or twice")});
-          } else {
-            started = true;
-            add(*response.mutable_finished(), run->execute());
-            forget(*run);
-          }
-          send(std::move(response));
-        });
+        if (at == Phase::Started) {  // its only `finished` has the fault
+          run->fail(misplaced("`start` came twice"));
+          break;
+        }
+        if (at == Phase::Refused) break;  // `finished` was the last frame of the run
+        {
+          const bool is_due = at == Phase::Connected;
+          if (run != nullptr) at = is_due ? Phase::Started : Phase::Refused;
+          if (run != nullptr && !is_due) run->cancel("`start` came before `connected`");
+          phases.emplace_back([&, is_due] {
+            std::lock_guard lock(phase);
+            const auto faults = is_due ? run->execute() : std::vector<Fault>{misplaced("`start` came before `connected`")};
+            v1::HostResponse response;
+            response.mutable_finished();
+            add(*response.mutable_finished(), faults);
+            if (run != nullptr) forget(*run);
+            send(std::move(response));
+          });
+        }
         break;
       case v1::HostRequest::kCancel:
         if (run != nullptr) run->cancel(request.cancel().reason());

@@ -49,18 +49,28 @@ func (o *outlet) trySend(response *pb.HostResponse) bool {
 
 func (o *outlet) close() { o.once.Do(func() { close(o.over) }) }
 
+// phase is how far the run of a session has come.
+type phase int
+
+const (
+	placing    phase = iota // its components are being made, or some of them could not be
+	placed                  // connect may come
+	connecting              // its lanes are being opened, or some of them could not be
+	connected               // start may come
+	started
+	refused // start came too early
+)
+
 // session is the host's side of one Host stream: one run.
 type session struct {
 	server *Server
 	out    *outlet
 	work   sync.WaitGroup
 
-	mu        sync.Mutex
-	run       *hostedRun
-	placed    bool
-	connected bool
-	started   bool
-	finished  chan struct{}
+	mu       sync.Mutex
+	run      *hostedRun
+	phase    phase
+	finished chan struct{}
 }
 
 // Host runs the components of one run for as long as the stream lives.
@@ -166,10 +176,7 @@ func (h *session) handle(request *pb.HostRequest) {
 			h.out.send(&pb.HostResponse{Frame: &pb.HostResponse_Connected{Connected: &pb.Connected{Faults: protos(faults)}}})
 		})
 	case *pb.HostRequest_Start:
-		h.begin(func() {
-			faults := h.start()
-			h.out.send(&pb.HostResponse{Frame: &pb.HostResponse_Finished{Finished: &pb.Finished{Faults: protos(faults)}}})
-		})
+		h.begin(h.start)
 	case *pb.HostRequest_Cancel:
 		if run != nil {
 			run.stop(frame.Cancel.GetReason())
@@ -209,33 +216,66 @@ func (h *session) place(place *pb.Place) []*lanemesh.Error {
 	h.mu.Unlock()
 	faults := run.prepare()
 	h.mu.Lock()
-	h.placed = len(faults) == 0
+	if len(faults) == 0 && h.phase == placing {
+		h.phase = placed
+	}
 	h.mu.Unlock()
 	return faults
 }
 
 func (h *session) connect() []*lanemesh.Error {
 	h.mu.Lock()
-	run, ready := h.run, h.placed && !h.connected
-	h.connected = h.connected || h.placed
-	h.mu.Unlock()
-	if !ready {
-		return []*lanemesh.Error{h.server.fault(codes.FailedPrecondition, "not-placed", "`connect` came before `place`, or twice")}
+	run := h.run
+	if h.phase != placed {
+		h.mu.Unlock()
+		return []*lanemesh.Error{h.misplaced("`connect` came before `placed`, or twice")}
 	}
-	return run.connect()
+	h.phase = connecting
+	h.mu.Unlock()
+	faults := run.connect()
+	h.mu.Lock()
+	if len(faults) == 0 && h.phase == connecting {
+		h.phase = connected
+	}
+	h.mu.Unlock()
+	return faults
 }
 
-func (h *session) start() []*lanemesh.Error {
+// start runs the components to their end. A start at another time ends the run with a fault.
+func (h *session) start() {
 	h.mu.Lock()
-	run, ready := h.run, h.connected && !h.started
-	h.started = h.started || h.connected
-	h.mu.Unlock()
-	if !ready {
-		return []*lanemesh.Error{h.server.fault(codes.FailedPrecondition, "not-placed", "`start` came before `connect`, or twice")}
+	run, before := h.run, h.phase
+	switch {
+	case before == connected:
+		h.phase = started
+	case run != nil && before != started:
+		h.phase = refused
 	}
-	faults := run.execute()
-	h.server.forget(run)
-	return faults
+	h.mu.Unlock()
+	switch before {
+	case connected:
+		faults := run.execute()
+		h.server.forget(run)
+		h.finish(faults)
+	case started: // its only finished has the fault
+		run.addFault(h.misplaced("`start` came twice"))
+		run.stop("`start` came twice")
+	case refused: // finished was the last frame of the run
+	default:
+		if run != nil {
+			run.stop("`start` came before `connected`")
+			h.server.forget(run)
+		}
+		h.finish([]*lanemesh.Error{h.misplaced("`start` came before `connected`")})
+	}
+}
+
+func (h *session) finish(faults []*lanemesh.Error) {
+	h.out.send(&pb.HostResponse{Frame: &pb.HostResponse_Finished{Finished: &pb.Finished{Faults: protos(faults)}}})
+}
+
+func (h *session) misplaced(why string) *lanemesh.Error {
+	return h.server.fault(codes.FailedPrecondition, "not-placed", why)
 }
 
 func protos(faults []*lanemesh.Error) []*pb.Fault {

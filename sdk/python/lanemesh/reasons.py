@@ -137,7 +137,7 @@ class Reason(StrEnum):
     NO_CHANNELS = "no-channels"
     """A node server has no channels, because it has not joined an orchestrator."""
     NOT_PLACED = "not-placed"
-    """`connect` or `start` came before the run was placed."""
+    """`connect` or `start` came too early, or twice."""
     PORT_IN_USE = "port-in-use"
     """The address to listen on is in use."""
     RUN_EXISTS = "run-exists"

@@ -8,7 +8,9 @@ import pytest
 import pytest_asyncio
 from lanemesh import Client, Document, In, LanemeshError, Node, Out, Service
 from lanemesh.extend import file_document, file_items
+from lanemesh.faults import Code
 from lanemesh.node.ports import Whole
+from lanemesh_orchestrator import Mesh
 from lanemesh_orchestrator.orchestrator import Orchestrator
 
 from rigs.runs import lane, node, pipeline, response
@@ -29,13 +31,13 @@ class Weigh(Node):
 
 
 class Swell(Node):
-    """Makes a file of 17 MiB."""
+    """Makes a file of 17 MiB of the file "grow", and passes on others."""
 
     document: In[Document]
     swollen: Out[Document]
 
     def process(self, _: object) -> Document:
-        return LARGE
+        return LARGE if self.document.file is not None and self.document.file.content == b"grow" else self.document
 
 
 WEIGHED = pipeline(node("f", "file"), node("w", "weigh", lane("f", lane="documents")), response("w"))
@@ -81,7 +83,25 @@ async def test_the_pieces_of_a_large_file_are_inputs(client: Client) -> None:
         assert (await run.result()).values == (str(17 * MIB),)
 
 
-async def test_a_large_output_names_its_size_limit_and_what_to_do(client: Client) -> None:
-    with pytest.raises(LanemeshError, match=r"an update that is larger than a message.*in pieces of a group") as caught:
-        await client.run(SWOLLEN, input=file_document("b", b"y")).result()
-    assert caught.value.fault.reason == "message-too-large"
+@pytest.mark.parametrize("detached", [False, True])
+async def test_a_large_output_fails_its_run_with_the_limit_and_the_others_arrive(
+    client: Client, detached: bool
+) -> None:
+    inputs = [file_document("a", b"small"), file_document("b", b"grow")]
+    run = await client.start(SWOLLEN, inputs=inputs) if detached else client.run(SWOLLEN, inputs=inputs)
+    result = await run.result()
+    assert [value.file.content for value in result.values] == [b"small"]
+    assert result.state == "failed"
+    assert result.error is not None
+    assert (result.error.code, result.error.reason) == (Code.RESOURCE_EXHAUSTED, "message-too-large")
+    assert result.error.details["component"] == "r"
+    assert 'an item of "documents" has 17,825,' in result.error.message
+    assert "gets at most 16,744,448 in one output" in result.error.message
+    assert "in pieces of a group" in result.error.message
+
+
+async def test_a_mesh_in_the_process_of_its_client_delivers_outputs_of_any_size() -> None:
+    async with Mesh() as mesh:
+        mesh.orchestrator.host.node_types.replace([Service("own", [Weigh, Swell])])
+        result = await mesh.run(SWOLLEN, input=file_document("b", b"grow")).result()
+    assert [len(value.file.content) for value in result.values] == [17 * MIB]

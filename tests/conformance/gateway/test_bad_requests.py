@@ -329,3 +329,30 @@ async def _write_for_ever(writer: asyncio.StreamWriter) -> None:
     while True:
         writer.write(b"x" * 65_536)
         await writer.drain()
+
+
+async def _whole(web: httpx.AsyncClient, request: bytes) -> tuple[bytes, bytes]:
+    """The head and the body of the response to a request of HTTP/1.0: all until the end of the connection."""
+    reader, writer = await asyncio.open_connection(web.base_url.host, web.base_url.port)
+    writer.write(request)
+    head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    return head.lower(), body
+
+
+async def test_a_client_of_http_1_0_gets_bodies_without_chunks(mesh: Mesh) -> None:
+    run = json.dumps({"pipeline": TAG, "input": "hello"}).encode()
+    post = (
+        b"POST /v1/runs HTTP/1.0\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s"
+    )
+    async with gateway(mesh) as web:
+        head, body = await _whole(web, post % (len(run), run))
+        assert b"content-length" in head
+        path = f"/v1/runs/{json.loads(body)['run_id']}/events".encode()
+        head, events = await _whole(web, b"GET %s HTTP/1.0\r\nhost: localhost\r\n\r\n" % path)
+        assert b"transfer-encoding" not in head
+        assert b"content-type: text/event-stream" in head
+        assert b'"state":"completed"' in events
+        chunked = await web.get(path.decode())  # an HTTP/1.1 client gets the same body in chunks
+        assert chunked.headers["transfer-encoding"] == "chunked"
+        assert chunked.content == events

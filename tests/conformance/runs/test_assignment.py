@@ -17,7 +17,7 @@ from lanemesh.client.updates import RunState
 from lanemesh.faults import LanemeshError
 from lanemesh.node.node import Service
 from lanemesh.server.host.host import NodeHost
-from lanemesh.server.host.hosted_run import HostedRun
+from lanemesh.server.host.hosted_run import HostedRun, Phase
 from lanemesh.server.node_server import NodeServer
 from lanemesh.server.services import load_file
 from lanemesh.v1 import node_pb2, update_pb2
@@ -228,7 +228,7 @@ async def test_a_run_is_placed_again_on_a_server_that_takes_its_time_to_leave(mo
     released = HostedRun._release
 
     async def slowly(run: HostedRun) -> None:
-        if not run._started and run._host.name == "there":
+        if run.phase is not Phase.STARTED and run._host.name == "there":
             await asyncio.sleep(host_streams.CLOSE_SECONDS + 0.5)  # as `finalize` of a helper might
         await released(run)
 

@@ -145,6 +145,29 @@ def counts_one_item_too_many(patch: Patch) -> None:
     wrap(patch, GrpcSender, "_end", end)
 
 
+@mutant("start-not-connected")
+def starts_a_run_without_lanes(patch: Patch) -> None:
+    patch.setattr(HostedRun, "can_start", True)
+
+
+@mutant("start-twice")
+def ignores_a_second_start(patch: Patch) -> None:
+    async def fail(run: Any, fault: Fault) -> None:
+        """Goes on."""
+
+    patch.setattr(HostedRun, "fail", fail)
+
+
+@mutant("connect-twice")
+def opens_lanes_at_each_connect(patch: Patch) -> None:
+    async def connect(original: Any, run: HostedRun) -> Any:
+        faults = await original(run)
+        run.phase = hosted_run.Phase.PLACED
+        return faults
+
+    wrap(patch, HostedRun, "connect", connect)
+
+
 @mutant("liar-count")
 def believes_any_count(patch: Patch) -> None:
     def end(original: Any, intake: Any, ended: Any) -> Any:

@@ -326,6 +326,19 @@ def test_an_unreachable_database_is_reported_without_its_password() -> None:
     assert "hunter22" not in str(refused.value)
 
 
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_database_that_cannot_hold_every_text_is_refused(database: str, encoding: str, read_only: bool) -> None:
+    name = f"other_{encoding.lower()}_{int(read_only)}"
+    create = f"CREATE DATABASE {name} ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
+    with sa.create_engine(locate(database).url, isolation_level="AUTOCOMMIT").connect() as connection:
+        connection.execute(sa.text(create))
+    with pytest.raises(LanemeshError, match=f"encoding {encoding}, and runs need UTF8") as refused:
+        opened(sa.make_url(database).set(database=name).render_as_string(), read_only=read_only)
+    assert refused.value.fault.reason == "store-encoding"
+    assert f"createdb --encoding=UTF8 --template=template0 {name}_utf8" in str(refused.value)
+
+
 def test_a_store_that_is_only_looked_into_is_not_made(tmp_path: Path) -> None:
     with pytest.raises(LanemeshError, match="there is no store"):
         opened(str(tmp_path / "none.sqlite"), read_only=True)

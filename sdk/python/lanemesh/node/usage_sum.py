@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from collections import OrderedDict
+from fractions import Fraction
 from typing import NamedTuple
 
-from lanemesh.values import Usage
+from lanemesh.values import INT_MAX, Usage
 
 MAX_SOURCES = 1_000
 """Most sources whose totals may still change. The one that reported longest ago is then taken as ended."""
+
+_MAX_COST = Fraction(sys.float_info.max)
 
 
 class Used(NamedTuple):
@@ -17,26 +21,40 @@ class Used(NamedTuple):
     calls: int = 0
     usage: Usage | None = None
 
-    def with_(self, other: Used) -> Used:
-        """Both together."""
-        known = [usage for usage in (self.usage, other.usage) if usage is not None]
-        return Used(self.calls + other.calls, known[0] + known[1] if len(known) == 2 else known[0] if known else None)
-
 
 class UsageSum:
-    """Adds the totals of all sources."""
+    """Adds the totals of all sources. A report takes the same time however many sources there are."""
 
     def __init__(self) -> None:
-        self._ended = Used()
         self._sources: OrderedDict[str, Used] = OrderedDict()
+        self._calls = self._known = self._prompt = self._completion = self._tools = self._priced = 0
+        self._cost = Fraction()
+        """Exact, so that the earlier total of a source can be subtracted."""
 
     def take(self, source: str, used: Used) -> Used:
         """Takes the total of a source in the place of its earlier one. Returns the sum of all."""
+        earlier = self._sources.pop(source, None)
+        if earlier is not None:
+            self._add(earlier, -1)
+        self._add(used, 1)
         self._sources[source] = used
-        self._sources.move_to_end(source)
         if len(self._sources) > MAX_SOURCES:
-            self._ended = self._ended.with_(self._sources.popitem(last=False)[1])
-        total = self._ended
-        for one in self._sources.values():
-            total = total.with_(one)
-        return total
+            self._sources.popitem(last=False)  # its total stays in the sum
+        if not self._known:
+            return Used(self._calls)
+        cost = float(min(self._cost, _MAX_COST)) if self._priced else None
+        tokens = [min(number, INT_MAX) for number in (self._prompt, self._completion, self._tools)]
+        return Used(self._calls, Usage(tokens[0], tokens[1], cost, tokens[2]))
+
+    def _add(self, used: Used, sign: int) -> None:
+        self._calls += sign * used.calls
+        usage = used.usage
+        if usage is None:
+            return
+        self._known += sign
+        self._prompt += sign * usage.prompt_tokens
+        self._completion += sign * usage.completion_tokens
+        self._tools += sign * usage.tool_calls
+        if usage.cost is not None:
+            self._priced += sign
+            self._cost += sign * Fraction(usage.cost)

@@ -81,7 +81,7 @@ export class HostSession {
         void this.#connect();
         return;
       case "start":
-        this.#executing = this.#start();
+        this.#begin(this.#run);
         return;
       case "cancel":
         void this.#run?.cancel(frame.value.reason);
@@ -131,24 +131,36 @@ export class HostSession {
   }
 
   async #connect(): Promise<void> {
-    const faults = await this.#phase("connect", (run) => run.connect());
+    const run = this.#run;
+    const early = "`connect` came before `placed`, or twice";
+    const faults = run?.phase === "placed" ? await this.#phase(() => run.connect()) : [this.#misplaced(early)];
     this.#send({ frame: { case: "connected", value: { faults: faults.map(toFault) } } });
   }
 
-  async #start(): Promise<void> {
-    const faults = await this.#phase("start", (run) => run.execute());
+  /** Starts the nodes of a run that may start. Otherwise the run ends with a fault. */
+  #begin(run: HostedRun | undefined): void {
+    if (run?.phase === "connected") this.#executing = this.#finish(this.#phase(() => run.execute()));
+    else if (run?.phase === "started") void run.fail(this.#misplaced("`start` came twice"));
+    else void this.#refuseStart(run);
+  }
+
+  async #refuseStart(run: HostedRun | undefined): Promise<void> {
+    const fault = this.#misplaced("`start` came before `connected`");
+    await run?.cancel(fault.message);
+    await this.#finish(Promise.resolve([fault]));
+  }
+
+  async #finish(ended: Promise<LanemeshError[]>): Promise<void> {
+    const faults = await ended;
     this.#send({ frame: { case: "finished", value: { faults: faults.map(toFault) } } });
     this.#forget();
     this.#over = true;
     this.#changed.fire();
   }
 
-  async #phase(name: string, phase: (run: HostedRun) => Promise<LanemeshError[]>): Promise<LanemeshError[]> {
-    if (this.#run === undefined) {
-      return [this.#fault(Code.FailedPrecondition, "not-placed", `\`${name}\` came before \`place\``)];
-    }
+  async #phase(work: () => Promise<LanemeshError[]>): Promise<LanemeshError[]> {
     try {
-      return await phase(this.#run);
+      return await work();
     } catch (error) {
       return [fromThrown(error, { server: this.#host.name })];
     }
@@ -178,6 +190,10 @@ export class HostSession {
     if (this.#over) return;
     this.#queue.push(frame);
     this.#changed.fire();
+  }
+
+  #misplaced(why: string): LanemeshError {
+    return this.#fault(Code.FailedPrecondition, "not-placed", why);
   }
 
   #fault(code: Code, reason: string, why: string): LanemeshError {

@@ -59,9 +59,14 @@ interface Hosted {
   ended: boolean;
 }
 
+/** How far a run has come. `connect` may come when it is placed, `start` when it is connected. */
+export type Phase = "placing" | "placed" | "connecting" | "connected" | "started";
+
 /** The part of one run that this server hosts. */
 export class HostedRun {
   cancelling = false;
+  /** How far it has come. */
+  phase: Phase = "placing";
   /** Resolves when the server has forgotten the run. */
   readonly gone: Promise<void>;
   /** The server forgets the run. */
@@ -79,7 +84,6 @@ export class HostedRun {
   readonly #senders = new Map<string, LaneSender>();
   readonly #faults: LanemeshError[] = [];
   readonly #cancelled = new Signal();
-  #started = false;
 
   constructor(host: RunHost, place: Place, send: (frame: Frame) => void, canSend: () => boolean) {
     this.gone = new Promise((resolve) => {
@@ -118,22 +122,25 @@ export class HostedRun {
         faults.push(fromThrown(error, { component: edge.consumer, server: this.#server }));
       }
     }
+    if (faults.length === 0) this.phase = "placed";
     return faults;
   }
 
   /** Opens every outgoing lane. Returns all faults. */
   async connect(): Promise<LanemeshError[]> {
+    this.phase = "connecting";
     for (const hosted of this.#instances.values()) hosted.outputs = this.#outputs(hosted);
     const opening = [...this.#senders.values()].map((sender) => sender.open());
     const results = await Promise.race([Promise.allSettled(opening), this.#cancelled.wait()]);
     if (results === undefined) return [cancelled("the run was cancelled")];
     const failed = results.filter((result) => result.status === "rejected");
+    if (failed.length === 0 && !this.cancelling) this.phase = "connected";
     return failed.map((result) => fromThrown(result.reason, { server: this.#server }));
   }
 
   /** Runs every instance to its end. Returns their faults, in the order of occurrence. */
   async execute(): Promise<LanemeshError[]> {
-    this.#started = true;
+    this.phase = "started";
     const unopened = this.#unopened();
     if (unopened.length > 0) {
       await this.cancel("not every lane was opened");
@@ -149,12 +156,18 @@ export class HostedRun {
     return this.#faults.map((fault) => this.#reporter.hidden(fault));
   }
 
+  /** Cancels a started run, whose faults then include this one. */
+  async fail(fault: LanemeshError): Promise<void> {
+    this.#faults.push(fault);
+    await this.cancel(fault.message);
+  }
+
   /** Stops all work of this run here; resolves when it has stopped. */
   async cancel(reason: string): Promise<void> {
     this.cancelling = true;
     this.#cancelled.fire();
     const why = cancelled(`the run was cancelled: ${reason}`);
-    if (!this.#started) {
+    if (this.phase !== "started") {
       await Promise.all([...this.#senders.values()].map((sender) => sender.abort(why)));
       for (const { inbox } of this.#instances.values()) inbox.stop(why.message, why);
       return;

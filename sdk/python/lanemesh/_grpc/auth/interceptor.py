@@ -1,4 +1,4 @@
-"""Requires a token of each call, and of its caller the scope of the method. Streams are checked once, when they open."""
+"""Requires a token of each call, and of its caller the scope of the method."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import grpc.aio
 from lanemesh._grpc.auth.callers import AUTHENTICATED
 from lanemesh._grpc.auth.refusals import Refusal, RefusalLog, TokenRefused, refusal_fault, scope_fault
 from lanemesh._grpc.auth.scopes import needs_token, scopes_of
+from lanemesh._grpc.auth.streams import OpenStreams
 from lanemesh._grpc.auth.tokens import AcceptedTokens
 from lanemesh._grpc.bearer import KEY
 from lanemesh._grpc.caller import CALLER
@@ -32,6 +33,7 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):
     def __init__(self, tokens: AcceptedTokens) -> None:
         self._tokens = tokens
         self._log = RefusalLog()
+        self._streams = OpenStreams(tokens, self._log)
 
     async def intercept_service(
         self,
@@ -52,7 +54,8 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):
             if caller.may(*scopes):
                 AUTHENTICATED.set(caller)
                 CALLER.set(caller.id)
-                return await continuation(handler_call_details)
+                handler = await continuation(handler_call_details)
+                return self._streams.guarded(handler, token, caller, method)
             fault, refusal = scope_fault(caller, method, scopes), Refusal.SCOPE
         return self._refusing(await continuation(handler_call_details), fault, refusal, method)
 

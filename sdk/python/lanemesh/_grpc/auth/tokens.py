@@ -49,7 +49,9 @@ class AcceptedTokens:
 
     def __init__(self, file: Path, *, now: Callable[[], float] = time.time) -> None:
         """Reads the file. Raises LanemeshError ("bad-auth-file") if it is invalid."""
-        self._file, self._now = file, now
+        self._file = file
+        self.now = now
+        """The clock, in seconds since the epoch."""
         self._verified: OrderedDict[bytes, _Known] = OrderedDict()
         self._stamp = self._stamps()
         self._looked = now()
@@ -62,7 +64,7 @@ class AcceptedTokens:
         known = self._verified.get(digest)
         if known is None:
             return None
-        if self._now() >= known.until:
+        if self.now() >= known.until:
             del self._verified[digest]
             return None
         self._verified.move_to_end(digest)
@@ -73,13 +75,26 @@ class AcceptedTokens:
         self._look()
         digest = hashlib.sha256(token.encode()).digest()
         caller, expires = self._static(digest) or await self._jwt(token)
-        now = self._now()
+        now = self.now()
         if now >= expires:
             raise TokenRefused(Refusal.EXPIRED)
         self._verified[digest] = _Known(caller, min(expires, now + VERIFIED_SECONDS))
         if len(self._verified) > MAX_VERIFIED:
             self._verified.popitem(last=False)
         return caller
+
+    def expiry(self, token: str) -> float:
+        """When a token that was accepted before expires, in seconds since the epoch; infinite: never; 0: it is no longer known."""
+        found = self._static(hashlib.sha256(token.encode()).digest())
+        if found is not None:
+            return found[1]
+        import jwt
+
+        try:
+            claims = jwt.decode(token, options={"verify_signature": False})
+            return float(claims["exp"]) + self._issuers[str(claims["iss"])][0].leeway
+        except (jwt.PyJWTError, KeyError, TypeError, ValueError):
+            return 0.0
 
     def _static(self, digest: bytes) -> tuple[Caller, float] | None:
         """A static token. Each comparison takes the same time, whichever token it is."""
@@ -131,7 +146,7 @@ class AcceptedTokens:
 
     def _look(self) -> None:
         """Reads the file again if it has changed."""
-        now = self._now()
+        now = self.now()
         if 0 <= now - self._looked < LOOK_SECONDS:
             return
         self._looked = now

@@ -31,7 +31,7 @@ from lanemesh.node.context import ClientLink
 from lanemesh.node.node import Node, Service
 from lanemesh.node.runtime.resources import Resources
 from lanemesh.server.file_roots import FileRoots, may_name, schema_of
-from lanemesh.server.host.hosted_run import HostedRun
+from lanemesh.server.host.hosted_run import HostedRun, Phase
 from lanemesh.server.host.node_types import NodeTypes
 from lanemesh.server.host.reporting import EDGE_UPDATE_SECONDS
 from lanemesh.server.services import InstalledServices, taken_names
@@ -450,9 +450,7 @@ class HostSession:
             case "connect":
                 self._begin(self._connect())
             case "start":
-                if self._run is not None:
-                    self._run.dial()  # in the order of the frames: a `detach` may follow
-                self._begin(self._start())
+                self._begin_start(self._run)
             case "cancel" if self._run is not None:
                 self._begin(self._run.cancel(request.cancel.reason))
             case "release_helpers" if self._run is not None:
@@ -578,19 +576,43 @@ class HostSession:
             return [Fault.from_exception(error, server=self._server)]
 
     async def _connect(self) -> None:
-        faults = await self._answered(self._run.connect()) if self._run is not None else [self._unplaced("connect")]
+        if self._run is None or self._run.phase is not Phase.PLACED:
+            faults = [self._misplaced("`connect` came before `place` was answered, or twice")]
+        else:
+            faults = await self._answered(self._run.connect())
         connected = node_pb2.Connected(faults=[fault.to_proto() for fault in faults])
         await self.send(node_pb2.HostResponse(connected=connected))
 
-    async def _start(self) -> None:
-        faults = await self._answered(self._run.execute()) if self._run is not None else [self._unplaced("start")]
+    def _begin_start(self, run: HostedRun | None) -> None:
+        """Starts the nodes of a run that may start. Otherwise the run ends with a fault."""
+        if run is not None and run.can_start:
+            run.begin()  # in the order of the frames: a `detach` may follow
+            self._begin(self._start(run))
+        elif run is not None and run.phase is Phase.STARTED:
+            self._begin(run.fail(self._misplaced("`start` came twice")))
+        else:
+            self._begin(self._refuse_start(run))
+
+    async def _start(self, run: HostedRun) -> None:
+        await self._finish(run, await self._answered(run.execute()))
+
+    async def _refuse_start(self, run: HostedRun | None) -> None:
+        fault = self._misplaced("`start` came before `connected`")
+        if run is not None:
+            await run.cancel(fault.message)
+        await self._finish(run, [fault])
+
+    async def _finish(self, run: HostedRun | None, faults: Iterable[Fault]) -> None:
+        """Sends the last frame of a run, and forgets the run. None: there is no run, but one may still come."""
         finished = node_pb2.Finished(faults=[fault.to_proto() for fault in faults])
-        await self.send(node_pb2.HostResponse(finished=finished), self._outlet)
+        await self.send(node_pb2.HostResponse(finished=finished), self._outlet if run is not None else None)
+        if run is None:
+            return
         self._forget()
         if not self._reusable:
             self._run = None
             await self._queue.put(None)
-        elif self._run is not None:
+        else:
             self._await_place()
 
     def _await_place(self) -> None:
@@ -609,8 +631,8 @@ class HostSession:
         if not self._host.runs:
             self._host.idle.set()
 
-    def _unplaced(self, frame: str) -> Fault:
-        return self._fault(Code.FAILED_PRECONDITION, "not-placed", f"`{frame}` came before `place`")
+    def _misplaced(self, why: str) -> Fault:
+        return self._fault(Code.FAILED_PRECONDITION, "not-placed", why)
 
     def _fault(self, code: Code, reason: str, why: str) -> Fault:
         return Fault(code=code, reason=reason, message=f'the node server "{self._server}": {why}')

@@ -6,6 +6,7 @@ import asyncio
 import hmac
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from enum import Enum, auto
 from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Any
@@ -44,6 +45,21 @@ log = logging.getLogger("lanemesh.run")
 _CANCELLED = Fault(code=Code.CANCELLED, reason="cancelled", message="the run was cancelled", secondary=True)
 
 Refuse = Callable[[Code, str, str], LanemeshError]
+
+
+class Phase(Enum):
+    """How far a run's part has come."""
+
+    PLACING = auto()
+    """Its instances are being created, or some of them could not be."""
+    PLACED = auto()
+    """`connect` may come."""
+    CONNECTING = auto()
+    """Its lanes are being opened, or some of them could not be."""
+    CONNECTED = auto()
+    """`start` may come."""
+    STARTED = auto()
+    """`start` has come."""
 
 
 class HostedRun:
@@ -88,7 +104,7 @@ class HostedRun:
         self._left = asyncio.Event()
         """Set when a node has ended or was abandoned."""
         self._abandoning: set[asyncio.Task[None]] = set()
-        self._started = False
+        self.phase = Phase.PLACING
         self._released = asyncio.Event()
         self._opens_at_start = place.opens_lanes_at_start
         self.is_finishing = False
@@ -101,8 +117,19 @@ class HostedRun:
         """Number of components of the run on this host."""
         return len(self._place.instances)
 
+    @property
+    def can_start(self) -> bool:
+        """Whether `start` may come now."""
+        return self.phase is Phase.CONNECTED or (self.phase is Phase.PLACED and self._opens_at_start)
+
     async def place(self) -> list[Fault]:
         """Creates every instance and loads its resources. Returns all faults."""
+        faults = await self._place_instances()
+        if not faults and not self.cancelling:
+            self.phase = Phase.PLACED
+        return faults
+
+    async def _place_instances(self) -> list[Fault]:
         instances = self._place.instances
         if all(self._factory.makes_at_once(instance) for instance in instances):
             faults = [await self._make(instance) for instance in instances]
@@ -140,10 +167,20 @@ class HostedRun:
 
     async def connect(self) -> list[Fault]:
         """Opens every outgoing lane, unless they are opened at the start, and reaches every helper. Returns all faults."""
+        self.phase = Phase.CONNECTING
         if self._opens_at_start:
-            return await self._reach(())
-        self._make_outputs()
-        return await self._reach([sender.open() for sender in self._senders.values()])
+            faults = await self._reach(())
+        else:
+            self._make_outputs()
+            faults = await self._reach([sender.open() for sender in self._senders.values()])
+        if not faults and not self.cancelling:
+            self.phase = Phase.CONNECTED
+        return faults
+
+    def begin(self) -> None:
+        """`start` has come."""
+        self.phase = Phase.STARTED
+        self.dial()
 
     def dial(self) -> None:
         """Opens the outgoing lanes at the start, without waiting for their consumers."""
@@ -186,7 +223,6 @@ class HostedRun:
     async def execute(self) -> list[Fault]:
         """Runs every instance to its end. Returns their faults, in the order of occurrence."""
         timeout = seconds_of(self._place.timeout) if self._place.HasField("timeout") else None
-        self._started = True
         unopened = [] if self._opens_at_start else self._not_opened()
         if unopened:
             await self.cancel("not every lane was opened")
@@ -265,7 +301,7 @@ class HostedRun:
     def is_closing(self) -> bool:
         """Whether every node has ended, and nothing but the close of their lanes is awaited."""
         ended = all(placed.ended for placed in self._instances.values())
-        return self._started and ended and not self._awaits_others
+        return self.phase is Phase.STARTED and ended and not self._awaits_others
 
     @property
     def _awaits_others(self) -> bool:
@@ -280,6 +316,11 @@ class HostedRun:
         where = {"server": self._server}
         self._faults.append(Fault(code=Code.DEADLINE_EXCEEDED, reason="timeout", message=message, details=where))
         await self.cancel(message)
+
+    async def fail(self, fault: Fault) -> None:
+        """Cancels a started run, whose faults then include this one."""
+        self._faults.append(fault)
+        await self.cancel(fault.message)
 
     async def cancel(self, reason: str) -> None:
         """Stops all work of this run here. Returns when it has stopped, or after 8 s without the work that has not."""
@@ -300,7 +341,7 @@ class HostedRun:
             for component, task in tasks.items():
                 if not task.done() and component in self._instances:
                     await self._abandon(self._instances[component])
-        if not self._started:
+        if self.phase is not Phase.STARTED:
             unheard = [placed.outputs for placed in self._instances.values() if placed.outputs is not None]
             await asyncio.gather(*(self._abort(outputs, _CANCELLED) for outputs in unheard))
             for placed in self._instances.values():
