@@ -81,9 +81,12 @@ async def mesh() -> AsyncIterator[tuple[str, dict[str, psutil.Process]]]:
             process = await stack.enter_async_context(_process(command))
             started[language] = psutil.Process(process.pid)
         expected = {PASSING[language] for language in started} | {"bench_texts", "bench_count"}
-        while expected:
-            joined = await _line(serve, " joined from ")
-            expected -= set(joined.rpartition(" with ")[2].split(", "))
+        try:
+            while expected:
+                joined = await _line(serve, " joined from ")
+                expected -= set(joined.rpartition(" with ")[2].split(", "))
+        except TimeoutError:
+            raise RuntimeError(f"no server with {', '.join(sorted(expected))} has joined: start it by hand") from None
         yield address, started
 
 
