@@ -154,5 +154,5 @@ if __name__ == "__main__":
     parser.add_argument("--chain", action="store_true", help="the chain and its parts alone")
     chosen = parser.parse_args()
     chosen.requests, chosen.rounds, chosen.chain_rounds = (30, 1, 3) if chosen.quick else (200, 3, 5)
-    chosen.items, chosen.chain_items = (5_000, 50_000) if chosen.quick else (30_000, 200_000)
+    chosen.items, chosen.chain_items = (5_000, 50_000) if chosen.quick else (30_000, 100_000)
     sys.exit(not asyncio.run(main(chosen)))
