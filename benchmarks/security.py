@@ -62,7 +62,8 @@ class Comparison:
 
     def ratio(self, value: str) -> float:
         """Of a field of samples: that of the protected mesh to the mean of the others."""
-        return getattr(self.protected, value) / mean((getattr(self.before, value), getattr(self.after, value)))
+        before, protected, after = (float(getattr(one, value)) for one in (self.before, self.protected, self.after))
+        return protected / mean((before, after))
 
 
 def meshes(folder: Path) -> dict[str, Security]:
@@ -189,7 +190,7 @@ def rows_table(found: Mapping[str, Sequence[Comparison]]) -> Table:
 
 
 def _median(samples: Iterable[Sample], value: str) -> float:
-    return median(getattr(one, value) for one in samples)
+    return median(float(getattr(one, value)) for one in samples)
 
 
 async def measure(folder: Path, rounds: int, load: float) -> dict[str, list[Comparison]]:
