@@ -12,6 +12,8 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
 GO = ROOT / "build" / "go" / "bin"
@@ -53,35 +55,39 @@ def clients() -> dict[str, list[str]]:
     return found
 
 
-def servers(address: str) -> dict[str, list[list[str]]]:
-    """By language: the commands of its node servers. The source and the counter of the chain are in processes of their own."""
-    node = [LANEMESH, "node", "--orchestrator", address, "--nodes", str(HERE / "nodes.py"), "--name"]
-    found = {"Python": [[*node, "python"]]}
+def servers(address: str) -> dict[str, list[str]]:
+    """By language: the command of its node server. The source and the counter of a chain are both in that of Python."""
+    found = {
+        "Python": [LANEMESH, "node", "--orchestrator", address, "--nodes", str(HERE / "nodes.py"), "--name", "python"]
+    }
     if (GO / "node").exists():
-        found["Go"] = [[str(GO / "node"), "-until-stdin-closes", "-orchestrator", address]]
+        found["Go"] = [str(GO / "node"), "-until-stdin-closes", "-orchestrator", address]
     if CPP.exists():
-        found["C++"] = [[str(CPP), "--orchestrator", address]]
+        found["C++"] = [str(CPP), "--orchestrator", address]
     if TYPESCRIPT.exists() and shutil.which("node"):
-        found["TypeScript"] = [["node", str(HERE / "server.mjs"), address]]
+        found["TypeScript"] = ["node", str(HERE / "server.mjs"), address]
     return found
 
 
 @contextlib.asynccontextmanager
-async def mesh() -> AsyncIterator[tuple[str, list[str]]]:
-    """Starts an orchestrator and the node servers. Returns its address, and the languages of the servers."""
+async def mesh() -> AsyncIterator[tuple[str, dict[str, psutil.Process]]]:
+    """Starts an orchestrator and the node servers. Returns its address, and the servers by language."""
     async with contextlib.AsyncExitStack() as stack:
         serve = await stack.enter_async_context(_process([LANEMESH, "serve", "--port", "0", "--store", "none"]))
         line = await _line(serve, "reached at ")
         address = line.rsplit(" ", 1)[-1]
-        started = servers(address)
+        started: dict[str, psutil.Process] = {}
+        for language, command in servers(address).items():
+            process = await stack.enter_async_context(_process(command))
+            started[language] = psutil.Process(process.pid)
         expected = {PASSING[language] for language in started} | {"bench_texts", "bench_count"}
-        for commands in started.values():
-            for command in commands:
-                await stack.enter_async_context(_process(command))
-        while expected:
-            joined = await _line(serve, " joined from ")
-            expected -= set(joined.rpartition(" with ")[2].split(", "))
-        yield address, list(started)
+        try:
+            while expected:
+                joined = await _line(serve, " joined from ")
+                expected -= set(joined.rpartition(" with ")[2].split(", "))
+        except TimeoutError:
+            raise RuntimeError(f"no server with {', '.join(sorted(expected))} has joined: start it by hand") from None
+        yield address, started
 
 
 async def run_client(command: Sequence[str], address: str, pipeline: Path, text: str, requests: int) -> Measured:

@@ -12,6 +12,7 @@ import {
 } from "../gen/lanemesh/v1/lane_pb.js";
 import { Signal, sleep, within } from "../signal.js";
 import type { Edge } from "./inbox.js";
+import { itemsOf, readItems, readPlainTexts } from "./plain-texts.js";
 import { HEARTBEAT_MS } from "./sender.js";
 
 /** After an end of file without `end`, so long a report of a broken call is awaited, in milliseconds. */
@@ -187,10 +188,10 @@ export class LaneReceiver {
   }
 
   #take(request: ExchangeRequest): void {
+    const bytes = itemsOf(request);
+    if (bytes !== undefined) return this.#takeBytes(bytes);
     const { frame } = request;
     switch (frame.case) {
-      case "items":
-        return this.#takeItems(frame.value);
       case "chunk":
         return this.#takeChunk(frame.value.content);
       case "end":
@@ -200,14 +201,29 @@ export class LaneReceiver {
     }
   }
 
-  #takeItems(items: LaneItems): void {
+  /** Takes the items of a frame, of which short texts are not made into messages. */
+  #takeBytes(bytes: Uint8Array): void {
+    const isPlain = this.#edge.lane === "text" && this.#chunks.length === 0;
+    const texts = isPlain ? readPlainTexts(bytes) : undefined;
+    if (texts === undefined) return this.#takeItems(readItems(bytes));
+    this.#count(texts.length);
+    for (const text of texts) this.#edge.put(text);
+  }
+
+  /** Counts items that have arrived, before the node gets one of them. */
+  #count(items: number): void {
     const edge = this.#edge;
-    if (items.items.length > 0 && edge.ended) throw new Violation("items arrived after the end");
-    const underWay = edge.bufferedItems + items.items.length;
+    if (items > 0 && edge.ended) throw new Violation("items arrived after the end");
+    const underWay = edge.bufferedItems + items;
     if (!edge.stopped && underWay > edge.limitItems) {
       throw new Violation(`${underWay} items are in transit; the limit is ${edge.limitItems}`);
     }
-    this.#received += items.items.length;
+    this.#received += items;
+  }
+
+  #takeItems(items: LaneItems): void {
+    const edge = this.#edge;
+    this.#count(items.items.length);
     const whole: LaneItem[] = []; // the node gets none of a frame with a violation
     for (const item of items.items) {
       if (this.#chunks.length > 0 && !edge.stopped) {

@@ -1,7 +1,6 @@
 /** The producer end of a lane: over gRPC to another server, or directly into an inbox of this one. */
 
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
-import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import { ConnectError, createClient } from "@connectrpc/connect";
 import { encodeEnvelope, type encodeValue, type LaneItem, payloadBytes, withBytes } from "../codec.js";
 import { Code, fromCall, fromFault, LanemeshError, toFault } from "../errors.js";
@@ -12,6 +11,7 @@ import type { Envelope } from "../values.js";
 import type { Connection, ConnectionPool } from "../wire/connection.js";
 import { laneKeyField, laneKeyOf } from "../wire/keys.js";
 import type { Edge } from "./inbox.js";
+import { plainTexts } from "./plain-texts.js";
 
 /** After so much idleness a stream carries an empty frame, in milliseconds, since proxies cut silent streams. */
 export const HEARTBEAT_MS = 20_000;
@@ -135,6 +135,7 @@ export class GrpcSender implements LaneSender {
   #written = 0;
   #ceiling = 0;
   #limitItems: number;
+  readonly #limitBytes: number;
   #ending = false;
   #aborted = false;
   #outcome: LanemeshError | undefined;
@@ -152,6 +153,7 @@ export class GrpcSender implements LaneSender {
     this.#laneKey = laneKeyOf(place);
     this.#pool = pool;
     this.#limitItems = Math.max(1, Number(edge.limitItems));
+    this.#limitBytes = Number(edge.limitBytes);
   }
 
   async open(): Promise<void> {
@@ -167,7 +169,7 @@ export class GrpcSender implements LaneSender {
   }
 
   get full(): boolean {
-    return this.sent >= this.#ceiling || this.#heldBytes >= Number(this.#edge.limitBytes);
+    return this.sent >= this.#ceiling || this.#heldBytes >= this.#limitBytes;
   }
 
   offer(outgoing: Outgoing): boolean {
@@ -203,9 +205,9 @@ export class GrpcSender implements LaneSender {
 
   counts() {
     const taken = Math.max(0, this.#ceiling - this.#limitItems);
-    const limitBytes = Number(this.#edge.limitBytes);
     const ended = this.#ending || this.stopped;
-    return { taken, limitItems: this.#limitItems, heldBytes: this.#heldBytes, limitBytes, ended };
+    const [limitItems, limitBytes] = [this.#limitItems, this.#limitBytes];
+    return { taken, limitItems, heldBytes: this.#heldBytes, limitBytes, ended };
   }
 
   #dial(): void {
@@ -354,35 +356,6 @@ export class GrpcSender implements LaneSender {
 
 function isLarge(outgoing: Outgoing): boolean {
   return outgoing.payload !== undefined && (payloadBytes(outgoing.payload)?.length ?? 0) > CHUNK_BYTES;
-}
-
-/** The longest text that counts as short here: with its two tags and lengths it stays under 128 bytes. */
-const PLAIN_CHARACTERS = 100;
-/** The bytes before a short text of so many characters: an item's tag and length, its text's tag and length. */
-const HEADS = Array.from(
-  { length: PLAIN_CHARACTERS + 1 },
-  (_, length) => `\n${String.fromCharCode(length + 2)}\n${String.fromCharCode(length)}`,
-);
-// biome-ignore lint/suspicious/noControlCharactersInRegex: the range of ASCII
-const ASCII = /^[\x00-\x7f]*$/;
-
-/**
- * The frame of short ASCII texts without envelopes, serialised by hand; undefined if there are others.
- *
- * Most lanes carry tokens. Making a message of each would cost more than all other work of a sender. The message has the items as
- * a field that it does not know, whose bytes are written as they are.
- */
-function plainTexts(taken: Outgoing[]): ExchangeRequest | undefined {
-  let pieces = "";
-  for (const { payload, envelope } of taken) {
-    if (payload?.case !== "text" || envelope !== undefined || payload.value.length > PLAIN_CHARACTERS) return undefined;
-    pieces += HEADS[payload.value.length] + payload.value;
-  }
-  if (!ASCII.test(pieces)) return undefined;
-  const data = new BinaryWriter().bytes(Buffer.from(pieces, "latin1")).finish();
-  const frame = create(ExchangeRequestSchema);
-  frame.$unknown = [{ no: ExchangeRequestSchema.field.items.number, wireType: WireType.LengthDelimited, data }];
-  return frame;
 }
 
 function toItem(outgoing: Outgoing) {

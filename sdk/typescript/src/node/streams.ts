@@ -9,6 +9,7 @@ import { type LaneSender, MemorySender, type Outgoing } from "../lanes/sender.js
 import { Signal } from "../signal.js";
 import type { Envelope, LaneType } from "../values.js";
 import type { InputValue, PortValue } from "./define.js";
+import { Reading } from "./reading.js";
 import type { Waits } from "./waits.js";
 
 /** An item of an input, with its group and metadata. */
@@ -34,44 +35,19 @@ export class Inputs<I> {
   }
 
   /** The values of one input. */
-  async *port<K extends keyof I & string>(name: K): AsyncGenerator<InputValue<I[K]>, void> {
-    for await (const { value } of this.#read([name])) yield value as InputValue<I[K]>;
+  port<K extends keyof I & string>(name: K): AsyncIterableIterator<InputValue<I[K]>, void> {
+    return new Reading(this.#inbox, this.#waits, [name], (_, item) => item.value as InputValue<I[K]>);
   }
 
   /** The items of these inputs, or of all, in the order of arrival. */
-  async *any<K extends keyof I & string>(
+  any<K extends keyof I & string>(
     ...names: K[]
-  ): AsyncGenerator<{ [N in K]: InputItem<N, InputValue<I[N]>> }[K], void> {
+  ): AsyncIterableIterator<{ [N in K]: InputItem<N, InputValue<I[N]>> }[K], void> {
     const chosen = names.length > 0 ? names : [...this.#inbox.ports.keys()];
-    for await (const item of this.#read(chosen)) yield item as { [N in K]: InputItem<N, InputValue<I[N]>> }[K];
+    return new Reading(this.#inbox, this.#waits, chosen, (port, { value, envelope = {} }) => {
+      return { port, value, envelope } as { [N in K]: InputItem<N, InputValue<I[N]>> }[K];
+    });
   }
-
-  async *#read(names: string[]): AsyncGenerator<InputItem<string, unknown>, void> {
-    const ports = names.map((name) => this.#inbox.port(name));
-    while (true) {
-      if (this.#inbox.interruption !== undefined) throw this.#inbox.interruption;
-      const next = firstOf(ports);
-      if (next !== undefined) {
-        const item = next.take();
-        if ("value" in item) yield { port: next.name, value: item.value, envelope: item.envelope ?? {} };
-        continue;
-      }
-      const fault = ports.find((port) => port.fault !== undefined)?.fault;
-      if (fault !== undefined) throw fault;
-      if (ports.every((port) => port.ended)) return;
-      await this.#waits.during({ anyInputs: names }, this.#inbox.changed.wait());
-    }
-  }
-}
-
-/** The port with the oldest waiting item; undefined if none waits. */
-export function firstOf<P extends { head: number | undefined }>(ports: Iterable<P>): P | undefined {
-  let found: P | undefined;
-  for (const port of ports) {
-    if (port.head === undefined) continue;
-    if (found?.head === undefined || port.head < found.head) found = port;
-  }
-  return found;
 }
 
 /** One output and its lanes. */
@@ -106,7 +82,7 @@ export class Outputs<O = Record<string, LaneType>> {
    *
    * Throws LanemeshError if a lane cannot carry the value, a consumer failed, or the output has ended.
    */
-  async emit<K extends keyof O & string>(port: K, value: PortValue<O, K>, envelope?: Envelope): Promise<boolean> {
+  emit<K extends keyof O & string>(port: K, value: PortValue<O, K>, envelope?: Envelope): Promise<boolean> {
     return this.send(port, value, envelope);
   }
 

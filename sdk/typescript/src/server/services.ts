@@ -6,6 +6,7 @@ import { Code, LanemeshError, toConnectError } from "../errors.js";
 import { Health, HealthCheckResponse_ServingStatus as Status } from "../gen/grpc_health/v1/health_pb.js";
 import type { ExchangeRequest, LaneOpen } from "../gen/lanemesh/v1/lane_pb.js";
 import { DescribeResponseSchema, type Manifest, NodeService } from "../gen/lanemesh/v1/node_pb.js";
+import { exchangeOfBytes } from "../lanes/plain-texts.js";
 import { LaneReceiver } from "../lanes/receiver.js";
 import { PROTOCOL_VERSION } from "../lanes/sender.js";
 import { type Signal, within } from "../signal.js";
@@ -38,8 +39,8 @@ export function addServices(router: ConnectRouter, host: ServedHost): void {
         instanceId: host.instanceId,
       }),
     host: (requests, context) => new HostSession(host).serve(requests, context.signal),
-    exchange: (requests, context) => exchange(host, requests, context.signal),
   });
+  router.rpc(exchangeOfBytes, (requests, context) => exchange(host, requests, context.signal));
   router.service(Health, {
     check: ({ service }) => ({ status: statusOf(host, service) }),
     async *watch({ service }, { signal }) {
