@@ -287,7 +287,10 @@ class MemorySchedules(Counted):
                     self.truth.models.pop(key, None)
         frames = self.core.release(self.now, lease, resident_bytes=asked.memory_bytes if asked.model and stays else 0)
         if (lease, "kept") in [(name, frame.WhichOneof("frame")) for name, frame in frames]:
-            self.kept[lease] = devices
+            residents = {
+                device: self.core.memory[device].residents.get((asked.owner, asked.model)) for device in devices
+            }
+            self.kept[lease] = [at for at, resident in residents.items() if resident and resident.keeper == lease]
         self.take(frames)
 
     def keeps(self, lease: str, key: tuple[str, str, str]) -> bool:

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from lanemesh.gpu import GpuArbiter, arbiter
+from lanemesh.gpu import GpuArbiter
 from lanemesh.gpu.core import TTL, ArbiterCore, Frames
 from lanemesh.gpu.journal import Journal
 from lanemesh.gpu.memory import UNLOAD_SECONDS
@@ -99,7 +99,7 @@ async def test_tokens_grow_over_a_restart_although_the_clock_of_the_machine_was_
     started = time.time_ns()
     for number in range(3):
         at = started + number * leap * 1_000_000_000
-        monkeypatch.setattr(arbiter.time, "time_ns", lambda at=at: at)
+        monkeypatch.setattr(time, "time_ns", lambda at=at: at)
         with Journaled(tmp_path) as one:
             tokens += [one.grant() for _ in range(2)]
     assert tokens == sorted(set(tokens)), "each token is above all before"

@@ -1,7 +1,8 @@
 """The arbiter's decisions: a state machine over plain values and an explicit clock.
 
 Every call takes the time in seconds (of any steady clock; one that falls is taken to stand still until it has caught up) and
-returns the frames to deliver, each with the id of the lease it is for. Nothing here waits, knows a stream or reads a clock, so whole schedules are tested in microseconds.
+returns the frames to deliver, each with the id of the lease it is for. Nothing here waits, knows a stream or reads a clock, so
+whole schedules are tested in microseconds.
 
 The rules:
 
@@ -265,7 +266,7 @@ class ArbiterCore:
         return [(lease_id, frames.YIELDED), *self._settle(now)]
 
     def offloaded(self, now: float, lease_id: str, number: int, *, certain: bool = True) -> Frames:
-        """The model of a lease that has yielded was offloaded, as the request with this number asked. Not `certain`: that failed."""
+        """The model of a lease that has yielded was offloaded, as the request with this number asked. Not `certain`: it was not."""
         now = self._at(now)
         lease = self._leases.get(lease_id)
         if lease is None or lease.state not in (State.YIELDED, State.RESUMING):

@@ -143,7 +143,9 @@ class Lease:
                 "Only a lease with a model, of one device, keeps one: context.gpu.lease(memory=, model=)."
             )
         if (offload is None) is not (restore is None):
-            raise RuntimeError("A model that is offloaded is restored: pass both offload= and restore= to lease.keep, or none.")
+            raise RuntimeError(
+                "A model that is offloaded is restored: pass both offload= and restore= to lease.keep, or none."
+            )
         self.check()
         if self._model is None:
             store, kept = self._link.models, size_of(size) or self._request.memory_bytes

@@ -61,9 +61,7 @@ def metrics_text(counts: ArbiterCounts, statuses: list[gpu_pb2.DeviceStatus], wa
             "resident_grants_total", "counter", "Grants with the model loaded.", _by_device(counts.resident_grants)
         ),
         *_metric("unloads_total", "counter", "Models that were unloaded for others.", _by_device(counts.unloads)),
-        *_metric(
-            "offloads_total", "counter", "Models that were offloaded for others.", _by_device(counts.offloads)
-        ),
+        *_metric("offloads_total", "counter", "Models that were offloaded for others.", _by_device(counts.offloads)),
         *_metric(
             "leases_ended_total",
             "counter",

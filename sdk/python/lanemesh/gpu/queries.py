@@ -155,8 +155,8 @@ def _staying(view: ArbiterView, waiter: LeaseRecord) -> Iterator[str]:
         if fixed and memory.need(waiter.demand) > memory.free + memory.kept.get(waiter.id, 0):
             yield (
                 f"on {device} stay the models of firings that wait themselves, and are not offloaded: "
-                f"{', '.join(fixed[:MAX_NAMED])}. Give their classes offload_model and restore_model, or them larger lanes, so that "
-                "they end, or declare less memory, if less is used"
+                f"{', '.join(fixed[:MAX_NAMED])}. Give their classes offload_model and restore_model, or them larger lanes, so "
+                "that they end, or declare less memory, if less is used"
             )
 
 

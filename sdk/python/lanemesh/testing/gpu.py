@@ -34,7 +34,8 @@ class SimulatedConfig(Node.Config):
     contiguous: bool = Field(False, description="A firing needs its memory in one piece.")
     unload: str = Field("frees", description='What unloading does: "frees", "raises" without freeing, or "hangs".')
     offload: str = Field(
-        "frees", description='What offloading does: "frees", "raises" without freeing, "hangs", or "lies": frees nothing.'
+        "frees",
+        description='What offloading does: "frees", "raises" without freeing, "hangs", or "lies": frees nothing.',
     )
     name: str = Field("", description="Distinguishes models with the same settings.")
 
