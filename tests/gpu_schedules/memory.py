@@ -140,8 +140,9 @@ class MemorySchedules(Counted):
                         self.waiting.remove(lease)
                     if self.held.pop(lease, None) and frame.revoked.reason != "released":
                         self.stale.add(lease)
-                    self.yielded.pop(lease, None)
                     self.kept.pop(lease, None)
+                    if self.yielded.pop(lease, None):
+                        self.forget_offloads()
                 case "unload":
                     self.take_unload(lease)
                 case "offload":
@@ -372,10 +373,14 @@ class MemorySchedules(Counted):
         self.forget_offloads()
 
     def forget_offloads(self) -> None:
-        """A model that no lease uses any more is not offloaded, but unloaded."""
-        used = {key for key in self.offloading | self.slow if any(self.uses(other, key) for other in self.yielded)}
+        """A model that no lease uses any more is not offloaded, but unloaded. Until then, the process may load it again beside it."""
+        moving = self.offloading | self.slow
+        used = {key for key in moving if any(self.uses(other, key) for other in self.yielded)}
         self.offloading &= used
         self.slow &= used
+        for key in sorted(moving - used):
+            if key[1:] not in self.core.memory[key[0]].residents and (size := self.truth.models.pop(key, 0)):
+                self.truth.models[key[0], key[1], f"offloaded before {self.count}"] = size
 
     @precondition(lambda self: self.yielded)
     @rule(pick=PICK)
