@@ -373,7 +373,7 @@ class MemorySchedules(Counted):
         self.forget_offloads()
 
     def forget_offloads(self) -> None:
-        """A model that no lease uses any more is not offloaded, but unloaded. Until then, the process may load it again beside it."""
+        """A model that no lease uses any more is not offloaded, but unloaded. Until then it may be loaded again beside itself."""
         moving = self.offloading | self.slow
         used = {key for key in moving if any(self.uses(other, key) for other in self.yielded)}
         self.offloading &= used
