@@ -122,9 +122,9 @@ chaos-gpu: $(HAS_DEV) ## kill and stop holders of GPU leases, waiters and the ar
 	$(SAY) "Running chaos of GPU leases"
 	@PYTHONPATH=tests $(RUN) -m gpu_chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
-gpu-schedules: $(HAS_DEV) ## check what the GPU arbiter promises in STEPS=100000 steps of random schedules
+gpu-schedules: $(HAS_DEV) ## check what the GPU arbiter promises in STEPS=100000 steps of random schedules; SEED=... repeats some
 	$(SAY) "Running random schedules of GPU leases"
-	@PYTHONPATH=tests $(RUN) -m gpu_schedules --steps $(STEPS)
+	@PYTHONPATH=tests $(RUN) -m gpu_schedules --steps $(STEPS) $(if $(SEED),--seed $(SEED))
 
 soak: ## check a million steps of random schedules of GPU leases (some ten minutes)
 	@$(MAKE) --no-print-directory gpu-schedules STEPS=1000000

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import random
 import sys
 import time
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 
 from hypothesis import HealthCheck, settings
+from hypothesis import seed as seeded
 from hypothesis.stateful import run_state_machine_as_test
 
 from gpu_schedules.counted import Counted
@@ -30,8 +32,9 @@ EXPECTED = {
 """Frames that must have been sent: without them the schedules would prove little."""
 
 
-def play(steps: int) -> list[tuple[str, int, Counter[str]]]:
+def play(steps: int, seed: int) -> list[tuple[str, int, Counter[str]]]:
     """Takes at least so many steps. Returns the steps and the frames of each machine."""
+    dice = random.Random(seed)
     for machine in MACHINES:
         while (left := steps // len(MACHINES) - machine.steps) > 0:
             bounds = settings(
@@ -41,7 +44,7 @@ def play(steps: int) -> list[tuple[str, int, Counter[str]]]:
                 database=None,
                 suppress_health_check=list(HealthCheck),
             )
-            run_state_machine_as_test(machine, settings=bounds)
+            run_state_machine_as_test(seeded(dice.getrandbits(64))(machine), settings=bounds)
     return [(machine.__name__, machine.steps, machine.frames) for machine in MACHINES]
 
 
@@ -50,13 +53,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m gpu_schedules", description=__doc__)
     parser.add_argument("--steps", type=int, default=100_000, help="how many steps are taken in all (%(default)d)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="on how many processes (%(default)d)")
+    parser.add_argument(
+        "--seed", type=int, help="of the schedules of the first process; the others follow. Unless given: any"
+    )
     options = parser.parse_args()
+    seed = options.seed if options.seed is not None else random.SystemRandom().randrange(10**9)
+    print(f"    seed {seed}, {options.jobs} processes", flush=True)
     begun = time.perf_counter()
     steps: Counter[str] = Counter()
     frames: dict[str, Counter[str]] = {machine.__name__: Counter() for machine in MACHINES}
     share = -(-options.steps // options.jobs)
     with ProcessPoolExecutor(options.jobs) as pool:
-        for found in pool.map(play, [share] * options.jobs):
+        for found in pool.map(play, [share] * options.jobs, range(seed, seed + options.jobs)):
             for name, count, sent in found:
                 steps[name] += count
                 frames[name] += sent

@@ -414,13 +414,28 @@ class MemorySchedules(Counted):
         self.forget_offloads()
         kept = {each.keeper for memory in self.core.memory.values() for each in memory.residents.values()}
         for lease in [lease for lease in self.lost if lease in self.kept and lease not in kept]:
-            del self.kept[lease]
+            self.abandon(lease)
         self.take(frames)
         for lease in self.waiting:
             ends = self.asked_at[lease] + seconds_of(self.asked[lease].wait_timeout)
             assert self.now < ends, "every wait ends by its time limit"
         for lease in self.lost & {*self.held, *self.yielded}:
             assert self.now < self.lost_at[lease] + TTL, "every grant ends by the time to live"
+
+    def abandon(self, keeper: str) -> None:
+        """The arbiter does not wait any longer for a process that keeps a model."""
+        asked = self.asked[keeper]
+        for device in self.kept.pop(keeper):
+            key = device, asked.owner, asked.model
+            resident = self.core.memory[device].residents.get(key[1:])
+            if resident is None or resident.users.isdisjoint({*self.held, *self.yielded}):
+                self.leave_behind(key, keeper)
+
+    def leave_behind(self, key: tuple[str, str, str], keeper: str) -> None:
+        """What is left of a model is not that model any more, so its process may load it again beside it."""
+        self.unloading.discard(key)
+        if size := self.truth.models.pop(key, 0):
+            self.truth.models[key[0], key[1], f"left by {keeper}"] = size
 
     @precondition(lambda self: self.stale)
     @rule(pick=PICK)
@@ -442,8 +457,10 @@ class MemorySchedules(Counted):
         del self.kept[lease]
         for key in keys:
             if not any(self.keeps(other, key) for other in self.kept):
-                if how != "fails":
-                    self.unloading.add(key)
+                if how == "fails":
+                    self.leave_behind(key, lease)
+                    continue
+                self.unloading.add(key)
                 if how == "at once":
                     self.truth.models.pop(key, None)
         self.take(self.core.release(self.now, lease, certain=how != "fails"))
