@@ -27,7 +27,7 @@ LENGTH = 50
 """Most steps of one schedule."""
 EXPECTED = {
     "LeaseSchedules": ("granted", "queued", "revoked", "wanted", "yielded"),
-    "MemorySchedules": ("granted", "kept", "queued", "revoked", "unload", "wanted", "yielded"),
+    "MemorySchedules": ("granted", "kept", "offload", "queued", "revoked", "unload", "wanted", "yielded"),
 }
 """Frames that must have been sent: without them the schedules would prove little."""
 

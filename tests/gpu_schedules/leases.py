@@ -152,6 +152,11 @@ class LeaseSchedules(Counted):
         self.lost -= gone_quietly
         self.take(told)
 
+    @rule()
+    def clock_falls(self) -> None:
+        """The clock is set back for a moment."""
+        assert self.core.tick(self.now - 2 * TTL) == [], "time that falls decides nothing"
+
     @invariant()
     def accounts_agree(self) -> None:
         status = self.core.status(self.now)

@@ -107,6 +107,16 @@ class MemorySchedules(Counted):
         """Leases whose streams go on for a model, with their devices."""
         self.unloading: set[tuple[str, str, str]] = set()
         """Device, process and model that are to be unloaded, or are unloaded and not seen as free yet."""
+        self.parked: set[str] = set()
+        """Leases that have yielded, and can offload their models."""
+        self.asks: dict[str, int] = {}
+        """The number of the latest request to offload its model, by lease."""
+        self.done: set[int] = set()
+        """Requests to offload that were answered by one lease."""
+        self.offloading: set[tuple[str, str, str]] = set()
+        """What is to be offloaded, or is offloaded and not seen as free yet."""
+        self.slow: set[tuple[str, str, str]] = set()
+        """What is reported as offloaded, and still there."""
         self.gone: set[str] = set()
         """Devices that do not answer."""
         self.observe_all()
@@ -130,10 +140,13 @@ class MemorySchedules(Counted):
                         self.waiting.remove(lease)
                     if self.held.pop(lease, None) and frame.revoked.reason != "released":
                         self.stale.add(lease)
-                    self.yielded.pop(lease, None)
                     self.kept.pop(lease, None)
+                    if self.yielded.pop(lease, None):
+                        self.forget_offloads()
                 case "unload":
                     self.take_unload(lease)
+                case "offload":
+                    self.take_offload(lease, frame.offload.number)
 
     def take_unload(self, keeper: str) -> None:
         asked = self.asked[keeper]
@@ -145,6 +158,21 @@ class MemorySchedules(Counted):
                     "no model in use is unloaded"
                 )
                 self.unloading.add(key)
+
+    def take_offload(self, lease: str, number: int) -> None:
+        key = self.key(lease)
+        assert key in self.truth.models, "only what is loaded is offloaded"
+        users = [other for other in [*self.held, *self.yielded] if self.uses(other, key)]
+        assert lease in users
+        assert self.parked.issuperset(users), "no model is offloaded that a lease works with, or that does not offer it"
+        self.asks[lease] = number
+        self.offloading.add(key)
+
+    def key(self, lease: str) -> tuple[str, str, str]:
+        """The device, process and model of a lease of one device."""
+        asked = self.asked[lease]
+        (device,) = self.held.get(lease) or self.yielded[lease]
+        return device, asked.owner, asked.model
 
     def leaving(self, device: str) -> set[tuple[str, str, str]]:
         return {(device, each.owner, each.model) for each in self.core.memory[device].leaving}
@@ -203,6 +231,9 @@ class MemorySchedules(Counted):
         assert not any(self.exclusive(self.asked[one]) for one in others), "an exclusive lease stays alone"
         key = device, asked.owner, asked.model
         assert key not in self.unloading, "no model comes back while it is unloaded"
+        assert key not in self.offloading, "no model comes back while it is offloaded"
+        self.slow.discard(key)
+        self.parked.discard(lease)
         working = asked.peak_bytes - asked.memory_bytes if asked.model else asked.peak_bytes or asked.memory_bytes
         self.truth.leases[lease, device] = asked.owner, working
         if asked.model:
@@ -257,7 +288,10 @@ class MemorySchedules(Counted):
                     self.truth.models.pop(key, None)
         frames = self.core.release(self.now, lease, resident_bytes=asked.memory_bytes if asked.model and stays else 0)
         if (lease, "kept") in [(name, frame.WhichOneof("frame")) for name, frame in frames]:
-            self.kept[lease] = devices
+            residents = {
+                device: self.core.memory[device].residents.get((asked.owner, asked.model)) for device in devices
+            }
+            self.kept[lease] = [at for at, resident in residents.items() if resident and resident.keeper == lease]
         self.take(frames)
 
     def keeps(self, lease: str, key: tuple[str, str, str]) -> bool:
@@ -272,12 +306,81 @@ class MemorySchedules(Counted):
         assert lease not in self.waiting
 
     @precondition(lambda self: self.held)
-    @rule(pick=PICK)
-    def pause(self, pick: int) -> None:
+    @rule(pick=PICK, offloads=st.sampled_from([True, True, True, False]))
+    def pause(self, pick: int, offloads: bool) -> None:
         lease = one_of(sorted(self.held), pick)
         if lease not in self.lost and self.asked[lease].model:
             self.free(lease)  # an honest process frees its working memory before it yields
-            self.take(self.core.pause(self.now, lease))
+            self.park(lease, offloads=offloads)
+
+    def park(self, lease: str, *, offloads: bool) -> None:
+        devices = self.held.get(lease) or self.yielded[lease]
+        if offloads and len(devices) == 1:
+            self.parked.add(lease)
+        self.take(self.core.pause(self.now, lease, offloads=offloads))
+
+    @precondition(lambda self: self.asks)
+    @rule(pick=PICK, how=st.sampled_from(["at once", "at once", "later", "fails"]))
+    def offload(self, pick: int, how: str) -> None:
+        """A process offloads a model and reports it, or that it has failed; its memory is free at once, or later. Other leases
+        for the model report the same later."""
+        lease = one_of(sorted(self.asks), pick)
+        if lease in self.yielded and lease not in self.lost:
+            self.answer(lease, how)
+        else:
+            del self.asks[lease]
+
+    def answer(self, lease: str, how: str) -> None:
+        number, key = self.asks.pop(lease), self.key(lease)
+        again = number in self.done
+        self.done.add(number)
+        if again:
+            before = self.core.memory[key[0]].leaving
+            self.take(self.core.offloaded(self.now, lease, number))
+            assert self.core.memory[key[0]].leaving == before, "a request is answered once"
+            return
+        if how == "fails":
+            self.offloading.discard(key)
+            self.parked -= {other for other in self.parked if other in self.yielded and self.key(other) == key}
+        elif how == "later":
+            self.slow.add(key)
+        else:
+            self.truth.models.pop(key, None)
+        self.take(self.core.offloaded(self.now, lease, number, certain=how != "fails"))
+
+    @precondition(lambda self: self.yielded)
+    @rule(pick=PICK)
+    def leave(self, pick: int) -> None:
+        """A lease that has yielded ends. A model that it leaves in host memory, or on its way there, is unloaded."""
+        lease = one_of(sorted(self.yielded), pick)
+        if lease in self.lost:
+            return
+        asked, devices = self.asked[lease], self.yielded.pop(lease)
+        for device in devices:
+            key = device, asked.owner, asked.model
+            users = [other for other in [*self.held, *self.yielded] if self.uses(other, key)]
+            keepers = [other for other in self.kept if self.keeps(other, key)]
+            if not users and not keepers:
+                self.truth.models.pop(key, None)
+            resident = self.core.memory[device].residents.get((asked.owner, asked.model))
+            if not users and resident is not None and (resident.is_leaving or resident.host_bytes):
+                self.truth.models.pop(key, None)
+                for other in keepers:
+                    if other not in self.lost:
+                        del self.kept[other]
+                        self.take(self.core.release(self.now, other))
+        self.take(self.core.release(self.now, lease))
+        self.forget_offloads()
+
+    def forget_offloads(self) -> None:
+        """A model that no lease uses any more is not offloaded, but unloaded. Until then it may be loaded again beside itself."""
+        moving = self.offloading | self.slow
+        used = {key for key in moving if any(self.uses(other, key) for other in self.yielded)}
+        self.offloading &= used
+        self.slow &= used
+        for key in sorted(moving - used):
+            if key[1:] not in self.core.memory[key[0]].residents and (size := self.truth.models.pop(key, 0)):
+                self.truth.models[key[0], key[1], f"offloaded before {self.count}"] = size
 
     @precondition(lambda self: self.yielded)
     @rule(pick=PICK)
@@ -308,6 +411,7 @@ class MemorySchedules(Counted):
             if self.held.pop(lease, None):
                 self.stale.add(lease)
             self.yielded.pop(lease, None)
+        self.forget_offloads()
         kept = {each.keeper for memory in self.core.memory.values() for each in memory.residents.values()}
         for lease in [lease for lease in self.lost if lease in self.kept and lease not in kept]:
             self.abandon(lease)
@@ -378,6 +482,9 @@ class MemorySchedules(Counted):
             for lease, at in self.kept.items()
             for device in at
         }
+        for key in self.slow:
+            self.truth.models.pop(key, None)
+        self.slow.clear()
         for key in [key for key in self.truth.models if key not in kept]:
             if not any(self.uses(lease, key) for lease in [*self.held, *self.yielded]):
                 del self.truth.models[key]
@@ -385,10 +492,17 @@ class MemorySchedules(Counted):
     @rule(device=st.sampled_from(sorted(SIZES)), foreign=st.sampled_from([0, 0, 0, 3]))
     def observe(self, device: str, foreign: int) -> None:
         self.unloading = {key for key in self.unloading if key[0] != device or key in self.truth.models}
+        self.offloading = {key for key in self.offloading if key[0] != device or key in self.truth.models}
         free = SIZES[device] - sum(self.truth.used(device).values())
         self.gone.discard(device)
         self.take(self.core.observe(self.now, device, self.truth.used(device), min(foreign, max(free, 0))))
         self.unloading = {key for key in self.unloading if key[0] != device or key in self.leaving(device)}
+        self.offloading = {key for key in self.offloading if key[0] != device or key in self.leaving(device)}
+
+    @rule()
+    def clock_falls(self) -> None:
+        """The clock is set back for a moment."""
+        self.take(self.core.tick(self.now - 2 * TTL))
 
     @invariant()
     def never_over_capacity(self) -> None:
@@ -412,6 +526,10 @@ class MemorySchedules(Counted):
             self.held.pop(lease, None)
             self.yielded.pop(lease, None)
             self.take(self.core.release(self.now, lease))
+        self.do_what_is_asked(unload_all=unload_all)
+
+    def do_what_is_asked(self, *, unload_all: bool) -> None:
+        """Models are unloaded, and what ended leases have left behind is freed."""
         for lease in sorted(self.kept):
             asked = self.asked[lease]
             wanted = any((device, asked.owner, asked.model) in self.leaving(device) for device in self.kept[lease])
@@ -424,9 +542,30 @@ class MemorySchedules(Counted):
         for device in SIZES:
             self.observe(device, 0)
 
+    def yield_all(self) -> None:
+        """All holders of one device and a model yield and offer to offload it; the others end. They do what they are asked for."""
+        for lease in sorted({*self.held, *self.yielded}):
+            self.free(lease)
+            if lease not in self.lost and self.asked[lease].model and self.asked[lease].count < 2:
+                self.park(lease, offloads=True)
+            else:
+                self.held.pop(lease, None)
+                self.yielded.pop(lease, None)
+                self.take(self.core.release(self.now, lease))
+        self.forget_offloads()
+        for lease in sorted(set(self.asks) & set(self.yielded)):
+            self.answer(lease, "at once")
+        self.asks.clear()
+
     def teardown(self) -> None:
-        """While holders end and do what they are asked for, each request is granted, those for several devices too. Then no memory
-        is in use."""
+        """While holders end, or yield, and do what they are asked for, each request is granted, those for several devices too. Then
+        no memory is in use."""
+        for _ in range((4 * len(self.waiting) + len(self.kept) + 4) * (self.count % 2)):
+            if not self.waiting:
+                break
+            self.yield_all()
+            self.do_what_is_asked(unload_all=False)
+        assert not (self.waiting and self.count % 2), "requests that wait are granted when holders yield"
         for _ in range(2 * len(self.waiting) + len(self.kept) + 1):
             if not self.waiting:
                 break

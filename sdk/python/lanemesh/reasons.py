@@ -252,6 +252,8 @@ class Reason(StrEnum):
     """The journal of a GPU arbiter cannot be opened."""
     NO_SUCH_DEVICE = "no-such-device"
     """There is no device with this name."""
+    OFFLOAD_FAILED = "offload-failed"
+    """A model was not offloaded to host memory, or not restored, while a firing that uses it waited."""
     OUT_OF_MEMORY = "out-of-memory"
     """A device had no memory left, also at the second attempt, alone there."""
     PREEMPTED = "preempted"

@@ -150,19 +150,25 @@ class GpuArbiter:
     def _take(self, stream: ArbiterStream, frame: gpu_pb2.LeaseRequest) -> None:
         kind, core, now, lease_id = frame.WhichOneof("frame"), self._core, self._clock(), stream.lease_id
         if kind in ("acquire", "reclaim"):
-            if lease_id:
+            if stream.begun:
                 raise ValueError(
                     f"A lease stream has one acquire or reclaim, as its first frame; this {kind} is a second one."
                 )
+            stream.begun = True
             self._begin(stream, frame, now)
-        elif kind is not None and not lease_id:
+        elif kind is not None and not stream.begun:
             raise ValueError(f"A lease stream begins with acquire or reclaim, not with {kind}.")
         elif self._streams.get(lease_id) is not stream:
-            return  # The lease has ended, or continues on another stream: late frames have no effect.
+            return  # It was refused, has ended, or continues on another stream: late frames have no effect.
         elif kind == "keepalive":
             self._deliver(core.keepalive(now, lease_id, frame.keepalive.bytes_used))
         elif kind == "yield":
-            self._deliver(core.pause(now, lease_id))
+            self._deliver(core.pause(now, lease_id, offloads=getattr(frame, "yield").offloads))
+        elif kind == "offloaded":
+            answer = frame.offloaded
+            self._deliver(core.offloaded(now, lease_id, answer.number, certain=not answer.error))
+            if answer.error:
+                log.warning("the model of lease %s was not offloaded: %s", lease_id, answer.error[:MAX_ERROR])
         elif kind == "resume":
             self._deliver(core.resume(now, lease_id))
         elif kind == "release":
@@ -331,6 +337,8 @@ class ArbiterStream:
 
     def __init__(self, arbiter: GpuArbiter, on_frame: OnFrame, local: bool) -> None:
         self.local = local
+        self.begun = False
+        """Its first frame has come."""
         self.lease_id = ""
         self._arbiter = arbiter
         self._on_frame = on_frame

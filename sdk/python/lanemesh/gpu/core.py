@@ -1,7 +1,8 @@
 """The arbiter's decisions: a state machine over plain values and an explicit clock.
 
-Every call takes the time in seconds (of any steady clock) and returns the frames to deliver, each with the id of the
-lease it is for. Nothing here waits, knows a stream or reads a clock, so whole schedules are tested in microseconds.
+Every call takes the time in seconds (of any steady clock; one that falls is taken to stand still until it has caught up) and
+returns the frames to deliver, each with the id of the lease it is for. Nothing here waits, knows a stream or reads a clock, so
+whole schedules are tested in microseconds.
 
 The rules:
 
@@ -14,6 +15,8 @@ The rules:
 * A model may stay loaded after its lease: the stream of the lease goes on for it, and does not count as a lease any more.
 * If the first one that waits fits only without some idle models, their owners are asked to unload them. Their memory, and that
   of lost leases, is granted when the device shows that it is free. A model that is being unloaded is not used until that is over.
+* If that is not enough, models are offloaded to host memory whose leases have all yielded and can do that: in the same two phases.
+  A lease that resumes then takes the memory of its model again, and restores it.
 * A holder that yielded resumes on its own devices, ahead of new requests.
 * A request that preempts asks the holders of a lower priority to yield, and takes their leases after `PREEMPT_SECONDS`.
 * A lease expires when its holder sends no heartbeat for the TTL. A lease without the device (yielded, or queued to resume) expires
@@ -31,12 +34,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from lanemesh.gpu import frames
 from lanemesh.gpu.errors import lease_error
 from lanemesh.gpu.journal import JournalState, LeaseEntry
-from lanemesh.gpu.memory import UNLOAD_SECONDS, Demand, DeviceMemory
+from lanemesh.gpu.memory import UNLOAD_SECONDS, Demand, DeviceMemory, Residence
 from lanemesh.gpu.metrics import ArbiterCounts
 from lanemesh.gpu.notices import Notices
 from lanemesh.gpu.pace import Pace
 from lanemesh.gpu.placing import MAX_BYPASS, Placing
-from lanemesh.gpu.queries import ArbiterView, device_statuses, holding
+from lanemesh.gpu.queries import ArbiterView, device_statuses, in_vain
 from lanemesh.gpu.requests import WAIT_TIMEOUT, LeaseRecord, State, demand_of, eligible_of
 from lanemesh.times import duration, seconds_of, span
 from lanemesh.v1 import gpu_pb2
@@ -79,6 +82,8 @@ class ArbiterCore:
         self._arrivals = 0
         self._peaks: OrderedDict[str, int] = OrderedDict()
         self._pace = Pace()
+        self._asks = 0
+        """Counts the requests to unload or offload a model."""
         self.view = ArbiterView(self.devices, self.memory, self._leases, self._queue, self._pace)
         """The state, for queries."""
         self.counts = ArbiterCounts()
@@ -88,6 +93,13 @@ class ArbiterCore:
         self._grants_after = -math.inf
         self._given_up = -math.inf
         """The beginning of the latest unloading that took too long."""
+        self._latest = -math.inf
+        """The latest time of all calls."""
+
+    def _at(self, now: float) -> float:
+        """The time of a call, which never falls: an earlier one would let a later request go first."""
+        self._latest = max(self._latest, now)
+        return self._latest
 
     # Restarts
 
@@ -149,6 +161,7 @@ class ArbiterCore:
 
     def acquire(self, now: float, lease_id: str, request: gpu_pb2.LeaseAcquire, *, local: bool = False) -> Frames:
         """Requests devices under a new lease id. Raises `LeaseError` if they can never be granted."""
+        now = self._at(now)
         demand = demand_of(request)
         eligible, count = eligible_of(request, demand, self.devices)
         if len(self._queue) >= MAX_WAITERS:
@@ -195,6 +208,7 @@ class ArbiterCore:
 
     def reclaim(self, now: float, lease_id: str, token: int, *, local: bool = False) -> Frames:
         """Continues a lease on a new stream. Raises `LeaseLost` if it has ended or the token is not its latest."""
+        now = self._at(now)
         lease = self._leases.get(lease_id)
         if lease is None or lease.state is State.WAITING:
             raise lease_error("expired", "The lease cannot be reclaimed: it has expired, or the arbiter has restarted.")
@@ -210,14 +224,16 @@ class ArbiterCore:
         self._revive(now, lease)
         if lease.state is State.HELD:
             return [(lease_id, self._notices.granted(lease)), *self._settle(now)]
+        asked = list(self._asks_to_offload(lease))
         if lease.state is State.YIELDED:
-            return [(lease_id, frames.YIELDED)]
+            return [(lease_id, frames.YIELDED), *asked]
         if lease.state is State.KEPT:
             return [(lease_id, frames.KEPT), *([(lease_id, frames.UNLOAD)] if self._is_asked_to_unload(lease) else [])]
-        return self._settle(now)
+        return [*asked, *self._settle(now)]
 
     def keepalive(self, now: float, lease_id: str, bytes_used: int = 0) -> Frames:
         """Processes a heartbeat of the holder. The response is `granted` with the same token."""
+        now = self._at(now)
         lease = self._leases.get(lease_id)
         if lease is None or lease.state is not State.HELD:
             return []
@@ -226,8 +242,12 @@ class ArbiterCore:
         self._revive(now, lease)
         return [(lease_id, self._notices.granted(lease))]
 
-    def pause(self, now: float, lease_id: str) -> Frames:
-        """The holder yields: others may use the devices meanwhile. A lease that waits to resume leaves the queue."""
+    def pause(self, now: float, lease_id: str, *, offloads: bool = False) -> Frames:
+        """The holder yields: others may use the devices meanwhile. A lease that waits to resume leaves the queue.
+
+        `offloads`: it can offload the model of its one device to host memory when it is asked to.
+        """
+        now = self._at(now)
         lease = self._leases.get(lease_id)
         if lease is None or lease.state in (State.WAITING, State.KEPT):
             return []
@@ -237,14 +257,27 @@ class ArbiterCore:
                 self._pace.ended(device, now - lease.held_since)
         elif lease.state is State.RESUMING:
             self._queue.remove(lease)
+        if offloads and len(lease.devices) == 1:
+            self.memory[lease.devices[0]].park(lease.id, lease.demand)
         lease.state, lease.earlier_token, lease.reported_waiting = State.YIELDED, 0, 0
         self._changed[lease_id] = None
         lease.revoke_at = math.inf
         self._revive(now, lease)
         return [(lease_id, frames.YIELDED), *self._settle(now)]
 
+    def offloaded(self, now: float, lease_id: str, number: int, *, certain: bool = True) -> Frames:
+        """The model of a lease that has yielded was offloaded, as the request with this number asked. Not `certain`: it was not."""
+        now = self._at(now)
+        lease = self._leases.get(lease_id)
+        if lease is None or lease.state not in (State.YIELDED, State.RESUMING):
+            return []
+        for device in lease.devices:
+            self.memory[device].offloaded(lease.id, lease.demand, now, number, certain=certain)
+        return self._settle(now)
+
     def resume(self, now: float, lease_id: str) -> Frames:
         """Requests the devices again after a yield: ahead of new requests, with new tokens."""
+        now = self._at(now)
         lease = self._leases.get(lease_id)
         if lease is None:
             return []
@@ -262,6 +295,7 @@ class ArbiterCore:
 
         `resident_bytes` of its model stay on each device. Not `certain`: its memory may still be in use.
         """
+        now = self._at(now)
         lease = self._leases.get(lease_id)
         if lease is None:
             return []
@@ -281,6 +315,7 @@ class ArbiterCore:
 
     def lose(self, now: float, lease_id: str) -> Frames:
         """The stream of a lease is lost: the TTL starts. A waiting request is removed."""
+        now = self._at(now)
         lease = self._leases.get(lease_id)
         if lease is None:
             return []
@@ -298,6 +333,7 @@ class ArbiterCore:
     ) -> Frames:
         """What a device shows: bytes used by each known process, and by all others together. `marks`: those of its memory when it
         was read; None: it was read now."""
+        now = self._at(now)
         memory = self.memory.get(device)
         if memory is None:
             return []
@@ -306,6 +342,7 @@ class ArbiterCore:
 
     def vanish(self, now: float, device: str) -> Frames:
         """A device does not answer any more: nothing of it is granted until it is observed again."""
+        now = self._at(now)
         if device not in self.memory or self.memory[device].gone:
             return []
         self.memory[device].gone = True
@@ -324,6 +361,7 @@ class ArbiterCore:
 
     def tick(self, now: float) -> Frames:
         """Expires leases without a sign of life, ends waits that took too long, and takes leases that were preempted."""
+        now = self._at(now)
         due = [lease for lease in self._leases.values() if lease.deadline <= now]
         overdue = [since for since in self._unloading_since() if since + UNLOAD_SECONDS <= now]
         self._given_up = max([self._given_up, *overdue])
@@ -347,9 +385,8 @@ class ArbiterCore:
                     self._tokens[device] += 1
             elif lease.state in (State.WAITING, State.RESUMING):
                 what = f"GPU {lease.named}" if lease.named else "a GPU"
-                blockers = frames.leases_text(holding(self.view, lease, now))
-                waited = span(now - lease.asked_at)
-                outgoing += self._end(now, lease, "wait-timeout", f"Waited {waited} for {what}: {blockers}.")
+                why, waited = in_vain(self.view, lease, now), span(now - lease.asked_at)
+                outgoing += self._end(now, lease, "wait-timeout", f"Waited {waited} for {what}: {why}.")
             else:
                 outgoing += self._preempt(now, lease)
         return outgoing + self._settle(now)
@@ -381,7 +418,13 @@ class ArbiterCore:
             if lease.connected and (devices := placing.try_place(lease)):
                 outgoing.append(self._grant(now, lease, devices))
         for resident, device in placing.unloads():
-            self.memory[device].ask(resident, now)
+            self._asks += 1
+            self.memory[device].ask(resident, now, self._asks)
+            if resident.users:
+                self.counts.offloads[device] += 1
+                users = [self._leases[name] for name in sorted(resident.users)]
+                outgoing += [frame for user in users if user.connected for frame in self._asks_to_offload(user)]
+                continue
             self.counts.unloads[device] += 1
             if self._leases[resident.keeper].connected:
                 outgoing.append((resident.keeper, frames.UNLOAD))
@@ -465,6 +508,13 @@ class ArbiterCore:
 
     def _is_asked_to_unload(self, lease: LeaseRecord) -> bool:
         return any(self.memory[device].is_leaving(lease.demand) for device in lease.devices)
+
+    def _asks_to_offload(self, lease: LeaseRecord) -> Iterator[tuple[str, gpu_pb2.LeaseResponse]]:
+        """What a lease that has yielded is asked to offload."""
+        for device in lease.devices:
+            resident = self.memory[device].residents.get(lease.demand.key) if lease.demand.key else None
+            if resident is not None and resident.residence is Residence.OFFLOADING:
+                yield lease.id, frames.offload(resident.ask)
 
     def _unloading_since(self) -> list[float]:
         """When unloadings have begun whose time is not over."""

@@ -41,6 +41,7 @@ _KINDS: dict[str, tuple[type[LeaseError], Code]] = {
     "bad-request": (LeaseError, Code.INVALID_ARGUMENT),
     "too-large": (LeaseError, Code.FAILED_PRECONDITION),
     "preempted": (LeaseLost, Code.ABORTED),
+    "offload-failed": (LeaseError, Code.INTERNAL),
     "arbiter-unreachable": (ArbiterUnreachable, Code.UNAVAILABLE),
 }
 

@@ -10,12 +10,23 @@ from lanemesh.v1 import gpu_pb2
 KEEPALIVE = gpu_pb2.LeaseRequest(keepalive=gpu_pb2.LeaseKeepalive())
 RESUME = gpu_pb2.LeaseRequest(resume=gpu_pb2.LeaseResume())
 RELEASE = gpu_pb2.LeaseRequest(release=gpu_pb2.LeaseRelease())
-YIELD = gpu_pb2.LeaseRequest()
+YIELD, YIELD_AND_OFFLOAD = gpu_pb2.LeaseRequest(), gpu_pb2.LeaseRequest()
 getattr(YIELD, "yield").SetInParent()  # the field's name is a Python keyword
+getattr(YIELD_AND_OFFLOAD, "yield").offloads = True
 
 YIELDED = gpu_pb2.LeaseResponse(yielded=gpu_pb2.LeaseYielded())
 KEPT = gpu_pb2.LeaseResponse(kept=gpu_pb2.LeaseKept())
 UNLOAD = gpu_pb2.LeaseResponse(unload=gpu_pb2.LeaseUnload())
+
+
+def offload(number: int) -> gpu_pb2.LeaseResponse:
+    """The request to offload a model."""
+    return gpu_pb2.LeaseResponse(offload=gpu_pb2.LeaseOffload(number=number))
+
+
+def offloaded(number: int, error: str) -> gpu_pb2.LeaseRequest:
+    """The response to it; `error`: why it failed."""
+    return gpu_pb2.LeaseRequest(offloaded=gpu_pb2.LeaseOffloaded(number=number, error=error))
 
 
 def revoked(reason: str, message: str) -> gpu_pb2.LeaseResponse:

@@ -13,7 +13,7 @@ from lanemesh.gpu.devices import size_of, size_text
 from lanemesh.gpu.errors import lease_error
 from lanemesh.gpu.links import ArbiterLink
 from lanemesh.gpu.memory_use import begin_peak, free_cache, peak_since
-from lanemesh.gpu.models import LoadedModel, Unload
+from lanemesh.gpu.models import LoadedModel, ModelHooks, Unload
 from lanemesh.gpu.session import LeaseSession, Phase
 from lanemesh.v1 import gpu_pb2
 
@@ -114,7 +114,13 @@ class Lease:
         self._peak_seen = max(self._peak_seen, size)
 
     async def keep(
-        self, load: Callable[[], Awaitable[T] | T], unload: Unload | None = None, *, size: int | str = 0
+        self,
+        load: Callable[[], Awaitable[T] | T],
+        unload: Unload | None = None,
+        *,
+        size: int | str = 0,
+        offload: Unload | None = None,
+        restore: Unload | None = None,
     ) -> T:
         """The model of the lease, which stays loaded afterwards until others need its memory.
 
@@ -123,12 +129,16 @@ class Lease:
             unload: frees its memory, when the arbiter asks for that: at most 20 seconds, and not while a lease uses the model. Drop
                 all references to the model when the lease ends, or it cannot be freed.
             size: bytes that it has, if they are not the `memory` of the lease.
+            offload: moves it to host memory while its leases have yielded and others need the memory of the device: at most 20
+                seconds. The model stays the same object.
+            restore: moves it back to `device`, before the user of the lease goes on.
 
         Returns:
             The result of `load`, by this lease or an earlier one.
 
         Raises:
-            RuntimeError: the lease has no `model`, has several devices, or keeps another one already.
+            RuntimeError: the lease has no `model`, has several devices, or keeps another one already; or there is only one of
+                `offload` and `restore`.
             LeaseLost: the lease has been lost.
             Exception: raised by `load`.
         """
@@ -136,17 +146,28 @@ class Lease:
             raise RuntimeError(
                 "Only a lease with a model, of one device, keeps one: context.gpu.lease(memory=, model=)."
             )
+        if (offload is None) is not (restore is None):
+            raise RuntimeError(
+                "A model that is offloaded is restored: pass both offload= and restore= to lease.keep, or none."
+            )
         self.check()
         if self._model is None:
             store, kept = self._link.models, size_of(size) or self._request.memory_bytes
-            self._model = await store.acquire(
-                *(self, self._request.model, self.device.id, kept, load, unload), settings=self._scope.settings
-            )
+            hooks, settings = ModelHooks(load, unload, offload, restore), self._scope.settings
+            self._model = await store.acquire(self, self._request.model, self.device.id, kept, hooks, settings=settings)
         return cast("T", self._model.loading.result())
 
-    def keep_sync(self, load: Callable[[], T], unload: Unload | None = None, *, size: int | str = 0) -> T:
+    def keep_sync(
+        self,
+        load: Callable[[], T],
+        unload: Unload | None = None,
+        *,
+        size: int | str = 0,
+        offload: Unload | None = None,
+        restore: Unload | None = None,
+    ) -> T:
         """`keep` in a synchronous body."""
-        return self._from_thread(self.keep(load, unload, size=size))
+        return self._from_thread(self.keep(load, unload, size=size, offload=offload, restore=restore))
 
     def again(self) -> gpu_pb2.LeaseAcquire:
         """The request for a second attempt after out of memory: for the device that it had, alone there, and without other idle
@@ -233,7 +254,8 @@ class Lease:
             self._timer = None
 
     async def resume(self) -> None:
-        """Takes a yielded device again, ahead of newcomers, under a new token. Raises `LeaseTimeout`, `LeaseLost`."""
+        """Takes a yielded device again, ahead of newcomers, under a new token, and its model back from host memory. Raises
+        `LeaseTimeout`, `LeaseLost`, or a `LeaseError` if the model could not be offloaded or restored."""
         session = self._session
         if session is None:
             return
@@ -243,6 +265,8 @@ class Lease:
             await session.until_held()
         elif session.error is not None:
             raise session.error
+        if self._model is not None:
+            await self._link.models.return_to(self, self._model)
 
     def abandon(self) -> None:
         """Ends a wait to enter, which raises a `LeaseError`. A lease in use stays so: only its holder releases it."""
@@ -257,6 +281,7 @@ class Lease:
             self._request,
             on_queued=lambda queued: self._scope.on_queued(self, queued),
             on_wanted=self._yield_if_wanted,
+            on_offload=self._offload,
         )
         self._scope.on_asked(self)
         try:
@@ -314,7 +339,11 @@ class Lease:
         if self._overdue and not self._pins and session is not None and session.wanted and session.phase is Phase.HELD:
             for device in self.devices:
                 free_cache(device.id)  # its user waits, so the device has nothing to finish
-            session.pause()
+            session.pause(offloads=self._model is not None and self._link.models.leave_for_now(self, self._model))
+
+    def _offload(self, number: int) -> None:
+        if self._session is not None and self._model is not None:
+            self._link.models.offload(self._model, number, self._session.offloaded)
 
     def _from_thread(self, step: Coroutine[Any, Any, T]) -> T:
         if self._loop is None or asyncio._get_running_loop() is not None:

@@ -33,8 +33,12 @@ class Residence(Enum):
     LOADED = "loaded"
     UNLOADING = "unloading"
     """Its owner was asked to unload it."""
+    OFFLOADING = "offloading"
+    """The leases that use it have yielded, and were asked to offload it to host memory."""
     UNOBSERVED = "unobserved"
-    """Its owner has unloaded it, and the device has not shown that yet."""
+    """Its owner has unloaded or offloaded it, and the device has not shown that yet."""
+    OFFLOADED = "offloaded"
+    """It is in host memory, and takes none of the device. A lease that is granted for it restores it."""
 
 
 @dataclass(slots=True, eq=False)
@@ -46,13 +50,21 @@ class Resident:
     model: str
     """Its name; unique within the process."""
     size: int
-    """Bytes."""
+    """Bytes of the device."""
     reload_seconds: float
     """How long it takes to load it again."""
     last_used: float
     """When the latest lease for it ended or was granted."""
     users: set[str] = field(default_factory=set)
     """The leases that use it, yielded ones included. It is not unloaded while there are any."""
+    parked: set[str] = field(default_factory=set)
+    """Those of them that have yielded, and can offload it meanwhile."""
+    host_bytes: int = 0
+    """Bytes that it takes of the device again when it is restored from host memory."""
+    ask: int = 0
+    """The number of the latest request to unload or offload it."""
+    offload_failed: bool = False
+    """Its latest offloading has failed."""
     residence: Residence = Residence.LOADED
     since: float = 0.0
     """When it became what `residence` says."""
@@ -65,6 +77,16 @@ class Resident:
     def idle(self) -> bool:
         """It is loaded, and no lease uses it."""
         return self.residence is Residence.LOADED and not self.users
+
+    @property
+    def may_offload(self) -> bool:
+        """It is loaded, and all leases that use it have yielded and can offload it."""
+        return self.residence is Residence.LOADED and bool(self.users) and self.users <= self.parked
+
+    @property
+    def is_leaving(self) -> bool:
+        """It is being unloaded or offloaded."""
+        return self.residence not in (Residence.LOADED, Residence.OFFLOADED)
 
     def worth_unloading(self, now: float) -> float:
         """Size x idle time / reload time: the greatest is unloaded first."""
@@ -142,7 +164,9 @@ class DeviceMemory:
     def need(self, demand: Demand) -> int:
         """Bytes that a demand takes beyond a model that is loaded already."""
         resident = self.residents.get(demand.key) if demand.key else None
-        return max(demand.peak - (resident.size if resident else 0), 0)
+        if resident is None:
+            return demand.peak
+        return max(max(demand.peak, resident.host_bytes) - resident.size, 0)
 
     def is_resident(self, demand: Demand) -> bool:
         """The model of a demand is loaded, and stays."""
@@ -150,9 +174,14 @@ class DeviceMemory:
         return resident is not None and resident.residence is Residence.LOADED
 
     def is_leaving(self, demand: Demand) -> bool:
-        """The model of a demand is being unloaded, so that a lease for it has to wait until that is over."""
+        """The model of a demand is being unloaded or offloaded, so that a lease for it has to wait until that is over."""
         resident = self.residents.get(demand.key) if demand.key else None
-        return resident is not None and resident.residence is not Residence.LOADED
+        return resident is not None and resident.is_leaving
+
+    def is_offloading(self, demand: Demand) -> bool:
+        """The model of a demand is being offloaded, while leases use it."""
+        resident = self.residents.get(demand.key) if demand.key else None
+        return resident is not None and resident.is_leaving and bool(resident.users)
 
     def has_place(self, demand: Demand) -> bool:
         """No lease excludes another one."""
@@ -166,20 +195,25 @@ class DeviceMemory:
             return False
         return self.has_place(demand) and (not demand.peak or self.need(demand) <= self.free + self.kept.get(lease, 0))
 
-    def victims(self, lease: str, demand: Demand, now: float) -> list[Resident] | None:
-        """The idle models whose unloading lets a demand fit, besides what is being unloaded; None: that is not enough."""
+    def victims(self, lease: str, demand: Demand, now: float, *, offload: bool = False) -> list[Resident] | None:
+        """The models that leave to let a demand fit, besides those that are leaving; None: that is not enough.
+
+        They are idle ones, to unload. `offload`: and if these are too few, those whose leases have yielded, to offload.
+        """
         short = self.need(demand) - self.free - self.kept.get(lease, 0)
         short -= sum(each.size for each in self.leaving if now - each.since < UNLOAD_SECONDS)
         idle = [each for each in self._others(demand) if each.idle]
+        parked = [each for each in self._others(demand) if each.may_offload] if offload else []
         chosen: list[Resident] = []
-        for resident in sorted(idle, key=lambda each: -each.worth_unloading(now)):
+        for resident in sorted([*idle, *parked], key=lambda each: (bool(each.users), -each.worth_unloading(now))):
             if short <= 0:
                 break
             chosen.append(resident)
             short -= resident.size
         if short > 0:
             return None
-        return idle if demand.evicts else _without_needless(chosen, -short)
+        needed = _without_needless(chosen, -short)
+        return [*idle, *(each for each in needed if each.users)] if demand.evicts else needed
 
     def grant(self, lease: str, demand: Demand, now: float) -> None:
         """Takes the memory of a demand for a lease."""
@@ -192,7 +226,11 @@ class DeviceMemory:
                 resident = Resident(demand.owner, demand.model, demand.memory, demand.reload_seconds, now)
                 self.residents[demand.key] = resident
                 need -= demand.memory
+            elif resident.residence is Residence.OFFLOADED:  # the lease restores it
+                resident.residence, resident.size, resident.host_bytes = Residence.LOADED, resident.host_bytes, 0
+                need -= resident.size
             resident.users.add(lease)
+            resident.parked.discard(lease)
             resident.last_used = now
             resident.reload_seconds = demand.reload_seconds
         self.kept.pop(lease, None)
@@ -206,12 +244,36 @@ class DeviceMemory:
         if not demand.key and demand.memory:
             self.kept[lease] = demand.memory
 
-    def keep(self, lease: str, demand: Demand, size: int) -> bool:
-        """The model of a lease stays loaded with these bytes. Returns whether the stream of the lease goes on for it."""
+    def park(self, lease: str, demand: Demand) -> None:
+        """The lease has yielded, and can offload its model meanwhile."""
         resident = self.residents.get(demand.key) if demand.key else None
-        if resident is None:
+        if resident is not None and lease in resident.users:
+            resident.parked.add(lease)
+
+    def offloaded(self, lease: str, demand: Demand, now: float, ask: int, *, certain: bool) -> None:
+        """The model of a lease that has yielded has been offloaded, by the request with this number. Not `certain`: that has
+        failed, and it is not asked for again until the lease has come back."""
+        resident = self.residents.get(demand.key) if demand.key else None
+        if resident is None or resident.residence is not Residence.OFFLOADING or resident.ask != ask:
+            return
+        if not certain:
+            resident.residence, resident.since, resident.offload_failed = Residence.LOADED, now, True
+            resident.parked.clear()
+            return
+        resident.host_bytes, resident.since, resident.readings = resident.size, now, 0
+        if self.observed:
+            resident.residence = Residence.UNOBSERVED
+            self.marks += 1
+        else:
+            resident.residence, resident.size = Residence.OFFLOADED, 0
+
+    def keep(self, lease: str, demand: Demand, size: int) -> bool:
+        """The model of a lease stays loaded with these bytes, or all of the device. Returns whether the stream of the lease goes on
+        for it."""
+        resident = self.residents.get(demand.key) if demand.key else None
+        if resident is None or resident.residence is not Residence.LOADED:
             return False
-        resident.size, resident.keeper = size, resident.keeper or lease
+        resident.size, resident.keeper = min(size, self.capacity), resident.keeper or lease
         return resident.keeper == lease
 
     def release(self, lease: str, demand: Demand, now: float, *, certain: bool) -> None:
@@ -227,15 +289,17 @@ class DeviceMemory:
         resident = self.residents.get(demand.key) if demand.key else None
         if resident is not None:
             resident.users.discard(lease)
+            resident.parked.discard(lease)
             resident.last_used = now
             if not resident.users and not resident.keeper:
                 self._remove(resident)
         if not certain:
             self._leave_behind(demand.owner, left)
 
-    def ask(self, resident: Resident, now: float) -> None:
-        """The owner of a model is asked to unload it."""
-        resident.residence, resident.since = Residence.UNLOADING, now
+    def ask(self, resident: Resident, now: float, number: int) -> None:
+        """The owner of a model is asked to unload it, or to offload it if leases use it. `number` is above those before."""
+        resident.residence = Residence.OFFLOADING if resident.users else Residence.UNLOADING
+        resident.since, resident.ask = now, number
 
     def unloaded(self, keeper: str, demand: Demand, now: float, *, certain: bool) -> None:
         """The model that a lease was kept for has been unloaded, or no process answers for it any more."""
@@ -246,7 +310,7 @@ class DeviceMemory:
         if resident.users:
             return
         if self.observed and certain:
-            resident.residence, resident.since = Residence.UNOBSERVED, now
+            resident.residence, resident.since, resident.readings = Residence.UNOBSERVED, now, 0
             self.marks += 1
         else:
             self._remove(resident)
@@ -275,8 +339,8 @@ class DeviceMemory:
             for resident in (each for each in unobserved if each.owner == owner):
                 resident.size, resident.readings = min(resident.size, beyond), resident.readings + 1
                 if not resident.size or resident.readings >= ATTRIBUTED_READINGS:
-                    del self.residents[owner, resident.model]
                     behind += resident.size
+                    self._leave(resident)
                 else:
                     beyond -= resident.size
             if left := min(behind, beyond):
@@ -289,8 +353,8 @@ class DeviceMemory:
 
     @property
     def leaving(self) -> list[Resident]:
-        """The models that are being unloaded."""
-        return [each for each in self.residents.values() if each.residence is not Residence.LOADED]
+        """The models that are being unloaded or offloaded."""
+        return [each for each in self.residents.values() if each.is_leaving]
 
     def _others(self, demand: Demand) -> list[Resident]:
         """The models besides that of a demand."""
@@ -307,6 +371,13 @@ class DeviceMemory:
         leases = (lease for lease, its_owner in self._owners.items() if its_owner == owner)
         of_leases = sum(self.working.get(lease, 0) + self.kept.get(lease, 0) for lease in leases)
         return models + of_leases + self.lingering.get(owner, 0)
+
+    def _leave(self, resident: Resident) -> None:
+        """The device has shown that a model is no longer there: it was unloaded, or offloaded while leases use it."""
+        if resident.users:
+            resident.residence, resident.size = Residence.OFFLOADED, 0
+        else:
+            del self.residents[resident.owner, resident.model]
 
     def _remove(self, resident: Resident) -> None:
         del self.residents[resident.owner, resident.model]

@@ -34,6 +34,8 @@ class ArbiterCounts:
     """Those whose model was loaded already."""
     unloads: Counter[str] = field(default_factory=Counter)
     """Models that were to be unloaded, by device."""
+    offloads: Counter[str] = field(default_factory=Counter)
+    """Models that were to be offloaded to host memory, by device."""
     ended: Counter[str] = field(default_factory=Counter)
     """Leases and requests by the reason of their end, such as "released" or "wait-timeout"."""
     waited_seconds: float = 0.0
@@ -59,6 +61,7 @@ def metrics_text(counts: ArbiterCounts, statuses: list[gpu_pb2.DeviceStatus], wa
             "resident_grants_total", "counter", "Grants with the model loaded.", _by_device(counts.resident_grants)
         ),
         *_metric("unloads_total", "counter", "Models that were unloaded for others.", _by_device(counts.unloads)),
+        *_metric("offloads_total", "counter", "Models that were offloaded for others.", _by_device(counts.offloads)),
         *_metric(
             "leases_ended_total",
             "counter",

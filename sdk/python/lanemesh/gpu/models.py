@@ -2,6 +2,9 @@
 
 A model is loaded once per device and shared by the leases for it. It is unloaded when the arbiter asks for it, or when no stream
 goes on for it. A lease that wants it meanwhile waits until it is unloaded, and loads it again.
+
+While all leases that use it have yielded, the arbiter may ask to offload it to host memory. The first of them that comes back, or a
+new one, restores it. If that fails, or the offloading does, it is used no more, and unloaded.
 """
 
 from __future__ import annotations
@@ -18,10 +21,11 @@ from typing import Any, Protocol
 from lanemesh._aio.signal import Signal
 from lanemesh._aio.tasks import abandon
 from lanemesh._aio.threads import THREADS
+from lanemesh.gpu.errors import LeaseError, lease_error
 from lanemesh.gpu.memory_use import free_cache
 
 UNLOAD_TIMEOUT = 20.0
-"""Seconds that the unloading of a model may take before it is abandoned. The arbiter chooses others after 30 s."""
+"""Seconds that the unloading or offloading of a model may take before it is abandoned. The arbiter chooses others after 30 s."""
 
 MAX_SETTINGS = 64
 """Most node types with their configs that are remembered as users of a model."""
@@ -29,7 +33,7 @@ MAX_SETTINGS = 64
 log = logging.getLogger("lanemesh.gpu")
 
 Unload = Callable[[Any], Awaitable[None] | None]
-"""Frees the memory of a model. A plain function runs in a worker thread."""
+"""Frees the memory of a model, or moves it. A plain function runs in a worker thread."""
 
 
 class Keeper(Protocol):
@@ -48,6 +52,17 @@ class Keeper(Protocol):
         """Ends the lease, and goes on for its model."""
 
 
+@dataclass(frozen=True, slots=True)
+class ModelHooks:
+    """What loads and moves a model. A plain function runs in a worker thread."""
+
+    load: Callable[[], Any]
+    unload: Unload | None = None
+    offload: Unload | None = None
+    """Moves it to host memory; there is a `restore` then."""
+    restore: Unload | None = None
+
+
 @dataclass(slots=True, eq=False)
 class LoadedModel:
     """A model on a device, from the beginning of its load to the end of its unloading."""
@@ -56,7 +71,7 @@ class LoadedModel:
     device: str
     size: int
     """Bytes."""
-    unload: Unload | None
+    hooks: ModelHooks
     loading: asyncio.Task[Any]
     users: set[object] = field(default_factory=set)
     """The leases that use it."""
@@ -67,6 +82,14 @@ class LoadedModel:
     settings: set[str] = field(default_factory=set)
     """The node types with their configs that use it, see `settings_digest`; at most 64."""
     unloading: asyncio.Task[None] | None = None
+    away: set[object] = field(default_factory=set)
+    """The leases that use it and have yielded."""
+    offloading: asyncio.Task[None] | None = None
+    """Moves it to host memory, or has done so."""
+    restoring: asyncio.Task[None] | None = None
+    """Moves it back."""
+    broken: str = ""
+    """Why it was not offloaded or restored, in words: it is used no more."""
     changed: Signal = field(default_factory=Signal)
 
     @property
@@ -108,26 +131,21 @@ class ModelStore:
         return [model for model in self._models.values() if model.is_loaded and not model.leaving]
 
     async def acquire(
-        self,
-        user: object,
-        name: str,
-        device: str,
-        size: int,
-        load: Callable[[], Any],
-        unload: Unload | None,
-        *,
-        settings: str = "",
+        self, user: object, name: str, device: str, size: int, hooks: ModelHooks, *, settings: str = ""
     ) -> LoadedModel:
-        """The model for a lease, loaded by it or by an earlier one. `settings`: the node type with its config that uses it; empty:
-        none. Raises what `load` raises."""
+        """The model for a lease, loaded by it or by an earlier one, and on its device. `settings`: the node type with its config that
+        uses it; empty: none. Raises what `load` or `restore` raises."""
         while (model := self._models.get((name, device))) is not None and model.leaving:
+            if model.broken and model.users:  # they may wait for this lease to end
+                raise _broken(model)
             await model.changed.wait()
         if model is None:
-            loading = asyncio.ensure_future(_called(load))
-            model = self._models[name, device] = LoadedModel(name, device, size, unload, loading)
+            loading = asyncio.ensure_future(_called(hooks.load))
+            model = self._models[name, device] = LoadedModel(name, device, size, hooks, loading)
         model.users.add(user)
         try:
             await asyncio.shield(model.loading)
+            await self.return_to(user, model)
         except BaseException:
             self._leave(model, user)
             raise
@@ -150,6 +168,57 @@ class ModelStore:
             )
         self._leave(model, user)
 
+    def leave_for_now(self, user: object, model: LoadedModel) -> bool:
+        """A lease yields. Returns whether its model can be offloaded meanwhile."""
+        model.away.add(user)
+        return model.hooks.offload is not None and not model.broken
+
+    def offload(self, model: LoadedModel, number: int, report: Callable[[int, str], None]) -> None:
+        """Moves a model to host memory that no lease works with, and reports that with the number, and an error if it failed."""
+        if not model.users or not model.users <= model.away:
+            return  # a late request: others have used it since
+        if model.offloading is None:
+            model.offloading = asyncio.ensure_future(self._offload(model))
+        model.offloading.add_done_callback(lambda _: report(number, model.broken))
+
+    async def return_to(self, user: object, model: LoadedModel) -> None:
+        """A lease uses its model again, which is on its device then.
+
+        Raises:
+            LeaseError: it was not offloaded or restored.
+            Exception: raised by `restore`.
+        """
+        if model.offloading is not None and not model.broken:
+            if model.restoring is None:
+                model.restoring = asyncio.ensure_future(self._restore(model))
+                model.restoring.add_done_callback(lambda task: task.cancelled() or task.exception())
+            await asyncio.shield(model.restoring)
+        if model.broken:
+            raise _broken(model)
+        model.away.discard(user)
+
+    async def _offload(self, model: LoadedModel) -> None:
+        assert model.hooks.offload is not None
+        work = asyncio.ensure_future(_moved(model, model.hooks.offload))
+        self._break(model, await _failure(work, f"offloading {_what(model)}"))
+
+    async def _restore(self, model: LoadedModel) -> None:
+        assert model.hooks.restore is not None
+        assert model.offloading is not None
+        await asyncio.wait({model.offloading})
+        if not model.broken:
+            try:
+                await _called(model.hooks.restore, model.loading.result())
+            except BaseException as error:
+                self._break(model, f"restoring {_what(model)} failed: {type(error).__name__}: {error}")
+                raise
+        model.offloading = model.restoring = None
+
+    def _break(self, model: LoadedModel, error: str) -> None:
+        if error:
+            log.error("%s. It is used no more, and unloaded", error)
+            model.broken, model.leaving = error, True
+
     def continue_beyond(self, release: Coroutine[Any, Any, None]) -> None:
         """Releases a lease later, whose user was cancelled and goes on; not beyond `close`, after which it ends by its TTL."""
         task = asyncio.ensure_future(release)
@@ -171,7 +240,9 @@ class ModelStore:
 
     def _leave(self, model: LoadedModel, user: object) -> None:
         model.users.discard(user)
-        if not model.users and (model.leaving or not model.keepers):
+        model.away.discard(user)
+        in_host_memory = model.offloading is not None and model.restoring is None
+        if not model.users and (model.leaving or not model.keepers or in_host_memory):
             self._begin_unload(model)
 
     def _on_over(self, model: LoadedModel, session: Keeper) -> None:
@@ -186,18 +257,8 @@ class ModelStore:
             model.unloading = asyncio.ensure_future(self._unload(model))
 
     async def _unload(self, model: LoadedModel) -> None:
-        error = ""
         work = asyncio.ensure_future(_freed(model))
-        _, late = await asyncio.wait({work}, timeout=UNLOAD_TIMEOUT)
-        if late:
-            work.cancel()
-            abandon(work)
-            error = f'unloading the model "{model.name}" from {model.device} took longer than {UNLOAD_TIMEOUT:g} s'
-        elif work.cancelled():
-            error = f'unloading the model "{model.name}" from {model.device} was cancelled'
-        elif (raised := work.exception()) is not None:
-            error = f'unloading the model "{model.name}" from {model.device} failed: {type(raised).__name__}: {raised}'
-        if error:
+        if error := await _failure(work, f"unloading {_what(model)}"):
             log.error("%s. Its memory is granted to others when the device shows it as free", error)
             self.failed_unloads = [*self.failed_unloads[-9:], error]
         del self._models[model.name, model.device]
@@ -206,14 +267,48 @@ class ModelStore:
         model.changed.fire()
 
 
+async def _failure(work: asyncio.Task[None], what: str) -> str:
+    """Waits for work with a model, for `UNLOAD_TIMEOUT` at most. Returns why it failed, in words; empty: it did not."""
+    _, late = await asyncio.wait({work}, timeout=UNLOAD_TIMEOUT)
+    if late:
+        work.cancel()
+        abandon(work)
+        return f"{what} took longer than {UNLOAD_TIMEOUT:g} s"
+    if work.cancelled():
+        return f"{what} was cancelled"
+    raised = work.exception()
+    return f"{what} failed: {type(raised).__name__}: {raised}" if raised is not None else ""
+
+
+def _what(model: LoadedModel) -> str:
+    return f'the model "{model.name}" from {model.device}'
+
+
+def _broken(model: LoadedModel) -> LeaseError:
+    return lease_error(
+        "offload-failed",
+        f"The model cannot be used: {model.broken}. It is loaded again for the next lease. Mend the offload and restore of its "
+        "class, or remove both.",
+        device=model.device,
+    )
+
+
+async def _moved(model: LoadedModel, offload: Unload) -> None:
+    """Moves a model to host memory."""
+    await _called(offload, model.loading.result())
+    await THREADS.call(free_cache, model.device)
+
+
 async def _freed(model: LoadedModel) -> None:
-    """Unloads a model, whose load may still be under way."""
+    """Unloads a model, which may still be loaded, offloaded or restored."""
     if not model.loading.done():
         model.loading.cancel()
         await asyncio.wait({model.loading})
     if not model.is_loaded:
         return
-    value, unload = model.loading.result(), model.unload
+    if moves := {task for task in (model.offloading, model.restoring) if task is not None}:
+        await asyncio.wait(moves)
+    value, unload = model.loading.result(), model.hooks.unload
     model.loading = asyncio.get_running_loop().create_task(_none())  # nothing here refers to the value any more
     if unload is not None:
         await _called(unload, value)

@@ -56,21 +56,29 @@ class Placing:
         return tuple(best)
 
     def unloads(self) -> Iterator[tuple[Resident, str]]:
-        """The models to unload for those that wait, and where."""
+        """The models to unload for those that wait, and where; if leases use one, it is to be offloaded.
+
+        A model is offloaded only for a device on which no lease works, or for a request that has waited long: the work that goes
+        on may be all that is in the way.
+        """
         for lease in self._waiting:
             if not lease.demand.peak:
                 continue
-            ready, able = 0, []
+            ready = 0
+            able: list[tuple[bool, float, str, list[Resident]]] = []
+            is_old = self._now - lease.asked_at >= BYPASS_SECONDS
             for device in lease.eligible:
                 memory = self._memory[device]
                 if self._first.get(device) is not lease or not memory.has_place(lease.demand):
                     continue
-                victims = memory.victims(lease.id, lease.demand, self._now)
+                offload = is_old or not memory.working
+                victims = memory.victims(lease.id, lease.demand, self._now, offload=offload)
                 if victims is not None and not victims:
                     ready += 1  # it fits, or will when what is being unloaded is gone
                 elif victims:
-                    able.append((sum(each.worth_unloading(self._now) for each in victims), device, victims))
-            for _, device, victims in sorted(able, key=lambda each: (-each[0], each[1]))[: max(lease.count - ready, 0)]:
+                    worth = sum(each.worth_unloading(self._now) for each in victims)
+                    able.append((any(each.users for each in victims), -worth, device, victims))
+            for *_, device, victims in sorted(able, key=lambda each: each[:3])[: max(lease.count - ready, 0)]:
                 if ready + len(able) < lease.count:
                     break
                 for resident in victims:

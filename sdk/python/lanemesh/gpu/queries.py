@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from lanemesh.gpu import frames
 from lanemesh.gpu.devices import size_text
-from lanemesh.gpu.memory import DeviceMemory
+from lanemesh.gpu.memory import DeviceMemory, Residence
 from lanemesh.gpu.pace import Pace
 from lanemesh.gpu.requests import LeaseRecord, State
 from lanemesh.times import duration, span
@@ -134,6 +134,32 @@ def reason(view: ArbiterView, waiter: LeaseRecord, now: float) -> str:
     return "; ".join([*shown, *([f"and {more} more devices"] if more > 0 else [])])
 
 
+def in_vain(view: ArbiterView, waiter: LeaseRecord, now: float) -> str:
+    """What was in the way of a request whose wait took too long: the holders of its devices, and what else there is."""
+    holders = holding(view, waiter, now)
+    texts = [frames.leases_text(holders)] if holders else []
+    if not holders or set(obstacle_kinds(view, waiter, now)) != {"exclusive"}:
+        texts.insert(0, reason(view, waiter, now))
+    return "; ".join([*texts, *_staying(view, waiter)])
+
+
+def _staying(view: ArbiterView, waiter: LeaseRecord) -> Iterator[str]:
+    """The models in the way that no one works with and that stay all the same, and what to do about it."""
+    for device in waiter.eligible[:MAX_NAMED]:
+        memory = view.memory[device]
+        fixed = [
+            f'"{each.model}" ({size_text(each.size)}{", whose offloading has failed" if each.offload_failed else ""})'
+            for each in memory.residents.values()
+            if each.users and each.users.isdisjoint(memory.working) and not each.users <= each.parked
+        ]
+        if fixed and memory.need(waiter.demand) > memory.free + memory.kept.get(waiter.id, 0):
+            yield (
+                f"on {device} stay the models of firings that wait themselves, and are not offloaded: "
+                f"{', '.join(fixed[:MAX_NAMED])}. Give their classes offload_model and restore_model, or them larger lanes, so "
+                "that they end, or declare less memory, if less is used"
+            )
+
+
 def obstacle_kinds(view: ArbiterView, waiter: LeaseRecord, now: float) -> tuple[str, ...]:
     """What is in the way at each device, without ages and sizes: it changes when the reason does."""
     return tuple(_obstacle(view, waiter, view.memory[device], now)[0] for device in waiter.eligible[:MAX_NAMED])
@@ -178,7 +204,8 @@ def _obstacle(view: ArbiterView, waiter: LeaseRecord, memory: DeviceMemory, now:
     if memory.gone:
         return "gone", "the device does not answer any more"
     if memory.is_leaving(demand):
-        return "own-model", f'its model "{demand.model}" is being unloaded, and is loaded again after that'
+        how = "offloaded, and is restored" if memory.is_offloading(demand) else "unloaded, and is loaded again"
+        return "own-model", f'its model "{demand.model}" is being {how} after that'
     working = [lease_status(now, view.leases[name], device) for name in memory.working]
     if memory.exclusive or (demand.exclusive and working):
         alone = "" if memory.exclusive else "it needs the device alone, and "
@@ -187,7 +214,8 @@ def _obstacle(view: ArbiterView, waiter: LeaseRecord, memory: DeviceMemory, now:
         f'"{each.model}" ({size_text(each.size)}, asked {span(now - each.since)} ago)'
         for each in memory.leaving[:MAX_NAMED]
     )
-    unloading = f"; being unloaded: {leaving}" if leaving else ""
+    how = "unloaded or offloaded" if any(each.users for each in memory.leaving) else "unloaded"
+    unloading = f"; being {how}: {leaving}" if leaving else ""
     kind = f"unloading {len(memory.leaving)}" if leaving else "memory"
     need, free = memory.need(demand), memory.free + memory.kept.get(waiter.id, 0)
     if demand.peak and need > free:
@@ -231,7 +259,8 @@ def _models(memory: DeviceMemory, now: float) -> list[gpu_pb2.ModelStatus]:
             owner=resident.owner,
             memory_bytes=resident.size,
             reload_time=duration(resident.reload_seconds),
-            unloading=resident in memory.leaving,
+            unloading=resident.is_leaving,
+            offloaded=resident.residence is Residence.OFFLOADED,
         )
         if not resident.users:
             status.idle.CopyFrom(duration(now - resident.last_used))

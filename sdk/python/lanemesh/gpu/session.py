@@ -56,9 +56,11 @@ class LeaseSession:
         *,
         on_queued: Callable[[gpu_pb2.LeaseQueued | None], None],
         on_wanted: Callable[[], None],
+        on_offload: Callable[[int], None],
     ) -> None:
         """`on_queued` gets a position in the queue, and None when it no longer waits; `on_wanted` is called when others want the
-        devices."""
+        devices; `on_offload` when the model of a yielded lease shall be offloaded, with the number for `offloaded`, perhaps
+        several times."""
         self.phase = Phase.NEW
         self.granted = gpu_pb2.LeaseGranted()
         self.wanted = 0
@@ -67,6 +69,9 @@ class LeaseSession:
         self._request = request
         self._on_queued = on_queued
         self._on_wanted = on_wanted
+        self._on_offload = on_offload
+        self._yield = frames.YIELD
+        """The frame of the latest yield."""
         self._on_unload: Callable[[], None] = _nothing
         self._on_over: Callable[[], None] = _nothing
         self._kept: gpu_pb2.LeaseRelease | None = None
@@ -102,12 +107,17 @@ class LeaseSession:
         self.phase = Phase.ASKED
         self._open()
 
-    def pause(self) -> None:
-        """Yields the device."""
-        self.phase = Phase.YIELDED
+    def pause(self, *, offloads: bool = False) -> None:
+        """Yields the device. `offloads`: the model can be offloaded meanwhile."""
+        self.phase, self._yield = Phase.YIELDED, frames.YIELD_AND_OFFLOAD if offloads else frames.YIELD
         self._unanswered.clear()
         self._stop_beat()
-        self._send(frames.YIELD)
+        self._send(self._yield)
+
+    def offloaded(self, number: int, error: str = "") -> None:
+        """Reports that the model was offloaded, as the request with this number asked, or why that has failed."""
+        if self.phase in (Phase.YIELDED, Phase.RESUMING):
+            self._send(frames.offloaded(number, error))
 
     def resume(self) -> None:
         """Requests a yielded device again."""
@@ -201,9 +211,14 @@ class LeaseSession:
             self._reclaiming = False
             if self.phase is Phase.KEPT and self._kept is not None:
                 self._send(gpu_pb2.LeaseRequest(release=self._kept))
-            elif self.phase is not Phase.YIELDED:  # A resume was lost with the stream before this one.
-                self.phase = Phase.RESUMING
-                self._send(frames.RESUME)
+            else:
+                if self._yield is frames.YIELD_AND_OFFLOAD:  # An arbiter that was started again does not know that.
+                    self._send(self._yield)
+                if self.phase is not Phase.YIELDED:  # A resume was lost with the stream before this one.
+                    self.phase = Phase.RESUMING
+                    self._send(frames.RESUME)
+        elif kind == "offload":
+            self._on_offload(frame.offload.number)
         elif kind == "revoked":
             device = self.granted.device.id or self._request.device
             self._fail(lease_error(frame.revoked.reason, frame.revoked.message, device=device))
@@ -216,7 +231,7 @@ class LeaseSession:
                 self._send(gpu_pb2.LeaseRequest(release=self._kept))
         elif self.phase is Phase.YIELDED:
             if reclaimed:  # The yield was lost with the stream before this one.
-                self._send(frames.YIELD)
+                self._send(self._yield)
         elif anew and self._stream is not None and self._stream.local:
             self._confirm(math.inf)
         elif anew:

@@ -37,10 +37,13 @@ class Allocation:
         self.size = size
         self._memory = memory
         self._number = number
+        self._freed = False
 
     def free(self) -> None:
         """Frees it; a second call has no effect."""
-        self._memory.free(self.device, self._number)
+        if not self._freed:  # a later allocation may have its number
+            self._freed = True
+            self._memory.free(self.device, self._number)
 
     def __enter__(self) -> Self:
         return self

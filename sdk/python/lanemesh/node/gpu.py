@@ -25,6 +25,8 @@ class Gpu:
 
     If the class has `load_model(cls, config, device)`, the model stays loaded between firings, as `self.gpu_model`. All components
     of the node server with the same class and config share it. `unload_model(cls, model)` frees it when others need its memory.
+    `offload_model(cls, model)` moves it to host memory and `restore_model(cls, model, device)` back: so that others may use the
+    device while a firing waits.
     """
 
     memory: Size = 0

@@ -182,6 +182,12 @@ class Node:
     "cuda:0", whose `memory` is leased. Sync or async."""
     unload_model: ClassVar[Any] = None
     """With a `gpu`: a class method `unload_model(cls, model)` that frees the memory of the model. Sync or async."""
+    offload_model: ClassVar[Any] = None
+    """With a `gpu`: a class method `offload_model(cls, model)` that moves the model to host memory, while its firings wait and
+    others need the device. Sync or async."""
+    restore_model: ClassVar[Any] = None
+    """With an `offload_model`: a class method `restore_model(cls, model, device)` that moves the model, which stays the same
+    object, back to its device, before its firings go on. Sync or async."""
 
     async def finalize(self, context: Context) -> None:
         """Called once when the component has ended, for any reason."""
@@ -357,8 +363,16 @@ def _check_gpu(cls: type[Node]) -> None:
             raise _contradiction(cls, "it has a load_model, but its gpu counts several devices")
         if cls.isolation == "process":
             raise _contradiction(cls, 'isolation is "process", but a model is loaded in the node server')
-    elif cls.unload_model is not None:
-        raise _contradiction(cls, "it has an unload_model, but no load_model")
+        if (cls.offload_model is None) is not (cls.restore_model is None):
+            has, lacks = ("offload", "restore") if cls.restore_model is None else ("restore", "offload")
+            raise _contradiction(cls, f"it has {_article(has)} {has}_model, but no {lacks}_model")
+    for name in ("unload_model", "offload_model", "restore_model"):
+        if cls.load_model is None and getattr(cls, name) is not None:
+            raise _contradiction(cls, f"it has {_article(name)} {name}, but no load_model")
+
+
+def _article(word: str) -> str:
+    return "an" if word[0] in "aeiou" else "a"
 
 
 def _check_separate(cls: type[Node]) -> None:

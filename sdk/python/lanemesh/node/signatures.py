@@ -38,6 +38,8 @@ _HOOKS = {
     "unload": _Shape("`@classmethod` and `async def unload(cls, resource)`", 1, on_class=True),
     "load_model": _Shape("`@classmethod` and `async def load_model(cls, config, device)`", 2, on_class=True),
     "unload_model": _Shape("`@classmethod` and `async def unload_model(cls, model)`", 1, on_class=True),
+    "offload_model": _Shape("`@classmethod` and `async def offload_model(cls, model)`", 1, on_class=True),
+    "restore_model": _Shape("`@classmethod` and `async def restore_model(cls, model, device)`", 2, on_class=True),
     "finalize": _Shape("`async def finalize(self, context)`", 1),
 }
 

@@ -33,6 +33,10 @@ class SimulatedConfig(Node.Config):
     leak: str = Field("", description="Memory that each firing does not free.")
     contiguous: bool = Field(False, description="A firing needs its memory in one piece.")
     unload: str = Field("frees", description='What unloading does: "frees", "raises" without freeing, or "hangs".')
+    offload: str = Field(
+        "frees",
+        description='What offloading does: "frees", "raises" without freeing, "hangs", or "lies": frees nothing.',
+    )
     name: str = Field("", description="Distinguishes models with the same settings.")
 
 
@@ -45,6 +49,14 @@ class SimulatedModel:
         self.device = device
         self._memory = simulated_memory()
         self.weights = self._memory.allocate(device, config.real_memory or config.memory)
+
+    def offload(self) -> None:
+        """Moves the weights to host memory."""
+        self.weights.free()
+
+    def restore(self) -> None:
+        """Moves them back. Raises OutOfMemory."""
+        self.weights = self._memory.allocate(self.device, self.weights.size)
 
     def work(self, stack: ExitStack, context: Context) -> Allocation:
         """The memory of a firing, which the stack frees; reports what is used. Raises OutOfMemory."""
@@ -86,6 +98,24 @@ class _Simulated(Node):
         if model.config.unload == "hangs":
             await asyncio.Event().wait()
         model.weights.free()
+
+    @classmethod
+    async def offload_model(cls, model: SimulatedModel) -> None:
+        """Moves the model to host memory, or not, by its config."""
+        if model.config.offload == "raises":
+            raise RuntimeError("the simulated model is not offloaded")
+        if model.config.offload == "hangs":
+            await asyncio.Event().wait()
+        await asyncio.sleep(model.config.load_seconds)
+        if model.config.offload != "lies":
+            model.offload()
+
+    @classmethod
+    async def restore_model(cls, model: SimulatedModel, device: str) -> None:
+        """Moves the model back to the device."""
+        await asyncio.sleep(model.config.load_seconds)
+        if model.config.offload != "lies":
+            model.restore()
 
 
 class GpuSimulated(_Simulated):

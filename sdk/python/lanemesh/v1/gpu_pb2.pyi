@@ -68,6 +68,7 @@ class LeaseRequest(_message.Message):
     YIELD_FIELD_NUMBER: _builtins.int
     RESUME_FIELD_NUMBER: _builtins.int
     RELEASE_FIELD_NUMBER: _builtins.int
+    OFFLOADED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def acquire(self) -> Global___LeaseAcquire:
         """First: requests a lease."""
@@ -88,6 +89,10 @@ class LeaseRequest(_message.Message):
     def release(self) -> Global___LeaseRelease:
         """The holder ends the lease."""
 
+    @_builtins.property
+    def offloaded(self) -> Global___LeaseOffloaded:
+        """The holder, which has yielded, has offloaded its model to host memory."""
+
     def __init__(
         self,
         *,
@@ -96,12 +101,13 @@ class LeaseRequest(_message.Message):
         keepalive: Global___LeaseKeepalive | None = ...,
         resume: Global___LeaseResume | None = ...,
         release: Global___LeaseRelease | None = ...,
+        offloaded: Global___LeaseOffloaded | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["acquire", b"acquire", "frame", b"frame", "keepalive", b"keepalive", "reclaim", b"reclaim", "release", b"release", "resume", b"resume", "yield", b"yield"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acquire", b"acquire", "frame", b"frame", "keepalive", b"keepalive", "offloaded", b"offloaded", "reclaim", b"reclaim", "release", b"release", "resume", b"resume", "yield", b"yield"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acquire", b"acquire", "frame", b"frame", "keepalive", b"keepalive", "reclaim", b"reclaim", "release", b"release", "resume", b"resume", "yield", b"yield"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acquire", b"acquire", "frame", b"frame", "keepalive", b"keepalive", "offloaded", b"offloaded", "reclaim", b"reclaim", "release", b"release", "resume", b"resume", "yield", b"yield"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["acquire", "reclaim", "keepalive", "yield", "resume", "release"]  # noqa: Y015
+    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["acquire", "reclaim", "keepalive", "yield", "resume", "release", "offloaded"]  # noqa: Y015
     _WhichOneofArgType_frame: _TypeAlias = _typing.Literal["frame", b"frame"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_frame) -> _WhichOneofReturnType_frame | None: ...
 
@@ -120,6 +126,7 @@ class LeaseResponse(_message.Message):
     YIELDED_FIELD_NUMBER: _builtins.int
     KEPT_FIELD_NUMBER: _builtins.int
     UNLOAD_FIELD_NUMBER: _builtins.int
+    OFFLOAD_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def queued(self) -> Global___LeaseQueued:
         """The request waits in the queue."""
@@ -150,6 +157,12 @@ class LeaseResponse(_message.Message):
     def unload(self) -> Global___LeaseUnload:
         """Others need the memory of the model: unload it, then send `release`."""
 
+    @_builtins.property
+    def offload(self) -> Global___LeaseOffload:
+        """Others need the memory of the model, and all leases that use it have yielded: offload it to host memory, then send
+        `offloaded`. All of these leases get this, if their holders can do that.
+        """
+
     def __init__(
         self,
         *,
@@ -160,12 +173,13 @@ class LeaseResponse(_message.Message):
         yielded: Global___LeaseYielded | None = ...,
         kept: Global___LeaseKept | None = ...,
         unload: Global___LeaseUnload | None = ...,
+        offload: Global___LeaseOffload | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["frame", b"frame", "granted", b"granted", "kept", b"kept", "queued", b"queued", "revoked", b"revoked", "unload", b"unload", "wanted", b"wanted", "yielded", b"yielded"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["frame", b"frame", "granted", b"granted", "kept", b"kept", "offload", b"offload", "queued", b"queued", "revoked", b"revoked", "unload", b"unload", "wanted", b"wanted", "yielded", b"yielded"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["frame", b"frame", "granted", b"granted", "kept", b"kept", "queued", b"queued", "revoked", b"revoked", "unload", b"unload", "wanted", b"wanted", "yielded", b"yielded"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["frame", b"frame", "granted", b"granted", "kept", b"kept", "offload", b"offload", "queued", b"queued", "revoked", b"revoked", "unload", b"unload", "wanted", b"wanted", "yielded", b"yielded"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["queued", "granted", "wanted", "revoked", "yielded", "kept", "unload"]  # noqa: Y015
+    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["queued", "granted", "wanted", "revoked", "yielded", "kept", "unload", "offload"]  # noqa: Y015
     _WhichOneofArgType_frame: _TypeAlias = _typing.Literal["frame", b"frame"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_frame) -> _WhichOneofReturnType_frame | None: ...
 
@@ -341,12 +355,17 @@ class LeaseYield(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    OFFLOADS_FIELD_NUMBER: _builtins.int
+    offloads: _builtins.bool
+    """The holder can offload the model of the lease to host memory meanwhile, and restore it."""
     def __init__(
         self,
+        *,
+        offloads: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["offloads", b"offloads"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -402,6 +421,32 @@ class LeaseRelease(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LeaseRelease: _TypeAlias = LeaseRelease  # noqa: Y015
+
+@_typing.final
+class LeaseOffloaded(_message.Message):
+    """The model of the lease is in host memory, and takes none of the device. The holder restores it when the lease is granted again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """The `number` of the `offload` that was done."""
+    error: _builtins.str
+    """It failed: the model still has its memory."""
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        error: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "number", b"number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LeaseOffloaded: _TypeAlias = LeaseOffloaded  # noqa: Y015
 
 @_typing.final
 class LeaseQueued(_message.Message):
@@ -627,6 +672,28 @@ class LeaseUnload(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LeaseUnload: _TypeAlias = LeaseUnload  # noqa: Y015
+
+@_typing.final
+class LeaseOffload(_message.Message):
+    """The model shall be offloaded. Until the devices show that its memory is free, nothing else is granted in its place."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """Distinguishes this request from those before, for the response."""
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["number", b"number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LeaseOffload: _TypeAlias = LeaseOffload  # noqa: Y015
 
 @_typing.final
 class Device(_message.Message):
@@ -1072,6 +1139,7 @@ class ModelStatus(_message.Message):
     IDLE_FIELD_NUMBER: _builtins.int
     RELOAD_TIME_FIELD_NUMBER: _builtins.int
     UNLOADING_FIELD_NUMBER: _builtins.int
+    OFFLOADED_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Its name."""
     owner: _builtins.str
@@ -1079,7 +1147,9 @@ class ModelStatus(_message.Message):
     memory_bytes: _builtins.int
     """Bytes."""
     unloading: _builtins.bool
-    """It is being unloaded."""
+    """It is being unloaded or offloaded."""
+    offloaded: _builtins.bool
+    """It is in host memory, until a lease that uses it goes on."""
     @_builtins.property
     def idle(self) -> _duration_pb2.Duration:
         """Time since its last use; absent: it is in use."""
@@ -1097,10 +1167,11 @@ class ModelStatus(_message.Message):
         idle: _duration_pb2.Duration | None = ...,
         reload_time: _duration_pb2.Duration | None = ...,
         unloading: _builtins.bool = ...,
+        offloaded: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["idle", b"idle", "reload_time", b"reload_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["idle", b"idle", "memory_bytes", b"memory_bytes", "model", b"model", "owner", b"owner", "reload_time", b"reload_time", "unloading", b"unloading"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["idle", b"idle", "memory_bytes", b"memory_bytes", "model", b"model", "offloaded", b"offloaded", "owner", b"owner", "reload_time", b"reload_time", "unloading", b"unloading"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -101,8 +101,15 @@ class LeasedBody:
         attempt = copy.copy(node)
         if self._class.load_model is not None:
             load = partial(self._class.load_model, self._config, lease.device.id)
-            attempt.gpu_model = await lease.keep(load, self._class.unload_model)
+            restore = self._class.restore_model and partial(_restore, self._class, lease.device.id)
+            attempt.gpu_model = await lease.keep(
+                load, self._class.unload_model, offload=self._class.offload_model, restore=restore
+            )
         return attempt
+
+
+def _restore(node: type[Node], device: str, model: Any) -> Any:
+    return node.restore_model(model, device)
 
 
 class _ThreadWork:
