@@ -1,8 +1,8 @@
 """Where each node type is shown at work, and which has no example: python tests/node_examples.py prints the table.
 
 An example is a pipeline of examples/ whose command is on its page, or a block of Python of a page in docs/ that uses the node type:
-by `run_node(Class, ...)`, by `pipeline.add("name", ...)`, or as a "provider" of a document. Both run in tests. An alias counts. Each
-node type is in a pipeline of examples/ as well, also in one that runs elsewhere, such as with a key.
+by `run_node(Class, ...)`, by `pipeline.add("name", ...)`, or as a "provider" of a document. Both run in tests. An alias counts.
+Each node type is in a pipeline of examples/ as well, also in one that runs elsewhere, such as with a key.
 """
 
 from __future__ import annotations
