@@ -222,8 +222,9 @@ def test_a_parquet_file_without_its_library_is_one_sentence(tmp_path: Path, monk
     [({"path": "a.parquet"}, r"pip install 'lanemesh\[tables\]'"), ({"url": "mysql://h/d"}, "postgresql://")],
 )
 async def test_what_a_table_cannot_be_written_without_is_reported_before_the_run_starts(
-    config: dict[str, str], said: str, monkeypatch: pytest.MonkeyPatch
+    config: dict[str, str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("lanemesh_services.file.table_writer.missing_packages", lambda names: tuple(names))
     writer = {"id": "table_1", "provider": "table_writer", "config": config}
     writer["input"] = [{"lane": "data", "from": "webhook_1"}]
