@@ -226,7 +226,7 @@ async def test_what_a_table_cannot_be_written_without_is_reported_before_the_run
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("lanemesh_services.file.table_writer.missing_packages", lambda names: tuple(names))
-    writer = {"id": "table_1", "provider": "table_writer", "config": config}
+    writer: dict[str, Any] = {"id": "table_1", "provider": "table_writer", "config": config}
     writer["input"] = [{"lane": "data", "from": "webhook_1"}]
     document = {"components": [{"id": "webhook_1", "provider": "webhook"}, writer]}
     async with Mesh() as mesh, mesh.run(document, input={"a": 1}) as run:
