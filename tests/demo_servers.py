@@ -1,8 +1,8 @@
 """Local servers in the place of the remote services that examples name by variables: they speak the same APIs, and know a harbour.
 
-One HTTP server has the search of SearXNG, pages of news, a webhook, the embeddings and chat completions of OpenAI, and the rerank
-API of Cohere. Its embeddings count words, and its answers quote: the passage that has most of the words of a question, or the first
-sentence of a text.
+One HTTP server has the searches of SearXNG and Exa, pages of news, a webhook, the embeddings and chat completions of OpenAI, the
+Gemini API of Google, and the rerank API of Cohere. Its embeddings count words, and its answers quote: the passage that has most of
+the words of a question, or the first sentence of a text.
 """
 
 from __future__ import annotations
@@ -111,6 +111,8 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path == "/hook":
             self.received.messages.append(body)
             self._send("ok", "text/plain")
+        elif KEY in (self.headers["x-api-key"], self.headers["x-goog-api-key"]):
+            self._post_with_key(body)
         elif self.headers["authorization"] != f"Bearer {KEY}":
             self._send(json.dumps({"error": {"message": "invalid api key"}}), status=401)
         elif self.path == "/v1/embeddings":
@@ -123,6 +125,21 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(json.dumps({"results": sorted(scores, key=lambda score: -score["relevance_score"])}))
         elif self.path == "/v1/chat/completions":
             self._send(_events(answer(body["messages"]), body["model"]), "text/event-stream")
+        else:
+            self._send("no such path", "text/plain", 404)
+
+    def _post_with_key(self, body: Any) -> None:
+        """The search of Exa and the model of Gemini, whose keys have headers of their own."""
+        if self.path == "/search":
+            host = f"http://{self.headers['host']}"
+            found = [
+                {"id": name, "url": f"{host}/news/{name}", "title": title, "score": 0.5, "highlights": [text]}
+                for name, (title, text) in PAGES.items()
+            ]
+            self._send(json.dumps({"requestId": "1", "results": found[: body["numResults"]]}))
+        elif ":streamGenerateContent" in self.path:
+            text = "\n".join(part["text"] for part in body["contents"][-1]["parts"])
+            self._send(_gemini_events(answer([{"content": text}])), "text/event-stream")
         else:
             self._send("no such path", "text/plain", 404)
 
@@ -146,6 +163,15 @@ def _events(text: str, model: str) -> str:
     choices.append({"delta": {}, "finish_reason": "stop"})
     events = [{**head, "choices": [{"index": 0, "finish_reason": None, **choice}]} for choice in choices]
     return "".join(f"data: {json.dumps(event)}\n\n" for event in events) + "data: [DONE]\n\n"
+
+
+def _gemini_events(text: str) -> str:
+    """An answer as the stream of the Gemini API."""
+    candidates: list[dict[str, Any]] = [
+        {"index": 0, "content": {"role": "model", "parts": [{"text": piece}]}} for piece in re.findall(r"\S+\s*", text)
+    ]
+    candidates.append({"index": 0, "content": {"role": "model", "parts": [{"text": ""}]}, "finishReason": "STOP"})
+    return "".join(f"data: {json.dumps({'candidates': [one], 'responseId': '1'})}\n\n" for one in candidates)
 
 
 @contextmanager
@@ -174,6 +200,10 @@ def variables(*, with_database: bool) -> Iterator[tuple[Mapping[str, str], str]]
             "NEWS_HOOK": f"{address}/hook",
             "OPENAI_BASE_URL": f"{address}/v1",
             "OPENAI_API_KEY": KEY,
+            "EXA_BASE_URL": address,
+            "EXA_API_KEY": KEY,
+            "GEMINI_BASE_URL": address,
+            "GEMINI_API_KEY": KEY,
             "COHERE_BASE_URL": f"{address}/v2",
             "COHERE_API_KEY": KEY,
         }

@@ -1,7 +1,8 @@
-"""Where each node type of the catalogue is shown at work, and which has no example: python tests/node_examples.py prints the table.
+"""Where each node type is shown at work, and which has no example: python tests/node_examples.py prints the table.
 
 An example is a pipeline of examples/ whose command is on its page, or a block of Python of a page in docs/ that uses the node type:
 by `run_node(Class, ...)`, by `pipeline.add("name", ...)`, or as a "provider" of a document. Both run in tests. An alias counts.
+Each node type is in a pipeline of examples/ as well, also in one that runs elsewhere, such as with a key.
 """
 
 from __future__ import annotations
@@ -14,21 +15,20 @@ from pathlib import Path
 from typing import Any
 
 from lanemesh.node.node import manifest_of
-from lanemesh.server.services import InstalledServices
+from lanemesh.server.services import InstalledServices, service_names
 
 from demo import EXAMPLES, example_blocks
-from heavy import FAMILIES
 from pages import ROOT, blocks
 
-SERVICES = (*FAMILIES, "chat", "file", "prompt", "response", "text")
-"""The services whose node types all have an example. Others are shown in docs/agents.md."""
+ELSEWHERE = frozenset({"llm_anthropic", "llm_transformers", "tool_grpc"})
+"""Node types whose example needs a key of its maker, a large model or another language; other tests run them."""
 
 
 def names() -> dict[str, str]:
-    """The node types of these services, by their names, those of their aliases, and those of their classes."""
+    """The node types of all services, by their names, those of their aliases, and those of their classes."""
     installed = InstalledServices()
     found: dict[str, str] = {}
-    for service in SERVICES:
+    for service in service_names():
         for node in installed.load(service).nodes:
             provider = manifest_of(node).provider
             found |= dict.fromkeys((provider, *node.aliases, node.__name__), provider)
@@ -81,6 +81,13 @@ def examples() -> dict[str, list[str]]:
     return found
 
 
+def in_pipelines() -> set[str]:
+    """The node types in the pipelines of examples/."""
+    known = names()
+    pipelines = [json.loads(path.read_text(encoding="utf-8")) for path in EXAMPLES.glob("*.pipe")]
+    return {known[name] for pipeline in pipelines for name in providers_in(pipeline) if name in known}
+
+
 def _where(page: Path, where: str) -> str:
     return f"{page.parent.relative_to(ROOT) / where}"
 
@@ -89,6 +96,6 @@ if __name__ == "__main__":
     table = examples()
     for provider, places in table.items():
         print(f"{provider:24}{', '.join(places) or '-'}")
-    missing = [provider for provider, places in table.items() if not places]
+    missing = [provider for provider, places in table.items() if not places and provider not in ELSEWHERE]
     if missing:
         sys.exit(f"Without an example: {', '.join(missing)}.")

@@ -16,7 +16,8 @@ from lanemesh import Node, Service
 from lanemesh.client.node_types import InputInfo, NodeTypeInfo, OutputInfo, decode_node_type
 from lanemesh.node.node import manifest_of
 from lanemesh.server.services import InstalledServices, service_names
-from lanemesh_orchestrator.cli.commands.nodes import port_name, type_name
+from lanemesh_orchestrator.cli.commands.nodes import port_name
+from lanemesh_orchestrator.cli.output.settings import settings
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "docs" / "nodes"
@@ -141,15 +142,14 @@ def _ports(side: str, ports: tuple[InputInfo, ...] | tuple[OutputInfo, ...]) -> 
 
 
 def _settings(node: NodeTypeInfo) -> Iterator[str]:
-    properties = node.config_schema.get("properties")
-    if not isinstance(properties, Mapping) or not properties:
+    found = settings(node.config_schema)
+    if not found:
         return
-    required = node.config_schema.get("required", ())
     yield "| setting | type | default | meaning |"
     yield "|---|---|---|---|"
-    for name, about in properties.items():
-        default = "required" if name in required else _code(about.get("default"))
-        yield f"| `{name}` | {_cell(type_name(about))} | {default} | {_cell(str(about.get('description', '')))} |"
+    for setting in found:
+        default = setting.default if setting.default == "required" else _code(json.loads(setting.default))
+        yield f"| `{setting.name}` | {_cell(setting.type)} | {default} | {_cell(setting.meaning)} |"
     yield ""
 
 

@@ -10,7 +10,7 @@ import sys
 import time
 import wave
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -78,6 +78,8 @@ class Turn:
     """The first sound, after the text of the question."""
     after_speech: float
     """The first sound, after the last sample of speech was sent."""
+    alone: float = 0.0
+    """What the same libraries took right after the turn, from the text to the first sound."""
 
 
 def pieces() -> tuple[list[Audio], int]:
@@ -121,30 +123,34 @@ async def one_turn(mesh: Mesh) -> Turn:
     return Turn(after_text=(sound - text) * 1e3, after_speech=(sound - spoken) * 1e3)
 
 
-def bare_ms(turns: int) -> float:
-    """The time from a text to its first sound by the same libraries in a loop: the voice, and the encoder of MP3."""
-    from lanemesh_services.speech.encoding import encoder
-    from lanemesh_services.speech.voices import VoiceSettings, open_voice
+class Alone:
+    """The same libraries in a loop: the voice, and the encoder of MP3."""
 
-    voice = open_voice(VoiceSettings("piper"))
-    taken = []
-    for _ in range(turns + 1):
+    def __init__(self) -> None:
+        from lanemesh_services.speech.voices import VoiceSettings, open_voice
+
+        self._voice = open_voice(VoiceSettings("piper"))
+        self.ms()  # the first one is slow
+
+    def ms(self) -> float:
+        """The time from a text to its first sound."""
+        from lanemesh_services.speech.encoding import encoder
+
         started = time.perf_counter()
-        for samples, rate in voice.speak(CLAUSE, 1.0):
+        for samples, rate in self._voice.speak(CLAUSE, 1.0):
             encoded = encoder("mp3", rate, 1)
             encoded.push(samples)
             encoded.finish()
             break
-        taken.append((time.perf_counter() - started) * 1e3)
-    return median(taken[1:])  # the first one is slow
+        return (time.perf_counter() - started) * 1e3
 
 
-async def measure(turns: int) -> tuple[list[Turn], float]:
-    """The turns in a mesh of processes, and the time of the loop."""
+async def measure(turns: int) -> list[Turn]:
+    """The turns in a mesh of processes, each followed by the libraries alone, so that load of the host meets both."""
+    alone = await asyncio.to_thread(Alone)
     async with Mesh(spread="service") as mesh:
         await one_turn(mesh)  # loads the models
-        taken = [await one_turn(mesh) for _ in range(turns)]
-    return taken, await asyncio.to_thread(bare_ms, turns)
+        return [replace(await one_turn(mesh), alone=await asyncio.to_thread(alone.ms)) for _ in range(turns)]
 
 
 def judge(turns: Sequence[Turn]) -> list[Verdict]:
@@ -156,11 +162,14 @@ def judge(turns: Sequence[Turn]) -> list[Verdict]:
 
 async def verdicts(quick: bool) -> list[Verdict]:
     """The verdicts of this family; `quick`: of one turn."""
-    turns, bare = await measure(1 if quick else TURNS)
+    turns = await measure(1 if quick else TURNS)
     after = median(turn.after_speech for turn in turns)
+    alone = median(turn.alone for turn in turns)
+    ratio = median(turn.after_text / turn.alone for turn in turns)
     console().print(
         f"voice turn: first sound {after:.0f} ms after the last sample of speech, of which {MIN_SILENCE * 1e3:.0f} ms are the "
-        f"silence that ends a question; the voice takes {bare:.0f} ms for it in a loop of its own"
+        f"silence that ends a question; the voice takes {alone:.0f} ms for it in a loop of its own. After the text the first sound "
+        f"takes {ratio:.2f}x of the voice's time, pair by pair"
     )
     return judge(turns)
 

@@ -54,6 +54,14 @@ class TableWriter(Node):
 
     written: Annotated[Out[Json], 'At the end: {"rows": 3, "columns": ["a", "b"]}.']
 
+    @classmethod
+    async def load(cls, config: Any) -> None:
+        """Raises LanemeshError if a library is missing, or the URL is not one of PostgreSQL, so that no run starts."""
+        if config.path is None:
+            await in_thread(_check_url, config.url.get_secret_value(), cls.provider)
+        elif KINDS[config.path.suffix.lower()] == "parquet" and (missing := missing_packages(["pyarrow"])):
+            raise library_missing(missing[0], cls.provider, "tables")
+
     async def run(self, context: Context, inputs: Inputs, outputs: Outputs) -> None:
         """Writes the rows. Raises LanemeshError."""
         config, component = self.config, context.component
@@ -120,6 +128,13 @@ def _row(value: Any, component: str) -> Table:
     return Table(tuple(value), (tuple(value.values()),))
 
 
+def _check_url(url: str, provider: str) -> None:
+    """Raises LanemeshError if no engine can be made of a URL. Nothing is connected."""
+    from lanemesh_services.file.databases import sql_engine
+
+    sql_engine(url, provider).dispose()
+
+
 def _sink(config: Any, component: str) -> TableSink:
     from lanemesh_services.file.databases import sql_engine  # SQLAlchemy takes a while to import
 
@@ -132,7 +147,5 @@ def _sink(config: Any, component: str) -> TableSink:
         case "csv":
             return CsvSink(path, component)
         case "parquet":
-            if missing := missing_packages(["pyarrow"]):
-                raise library_missing(missing[0], component, "tables")
             return ParquetSink(path, component)
     return SqlSink(sql_engine(path, component), config.table, component, replace=replace)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from demo import CATALOGUE, EXAMPLES, State, Where, clone, commands, example_blocks, located, main, run
+from demo import CATALOGUE, EXAMPLES, State, Where, clone, commands, example_blocks, located, main, no_environment, run
 from demo_servers import variables
 from pages import Block
 from postgres import NoPostgres
@@ -41,6 +41,7 @@ def given() -> Iterator[Mapping[str, str]]:
 def test_the_commands_of_the_page_run_and_print_what_it_shows(
     name: str, where: Where, folder: Path, given: Mapping[str, str]
 ) -> None:
+    assert no_environment(name) == ""
     for block in example_blocks()[name]:
         for command in commands(block):
             result = run(block, located(command, where), folder, given)
@@ -100,6 +101,17 @@ def test_an_example_without_its_database_is_left_out_and_says_why(
 
     printed = capsys.readouterr().out
     assert "left out It needs PostgreSQL with pgvector: it is not installed." in printed
+
+
+def test_an_example_without_the_environment_of_its_service_is_left_out_and_names_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("demo.example_blocks", lambda: {"crew": [Block("page:1", "sh", "false\n")]})
+
+    assert main(["crew"], tmp_path) == 0
+
+    assert "lanemesh env create crewai" in capsys.readouterr().out
 
 
 def test_an_example_of_remote_services_gets_the_variables_and_the_option_for_a_server_of_its_own(

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lanemesh import Answer, Audio, Document, Image, Media, Mesh, Table
+from lanemesh import Answer, Audio, Document, Image, JobUpdate, Media, Mesh, RunState, Table
 from lanemesh.faults import LanemeshError
 from lanemesh.testing import run_node
 from lanemesh_services.file.file_writer import FileWriter
@@ -215,6 +215,25 @@ def test_a_parquet_file_without_its_library_is_one_sentence(tmp_path: Path, monk
     monkeypatch.setattr("lanemesh_services.file.table_writer.missing_packages", lambda names: tuple(names))
     with pytest.raises(LanemeshError, match=r"pip install 'lanemesh\[tables\]'"):
         run_node(TableWriter, config={"path": str(tmp_path / "a.parquet")}, table=ROWS)
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [({"path": "a.parquet"}, r"pip install 'lanemesh\[tables\]'"), ({"url": "mysql://h/d"}, "postgresql://")],
+)
+async def test_what_a_table_cannot_be_written_without_is_reported_before_the_run_starts(
+    config: dict[str, str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("lanemesh_services.file.table_writer.missing_packages", lambda names: tuple(names))
+    writer: dict[str, Any] = {"id": "table_1", "provider": "table_writer", "config": config}
+    writer["input"] = [{"lane": "data", "from": "webhook_1"}]
+    document = {"components": [{"id": "webhook_1", "provider": "webhook"}, writer]}
+    async with Mesh() as mesh, mesh.run(document, input={"a": 1}) as run:
+        states = [update.state async for update in run.updates() if isinstance(update, JobUpdate)]
+        with pytest.raises(LanemeshError, match=said):
+            run.raise_unless_completed()
+    assert RunState.RUNNING not in states
 
 
 def rows_of(file: Path) -> list[Any]:

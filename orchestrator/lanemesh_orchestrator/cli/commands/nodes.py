@@ -23,6 +23,7 @@ from lanemesh_orchestrator.cli.exits import CommandError, ExitCode
 from lanemesh_orchestrator.cli.input.encoding import json_text
 from lanemesh_orchestrator.cli.input.hosts import HostOptions, open_host
 from lanemesh_orchestrator.cli.interrupts import Interrupts
+from lanemesh_orchestrator.cli.output.settings import settings
 from lanemesh_orchestrator.cli.output.streams import is_terminal
 from lanemesh_orchestrator.record_json import node_server_json, node_type_json
 
@@ -209,34 +210,18 @@ def _print_wrapped(text: str, *, indent: str = "", hang: str = "") -> None:
 
 
 def _print_config(schema: Mapping[str, Any]) -> None:
-    properties = schema.get("properties")
-    if not isinstance(properties, dict) or not properties:
+    found = settings(schema)
+    if not found:
         return
     from rich.table import Table
     from rich.text import Text
 
     table = Table("setting", "type", "default", "meaning", box=None, pad_edge=False)
-    required = schema.get("required", [])
-    for name, about in properties.items():
-        default = "required" if name in required else json.dumps(about.get("default"), ensure_ascii=False)
-        cells = (name, type_name(about), default, str(about.get("description", "")))
+    for setting in found:
+        cells = (setting.name, setting.type, setting.default, setting.meaning)
         table.add_row(*(Text(cell, overflow="fold") for cell in cells))
     print("\nconfig")
     print_rich(table)
-
-
-def type_name(about: Mapping[str, Any]) -> str:
-    """A JSON schema in a word or two: `integer`, `string or null`, `array of string`, `"a" or "b"`."""
-    if "enum" in about:
-        return " or ".join(json.dumps(value, ensure_ascii=False) for value in about["enum"])
-    if "const" in about:
-        return json.dumps(about["const"], ensure_ascii=False)
-    if "anyOf" in about:
-        return " or ".join(type_name(part) for part in about["anyOf"])
-    kind = about.get("type", "any")
-    if kind == "array" and isinstance(about.get("items"), dict):
-        return f"array of {type_name(about['items'])}"
-    return " or ".join(kind) if isinstance(kind, (list, tuple)) else str(kind)
 
 
 def print_rich(table: Any) -> None:
