@@ -1,4 +1,4 @@
-"""The node types in Python that the tests of the Go package run beside their own."""
+"""The node types in Python that the tests of the other languages run beside their own: those of sdk/go and sdk/cpp, by `--nodes`."""
 
 from __future__ import annotations
 
