@@ -82,9 +82,12 @@ class ClientProcess:
     """A client."""
 
     process: asyncio.subprocess.Process
+    running: bool = False
+    """It is in the middle of a run."""
 
     async def begin(self, pipeline: Mapping[str, Any], inputs: Iterable[lane_pb2.Item], *, hold: int = NEVER) -> None:
         """Starts a run."""
+        self.running = True
         request = run_pb2.StartRunRequest(spec=run_pb2.RunSpec(pipeline_json=json.dumps(pipeline)))
         request.inputs.extend(run_pb2.RunInput(item=item) for item in inputs)
         await self.send(f"run {hold} {base64.b64encode(request.SerializeToString()).decode()}")
@@ -106,6 +109,7 @@ class ClientProcess:
         while not (line := await self._line()).startswith("end "):
             if not line.startswith("started "):
                 result.outputs.append(_output(line))
+        self.running = False
         fault = line.removeprefix("end ")
         if fault != "-":
             result.fault = fault_pb2.Fault.FromString(base64.b64decode(fault))

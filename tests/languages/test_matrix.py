@@ -43,6 +43,7 @@ class Languages:
     address: str
     watcher: Client
     servers: frozenset[str]
+    processes: contextlib.AsyncExitStack
     clients: dict[str, ClientProcess] = field(default_factory=dict)
 
 
@@ -61,18 +62,20 @@ async def mesh() -> AsyncIterator[Languages]:
                 await stack.enter_async_context(process(command))
             await log.until(*(f"{language}_values" for language in commands), seconds=START_SECONDS)
         watcher = await stack.enter_async_context(Client(orchestrator.address))
-        made = Languages(orchestrator.address, watcher, frozenset({"python", *commands}))
-        for language, command in clients(orchestrator.address).items():
-            made.clients[language] = ClientProcess(await stack.enter_async_context(process(command)))
-        yield made
+        yield Languages(orchestrator.address, watcher, frozenset({"python", *commands}), stack)
 
 
-@pytest.fixture
-def client(mesh: Languages, request: pytest.FixtureRequest) -> ClientProcess:
-    """The client of a language."""
-    if request.param not in mesh.clients:
-        pytest.skip(f"the client in {LANGUAGES[request.param]} is not built")
-    return mesh.clients[request.param]
+@pytest_asyncio.fixture(loop_scope="module")
+async def client(mesh: Languages, request: pytest.FixtureRequest) -> ClientProcess:
+    """The client of a language: that of the test before, unless it is in the middle of a run."""
+    language = request.param
+    command = clients(mesh.address).get(language)
+    if command is None:
+        pytest.skip(f"the client in {LANGUAGES[language]} is not built")
+    if language not in mesh.clients or mesh.clients[language].running:
+        started = await mesh.processes.enter_async_context(process(command))
+        mesh.clients[language] = ClientProcess(started)
+    return mesh.clients[language]
 
 
 @pytest.fixture(autouse=True)
@@ -190,14 +193,15 @@ async def test_faults(client: ClientProcess, node: str) -> None:
 @EVERY_CLIENT
 async def test_cancel(mesh: Languages, client: ClientProcess, node: str) -> None:
     """A client cancels a run while a node is in the middle of a firing: the firing ends, and the client gets the reason."""
-    slow = {"provider": f"{node}_slow", "config": {"milliseconds": 3_600_000}}
-    await client.begin(chain("chat", slow), [text("x")])
-    run = mesh.watcher.attach(await client.started())
+    slow = {"provider": f"{node}_slow", "config": {"milliseconds": 3_600_000}, "edge": {"buffer_limit": 1}}
+    await client.begin(chain("chat", {"provider": "probe_numbers"}, slow), [text("3")])
+    run_id = await client.started()
+    await PROBES[run_id].until_blocked(2)  # of a lane with one place: the first item was taken
+    await client.send("cancel it is enough")
     last: NodeUpdate | None = None
-    async for update in run.nodes("c1"):
-        if last is None and update.state is NodeState.RUNNING:
-            await client.send("cancel it is enough")
-        last = update
+    async for update in mesh.watcher.attach(run_id).updates():
+        if isinstance(update, NodeUpdate) and update.component == "c2":
+            last = update
     assert last is not None
     assert last.state is NodeState.CANCELLED
     assert "abandoned" not in last.detail
@@ -205,6 +209,7 @@ async def test_cancel(mesh: Languages, client: ClientProcess, node: str) -> None
     assert result.fault is not None
     assert (result.fault.code, result.fault.reason) == (Code.CANCELLED, "cancelled")
     assert "it is enough" in result.fault.message
+    PROBES.pop(run_id)
 
 
 @EVERY_NODE
