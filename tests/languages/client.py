@@ -1,4 +1,7 @@
-"""The client in Python of the matrix of languages: `client.py HOST:PORT`. `languages.programs` describes what it reads and prints."""
+"""The client in Python of the matrix of languages: `client.py HOST:PORT`.
+
+`languages.programs` describes what it reads and prints.
+"""
 
 from __future__ import annotations
 

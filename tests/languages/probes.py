@@ -8,8 +8,24 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from lanemesh import Answer, Audio, Context, Document, Image, In, Inputs, Json, Node, Out, Outputs, Question, Table
-from lanemesh import Service, Tags, Video
+from lanemesh import (
+    Answer,
+    Audio,
+    Context,
+    Document,
+    Image,
+    In,
+    Inputs,
+    Json,
+    Node,
+    Out,
+    Outputs,
+    Question,
+    Service,
+    Table,
+    Tags,
+    Video,
+)
 from lanemesh.codec import decode, encode, lane_type_of, make_item
 from lanemesh.items import LaneType
 from lanemesh.v1 import lane_pb2

@@ -43,7 +43,16 @@ def servers(address: str) -> Mapping[str, Sequence[str]]:
     """By language: the command of its node server, if it is built. That in Python runs in the process of the tests."""
     commands = {
         "ts": ["node", str(TYPESCRIPT / "server.js"), address],
-        "go": [str(GO / "node"), "-name", "go", "-until-stdin-closes", "-conformance-as", "go", "-orchestrator", address],
+        "go": [
+            str(GO / "node"),
+            "-name",
+            "go",
+            "-until-stdin-closes",
+            "-conformance-as",
+            "go",
+            "-orchestrator",
+            address,
+        ],
         "cpp": [str(CPP / "node_server"), "--conformance-as", "cpp", "--orchestrator", address],
     }
     return _built(commands)

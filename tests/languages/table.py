@@ -30,7 +30,9 @@ def print_tables(reporter: pytest.TerminalReporter) -> None:
     console = Console(width=WIDTH, file=reporter._tw._file, highlight=False, color_system=None)
     behaviours = [what for what in found if what != LANES]
     if behaviours:
-        table = Table("client", "node server", *(what.replace("_", " ") for what in behaviours), title="runs of a client")
+        table = Table(
+            "client", "node server", *(what.replace("_", " ") for what in behaviours), title="runs of a client"
+        )
         for client in LANGUAGES.values():
             for node in LANGUAGES.values():
                 table.add_row(client, node, *(found[what].get((client, node), "not run") for what in behaviours))

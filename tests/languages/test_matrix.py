@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +20,7 @@ from lanemesh_orchestrator.orchestrator import Orchestrator
 from languages.probes import PROBES
 from languages.probes import SERVICE as PROBE_NODES
 from languages.programs import LANGUAGES, ClientProcess, clients, process, servers
-from languages.values import ANSWERS, MEDIA, QUESTION, TEXTS, EVERY_LANE, fields, lanes_of, text
+from languages.values import ANSWERS, EVERY_LANE, MEDIA, QUESTION, TEXTS, fields, lanes_of, text
 from rigs.registration_log import registration_log
 from rigs.runs import serving
 
@@ -233,7 +233,9 @@ async def test_backpressure(client: ClientProcess, node: str) -> None:
     before = await client.held()
     probe = PROBES[run_id]
     await probe.until_blocked(read + WINDOW_UPDATES // 2)
-    assert probe.emitted <= read + 2 * WINDOW_UPDATES + 4 * limit + 256  # and the lane from the node to the orchestrator
+    assert (
+        probe.emitted <= read + 2 * WINDOW_UPDATES + 4 * limit + 256
+    )  # and the lane from the node to the orchestrator
     await client.send("go")
     result = await client.result()
     assert result.fault is None
@@ -260,4 +262,3 @@ async def test_lanes(mesh: Languages, producer: str, consumer: str) -> None:
     async with mesh.watcher.run({"components": components}, input="x") as run:
         assert await run.text() == str(len(EVERY_LANE))
         assert lanes_of(PROBES.pop(run.id).received) == lanes_of(EVERY_LANE)
-

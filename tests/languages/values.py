@@ -23,13 +23,20 @@ def text(value: str) -> lane_pb2.Item:
     return lane_pb2.Item(text=value)
 
 
-TEXTS = [text(value) for value in ("", "hello", "äöü ß €", "日本語", "🎉 👩‍👩‍👧", 'quotes " and \\ and \n lines', "x" * 100_000)]
+TEXTS = [
+    text(value)
+    for value in ("", "hello", "äöü ß €", "日本語", "🎉 👩‍👩‍👧", 'quotes " and \\ and \n lines', "x" * 100_000)
+]
 
-IMAGE = lane_pb2.Item(image=lane_pb2.Media(mime_type="image/png", content=_CONTENT, width=640, height=480, timestamp_seconds=0))
+IMAGE = lane_pb2.Item(
+    image=lane_pb2.Media(mime_type="image/png", content=_CONTENT, width=640, height=480, timestamp_seconds=0)
+)
 AUDIO = lane_pb2.Item(
     audio=lane_pb2.Media(mime_type="audio/wav", content=bytes(1001), timestamp_seconds=1.25, rate=44100, channels=2)
 )
-VIDEO = lane_pb2.Item(video=lane_pb2.Media(mime_type="video/mp4", uri="https://example.org/a.mp4", width=1920, height=1080, rate=29.97))
+VIDEO = lane_pb2.Item(
+    video=lane_pb2.Media(mime_type="video/mp4", uri="https://example.org/a.mp4", width=1920, height=1080, rate=29.97)
+)
 MEDIA = [IMAGE, AUDIO, VIDEO]
 
 _CALL = lane_pb2.ToolCall(id="call-1", name="weather", arguments_json='{"city":"Oslo"}')
