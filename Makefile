@@ -251,7 +251,7 @@ matrix: $(HAS_DEV) ## test clients and node servers of all languages with each o
 	@bash sdk/cpp/check.sh build
 	@bash sdk/typescript/check.sh matrix
 	$(SAY) "Testing clients and node servers of all languages with each other"
-	@LANEMESH_LANGUAGES=1 $(RUN) -m pytest tests/languages -q -rs $(ARGS)
+	@LANEMESH_LANGUAGES=1 $(RUN) -m pytest tests/matrix -q -rs $(ARGS)
 
 bench-languages: $(HAS_DEV) ## measure clients and node servers of every language that is built here; ARGS=--quick: shortly
 	@bash sdk/go/check.sh build

@@ -84,9 +84,19 @@ async def check(name: str, found: object, wanted: object) -> None:
     print(f"    {name}: as it should be")
 
 
+def started_with_tokens(build: Path) -> subprocess.CompletedProcess[str]:
+    """The node server, where it would have to check tokens."""
+    environment = {**os.environ, "LANEMESH_AUTH": "auth.toml"}
+    command = [str(build / "node_server")]
+    return subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False, env=environment)
+
+
 async def main(build: Path) -> None:
     """Runs every check."""
-    nodes = str(Path(__file__).parents[2] / "tests" / "languages" / "nodes.py")
+    refused = started_with_tokens(build)
+    told = "LANEMESH_AUTH is set" in refused.stderr and "use mutual TLS" in refused.stderr
+    await check("a node server that would have to check tokens does not start", (refused.returncode, told), (1, True))
+    nodes = str(Path(__file__).parents[2] / "tests" / "matrix" / "nodes.py")
     async with process(LANEMESH, "serve", "--port", "0", "--store", "none") as serve:
         address = (await line(serve, "reached at ")).rsplit(" ", 1)[-1]
         async with (
@@ -113,6 +123,8 @@ async def checks(build: Path, address: str, client: Client) -> None:
     await check(
         "C++ client, 2,000 outputs of Python", len(printed.stdout.strip()), sum(len(str(n)) for n in range(2000))
     )
+    printed = run_client(build, "127.0.0.1:1", pipeline("cpp_upper"), "hello")
+    await check("no orchestrator", (printed.returncode, "(unreachable)" in printed.stderr), (1, True))
     printed = run_client(build, address, pipeline("conformance_fail"), "fail")
     await check("a C++ node that fails", (printed.returncode, "(node-error)" in printed.stderr), (1, True))
     try:

@@ -1,4 +1,4 @@
-// The client in C++ of the matrix of languages: matrix_client HOST:PORT. tests/languages/programs.py describes what it reads and prints.
+// The client in C++ of the matrix of languages: matrix_client HOST:PORT. tests/matrix/programs.py describes what it reads and prints.
 #include <google/protobuf/stubs/strutil.h>
 
 #include <iostream>

@@ -1,5 +1,5 @@
 // Package meshtest tests the client and the node server against a mesh in Python: an orchestrator and node servers as child processes.
-// LANEMESH names the command, such as .venv/bin/lanemesh of the repository, and LANEMESH_NODES the file tests/languages/nodes.py.
+// LANEMESH names the command, such as .venv/bin/lanemesh of the repository, and LANEMESH_NODES the file tests/matrix/nodes.py.
 package meshtest
 
 import (

@@ -1,4 +1,4 @@
-// Command matrix is the client in Go of the matrix of languages: matrix HOST:PORT. tests/languages/programs.py describes what it reads
+// Command matrix is the client in Go of the matrix of languages: matrix HOST:PORT. tests/matrix/programs.py describes what it reads
 // and prints.
 package main
 

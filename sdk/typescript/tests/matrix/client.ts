@@ -1,4 +1,4 @@
-/** The client in TypeScript of the matrix of languages: `client.js HOST:PORT`. tests/languages/programs.py describes what it reads and prints. */
+/** The client in TypeScript of the matrix of languages: `client.js HOST:PORT`. tests/matrix/programs.py describes what it reads and prints. */
 
 import { createInterface } from "node:readline";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";

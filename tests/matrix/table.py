@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from languages.programs import LANGUAGES
+from matrix.programs import LANGUAGES
 
 if TYPE_CHECKING:
     import pytest

@@ -1,6 +1,6 @@
 """The client in Python of the matrix of languages: `client.py HOST:PORT`.
 
-`languages.programs` describes what it reads and prints.
+`matrix.programs` describes what it reads and prints.
 """
 
 from __future__ import annotations

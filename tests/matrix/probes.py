@@ -30,7 +30,7 @@ from lanemesh.codec import decode, encode, lane_type_of, make_item
 from lanemesh.items import LaneType
 from lanemesh.v1 import lane_pb2
 
-from languages.values import ANSWERS, EVERY_LANE
+from matrix.values import ANSWERS, EVERY_LANE
 
 
 @dataclass

@@ -17,10 +17,10 @@ from lanemesh.items import LaneType
 from lanemesh_orchestrator.conformance import nodes as conformance_nodes
 from lanemesh_orchestrator.orchestrator import Orchestrator
 
-from languages.probes import PROBES
-from languages.probes import SERVICE as PROBE_NODES
-from languages.programs import LANGUAGES, ClientProcess, clients, process, servers
-from languages.values import ANSWERS, EVERY_LANE, MEDIA, QUESTION, TEXTS, fields, lanes_of, text
+from matrix.probes import PROBES
+from matrix.probes import SERVICE as PROBE_NODES
+from matrix.programs import LANGUAGES, ClientProcess, clients, process, servers
+from matrix.values import ANSWERS, EVERY_LANE, MEDIA, QUESTION, TEXTS, fields, lanes_of, text
 from rigs.registration_log import registration_log
 from rigs.runs import serving
 

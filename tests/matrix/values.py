@@ -123,7 +123,8 @@ def _fields(item: lane_pb2.Item) -> dict[str, Any]:
     kept.ClearField("lineage")
     kept.ClearField("created_at")
     found: dict[str, Any] = json_format.MessageToDict(kept, preserving_proto_field_name=True)
-    return _parsed(found)
+    parsed: dict[str, Any] = _parsed(found)
+    return parsed
 
 
 def _parsed(value: Any, name: str = "") -> Any:

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from languages.table import print_tables
+from matrix.table import print_tables
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
