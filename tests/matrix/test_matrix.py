@@ -17,7 +17,7 @@ from lanemesh.items import LaneType
 from lanemesh_orchestrator.conformance import nodes as conformance_nodes
 from lanemesh_orchestrator.orchestrator import Orchestrator
 
-from matrix.probes import PROBES
+from matrix.probes import PROBES, Probe
 from matrix.probes import SERVICE as PROBE_NODES
 from matrix.programs import LANGUAGES, ClientProcess, clients, process, servers
 from matrix.values import ANSWERS, EVERY_LANE, MEDIA, QUESTION, TEXTS, fields, lanes_of, text
@@ -34,6 +34,9 @@ START_SECONDS = 100.0
 """How long the node servers may take to start."""
 WINDOW_UPDATES = 256
 """Most updates of a run that its client has not acknowledged."""
+
+OTHER_RUNS = 10
+"""Runs that pass a run which stands still."""
 
 
 @dataclass
@@ -214,7 +217,7 @@ async def test_cancel(mesh: Languages, client: ClientProcess, node: str) -> None
 
 @EVERY_NODE
 @EVERY_CLIENT
-async def test_backpressure(client: ClientProcess, node: str) -> None:
+async def test_backpressure(mesh: Languages, client: ClientProcess, node: str) -> None:
     """A node holds its producer when its consumer takes nothing, and a client that reads nothing holds the run."""
     limit = 8
     edge = {"buffer_limit": limit}
@@ -232,7 +235,7 @@ async def test_backpressure(client: ClientProcess, node: str) -> None:
     run_id = await client.started()
     before = await client.held()
     probe = PROBES[run_id]
-    await probe.until_blocked(read + WINDOW_UPDATES // 2)
+    await standstill(mesh, probe, node)
     assert (
         probe.emitted <= read + 2 * WINDOW_UPDATES + 4 * limit + 256
     )  # and the lane from the node to the orchestrator
@@ -241,6 +244,16 @@ async def test_backpressure(client: ClientProcess, node: str) -> None:
     assert result.fault is None
     assert fields([*before, *result.outputs]) == fields(text(str(number)) for number in range(count))
     PROBES.pop(run_id)
+
+
+async def standstill(mesh: Languages, probe: Probe, node: str) -> None:
+    """Waits until a producer has emitted all; or nothing more, while several other runs have passed through the same servers."""
+    emitted = -1
+    while not probe.done and emitted != probe.emitted:
+        await probe.until_blocked(WINDOW_UPDATES // 2)
+        emitted = probe.emitted
+        for _ in range(OTHER_RUNS):
+            assert await mesh.watcher.request(chain("chat", {"provider": f"{node}_echo"}), "x").text() == "x"
 
 
 @pytest.mark.parametrize("consumer", LANGUAGES)
