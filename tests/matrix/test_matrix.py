@@ -231,7 +231,9 @@ async def test_backpressure(mesh: Languages, client: ClientProcess, node: str) -
     assert PROBES.pop(run_id).most <= 2 * limit + 4  # both lanes, and what the nodes hold
 
     count, read = 3_000, 10
-    await client.begin(chain("chat", {"provider": "probe_numbers"}, passing), [text(str(count))], hold=read)
+    held = chain("chat", {"provider": "probe_numbers"}, passing)
+    held["components"][-1]["input"][0].update(edge)  # every lane of the run has this limit
+    await client.begin(held, [text(str(count))], hold=read)
     run_id = await client.started()
     before = await client.held()
     probe = PROBES[run_id]
