@@ -60,7 +60,7 @@ PROTOC := PATH="$(CURDIR)/$(BIN):$$PATH" $(RUN) -m grpc_tools.protoc -Iprotos
 BASELINE := protos/baseline.binpb
 PROTO_FILES := $(PROTOS:protos/%=%)
 
-.PHONY: help venv demo demo-all catalogue-size test test-models test-gpu many environments postgres conformance fuzz chaos containers units chaos-gpu gpu-schedules soak lint format proto proto-baseline proto-check schema reasons reference variables protocol-page driver node-pages page page-check browser typescript typescript-gen go cpp bench-languages model peers bench clean
+.PHONY: help venv demo demo-all catalogue-size test test-models test-gpu many environments postgres conformance fuzz chaos containers units chaos-gpu gpu-schedules soak lint format proto proto-baseline proto-check schema reasons reference variables protocol-page driver node-pages page page-check browser typescript typescript-gen go cpp matrix bench-languages model peers bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -247,6 +247,13 @@ go: $(HAS_DEV) ## build and test the Go package of sdk/go with Debian's packages
 
 cpp: $(HAS_DEV) ## build and test the examples of sdk/cpp with Debian's packages, which are installed if they are missing
 	@bash sdk/cpp/check.sh
+
+matrix: $(HAS_DEV) ## test clients and node servers of all languages with each other, and print what holds as a table; ARGS="..." goes to pytest
+	@bash sdk/go/check.sh build
+	@bash sdk/cpp/check.sh build
+	@bash sdk/typescript/check.sh matrix
+	$(SAY) "Testing clients and node servers of all languages with each other"
+	@LANEMESH_LANGUAGES=1 $(RUN) -m pytest tests/matrix -q -rs $(ARGS)
 
 bench-languages: $(HAS_DEV) ## measure clients and node servers of every language that is built here; ARGS=--quick: shortly
 	@bash sdk/go/check.sh build

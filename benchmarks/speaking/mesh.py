@@ -17,7 +17,7 @@ import psutil
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
 GO = ROOT / "build" / "go" / "bin"
-CPP = ROOT / "build" / "cpp" / "node_server"
+CPP = ROOT / "build" / "cpp"
 TYPESCRIPT = ROOT / "sdk" / "typescript" / "dist" / "index.js"
 LANEMESH = str(Path(sys.executable).with_name("lanemesh"))
 
@@ -50,6 +50,8 @@ def clients() -> dict[str, list[str]]:
     found = {"Python": [sys.executable, str(HERE / "client.py")]}
     if (GO / "bench").exists():
         found["Go"] = [str(GO / "bench")]
+    if (CPP / "bench").exists():
+        found["C++"] = [str(CPP / "bench")]
     if TYPESCRIPT.exists() and shutil.which("node"):
         found["TypeScript"] = ["node", str(HERE / "client.mjs")]
     return found
@@ -62,8 +64,8 @@ def servers(address: str) -> dict[str, list[str]]:
     }
     if (GO / "node").exists():
         found["Go"] = [str(GO / "node"), "-until-stdin-closes", "-orchestrator", address]
-    if CPP.exists():
-        found["C++"] = [str(CPP), "--orchestrator", address]
+    if (CPP / "node_server").exists():
+        found["C++"] = [str(CPP / "node_server"), "--orchestrator", address]
     if TYPESCRIPT.exists() and shutil.which("node"):
         found["TypeScript"] = ["node", str(HERE / "server.mjs"), address]
     return found

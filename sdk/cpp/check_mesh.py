@@ -84,9 +84,19 @@ async def check(name: str, found: object, wanted: object) -> None:
     print(f"    {name}: as it should be")
 
 
+def started_with_tokens(build: Path) -> subprocess.CompletedProcess[str]:
+    """The node server, where it would have to check tokens."""
+    environment = {**os.environ, "LANEMESH_AUTH": "auth.toml"}
+    command = [str(build / "node_server")]
+    return subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False, env=environment)
+
+
 async def main(build: Path) -> None:
     """Runs every check."""
-    nodes = str(Path(__file__).with_name("check_nodes.py"))
+    refused = started_with_tokens(build)
+    told = "LANEMESH_AUTH is set" in refused.stderr and "use mutual TLS" in refused.stderr
+    await check("a node server that would have to check tokens does not start", (refused.returncode, told), (1, True))
+    nodes = str(Path(__file__).parents[2] / "tests" / "matrix" / "nodes.py")
     async with process(LANEMESH, "serve", "--port", "0", "--store", "none") as serve:
         address = (await line(serve, "reached at ")).rsplit(" ", 1)[-1]
         async with (
@@ -101,18 +111,20 @@ async def main(build: Path) -> None:
 
 async def checks(build: Path, address: str, client: Client) -> None:
     """The checks, in a mesh."""
-    chain = pipeline("check_numbers", "cpp_pass", "check_order")
+    chain = pipeline("py_numbers", "cpp_pass", "py_check")
     await check("Python -> C++ -> Python, 20,000 items", await client.request(chain, "20000").text(), "20000")
     small = pipeline(
-        "check_numbers", {"provider": "cpp_pass", "edge": {"buffer_limit": 2}}, "conformance_echo", "check_order"
+        "py_numbers", {"provider": "cpp_pass", "edge": {"buffer_limit": 2}}, "conformance_echo", "py_check"
     )
     await check("small limits, two C++ nodes on one server", await client.request(small, "500").text(), "500")
     printed = run_client(build, address, pipeline("cpp_upper"), "hello")
     await check("C++ client, C++ node", (printed.stdout.strip(), printed.returncode), ("HELLO", 0))
-    printed = run_client(build, address, pipeline("check_numbers"), "2000")
+    printed = run_client(build, address, pipeline("py_numbers"), "2000")
     await check(
         "C++ client, 2,000 outputs of Python", len(printed.stdout.strip()), sum(len(str(n)) for n in range(2000))
     )
+    printed = run_client(build, "127.0.0.1:1", pipeline("cpp_upper"), "hello")
+    await check("no orchestrator", (printed.returncode, "(unreachable)" in printed.stderr), (1, True))
     printed = run_client(build, address, pipeline("conformance_fail"), "fail")
     await check("a C++ node that fails", (printed.returncode, "(node-error)" in printed.stderr), (1, True))
     try:

@@ -39,7 +39,7 @@ fi
 
 cd "$package"
 echo "==> go build"
-for program in node toolserver client bench; do
+for program in node toolserver client bench matrix; do
     go build -o "$workspace/bin/$program" "./examples/$program"
 done
 [ "$command" != build ] || exit 0
@@ -54,7 +54,7 @@ awk '/^```go$/ {n++; folder = "readme/" n; system("mkdir -p " folder); file = fo
 go vet $(go list ./... | grep -v /lanemeshv1)
 
 echo "==> go test"
-LANEMESH=$root/.venv/bin/lanemesh go test -count=1 ./ ./node ./meshtest
+LANEMESH=$root/.venv/bin/lanemesh LANEMESH_NODES=$root/tests/matrix/nodes.py go test -count=1 ./ ./node ./meshtest
 
 if "$root/.venv/bin/lanemesh" conformance --help >/dev/null 2>&1; then
     echo "==> lanemesh conformance"

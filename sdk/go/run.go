@@ -50,6 +50,7 @@ type Run struct {
 	token   string
 
 	sending      sync.Mutex // around Send and CloseSend
+	closed       bool       // guarded by sending: the run has ended, and nothing more is sent
 	acknowledged uint64     // guarded by state
 	received     uint64
 
@@ -238,7 +239,9 @@ func (r *Run) take(update *pb.Update) {
 func (r *Run) send(request *pb.RunRequest) {
 	r.sending.Lock()
 	defer r.sending.Unlock()
-	_ = r.stream.Send(request)
+	if !r.closed { // a program that reads slowly still takes updates when the last one has arrived
+		_ = r.stream.Send(request)
+	}
 }
 
 // feed writes the inputs that were not in the first frame, within the window of the call, and their end.
@@ -316,6 +319,7 @@ func (r *Run) read() error {
 		r.final = job
 		r.state.Unlock()
 		r.sending.Lock()
+		r.closed = true
 		_ = r.stream.CloseSend()
 		r.sending.Unlock()
 	}

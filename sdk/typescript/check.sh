@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Checks and tests the TypeScript package: `make typescript`. Arguments go to vitest. Without Node.js 20 or its packages it is
-# skipped, with the reason.
+# Checks and tests the TypeScript package: `make typescript`. Arguments go to vitest, but for "generate" and "matrix". Without Node.js 20
+# or its packages it is skipped, with the reason.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -16,6 +16,10 @@ if [ ! -e node_modules/.package-lock.json ] || [ package-lock.json -nt node_modu
     echo "==> Installing the packages of the TypeScript package (about 250 MB, once)"
     npm ci --no-audit --no-fund --ignore-scripts --loglevel=error || skip "npm cannot install its packages"
     touch node_modules/.package-lock.json
+fi
+if [ "${1:-}" = matrix ]; then # the programs of `make matrix`
+    npm run --silent matrix
+    exit 0
 fi
 
 generated=../../build/typescript

@@ -104,8 +104,9 @@ async def _check(*, own: bool, folder: Path) -> None:
         await checks.examples(client)
         say("The chat and the agent through the gateway")
         await checks.through_gateway(f"http://127.0.0.1:{HTTP_PORT}", token)
-        say("The same documents embedded, spread and on containers")
-        await checks.equal(client)
+        for name, check in checks.BEHAVIOURS.items():
+            say(f"The part on containers of {name} in docs/conformance.md")
+            await check(client)
         say(f"{checks.MEMBERS} containers of one service")
         await checks.scale(client)
         say("A container killed under load")

@@ -10,7 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -247,6 +247,10 @@ async def equal(client: Client) -> None:
                 outputs[name] = [(one.component, one.port, one.value) for one in result.outputs]
         assert outputs["embedded"], "there are no outputs to compare"
         assert outputs["embedded"] == outputs["spread"] == outputs["containers"], f"the outputs differ: {outputs}"
+
+
+BEHAVIOURS: dict[str, Callable[[Client], Awaitable[None]]] = {"PIPE-06": equal}
+"""By the id of docs/conformance.md: the check that shows the part of a behaviour that needs containers."""
 
 
 def _documents() -> Iterator[tuple[Any, tuple[str, ...]]]:

@@ -23,19 +23,22 @@ class Lines(logging.Handler):
         self.lines.append(record.getMessage())
         self.added.fire()
 
-    async def until(self, *texts: str) -> None:
+    async def until(self, *texts: str, seconds: float = 20.0) -> None:
         """Waits until each of these has been logged."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(seconds):
             while not all(any(text in line for line in self.lines) for text in texts):
                 await self.added.wait()
 
 
 @contextmanager
-def registration_log() -> Iterator[Lines]:
-    """Collects the lines meanwhile."""
-    handler, logger = Lines(), logging.getLogger("lanemesh.registration")
+def registration_log(name: str = "lanemesh.registration") -> Iterator[Lines]:
+    """Collects the lines meanwhile. `name`: the logger, by default that of the node servers of this process."""
+    handler, logger = Lines(), logging.getLogger(name)
+    level = logger.level
     logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
     try:
         yield handler
     finally:
+        logger.setLevel(level)
         logger.removeHandler(handler)

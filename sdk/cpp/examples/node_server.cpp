@@ -1,7 +1,9 @@
-// A node server with a few node types: node_server [--orchestrator HOST:PORT] [--listen HOST:PORT] [--conformance]
+// A node server with a few node types:
+// node_server [--orchestrator HOST:PORT] [--listen HOST:PORT] [--conformance] [--conformance-as NAME]
 //
 // It prints where it listens, and ends when its standard input closes. With --conformance it also offers the node types of
-// `lanemesh conformance` (docs/protocol.md).
+// `lanemesh conformance` (docs/protocol.md); with --conformance-as cpp under names such as cpp_echo, so that a mesh can have those of
+// several servers.
 #include <cctype>
 #include <iostream>
 
@@ -104,12 +106,18 @@ int main(int count, char** arguments) {
     const std::string argument = arguments[i];
     if (argument == "--conformance") {
       for (auto& type : conformance_types()) types.push_back(std::move(type));
+    } else if (argument == "--conformance-as" && i + 1 < count) {
+      const std::string name = arguments[++i];
+      for (auto& type : conformance_types()) {
+        type.provider.replace(0, std::string("conformance").size(), name);
+        types.push_back(std::move(type));
+      }
     } else if (argument == "--orchestrator" && i + 1 < count) {
       orchestrator = arguments[++i];
     } else if (argument == "--listen" && i + 1 < count) {
       listen = arguments[++i];
     } else {
-      std::cerr << "usage: node_server [--orchestrator HOST:PORT] [--listen HOST:PORT] [--conformance]" << std::endl;
+      std::cerr << "usage: node_server [--orchestrator HOST:PORT] [--listen HOST:PORT] [--conformance] [--conformance-as NAME]" << std::endl;
       return 2;
     }
   }

@@ -60,4 +60,23 @@ Fault Fault::from(const v1::Fault& fault) {
                {fault.details().begin(), fault.details().end()}, fault.secondary()};
 }
 
+Fault Fault::from(const grpc::Status& status, const std::string& peer) {
+  Fault made{status.error_code(), "", status.error_message()};
+  details::Status rich;
+  rich.ParseFromString(status.error_details());
+  for (const auto& packed : rich.details()) {
+    details::ErrorInfo info;
+    if (packed.type_url() == "type.googleapis.com/google.rpc.ErrorInfo" && info.ParseFromString(packed.value()) && info.domain() == "lanemesh") {
+      made.reason = info.reason();
+      made.details.insert(info.metadata().begin(), info.metadata().end());
+    }
+    v1::Fault more;
+    if (packed.type_url() == "type.googleapis.com/lanemesh.v1.Fault" && more.ParseFromString(packed.value())) made.secondary = more.secondary();
+  }
+  if (!made.reason.empty()) return made;
+  if (made.code == grpc::StatusCode::UNAVAILABLE)
+    return {made.code, "unreachable", peer + " cannot be reached: " + made.message + ". Is `lanemesh serve` running there?"};
+  return {made.code, "call-failed", peer + " ended the call with status " + std::to_string(made.code) + ": " + made.message};
+}
+
 }  // namespace lanemesh

@@ -27,6 +27,8 @@ struct Fault {
   Fault with(const std::string& key, const std::string& value) const;
 
   static Fault from(const v1::Fault& fault);
+  // The fault of a failed call. `peer` is its server, in words.
+  static Fault from(const grpc::Status& status, const std::string& peer);
 };
 
 // The body of a node throws it to fail with a fault of its own. Another exception is a fault with the reason "node-error".

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 	"time"
 
 	pb "lanemesh/sdk/go/lanemeshv1"
@@ -24,6 +25,17 @@ var (
 	oneText = []node.Input{{Name: "text", Type: text}}
 	oneOut  = []node.Output{{Name: "out", Type: text}}
 )
+
+// TypesAs returns Types under names that begin with another word than "conformance", so that a mesh can have those of several servers.
+func TypesAs(name string) []*node.Type {
+	var types []*node.Type
+	for _, one := range Types {
+		renamed := *one
+		renamed.Provider = name + strings.TrimPrefix(one.Provider, "conformance")
+		types = append(types, &renamed)
+	}
+	return types
+}
 
 // Types are the node types of the levels L0 to L2.
 var Types = []*node.Type{

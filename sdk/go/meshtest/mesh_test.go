@@ -1,5 +1,5 @@
 // Package meshtest tests the client and the node server against a mesh in Python: an orchestrator and node servers as child processes.
-// LANEMESH names the command, by default .venv/bin/lanemesh of the repository, and LANEMESH_ROOT the repository.
+// LANEMESH names the command, such as .venv/bin/lanemesh of the repository, and LANEMESH_NODES the file tests/matrix/nodes.py.
 package meshtest
 
 import (
@@ -10,7 +10,6 @@ import (
 	"log"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -56,12 +55,8 @@ func withMesh(m *testing.M) int {
 			log.Print(err)
 		}
 	}()
-	files, err := filepath.Abs("nodes.py")
-	if err != nil {
-		log.Print(err)
-		return 1
-	}
-	python, err := start("joined", "--log-level", "info", "node", "agent", "llm", "tools", "--allow", "hosts", "--nodes", files, "--orchestrator", orchestrator)
+	python, err := start("joined", "--log-level", "info", "node", "agent", "llm", "tools", "--allow", "hosts",
+		"--nodes", os.Getenv("LANEMESH_NODES"), "--orchestrator", orchestrator)
 	if err != nil {
 		log.Print(err)
 		return 1

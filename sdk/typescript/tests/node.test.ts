@@ -12,6 +12,7 @@ import {
   question,
   serve,
 } from "../src/index.js";
+import { Signal } from "../src/signal.js";
 import { chain } from "./pipelines.js";
 
 const shoutTs = defineNode(
@@ -153,7 +154,44 @@ const collect = defineNode(
   { process: ({ text }) => ({ joined: text.join("+") }) },
 );
 
+/** What the firings of `gather_ts` have begun, and how many of them run. */
+const begun = { texts: new Set<string>(), running: 0, most: 0, changed: new Signal() };
+
+/** Its firing of a text such as "a<c" ends when that of "c" has begun; that of "a!" fails. */
+const gather = defineNode(
+  { name: "gather_ts", inputs: { text: "text" }, outputs: { same: "text" } },
+  {
+    async process({ text }) {
+      const [own = "", awaited] = text.split("<");
+      begun.running += 1;
+      begun.most = Math.max(begun.most, begun.running);
+      begun.texts.add(own);
+      begun.changed.fire();
+      while (awaited !== undefined && !begun.texts.has(awaited)) await begun.changed.wait();
+      begun.running -= 1;
+      if (own.endsWith("!")) throw new Error(`cannot gather ${own}`);
+      return { same: own };
+    },
+  },
+);
+
+const repeat = defineNode(
+  { name: "repeat_ts", inputs: { text: "text" }, outputs: { same: "text" } },
+  {
+    async *generate({ text }) {
+      const [own = "", awaited] = text.split("<");
+      begun.texts.add(own);
+      begun.changed.fire();
+      while (awaited !== undefined && !begun.texts.has(awaited)) await begun.changed.wait();
+      yield { same: own };
+      yield { same: own };
+    },
+  },
+);
+
 const nodes = [
+  gather,
+  repeat,
   shoutTs,
   countTs,
   total,
@@ -203,6 +241,47 @@ test("generate: each value is sent as soon as it is yielded", async () => {
 
 test("run: reads its inputs itself", async () => {
   expect(await client.run(chain("text", "count_ts", "total_ts"), { input: "3000" }).text()).toBe("3000");
+});
+
+async function all<T>(values: AsyncIterable<T>): Promise<T[]> {
+  const found: T[] = [];
+  for await (const value of values) found.push(value);
+  return found;
+}
+
+/** A pipeline of one node with so many firings at once, each of which may take 30 s. */
+function concurrent(provider: string, concurrency: number) {
+  begun.texts.clear();
+  begun.most = 0;
+  begun.running = 0;
+  const pipeline = chain("text", provider);
+  Object.assign(pipeline.components.at(1) ?? {}, { concurrency, timeout: 30 });
+  return pipeline;
+}
+
+test("concurrency: firings run at once, and their results keep the order of the inputs", async () => {
+  const inputs = ["a<c", "b<c", "c", "d<f", "e<f", "f"];
+  const run = client.run(concurrent("gather_ts", 3), { inputs });
+  expect(await all(run.texts())).toEqual(["a", "b", "c", "d", "e", "f"]);
+  expect(begun.most).toBe(3);
+  const pieces = client.run(concurrent("repeat_ts", 2), { inputs: ["a<b", "b"] });
+  expect(await all(pieces.texts())).toEqual(["a", "a", "b", "b"]);
+});
+
+test("concurrency: no more firings begin than it allows", async () => {
+  const run = client.run(concurrent("gather_ts", 2), { inputs: Array.from({ length: 50 }, (_, n) => `${n}`) });
+  expect((await all(run.texts())).length).toBe(50);
+  expect(begun.most).toBeLessThanOrEqual(2);
+});
+
+test("concurrency: what the firings before a failed one have made is sent before its error", async () => {
+  const run = client.run(concurrent("gather_ts", 3), { inputs: ["a<c", "b!", "c", "d<never"] });
+  const seen: string[] = [];
+  const error = await (async () => {
+    for await (const text of run.texts()) seen.push(text);
+  })().catch((thrown) => thrown);
+  expect(error).toMatchObject({ reason: "node-error", message: "Error: cannot gather b!", component: "node" });
+  expect(seen).toEqual(["a"]);
 });
 
 test("lanes lead from Python to TypeScript and back", async () => {

@@ -28,10 +28,14 @@ func main() {
 	name := flag.String("name", "words", "name of the server")
 	untilStdin := flag.Bool("until-stdin-closes", false, "end when the standard input closes")
 	tested := flag.Bool("conformance", false, "offer the node types of `lanemesh conformance` too")
+	testedAs := flag.String("conformance-as", "", "offer these alone, under names such as NAME_echo, so that a mesh can have those of several servers")
 	flag.Parse()
-	types := words.Types
+	types := words.Types[:len(words.Types):len(words.Types)]
 	if *tested {
-		types = append(types[:len(types):len(types)], conformance.Types...)
+		types = append(types, conformance.Types...)
+	}
+	if *testedAs != "" {
+		types = conformance.TypesAs(*testedAs)
 	}
 
 	server, err := node.NewServer(node.Options{Name: *name, Listen: *listen, Orchestrator: *orchestrator}, types...)

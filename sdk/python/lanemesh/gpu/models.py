@@ -133,8 +133,10 @@ class ModelStore:
     async def acquire(
         self, user: object, name: str, device: str, size: int, hooks: ModelHooks, *, settings: str = ""
     ) -> LoadedModel:
-        """The model for a lease, loaded by it or by an earlier one, and on its device. `settings`: the node type with its config that
-        uses it; empty: none. Raises what `load` or `restore` raises."""
+        """The model for a lease, loaded by it or by an earlier one, and on its device.
+
+        `settings` is the node type with its config that uses it; empty: none. Raises what `load` or `restore` raises.
+        """
         while (model := self._models.get((name, device))) is not None and model.leaving:
             if model.broken and model.users:  # they may wait for this lease to end
                 raise _broken(model)

@@ -5,6 +5,7 @@ import type { Inbox } from "../lanes/inbox.js";
 import type { LaneSender } from "../lanes/sender.js";
 import { Signal, sleep, within } from "../signal.js";
 import type { Group } from "../values.js";
+import { ConcurrentFirings } from "./concurrent.js";
 import type { Context } from "./context.js";
 import type { Body, NodeType, OutputValues } from "./define.js";
 import { FiringGroups, KeptGroups } from "./groups.js";
@@ -27,6 +28,8 @@ export interface FiringRules {
   onError: { policy: "fail" | "skip" } | { policy: "retry"; attempts: number; backoffMs: number };
   /** Time limit of one firing, or of `run`, in milliseconds. */
   timeoutMs: number | undefined;
+  /** The most firings at once. */
+  concurrency: number;
 }
 
 /** How an actor has ended. */
@@ -44,6 +47,8 @@ interface Firing {
   /** The group of the only item that has one. */
   group: Group | undefined;
   emitted: boolean;
+  /** Waits until all earlier firings have ended; absent if there are none. */
+  turn?: () => Promise<void>;
 }
 
 /** Runs one component to its end. */
@@ -118,8 +123,26 @@ export class Actor {
     return { skipped: false, detail: "" };
   }
 
-  /** Fires until no further firing is possible. */
+  /** Fires until no further firing is possible, and waits for the end of all firings. */
   async #fire(): Promise<{ skipped: boolean; detail: string }> {
+    const { concurrency } = this.rules;
+    if (concurrency <= 1) return this.#fireWith(undefined);
+    const firings = new ConcurrentFirings(concurrency, this.waits, () => {
+      this.#abort.abort(); // the later firings are not needed
+      this.#ending.fire();
+      this.inbox.changed.fire();
+    });
+    try {
+      const end = await this.#fireWith(firings);
+      await firings.ended();
+      return end;
+    } catch (error) {
+      await firings.ended();
+      throw error;
+    }
+  }
+
+  async #fireWith(firings: ConcurrentFirings | undefined): Promise<{ skipped: boolean; detail: string }> {
     await this.#collectLists();
     const singles = [...this.type.inputs.values()].filter((port) => !port.list);
     const connected = singles.filter((port) => this.inbox.port(port.name).edges.length > 0).map((port) => port.name);
@@ -135,8 +158,13 @@ export class Actor {
     while (true) {
       if (this.#cancelled !== undefined) throw this.#cancelled;
       if (this.#downstreamClosed) return { skipped: false, detail: "" };
-      const valueless = await this.#passOnEnds(ports);
-      if (valueless) continue;
+      if (firings !== undefined) await firings.capacity();
+      const valueless = this.#takeValueless(ports);
+      if (valueless !== undefined) {
+        if (firings === undefined) await this.#passOnEnd(valueless.group);
+        else firings.begin((turn) => turn().then(() => this.#passOnEnd(valueless.group)));
+        continue;
+      }
       const decision = policy.decide(ports);
       if (decision === "wait") {
         const fault = [...ports.values()].find((port) => port.fault !== undefined)?.fault;
@@ -150,7 +178,9 @@ export class Actor {
         if (fault !== undefined) throw fault;
         return this.#done(decision.skippedFor, ports);
       }
-      await this.#perform(this.#take(decision.take));
+      const firing = this.#take(decision.take);
+      if (firings === undefined) await this.#perform(firing);
+      else firings.begin((turn) => this.#perform({ ...firing, turn }));
     }
   }
 
@@ -170,17 +200,16 @@ export class Actor {
     return new OnAny(new Set(connected.filter((name) => this.type.inputs.get(name)?.required)));
   }
 
-  /** Takes items without a value, which only end a group, from the heads of these inputs. Returns whether there was one. */
-  async #passOnEnds(
+  /** Takes an item without a value, which only ends a group, from the head of one of these inputs, if there is one. */
+  #takeValueless(
     ports: ReadonlyMap<string, { peekValueless(): boolean; take(): { envelope?: { group?: Group } } }>,
-  ) {
-    for (const port of ports.values()) {
-      if (!port.peekValueless()) continue;
-      const group = port.take().envelope?.group;
-      if (group !== undefined && this.type.kind === "process") await this.#kept.passOn(group, []);
-      return true;
-    }
-    return false;
+  ): { group: Group | undefined } | undefined {
+    for (const port of ports.values()) if (port.peekValueless()) return { group: port.take().envelope?.group };
+    return undefined;
+  }
+
+  async #passOnEnd(group: Group | undefined): Promise<void> {
+    if (group !== undefined && this.type.kind === "process") await this.#kept.passOn(group, []);
   }
 
   #take(names: string[]): Firing {
@@ -218,10 +247,11 @@ export class Actor {
 
   async #perform(firing: Firing): Promise<void> {
     this.firings += 1;
+    const number = this.firings;
     const { onError } = this.rules;
     for (let attempt = 1; ; attempt++) {
       try {
-        await (this.type.kind === "process" ? this.#process(firing) : this.#generate(firing));
+        await (this.type.kind === "process" ? this.#process(firing) : this.#generate(firing, number));
         return;
       } catch (error) {
         if (this.#cancelled !== undefined || isConsequence(error)) throw error;
@@ -240,6 +270,7 @@ export class Actor {
   async #process(firing: Firing): Promise<void> {
     const made = this.body.process?.(firing.values as never, this.context);
     const result = made instanceof Promise ? await this.#bounded(made) : made;
+    if (firing.turn !== undefined) await firing.turn();
     const sent: string[] = [];
     const envelope = firing.group === undefined ? undefined : { group: firing.group };
     for (const [port, value] of entriesOf(this.type, result)) {
@@ -250,17 +281,22 @@ export class Actor {
     if (firing.group !== undefined) await this.#kept.passOn(firing.group, sent);
   }
 
-  async #generate(firing: Firing): Promise<void> {
-    const groups = new FiringGroups(this.context.component, this.firings, this.outputs);
+  async #generate(firing: Firing, number: number): Promise<void> {
+    const groups = new FiringGroups(this.context.component, number, this.outputs);
     const made = this.body.generate?.(firing.values as never, this.context);
     if (made === undefined) return;
     const steps = Symbol.asyncIterator in made ? made[Symbol.asyncIterator]() : made[Symbol.iterator]();
-    const deadline = this.rules.timeoutMs === undefined ? undefined : performance.now() + this.rules.timeoutMs;
+    let deadline = this.rules.timeoutMs === undefined ? undefined : performance.now() + this.rules.timeoutMs;
     try {
       while (!this.#downstreamClosed) {
         const next = steps.next();
         const step = next instanceof Promise ? await this.#bounded(next, deadline) : next;
         if (step.done) break;
+        if (firing.turn !== undefined) {
+          const since = performance.now();
+          await firing.turn();
+          if (deadline !== undefined) deadline += performance.now() - since;
+        }
         for (const [port, value] of entriesOf(this.type, step.value)) {
           const envelope = this.type.outputs.get(port)?.pieces ? groups.piece(port, value) : undefined;
           firing.emitted = true;

@@ -19,6 +19,10 @@ export class Waits {
   waitingMs = 0;
   blockedMs = 0;
   readonly #waits = new Set<Wait>();
+  /** The loop of the actor, and its concurrent firings. */
+  #tasks = 1;
+  /** Those of them that wait for another one. */
+  #siblings = 0;
   readonly #startedAt = performance.now();
 
   /** `onBlocked` is called when the actor has waited for capacity for 200 ms, and again while it still does. */
@@ -31,7 +35,31 @@ export class Waits {
 
   /** All waits of the actor, each of which lets it continue; empty if it is busy. */
   current(): Wait[] {
-    return [...this.#waits];
+    return this.#waits.size + this.#siblings < this.#tasks ? [] : [...this.#waits];
+  }
+
+  /** Counts a concurrent firing until it settles. */
+  async task<T>(firing: Promise<T>): Promise<T> {
+    this.#tasks += 1;
+    this.version += 1n;
+    try {
+      return await firing;
+    } finally {
+      this.#tasks -= 1;
+      this.version += 1n;
+    }
+  }
+
+  /** Records that a task waits for another one of the actor. */
+  async sibling<T>(firing: Promise<T>): Promise<T> {
+    this.#siblings += 1;
+    this.version += 1n;
+    try {
+      return await firing;
+    } finally {
+      this.#siblings -= 1;
+      this.version += 1n;
+    }
   }
 
   /** Records a wait until a promise settles. */

@@ -423,6 +423,7 @@ function rulesOf(type: NodeType, instance: Instance): FiringRules {
     singleInputs: new Set(instance.singleItemInputs),
     onError,
     timeoutMs: instance.timeout === undefined ? undefined : durationMs(instance.timeout),
+    concurrency: Math.max(1, instance.concurrency),
   };
 }
 

@@ -1,4 +1,4 @@
-"""The node types in Python that the tests of the Go package run beside their own."""
+"""The node types in Python that the tests of sdk/go and sdk/cpp run beside their own, by `lanemesh node --nodes`."""
 
 from __future__ import annotations
 
