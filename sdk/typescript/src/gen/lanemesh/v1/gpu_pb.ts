@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file lanemesh/v1/gpu.proto.
  */
 export const file_lanemesh_v1_gpu: GenFile = /*@__PURE__*/
-  fileDesc("ChVsYW5lbWVzaC92MS9ncHUucHJvdG8SC2xhbmVtZXNoLnYxIqkCCgxMZWFzZVJlcXVlc3QSLAoHYWNxdWlyZRgBIAEoCzIZLmxhbmVtZXNoLnYxLkxlYXNlQWNxdWlyZUgAEiwKB3JlY2xhaW0YAiABKAsyGS5sYW5lbWVzaC52MS5MZWFzZVJlY2xhaW1IABIwCglrZWVwYWxpdmUYAyABKAsyGy5sYW5lbWVzaC52MS5MZWFzZUtlZXBhbGl2ZUgAEigKBXlpZWxkGAQgASgLMhcubGFuZW1lc2gudjEuTGVhc2VZaWVsZEgAEioKBnJlc3VtZRgFIAEoCzIYLmxhbmVtZXNoLnYxLkxlYXNlUmVzdW1lSAASLAoHcmVsZWFzZRgGIAEoCzIZLmxhbmVtZXNoLnYxLkxlYXNlUmVsZWFzZUgAQgcKBWZyYW1lIs4CCg1MZWFzZVJlc3BvbnNlEioKBnF1ZXVlZBgBIAEoCzIYLmxhbmVtZXNoLnYxLkxlYXNlUXVldWVkSAASLAoHZ3JhbnRlZBgCIAEoCzIZLmxhbmVtZXNoLnYxLkxlYXNlR3JhbnRlZEgAEioKBndhbnRlZBgDIAEoCzIYLmxhbmVtZXNoLnYxLkxlYXNlV2FudGVkSAASLAoHcmV2b2tlZBgEIAEoCzIZLmxhbmVtZXNoLnYxLkxlYXNlUmV2b2tlZEgAEiwKB3lpZWxkZWQYBSABKAsyGS5sYW5lbWVzaC52MS5MZWFzZVlpZWxkZWRIABImCgRrZXB0GAYgASgLMhYubGFuZW1lc2gudjEuTGVhc2VLZXB0SAASKgoGdW5sb2FkGAcgASgLMhgubGFuZW1lc2gudjEuTGVhc2VVbmxvYWRIAEIHCgVmcmFtZSLYAgoMTGVhc2VBY3F1aXJlEigKBmhvbGRlchgBIAEoCzIYLmxhbmVtZXNoLnYxLkxlYXNlSG9sZGVyEg4KBmRldmljZRgCIAEoCRIvCgx3YWl0X3RpbWVvdXQYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SEAoIcHJpb3JpdHkYBCABKAUSDQoFY291bnQYBSABKA0SFAoMbWVtb3J5X2J5dGVzGAYgASgEEhIKCnBlYWtfYnl0ZXMYByABKAQSDQoFbW9kZWwYCCABKAkSDQoFb3duZXIYCSABKAkSLgoLcmVsb2FkX3RpbWUYCiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SEQoJZXhjbHVzaXZlGAsgASgIEhAKCHByZWVtcHRzGAwgASgIEg4KBmV2aWN0cxgNIAEoCBIPCgdwdXJwb3NlGA4gASgJIkAKC0xlYXNlSG9sZGVyEg4KBnJ1bl9pZBgBIAEoCRIRCgljb21wb25lbnQYAiABKAkSDgoGc2VydmVyGAMgASgJIjcKDExlYXNlUmVjbGFpbRIQCghsZWFzZV9pZBgBIAEoCRIVCg1mZW5jaW5nX3Rva2VuGAIgASgEIiQKDkxlYXNlS2VlcGFsaXZlEhIKCmJ5dGVzX3VzZWQYASABKAQiDAoKTGVhc2VZaWVsZCINCgtMZWFzZVJlc3VtZSJOCgxMZWFzZVJlbGVhc2USFgoOcmVzaWRlbnRfYnl0ZXMYASABKAQSFwoPcGVha19ieXRlc19zZWVuGAIgASgEEg0KBWVycm9yGAMgASgJIoIBCgtMZWFzZVF1ZXVlZBIQCghwb3NpdGlvbhgBIAEoDRIpCgdob2xkZXJzGAIgAygLMhgubGFuZW1lc2gudjEuTGVhc2VTdGF0dXMSDgoGcmVhc29uGAMgASgJEiYKA2V0YRgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiKtAQoMTGVhc2VHcmFudGVkEhAKCGxlYXNlX2lkGAEgASgJEiMKBmRldmljZRgCIAEoCzITLmxhbmVtZXNoLnYxLkRldmljZRIVCg1mZW5jaW5nX3Rva2VuGAMgASgEEiYKA3R0bBgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhInCgZzaGFyZXMYBSADKAsyFy5sYW5lbWVzaC52MS5MZWFzZVNoYXJlInAKCkxlYXNlU2hhcmUSIwoGZGV2aWNlGAEgASgLMhMubGFuZW1lc2gudjEuRGV2aWNlEhUKDWZlbmNpbmdfdG9rZW4YAiABKAQSFAoMbWVtb3J5X2J5dGVzGAMgASgEEhAKCHJlc2lkZW50GAQgASgIIk0KC0xlYXNlV2FudGVkEg8KB3dhaXRpbmcYASABKA0SLQoKcmV2b2tlZF9pbhgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiIvCgxMZWFzZVJldm9rZWQSDgoGcmVhc29uGAEgASgJEg8KB21lc3NhZ2UYAiABKAkiDgoMTGVhc2VZaWVsZGVkIgsKCUxlYXNlS2VwdCINCgtMZWFzZVVubG9hZCI4CgZEZXZpY2USCgoCaWQYASABKAkSDAoEbmFtZRgCIAEoCRIUCgxtZW1vcnlfYnl0ZXMYAyABKAQi9wIKC0xlYXNlU3RhdHVzEhAKCGxlYXNlX2lkGAEgASgJEigKBmhvbGRlchgCIAEoCzIYLmxhbmVtZXNoLnYxLkxlYXNlSG9sZGVyEg4KBmRldmljZRgDIAEoCRImCgNhZ2UYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SFQoNZmVuY2luZ190b2tlbhgFIAEoBBIPCgd5aWVsZGVkGAYgASgIEiYKBXN0YXRlGAcgASgOMhcubGFuZW1lc2gudjEuTGVhc2VTdGF0ZRIUCgxtZW1vcnlfYnl0ZXMYCCABKAQSEgoKcGVha19ieXRlcxgJIAEoBBINCgVtb2RlbBgKIAEoCRIPCgdwdXJwb3NlGAsgASgJEhAKCHByaW9yaXR5GAwgASgFEhAKCHBvc2l0aW9uGA0gASgNEg4KBnJlYXNvbhgOIAEoCRImCgNldGEYDyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iIwoRTGlzdExlYXNlc1JlcXVlc3QSDgoGcnVuX2lkGAEgASgJIj4KEkxpc3RMZWFzZXNSZXNwb25zZRIoCgZsZWFzZXMYASADKAsyGC5sYW5lbWVzaC52MS5MZWFzZVN0YXR1cyJFCg5FeHBsYWluUmVxdWVzdBIQCghsZWFzZV9pZBgBIAEoCRIOCgZydW5faWQYAiABKAkSEQoJY29tcG9uZW50GAMgASgJIkYKD0V4cGxhaW5SZXNwb25zZRIzCgxleHBsYW5hdGlvbnMYASADKAsyHS5sYW5lbWVzaC52MS5MZWFzZUV4cGxhbmF0aW9uInUKEExlYXNlRXhwbGFuYXRpb24SJwoFbGVhc2UYASABKAsyGC5sYW5lbWVzaC52MS5MZWFzZVN0YXR1cxINCgVmYWN0cxgCIAMoCRIpCgdob2xkZXJzGAMgAygLMhgubGFuZW1lc2gudjEuTGVhc2VTdGF0dXMiDgoMV2F0Y2hSZXF1ZXN0ImUKDVdhdGNoUmVzcG9uc2USKgoHZGV2aWNlcxgBIAMoCzIZLmxhbmVtZXNoLnYxLkRldmljZVN0YXR1cxIoCgZsZWFzZXMYAiADKAsyGC5sYW5lbWVzaC52MS5MZWFzZVN0YXR1cyIUChJMaXN0RGV2aWNlc1JlcXVlc3QiQQoTTGlzdERldmljZXNSZXNwb25zZRIqCgdkZXZpY2VzGAEgAygLMhkubGFuZW1lc2gudjEuRGV2aWNlU3RhdHVzIt0BCgxEZXZpY2VTdGF0dXMSIwoGZGV2aWNlGAEgASgLMhMubGFuZW1lc2gudjEuRGV2aWNlEigKBmxlYXNlcxgCIAMoCzIYLmxhbmVtZXNoLnYxLkxlYXNlU3RhdHVzEikKB3dhaXRpbmcYAyADKAsyGC5sYW5lbWVzaC52MS5MZWFzZUhvbGRlchIpCgZtZW1vcnkYBCABKAsyGS5sYW5lbWVzaC52MS5NZW1vcnlTdGF0dXMSKAoGbW9kZWxzGAUgAygLMhgubGFuZW1lc2gudjEuTW9kZWxTdGF0dXMiggEKDE1lbW9yeVN0YXR1cxIMCgRmcmVlGAEgASgEEg4KBmxlYXNlZBgCIAEoBBIOCgZtb2RlbHMYAyABKAQSEQoJbGluZ2VyaW5nGAQgASgEEg4KBmV4Y2VzcxgFIAEoBBIPCgdmb3JlaWduGAYgASgEEhAKCG9ic2VydmVkGAcgASgIIq0BCgtNb2RlbFN0YXR1cxINCgVtb2RlbBgBIAEoCRINCgVvd25lchgCIAEoCRIUCgxtZW1vcnlfYnl0ZXMYAyABKAQSJwoEaWRsZRgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIuCgtyZWxvYWRfdGltZRgFIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIRCgl1bmxvYWRpbmcYBiABKAgqoQEKCkxlYXNlU3RhdGUSGwoXTEVBU0VfU1RBVEVfVU5TUEVDSUZJRUQQABIXChNMRUFTRV9TVEFURV9XQUlUSU5HEAESFAoQTEVBU0VfU1RBVEVfSEVMRBACEhcKE0xFQVNFX1NUQVRFX1lJRUxERUQQAxIYChRMRUFTRV9TVEFURV9SRVNVTUlORxAEEhQKEExFQVNFX1NUQVRFX0tFUFQQBTKAAwoRR3B1QXJiaXRlclNlcnZpY2USQgoFTGVhc2USGS5sYW5lbWVzaC52MS5MZWFzZVJlcXVlc3QaGi5sYW5lbWVzaC52MS5MZWFzZVJlc3BvbnNlKAEwARJQCgtMaXN0RGV2aWNlcxIfLmxhbmVtZXNoLnYxLkxpc3REZXZpY2VzUmVxdWVzdBogLmxhbmVtZXNoLnYxLkxpc3REZXZpY2VzUmVzcG9uc2USTQoKTGlzdExlYXNlcxIeLmxhbmVtZXNoLnYxLkxpc3RMZWFzZXNSZXF1ZXN0Gh8ubGFuZW1lc2gudjEuTGlzdExlYXNlc1Jlc3BvbnNlEkQKB0V4cGxhaW4SGy5sYW5lbWVzaC52MS5FeHBsYWluUmVxdWVzdBocLmxhbmVtZXNoLnYxLkV4cGxhaW5SZXNwb25zZRJACgVXYXRjaBIZLmxhbmVtZXNoLnYxLldhdGNoUmVxdWVzdBoaLmxhbmVtZXNoLnYxLldhdGNoUmVzcG9uc2UwAUJcCgtsYW5lbWVzaC52MUIIR3B1UHJvdG9QAVoWbGFuZW1lc2gvdjE7bGFuZW1lc2h2MaoCC0xhbmVtZXNoLlYxygILTGFuZW1lc2hcVjHqAgxMYW5lbWVzaDo6VjFiBnByb3RvMw", [file_google_protobuf_duration]);
+  fileDesc("ChVsYW5lbWVzaC92MS9ncHUucHJvdG8SC2xhbmVtZXNoLnYxItsCCgxMZWFzZVJlcXVlc3QSLAoHYWNxdWlyZRgBIAEoCzIZLmxhbmVtZXNoLnYxLkxlYXNlQWNxdWlyZUgAEiwKB3JlY2xhaW0YAiABKAsyGS5sYW5lbWVzaC52MS5MZWFzZVJlY2xhaW1IABIwCglrZWVwYWxpdmUYAyABKAsyGy5sYW5lbWVzaC52MS5MZWFzZUtlZXBhbGl2ZUgAEigKBXlpZWxkGAQgASgLMhcubGFuZW1lc2gudjEuTGVhc2VZaWVsZEgAEioKBnJlc3VtZRgFIAEoCzIYLmxhbmVtZXNoLnYxLkxlYXNlUmVzdW1lSAASLAoHcmVsZWFzZRgGIAEoCzIZLmxhbmVtZXNoLnYxLkxlYXNlUmVsZWFzZUgAEjAKCW9mZmxvYWRlZBgHIAEoCzIbLmxhbmVtZXNoLnYxLkxlYXNlT2ZmbG9hZGVkSABCBwoFZnJhbWUi/AIKDUxlYXNlUmVzcG9uc2USKgoGcXVldWVkGAEgASgLMhgubGFuZW1lc2gudjEuTGVhc2VRdWV1ZWRIABIsCgdncmFudGVkGAIgASgLMhkubGFuZW1lc2gudjEuTGVhc2VHcmFudGVkSAASKgoGd2FudGVkGAMgASgLMhgubGFuZW1lc2gudjEuTGVhc2VXYW50ZWRIABIsCgdyZXZva2VkGAQgASgLMhkubGFuZW1lc2gudjEuTGVhc2VSZXZva2VkSAASLAoHeWllbGRlZBgFIAEoCzIZLmxhbmVtZXNoLnYxLkxlYXNlWWllbGRlZEgAEiYKBGtlcHQYBiABKAsyFi5sYW5lbWVzaC52MS5MZWFzZUtlcHRIABIqCgZ1bmxvYWQYByABKAsyGC5sYW5lbWVzaC52MS5MZWFzZVVubG9hZEgAEiwKB29mZmxvYWQYCCABKAsyGS5sYW5lbWVzaC52MS5MZWFzZU9mZmxvYWRIAEIHCgVmcmFtZSLYAgoMTGVhc2VBY3F1aXJlEigKBmhvbGRlchgBIAEoCzIYLmxhbmVtZXNoLnYxLkxlYXNlSG9sZGVyEg4KBmRldmljZRgCIAEoCRIvCgx3YWl0X3RpbWVvdXQYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SEAoIcHJpb3JpdHkYBCABKAUSDQoFY291bnQYBSABKA0SFAoMbWVtb3J5X2J5dGVzGAYgASgEEhIKCnBlYWtfYnl0ZXMYByABKAQSDQoFbW9kZWwYCCABKAkSDQoFb3duZXIYCSABKAkSLgoLcmVsb2FkX3RpbWUYCiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SEQoJZXhjbHVzaXZlGAsgASgIEhAKCHByZWVtcHRzGAwgASgIEg4KBmV2aWN0cxgNIAEoCBIPCgdwdXJwb3NlGA4gASgJIkAKC0xlYXNlSG9sZGVyEg4KBnJ1bl9pZBgBIAEoCRIRCgljb21wb25lbnQYAiABKAkSDgoGc2VydmVyGAMgASgJIjcKDExlYXNlUmVjbGFpbRIQCghsZWFzZV9pZBgBIAEoCRIVCg1mZW5jaW5nX3Rva2VuGAIgASgEIiQKDkxlYXNlS2VlcGFsaXZlEhIKCmJ5dGVzX3VzZWQYASABKAQiHgoKTGVhc2VZaWVsZBIQCghvZmZsb2FkcxgBIAEoCCINCgtMZWFzZVJlc3VtZSJOCgxMZWFzZVJlbGVhc2USFgoOcmVzaWRlbnRfYnl0ZXMYASABKAQSFwoPcGVha19ieXRlc19zZWVuGAIgASgEEg0KBWVycm9yGAMgASgJIi8KDkxlYXNlT2ZmbG9hZGVkEg4KBm51bWJlchgBIAEoBBINCgVlcnJvchgCIAEoCSKCAQoLTGVhc2VRdWV1ZWQSEAoIcG9zaXRpb24YASABKA0SKQoHaG9sZGVycxgCIAMoCzIYLmxhbmVtZXNoLnYxLkxlYXNlU3RhdHVzEg4KBnJlYXNvbhgDIAEoCRImCgNldGEYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24irQEKDExlYXNlR3JhbnRlZBIQCghsZWFzZV9pZBgBIAEoCRIjCgZkZXZpY2UYAiABKAsyEy5sYW5lbWVzaC52MS5EZXZpY2USFQoNZmVuY2luZ190b2tlbhgDIAEoBBImCgN0dGwYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SJwoGc2hhcmVzGAUgAygLMhcubGFuZW1lc2gudjEuTGVhc2VTaGFyZSJwCgpMZWFzZVNoYXJlEiMKBmRldmljZRgBIAEoCzITLmxhbmVtZXNoLnYxLkRldmljZRIVCg1mZW5jaW5nX3Rva2VuGAIgASgEEhQKDG1lbW9yeV9ieXRlcxgDIAEoBBIQCghyZXNpZGVudBgEIAEoCCJNCgtMZWFzZVdhbnRlZBIPCgd3YWl0aW5nGAEgASgNEi0KCnJldm9rZWRfaW4YAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iLwoMTGVhc2VSZXZva2VkEg4KBnJlYXNvbhgBIAEoCRIPCgdtZXNzYWdlGAIgASgJIg4KDExlYXNlWWllbGRlZCILCglMZWFzZUtlcHQiDQoLTGVhc2VVbmxvYWQiHgoMTGVhc2VPZmZsb2FkEg4KBm51bWJlchgBIAEoBCI4CgZEZXZpY2USCgoCaWQYASABKAkSDAoEbmFtZRgCIAEoCRIUCgxtZW1vcnlfYnl0ZXMYAyABKAQi9wIKC0xlYXNlU3RhdHVzEhAKCGxlYXNlX2lkGAEgASgJEigKBmhvbGRlchgCIAEoCzIYLmxhbmVtZXNoLnYxLkxlYXNlSG9sZGVyEg4KBmRldmljZRgDIAEoCRImCgNhZ2UYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SFQoNZmVuY2luZ190b2tlbhgFIAEoBBIPCgd5aWVsZGVkGAYgASgIEiYKBXN0YXRlGAcgASgOMhcubGFuZW1lc2gudjEuTGVhc2VTdGF0ZRIUCgxtZW1vcnlfYnl0ZXMYCCABKAQSEgoKcGVha19ieXRlcxgJIAEoBBINCgVtb2RlbBgKIAEoCRIPCgdwdXJwb3NlGAsgASgJEhAKCHByaW9yaXR5GAwgASgFEhAKCHBvc2l0aW9uGA0gASgNEg4KBnJlYXNvbhgOIAEoCRImCgNldGEYDyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iIwoRTGlzdExlYXNlc1JlcXVlc3QSDgoGcnVuX2lkGAEgASgJIj4KEkxpc3RMZWFzZXNSZXNwb25zZRIoCgZsZWFzZXMYASADKAsyGC5sYW5lbWVzaC52MS5MZWFzZVN0YXR1cyJFCg5FeHBsYWluUmVxdWVzdBIQCghsZWFzZV9pZBgBIAEoCRIOCgZydW5faWQYAiABKAkSEQoJY29tcG9uZW50GAMgASgJIkYKD0V4cGxhaW5SZXNwb25zZRIzCgxleHBsYW5hdGlvbnMYASADKAsyHS5sYW5lbWVzaC52MS5MZWFzZUV4cGxhbmF0aW9uInUKEExlYXNlRXhwbGFuYXRpb24SJwoFbGVhc2UYASABKAsyGC5sYW5lbWVzaC52MS5MZWFzZVN0YXR1cxINCgVmYWN0cxgCIAMoCRIpCgdob2xkZXJzGAMgAygLMhgubGFuZW1lc2gudjEuTGVhc2VTdGF0dXMiDgoMV2F0Y2hSZXF1ZXN0ImUKDVdhdGNoUmVzcG9uc2USKgoHZGV2aWNlcxgBIAMoCzIZLmxhbmVtZXNoLnYxLkRldmljZVN0YXR1cxIoCgZsZWFzZXMYAiADKAsyGC5sYW5lbWVzaC52MS5MZWFzZVN0YXR1cyIUChJMaXN0RGV2aWNlc1JlcXVlc3QiQQoTTGlzdERldmljZXNSZXNwb25zZRIqCgdkZXZpY2VzGAEgAygLMhkubGFuZW1lc2gudjEuRGV2aWNlU3RhdHVzIt0BCgxEZXZpY2VTdGF0dXMSIwoGZGV2aWNlGAEgASgLMhMubGFuZW1lc2gudjEuRGV2aWNlEigKBmxlYXNlcxgCIAMoCzIYLmxhbmVtZXNoLnYxLkxlYXNlU3RhdHVzEikKB3dhaXRpbmcYAyADKAsyGC5sYW5lbWVzaC52MS5MZWFzZUhvbGRlchIpCgZtZW1vcnkYBCABKAsyGS5sYW5lbWVzaC52MS5NZW1vcnlTdGF0dXMSKAoGbW9kZWxzGAUgAygLMhgubGFuZW1lc2gudjEuTW9kZWxTdGF0dXMiggEKDE1lbW9yeVN0YXR1cxIMCgRmcmVlGAEgASgEEg4KBmxlYXNlZBgCIAEoBBIOCgZtb2RlbHMYAyABKAQSEQoJbGluZ2VyaW5nGAQgASgEEg4KBmV4Y2VzcxgFIAEoBBIPCgdmb3JlaWduGAYgASgEEhAKCG9ic2VydmVkGAcgASgIIsABCgtNb2RlbFN0YXR1cxINCgVtb2RlbBgBIAEoCRINCgVvd25lchgCIAEoCRIUCgxtZW1vcnlfYnl0ZXMYAyABKAQSJwoEaWRsZRgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIuCgtyZWxvYWRfdGltZRgFIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIRCgl1bmxvYWRpbmcYBiABKAgSEQoJb2ZmbG9hZGVkGAcgASgIKqEBCgpMZWFzZVN0YXRlEhsKF0xFQVNFX1NUQVRFX1VOU1BFQ0lGSUVEEAASFwoTTEVBU0VfU1RBVEVfV0FJVElORxABEhQKEExFQVNFX1NUQVRFX0hFTEQQAhIXChNMRUFTRV9TVEFURV9ZSUVMREVEEAMSGAoUTEVBU0VfU1RBVEVfUkVTVU1JTkcQBBIUChBMRUFTRV9TVEFURV9LRVBUEAUygAMKEUdwdUFyYml0ZXJTZXJ2aWNlEkIKBUxlYXNlEhkubGFuZW1lc2gudjEuTGVhc2VSZXF1ZXN0GhoubGFuZW1lc2gudjEuTGVhc2VSZXNwb25zZSgBMAESUAoLTGlzdERldmljZXMSHy5sYW5lbWVzaC52MS5MaXN0RGV2aWNlc1JlcXVlc3QaIC5sYW5lbWVzaC52MS5MaXN0RGV2aWNlc1Jlc3BvbnNlEk0KCkxpc3RMZWFzZXMSHi5sYW5lbWVzaC52MS5MaXN0TGVhc2VzUmVxdWVzdBofLmxhbmVtZXNoLnYxLkxpc3RMZWFzZXNSZXNwb25zZRJECgdFeHBsYWluEhsubGFuZW1lc2gudjEuRXhwbGFpblJlcXVlc3QaHC5sYW5lbWVzaC52MS5FeHBsYWluUmVzcG9uc2USQAoFV2F0Y2gSGS5sYW5lbWVzaC52MS5XYXRjaFJlcXVlc3QaGi5sYW5lbWVzaC52MS5XYXRjaFJlc3BvbnNlMAFCXAoLbGFuZW1lc2gudjFCCEdwdVByb3RvUAFaFmxhbmVtZXNoL3YxO2xhbmVtZXNodjGqAgtMYW5lbWVzaC5WMcoCC0xhbmVtZXNoXFYx6gIMTGFuZW1lc2g6OlYxYgZwcm90bzM", [file_google_protobuf_duration]);
 
 /**
  * One frame from the requester or holder of a lease.
@@ -75,6 +75,14 @@ export type LeaseRequest = Message<"lanemesh.v1.LeaseRequest"> & {
      */
     value: LeaseRelease;
     case: "release";
+  } | {
+    /**
+     * The holder, which has yielded, has offloaded its model to host memory.
+     *
+     * @generated from field: lanemesh.v1.LeaseOffloaded offloaded = 7;
+     */
+    value: LeaseOffloaded;
+    case: "offloaded";
   } | { case: undefined; value?: undefined };
 };
 
@@ -153,6 +161,15 @@ export type LeaseResponse = Message<"lanemesh.v1.LeaseResponse"> & {
      */
     value: LeaseUnload;
     case: "unload";
+  } | {
+    /**
+     * Others need the memory of the model, and all leases that use it have yielded: offload it to host memory, then send
+     * `offloaded`. All of these leases get this, if their holders can do that.
+     *
+     * @generated from field: lanemesh.v1.LeaseOffload offload = 8;
+     */
+    value: LeaseOffload;
+    case: "offload";
   } | { case: undefined; value?: undefined };
 };
 
@@ -368,6 +385,12 @@ export const LeaseKeepaliveSchema: GenMessage<LeaseKeepalive> = /*@__PURE__*/
  * @generated from message lanemesh.v1.LeaseYield
  */
 export type LeaseYield = Message<"lanemesh.v1.LeaseYield"> & {
+  /**
+   * The holder can offload the model of the lease to host memory meanwhile, and restore it.
+   *
+   * @generated from field: bool offloads = 1;
+   */
+  offloads: boolean;
 };
 
 /**
@@ -430,6 +453,34 @@ export const LeaseReleaseSchema: GenMessage<LeaseRelease> = /*@__PURE__*/
   messageDesc(file_lanemesh_v1_gpu, 8);
 
 /**
+ * The model of the lease is in host memory, and takes none of the device. The holder restores it when the lease is granted again.
+ *
+ * @generated from message lanemesh.v1.LeaseOffloaded
+ */
+export type LeaseOffloaded = Message<"lanemesh.v1.LeaseOffloaded"> & {
+  /**
+   * The `number` of the `offload` that was done.
+   *
+   * @generated from field: uint64 number = 1;
+   */
+  number: bigint;
+
+  /**
+   * It failed: the model still has its memory.
+   *
+   * @generated from field: string error = 2;
+   */
+  error: string;
+};
+
+/**
+ * Describes the message lanemesh.v1.LeaseOffloaded.
+ * Use `create(LeaseOffloadedSchema)` to create a new message.
+ */
+export const LeaseOffloadedSchema: GenMessage<LeaseOffloaded> = /*@__PURE__*/
+  messageDesc(file_lanemesh_v1_gpu, 9);
+
+/**
  * The request waits in the queue.
  *
  * @generated from message lanemesh.v1.LeaseQueued
@@ -469,7 +520,7 @@ export type LeaseQueued = Message<"lanemesh.v1.LeaseQueued"> & {
  * Use `create(LeaseQueuedSchema)` to create a new message.
  */
 export const LeaseQueuedSchema: GenMessage<LeaseQueued> = /*@__PURE__*/
-  messageDesc(file_lanemesh_v1_gpu, 9);
+  messageDesc(file_lanemesh_v1_gpu, 10);
 
 /**
  * The lease is granted: newly, again after reclaim and resume, or still, in response to a keepalive.
@@ -518,7 +569,7 @@ export type LeaseGranted = Message<"lanemesh.v1.LeaseGranted"> & {
  * Use `create(LeaseGrantedSchema)` to create a new message.
  */
 export const LeaseGrantedSchema: GenMessage<LeaseGranted> = /*@__PURE__*/
-  messageDesc(file_lanemesh_v1_gpu, 10);
+  messageDesc(file_lanemesh_v1_gpu, 11);
 
 /**
  * The part of a device that a lease has.
@@ -560,7 +611,7 @@ export type LeaseShare = Message<"lanemesh.v1.LeaseShare"> & {
  * Use `create(LeaseShareSchema)` to create a new message.
  */
 export const LeaseShareSchema: GenMessage<LeaseShare> = /*@__PURE__*/
-  messageDesc(file_lanemesh_v1_gpu, 11);
+  messageDesc(file_lanemesh_v1_gpu, 12);
 
 /**
  * Others wait for the device.
@@ -588,7 +639,7 @@ export type LeaseWanted = Message<"lanemesh.v1.LeaseWanted"> & {
  * Use `create(LeaseWantedSchema)` to create a new message.
  */
 export const LeaseWantedSchema: GenMessage<LeaseWanted> = /*@__PURE__*/
-  messageDesc(file_lanemesh_v1_gpu, 12);
+  messageDesc(file_lanemesh_v1_gpu, 13);
 
 /**
  * The lease has ended, or was not granted.
@@ -617,7 +668,7 @@ export type LeaseRevoked = Message<"lanemesh.v1.LeaseRevoked"> & {
  * Use `create(LeaseRevokedSchema)` to create a new message.
  */
 export const LeaseRevokedSchema: GenMessage<LeaseRevoked> = /*@__PURE__*/
-  messageDesc(file_lanemesh_v1_gpu, 13);
+  messageDesc(file_lanemesh_v1_gpu, 14);
 
 /**
  * The yield was processed.
@@ -632,7 +683,7 @@ export type LeaseYielded = Message<"lanemesh.v1.LeaseYielded"> & {
  * Use `create(LeaseYieldedSchema)` to create a new message.
  */
 export const LeaseYieldedSchema: GenMessage<LeaseYielded> = /*@__PURE__*/
-  messageDesc(file_lanemesh_v1_gpu, 14);
+  messageDesc(file_lanemesh_v1_gpu, 15);
 
 /**
  * The stream goes on for the model.
@@ -647,7 +698,7 @@ export type LeaseKept = Message<"lanemesh.v1.LeaseKept"> & {
  * Use `create(LeaseKeptSchema)` to create a new message.
  */
 export const LeaseKeptSchema: GenMessage<LeaseKept> = /*@__PURE__*/
-  messageDesc(file_lanemesh_v1_gpu, 15);
+  messageDesc(file_lanemesh_v1_gpu, 16);
 
 /**
  * The model shall be unloaded. Until the devices show that its memory is free, nothing else is granted in its place.
@@ -662,7 +713,28 @@ export type LeaseUnload = Message<"lanemesh.v1.LeaseUnload"> & {
  * Use `create(LeaseUnloadSchema)` to create a new message.
  */
 export const LeaseUnloadSchema: GenMessage<LeaseUnload> = /*@__PURE__*/
-  messageDesc(file_lanemesh_v1_gpu, 16);
+  messageDesc(file_lanemesh_v1_gpu, 17);
+
+/**
+ * The model shall be offloaded. Until the devices show that its memory is free, nothing else is granted in its place.
+ *
+ * @generated from message lanemesh.v1.LeaseOffload
+ */
+export type LeaseOffload = Message<"lanemesh.v1.LeaseOffload"> & {
+  /**
+   * Distinguishes this request from those before, for the response.
+   *
+   * @generated from field: uint64 number = 1;
+   */
+  number: bigint;
+};
+
+/**
+ * Describes the message lanemesh.v1.LeaseOffload.
+ * Use `create(LeaseOffloadSchema)` to create a new message.
+ */
+export const LeaseOffloadSchema: GenMessage<LeaseOffload> = /*@__PURE__*/
+  messageDesc(file_lanemesh_v1_gpu, 18);
 
 /**
  * A GPU.
@@ -697,7 +769,7 @@ export type Device = Message<"lanemesh.v1.Device"> & {
  * Use `create(DeviceSchema)` to create a new message.
  */
 export const DeviceSchema: GenMessage<Device> = /*@__PURE__*/
-  messageDesc(file_lanemesh_v1_gpu, 17);
+  messageDesc(file_lanemesh_v1_gpu, 19);
 
 /**
  * A lease, for people.
@@ -816,7 +888,7 @@ export type LeaseStatus = Message<"lanemesh.v1.LeaseStatus"> & {
  * Use `create(LeaseStatusSchema)` to create a new message.
  */
 export const LeaseStatusSchema: GenMessage<LeaseStatus> = /*@__PURE__*/
-  messageDesc(file_lanemesh_v1_gpu, 18);
+  messageDesc(file_lanemesh_v1_gpu, 20);
 
 /**
  * Requests the list of leases.
@@ -837,7 +909,7 @@ export type ListLeasesRequest = Message<"lanemesh.v1.ListLeasesRequest"> & {
  * Use `create(ListLeasesRequestSchema)` to create a new message.
  */
 export const ListLeasesRequestSchema: GenMessage<ListLeasesRequest> = /*@__PURE__*/
-  messageDesc(file_lanemesh_v1_gpu, 19);
+  messageDesc(file_lanemesh_v1_gpu, 21);
 
 /**
  * The leases.
@@ -858,7 +930,7 @@ export type ListLeasesResponse = Message<"lanemesh.v1.ListLeasesResponse"> & {
  * Use `create(ListLeasesResponseSchema)` to create a new message.
  */
 export const ListLeasesResponseSchema: GenMessage<ListLeasesResponse> = /*@__PURE__*/
-  messageDesc(file_lanemesh_v1_gpu, 20);
+  messageDesc(file_lanemesh_v1_gpu, 22);
 
 /**
  * Requests an explanation. All fields are conditions; without any, all requests that wait are explained.
@@ -893,7 +965,7 @@ export type ExplainRequest = Message<"lanemesh.v1.ExplainRequest"> & {
  * Use `create(ExplainRequestSchema)` to create a new message.
  */
 export const ExplainRequestSchema: GenMessage<ExplainRequest> = /*@__PURE__*/
-  messageDesc(file_lanemesh_v1_gpu, 21);
+  messageDesc(file_lanemesh_v1_gpu, 23);
 
 /**
  * Why requests wait.
@@ -914,7 +986,7 @@ export type ExplainResponse = Message<"lanemesh.v1.ExplainResponse"> & {
  * Use `create(ExplainResponseSchema)` to create a new message.
  */
 export const ExplainResponseSchema: GenMessage<ExplainResponse> = /*@__PURE__*/
-  messageDesc(file_lanemesh_v1_gpu, 22);
+  messageDesc(file_lanemesh_v1_gpu, 24);
 
 /**
  * Why a request waits.
@@ -949,7 +1021,7 @@ export type LeaseExplanation = Message<"lanemesh.v1.LeaseExplanation"> & {
  * Use `create(LeaseExplanationSchema)` to create a new message.
  */
 export const LeaseExplanationSchema: GenMessage<LeaseExplanation> = /*@__PURE__*/
-  messageDesc(file_lanemesh_v1_gpu, 23);
+  messageDesc(file_lanemesh_v1_gpu, 25);
 
 /**
  * Requests the changes.
@@ -964,7 +1036,7 @@ export type WatchRequest = Message<"lanemesh.v1.WatchRequest"> & {
  * Use `create(WatchRequestSchema)` to create a new message.
  */
 export const WatchRequestSchema: GenMessage<WatchRequest> = /*@__PURE__*/
-  messageDesc(file_lanemesh_v1_gpu, 24);
+  messageDesc(file_lanemesh_v1_gpu, 26);
 
 /**
  * The state after changes.
@@ -992,7 +1064,7 @@ export type WatchResponse = Message<"lanemesh.v1.WatchResponse"> & {
  * Use `create(WatchResponseSchema)` to create a new message.
  */
 export const WatchResponseSchema: GenMessage<WatchResponse> = /*@__PURE__*/
-  messageDesc(file_lanemesh_v1_gpu, 25);
+  messageDesc(file_lanemesh_v1_gpu, 27);
 
 /**
  * Requests the list of devices.
@@ -1007,7 +1079,7 @@ export type ListDevicesRequest = Message<"lanemesh.v1.ListDevicesRequest"> & {
  * Use `create(ListDevicesRequestSchema)` to create a new message.
  */
 export const ListDevicesRequestSchema: GenMessage<ListDevicesRequest> = /*@__PURE__*/
-  messageDesc(file_lanemesh_v1_gpu, 26);
+  messageDesc(file_lanemesh_v1_gpu, 28);
 
 /**
  * The devices.
@@ -1028,7 +1100,7 @@ export type ListDevicesResponse = Message<"lanemesh.v1.ListDevicesResponse"> & {
  * Use `create(ListDevicesResponseSchema)` to create a new message.
  */
 export const ListDevicesResponseSchema: GenMessage<ListDevicesResponse> = /*@__PURE__*/
-  messageDesc(file_lanemesh_v1_gpu, 27);
+  messageDesc(file_lanemesh_v1_gpu, 29);
 
 /**
  * A device with its leases and waiting requests.
@@ -1077,7 +1149,7 @@ export type DeviceStatus = Message<"lanemesh.v1.DeviceStatus"> & {
  * Use `create(DeviceStatusSchema)` to create a new message.
  */
 export const DeviceStatusSchema: GenMessage<DeviceStatus> = /*@__PURE__*/
-  messageDesc(file_lanemesh_v1_gpu, 28);
+  messageDesc(file_lanemesh_v1_gpu, 30);
 
 /**
  * What the memory of a device is used for, in bytes.
@@ -1140,7 +1212,7 @@ export type MemoryStatus = Message<"lanemesh.v1.MemoryStatus"> & {
  * Use `create(MemoryStatusSchema)` to create a new message.
  */
 export const MemoryStatusSchema: GenMessage<MemoryStatus> = /*@__PURE__*/
-  messageDesc(file_lanemesh_v1_gpu, 29);
+  messageDesc(file_lanemesh_v1_gpu, 31);
 
 /**
  * A model that a process keeps loaded.
@@ -1184,11 +1256,18 @@ export type ModelStatus = Message<"lanemesh.v1.ModelStatus"> & {
   reloadTime?: Duration | undefined;
 
   /**
-   * It is being unloaded.
+   * It is being unloaded or offloaded.
    *
    * @generated from field: bool unloading = 6;
    */
   unloading: boolean;
+
+  /**
+   * It is in host memory, until a lease that uses it goes on.
+   *
+   * @generated from field: bool offloaded = 7;
+   */
+  offloaded: boolean;
 };
 
 /**
@@ -1196,7 +1275,7 @@ export type ModelStatus = Message<"lanemesh.v1.ModelStatus"> & {
  * Use `create(ModelStatusSchema)` to create a new message.
  */
 export const ModelStatusSchema: GenMessage<ModelStatus> = /*@__PURE__*/
-  messageDesc(file_lanemesh_v1_gpu, 30);
+  messageDesc(file_lanemesh_v1_gpu, 32);
 
 /**
  * Where a lease is in its life.
