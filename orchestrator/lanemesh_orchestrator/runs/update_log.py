@@ -436,8 +436,8 @@ def _dropped(first: int, last: int) -> LanemeshError:
 
 def _half_closed(sent_to: int) -> LanemeshError:
     message = (
-        f"the client half-closed its call, so that it cannot acknowledge, and the window is used up at update {sent_to}. "
-        "Half-close after the terminal update; `end_input` ends the input before"
+        "the client half-closed its call or disconnected, so that it cannot acknowledge, and the window is used up at update "
+        f"{sent_to}. Half-close after the terminal update; `end_input` ends the input before"
     )
     return LanemeshError(Fault(code=Code.FAILED_PRECONDITION, reason="half-closed", message=message))
 

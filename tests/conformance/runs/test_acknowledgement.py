@@ -238,7 +238,7 @@ async def test_a_call_that_was_half_closed_early_fails_when_the_window_is_used_u
         assert await read_to(call, CALLER_UPDATES) == CALLER_UPDATES
         (run,) = orchestrator.runs.known()
         assert await call.code() is grpc.StatusCode.FAILED_PRECONDITION
-        assert "half-closed its call, so that it cannot acknowledge" in await call.details()
+        assert "half-closed its call or disconnected, so that it cannot acknowledge" in await call.details()
         await run.ended.wait()
         assert "Half-close after the terminal update" in run.reason
 
@@ -250,7 +250,7 @@ async def test_the_run_of_a_client_that_dies_while_it_is_held_is_cancelled(tmp_p
         (run,) = orchestrator.runs.known()
         call.cancel()
         await run.ended.wait()
-        assert run.reason == "its caller disconnected"
+        assert "disconnected" in run.reason  # seen as the end of the call, or first as that of its requests
         await until(lambda: not orchestrator.host.runs)
 
 
