@@ -153,7 +153,7 @@ class MemorySchedules(Counted):
         for device in self.kept[keeper]:
             key = device, asked.owner, asked.model
             assert key in self.truth.models, "only what is loaded is unloaded"
-            if key in self.leaving(device):
+            if key in self.leaving(device) - self.offloading:
                 assert not any(self.uses(lease, key) for lease in [*self.held, *self.yielded]), (
                     "no model in use is unloaded"
                 )
@@ -306,7 +306,7 @@ class MemorySchedules(Counted):
         assert lease not in self.waiting
 
     @precondition(lambda self: self.held)
-    @rule(pick=PICK, offloads=st.sampled_from([True, True, True, False]))
+    @rule(pick=PICK, offloads=st.sampled_from([True, True, False]))
     def pause(self, pick: int, offloads: bool) -> None:
         lease = one_of(sorted(self.held), pick)
         if lease not in self.lost and self.asked[lease].model:
