@@ -3,40 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from lanemesh._aio.threads import THREADS
 from lanemesh.faults import LanemeshError
+from lanemesh.server.model_users import MAX_DEVICES, MAX_MODELS, MAX_SETTINGS
 from lanemesh.v1 import registry_pb2
 
 if TYPE_CHECKING:
     from lanemesh.server.host.host import NodeHost
 
-MAX_MODELS = 1_000
-"""Most models of one report."""
-MAX_SETTINGS = 64
-"""Most node types with their configs that use one model."""
-MAX_DEVICES = 64
-"""Most devices of one report."""
 REPORT_SECONDS = 1.0
 """Least time between two reports."""
 REFRESH_SECONDS = 5.0
 """Longest time after which the devices are looked at again: other processes may use them."""
 
 log = logging.getLogger("lanemesh.registration")
-
-
-def settings_digest(provider: str, config_json: str) -> str:
-    """Identifies a node type with a config, for peers that both know: 32 hexadecimal digits.
-
-    Args:
-        provider: the node type.
-        config_json: the config, as in `Instance.config_json`.
-    """
-    return hashlib.sha256(f"{provider}\0{config_json}".encode()).hexdigest()[:32]
 
 
 async def watch_gpus(host: NodeHost, on_report: Callable[[registry_pb2.GpuReport], object]) -> None:
