@@ -9,8 +9,8 @@ from dataclasses import replace
 
 from lanemesh._aio.backoff import Backoff
 from lanemesh.faults import Fault, LanemeshError
+from lanemesh.model_users import settings_digest
 from lanemesh.node.packages import install_command
-from lanemesh.server.model_users import settings_digest
 from lanemesh.v1 import update_pb2
 
 from lanemesh_orchestrator.pipeline import Graph, ServerAddress

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Self
 
-from lanemesh.server.model_users import MAX_DEVICES, MAX_MODELS, MAX_SETTINGS
+from lanemesh.model_users import MAX_DEVICES, MAX_MODELS, MAX_SETTINGS
 from lanemesh.v1 import node_pb2, registry_pb2
 
 MAX_LEAD = 8

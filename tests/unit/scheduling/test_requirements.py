@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from lanemesh.features import FEATURES, Feature
-from lanemesh.server.model_users import MAX_DEVICES, MAX_MODELS, MAX_SETTINGS
+from lanemesh.model_users import MAX_DEVICES, MAX_MODELS, MAX_SETTINGS
 from lanemesh.v1 import registry_pb2
 from lanemesh_orchestrator.scheduling.gpus import NO_GPUS, DeviceCapacity, GpuNeed, ServerGpus
 from lanemesh_orchestrator.scheduling.requirements import NoCapacity, NoServer, Requirement, least_loaded

@@ -23,7 +23,7 @@ from lanemesh._aio.tasks import abandon
 from lanemesh._aio.threads import THREADS
 from lanemesh.gpu.errors import LeaseError, lease_error
 from lanemesh.gpu.memory_use import free_cache
-from lanemesh.server.model_users import MAX_SETTINGS
+from lanemesh.model_users import MAX_SETTINGS
 
 UNLOAD_TIMEOUT = 20.0
 """Seconds that the unloading or offloading of a model may take before it is abandoned. The arbiter chooses others after 30 s."""

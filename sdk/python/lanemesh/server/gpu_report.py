@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from lanemesh._aio.threads import THREADS
 from lanemesh.faults import LanemeshError
-from lanemesh.server.model_users import MAX_DEVICES, MAX_MODELS, MAX_SETTINGS
+from lanemesh.model_users import MAX_DEVICES, MAX_MODELS, MAX_SETTINGS
 from lanemesh.v1 import registry_pb2
 
 if TYPE_CHECKING:

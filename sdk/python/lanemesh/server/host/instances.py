@@ -263,8 +263,8 @@ class InstanceFactory:
 
     def _gpu_client(self, context: Context, instance: node_pb2.Instance, loop: asyncio.AbstractEventLoop) -> Any:
         from lanemesh.gpu import GpuClient
+        from lanemesh.model_users import settings_digest
         from lanemesh.server.host.lease_waits import LeaseWaits
-        from lanemesh.server.model_users import settings_digest
         from lanemesh.v1 import gpu_pb2
 
         holder = gpu_pb2.LeaseHolder(
