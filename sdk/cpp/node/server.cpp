@@ -284,8 +284,10 @@ grpc::Status Server::Host(grpc::ServerContext*, grpc::ServerReaderWriter<v1::Hos
         send(std::move(response));
         break;
       }
-      case v1::HostRequest::kConnect:
-        phases.emplace_back([&, is_due = at == Phase::Placed] {
+      case v1::HostRequest::kConnect: {
+        const bool is_due = at == Phase::Placed;
+        if (is_due) at = Phase::Connecting;
+        phases.emplace_back([&, is_due] {
           std::lock_guard lock(phase);
           const auto faults = is_due ? run->connect(channel, security_.token) : std::vector<Fault>{misplaced("`connect` came before `placed`, or twice")};
           v1::HostResponse response;
@@ -295,8 +297,8 @@ grpc::Status Server::Host(grpc::ServerContext*, grpc::ServerReaderWriter<v1::Hos
           if (is_due && faults.empty()) at.compare_exchange_strong(opened, Phase::Connected);
           send(std::move(response));
         });
-        if (at == Phase::Placed) at = Phase::Connecting;
         break;
+      }
       case v1::HostRequest::kStart:
         if (at == Phase::Started) {  // its only `finished` has the fault
           run->fail(misplaced("`start` came twice"));
