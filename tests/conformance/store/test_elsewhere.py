@@ -14,6 +14,7 @@ from lanemesh.client.updates import OutputUpdate
 from lanemesh.faults import Code, LanemeshError
 from lanemesh.v1 import run_pb2, update_pb2
 from lanemesh_orchestrator.orchestrator import Orchestrator
+from lanemesh_orchestrator.runs import elsewhere
 from lanemesh_orchestrator.store.options import StoreOptions
 from lanemesh_orchestrator.store.store import RunStore, Writing
 
@@ -157,3 +158,16 @@ def test_several_that_find_a_lost_run_end_it_once(place: str) -> None:
         assert [update.job.state for update in updates] == [update_pb2.RUN_STATE_RUNNING, update_pb2.RUN_STATE_FAILED]
     for store in stores:
         store.close()
+
+
+async def test_a_forwarded_input_waits_as_long_as_its_caller(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(elsewhere, "FORWARD_SECONDS", 0.0)
+    async with (
+        listening(place) as owner,
+        listening(place) as other,
+        Client(owner.address) as here,
+        Client(other.address) as there,
+    ):
+        started = await here.start(TAG, open_input=True)
+        await there.attach(started.id).push("1")
+        assert (await anext(started.outputs())).value == "+1"
