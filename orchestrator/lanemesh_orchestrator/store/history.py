@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
 from lanemesh._aio.threads import Threads
 from lanemesh.faults import Code, Fault, LanemeshError
@@ -110,7 +110,8 @@ class StoredHistory:
             if loop.time() > self._looked_at + LOST_SECONDS:
                 self._looked_at = loop.time()
                 if self._end_lost is not None:
-                    await self._end_lost()
+                    with suppress(LanemeshError):  # the store cannot be written now, but may be read
+                        await self._end_lost()
             pause = LEAST_POLL_SECONDS if wanted > before else min(2 * pause, MOST_POLL_SECONDS)
             await asyncio.sleep(pause)
 

@@ -3,8 +3,8 @@
 Each orchestrator with an open store is an *owner*. It holds a lock of its own, by which others detect that its runs are active, and
 the *gate*, exclusively or shared. Ownership does not depend on a clock.
 
-A lock of a database also ends with its connection, which may break while its owner goes on. The owner takes it again soon, and counts
-as ended only if its lock stays free for longer.
+A lock of a database also ends with its connection, which may break while its owner goes on. The owner takes it again soon, and
+counts as ended only if its lock stays free for longer.
 """
 
 from __future__ import annotations
