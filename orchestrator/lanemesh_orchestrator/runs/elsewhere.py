@@ -15,7 +15,7 @@ from lanemesh.v1 import run_pb2_grpc
 from lanemesh_orchestrator.runs.records import History
 
 FORWARD_SECONDS = 30.0
-"""Longest time of a forwarded call, if its caller has set none."""
+"""Longest time of a forwarded call, if its caller has set none. `PushInput` may then wait as long as its caller does."""
 FORWARDED = "lanemesh-forwarded"
 """The metadata of a forwarded call, which is not forwarded again."""
 
@@ -43,7 +43,9 @@ class Elsewhere:
         metadata = dict(context.invocation_metadata() or ())
         reason = ""
         if address and FORWARDED not in metadata:
-            seconds = min(context.time_remaining() or FORWARD_SECONDS, FORWARD_SECONDS)
+            seconds = context.time_remaining()
+            if seconds is None and method != "PushInput":
+                seconds = FORWARD_SECONDS
             scheme, _, token = str(metadata.get(KEY, "")).partition(" ")
             try:
                 with token_of_caller(token.strip() if scheme.lower() == "bearer" else ""):

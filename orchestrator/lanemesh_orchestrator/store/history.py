@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
 from lanemesh._aio.threads import Threads
 from lanemesh.faults import Code, Fault, LanemeshError
@@ -14,6 +14,7 @@ from lanemesh.v1 import run_pb2, update_pb2
 from lanemesh_orchestrator.runs.active_run import ActiveRun
 from lanemesh_orchestrator.runs.records import SequenceTag, Wanted, document_of, record_of
 from lanemesh_orchestrator.runs.update_log import Batch, in_batches
+from lanemesh_orchestrator.store import ownership
 from lanemesh_orchestrator.store.store import TERMINAL, RunStore
 
 _READERS = Threads(limit=32)
@@ -32,10 +33,11 @@ class StoredHistory:
         self,
         store: RunStore,
         find: Callable[[str], ActiveRun | None],
-        end_lost: Callable[[], Awaitable[None]] | None = None,
+        end_lost: Callable[[], Awaitable[bool]] | None = None,
     ) -> None:
-        """`find` returns a run in memory. `end_lost` ends the runs of owners that have ended; None: the store is only read, and
-        the updates of an active run end with those that it has now."""
+        """`find` returns a run in memory. `end_lost` ends the runs of owners that have ended, and returns whether some may
+        have ended that it finds later; None: the store is only read, and the updates of an active run end with those that it has
+        now."""
         self._store = store
         self._find = find
         self._end_lost = end_lost
@@ -85,7 +87,8 @@ class StoredHistory:
 
     async def end_lost(self) -> None:
         """Ends the runs of owners that have ended."""
-        if self._end_lost is not None:
+        if self._end_lost is not None and await self._end_lost():
+            await asyncio.sleep(ownership.GONE_SECONDS)
             await self._end_lost()
 
     async def _followed(self, run_id: str, first: int) -> AsyncGenerator[Batch, None]:
@@ -106,7 +109,9 @@ class StoredHistory:
                 continue
             if loop.time() > self._looked_at + LOST_SECONDS:
                 self._looked_at = loop.time()
-                await self.end_lost()
+                if self._end_lost is not None:
+                    with suppress(LanemeshError):  # the store cannot be written now, but may be read
+                        await self._end_lost()
             pause = LEAST_POLL_SECONDS if wanted > before else min(2 * pause, MOST_POLL_SECONDS)
             await asyncio.sleep(pause)
 

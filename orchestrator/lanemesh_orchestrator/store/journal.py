@@ -226,11 +226,15 @@ class Journal:
             self._call_in_loop(self._closed.set)
 
     def _next(self, look_at: float) -> _Work | bool:
-        """The next work; True when a check for runs to delete is due."""
-        try:
-            return self._queue.get(timeout=max(0.0, look_at - time.monotonic()))
-        except queue.Empty:
-            return True
+        """The next work; True when a check for runs to delete is due. Meanwhile the store keeps its locks."""
+        while True:
+            left, keep = max(0.0, look_at - time.monotonic()), self.store.keep_seconds
+            try:
+                return self._queue.get(timeout=left if keep is None else min(left, keep))
+            except queue.Empty:
+                if keep is None or left <= keep:
+                    return True
+            self.store.keep()
 
     def _gather(self, first: _Reported) -> tuple[_Batch, _Work, bool]:
         """All waiting writes, up to a bound; the next work, if it is of another kind; whether that is the end."""

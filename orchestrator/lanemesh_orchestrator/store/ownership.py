@@ -2,6 +2,9 @@
 
 Each orchestrator with an open store is an *owner*. It holds a lock of its own, by which others detect that its runs are active, and
 the *gate*, exclusively or shared. Ownership does not depend on a clock.
+
+A lock of a database also ends with its connection, which may break while its owner goes on. The owner takes it again soon, and
+counts as ended only if its lock stays free for longer.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -20,12 +24,21 @@ from sqlalchemy import Engine, text
 from lanemesh_orchestrator.store.errors import store_error
 from lanemesh_orchestrator.store.location import Location
 
+LOST_LOCK = "its lock is lost: the database does not answer, or another orchestrator holds it"
+KEEP_SECONDS = 1.0
+"""Longest time between two checks of an owner whether it still holds its lock of a database, if the database can be reached."""
+GONE_SECONDS = 4.0
+"""How long the lock of an owner in a database has to be free until the owner counts as ended."""
+
 
 class Ownership(Protocol):
     """The locks of an owner."""
 
-    def is_gone(self, owner: str) -> bool:
-        """Whether another owner has ended."""
+    keep_seconds: float | None
+    """Longest time between two calls of `holds`; None: the locks end with the process alone."""
+
+    def is_gone(self, owner: str) -> bool | None:
+        """Whether another owner has ended; None: its lock is free, but has to be looked at again after `GONE_SECONDS`."""
 
     def holds(self) -> bool:
         """Whether the locks are still held; they are taken again if possible."""
@@ -58,6 +71,8 @@ def in_use(shown: str, *, shared: bool) -> Exception:
 class FileLocks:
     """Locks on files beside an SQLite store."""
 
+    keep_seconds: float | None = None
+
     def __init__(self, store: Path, owner: str, *, shared: bool) -> None:
         self._folder = store.with_name(f"{store.name}.owners")
         self._folder.mkdir(mode=0o700, exist_ok=True)
@@ -71,7 +86,7 @@ class FileLocks:
         self._own = self._open(owner)
         fcntl.flock(self._own, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
-    def is_gone(self, owner: str) -> bool:
+    def is_gone(self, owner: str) -> bool | None:
         """The lock on its file is free."""
         try:
             other = os.open(self._folder / owner, os.O_RDWR)
@@ -116,11 +131,15 @@ class FileLocks:
 class AdvisoryLocks:
     """Advisory locks of PostgreSQL, on a connection of their own: they end with it."""
 
+    keep_seconds: float | None = KEEP_SECONDS
+
     def __init__(self, engine: Engine, shown: str, owner: str, *, shared: bool) -> None:
         self._engine = engine
         self._shown = shown
         self._owner = owner
         self._shared = shared
+        self._free_since: dict[str, float] = {}
+        """When the locks of others were found free, which were not held since."""
         self._take()
 
     def _take(self) -> None:
@@ -130,11 +149,16 @@ class AdvisoryLocks:
             self._connection.close()
             raise in_use(self._shown, shared=self._shared)
 
-    def is_gone(self, owner: str) -> bool:
-        """Its lock is free."""
+    def is_gone(self, owner: str) -> bool | None:
+        """Its lock is free, and was so before. An exclusive owner needs no second look: no other one can take its locks again."""
         if not self._try("pg_try_advisory_lock", owner):
+            self._free_since.pop(owner, None)
             return False
         self._try("pg_advisory_unlock", owner)
+        now = time.monotonic()
+        if self._shared and now < self._free_since.setdefault(owner, now) + GONE_SECONDS:
+            return None
+        self._free_since.pop(owner, None)
         return True
 
     def holds(self) -> bool:
@@ -153,7 +177,9 @@ class AdvisoryLocks:
 
     @contextlib.contextmanager
     def opening(self) -> Iterator[None]:
-        """An advisory lock of its own."""
+        """An advisory lock of its own. Raises OSError if the database does not answer."""
+        if not self.holds():  # its connection may be broken
+            raise OSError(LOST_LOCK)
         self._call("pg_advisory_lock", "opening")
         try:
             yield

@@ -20,12 +20,13 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from lanemesh_orchestrator.runs.records import SequenceTag, Wanted
 from lanemesh_orchestrator.store import bulk
+from lanemesh_orchestrator.store import ownership as locks
 from lanemesh_orchestrator.store.engines import reading_engine, writing_engine
 from lanemesh_orchestrator.store.errors import first_line, store_error
 from lanemesh_orchestrator.store.location import Location, locate
 from lanemesh_orchestrator.store.migrate import check, migrate
 from lanemesh_orchestrator.store.options import StoreOptions
-from lanemesh_orchestrator.store.ownership import Ownership, own
+from lanemesh_orchestrator.store.ownership import LOST_LOCK, Ownership, own
 from lanemesh_orchestrator.store.packing import Packed, count_outputs, hashes_in, pack, unpack
 from lanemesh_orchestrator.store.tables import DEPLOYMENTS, LARGE_VALUE_USES, LARGE_VALUES, OWNERS, RUNS, UPDATES
 
@@ -85,7 +86,9 @@ class RunStore:
             self._ownership = own(self.location, self._engine, self.owner, shared=options.shared)
             with self._ownership.opening(), self._engine.begin() as connection:
                 migrate(connection, self.location.shown)
-            self.end_lost()
+            if self.end_lost():
+                time.sleep(locks.GONE_SECONDS)
+                self.end_lost()
         except (SQLAlchemyError, OSError) as error:
             self.close()
             raise _unopened(self.location, error) from None
@@ -207,7 +210,7 @@ class RunStore:
     def _writing(self) -> Iterator[sa.Connection]:
         """A transaction that writes. Raises OSError if the store is not ours any more."""
         if self._ownership is None or not self._ownership.holds():
-            raise OSError("its lock is lost: the database does not answer, or another orchestrator holds it")
+            raise OSError(LOST_LOCK)
         with self._engine.begin() as connection:
             if self.location.file is not None:
                 # Its reads must be current: otherwise SQLite takes its lock with the first write.
@@ -283,15 +286,27 @@ class RunStore:
             found.update({row.hash: row.content for row in rows})
         return found
 
-    def end_lost(self) -> None:
-        """Ends the runs of owners that have ended. Only the thread that writes may call it."""
+    @property
+    def keep_seconds(self) -> float | None:
+        """Longest time between two calls of `keep`; None: it need not be called."""
+        return self._ownership.keep_seconds if self._ownership is not None else None
+
+    def keep(self) -> None:
+        """Takes the locks again if the connection that held them is broken. Only the thread that writes may call it."""
+        if self._ownership is not None:
+            self._ownership.holds()
+
+    def end_lost(self) -> bool:
+        """Ends the runs of owners that have ended. Only the thread that writes may call it. Returns whether it may have to be
+        called again after `GONE_SECONDS`: the locks of some owners are free since less time."""
         ownership = self._ownership
         assert ownership is not None, "a store that is only read ends no runs"
         going = sa.select(RUNS.c.number, RUNS.c.run_id, RUNS.c.owner).where(RUNS.c.state.not_in(TERMINAL))
         with ownership.opening(), self._writing() as connection:  # one owner at a time ends them
             rows = connection.execute(going.where(RUNS.c.owner != self.owner)).all()
             announced = connection.execute(sa.select(OWNERS.c.owner).where(OWNERS.c.owner != self.owner)).scalars()
-            gone = {owner for owner in {*announced, *(row.owner for row in rows)} if ownership.is_gone(owner)}
+            found = {owner: ownership.is_gone(owner) for owner in {*announced, *(row.owner for row in rows)}}
+            gone = {owner for owner, is_gone in found.items() if is_gone}
             connection.execute(OWNERS.delete().where(OWNERS.c.owner.in_(gone)))
             for row in rows:
                 if row.owner in gone:
@@ -299,6 +314,7 @@ class RunStore:
                     fault = Fault(code=Code.UNAVAILABLE, reason="orchestrator-lost", message=message)
                     if self._fail(connection, row.number, fault):
                         log.warning("%s was interrupted: its orchestrator died", row.run_id)
+        return None in found.values()
 
     def _fail(self, connection: sa.Connection, number: int, fault: Fault) -> bool:
         """Ends a run with a terminal update, with the next number. Returns False if it has ended meanwhile."""

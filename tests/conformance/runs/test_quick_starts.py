@@ -432,6 +432,31 @@ async def test_a_late_report_of_a_finished_run_reaches_no_other_run() -> None:
 
 
 @pytest.mark.conformance("START-02")
+async def test_a_run_that_is_started_twice_too_early_ends_once_and_its_session_hosts_another() -> None:
+    host = NodeHost([load_file(NODES)], name="left")
+    session = host.session(reusable=True)
+    responses = session.responses()
+    instance = node_pb2.Instance(component="a", provider="numbers", config_json='{"count": 1}')
+    session.handle(node_pb2.HostRequest(place=node_pb2.Place(run_id="run-1", instances=[instance])))
+    assert (await anext(responses)).WhichOneof("frame") == "placed"
+    for _ in range(2):
+        session.handle(node_pb2.HostRequest(start=node_pb2.Start()))
+    finished = (await anext(responses)).finished
+    assert [fault.reason for fault in finished.faults] == ["not-placed"]
+    while session._tasks:
+        await asyncio.wait(session._tasks)
+    place = node_pb2.Place(run_id="run-2", instances=[instance], opens_lanes_at_start=True)
+    session.handle(node_pb2.HostRequest(place=place))
+    assert (await anext(responses)).WhichOneof("frame") == "placed"
+    session.handle(node_pb2.HostRequest(start=node_pb2.Start()))
+    while (frame := await anext(responses)).WhichOneof("frame") != "finished":
+        pass
+    assert not frame.finished.faults
+    await session.close()
+    await host.close()
+
+
+@pytest.mark.conformance("START-02")
 @pytest.mark.parametrize("drains_while_it_runs", [True, False])
 async def test_a_draining_server_reports_the_end_of_its_last_run(drains_while_it_runs: bool) -> None:
     host = NodeHost([load_file(NODES)], name="left")

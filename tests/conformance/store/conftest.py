@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from lanemesh_orchestrator.store import ownership
 from lanemesh_orchestrator.store.location import locate
 
 from postgres import NoPostgres, postgres
@@ -23,6 +24,12 @@ def database() -> Iterator[str]:
         if os.environ.get("CI"):
             raise
         pytest.skip(str(error))
+
+
+@pytest.fixture(autouse=True)
+def _no_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connections do not break in most tests: an owner whose lock is free has ended."""
+    monkeypatch.setattr(ownership, "GONE_SECONDS", 0.0)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -11,9 +11,11 @@ import pytest
 from lanemesh import Client, RunFailed
 from lanemesh._grpc.security import Security
 from lanemesh.client.updates import OutputUpdate
-from lanemesh.faults import Code, LanemeshError
+from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.v1 import run_pb2, update_pb2
 from lanemesh_orchestrator.orchestrator import Orchestrator
+from lanemesh_orchestrator.runs import elsewhere
+from lanemesh_orchestrator.store import history
 from lanemesh_orchestrator.store.options import StoreOptions
 from lanemesh_orchestrator.store.store import RunStore, Writing
 
@@ -157,3 +159,43 @@ def test_several_that_find_a_lost_run_end_it_once(place: str) -> None:
         assert [update.job.state for update in updates] == [update_pb2.RUN_STATE_RUNNING, update_pb2.RUN_STATE_FAILED]
     for store in stores:
         store.close()
+
+
+async def test_a_forwarded_input_waits_as_long_as_its_caller(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(elsewhere, "FORWARD_SECONDS", 0.0)
+    async with (
+        listening(place) as owner,
+        listening(place) as other,
+        Client(owner.address) as here,
+        Client(other.address) as there,
+    ):
+        started = await here.start(TAG, open_input=True)
+        await there.attach(started.id).push("1")
+        assert (await anext(started.outputs())).value == "+1"
+
+
+async def test_a_watch_goes_on_while_the_store_cannot_be_written(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history, "LOST_SECONDS", 0.0)
+    monkeypatch.setattr(history, "MOST_POLL_SECONDS", 0.01)
+    looks: asyncio.Queue[None] = asyncio.Queue()
+
+    async def failing() -> bool:
+        looks.put_nowait(None)
+        raise LanemeshError(Fault(code=Code.UNAVAILABLE, reason="store-failed", message="it is full"))
+
+    store = RunStore(StoreOptions(location=place))
+    with owner_of(place, "run-1"):
+        watching = asyncio.create_task(_batches(history.StoredHistory(store, lambda _: None, failing)))
+        for _ in range(2):
+            await asyncio.wait_for(looks.get(), 30)
+    await asyncio.to_thread(store.end_lost)
+    assert await watching == [update_pb2.RUN_STATE_RUNNING, update_pb2.RUN_STATE_FAILED]
+    store.close()
+
+
+async def _batches(stored: history.StoredHistory) -> list[int]:
+    found: list[int] = []
+    async for batch in stored.batches("run-1", 1):
+        assert isinstance(batch, list)
+        found.extend(update.job.state for update in batch)
+    return found

@@ -59,3 +59,10 @@ def test_sources_are_bounded_and_nothing_is_lost(monkeypatch: pytest.MonkeyPatch
         used = total.take(str(number), Used(1, Usage(1, 0)))
     assert used == Used(100, Usage(100, 0))
     assert len(total._sources) == 50
+
+
+@pytest.mark.parametrize("most", [sys.float_info.max, -sys.float_info.max])
+def test_a_cost_that_exceeds_every_number_is_the_largest_one(most: float) -> None:
+    total = UsageSum()
+    total.take("a", Used(1, Usage(1, 1, cost=most)))
+    assert total.take("b", Used(1, Usage(1, 1, cost=most))) == Used(2, Usage(2, 2, cost=most))

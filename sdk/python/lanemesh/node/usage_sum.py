@@ -42,7 +42,7 @@ class UsageSum:
             self._sources.popitem(last=False)  # its total stays in the sum
         if not self._known:
             return Used(self._calls)
-        cost = float(min(self._cost, _MAX_COST)) if self._priced else None
+        cost = float(max(-_MAX_COST, min(self._cost, _MAX_COST))) if self._priced else None
         tokens = [min(number, INT_MAX) for number in (self._prompt, self._completion, self._tools)]
         return Used(self._calls, Usage(tokens[0], tokens[1], cost, tokens[2]))
 

@@ -590,7 +590,9 @@ class HostSession:
             self._begin(self._start(run))
         elif run is not None and run.phase is Phase.STARTED:
             self._begin(run.fail(self._misplaced("`start` came twice")))
-        else:
+        elif run is None or run.phase is not Phase.REFUSED:  # otherwise its only `finished` follows
+            if run is not None:
+                run.phase = Phase.REFUSED
             self._begin(self._refuse_start(run))
 
     async def _start(self, run: HostedRun) -> None:

@@ -60,6 +60,8 @@ class Phase(Enum):
     """`start` may come."""
     STARTED = auto()
     """`start` has come."""
+    REFUSED = auto()
+    """`start` came too early: the run ends."""
 
 
 class HostedRun:
@@ -125,7 +127,7 @@ class HostedRun:
     async def place(self) -> list[Fault]:
         """Creates every instance and loads its resources. Returns all faults."""
         faults = await self._place_instances()
-        if not faults and not self.cancelling:
+        if not faults and not self.cancelling and self.phase is Phase.PLACING:
             self.phase = Phase.PLACED
         return faults
 
@@ -173,7 +175,7 @@ class HostedRun:
         else:
             self._make_outputs()
             faults = await self._reach([sender.open() for sender in self._senders.values()])
-        if not faults and not self.cancelling:
+        if not faults and not self.cancelling and self.phase is Phase.CONNECTING:
             self.phase = Phase.CONNECTED
         return faults
 
