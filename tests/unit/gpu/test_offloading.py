@@ -166,6 +166,27 @@ def test_a_lease_that_ends_while_its_model_is_offloaded_leaves_nothing() -> None
     assert (arbiter.memory["sim:0"].free, arbiter.memory["sim:0"].residents) == (24 * GIB, {})
 
 
+def test_a_kept_model_whose_lease_ends_before_it_is_offloaded_is_unloaded_instead() -> None:
+    arbiter = core()
+    arbiter.acquire(0, "keeper", request("producer"), local=True)
+    arbiter.release(0, "keeper", resident_bytes=14 * GIB)
+    yielded(arbiter, "p")
+    assert list(offloads(arbiter.acquire(1, "c", request("consumer"), local=True))) == ["p"]
+    assert unloads(arbiter.release(2, "p")) == ["keeper"], "no lease answers the request to offload it"
+    assert granted(arbiter.release(3, "keeper")) == ["c"]
+
+
+def test_a_kept_model_whose_lease_ends_before_it_is_offloaded_is_used_again_if_no_request_waits() -> None:
+    arbiter = core()
+    arbiter.acquire(0, "keeper", request("producer"), local=True)
+    arbiter.release(0, "keeper", resident_bytes=14 * GIB)
+    yielded(arbiter, "p")
+    arbiter.acquire(1, "c", request("consumer"), local=True)
+    arbiter.release(2, "c")
+    arbiter.release(3, "p")
+    assert granted(arbiter.acquire(4, "q", request("producer"), local=True)) == ["q"]
+
+
 def test_a_model_on_several_devices_is_not_offloaded() -> None:
     arbiter = core(24, 24)
     arbiter.acquire(0, "p", request("producer", count=2), local=True)
