@@ -97,6 +97,17 @@ def test_a_model_is_not_offloaded_while_work_goes_on_that_may_be_all_that_is_in_
     assert list(offloads(late)) == ["p"], "for the first one that waits, which has waited long"
 
 
+def test_a_request_that_has_waited_long_needs_no_other_event_for_a_model_to_be_offloaded() -> None:
+    arbiter = core()
+    yielded(arbiter, "p")
+    ((_, work),) = arbiter.acquire(0, "work", request("other", 8, 10), local=True)
+    assert work.HasField("granted")
+    arbiter.acquire(0.1, "c", request("consumer", 8, 10), local=True)
+    due = arbiter.next_deadline()
+    assert due == 0.1 + BYPASS_SECONDS
+    assert list(offloads(arbiter.tick(due))) == ["p"]
+
+
 def test_a_response_to_an_earlier_request_has_no_effect() -> None:
     arbiter = core()
     yielded(arbiter, "p", "q")
@@ -141,6 +152,7 @@ def test_an_offloading_that_hangs_is_not_waited_for_for_ever() -> None:
     arbiter.acquire(0, "other", request("other", 8, 8), local=True)
     arbiter.pause(0, "other", offloads=True)
     assert list(offloads(arbiter.acquire(1, "c", request("consumer", 10, 10), local=True))) == ["p"]
+    assert offloads(arbiter.tick(1 + BYPASS_SECONDS)) == {}
     assert arbiter.next_deadline() == 1 + UNLOAD_SECONDS
     assert list(offloads(arbiter.tick(1 + UNLOAD_SECONDS))) == ["other"]
 
