@@ -26,6 +26,9 @@ class Moves:
 
     async def _restore(self, _: object) -> None:
         self.done.append("restore")
+        (model,) = self.store.loaded
+        assert model.restoring is not None
+        model.restoring.add_done_callback(lambda _: self.offload(model, 1))  # before the user goes on
 
     def offload(self, model: LoadedModel, number: int) -> None:
         self.store.offload(model, number, lambda *report: self.reports.put_nowait(report))
@@ -38,11 +41,7 @@ async def test_a_late_request_does_not_offload_a_model_that_was_just_restored() 
         moves.store.leave_for_now(user, model)
     moves.offload(model, 1)
     assert await moves.reports.get() == (1, "")
-    returning = asyncio.create_task(moves.store.return_to("first", model))
-    while model.restoring is None:
-        await asyncio.sleep(0)
-    model.restoring.add_done_callback(lambda _: moves.offload(model, 1))
-    await returning
+    await moves.store.return_to("first", model)
     number, error = await moves.reports.get()
     assert (number, moves.done) == (1, ["offload", "restore"])
     assert "is in use" in error
