@@ -126,6 +126,29 @@ class Firing:
             await self.may_end.wait()
 
 
+class SlowlyRestored(Model):
+    """A model that is restored when it may be."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.restoring, self.may_restore = asyncio.Event(), asyncio.Event()
+        self.fails = False
+
+    async def _restore(self, _: Model) -> None:  # type: ignore[override]
+        self.restoring.set()
+        await self.may_restore.wait()
+        if self.fails:
+            raise RuntimeError("the host memory is gone")
+        self.moves.append("restore")
+
+    async def restore_for_cancelled(self, firing: Firing) -> None:
+        """A firing goes on, and is cancelled while the model is restored for it."""
+        firing.may_go_on.set()
+        await self.restoring.wait()
+        firing.task.cancel()
+        await asyncio.wait({firing.task})
+
+
 async def test_a_model_is_offloaded_only_while_all_leases_that_use_it_wait(here: Place) -> None:
     model, client, other = Model(), here.client("producer"), here.client("consumer")
     first, second = Firing(client, model), Firing(client, model)
@@ -217,6 +240,46 @@ async def test_a_model_that_is_not_restored_is_loaded_again_for_the_next_lease(h
         firing.may_go_on.set()
         with pytest.raises(error, match="the host memory is gone"):
             await firing.task
+    async with client.lease(memory=LARGE, model="m") as lease:
+        await model.keep(lease)
+    assert model.moves == ["load", "offload", "unload", "load"]
+
+
+async def test_a_model_that_is_restored_for_a_cancelled_firing_is_offloaded_after_that(
+    here: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, client, other = SlowlyRestored(), here.client("producer"), here.client("consumer")
+    first, second = Firing(client, model), Firing(client, model)
+    await asyncio.gather(first.waits.wait(), second.waits.wait())
+    await entered(other.lease(memory=LARGE))
+    await model.restore_for_cancelled(first)
+    requested, offload = asyncio.Event(), gpu_models.ModelStore.offload
+
+    def observed(*arguments: Any) -> None:
+        offload(*arguments)
+        requested.set()
+
+    monkeypatch.setattr(gpu_models.ModelStore, "offload", observed)
+    waiting = asyncio.create_task(entered(other.lease(memory=LARGE)))
+    await requested.wait()
+    model.may_restore.set()
+    await waiting
+    assert model.moves == ["load", "offload", "restore", "offload"]
+    second.may_go_on.set()
+    second.may_end.set()
+    await second.task
+
+
+async def test_a_model_that_is_not_restored_for_a_cancelled_firing_is_unloaded(here: Place) -> None:
+    model, client, other = SlowlyRestored(), here.client("producer"), here.client("consumer")
+    first = Firing(client, model)
+    await first.waits.wait()
+    await entered(other.lease(memory=LARGE))
+    model.fails = True
+    await model.restore_for_cancelled(first)
+    model.may_restore.set()
+    while here.arbiter.status()[0].models:
+        await here.arbiter.changed.wait()
     async with client.lease(memory=LARGE, model="m") as lease:
         await model.keep(lease)
     assert model.moves == ["load", "offload", "unload", "load"]

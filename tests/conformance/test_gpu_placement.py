@@ -73,9 +73,9 @@ async def mesh_of(own: Mapping[str, int], arbiter: str = "") -> AsyncIterator[tu
 
 
 async def until(orchestrator: Orchestrator, holds: Callable[[], object]) -> None:
-    """Waits for what the registry knows."""
+    """Waits for what the registry knows of GPUs."""
     while not holds():
-        await orchestrator.registry.changes.wait()
+        await orchestrator.registry.gpu_reports.wait()
 
 
 async def painter(client: Client, style: str = "", server: str = "") -> tuple[str, str]:

@@ -15,6 +15,7 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, precondition, rule
 from lanemesh.gpu.core import AGEING, TTL, ArbiterCore, Frames
+from lanemesh.gpu.memory import Residence
 from lanemesh.gpu.placing import BYPASS_SECONDS, MAX_BYPASS
 from lanemesh.times import duration, seconds_of
 from lanemesh.v1 import gpu_pb2
@@ -349,9 +350,10 @@ class MemorySchedules(Counted):
         self.take(self.core.offloaded(self.now, lease, number, certain=how != "fails"))
 
     @precondition(lambda self: self.yielded)
-    @rule(pick=PICK)
-    def leave(self, pick: int) -> None:
-        """A lease that has yielded ends. A model that it leaves in host memory, or on its way there, is unloaded."""
+    @rule(pick=PICK, unaware=st.booleans())
+    def leave(self, pick: int, unaware: bool) -> None:
+        """A lease that has yielded ends. A model that it leaves in host memory, or on its way there, is unloaded. `unaware`: the
+        request to offload it is still under way to the process, which goes on with the model for another stream."""
         lease = one_of(sorted(self.yielded), pick)
         if lease in self.lost:
             return
@@ -363,7 +365,9 @@ class MemorySchedules(Counted):
             if not users and not keepers:
                 self.truth.models.pop(key, None)
             resident = self.core.memory[device].residents.get((asked.owner, asked.model))
-            if not users and resident is not None and (resident.is_leaving or resident.host_bytes):
+            if resident is None or (unaware and resident.residence is Residence.OFFLOADING):
+                continue
+            if not users and (resident.is_leaving or resident.host_bytes):
                 self.truth.models.pop(key, None)
                 for other in keepers:
                     if other not in self.lost:
@@ -513,6 +517,12 @@ class MemorySchedules(Counted):
     def the_account_has_all_that_is_held(self) -> None:
         for device, memory in self.core.memory.items():
             assert set(memory.working) == {lease for lease, devices in self.held.items() if device in devices}
+
+    @invariant()
+    def what_is_offloaded_has_leases(self) -> None:
+        for memory in self.core.memory.values():
+            moving = [each for each in memory.residents.values() if each.residence is Residence.OFFLOADING]
+            assert all(each.users for each in moving), "a lease answers each request to offload a model"
 
     @invariant()
     def what_waits_has_a_deadline(self) -> None:

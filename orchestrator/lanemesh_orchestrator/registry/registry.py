@@ -174,11 +174,13 @@ class Registry:
         self.members: dict[str, Member] = {}
         """By name, in the order of joining."""
         self.changes = Signal()
-        """Fires when a server joins, drains, becomes unreachable or reachable, leaves, has new capacity, or reports its GPUs."""
+        """Fires when a server joins, drains, becomes unreachable or reachable, leaves, or has new capacity."""
+        self.gpu_reports = Signal()
+        """Fires when a server reports its GPUs. No run waits for that: it only changes which server is preferred."""
         self.security: Security | None = None
         """TLS and the token of connections to node servers; None: what the environment sets."""
         self.version = 0
-        """Incremented by each of these changes except the last two."""
+        """Incremented by each of these changes except new capacity."""
         self._held_back: list[Member] = []
         """Members that are not used because another member has the same address; the newest last."""
         self._ask_own = own
@@ -383,7 +385,7 @@ class Registry:
     def report_gpus(self, member: Member, report: registry_pb2.GpuReport) -> None:
         """Replaces what is known of the GPUs of a server."""
         member.gpus = ServerGpus.of(report)
-        self.changes.fire()
+        self.gpu_reports.fire()
 
     def manifests(self) -> dict[str, node_pb2.Manifest]:
         """The manifests in force, by provider: the orchestrator's own, and for every other node type that of the server with

@@ -97,6 +97,17 @@ def test_a_model_is_not_offloaded_while_work_goes_on_that_may_be_all_that_is_in_
     assert list(offloads(late)) == ["p"], "for the first one that waits, which has waited long"
 
 
+def test_a_request_that_has_waited_long_needs_no_other_event_for_a_model_to_be_offloaded() -> None:
+    arbiter = core()
+    yielded(arbiter, "p")
+    ((_, work),) = arbiter.acquire(0, "work", request("other", 8, 10), local=True)
+    assert work.HasField("granted")
+    arbiter.acquire(0.1, "c", request("consumer", 8, 10), local=True)
+    due = arbiter.next_deadline()
+    assert due == 0.1 + BYPASS_SECONDS
+    assert list(offloads(arbiter.tick(due))) == ["p"]
+
+
 def test_a_response_to_an_earlier_request_has_no_effect() -> None:
     arbiter = core()
     yielded(arbiter, "p", "q")
@@ -141,6 +152,7 @@ def test_an_offloading_that_hangs_is_not_waited_for_for_ever() -> None:
     arbiter.acquire(0, "other", request("other", 8, 8), local=True)
     arbiter.pause(0, "other", offloads=True)
     assert list(offloads(arbiter.acquire(1, "c", request("consumer", 10, 10), local=True))) == ["p"]
+    assert offloads(arbiter.tick(1 + BYPASS_SECONDS)) == {}
     assert arbiter.next_deadline() == 1 + UNLOAD_SECONDS
     assert list(offloads(arbiter.tick(1 + UNLOAD_SECONDS))) == ["other"]
 
@@ -164,6 +176,27 @@ def test_a_lease_that_ends_while_its_model_is_offloaded_leaves_nothing() -> None
     assert [frame.WhichOneof("frame") for lease, frame in frames if lease == "p"] == ["revoked"], "nothing is kept"
     arbiter.release(4, "c")
     assert (arbiter.memory["sim:0"].free, arbiter.memory["sim:0"].residents) == (24 * GIB, {})
+
+
+def test_a_kept_model_whose_lease_ends_before_it_is_offloaded_is_unloaded_instead() -> None:
+    arbiter = core()
+    arbiter.acquire(0, "keeper", request("producer"), local=True)
+    arbiter.release(0, "keeper", resident_bytes=14 * GIB)
+    yielded(arbiter, "p")
+    assert list(offloads(arbiter.acquire(1, "c", request("consumer"), local=True))) == ["p"]
+    assert unloads(arbiter.release(2, "p")) == ["keeper"], "no lease answers the request to offload it"
+    assert granted(arbiter.release(3, "keeper")) == ["c"]
+
+
+def test_a_kept_model_whose_lease_ends_before_it_is_offloaded_is_used_again_if_no_request_waits() -> None:
+    arbiter = core()
+    arbiter.acquire(0, "keeper", request("producer"), local=True)
+    arbiter.release(0, "keeper", resident_bytes=14 * GIB)
+    yielded(arbiter, "p")
+    arbiter.acquire(1, "c", request("consumer"), local=True)
+    arbiter.release(2, "c")
+    arbiter.release(3, "p")
+    assert granted(arbiter.acquire(4, "q", request("producer"), local=True)) == ["q"]
 
 
 def test_a_model_on_several_devices_is_not_offloaded() -> None:

@@ -175,3 +175,25 @@ async def test_a_policy_decides_where_runs_go_first_and_in_line() -> None:
     for claim in (first, second):
         mesh.admission.give_back(claim)
     await mesh.admission.close()
+
+
+async def test_a_report_of_gpus_does_not_try_the_queue_again() -> None:
+    tried: list[str] = []
+
+    def choose(
+        requirements: Sequence[Requirement], servers: Iterable[S], *, full: Collection[str] = (), idle: bool = False
+    ) -> dict[str, S]:
+        tried.append("idle" if idle else "now")
+        return least_loaded(requirements, servers, full=full, idle=idle)
+
+    mesh = Mesh(choose, x=1)
+    first, second = mesh.claim("x"), mesh.claim("x")
+    await settled()
+    before = len(tried)
+    mesh.registry.report_gpus(mesh.registry.members["x"], registry_pb2.GpuReport())
+    await settled()
+    assert len(tried) == before
+    mesh.admission.give_back(first)
+    assert await granted(second) == ["x"]
+    mesh.admission.give_back(second)
+    await mesh.admission.close()

@@ -38,7 +38,7 @@ from lanemesh.gpu.memory import UNLOAD_SECONDS, Demand, DeviceMemory, Residence
 from lanemesh.gpu.metrics import ArbiterCounts
 from lanemesh.gpu.notices import Notices
 from lanemesh.gpu.pace import Pace
-from lanemesh.gpu.placing import MAX_BYPASS, Placing
+from lanemesh.gpu.placing import BYPASS_SECONDS, MAX_BYPASS, Placing
 from lanemesh.gpu.queries import ArbiterView, device_statuses, in_vain
 from lanemesh.gpu.requests import WAIT_TIMEOUT, LeaseRecord, State, demand_of, eligible_of
 from lanemesh.times import duration, seconds_of, span
@@ -95,6 +95,8 @@ class ArbiterCore:
         """The beginning of the latest unloading that took too long."""
         self._latest = -math.inf
         """The latest time of all calls."""
+        self._settled = -math.inf
+        """When it was last decided what is granted."""
 
     def _at(self, now: float) -> float:
         """The time of a call, which never falls: an earlier one would let a later request go first."""
@@ -357,6 +359,7 @@ class ArbiterCore:
             if self._grants_after > -math.inf:
                 soonest = min(soonest, self._grants_after)
             soonest = min(soonest, *(since + UNLOAD_SECONDS for since in self._unloading_since()), math.inf)
+            soonest = min(soonest, *self._offloads_due(), math.inf)
         return soonest if math.isfinite(soonest) else None
 
     def tick(self, now: float) -> Frames:
@@ -368,7 +371,8 @@ class ArbiterCore:
         opens = -math.inf < self._grants_after <= now
         if opens:
             self._grants_after = -math.inf
-        if not due and not overdue and not opens:
+        offloads = any(at <= now for at in self._offloads_due())
+        if not due and not overdue and not opens and not offloads:
             return []
         outgoing: Frames = []
         for lease in due:
@@ -407,6 +411,7 @@ class ArbiterCore:
 
     def _settle(self, now: float) -> Frames:
         """Grants what can be granted, asks for models to be unloaded, and reports positions and the number of requests."""
+        self._settled = now
         yielded = Counter(
             device for lease in self._leases.values() if lease.state is State.YIELDED for device in lease.devices
         )
@@ -520,6 +525,16 @@ class ArbiterCore:
         """When unloadings have begun whose time is not over."""
         leaving = (resident for memory in self.memory.values() for resident in memory.leaving)
         return [resident.since for resident in leaving if resident.since > self._given_up]
+
+    def _offloads_due(self) -> list[float]:
+        """When requests have waited so long that models are offloaded for them although other leases work."""
+        parking = {
+            name for name, memory in self.memory.items() if any(each.may_offload for each in memory.residents.values())
+        }
+        if not parking:
+            return []
+        due = ((waiter, waiter.asked_at + BYPASS_SECONDS) for waiter in self._queue)
+        return [at for waiter, at in due if at > self._settled and not parking.isdisjoint(waiter.eligible)]
 
     def _seen(self, model: str, eligible: Iterable[str]) -> int:
         """The most bytes that leases for a model had, if a device has so much."""

@@ -293,6 +293,9 @@ class DeviceMemory:
             resident.last_used = now
             if not resident.users and not resident.keeper:
                 self._remove(resident)
+            elif not resident.users and resident.residence is Residence.OFFLOADING:
+                # No lease answers the request any more. The model is idle, and may be unloaded.
+                resident.residence, resident.since = Residence.LOADED, now
         if not certain:
             self._leave_behind(demand.owner, left)
 

@@ -175,8 +175,14 @@ class ModelStore:
 
     def offload(self, model: LoadedModel, number: int, report: Callable[[int, str], None]) -> None:
         """Moves a model to host memory that no lease works with, and reports that with the number, and an error if it failed."""
-        if not model.users or not model.users <= model.away:
-            return  # a late request: others have used it since
+        if not model.users <= model.away:  # a late request, or by an arbiter that has ended a lease whose user goes on
+            report(number, model.broken or f'the model "{model.name}" is in use on {model.device}')
+            return
+        if not model.users:
+            return  # it is unloaded, or stays for the stream that goes on for it
+        if model.restoring is not None and not model.restoring.done():  # for a user that was cancelled
+            model.restoring.add_done_callback(lambda _: self.offload(model, number, report))
+            return
         if model.offloading is None:
             model.offloading = asyncio.ensure_future(self._offload(model))
         model.offloading.add_done_callback(lambda _: report(number, model.broken))
@@ -188,6 +194,7 @@ class ModelStore:
             LeaseError: it was not offloaded or restored.
             Exception: raised by `restore`.
         """
+        model.away.discard(user)  # at once: it is not offloaded again before the user goes on
         if model.offloading is not None and not model.broken:
             if model.restoring is None:
                 model.restoring = asyncio.ensure_future(self._restore(model))
@@ -195,7 +202,6 @@ class ModelStore:
             await asyncio.shield(model.restoring)
         if model.broken:
             raise _broken(model)
-        model.away.discard(user)
 
     async def _offload(self, model: LoadedModel) -> None:
         assert model.hooks.offload is not None
@@ -218,6 +224,8 @@ class ModelStore:
         if error:
             log.error("%s. It is used no more, and unloaded", error)
             model.broken, model.leaving = error, True
+            if not model.users:  # the user for whom it was restored was cancelled
+                self._begin_unload(model)
 
     def continue_beyond(self, release: Coroutine[Any, Any, None]) -> None:
         """Releases a lease later, whose user was cancelled and goes on; not beyond `close`, after which it ends by its TTL."""

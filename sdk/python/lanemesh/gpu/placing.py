@@ -66,7 +66,7 @@ class Placing:
                 continue
             ready = 0
             able: list[tuple[bool, float, str, list[Resident]]] = []
-            is_old = self._now - lease.asked_at >= BYPASS_SECONDS
+            is_old = self._now >= lease.asked_at + BYPASS_SECONDS
             for device in lease.eligible:
                 memory = self._memory[device]
                 if self._first.get(device) is not lease or not memory.has_place(lease.demand):
