@@ -287,7 +287,7 @@ grpc::Status Server::Host(grpc::ServerContext*, grpc::ServerReaderWriter<v1::Hos
       case v1::HostRequest::kConnect: {
         const bool is_due = at == Phase::Placed;
         if (is_due) at = Phase::Connecting;
-        phases.emplace_back([&, is_due] {
+        phases.emplace_back([&, run, is_due] {
           std::lock_guard lock(phase);
           const auto faults = is_due ? run->connect(channel, security_.token) : std::vector<Fault>{misplaced("`connect` came before `placed`, or twice")};
           v1::HostResponse response;
@@ -309,7 +309,7 @@ grpc::Status Server::Host(grpc::ServerContext*, grpc::ServerReaderWriter<v1::Hos
           const bool is_due = at == Phase::Connected;
           if (run != nullptr) at = is_due ? Phase::Started : Phase::Refused;
           if (run != nullptr && !is_due) run->cancel("`start` came before `connected`");
-          phases.emplace_back([&, is_due] {
+          phases.emplace_back([&, run, is_due] {
             std::lock_guard lock(phase);
             const auto faults = is_due ? run->execute() : std::vector<Fault>{misplaced("`start` came before `connected`")};
             v1::HostResponse response;
