@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
-from demo import CATALOGUE, EXAMPLES, State, Where, clone, commands, example_blocks, located, main, no_environment, run
+from demo import (
+    CATALOGUE,
+    EXAMPLES,
+    WITH_ENVIRONMENT,
+    State,
+    Where,
+    clone,
+    commands,
+    example_blocks,
+    located,
+    main,
+    no_environment,
+    run,
+)
 from demo_servers import variables
 from pages import Block
 from postgres import NoPostgres
+
+
+CACHE = os.environ.get("XDG_CACHE_HOME")
+"""Where the Python environments of services are, before the tests have a cache of their own."""
 
 
 @pytest.fixture(scope="module", params=list(Where))
@@ -35,8 +53,20 @@ def given() -> Iterator[Mapping[str, str]]:
         yield given
 
 
+@pytest.fixture
+def environments(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An example with a service in a Python environment finds the one that `make environments` has made."""
+    if name not in WITH_ENVIRONMENT:
+        return
+    if CACHE is None:
+        monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    else:
+        monkeypatch.setenv("XDG_CACHE_HOME", CACHE)
+
+
 @pytest.mark.model
 @pytest.mark.timeout(900)
+@pytest.mark.usefixtures("environments")
 @pytest.mark.parametrize("name", CATALOGUE)
 def test_the_commands_of_the_page_run_and_print_what_it_shows(
     name: str, where: Where, folder: Path, given: Mapping[str, str]
