@@ -27,7 +27,6 @@ from demo_servers import variables
 from pages import Block
 from postgres import NoPostgres
 
-
 CACHE = os.environ.get("XDG_CACHE_HOME")
 """Where the Python environments of services are, before the tests have a cache of their own."""
 
