@@ -13,6 +13,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -29,6 +30,9 @@ KEEP_SECONDS = 1.0
 """Longest time between two checks of an owner whether it still holds its lock of a database, if the database can be reached."""
 GONE_SECONDS = 4.0
 """How long the lock of an owner in a database has to be free until the owner counts as ended."""
+
+UNLOCK_SECONDS = 2.0
+"""How long a database may take to release the locks of an owner that closes."""
 
 
 class Ownership(Protocol):
@@ -146,7 +150,7 @@ class AdvisoryLocks:
         self._connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
         kind = "_shared" if self._shared else ""
         if not (self._try(f"pg_try_advisory_lock{kind}", "gate") and self._try("pg_try_advisory_lock", self._owner)):
-            self._connection.close()
+            self.release()
             raise in_use(self._shown, shared=self._shared)
 
     def is_gone(self, owner: str) -> bool | None:
@@ -187,9 +191,17 @@ class AdvisoryLocks:
             self._call("pg_advisory_unlock", "opening")
 
     def release(self) -> None:
-        """Ends the connection, and with it the locks."""
+        """Releases the locks, and ends the connection: a database that does not answer releases them when it sees that."""
+        unlocking = threading.Thread(target=self._unlock, name="unlock", daemon=True)
+        unlocking.start()
+        unlocking.join(UNLOCK_SECONDS)
         self._connection.invalidate()  # it must not return to the pool with the locks
         self._connection.close()
+
+    def _unlock(self) -> None:
+        """Without it, the locks would be free only some time after the connection has ended."""
+        with contextlib.suppress(Exception):  # a broken connection has no locks
+            self._connection.execute(text("SELECT pg_advisory_unlock_all()"))
 
     def _try(self, function: str, name: str) -> bool:
         return bool(self._call(function, name))
