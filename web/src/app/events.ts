@@ -17,6 +17,8 @@ export interface StreamOptions {
 
 const FIRST_PAUSE = 50;
 const LONGEST_PAUSE = 10_000;
+/** After a response that broke before an event was read: the server is there, and browsers drop what was not read when it broke. */
+const LONGEST_PAUSE_WHEN_ANSWERED = 500;
 
 /** Reads events until the stream ends (204, or `onEvents` returns true), fails for good, or `signal` aborts. */
 export async function streamEvents(path: string, options: StreamOptions): Promise<void> {
@@ -24,6 +26,7 @@ export async function streamEvents(path: string, options: StreamOptions): Promis
   let pause = FIRST_PAUSE;
   const report = options.onConnection ?? (() => undefined);
   while (!options.signal.aborted) {
+    let longest = LONGEST_PAUSE;
     report("connecting");
     try {
       const response = await fetch(path, {
@@ -38,6 +41,7 @@ export async function streamEvents(path: string, options: StreamOptions): Promis
         throw error;
       }
       report("open");
+      longest = LONGEST_PAUSE_WHEN_ANSWERED;
       const parser = new EventParser();
       const decoder = new TextDecoder();
       const reader = response.body.getReader();
@@ -47,7 +51,10 @@ export async function streamEvents(path: string, options: StreamOptions): Promis
         const events = parser.push(decoder.decode(value, { stream: true }));
         if (!events.length) continue;
         for (const one of events) {
-          if (one.event === "error") continue; // one that comes again and again is no progress
+          if (one.event === "error") {
+            longest = LONGEST_PAUSE; // one that comes again and again is no progress
+            continue;
+          }
           pause = FIRST_PAUSE;
           last = one.id || last;
         }
@@ -61,7 +68,7 @@ export async function streamEvents(path: string, options: StreamOptions): Promis
     }
     report("waiting");
     await sleep(pause * (0.5 + Math.random() / 2), options.signal);
-    pause = Math.min(pause * 2, LONGEST_PAUSE);
+    pause = Math.min(pause * 2, longest);
   }
 }
 
