@@ -94,8 +94,10 @@ def started_with_tokens(build: Path) -> subprocess.CompletedProcess[str]:
 async def main(build: Path) -> None:
     """Runs every check."""
     refused = started_with_tokens(build)
-    told = "LANEMESH_AUTH is set" in refused.stderr and "use mutual TLS" in refused.stderr
-    await check("a node server that would have to check tokens does not start", (refused.returncode, told), (1, True))
+    explains = "LANEMESH_AUTH is set" in refused.stderr and "use mutual TLS" in refused.stderr
+    await check(
+        "a node server that would have to check tokens does not start", (refused.returncode, explains), (1, True)
+    )
     nodes = str(Path(__file__).parents[2] / "tests" / "matrix" / "nodes.py")
     async with process(LANEMESH, "serve", "--port", "0", "--store", "none") as serve:
         address = (await line(serve, "reached at ")).rsplit(" ", 1)[-1]

@@ -22,7 +22,7 @@ async def here(request: pytest.FixtureRequest) -> AsyncIterator[Place]:
 
 
 class Stream:
-    """The holder's end of a stream, which sends what it is told."""
+    """The holder's end of a stream, which sends the frames that a test gives it."""
 
     def __init__(self, link: ArbiterLink) -> None:
         self._frames: asyncio.Queue[gpu_pb2.LeaseResponse | None] = asyncio.Queue()

@@ -285,7 +285,7 @@ async def test_a_model_that_is_not_restored_for_a_cancelled_firing_is_unloaded(h
     assert model.moves == ["load", "offload", "unload", "load"]
 
 
-async def test_a_lease_whose_model_was_not_offloaded_is_told_so(here: Place) -> None:
+async def test_the_error_of_a_lease_says_that_its_model_was_not_offloaded(here: Place) -> None:
     model, client, other = Model(), here.client("producer"), here.client("consumer")
 
     def fail(_: Model) -> None:

@@ -119,9 +119,12 @@ class RunService(run_pb2_grpc.RunServiceServicer):
             run = self._runs.find(request.run_id)
             if run is not None and self._is_its_caller(run, request.input_token):
                 await run.push(*request.inputs, end=request.end)
-            elif run is None and (answer := await self._elsewhere.forward("PushInput", request, context)) is not None:
-                return answer  # type: ignore[no-any-return]
             else:
+                answer: run_pb2.PushInputResponse | None = None
+                if run is None:
+                    answer = await self._elsewhere.forward("PushInput", request, context)
+                if answer is not None:
+                    return answer
                 await self._runs.push(request.run_id, request.inputs, end=request.end)
         except LanemeshError as error:
             await abort(context, error.fault)
@@ -156,9 +159,11 @@ class RunService(run_pb2_grpc.RunServiceServicer):
             run = self._runs.find(request.run_id)
             if run is None:
                 try:
-                    answer = await self._elsewhere.forward("CancelRun", request, context)
+                    answer: run_pb2.CancelRunResponse | None = await self._elsewhere.forward(
+                        "CancelRun", request, context
+                    )
                     if answer is not None:
-                        return answer  # type: ignore[no-any-return]
+                        return answer
                     return run_pb2.CancelRunResponse(state=(await self._history.record(request.run_id)).run.state)
                 except LanemeshError as error:
                     await abort(context, error.fault)
@@ -174,9 +179,11 @@ class RunService(run_pb2_grpc.RunServiceServicer):
         with audited(context, "RunService.DecideApproval", **about, approved=request.approved):
             try:
                 if self._runs.find(request.run_id) is None:
-                    answer = await self._elsewhere.forward("DecideApproval", request, context)
+                    answer: run_pb2.DecideApprovalResponse | None = await self._elsewhere.forward(
+                        "DecideApproval", request, context
+                    )
                     if answer is not None:
-                        return answer  # type: ignore[no-any-return]
+                        return answer
                 await decide(self._runs, self._history, request)
             except LanemeshError as error:
                 await abort(context, error.fault)

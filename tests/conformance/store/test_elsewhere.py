@@ -52,13 +52,20 @@ def owner_of(place: str, run_id: str, *, address: str = "") -> Iterator[None]:
         store.close()
 
 
-async def test_a_client_of_the_other_orchestrator_feeds_watches_and_cancels_a_run(place: str) -> None:
+@asynccontextmanager
+async def two_orchestrators(place: str) -> AsyncIterator[tuple[Orchestrator, Client, Client]]:
+    """The first of two orchestrators of a store, and a client of each."""
     async with (
-        listening(place) as owner,
+        listening(place) as one,
         listening(place) as other,
-        Client(owner.address) as here,
+        Client(one.address) as here,
         Client(other.address) as there,
     ):
+        yield one, here, there
+
+
+async def test_a_client_of_the_other_orchestrator_feeds_watches_and_cancels_a_run(place: str) -> None:
+    async with two_orchestrators(place) as (owner, here, there):
         started = await here.start(TAG, input="0", open_input=True)
         run = there.attach(started.id)
         outputs = run.outputs()
@@ -75,12 +82,7 @@ async def test_a_client_of_the_other_orchestrator_feeds_watches_and_cancels_a_ru
 
 
 async def test_a_watch_at_the_other_orchestrator_lasts_to_the_end_of_the_run(place: str) -> None:
-    async with (
-        listening(place) as owner,
-        listening(place) as other,
-        Client(owner.address) as here,
-        Client(other.address) as there,
-    ):
+    async with two_orchestrators(place) as (_, here, there):
         started = await here.start(TAG, input="0", open_input=True)
         run = there.attach(started.id)
         watching = asyncio.create_task(_outputs(run.updates()))
@@ -116,13 +118,13 @@ async def _states(client: Client, run_id: str) -> list[object]:
 async def test_a_call_that_does_not_reach_the_owner_names_its_address(place: str) -> None:
     async with listening(place) as other, Client(other.address) as there:
         with owner_of(place, "run-1", address="127.0.0.1:1"), owner_of(place, "run-2"):
-            for run_id, code, told in (
+            for run_id, code, why in (
                 ("run-1", Code.UNAVAILABLE, "orchestrator 127.0.0.1:1, which cannot be reached"),
                 ("run-2", Code.FAILED_PRECONDITION, "which serves no calls"),
             ):
                 run = there.attach(run_id)
                 for call in (run.cancel(), run.push("x"), there.approve(run_id, "call-1")):
-                    with pytest.raises(LanemeshError, match=told) as refused:
+                    with pytest.raises(LanemeshError, match=why) as refused:
                         await call
                     assert (refused.value.fault.code, refused.value.fault.reason) == (code, "run-elsewhere")
         with owner_of(place, "run-3", address=other.address):  # a forwarded call is not forwarded again
@@ -163,12 +165,7 @@ def test_several_that_find_a_lost_run_end_it_once(place: str) -> None:
 
 async def test_a_forwarded_input_waits_as_long_as_its_caller(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(elsewhere, "FORWARD_SECONDS", 0.0)
-    async with (
-        listening(place) as owner,
-        listening(place) as other,
-        Client(owner.address) as here,
-        Client(other.address) as there,
-    ):
+    async with two_orchestrators(place) as (_, here, there):
         started = await here.start(TAG, open_input=True)
         await there.attach(started.id).push("1")
         assert (await anext(started.outputs())).value == "+1"
