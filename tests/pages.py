@@ -8,7 +8,8 @@ What a fenced block is follows from its first line:
 * `sh elsewhere` needs what a test has not, such as a clone of its own. Only the targets of `make` in it are looked up.
 * `python` goes on where the page's last block of Python ended.
 * `text`, right after one of these, is what it prints, where `...` stands for anything.
-* `console`, there, is an example of it: numbers may differ, and a line that ends in `...` is what a model may have said.
+* `console`, there, is an example of it: numbers may differ, a line that ends in `...` is what a model may have said, and calls of tools
+  that run at the same time may report in another order.
 
 Other blocks are not looked at.
 """
@@ -26,8 +27,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from types import ModuleType
 
@@ -41,6 +43,8 @@ PORTS = ("7070", "8080")
 """The ports that pages name; others are used instead, since these may be in use."""
 
 _FENCE = re.compile(r"^```(?P<info>[^\n`]*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+_CALL = re.compile(r"\w+ · \w+")
+"""The beginning of a line about a call of a tool: the component, and a word of its progress or the name of the tool."""
 _NUMBER = re.compile(r"\d+(\.\d+)?")
 
 
@@ -78,12 +82,21 @@ def differs(shown: Block, printed: str) -> str:
     """What a block of output shows and was not printed; empty if all of it was. Blank lines do not count."""
     wanted, got = _lines(shown.text), _lines(printed)
     if shown.info == "console":
+        wanted, got = _sorted_calls(wanted), _sorted_calls(got)
         wanted, got = [_NUMBER.sub("0", line) for line in wanted], [_NUMBER.sub("0", line) for line in got]
         wanted = ["..." if line.endswith(" ...") else line for line in wanted]
     pattern = "\n".join(".+?".join(map(re.escape, line.split("..."))) for line in wanted)
     if re.fullmatch(pattern, "\n".join(got), re.DOTALL):
         return ""
     return f"{shown.where} shows\n\n{shown.text}\nand what was printed is\n\n{printed}"
+
+
+def _sorted_calls(lines: Iterable[str]) -> list[str]:
+    """Calls of tools that run at the same time report in any order: consecutive lines about calls that begin alike are sorted."""
+    found: list[str] = []
+    for beginning, alike in groupby(lines, lambda line: call.group() if (call := _CALL.match(line)) else ""):
+        found += sorted(alike) if beginning else alike
+    return found
 
 
 def _lines(text: str) -> list[str]:
