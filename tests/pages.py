@@ -8,8 +8,8 @@ What a fenced block is follows from its first line:
 * `sh elsewhere` needs what a test has not, such as a clone of its own. Only the targets of `make` in it are looked up.
 * `python` goes on where the page's last block of Python ended.
 * `text`, right after one of these, is what it prints, where `...` stands for anything.
-* `console`, there, is an example of it: numbers may differ, a line that ends in `...` is what a model may have said, and calls of tools
-  that run at the same time may report in another order.
+* `console`, there, is an example of it: numbers may differ, a line that ends in `...` is what a model may have said, and
+  calls of tools that run at the same time may report in another order.
 
 Other blocks are not looked at.
 """
@@ -94,7 +94,8 @@ def differs(shown: Block, printed: str) -> str:
 def _sorted_calls(lines: Iterable[str]) -> list[str]:
     """Calls of tools that run at the same time report in any order: consecutive lines about calls that begin alike are sorted."""
     found: list[str] = []
-    for beginning, alike in groupby(lines, lambda line: call.group() if (call := _CALL.match(line)) else ""):
+    for beginning, group in groupby(lines, lambda line: call.group() if (call := _CALL.match(line)) else ""):
+        alike = list(group)
         found += sorted(alike) if beginning else alike
     return found
 
