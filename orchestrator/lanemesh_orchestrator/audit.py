@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from io import TextIOWrapper
@@ -15,12 +16,12 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any
 
-import grpc
 import grpc.aio
-from google.rpc import status_pb2
+from grpc_status import rpc_status
 from lanemesh._grpc.caller import current_caller
-from lanemesh._grpc.status import DETAILS_KEY
+from lanemesh._grpc.status import abort
 from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.pipeline_faults import PipelineInvalid
 
 MAX_FILE_BYTES = 16 * 1024 * 1024
 """Size from which the file is renamed and a new one begins: 16 MiB."""
@@ -43,10 +44,12 @@ class Act:
     """What it is about, such as "run" and "deployment": names and ids, never contents or secrets."""
 
 
-@contextmanager
-def audited(context: grpc.aio.ServicerContext[Any, Any], method: str, **about: str | int | bool) -> Iterator[Act]:
-    """Writes a line about the act in the block when it ends. Its outcome is the name of the code with which the call fails in the
-    block, or "OK".
+@asynccontextmanager
+async def audited(
+    context: grpc.aio.ServicerContext[Any, Any], method: str, **about: str | int | bool
+) -> AsyncIterator[Act]:
+    """Writes a line about the act in the block when it ends, before its caller gets the outcome: "OK", or the name of a code. An
+    error of the block ends the call with its fault.
 
     Args:
         context: the call.
@@ -54,17 +57,19 @@ def audited(context: grpc.aio.ServicerContext[Any, Any], method: str, **about: s
         about: its first fields; empty texts are left out.
     """
     act = Act(dict(about))
-    if not audit_log.isEnabledFor(logging.INFO):
-        yield act
-        return
     try:
         yield act
-    except GeneratorExit:
+    except LanemeshError as error:
+        code = error.fault.code or Code.UNKNOWN
+        _write(context, method, act, code.name, error.fault.reason)
+        if isinstance(error, PipelineInvalid):
+            await context.abort_with_status(rpc_status.to_status(error.to_status()))
+        await abort(context, error.fault)
+    except asyncio.CancelledError:
+        _write(context, method, act, Code.CANCELLED.name)
         raise
-    except BaseException:
-        code = context.code()
-        is_failure = isinstance(code, grpc.StatusCode) and code is not grpc.StatusCode.OK
-        _write(context, method, act, code.name if is_failure else "CANCELLED")
+    except Exception:
+        _write(context, method, act, Code.UNKNOWN.name)
         raise
     _write(context, method, act, "OK")
 
@@ -74,7 +79,9 @@ def masked(secret: str) -> str:
     return f"sha256:{hashlib.sha256(secret.encode()).hexdigest()[:16]}" if secret else ""
 
 
-def _write(context: grpc.aio.ServicerContext[Any, Any], method: str, act: Act, outcome: str) -> None:
+def _write(context: grpc.aio.ServicerContext[Any, Any], method: str, act: Act, outcome: str, reason: str = "") -> None:
+    if not audit_log.isEnabledFor(logging.INFO):
+        return
     line: dict[str, str | int | bool] = {
         "time": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "caller": current_caller(),
@@ -82,24 +89,14 @@ def _write(context: grpc.aio.ServicerContext[Any, Any], method: str, act: Act, o
         "method": method,
         **{name: value for name, value in act.fields.items() if value != ""},
         "outcome": outcome,
+        **({"reason": reason} if reason else {}),
     }
-    reason = "" if outcome == "OK" else _reason_of(context)
-    if reason:
-        line["reason"] = reason
     audit_log.info("%s", json.dumps({name: _bounded(value) for name, value in line.items()}))
 
 
 def _bounded(value: str | int | bool) -> str | int | bool:
     is_long = isinstance(value, str) and len(value) > MAX_TEXT
     return f"{str(value)[:MAX_TEXT]}..." if is_long else value
-
-
-def _reason_of(context: grpc.aio.ServicerContext[Any, Any]) -> str:
-    """The reason of the fault with which the call has failed; empty if there is none."""
-    for key, value in context.trailing_metadata() or ():
-        if key == DETAILS_KEY and isinstance(value, bytes):
-            return Fault.from_status(status_pb2.Status.FromString(value)).reason
-    return ""
 
 
 class AuditFile(RotatingFileHandler):

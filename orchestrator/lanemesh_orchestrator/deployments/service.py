@@ -6,13 +6,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import grpc.aio
-from grpc_status import rpc_status
 from lanemesh._grpc.status import abort
 from lanemesh.faults import LanemeshError
 from lanemesh.v1 import deployment_pb2, deployment_pb2_grpc
 
 from lanemesh_orchestrator.audit import audited
-from lanemesh_orchestrator.pipeline import PipelineInvalid
 
 if TYPE_CHECKING:
     from lanemesh_orchestrator.deployments.deployments import Deployments
@@ -29,13 +27,8 @@ class DeploymentService(deployment_pb2_grpc.DeploymentServiceServicer):
 
     async def Deploy(self, request: deployment_pb2.DeployRequest, context: Context) -> deployment_pb2.DeployResponse:
         """Deploys a pipeline. If the caller disconnects meanwhile, nothing is deployed."""
-        with audited(context, "DeploymentService.Deploy", deployment=request.name) as act:
-            try:
-                deployed = await self._deployments().deploy(request.name, request.spec)
-            except PipelineInvalid as error:
-                await context.abort_with_status(rpc_status.to_status(error.to_status()))
-            except LanemeshError as error:
-                await abort(context, error.fault)
+        async with audited(context, "DeploymentService.Deploy", deployment=request.name) as act:
+            deployed = await self._deployments().deploy(request.name, request.spec)
             act.fields["version"] = deployed.version
         return deployment_pb2.DeployResponse(deployment=deployed)
 
@@ -59,9 +52,6 @@ class DeploymentService(deployment_pb2_grpc.DeploymentServiceServicer):
         self, request: deployment_pb2.UndeployRequest, context: Context
     ) -> deployment_pb2.UndeployResponse:
         """Removes one."""
-        with audited(context, "DeploymentService.Undeploy", deployment=request.name):
-            try:
-                await self._deployments().undeploy(request.name)
-            except LanemeshError as error:
-                await abort(context, error.fault)
+        async with audited(context, "DeploymentService.Undeploy", deployment=request.name):
+            await self._deployments().undeploy(request.name)
         return deployment_pb2.UndeployResponse()

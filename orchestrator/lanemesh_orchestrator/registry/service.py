@@ -11,7 +11,6 @@ import grpc.aio
 from lanemesh._grpc.caller import current_caller
 from lanemesh._grpc.first_frame import FIRST_FRAME_SECONDS, first_frame
 from lanemesh._grpc.log_once import LogOnce, host_of_peer
-from lanemesh._grpc.status import abort
 from lanemesh._grpc.writing import write
 from lanemesh.faults import LanemeshError
 from lanemesh.protocol import IDLE_FRAME_SECONDS, PROTOCOL_VERSION
@@ -58,7 +57,7 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
         if not isinstance(first, registry_pb2.RegisterRequest) or first.WhichOneof("frame") != "server":
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the first frame must describe the server")
         assert isinstance(first, registry_pb2.RegisterRequest)
-        with audited(
+        async with audited(
             context, "RegistryService.Register", server=first.server.name, address=first.server.address
         ) as act:
             try:
@@ -78,7 +77,7 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
                     "from %s: a node server is not taken as a member: %s",
                     *(context.peer(), error.fault.message),
                 )
-                await abort(context, error.fault)
+                raise
             act.fields.update(server=member.name, replaces=member.info.replaces)
         writing = asyncio.create_task(self._write(member, context), name="registry writer")
         try:

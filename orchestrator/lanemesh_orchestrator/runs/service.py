@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import grpc.aio
-from grpc_status import rpc_status
 from lanemesh._grpc.first_frame import FIRST_FRAME_SECONDS, first_frame
 from lanemesh._grpc.status import abort
 from lanemesh._grpc.traceparent import traceparent_of
@@ -72,7 +71,7 @@ class RunService(run_pb2_grpc.RunServiceServicer):
             from lanemesh_orchestrator.runs.idempotency import not_detached
 
             await abort(context, not_detached())
-        with _audited(context, "Run", first.spec) as act:
+        async with _audited(context, "Run", first.spec) as act:
             run = await self._start(first.spec, context, self._runs.start)
             act.fields["run"] = run.id
         token = self._input_tokens.setdefault(run, secrets.token_urlsafe())
@@ -93,7 +92,7 @@ class RunService(run_pb2_grpc.RunServiceServicer):
         def start(graph: Graph, options: RunOptions) -> ActiveRun:
             return self._runs.start_detached(graph, inputs, options, open_input=request.open_input, key=key)
 
-        with _audited(context, "StartRun", request.spec) as act:
+        async with _audited(context, "StartRun", request.spec) as act:
             if run is None:
                 run = await self._start(request.spec, context, start)
             act.fields["run"] = run.id
@@ -155,18 +154,13 @@ class RunService(run_pb2_grpc.RunServiceServicer):
 
     async def CancelRun(self, request: run_pb2.CancelRunRequest, context: Context) -> run_pb2.CancelRunResponse:
         """Cancels a run."""
-        with audited(context, "RunService.CancelRun", run=request.run_id):
+        async with audited(context, "RunService.CancelRun", run=request.run_id):
             run = self._runs.find(request.run_id)
             if run is None:
-                try:
-                    answer: run_pb2.CancelRunResponse | None = await self._elsewhere.forward(
-                        "CancelRun", request, context
-                    )
-                    if answer is not None:
-                        return answer
-                    return run_pb2.CancelRunResponse(state=(await self._history.record(request.run_id)).run.state)
-                except LanemeshError as error:
-                    await abort(context, error.fault)
+                answer: run_pb2.CancelRunResponse | None = await self._elsewhere.forward("CancelRun", request, context)
+                if answer is not None:
+                    return answer
+                return run_pb2.CancelRunResponse(state=(await self._history.record(request.run_id)).run.state)
             state = run.state
             run.cancel(request.reason or "cancelled by a client")
             return run_pb2.CancelRunResponse(state=state)
@@ -176,17 +170,14 @@ class RunService(run_pb2_grpc.RunServiceServicer):
     ) -> run_pb2.DecideApprovalResponse:
         """Approves or refuses a call for which a component waits."""
         about: dict[str, str | int | bool] = {"run": request.run_id, "call": request.call_id}
-        with audited(context, "RunService.DecideApproval", **about, approved=request.approved):
-            try:
-                if self._runs.find(request.run_id) is None:
-                    answer: run_pb2.DecideApprovalResponse | None = await self._elsewhere.forward(
-                        "DecideApproval", request, context
-                    )
-                    if answer is not None:
-                        return answer
-                await decide(self._runs, self._history, request)
-            except LanemeshError as error:
-                await abort(context, error.fault)
+        async with audited(context, "RunService.DecideApproval", **about, approved=request.approved):
+            if self._runs.find(request.run_id) is None:
+                answer: run_pb2.DecideApprovalResponse | None = await self._elsewhere.forward(
+                    "DecideApproval", request, context
+                )
+                if answer is not None:
+                    return answer
+            await decide(self._runs, self._history, request)
         return run_pb2.DecideApprovalResponse()
 
     async def ValidatePipeline(
@@ -205,27 +196,21 @@ class RunService(run_pb2_grpc.RunServiceServicer):
     async def _start(
         self, spec: run_pb2.RunSpec, context: Context, start: Callable[[Graph, RunOptions], ActiveRun]
     ) -> ActiveRun:
-        try:
-            graph = run_graph_of(await self._runs.validate_for_client(spec), spec)
-            timeout = seconds_of(spec.timeout) if spec.HasField("timeout") else None
-            trace = traceparent_of(context.invocation_metadata())
-            options = RunOptions(
-                timeout=timeout,
-                traceparent=trace,
-                session=spec.session_id,
-                depth=spec.depth,
-                conversation=await self._runs.conversation(spec),
-                max_output=MAX_OUTPUT_BYTES,
-            )
-            return start(graph, options)
-        except PipelineInvalid as error:
-            await context.abort_with_status(rpc_status.to_status(error.to_status()))
-        except LanemeshError as error:
-            await abort(context, error.fault)
-        raise AssertionError("abort always raises")
+        graph = run_graph_of(await self._runs.validate_for_client(spec), spec)
+        timeout = seconds_of(spec.timeout) if spec.HasField("timeout") else None
+        trace = traceparent_of(context.invocation_metadata())
+        options = RunOptions(
+            timeout=timeout,
+            traceparent=trace,
+            session=spec.session_id,
+            depth=spec.depth,
+            conversation=await self._runs.conversation(spec),
+            max_output=MAX_OUTPUT_BYTES,
+        )
+        return start(graph, options)
 
 
-def _audited(context: Context, method: str, spec: run_pb2.RunSpec) -> AbstractContextManager[Act]:
+def _audited(context: Context, method: str, spec: run_pb2.RunSpec) -> AbstractAsyncContextManager[Act]:
     """The audit of a start; its pipeline and inputs are not part of it."""
     about = {"deployment": spec.deployment.name, "name": spec.name, "session": masked(spec.session_id)}
     return audited(context, f"RunService.{method}", **about)

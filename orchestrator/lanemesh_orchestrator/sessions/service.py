@@ -43,15 +43,15 @@ class SessionService(session_pb2_grpc.SessionServiceServicer):
         self, request: session_pb2.ForkSessionRequest, context: Context
     ) -> session_pb2.ForkSessionResponse:
         """Forks one."""
-        with audited(context, "SessionService.ForkSession", session=masked(request.session_id)):
-            return await _answer(self._sessions().fork, request, context)
+        async with audited(context, "SessionService.ForkSession", session=masked(request.session_id)):
+            return await self._sessions().fork(request)
 
     async def DeleteSession(
         self, request: session_pb2.DeleteSessionRequest, context: Context
     ) -> session_pb2.DeleteSessionResponse:
         """Deletes one."""
-        with audited(context, "SessionService.DeleteSession", session=masked(request.session_id)):
-            return await _answer(self._sessions().delete, request, context)
+        async with audited(context, "SessionService.DeleteSession", session=masked(request.session_id)):
+            return await self._sessions().delete(request)
 
 
 async def _answer(work: Callable[[Asked], Awaitable[Answered]], request: Asked, context: Context) -> Answered:

@@ -63,13 +63,10 @@ class ToolHandlers(grpc.GenericRpcHandler):
         metadata = context.invocation_metadata()
         deployment = _deployment(metadata)
         pieces = self._tools.call(deployment, request, traceparent_of(metadata), depth_of(metadata))
-        with audited(context, "ToolService.CallTool", deployment=deployment, tool=request.name):
-            try:
-                async with aclosing(pieces):
-                    async for piece in pieces:
-                        await write(context, piece)
-            except LanemeshError as error:
-                await abort(context, error.fault)
+        act = audited(context, "ToolService.CallTool", deployment=deployment, tool=request.name)
+        async with act, aclosing(pieces):
+            async for piece in pieces:
+                await write(context, piece)
 
 
 def _deployment(metadata: Iterable[tuple[str, str | bytes]] | None) -> str:

@@ -7,12 +7,14 @@ import json
 import logging
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+import grpc.aio
 import pytest
 from lanemesh import Client
+from lanemesh._grpc.status import abort
 from lanemesh.client.updates import ApprovalState, ApprovalUpdate
-from lanemesh.faults import LanemeshError
+from lanemesh.faults import Fault, LanemeshError
 from lanemesh_orchestrator import audit
 from lanemesh_orchestrator.audit import AuditFile, audit_log, write_audit_log
 from lanemesh_orchestrator.orchestrator import Orchestrator
@@ -135,6 +137,23 @@ async def test_names_of_clients_are_bounded_and_stay_on_their_line(file: Path, m
         await mesh.undeploy('x\n{"caller": "somebody else"}' + "y" * 5000)
     (act,) = acts(file)
     assert len(act["deployment"]) <= audit.MAX_TEXT + 3
+
+
+async def test_a_failed_act_is_in_the_log_before_its_caller_gets_the_fault(
+    file: Path, mesh: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logged: list[str] = []
+
+    async def answering(context: grpc.aio.ServicerContext[Any, Any], fault: Fault) -> NoReturn:
+        logged.extend(act["outcome"] for act in acts(file))
+        await abort(context, fault)
+
+    monkeypatch.setattr(audit, "abort", answering)
+    with pytest.raises(LanemeshError):
+        await mesh.undeploy("nothing")
+    with pytest.raises(LanemeshError):
+        await mesh.start("@nothing", input="x")
+    assert logged == ["NOT_FOUND"] * 3
 
 
 async def test_a_call_that_is_left_is_an_act_as_well(file: Path, mesh: Client) -> None:
