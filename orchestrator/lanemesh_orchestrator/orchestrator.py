@@ -130,8 +130,7 @@ class Orchestrator:
         self.on_deployments: Callable[[Deployments], None] = lambda created: None
         """Called with the deployments when they are created, before the first is restored."""
         self.homes: Callable[[Graph], Awaitable[Mapping[str, str]]] = _anywhere
-        """Returns the required server of each component of a run that the orchestrator itself starts; a spread mesh starts the
-        missing servers."""
+        """Returns the required server of each component of a run; a spread mesh starts the missing servers."""
         self._tools: MeshTools | None = None
         self._store = store
         self._opened: RunStore | None = None
@@ -299,7 +298,9 @@ class Orchestrator:
             self.registry, self.runs.manifests, lambda: self.gpu_arbiter, first_frame_seconds=first
         )
         registry_pb2_grpc.add_RegistryServiceServicer_to_server(registry, server)
-        runs = RunService(self.runs, self.history, self._elsewhere, first_frame_seconds=first)
+        runs = RunService(
+            *(self.runs, self.history, self._elsewhere, lambda graph: self.homes(graph)), first_frame_seconds=first
+        )
         run_pb2_grpc.add_RunServiceServicer_to_server(runs, server)
         node_pb2_grpc.add_NodeServiceServicer_to_server(NodeService(self.host, first_frame_seconds=first), server)
         channel_pb2_grpc.add_ChannelServiceServicer_to_server(ChannelService(self.channels), server)
