@@ -346,7 +346,7 @@ async def test_an_abort_ends_the_waiting() -> None:
         await on.emit("a")
         await on.first.lose()
         on.sender.detach()
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(10):
             await on.sender.abort(Fault(code=Code.CANCELLED, reason="cancelled", message="the run was cancelled"))
             await on.sender.closed()
         assert on.sender.stopped

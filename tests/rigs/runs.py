@@ -127,7 +127,7 @@ def node_update(updates: Sequence[update_pb2.Update], component: str) -> update_
     ][-1]
 
 
-async def until(holds: Callable[[], bool], seconds: float = 10.0) -> None:
+async def until(holds: Callable[[], bool], seconds: float = 30.0) -> None:
     """Waits for something in another process, which no event tells of."""
     async with asyncio.timeout(seconds):
         while not holds():  # noqa: ASYNC110 - nothing tells of it

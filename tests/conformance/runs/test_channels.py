@@ -215,7 +215,7 @@ async def test_closing_waits_for_no_subscriber_and_loses_nothing(mesh: Mesh) -> 
     address = Address(run.id, "news")
     broker = mesh.orchestrator.channels.broker
     await until(lambda: any(each.pending for each in broker._runs[run.id].channels[address.name].subscribers))
-    await asyncio.wait_for(run.channels.close("news"), 1)
+    await asyncio.wait_for(run.channels.close("news"), 4)
     assert await outputs.next("told") == "1"
     await run.push("3")
     assert await outputs.next("told") == "channel-closed"

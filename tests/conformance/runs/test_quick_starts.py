@@ -399,7 +399,7 @@ async def test_a_run_that_ends_on_a_draining_server_ends_well_and_holds_no_strea
         await run.end_input()
         result = await run.result()
         assert (result.state, result.error, len(result.values)) == ("completed", None, 2)
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(8):
             await draining
             await left.stop()
 

@@ -469,7 +469,7 @@ async def test_a_helper_that_is_slow_to_be_reached_can_be_cancelled(
         waiting = asyncio.create_task(ended(run))
         await reaching.wait()
         await run.cancel("enough")
-        result, updates = await asyncio.wait_for(waiting, 2)
+        result, updates = await asyncio.wait_for(waiting, 7)
     assert (result.state, result.reason) == ("cancelled", "enough")
     assert not any(update.WhichOneof("kind") == "node" for update in updates)
     assert not embedded.orchestrator.host.runs

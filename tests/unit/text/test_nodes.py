@@ -84,4 +84,4 @@ async def test_shutdown_a_cancelled_node_stops_at_once() -> None:
     await asyncio.wait_for(feed.emitted.get(), 5)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await asyncio.wait_for(task, 1)
+        await asyncio.wait_for(task, 10)
