@@ -17,7 +17,8 @@ from lanemesh.lanes.transport import grpc_sender
 from lanemesh.lanes.transport.frames import Frame, parsed, serialize
 from lanemesh.lanes.transport.grpc_sender import GrpcSender
 from lanemesh.lanes.transport.short_lanes import EXCHANGE_SHORT, OnClosed, ShortLanes
-from lanemesh.server.host.host import HostSession, NodeHost
+from lanemesh.server.host.host import NodeHost
+from lanemesh.server.host.host_session import HostSession
 from lanemesh.server.node_server import NodeServer
 from lanemesh.server.services import load_file
 from lanemesh.v1 import lane_pb2, node_pb2

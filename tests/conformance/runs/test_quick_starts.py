@@ -21,7 +21,8 @@ from lanemesh.lanes.transport import grpc_sender
 from lanemesh.lanes.transport.grpc_receiver import GrpcReceiver
 from lanemesh.node.context import ClientLink
 from lanemesh.server.host import hosted_run
-from lanemesh.server.host.host import HostSession, NodeHost
+from lanemesh.server.host.host import NodeHost
+from lanemesh.server.host.host_session import HostSession
 from lanemesh.server.host.hosted_run import HostedRun
 from lanemesh.server.node_server import NodeServer
 from lanemesh.server.services import load_file

@@ -26,7 +26,7 @@ from lanemesh.lanes.transport.intake import Intake
 from lanemesh.node.join.lineage import LaneTags
 from lanemesh.node.outputs import Outputs
 from lanemesh.node.runtime.actor import Actor, State
-from lanemesh.server.host import host, hosted_run, reporting
+from lanemesh.server.host import host, host_session, hosted_run, reporting
 from lanemesh.server.host.host import NodeHost
 from lanemesh.server.host.hosted_run import HostedRun
 from lanemesh.server.host.recovery import CommitTracker
@@ -254,7 +254,7 @@ def finishes_before_its_lanes_are_closed(patch: Patch) -> None:
 
 @mutant("place-missing-feature")
 def ignores_features_that_it_lacks(patch: Patch) -> None:
-    patch.setattr(host, "unsupported", lambda needed, features: [])
+    patch.setattr(host_session, "unsupported", lambda needed, features: [])
 
 
 @mutant("place-all-faults")
