@@ -80,7 +80,7 @@ LIMITS: dict[str, list[tuple[str, str]]] = {
             "without any frame of the server meanwhile",
         ),
         (f"{PHASES}.CONNECT_TIMEOUT", "from `connect` to `connected`"),
-        (f"{HOSTED}.CANCEL_SECONDS", "from `cancel` to the end of all nodes"),
+        ("lanemesh.server.host.supervision.CANCEL_SECONDS", "from `cancel` to the end of all nodes"),
         (
             "lanemesh_orchestrator.runs.host_handle.FINISH_SECONDS",
             "from `cancel` to `finished`",

@@ -288,7 +288,7 @@ async def test_a_lane_breaks_with_its_call_and_the_next_one_gets_a_new_call(
     lanes, run = ShortLanes(pool), Consumers(server, "hang")
     await run.start()
     sender = sender_of(run, pool, lanes)
-    await until(lambda: any(edge.arrived for edge in server.host.runs["r", 0]._incoming.values()))
+    await until(lambda: any(edge.arrived for edge in server.host.runs["r", 0]._lanes.edges.values()))
     (shared,) = lanes._calls.values()
     shared.cancel()
     next_one = sender_of(run, pool, lanes)
@@ -309,7 +309,7 @@ async def test_a_short_lane_whose_consumer_does_not_take_its_items_can_be_aborte
     lanes, run = ShortLanes(pool), Consumers(server, "hang")
     await run.start()
     sender = sender_of(run, pool, lanes)
-    await until(lambda: any(edge.arrived for edge in server.host.runs["r", 0]._incoming.values()))
+    await until(lambda: any(edge.arrived for edge in server.host.runs["r", 0]._lanes.edges.values()))
     await sender.abort(Fault(code=Code.CANCELLED, reason="cancelled", message="enough"))
     (shared,) = lanes._calls.values()
     assert shared._open == {}

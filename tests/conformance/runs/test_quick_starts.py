@@ -142,7 +142,7 @@ async def test_a_consumer_that_ends_before_its_lane_is_opened_does_not_fail_the_
     async with mesh_of("left", "right") as (_, client, servers):
         running = asyncio.create_task(client.run(document).result())
         right = servers[1].host
-        await until(lambda: any(edge.stopped for run in right.runs.values() for edge in run._incoming.values()))
+        await until(lambda: any(edge.stopped for run in right.runs.values() for edge in run._lanes.edges.values()))
         ended.set()
         result = await running
         assert (result.state, result.values) == ("completed", ("none",))

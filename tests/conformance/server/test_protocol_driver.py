@@ -185,7 +185,7 @@ def takes_a_half_close_for_an_end(patch: Patch) -> None:
 @mutant("open-twice")
 def accepts_a_second_lane(patch: Patch) -> None:
     def accept(original: Any, run: Any, *args: Any) -> Any:
-        run._accepted.clear()
+        run._lanes._accepted.clear()
         return original(run, *args)
 
     wrap(patch, HostedRun, "accept", accept)
@@ -194,7 +194,7 @@ def accepts_a_second_lane(patch: Patch) -> None:
 @mutant("open-wrong-type")
 def accepts_a_lane_of_another_type(patch: Patch) -> None:
     def accept(original: Any, run: Any, opening: Any, refuse: Any) -> Any:
-        known = run._types.get(opening.edge_id)
+        known = run._lanes.types.get(opening.edge_id)
         if known is not None:
             opening.lane_type = known.wire
         return original(run, opening, refuse)
