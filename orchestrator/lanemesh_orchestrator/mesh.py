@@ -31,9 +31,10 @@ from lanemesh.v1 import run_pb2
 
 from lanemesh_orchestrator.orchestrator import Orchestrator
 from lanemesh_orchestrator.pipeline import Graph, run_graph, run_graph_of
-from lanemesh_orchestrator.runs.active_run import ActiveRun, RunOptions
+from lanemesh_orchestrator.runs.active_run import ActiveRun
 from lanemesh_orchestrator.runs.link import LocalRunLink
 from lanemesh_orchestrator.runs.retention import DEFAULT_BUDGET
+from lanemesh_orchestrator.runs.run_options import RunOptions
 
 if TYPE_CHECKING:
     from lanemesh.chat import ToolResult

@@ -19,9 +19,10 @@ from lanemesh.client.specs import run_spec
 from lanemesh.faults import Fault
 from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator.orchestrator import Orchestrator
-from lanemesh_orchestrator.runs.active_run import ActiveRun, RunOptions
+from lanemesh_orchestrator.runs.active_run import ActiveRun
 from lanemesh_orchestrator.runs.link import LocalRunLink
 
+from lanemesh_orchestrator.runs.run_options import RunOptions
 from endings import end
 from failure_tail import waiting_tasks
 from graphs.generate import SERVERS, Features, generate

@@ -20,9 +20,9 @@ from lanemesh_orchestrator import Mesh
 from lanemesh_orchestrator.deadlock import monitor, snapshot
 from lanemesh_orchestrator.deadlock.monitor import DeadlockMonitor
 from lanemesh_orchestrator.deadlock.snapshot import Snapshot
-from lanemesh_orchestrator.runs.active_run import RunOptions
 from lanemesh_orchestrator.runs.host_handle import HostHandle
 
+from lanemesh_orchestrator.runs.run_options import RunOptions
 from repeats import FULL, times
 from rigs.runs import (
     NODES,

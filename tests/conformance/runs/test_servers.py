@@ -151,9 +151,10 @@ async def test_a_helper_that_cannot_be_reached_fails_the_run_before_any_node_run
     orchestrator = Orchestrator(embedded=False)
     await orchestrator.listen()
     async with serving(orchestrator, "askers") as askers, serving(orchestrator, "models") as models:
-        from lanemesh_orchestrator.runs.active_run import ActiveRun, RunOptions
+        from lanemesh_orchestrator.runs.active_run import ActiveRun
         from lanemesh_orchestrator.runs.link import LocalRunLink
         from lanemesh_orchestrator.scheduling.assignment import Assignment
+        from lanemesh_orchestrator.runs.run_options import RunOptions
 
         graph = orchestrator.runs.validate(_spec(pipeline(*asking(journal))))
         told = Assignment.servers
