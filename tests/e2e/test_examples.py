@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from lanemesh import Document, Media
-from lanemesh.client.runs import wire_updates
+from lanemesh.client.run_reader import wire_updates
 from lanemesh.file_values import file_value
 from lanemesh.node.manifest import manifest_of
 from lanemesh.server.services import InstalledServices
