@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from lanemesh.client.results import RunResult
-from lanemesh.client.runs import Run, wire_updates
+from lanemesh.client.run_reader import wire_updates
+from lanemesh.client.runs import Run
 from lanemesh.client.update_conversion import from_wire
 from lanemesh.client.updates import OutputUpdate, RunState
 from lanemesh.codec import decode, lane_type_of

@@ -49,7 +49,7 @@ log = logging.getLogger("lanemesh.mcp")
 
 if TYPE_CHECKING:
     from lanemesh.client.run_host import RunHost
-    from lanemesh.client.runs import RunReader
+    from lanemesh.client.run_reader import RunReader
 
     from lanemesh_orchestrator.mcp_server.offers import Offer
 

@@ -25,10 +25,11 @@ from lanemesh_orchestrator.pipeline import Graph, validate
 from lanemesh_orchestrator.pipeline.graph import TRACE_WORDS
 from lanemesh_orchestrator.pipeline.variables import check_sent, client_variables
 from lanemesh_orchestrator.registry.registry import Registry
-from lanemesh_orchestrator.runs.active_run import ActiveRun, RunOptions
+from lanemesh_orchestrator.runs.active_run import ActiveRun
 from lanemesh_orchestrator.runs.caller_runs import CallerRuns
 from lanemesh_orchestrator.runs.host_connection import ExitReason, GrpcConnection, HostConnection, LocalConnection
 from lanemesh_orchestrator.runs.retention import DEFAULT_BUDGET, MAX_ENDED_RUNS, MIB, RunMemory
+from lanemesh_orchestrator.runs.run_options import RunOptions
 from lanemesh_orchestrator.runs.update_log import UpdateLog
 from lanemesh_orchestrator.scheduling.admission import AdmissionQueue, StartGate
 from lanemesh_orchestrator.scheduling.assignment import LOCAL, Assignment

@@ -19,7 +19,8 @@ from lanemesh._grpc.status import fault_of
 from lanemesh.channels import Channels, LocalChannels, Subscription
 from lanemesh.channels.local import BLOCK_SECONDS
 from lanemesh.channels.messages import Address
-from lanemesh.client.runs import Run, wire_updates
+from lanemesh.client.run_reader import wire_updates
+from lanemesh.client.runs import Run
 from lanemesh.faults import LanemeshError
 from lanemesh.v1 import channel_pb2, channel_pb2_grpc, update_pb2
 from lanemesh_orchestrator import Mesh

@@ -10,7 +10,8 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import pytest
-from lanemesh.client.runs import Run, wire_updates
+from lanemesh.client.run_reader import wire_updates
+from lanemesh.client.runs import Run
 from lanemesh.client.specs import run_spec
 from lanemesh.lanes.inbox.edge import DEFAULT_LIMIT_ITEMS, LOCAL_LIMIT_ITEMS
 from lanemesh.server.host import probing
@@ -20,8 +21,8 @@ from lanemesh_orchestrator import Mesh
 from lanemesh_orchestrator.deadlock import monitor, snapshot
 from lanemesh_orchestrator.deadlock.monitor import DeadlockMonitor
 from lanemesh_orchestrator.deadlock.snapshot import Snapshot
-from lanemesh_orchestrator.runs.active_run import RunOptions
 from lanemesh_orchestrator.runs.host_handle import HostHandle
+from lanemesh_orchestrator.runs.run_options import RunOptions
 
 from repeats import FULL, times
 from rigs.runs import (

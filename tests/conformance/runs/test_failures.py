@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from lanemesh.client.runs import wire_updates
+from lanemesh.client.run_reader import wire_updates
 from lanemesh.faults import Fault
 from lanemesh.server.host.hosted_run import HostedRun
 from lanemesh.v1 import update_pb2

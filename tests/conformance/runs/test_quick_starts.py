@@ -28,8 +28,9 @@ from lanemesh.server.node_server import NodeServer
 from lanemesh.server.services import load_file
 from lanemesh.v1 import node_pb2, update_pb2
 from lanemesh_orchestrator.runs import host_streams
-from lanemesh_orchestrator.runs.active_run import ActiveRun, RunOptions
+from lanemesh_orchestrator.runs.active_run import ActiveRun
 from lanemesh_orchestrator.runs.host_connection import HostConnection, server_lost
+from lanemesh_orchestrator.runs.run_options import RunOptions
 from lanemesh_orchestrator.scheduling import admission
 from lanemesh_orchestrator.scheduling.assignment import LOCAL
 

@@ -15,7 +15,7 @@ import pytest
 from lanemesh._aio.tasks import abandoned
 from lanemesh.client.results import RunFailed
 from lanemesh.client.run_host import RunHost
-from lanemesh.client.runs import wire_updates
+from lanemesh.client.run_reader import wire_updates
 from lanemesh.faults import Fault, LanemeshError
 from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator import Mesh

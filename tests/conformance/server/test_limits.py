@@ -25,7 +25,7 @@ from lanemesh.faults import LanemeshError
 from lanemesh.v1 import run_pb2
 from lanemesh_orchestrator.orchestrator import Orchestrator
 from lanemesh_orchestrator.runs import caller_runs
-from lanemesh_orchestrator.runs.active_run import RunOptions
+from lanemesh_orchestrator.runs.run_options import RunOptions
 
 from rigs.hostile import KINDS, MIB, STREAMS, UNARY, Servers, failure, raw, servers, unharmed
 from rigs.runs import NODES, line, node

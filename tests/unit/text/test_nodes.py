@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from lanemesh.faults import LanemeshError
-from lanemesh.node.node import manifest_of
+from lanemesh.node.manifest import manifest_of
 from lanemesh.testing import run_node
 from lanemesh_services.text import SERVICE
 from lanemesh_services.text.count import Count

@@ -10,7 +10,8 @@ from contextlib import aclosing
 from typing import Any
 
 from lanemesh.channels.channels import Subscription
-from lanemesh.client.runs import Run, RunReader, wire_batches
+from lanemesh.client.run_reader import RunReader, wire_batches
+from lanemesh.client.runs import Run
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.v1 import run_pb2
 from starlette.websockets import WebSocketDisconnect

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 from lanemesh.gpu.queries import ArbiterView
 from lanemesh.gpu.requests import LeaseRecord, State
@@ -14,8 +13,9 @@ PREEMPT_SECONDS = 5.0
 """How long a holder has to yield to a request that preempts."""
 
 
-def asks_to_yield(view: ArbiterView, now: float) -> Iterator[tuple[str, gpu_pb2.LeaseResponse]]:
+def asks_to_yield(view: ArbiterView, now: float) -> list[tuple[str, gpu_pb2.LeaseResponse]]:
     """Starts the time that holders of a lower priority have. Returns the frames for those of them that are connected."""
+    asked: list[tuple[str, gpu_pb2.LeaseResponse]] = []
     for waiter in view.queue:
         if not waiter.preempts or not waiter.connected:
             continue
@@ -24,7 +24,8 @@ def asks_to_yield(view: ArbiterView, now: float) -> Iterator[tuple[str, gpu_pb2.
                 lease.revoke_at = now + PREEMPT_SECONDS
                 if lease.connected:
                     wanted = gpu_pb2.LeaseWanted(waiting=1, revoked_in=duration(PREEMPT_SECONDS))
-                    yield lease.id, gpu_pb2.LeaseResponse(wanted=wanted)
+                    asked.append((lease.id, gpu_pb2.LeaseResponse(wanted=wanted)))
+    return asked
 
 
 def preemptor_of(view: ArbiterView, lease: LeaseRecord) -> LeaseRecord | None:

@@ -26,20 +26,17 @@ class Unloading:
         self._given_up = -math.inf
         """The beginning of the latest unloading that took too long."""
 
-    def ask(self, resident: Resident, device: str, now: float) -> Iterator[tuple[str, gpu_pb2.LeaseResponse]]:
+    def ask(self, resident: Resident, device: str, now: float) -> list[tuple[str, gpu_pb2.LeaseResponse]]:
         """Asks the lease that keeps a model to unload it, or the leases that use it to offload it. Returns the frames for those
         that are connected."""
         self._asks += 1
         self._view.memory[device].ask(resident, now, self._asks)
         if not resident.users:
             self._counts.unloads[device] += 1
-            if self._view.leases[resident.keeper].connected:
-                yield resident.keeper, frames.UNLOAD
-            return
+            return [(resident.keeper, frames.UNLOAD)] if self._view.leases[resident.keeper].connected else []
         self._counts.offloads[device] += 1
-        for name in sorted(resident.users):
-            if self._view.leases[name].connected:
-                yield from self._offloads_of(self._view.leases[name])
+        users = [self._view.leases[name] for name in sorted(resident.users)]
+        return [frame for user in users if user.connected for frame in self._offloads_of(user)]
 
     def asked_of(self, lease: LeaseRecord) -> Iterator[tuple[str, gpu_pb2.LeaseResponse]]:
         """The frames that ask a lease once more, on a new stream: to unload the model that it is kept for, or to offload its model

@@ -9,17 +9,15 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from lanemesh._aio.time_left import within, within_seconds
-from lanemesh._aio.user_code import failure_of
 from lanemesh.faults import Code, Fault
 from lanemesh.items import LaneType
 from lanemesh.lanes.inbox.inbox import Edge
 from lanemesh.lanes.transport.sender import LaneSender
-from lanemesh.node.callables import call_hook
 from lanemesh.node.context import ClientLink
-from lanemesh.node.runtime.actor import FINALIZE_SECONDS
 from lanemesh.redaction import Secrets, secrets_of
 from lanemesh.server.host.incoming_lanes import IncomingLanes, Refuse
-from lanemesh.server.host.instances import HostedInstance, InstanceFactory, InstanceHost
+from lanemesh.server.host.instances import InstanceFactory, InstanceHost
+from lanemesh.server.host.placed_instances import PlacedInstances
 from lanemesh.server.host.probing import BlockedEmitWatch, probed
 from lanemesh.server.host.reporting import RunReporter, Send, TrySend
 from lanemesh.server.host.supervision import CANCELLED, NodeSupervisor
@@ -27,7 +25,6 @@ from lanemesh.times import seconds_of
 from lanemesh.v1 import lane_pb2, node_pb2, update_pb2
 
 if TYPE_CHECKING:
-    from lanemesh.control.instance import HelperInstance
     from lanemesh.server.host.taps import Traces
 
 TIMEOUT_GRACE_SECONDS = 2.0
@@ -72,12 +69,13 @@ class HostedRun:
         self._reporter = RunReporter(send, try_send, self._secrets)
         self._traces = _traces(place.trace, self._lanes.types, self._reporter.report, self._secrets)
         self._factory = InstanceFactory(host, place, self._reporter, client, self._secrets, self._traces)
-        self._instances: dict[str, HostedInstance] = {}
-        self.helpers: dict[str, HelperInstance] = {}
+        self._faults: list[Fault] = []
+        self._placed = PlacedInstances(self._factory, host.resources, self._server, on_fault=self._faults.append)
+        self._instances = self._placed.by_component
+        self.helpers = self._placed.helpers
         """The instances that serve control connections, by component."""
         self._reporter.helpers = self.helpers
         self._senders: dict[str, LaneSender] = {}
-        self._faults: list[Fault] = []
         self._work: asyncio.Future[Any] | None = None
         self._stalls = BlockedEmitWatch(
             lambda component: try_send(node_pb2.HostResponse(stalled=node_pb2.Stalled(component=component)))
@@ -115,9 +113,9 @@ class HostedRun:
     async def _place_instances(self) -> list[Fault]:
         instances = self._place.instances
         if all(self._factory.makes_at_once(instance) for instance in instances):
-            faults = [await self._make(instance) for instance in instances]
+            faults = [await self._placed.make(instance) for instance in instances]
         else:
-            faults = await self._bounded(asyncio.gather(*(self._make(instance) for instance in instances)))
+            faults = await self._bounded(asyncio.gather(*(self._placed.make(instance) for instance in instances)))
         for spec in self._place.edges:
             placed = self._instances.get(spec.consumer)
             if placed is not None:
@@ -354,44 +352,9 @@ class HostedRun:
         finally:
             self._work = None
 
-    async def _make(self, instance: node_pb2.Instance) -> Fault | None:
-        where = {"component": instance.component, "provider": instance.provider, "server": self._server}
-        try:
-            placed = self._instances[instance.component] = await self._factory.instance(instance)
-            if placed.node.offers:
-                from lanemesh.control.instance import HelperInstance
-
-                self.helpers[instance.component] = HelperInstance(placed.node, placed.context)
-            if placed.isolated is not None:
-                await placed.isolated.start()
-        except BaseException as error:
-            return Fault.from_exception(failure_of(error), **where).located(**where)
-        return None
-
     async def _release(self) -> None:
-        instances = list(self._instances.values())
-        self._instances.clear()
         self._lanes.close()
-        await asyncio.gather(*(helper.close() for helper in self.helpers.values()))
-        for placed in instances:
-            if placed.instance.helper:
-                await self._finalize(placed)
-            if placed.isolated is not None:
-                await placed.isolated.close(at_once=self.cancelling)
-            await placed.context.channels.end()
-            if placed.batches is not None:
-                self._host.resources.release_batch_body(placed.node)
-            if placed.isolated is None:
-                self._host.resources.release(type(placed.node), placed.node.config, placed.node.resource)
-
-    async def _finalize(self, placed: HostedInstance) -> None:
-        """Finalizes a helper, which has no actor."""
-        try:
-            async with asyncio.timeout(FINALIZE_SECONDS):
-                await call_hook(placed.node.finalize, placed.context)
-        except Exception as error:
-            where = {"component": placed.instance.component, "server": self._server}
-            self._faults.append(Fault.from_exception(error, **where))
+        await self._placed.release(at_once=lambda: self.cancelling)
 
 
 def _traces(
