@@ -141,7 +141,7 @@ class LeaseResponse(_message.Message):
 
     @_builtins.property
     def revoked(self) -> Global___LeaseRevoked:
-        """The lease has ended. The last frame."""
+        """The lease has ended. Its last frame."""
 
     @_builtins.property
     def yielded(self) -> Global___LeaseYielded:
@@ -328,7 +328,8 @@ Global___LeaseReclaim: _TypeAlias = LeaseReclaim  # noqa: Y015
 @_typing.final
 class LeaseKeepalive(_message.Message):
     """A heartbeat of the holder. The response is `granted` with the same token. The lease is valid for the holder until one TTL after
-    it sent the latest keepalive that was answered. So the holder stops before the device can be granted to another one.
+    it sent the latest frame that `granted` has answered: a keepalive, or a request. So the holder stops before the device can be
+    granted to another one.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
