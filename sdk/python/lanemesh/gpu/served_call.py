@@ -104,12 +104,17 @@ class ServedCall:
             self._stream = None
             self._timer = self._loop.call_later(self._request_seconds, self._on_idle)
         else:  # it goes on in another call
-            self._outbox.finish()
+            self._end_at_once()
 
     def _on_idle(self) -> None:
+        self._fault = late("request", self._request_seconds)
+        self._end_at_once()
+
+    def _end_at_once(self) -> None:
+        """Ends the call after the frames that were sent. Its half-close is not awaited: the holder has no lease here."""
         if self._reading is not None:
-            self._reading.cancel()  # no frame is under way, so its half-close is not awaited
-        self._fail(late("request", self._request_seconds))
+            self._reading.cancel()
+        self._outbox.finish()
 
     def _fail(self, fault: Fault) -> None:
         self._fault = fault
