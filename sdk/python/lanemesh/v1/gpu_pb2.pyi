@@ -399,8 +399,8 @@ class LeaseRelease(_message.Message):
     PEAK_BYTES_SEEN_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     resident_bytes: _builtins.int
-    """Bytes that the model still has on each device: it stays loaded. The response is `kept` if no other stream has been kept for the
-    model, else `revoked`. 0: nothing is left.
+    """Bytes that the model still has on the device: it stays loaded. The response is `kept` if no other stream has been kept for the
+    model, else `revoked`. 0: nothing is left. The model of a lease of several devices does not stay.
     """
     peak_bytes_seen: _builtins.int
     """The most bytes that the holder had on a device; 0 if unknown. Later requests for the model get at least these."""

@@ -423,8 +423,8 @@ export const LeaseResumeSchema: GenMessage<LeaseResume> = /*@__PURE__*/
  */
 export type LeaseRelease = Message<"lanemesh.v1.LeaseRelease"> & {
   /**
-   * Bytes that the model still has on each device: it stays loaded. The response is `kept` if no other stream has been kept for the
-   * model, else `revoked`. 0: nothing is left.
+   * Bytes that the model still has on the device: it stays loaded. The response is `kept` if no other stream has been kept for the
+   * model, else `revoked`. 0: nothing is left. The model of a lease of several devices does not stay.
    *
    * @generated from field: uint64 resident_bytes = 1;
    */
