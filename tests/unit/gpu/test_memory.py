@@ -385,3 +385,12 @@ def test_the_model_of_a_lease_of_several_devices_does_not_stay() -> None:
     arbiter.observe(3, "sim:1", {}, 0)
     assert arbiter.memory["sim:1"].free == 24 * GIB
     assert unloads(arbiter.acquire(4, "large", request(20, device="sim:0"))) == ["one"]
+
+
+def test_a_request_gets_the_device_where_its_model_is() -> None:
+    arbiter = core(24, 24)
+    for device, model in (("sim:0", "a"), ("sim:1", "b")):
+        arbiter.acquire(0, model, request(6, 8, model, device=device))
+        arbiter.release(0, model, resident_bytes=6 * GIB)
+    for number, (model, device) in enumerate([("b", "sim:1"), ("a", "sim:0"), ("b", "sim:1")]):
+        assert granted(arbiter.acquire(1, f"lease {number}", request(6, 8, model))) == {f"lease {number}": [device]}
