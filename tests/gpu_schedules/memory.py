@@ -65,6 +65,11 @@ def request(code: int) -> gpu_pb2.LeaseAcquire:
     )
 
 
+def model_of(asked: gpu_pb2.LeaseAcquire) -> str:
+    """The model that may stay after a lease. That of several devices does not."""
+    return asked.model if asked.count < 2 else ""
+
+
 @dataclass
 class Truth:
     """What the devices really hold."""
@@ -152,7 +157,7 @@ class MemorySchedules(Counted):
     def take_unload(self, keeper: str) -> None:
         asked = self.asked[keeper]
         for device in self.kept[keeper]:
-            key = device, asked.owner, asked.model
+            key = device, asked.owner, model_of(asked)
             assert key in self.truth.models, "only what is loaded is unloaded"
             if key in self.leaving(device) - self.offloading:
                 assert not any(self.uses(lease, key) for lease in [*self.held, *self.yielded]), (
@@ -173,7 +178,7 @@ class MemorySchedules(Counted):
         """The device, process and model of a lease of one device."""
         asked = self.asked[lease]
         (device,) = self.held.get(lease) or self.yielded[lease]
-        return device, asked.owner, asked.model
+        return device, asked.owner, model_of(asked)
 
     def leaving(self, device: str) -> set[tuple[str, str, str]]:
         return {(device, each.owner, each.model) for each in self.core.memory[device].leaving}
@@ -181,7 +186,7 @@ class MemorySchedules(Counted):
     def uses(self, lease: str, key: tuple[str, str, str]) -> bool:
         asked = self.asked[lease]
         devices = self.held.get(lease, []) + self.yielded.get(lease, [])
-        return (asked.owner, asked.model) == key[1:] and key[0] in devices
+        return (asked.owner, model_of(asked)) == key[1:] and key[0] in devices
 
     def take_grant(self, lease: str, granted: gpu_pb2.LeaseGranted) -> None:
         if lease in self.held:
@@ -223,21 +228,21 @@ class MemorySchedules(Counted):
         assert device not in self.gone, "nothing is granted on a device that does not answer"
         if asked.evicts:
             models = self.core.memory[device].residents.values()
-            idle = [each.model for each in models if not each.users and each.model != asked.model]
+            idle = [each.model for each in models if not each.users and each.model != model_of(asked)]
             assert not idle, "other idle models are unloaded first"
         assert share.fencing_token > self.tokens[device], "tokens only grow"
         self.tokens[device] = share.fencing_token
         others = [one for one, devices in self.held.items() if device in devices]
         assert not (self.exclusive(asked) and others), "an exclusive lease is alone"
         assert not any(self.exclusive(self.asked[one]) for one in others), "an exclusive lease stays alone"
-        key = device, asked.owner, asked.model
+        key = device, asked.owner, model_of(asked)
         assert key not in self.unloading, "no model comes back while it is unloaded"
         assert key not in self.offloading, "no model comes back while it is offloaded"
         self.slow.discard(key)
         self.parked.discard(lease)
-        working = asked.peak_bytes - asked.memory_bytes if asked.model else asked.peak_bytes or asked.memory_bytes
+        working = asked.peak_bytes - asked.memory_bytes if model_of(asked) else asked.peak_bytes or asked.memory_bytes
         self.truth.leases[lease, device] = asked.owner, working
-        if asked.model:
+        if model_of(asked):
             self.truth.models.setdefault(key, asked.memory_bytes)
 
     @staticmethod
@@ -280,9 +285,9 @@ class MemorySchedules(Counted):
     def end(self, lease: str, *, stays: bool) -> None:
         asked, devices = self.asked[lease], self.held.pop(lease)
         self.free(lease)
-        if asked.model and not stays:
+        if model_of(asked) and not stays:
             for device in devices:
-                key = device, asked.owner, asked.model
+                key = device, asked.owner, model_of(asked)
                 users = [other for other in [*self.held, *self.yielded] if self.uses(other, key)]
                 keepers = [other for other in self.kept if self.keeps(other, key)]
                 if not users and not keepers:
@@ -290,14 +295,14 @@ class MemorySchedules(Counted):
         frames = self.core.release(self.now, lease, resident_bytes=asked.memory_bytes if asked.model and stays else 0)
         if (lease, "kept") in [(name, frame.WhichOneof("frame")) for name, frame in frames]:
             residents = {
-                device: self.core.memory[device].residents.get((asked.owner, asked.model)) for device in devices
+                device: self.core.memory[device].residents.get((asked.owner, model_of(asked))) for device in devices
             }
             self.kept[lease] = [at for at, resident in residents.items() if resident and resident.keeper == lease]
         self.take(frames)
 
     def keeps(self, lease: str, key: tuple[str, str, str]) -> bool:
         asked = self.asked[lease]
-        return (asked.owner, asked.model) == key[1:] and key[0] in self.kept[lease]
+        return (asked.owner, model_of(asked)) == key[1:] and key[0] in self.kept[lease]
 
     @precondition(lambda self: self.waiting)
     @rule(pick=PICK)
@@ -310,7 +315,7 @@ class MemorySchedules(Counted):
     @rule(pick=PICK, offloads=st.sampled_from([True, True, False]))
     def pause(self, pick: int, offloads: bool) -> None:
         lease = one_of(sorted(self.held), pick)
-        if lease not in self.lost and self.asked[lease].model:
+        if lease not in self.lost and model_of(self.asked[lease]):
             self.free(lease)  # an honest process frees its working memory before it yields
             self.park(lease, offloads=offloads)
 
@@ -359,12 +364,12 @@ class MemorySchedules(Counted):
             return
         asked, devices = self.asked[lease], self.yielded.pop(lease)
         for device in devices:
-            key = device, asked.owner, asked.model
+            key = device, asked.owner, model_of(asked)
             users = [other for other in [*self.held, *self.yielded] if self.uses(other, key)]
             keepers = [other for other in self.kept if self.keeps(other, key)]
             if not users and not keepers:
                 self.truth.models.pop(key, None)
-            resident = self.core.memory[device].residents.get((asked.owner, asked.model))
+            resident = self.core.memory[device].residents.get((asked.owner, model_of(asked)))
             if resident is None or (unaware and resident.residence is Residence.OFFLOADING):
                 continue
             if not users and (resident.is_leaving or resident.host_bytes):
@@ -373,8 +378,13 @@ class MemorySchedules(Counted):
                     if other not in self.lost:
                         del self.kept[other]
                         self.take(self.core.release(self.now, other))
-        self.take(self.core.release(self.now, lease))
+        self.release_yielded(lease)
+
+    def release_yielded(self, lease: str) -> None:
+        """A lease ends that may have yielded. What it was asked to offload is not offloaded for it any more."""
+        frames = self.core.release(self.now, lease)
         self.forget_offloads()
+        self.take(frames)
 
     def forget_offloads(self) -> None:
         """A model that no lease uses any more is not offloaded, but unloaded. Until then it may be loaded again beside itself."""
@@ -430,7 +440,7 @@ class MemorySchedules(Counted):
         """The arbiter does not wait any longer for a process that keeps a model."""
         asked = self.asked[keeper]
         for device in self.kept.pop(keeper):
-            key = device, asked.owner, asked.model
+            key = device, asked.owner, model_of(asked)
             resident = self.core.memory[device].residents.get(key[1:])
             if resident is None or resident.users.isdisjoint({*self.held, *self.yielded}):
                 self.leave_behind(key, keeper)
@@ -455,7 +465,7 @@ class MemorySchedules(Counted):
         """A process unloads a model, asked or not, and reports it, or that it has failed; its memory is free at once, or later."""
         lease = one_of(sorted(self.kept), pick)
         asked = self.asked[lease]
-        keys = [(device, asked.owner, asked.model) for device in self.kept[lease]]
+        keys = [(device, asked.owner, model_of(asked)) for device in self.kept[lease]]
         if lease in self.lost or any(self.uses(other, key) for other in [*self.held, *self.yielded] for key in keys):
             return
         del self.kept[lease]
@@ -482,7 +492,7 @@ class MemorySchedules(Counted):
     def catch_up(self) -> None:
         """The memory of models that were unloaded is free."""
         kept = {
-            (device, self.asked[lease].owner, self.asked[lease].model)
+            (device, self.asked[lease].owner, model_of(self.asked[lease]))
             for lease, at in self.kept.items()
             for device in at
         }
@@ -535,14 +545,14 @@ class MemorySchedules(Counted):
             self.free(lease)
             self.held.pop(lease, None)
             self.yielded.pop(lease, None)
-            self.take(self.core.release(self.now, lease))
+            self.release_yielded(lease)
         self.do_what_is_asked(unload_all=unload_all)
 
     def do_what_is_asked(self, *, unload_all: bool) -> None:
         """Models are unloaded, and what ended leases have left behind is freed."""
         for lease in sorted(self.kept):
             asked = self.asked[lease]
-            wanted = any((device, asked.owner, asked.model) in self.leaving(device) for device in self.kept[lease])
+            wanted = any((device, asked.owner, model_of(asked)) in self.leaving(device) for device in self.kept[lease])
             if unload_all or wanted or lease in self.lost:
                 del self.kept[lease]
                 self.take(self.core.release(self.now, lease))
@@ -556,13 +566,12 @@ class MemorySchedules(Counted):
         """All holders of one device and a model yield and offer to offload it; the others end. They do what they are asked for."""
         for lease in sorted({*self.held, *self.yielded}):
             self.free(lease)
-            if lease not in self.lost and self.asked[lease].model and self.asked[lease].count < 2:
+            if lease not in self.lost and model_of(self.asked[lease]):
                 self.park(lease, offloads=True)
             else:
                 self.held.pop(lease, None)
                 self.yielded.pop(lease, None)
-                self.take(self.core.release(self.now, lease))
-        self.forget_offloads()
+                self.release_yielded(lease)
         for lease in sorted(set(self.asks) & set(self.yielded)):
             self.answer(lease, "at once")
         self.asks.clear()

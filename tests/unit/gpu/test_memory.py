@@ -370,3 +370,28 @@ def test_a_waiter_gets_an_estimate_by_past_leases() -> None:
     assert seconds_of(frame.queued.eta) == pytest.approx(6)
     ((_, frame),) = [each for each in arbiter.acquire(24, "d", request()) if each[0] == "d"]
     assert seconds_of(frame.queued.eta) == pytest.approx(16)
+
+
+def test_the_model_of_a_lease_of_several_devices_does_not_stay() -> None:
+    arbiter = core(24, 24)
+    arbiter.acquire(0, "one", request(6, 8, "m", device="sim:0"))
+    arbiter.release(1, "one", resident_bytes=6 * GIB)
+    for device in arbiter.devices:
+        arbiter.observe(1, device, {"server": 6 * GIB if device == "sim:0" else 0}, 0)
+    assert sorted(granted(arbiter.acquire(1, "both", request(6, 8, "m", count=2)))["both"]) == ["sim:0", "sim:1"]
+    assert arbiter.memory["sim:0"].free == 10 * GIB, "it does not use the model of one device"
+    assert reasons(arbiter.release(2, "both", resident_bytes=6 * GIB)) == {"both": "released"}
+    assert arbiter.memory["sim:1"].free == 16 * GIB, "what it has left is free when the device shows it"
+    arbiter.observe(3, "sim:0", {"server": 6 * GIB}, 0)
+    arbiter.observe(3, "sim:1", {}, 0)
+    assert arbiter.memory["sim:1"].free == 24 * GIB
+    assert unloads(arbiter.acquire(4, "large", request(20, device="sim:0"))) == ["one"]
+
+
+def test_a_request_gets_the_device_where_its_model_is() -> None:
+    arbiter = core(24, 24)
+    for device, model in (("sim:0", "a"), ("sim:1", "b")):
+        arbiter.acquire(0, model, request(6, 8, model, device=device))
+        arbiter.release(0, model, resident_bytes=6 * GIB)
+    for number, (model, device) in enumerate([("b", "sim:1"), ("a", "sim:0"), ("b", "sim:1")]):
+        assert granted(arbiter.acquire(1, f"lease {number}", request(6, 8, model))) == {f"lease {number}": [device]}

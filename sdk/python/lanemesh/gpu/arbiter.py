@@ -34,6 +34,8 @@ from lanemesh.v1 import gpu_pb2
 
 WATCH_SECONDS = 0.1
 """Least time between two reports of a watch."""
+TIMER_SLACK = 0.001
+"""How late a deadline may be noticed, in seconds, so that not every step sets the timer anew."""
 MAX_ERROR = 500
 """Most characters of an error of a holder that are logged."""
 
@@ -228,13 +230,16 @@ class GpuArbiter:
         self._observe_later()
 
     def _arm(self) -> None:
-        """Sets the one timer to the core's next deadline."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        """Sets the one timer to the core's next deadline, unless it fires before: then it is set anew."""
         deadline = self._core.next_deadline()
-        if deadline is not None and self._loop is not None and not self._closed:
-            self._timer = self._loop.call_later(max(deadline - self._clock(), 0.0), self._tick)
+        if deadline is None or self._loop is None or self._closed:
+            return
+        at = self._loop.time() + max(deadline - self._clock(), 0.0)
+        if self._timer is not None:
+            if self._timer.when() <= at + TIMER_SLACK:
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_at(at, self._tick)
 
     def _marks(self) -> dict[str, int]:
         return {device: memory.marks for device, memory in self._core.memory.items()}
@@ -275,6 +280,7 @@ class GpuArbiter:
             self._take_readings(readings, marks)
 
     def _tick(self) -> None:
+        self._timer = None
         self._deliver(self._core.tick(self._clock()))
 
 
@@ -340,6 +346,8 @@ class ArbiterStream:
         self.begun = False
         """Its first frame has come."""
         self.lease_id = ""
+        self.is_revoked = False
+        """Its lease has ended, or was refused."""
         self._arbiter = arbiter
         self._on_frame = on_frame
         self._loop = asyncio.get_running_loop()
@@ -356,6 +364,7 @@ class ArbiterStream:
         """Delivers a frame to the holder."""
         self._report(frame)
         if frame.HasField("revoked"):
+            self.is_revoked = True
             self.end()
 
     def end(self) -> None:

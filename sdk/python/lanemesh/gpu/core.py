@@ -274,7 +274,7 @@ class ArbiterCore:
     ) -> Frames:
         """The holder is done, the waiter does not want it any more, or the model of a lease that was kept has been unloaded.
 
-        `resident_bytes` of its model stay on each device. Not `certain`: its memory may still be in use.
+        `resident_bytes` of its model stay on its device; several devices keep none. Not `certain`: its memory may still be in use.
         """
         now = self._at(now)
         lease = self._leases.get(lease_id)
@@ -291,6 +291,7 @@ class ArbiterCore:
                 lease.state, lease.expires_at, lease.revoke_at = State.KEPT, math.inf, math.inf
                 self._changed[lease_id] = None
                 return [(lease_id, frames.KEPT), *self._settle(now)]
+        certain = certain and not (resident_bytes and lease.demand.several)
         ended = self._end(now, lease, "released", "The lease was released.", certain=certain)
         return [*ended, *self._settle(now)]
 

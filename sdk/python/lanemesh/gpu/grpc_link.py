@@ -1,4 +1,4 @@
-"""The way to an arbiter over gRPC: one channel, one stream per lease."""
+"""The way to an arbiter over gRPC: calls that carry leases one after the other."""
 
 from __future__ import annotations
 
@@ -9,18 +9,16 @@ from contextlib import contextmanager
 import grpc
 
 from lanemesh._grpc.connections import ConnectionPool
-from lanemesh._grpc.tls_errors import with_hint
-from lanemesh._grpc.writing import half_close
 from lanemesh.gpu.arbiter import OnFrame
 from lanemesh.gpu.errors import lease_error
+from lanemesh.gpu.lease_call import CallStream, LeaseCall, reason_of
 from lanemesh.gpu.models import ModelStore
-from lanemesh.gpu.outbox import Outbox
 from lanemesh.v1 import gpu_pb2, gpu_pb2_grpc
 
 STATUS_TIMEOUT = 5.0
 """Seconds that an arbiter has to answer `ListDevices`."""
-CLOSE_TIMEOUT = 5.0
-"""Seconds that an arbiter has to end a stream that was closed."""
+MAX_IDLE = 8
+"""Most calls without a lease that are kept for the next ones."""
 
 
 class GrpcLink:
@@ -32,15 +30,29 @@ class GrpcLink:
         self.models = ModelStore()
         self.is_closed = False
         self._pool = ConnectionPool()
-        self._streams: set[asyncio.Task[None]] = set()
+        self._calls: set[asyncio.Task[None]] = set()
+        self._idle: list[LeaseCall] = []
 
-    def open(self, on_frame: OnFrame) -> _GrpcStream:
+    def open(self, on_frame: OnFrame) -> CallStream:
+        self._idle = [call for call in self._idle if call.loop is asyncio.get_running_loop()]
+        if self._idle:
+            return self._idle.pop().open(on_frame)
         channel = self._pool.acquire(self.address)
-        stream = _GrpcStream(gpu_pb2_grpc.GpuArbiterServiceStub(channel), on_frame)
-        self._streams.add(stream.task)
-        stream.task.add_done_callback(self._streams.discard)
-        stream.task.add_done_callback(lambda _: self._pool.release(channel))
-        return stream
+        call = LeaseCall(gpu_pb2_grpc.GpuArbiterServiceStub(channel), self._keep, self._forget)
+        self._calls.add(call.task)
+        call.task.add_done_callback(self._calls.discard)
+        call.task.add_done_callback(lambda _: self._pool.release(channel))
+        return call.open(on_frame)
+
+    def _keep(self, call: LeaseCall) -> bool:
+        if self.is_closed or len(self._idle) >= MAX_IDLE:
+            return False
+        self._idle.append(call)
+        return True
+
+    def _forget(self, call: LeaseCall) -> None:
+        if call in self._idle:
+            self._idle.remove(call)
 
     async def status(self) -> list[gpu_pb2.DeviceStatus]:
         with self._reaching():
@@ -75,7 +87,7 @@ class GrpcLink:
         except grpc.aio.AioRpcError as error:
             raise lease_error(
                 "arbiter-unreachable",
-                f"The GPU arbiter at {self.address} cannot be reached ({_why(error)}). "
+                f"The GPU arbiter at {self.address} cannot be reached ({reason_of(error)}). "
                 "Is it running? `lanemesh gpu serve` starts one.",
                 address=self.address,
             ) from None
@@ -83,63 +95,8 @@ class GrpcLink:
     async def close(self) -> None:
         await self.models.close()
         self.is_closed = True
-        if self._streams:
-            for task in self._streams:
+        if self._calls:
+            for task in self._calls:
                 task.cancel()
-            await asyncio.wait(set(self._streams))
+            await asyncio.wait(set(self._calls))
         await self._pool.close()
-
-
-class _GrpcStream:
-    """One `Lease` call. One task reads, another writes; cancelling either would end the call."""
-
-    local = False
-
-    def __init__(self, stub: gpu_pb2_grpc.GpuArbiterServiceAsyncStub, on_frame: OnFrame) -> None:
-        self.lost_because = ""
-        self._on_frame = on_frame
-        self._outbox = Outbox(gpu_pb2.LeaseRequest())
-        self._call = stub.Lease()
-        self._timer: asyncio.TimerHandle | None = None
-        # The writer begins first: it has the request by then.
-        self._writing = asyncio.create_task(self._write(), name="gpu-lease-writer")
-        self.task = asyncio.create_task(self._run(), name="gpu-lease-stream")
-
-    def send(self, frame: gpu_pb2.LeaseRequest) -> None:
-        self._outbox.put(frame)
-
-    def close(self) -> None:
-        self._outbox.finish()
-        if self._timer is None and not self.task.done():
-            self._timer = asyncio.get_running_loop().call_later(CLOSE_TIMEOUT, self._call.cancel)
-
-    async def _run(self) -> None:
-        try:
-            while isinstance(frame := await self._call.read(), gpu_pb2.LeaseResponse):
-                if frame.WhichOneof("frame"):
-                    self._on_frame(frame)
-            self.lost_because = "it closed the stream"
-        except grpc.aio.AioRpcError as error:
-            self.lost_because = _why(error)
-        except asyncio.CancelledError:
-            self.lost_because = "the connection was closed"
-            self._call.cancel()
-        finally:
-            self._outbox.finish()
-            await self._writing
-            if self._timer is not None:
-                self._timer.cancel()
-            self._on_frame(None)
-
-    async def _write(self) -> None:
-        try:
-            async for frame in self._outbox:
-                await self._call.write(frame)
-            await half_close(self._call)
-        except (grpc.RpcError, asyncio.InvalidStateError, asyncio.CancelledError):
-            # The call has ended; the reading side reports the reason.
-            self._outbox.finish()
-
-
-def _why(error: grpc.aio.AioRpcError) -> str:
-    return with_hint(error.details() or error.code().name)

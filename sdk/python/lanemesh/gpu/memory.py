@@ -42,11 +42,13 @@ class Demand:
     reload_seconds: float = RELOAD_SECONDS
     evicts: bool = False
     """All other idle models of the device are unloaded first."""
+    several: bool = False
+    """It is for several devices together. A model on several devices does not stay."""
 
     @property
     def key(self) -> tuple[str, str] | None:
         """The resident that it uses or becomes; None if nothing stays."""
-        return (self.owner, self.model) if self.owner and self.model else None
+        return (self.owner, self.model) if self.owner and self.model and not self.several else None
 
 
 class DeviceMemory:

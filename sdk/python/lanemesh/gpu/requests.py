@@ -132,6 +132,7 @@ def demand_of(request: gpu_pb2.LeaseAcquire, seen: int = 0) -> Demand:
         model=request.model,
         reload_seconds=reload,
         evicts=request.evicts,
+        several=request.count > 1,
     )
 
 

@@ -42,7 +42,8 @@ class ArbiterServer:
         self.arbiter = arbiter
         self.grpc = GrpcServer(host, port, insecure=insecure, security=security)
         self.address = self.grpc.address
-        serve_arbiter(arbiter, self.grpc.server, first_frame_seconds=self.grpc.limits.first_frame_seconds)
+        seconds = self.grpc.limits.first_frame_seconds
+        self._servicer = serve_arbiter(arbiter, self.grpc.server, first_frame_seconds=seconds)
 
     async def start(self) -> None:
         """Starts serving."""
@@ -52,6 +53,7 @@ class ArbiterServer:
         """Ends every lease and every wait with the reason "shutdown", waits for the end of their streams, and stops."""
         await self.grpc.not_serving()
         self.arbiter.close()
+        self._servicer.close()
         await self.grpc.stop()
 
 

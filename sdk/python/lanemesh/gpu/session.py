@@ -1,9 +1,9 @@
 """The holder's side of the lease protocol, whatever becomes of the stream below: asking, fencing, yielding, reclaiming.
 
 A remote holder trusts a lease only as far as the arbiter has confirmed it: until the TTL after the *sending* of the
-latest keepalive that was answered. The arbiter counts the TTL from that keepalive's arrival, which is later, so the
-holder fences itself before anyone else can be granted the device. For the same reason a new grant is usable once a
-keepalive sent after it was answered: the grant itself may have been under way for any time.
+latest frame that was answered, a request or a keepalive. The arbiter counts the TTL from that frame's arrival or later, so
+the holder fences itself before anyone else can be granted the device. A grant that comes a third of the TTL or more after
+its request is usable once a keepalive sent after it was answered: it may have been under way for any time.
 """
 
 from __future__ import annotations
@@ -92,6 +92,8 @@ class LeaseSession:
         self._retry: asyncio.TimerHandle | None = None
         # The fence: the send times of unanswered keepalives, and the validity that the responses prove.
         self._unanswered: deque[float] = deque()
+        self._requested_at = -math.inf
+        """When the latest request was sent: for the lease, to continue it, or to resume."""
         self._valid_until = -math.inf
         self._beat: asyncio.TimerHandle | None = None
 
@@ -121,8 +123,8 @@ class LeaseSession:
 
     def resume(self) -> None:
         """Requests a yielded device again."""
-        self.phase, self._asked_at = Phase.RESUMING, self._loop.time()
-        self._send(frames.RESUME)
+        self._asked_at = self._loop.time()
+        self._resume()
 
     def end(self, *, peak_seen: int = 0, error: str = "") -> None:
         """Releases whatever there is, at once and without waiting.
@@ -215,13 +217,16 @@ class LeaseSession:
                 if self._yield is frames.YIELD_AND_OFFLOAD:  # An arbiter that was started again does not know that.
                     self._send(self._yield)
                 if self.phase is not Phase.YIELDED:  # A resume was lost with the stream before this one.
-                    self.phase = Phase.RESUMING
-                    self._send(frames.RESUME)
+                    self._resume()
         elif kind == "offload":
             self._on_offload(frame.offload.number)
         elif kind == "revoked":
             device = self.granted.device.id or self._request.device
             self._fail(lease_error(frame.revoked.reason, frame.revoked.message, device=device))
+
+    def _resume(self) -> None:
+        self.phase, self._requested_at = Phase.RESUMING, self._loop.time()
+        self._send(frames.RESUME)
 
     def _on_granted(self, granted: gpu_pb2.LeaseGranted) -> None:
         reclaimed, self._reclaiming = self._reclaiming, False
@@ -236,7 +241,12 @@ class LeaseSession:
             self._confirm(math.inf)
         elif anew:
             self._unanswered.clear()
-            self._keep_alive()
+            ttl = seconds_of(granted.ttl)
+            if self._loop.time() - self._requested_at < ttl / 3:
+                self._schedule_beat()
+                self._confirm(self._requested_at + ttl)
+            else:
+                self._keep_alive()
         elif self._unanswered:
             self._confirm(self._unanswered.popleft() + seconds_of(granted.ttl))
             if self._beat is None:
@@ -268,13 +278,14 @@ class LeaseSession:
         """Opens a stream and requests a new lease, or continues the existing one."""
         self._retry, self.wanted, self._reclaiming = None, 0, bool(self.granted.lease_id)
         self._unanswered.clear()
+        self._requested_at = self._loop.time()
         # Each stream has a callback of its own, so that late frames of an earlier stream are not attributed to the current one.
         opened: list[LeaseStream] = []
         self._stream = self._link.open(lambda frame: self._on_frame(opened[0], frame))
         opened.append(self._stream)
         if self._reclaiming:
             reclaim = gpu_pb2.LeaseReclaim(lease_id=self.granted.lease_id, fencing_token=self.granted.fencing_token)
-            self._unanswered.append(self._loop.time())
+            self._unanswered.append(self._requested_at)
             self._stream.send(gpu_pb2.LeaseRequest(reclaim=reclaim))
             if self._owed is not None:
                 self._stream.send(self._owed)

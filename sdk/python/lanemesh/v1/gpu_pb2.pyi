@@ -141,7 +141,7 @@ class LeaseResponse(_message.Message):
 
     @_builtins.property
     def revoked(self) -> Global___LeaseRevoked:
-        """The lease has ended. The last frame."""
+        """The lease has ended. Its last frame."""
 
     @_builtins.property
     def yielded(self) -> Global___LeaseYielded:
@@ -328,7 +328,8 @@ Global___LeaseReclaim: _TypeAlias = LeaseReclaim  # noqa: Y015
 @_typing.final
 class LeaseKeepalive(_message.Message):
     """A heartbeat of the holder. The response is `granted` with the same token. The lease is valid for the holder until one TTL after
-    it sent the latest keepalive that was answered. So the holder stops before the device can be granted to another one.
+    it sent the latest frame that `granted` has answered: a keepalive, or a request. So the holder stops before the device can be
+    granted to another one.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -398,8 +399,8 @@ class LeaseRelease(_message.Message):
     PEAK_BYTES_SEEN_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     resident_bytes: _builtins.int
-    """Bytes that the model still has on each device: it stays loaded. The response is `kept` if no other stream has been kept for the
-    model, else `revoked`. 0: nothing is left.
+    """Bytes that the model still has on the device: it stays loaded. The response is `kept` if no other stream has been kept for the
+    model, else `revoked`. 0: nothing is left. The model of a lease of several devices does not stay.
     """
     peak_bytes_seen: _builtins.int
     """The most bytes that the holder had on a device; 0 if unknown. Later requests for the model get at least these."""

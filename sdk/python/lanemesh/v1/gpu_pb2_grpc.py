@@ -67,8 +67,8 @@ class GpuArbiterServiceServicer:
     """
 
     def Lease(self, request_iterator, context):
-        """One stream per lease. If the stream breaks, the lease continues until its TTL ends, and can be reclaimed on a new stream
-        until then.
+        """One lease at a time: after its `revoked`, the call may request the next one. If the stream breaks, the lease continues until its
+        TTL ends, and can be reclaimed on a new stream until then.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -34,8 +34,8 @@ class GpuArbiterServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> GpuArbiterServiceAsyncStub: ...
     Lease: _grpc.StreamStreamMultiCallable[_gpu_pb2.LeaseRequest, _gpu_pb2.LeaseResponse]
-    """One stream per lease. If the stream breaks, the lease continues until its TTL ends, and can be reclaimed on a new stream
-    until then.
+    """One lease at a time: after its `revoked`, the call may request the next one. If the stream breaks, the lease continues until its
+    TTL ends, and can be reclaimed on a new stream until then.
     """
     ListDevices: _grpc.UnaryUnaryMultiCallable[_gpu_pb2.ListDevicesRequest, _gpu_pb2.ListDevicesResponse]
     """Lists the devices with their leases and waiting requests."""
@@ -52,8 +52,8 @@ class GpuArbiterServiceAsyncStub(GpuArbiterServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Lease: _aio.StreamStreamMultiCallable[_gpu_pb2.LeaseRequest, _gpu_pb2.LeaseResponse]  # type: ignore[assignment]
-    """One stream per lease. If the stream breaks, the lease continues until its TTL ends, and can be reclaimed on a new stream
-    until then.
+    """One lease at a time: after its `revoked`, the call may request the next one. If the stream breaks, the lease continues until its
+    TTL ends, and can be reclaimed on a new stream until then.
     """
     ListDevices: _aio.UnaryUnaryMultiCallable[_gpu_pb2.ListDevicesRequest, _gpu_pb2.ListDevicesResponse]  # type: ignore[assignment]
     """Lists the devices with their leases and waiting requests."""
@@ -73,8 +73,8 @@ class GpuArbiterServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_gpu_pb2.LeaseRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_gpu_pb2.LeaseResponse], _abc.AsyncIterator[_gpu_pb2.LeaseResponse]]:
-        """One stream per lease. If the stream breaks, the lease continues until its TTL ends, and can be reclaimed on a new stream
-        until then.
+        """One lease at a time: after its `revoked`, the call may request the next one. If the stream breaks, the lease continues until its
+        TTL ends, and can be reclaimed on a new stream until then.
         """
 
     @_abc_1.abstractmethod

@@ -130,7 +130,7 @@ export type LeaseResponse = Message<"lanemesh.v1.LeaseResponse"> & {
     case: "wanted";
   } | {
     /**
-     * The lease has ended. The last frame.
+     * The lease has ended. Its last frame.
      *
      * @generated from field: lanemesh.v1.LeaseRevoked revoked = 4;
      */
@@ -359,7 +359,8 @@ export const LeaseReclaimSchema: GenMessage<LeaseReclaim> = /*@__PURE__*/
 
 /**
  * A heartbeat of the holder. The response is `granted` with the same token. The lease is valid for the holder until one TTL after
- * it sent the latest keepalive that was answered. So the holder stops before the device can be granted to another one.
+ * it sent the latest frame that `granted` has answered: a keepalive, or a request. So the holder stops before the device can be
+ * granted to another one.
  *
  * @generated from message lanemesh.v1.LeaseKeepalive
  */
@@ -422,8 +423,8 @@ export const LeaseResumeSchema: GenMessage<LeaseResume> = /*@__PURE__*/
  */
 export type LeaseRelease = Message<"lanemesh.v1.LeaseRelease"> & {
   /**
-   * Bytes that the model still has on each device: it stays loaded. The response is `kept` if no other stream has been kept for the
-   * model, else `revoked`. 0: nothing is left.
+   * Bytes that the model still has on the device: it stays loaded. The response is `kept` if no other stream has been kept for the
+   * model, else `revoked`. 0: nothing is left. The model of a lease of several devices does not stay.
    *
    * @generated from field: uint64 resident_bytes = 1;
    */
@@ -1339,8 +1340,8 @@ export const LeaseStateSchema: GenEnum<LeaseState> = /*@__PURE__*/
  */
 export const GpuArbiterService: GenService<{
   /**
-   * One stream per lease. If the stream breaks, the lease continues until its TTL ends, and can be reclaimed on a new stream
-   * until then.
+   * One lease at a time: after its `revoked`, the call may request the next one. If the stream breaks, the lease continues until its
+   * TTL ends, and can be reclaimed on a new stream until then.
    *
    * @generated from rpc lanemesh.v1.GpuArbiterService.Lease
    */
