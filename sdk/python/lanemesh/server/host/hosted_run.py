@@ -263,6 +263,7 @@ class HostedRun:
         if self._traces is not None:
             await self._traces.end()
         await self._reporter.edges()
+        await self._close_helpers()  # calls that their callers have left may go on, and count as active until they end
         await self._reporter.helpers_ended()
         await self._release()
         return [self._secrets.fault(fault) for fault in self._faults]
@@ -587,7 +588,7 @@ class HostedRun:
             edge.settle()
             if edge.reopening is not None:
                 edge.reopening.close()
-        await asyncio.gather(*(helper.close() for helper in self.helpers.values()))
+        await self._close_helpers()
         for placed in instances:
             if placed.instance.helper:
                 await self._finalize(placed)
@@ -598,6 +599,10 @@ class HostedRun:
                 self._host.resources.release_batch_body(placed.node)
             if placed.isolated is None:
                 self._host.resources.release(type(placed.node), placed.node.config, placed.node.resource)
+
+    async def _close_helpers(self) -> None:
+        """Ends the calls of helpers from other servers, and accepts no more."""
+        await asyncio.gather(*(helper.close() for helper in self.helpers.values()))
 
     async def _finalize(self, placed: HostedInstance) -> None:
         """Finalizes a helper, which has no actor."""
