@@ -112,6 +112,7 @@ class Mesh:
         self._log_level = log_level
         self._listening = asyncio.Lock()
         if spread is not None:
+            self.orchestrator.runs.startable = lambda: self.orchestrator.host.node_types
             self._start_spread(by_component=spread == "component")
 
     def run(

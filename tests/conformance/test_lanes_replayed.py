@@ -17,7 +17,8 @@ from lanemesh.items import LaneType
 from lanemesh.lanes.recovery.replaying_sender import ReplayingSender
 from lanemesh.node.outputs import OutputLanes, Outputs
 from lanemesh.protocol import PROTOCOL_VERSION
-from lanemesh.server.host.host import HostSession, NodeHost
+from lanemesh.server.host.host import NodeHost
+from lanemesh.server.host.host_session import HostSession
 from lanemesh.server.node_server import NodeServer
 from lanemesh.server.services import load_file
 from lanemesh.v1 import lane_pb2, node_pb2

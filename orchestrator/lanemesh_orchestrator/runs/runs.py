@@ -90,6 +90,8 @@ class Runs:
         """Describes how the process of a lost node server has ended, if this process has started it."""
         self.named: Callable[[run_pb2.RunSpec], Graph] | None = None
         """Returns the graph of a deployed pipeline for a spec that names a deployment."""
+        self.startable: Callable[[], Mapping[str, node_pb2.Manifest]] = dict
+        """Returns the node types, by provider, of which servers are started when a run needs them, as in a spread mesh."""
         self.variables: dict[str, str] = {}
         """Variables that documents of clients may read, by name."""
         self.plain_variables: frozenset[str] = frozenset()
@@ -150,7 +152,7 @@ class Runs:
 
     def manifests(self) -> dict[str, node_pb2.Manifest]:
         """The manifests of the available node types, by provider."""
-        return self._registry.manifests()
+        return {**self.startable(), **self._registry.manifests()}
 
     def validate(
         self, spec: run_pb2.RunSpec, manifests: Mapping[str, node_pb2.Manifest] | None = None, *, folder: str = ""

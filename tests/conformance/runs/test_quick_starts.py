@@ -21,7 +21,8 @@ from lanemesh.lanes.transport import grpc_sender
 from lanemesh.lanes.transport.grpc_receiver import GrpcReceiver
 from lanemesh.node.context import ClientLink
 from lanemesh.server.host import hosted_run
-from lanemesh.server.host.host import HostSession, NodeHost
+from lanemesh.server.host.host import NodeHost
+from lanemesh.server.host.host_session import HostSession
 from lanemesh.server.host.hosted_run import HostedRun
 from lanemesh.server.node_server import NodeServer
 from lanemesh.server.services import load_file
@@ -141,7 +142,7 @@ async def test_a_consumer_that_ends_before_its_lane_is_opened_does_not_fail_the_
     async with mesh_of("left", "right") as (_, client, servers):
         running = asyncio.create_task(client.run(document).result())
         right = servers[1].host
-        await until(lambda: any(edge.stopped for run in right.runs.values() for edge in run._incoming.values()))
+        await until(lambda: any(edge.stopped for run in right.runs.values() for edge in run._lanes.edges.values()))
         ended.set()
         result = await running
         assert (result.state, result.values) == ("completed", ("none",))

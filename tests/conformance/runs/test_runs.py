@@ -401,7 +401,7 @@ async def test_a_node_that_emits_after_its_consumers_stopped_gets_an_error_and_i
 async def test_a_node_that_swallows_its_cancellation_is_abandoned(
     embedded: Mesh, journal: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lanemesh.server.host.hosted_run.CANCEL_SECONDS", 0.3)
+    monkeypatch.setattr("lanemesh.server.host.supervision.CANCEL_SECONDS", 0.3)
     document = line(
         node("a", "hang", "chat", body="stubborn", journal=str(journal)), node("b", "tag", "a", journal=str(journal))
     )
