@@ -23,7 +23,6 @@ import re
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -34,6 +33,7 @@ from pathlib import Path
 from types import ModuleType
 
 from repeats import FULL
+from rigs.ports import free_port
 
 ROOT = Path(__file__).parents[1]
 """The folder of the repository."""
@@ -111,7 +111,7 @@ class Reader:
         """`commands` is a folder of commands that are used in place of those that are installed, unless all is repeated."""
         commands = None if FULL else commands
         self._folder = folder
-        self._ports = {named: str(_free_port()) for named in PORTS}
+        self._ports = {named: str(free_port()) for named in PORTS}
         self._servers: list[tuple[subprocess.Popen[bytes], Path]] = []
         self._module = ModuleType("pasted")
         path = [*([str(commands)] if commands else []), f"{sys.prefix}/bin", os.environ["PATH"]]
@@ -218,9 +218,3 @@ class Reader:
         for named, used in self._ports.items():
             text = text.replace(used, named)
         return text
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -13,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+
+from rigs.ports import free_port
 
 START_SECONDS = 60.0
 
@@ -51,7 +52,7 @@ def postgres(programs: Path | None = None) -> Iterator[str]:
         if user is not None:
             os.chown(folder, pwd.getpwnam(user).pw_uid, -1)
         _run([programs / "initdb", "-D", data, "-U", "lanemesh", "--auth=trust", "--no-sync", "-E", "UTF8"], user)
-        port = _free_port()
+        port = free_port()
         options = ["-p", str(port), "-h", "127.0.0.1", "-k", folder, "-c", "fsync=off"]
         log = Path(folder) / "log"
         with log.open("wb") as told:
@@ -104,9 +105,3 @@ def _until_ready(programs: Path, port: int, user: str | None, server: subprocess
         else:
             return
     raise NoPostgres(f"it did not start: {log.read_text()[-2000:]}")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

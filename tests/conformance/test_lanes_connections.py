@@ -17,8 +17,8 @@ from rigs.beside import Beside
 from rigs.lane_breaks import HITHER, THITHER, both_ends_see, check_unavailable, fragile
 from rigs.lane_frames import Recorder, serving
 from rigs.lane_minute import IDLE_LIMIT
-from rigs.lane_proxies import free_port
 from rigs.lanes import Rig, Wire, edge_of, standstill
+from rigs.ports import free_port
 
 pytestmark = pytest.mark.timeout(30)
 

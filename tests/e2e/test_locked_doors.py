@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -18,6 +17,7 @@ from rigs import commands
 from rigs.agui_pipelines import ADD, agent
 from rigs.commands import Command
 from rigs.doors import Doors
+from rigs.ports import free_port
 from rigs.runs import NODES, RIGS, line, node
 
 SECONDS = 60.0
@@ -33,7 +33,7 @@ class LockedMesh:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.doors = Doors(folder / "doors")
-        self.address, self.http = (f"127.0.0.1:{port}" for port in free_ports(2))
+        self.address, self.http = (f"127.0.0.1:{free_port()}" for _ in range(2))
         for name, pipeline in (("agent", AGENT), ("chain", CHAIN)):
             (folder / f"{name}.pipe").write_text(json.dumps(pipeline))
         self.processes: list[Command] = []
@@ -86,15 +86,6 @@ def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LockedMesh]:
                 process.wait(20)
             finally:
                 process.kill()
-
-
-def free_ports(number: int) -> list[int]:
-    """Ports that no one uses."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
-    ports = [int(one.getsockname()[1]) for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 def wait_until(holds: Callable[[], bool]) -> None:

@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable
@@ -22,6 +21,7 @@ from lanemesh.faults import LanemeshError
 
 from rigs import commands
 from rigs.commands import Command
+from rigs.ports import free_port
 
 UPPER = {
     "components": [
@@ -54,11 +54,9 @@ async def process(*arguments: str) -> AsyncIterator[Command]:
 @pytest.fixture
 async def mesh() -> AsyncIterator[Client]:
     """A client of `lanemesh serve`, which is told of a server that is not there."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    port = address.rpartition(":")[2]
-    async with process("serve", "--port", port, "--server", "127.0.0.1:1"), Client(address) as client:
+    port = free_port()
+    address = f"127.0.0.1:{port}"
+    async with process("serve", "--port", f"{port}", "--server", "127.0.0.1:1"), Client(address) as client:
         yield client
 
 

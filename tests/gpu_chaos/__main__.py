@@ -21,6 +21,8 @@ from pathlib import Path
 from lanemesh.gpu import connect
 from lanemesh.v1 import gpu_pb2
 
+from rigs.ports import free_port
+
 WORKERS = 5
 TTL = 3.0
 """Time to live of leases, in seconds."""
@@ -84,7 +86,7 @@ class Arbiter(Process):
     def __init__(self, folder: Path, environ: dict[str, str]) -> None:
         super().__init__("the arbiter", (), environ)
         self._journal = folder / "journal"
-        self.address = "127.0.0.1:0"
+        self.address = f"127.0.0.1:{free_port()}"
 
     async def start(self) -> None:
         """Starts it, and waits until it serves."""

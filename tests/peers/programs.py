@@ -13,7 +13,8 @@ import envoy
 import pytest
 
 from peers.install import BLACKBOX_EXPORTER, GRPCURL, NGINX, PROMETHEUS
-from rigs.lane_proxies import DYING_WITH_PARENT, free_port
+from rigs.lane_proxies import DYING_WITH_PARENT
+from rigs.ports import free_port
 
 PAGE = Path(__file__).parents[2] / "docs" / "proxies.md"
 READY_SECONDS = 20.0

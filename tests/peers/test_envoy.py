@@ -24,7 +24,8 @@ from lanemesh_orchestrator.store.options import StoreOptions
 from peers.grpc_web import call, started
 from peers.programs import configuration, envoy_of
 from rigs.joined import APART, TAGS
-from rigs.lane_proxies import envoy_before, free_port
+from rigs.lane_proxies import envoy_before
+from rigs.ports import free_port
 from rigs.runs import NODES, line, node
 
 TAG = line(node("a", "tag", "chat", mark="+"))

@@ -13,7 +13,7 @@ from lanemesh.faults import LanemeshError
 from lanemesh_orchestrator.orchestrator import Orchestrator
 
 from peers.programs import configuration, nginx_of
-from rigs.lane_proxies import free_port
+from rigs.ports import free_port
 from rigs.runs import NODES, line, node
 
 TAG = line(node("a", "tag", "chat", mark="+"))

@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 import sys
 from pathlib import Path
+
+from rigs.ports import free_port
 
 HERE = Path(__file__).parent
 END_SECONDS = 20.0
@@ -84,7 +85,7 @@ class Cluster:
     """An orchestrator with a store, and two node servers for each node type of the load."""
 
     def __init__(self, folder: Path) -> None:
-        self.address = f"127.0.0.1:{_free_port()}"
+        self.address = f"127.0.0.1:{free_port()}"
         self.store = folder / "runs.sqlite"
         serve = ["serve", "--port", self.address.rpartition(":")[2], "--store", str(self.store)]
         self.orchestrator = Process("orchestrator", serve, folder)
@@ -113,9 +114,3 @@ class Cluster:
 
     def _join(self) -> list[str]:
         return ["--orchestrator", self.address]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

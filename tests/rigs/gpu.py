@@ -15,6 +15,8 @@ from lanemesh.gpu import ArbiterLink, EmbeddedLink, GpuArbiter, GpuClient, Lease
 from lanemesh.gpu.server import ArbiterServer
 from lanemesh.v1 import gpu_pb2
 
+from rigs.ports import free_port
+
 SOON = 10.0
 """Seconds within which anything that is awaited here has long happened."""
 EVERYWHERE = ("embedded", "grpc")
@@ -87,7 +89,7 @@ class ArbiterProcess:
 
     def __init__(self, journal: Path, ttl: float) -> None:
         self._journal, self._ttl = journal, ttl
-        self.address = "127.0.0.1:0"
+        self.address = f"127.0.0.1:{free_port()}"
 
     async def start(self) -> None:
         port = self.address.rpartition(":")[2]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Sequence
@@ -13,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import envoy
+
+from rigs.ports import free_port
 
 MAX_UNDER_WAY = 256
 """Most pieces of at most 64 KiB that are on a long wire in one direction; further ones wait outside."""
@@ -141,13 +142,6 @@ class LongWire:
             pass
         finally:
             sink.transport.abort()
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 DYING_WITH_PARENT = "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9); os.execv(sys.argv[1], sys.argv[1:])"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -19,6 +18,7 @@ from lanemesh.text_outputs import Entry
 from lanemesh.v1 import run_pb2, update_pb2
 from lanemesh_orchestrator.orchestrator import Orchestrator
 
+from rigs.ports import free_port
 from rigs.runs import value_of
 
 
@@ -189,9 +189,7 @@ def test_specs() -> None:
 
 
 async def test_an_orchestrator_that_is_not_there_is_named() -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     async with Client(address) as client:
         told = f"the orchestrator at {address} cannot be reached"
         with pytest.raises(LanemeshError, match=told):
@@ -211,7 +209,7 @@ async def listening(port: int = 0) -> AsyncGenerator[Orchestrator, None]:
 
 
 async def test_an_orchestrator_that_is_back_is_found_at_once() -> None:
-    async with listening() as orchestrator:
+    async with listening(free_port()) as orchestrator:
         client = Client(orchestrator.address)
         assert await client.runs() == []
         watched = client.attach("none")

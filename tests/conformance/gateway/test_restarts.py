@@ -19,6 +19,7 @@ from lanemesh_orchestrator.store.options import StoreOptions
 from endings import end
 from rigs.forked import ForkedProcess, forked
 from rigs.gateways import Event, all_events, client_of, events, gateway, texts
+from rigs.ports import free_port
 from rigs.runs import NODES, line, node
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -89,8 +90,8 @@ async def test_clients_of_a_killed_gateway_go_on_at_another_without_loss(serving
 async def test_a_stream_reports_the_end_of_its_orchestrator_and_resumes_after_its_restart(tmp_path: Path) -> None:
     options = StoreOptions(location=str(tmp_path / "runs.db"))
     orchestrator = Orchestrator(embedded=True, nodes=[NODES], store=options)
-    await orchestrator.listen()
-    port = int(orchestrator.address.rpartition(":")[2])
+    port = free_port()
+    await orchestrator.listen(port=port)
     async with Client(orchestrator.address) as client, gateway(client) as web:
         done = (await web.post("/v1/runs", json={"pipeline": TAG, "input": "x"})).headers["location"]
         before = await all_events(web, f"{done}/events")

@@ -17,7 +17,7 @@ from lanemesh_orchestrator.orchestrator_process import serve
 from endings import end
 from rigs.commands import Command
 from rigs.gateways import all_events, client_of, events, texts
-from rigs.lane_proxies import free_port
+from rigs.ports import free_port
 from rigs.runs import pipeline, response
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

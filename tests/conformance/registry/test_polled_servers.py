@@ -21,6 +21,8 @@ from lanemesh_orchestrator.registry import polled_servers
 from lanemesh_orchestrator.registry.registry import Registry
 from lanemesh_services.text import SERVICE
 
+from rigs.ports import free_port
+
 SERVING = registry_pb2.SERVER_HEALTH_SERVING
 DRAINING = registry_pb2.SERVER_HEALTH_DRAINING
 UNREACHABLE = registry_pb2.SERVER_HEALTH_UNREACHABLE
@@ -56,13 +58,6 @@ async def until(registry: Registry, holds: Callable[[list[registry_pb2.NodeServe
     async with asyncio.timeout(10):
         while not holds(registry.servers()):
             await registry.changes.wait_at_most(0.1)
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-    return port
 
 
 async def test_a_server_is_found_without_joining() -> None:

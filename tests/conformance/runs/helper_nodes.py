@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any, ClassVar
 
@@ -38,6 +39,17 @@ class Doubler(Node):
 
     async def call_tool(self, context: Context, call: ToolCall) -> AsyncIterator[ToolResult]:
         yield ToolResult("42")
+
+
+class SlowToLeave(Doubler):
+    """A tool that goes on for a while after its result, also when its caller has left."""
+
+    async def call_tool(self, context: Context, call: ToolCall) -> AsyncIterator[ToolResult]:
+        yield ToolResult("42")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(5)
 
 
 class Consult(Node):

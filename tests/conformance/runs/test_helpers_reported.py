@@ -40,12 +40,12 @@ def helping_mesh(request: pytest.FixtureRequest) -> Mesh:
     return found
 
 
-def asking() -> dict[str, Any]:
+def asking(tool: str = "doubler") -> dict[str, Any]:
     """A node that asks a model and a tool."""
     document = line(node("a", "consult", "chat"))
     helpers = [
         {"id": "m", "provider": "teller", "config": {"key": KEY}, "control": [{"classType": "llm", "from": "a"}]},
-        {"id": "t", "provider": "doubler", "control": [{"classType": "tool", "from": "a"}]},
+        {"id": "t", "provider": tool, "control": [{"classType": "tool", "from": "a"}]},
     ]
     document["components"] = [*document["components"], *helpers]
     return document
@@ -72,6 +72,15 @@ async def test_calls_and_tokens_of_helpers_are_reported(helping_mesh: Mesh) -> N
     ]
     assert ended.busy.ToNanoseconds() > 0
     assert not [one for one in updates if one.WhichOneof("kind") == "trace"]
+
+
+async def test_no_call_is_active_at_the_end_of_a_run(helping_mesh: Mesh) -> None:
+    run = helping_mesh.run(asking("slow_to_leave"), input="one")
+    updates = [update async for update in wire_updates(run)]
+
+    assert updates[-1].job.state == update_pb2.RUN_STATE_COMPLETED
+    told = [one.helper for one in updates if one.helper.component == "t"]
+    assert (told[-1].calls, told[-1].active_calls) == (1, 0)
 
 
 async def test_a_call_that_fails_counts_as_failed(helping_mesh: Mesh) -> None:

@@ -16,6 +16,7 @@ from lanemesh.client.run_reader import wire_updates
 from lanemesh.faults import LanemeshError
 
 from rigs.forked import ForkedProcess, forked
+from rigs.ports import free_port
 from rigs.runs import line, lines, node, until
 
 NODES = '''
@@ -54,14 +55,14 @@ class Servers:
     def __init__(self, folder: Path) -> None:
         self.journal = folder / "journal"
         self.store = folder / "runs.sqlite"
-        self.address = ""
+        self.address = f"127.0.0.1:{free_port()}"
         self._folder = folder
         self._processes: list[ForkedProcess] = []
         self._orchestrator: ForkedProcess | None = None
 
     async def serve(self) -> None:
         """Starts the orchestrator."""
-        port = self.address.rpartition(":")[2] or "0"
+        port = self.address.rpartition(":")[2]
         arguments = ["serve", "--port", port, "--store", str(self.store)]
         self._orchestrator, told = await self._start(arguments, "reached at ")
         self.address = told

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -29,6 +28,7 @@ from lanemesh_orchestrator.orchestrator import Orchestrator
 from lanemesh_orchestrator.pipeline import ServerAddress
 
 from rigs.forked import ForkedProcess, forked
+from rigs.ports import free_port
 from rigs.runs import (
     NODES,
     Component,
@@ -215,9 +215,7 @@ async def served(port: int) -> AsyncIterator[ForkedProcess]:
 
 @pytest.mark.conformance("RUN-09")
 async def test_a_dead_orchestrator_cancels_its_runs_at_the_servers_which_join_again(journal: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     server = NodeServer(NodeHost([load_file(NODES)], name="n"), orchestrator=f"127.0.0.1:{port}")
     await server.start()
     joined = server.registration.joined if server.registration is not None else asyncio.Event()

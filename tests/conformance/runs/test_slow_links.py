@@ -20,7 +20,8 @@ from lanemesh.server.services import load_file
 from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator.orchestrator import Orchestrator
 
-from rigs.lane_proxies import LongWire, free_port
+from rigs.lane_proxies import LongWire
+from rigs.ports import free_port
 from rigs.runs import NODES, at, line, node
 
 DELAY = 0.02

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -17,6 +16,8 @@ from lanemesh.server.host.host import NodeHost
 from lanemesh.server.registration import Registration
 from lanemesh_orchestrator.orchestrator import Orchestrator
 from lanemesh_services.text import SERVICE
+
+from rigs.ports import free_port
 
 
 class Attempts:
@@ -44,10 +45,7 @@ class Attempts:
 @pytest.fixture
 def port() -> int:
     """A closed port."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        number: int = free.getsockname()[1]
-    return number
+    return free_port()
 
 
 async def left(orchestrator: Orchestrator) -> None:

@@ -16,6 +16,7 @@ from lanemesh.v1.registry_pb2_grpc import RegistryServiceStub
 from lanemesh_orchestrator.orchestrator import Orchestrator
 from lanemesh_orchestrator.registry.registry import Registry
 
+from rigs.ports import free_port
 from rigs.registration_log import Lines, registration_log
 
 SERVING, UNREACHABLE = registry_pb2.SERVER_HEALTH_SERVING, registry_pb2.SERVER_HEALTH_UNREACHABLE
@@ -37,9 +38,8 @@ async def test_a_server_joins_and_leaves_without_a_warning(caplog: pytest.LogCap
 
 async def test_a_server_joins_again_when_the_orchestrator_is_back(caplog: pytest.LogCaptureFixture) -> None:
     first = Orchestrator(embedded=False)
-    await first.listen()
-    assert first.grpc is not None
-    port = first.grpc.port
+    port = free_port()
+    await first.listen(port=port)
     server = NodeServer(NodeHost([], name="n"), orchestrator=first.address)
     await server.start()
     assert server.registration is not None

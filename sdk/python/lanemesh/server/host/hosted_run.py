@@ -229,6 +229,9 @@ class HostedRun:
         if self._traces is not None:
             await self._traces.end()
         await self._reporter.edges()
+        await (
+            self._placed.close_helpers()
+        )  # calls that their callers have left may go on, and count as active until they end
         await self._reporter.helpers_ended()
         await self._release()
         return [self._secrets.fault(fault) for fault in self._faults]

@@ -64,12 +64,16 @@ class PlacedInstances:
             return Fault.from_exception(failure_of(error), **where).located(**where)
         return None
 
+    async def close_helpers(self) -> None:
+        """Ends the calls of helpers from other servers, and accepts no more. A further call only waits for that."""
+        await asyncio.gather(*(helper.close() for helper in self._helpers.values()))
+
     async def release(self, *, at_once: Callable[[], bool]) -> None:
         """Ends the helpers, and frees what the instances have. A further call only waits for the helpers. `at_once`: whether the
         processes of bodies get no time to end."""
         instances = list(self._placed.values())
         self._placed.clear()
-        await asyncio.gather(*(helper.close() for helper in self._helpers.values()))
+        await self.close_helpers()
         for placed in instances:
             if placed.instance.helper:
                 await self._finalize(placed)
