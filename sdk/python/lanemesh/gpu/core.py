@@ -136,10 +136,11 @@ class ArbiterCore:
                 memory.release(lease.id, lease.demand, now, certain=True)
         lease.state = State[entry.state]
 
-    def take_changes(self) -> list[tuple[str, LeaseEntry | None]]:
-        """The leases that have got or given devices since the last call, for the journal; None: it has ended."""
+    def take_changes(self) -> Iterator[tuple[str, LeaseEntry | None]]:
+        """The leases that have got or given devices since the last call, for the journal, which reads them at once; None: it has
+        ended."""
         changed, self._changed = self._changed, {}
-        return [(lease_id, self._entry(self._leases.get(lease_id))) for lease_id in changed]
+        return ((lease_id, self._entry(self._leases.get(lease_id))) for lease_id in changed)
 
     def _entry(self, lease: LeaseRecord | None) -> LeaseEntry | None:
         if lease is None or not lease.devices:
