@@ -14,7 +14,7 @@ from dataclasses import asdict
 from statistics import median
 from typing import Any
 
-from lanemesh.node.node import manifest_of
+from lanemesh.node.manifest import manifest_of
 from lanemesh.server.services import all_services, service_names
 from lanemesh.v1 import node_pb2
 from lanemesh_orchestrator.pipeline import PipelineInvalid, validate

@@ -1,9 +1,12 @@
 """What TLS and tokens cost: `python benchmarks/security.py`.
 
-The chain of `benchmarks/lanes.py` over four processes: without protection, with tokens, with mTLS, and with both. Each short
-measurement of a protected mesh is between two of the unprotected one, and each cost is the median over the rounds of the ratio to
-these two. What counts is the processor time of all processes for an item: the throughput of a busy machine varies by more than the
-targets, and is shown beside it. Exits 1 if a target is missed.
+The chain of `benchmarks/lanes.py` over four processes: without protection, with tokens, with mTLS, and with both; and the same
+chain on grpc.aio alone, without protection and with mTLS. Each short measurement of a protected chain is between two of the
+unprotected one. The cost in a start of the processes is the median of the ratios to these two. Equal processes differ by up to a
+tenth from start to start, so all are started several times, and each cost is the mean over the starts, with its standard error.
+
+What counts is the processor time of all processes for an item: the throughput of a busy machine varies by more than the targets,
+and is shown beside it. Exits 1 if a target is missed.
 """
 
 import argparse
@@ -18,8 +21,9 @@ import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
-from statistics import mean, median, quantiles
+from statistics import mean, median, stdev
 
 import psutil
 from lanemesh._grpc.security import VARIABLES, Security
@@ -27,21 +31,27 @@ from lanemesh_orchestrator.certificates import Subject, make_certificates
 from rich.table import Table
 
 from chain import mesh
+from chain.bare import BareOne, bare_chain
 from chain.mesh import Lanemesh
 from chain.report import Verdict, console, verdicts_table
 from chain.work import Work
 
-ITEMS, MEDIA = 60_000, 32
-"""Texts, and values of 1 MiB, of one measurement of a mesh."""
+LOAD, MEDIA = 0.2, 32
+"""The share of the usual texts of a chain, and values of 1 MiB, of one measurement."""
 TLS_COST, TOKEN_COST = 0.25, 0.02
 """Shares of the throughput of lanes that TLS and tokens may cost."""
 NOISE = 0.03
 """Share by which the media of two equal meshes differ; added to the bound of tokens, whose cost is below it."""
 
+PROTECTED = {"tokens": "open", "mtls": "open", "mtls-tokens": "open", "bare-mtls": "bare"}
+"""The unprotected chain of each protected one."""
+
+Chain = Lanemesh | BareOne
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """One measurement of a mesh."""
+    """One measurement of a chain."""
 
     items_per_s: float
     item_us: float
@@ -54,7 +64,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A measurement of a protected mesh, between two of the unprotected one."""
+    """A measurement of a protected chain, between two of the unprotected one."""
 
     before: Sample
     protected: Sample
@@ -64,6 +74,10 @@ class Comparison:
         """Of a field of samples: that of the protected mesh to the mean of the others."""
         before, protected, after = (float(getattr(one, value)) for one in (self.before, self.protected, self.after))
         return protected / mean((before, after))
+
+
+Starts = Sequence[Sequence[Comparison]]
+"""The comparisons of a protected chain in each start of the processes."""
 
 
 def meshes(folder: Path) -> dict[str, Security]:
@@ -93,36 +107,40 @@ def environment(security: Security) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def started(settings: Mapping[str, Security]) -> AsyncIterator[dict[str, Lanemesh]]:
-    """A spread mesh for each of the settings, warm."""
+async def started(folder: Path) -> AsyncIterator[dict[str, Chain]]:
+    """All chains, warm."""
     async with AsyncExitStack() as stack:
-        systems: dict[str, Lanemesh] = {}
-        for name, security in settings.items():
+        chains: dict[str, Chain] = {}
+        for name, security in meshes(folder).items():
             with environment(security):
                 system = await stack.enter_async_context(mesh.spread())
-                system.name = name
-                await sample(system, ITEMS // 2, 8)
-            systems[name] = system
-        yield systems
+            system.name = name
+            chains[name] = system
+        chains["bare"] = BareOne(await stack.enter_async_context(bare_chain()))
+        chains["bare-mtls"] = BareOne(await stack.enter_async_context(bare_chain(folder)))
+        for one in chains.values():
+            await sample(one, LOAD / 2, 8)
+        yield chains
 
 
-async def sample(system: Lanemesh, items: int, media_items: int) -> Sample:
-    """Moves texts, then values of 1 MiB."""
+async def sample(chain: Chain, load: float, media_items: int) -> Sample:
+    """Moves a share of the usual texts, then values of 1 MiB."""
 
     async def moved(results: AsyncIterator[str], count: int) -> tuple[float, float]:
         """Items per second, and seconds of processor time for one."""
         began, used = time.perf_counter(), processor_seconds()
         last = [result async for result in results][-1]
-        assert last.split(" ", 1)[0] == str(count), f"{system.name} lost items: {last}"
+        assert last.split(" ", 1)[0] == str(count), f"{chain.name} lost items: {last}"
         return count / (time.perf_counter() - began), (processor_seconds() - used) / count
 
-    items_per_s, item_s = await moved(system.results(Work(items=items, every=10_000)), items)
-    mib_per_s, mib_s = await moved(system.media(media_items), media_items)
+    items = round(load * chain.load)
+    items_per_s, item_s = await moved(chain.results(Work(items=items, every=10_000)), items)
+    mib_per_s, mib_s = await moved(chain.media(media_items), media_items)
     return Sample(items_per_s=items_per_s, item_us=1e6 * item_s, mib_per_s=mib_per_s, mib_ms=1e3 * mib_s)
 
 
 def processor_seconds() -> float:
-    """The processor time of this process and those that it has started, which only one mesh uses at a time.
+    """The processor time of this process and those that it has started, which only one chain uses at a time.
 
     It is read from the processor-time clocks of the processes (clock_getcpuclockid(3)): /proc counts in steps of 10 ms.
     """
@@ -130,29 +148,32 @@ def processor_seconds() -> float:
     return sum(time.clock_gettime(~process.pid << 3 | 2) for process in (own, *own.children(recursive=True)))
 
 
-def cost(found: Sequence[Comparison], value: str) -> float:
+def cost(found: Starts, value: str) -> float:
     """The share of the throughput that a protection costs, by a field of samples: processor time, or a rate."""
-    ratio = median(one.ratio(value) for one in found)
+    return mean(_costs(found, value))
+
+
+def margin(found: Starts, value: str) -> float:
+    """The standard error of a cost, from the differences of the starts; 0 if there is only one."""
+    costs = _costs(found, value)
+    return stdev(costs) / math.sqrt(len(costs)) if len(costs) > 1 else 0.0
+
+
+def _costs(found: Starts, value: str) -> list[float]:
+    """The cost in each start."""
+    ratios = [median(one.ratio(value) for one in comparisons) for comparisons in found]
     # What an item costs more is what is missing of the throughput.
-    return 1 - ratio if value.endswith("per_s") else 1 - 1 / ratio
+    return [1 - ratio if value.endswith("per_s") else 1 - 1 / ratio for ratio in ratios]
 
 
-def margin(found: Sequence[Comparison], value: str) -> float:
-    """The standard error of a median ratio, as a share; 0 if there is only one. It is wide where other work disturbs the rounds."""
-    ratios = [one.ratio(value) for one in found]
-    if len(ratios) < 2:
-        return 0.0
-    low, _, high = quantiles(ratios, n=4)
-    # Of a normal distribution the spread is 0.74 of this range, and the error of the median 1.25 of that of the mean.
-    return 0.93 * (high - low) / math.sqrt(len(ratios))
-
-
-def judge(found: Mapping[str, Sequence[Comparison]]) -> list[Verdict]:
+def judge(found: Mapping[str, Starts]) -> list[Verdict]:
     """The targets."""
 
     def verdict(what: str, name: str, bound: float, value: str) -> Verdict:
         what = f"{what} (± {100 * margin(found[name], value):.1f})"
-        return Verdict(what=what, value=100 * cost(found[name], value), bound=100 * bound, at_least=False, unit="%")
+        return Verdict(
+            what=what, value=100 * cost(found[name], value), bound=round(100 * bound, 1), at_least=False, unit="%"
+        )
 
     return [
         verdict("tokens cost, texts", "tokens", TOKEN_COST, "item_us"),
@@ -160,6 +181,7 @@ def judge(found: Mapping[str, Sequence[Comparison]]) -> list[Verdict]:
         verdict("mTLS costs, texts", "mtls", TLS_COST, "item_us"),
         verdict("mTLS costs, media", "mtls", TLS_COST, "mib_ms"),
         verdict("mTLS and tokens cost, texts", "mtls-tokens", TLS_COST, "item_us"),
+        verdict("mTLS costs, media, against grpc.aio alone", "mtls", cost(found["bare-mtls"], "mib_ms"), "mib_ms"),
     ]
 
 
@@ -172,20 +194,22 @@ COLUMNS = (
 """The columns of the table: heading, field of samples, format."""
 
 
-def rows_table(found: Mapping[str, Sequence[Comparison]]) -> Table:
-    """The medians of each mesh, and what each protection costs by each measure."""
+def rows_table(found: Mapping[str, Starts]) -> Table:
+    """The medians of each chain, and what each protection costs by each measure."""
     table = Table(title="source, upper-case, count, client; medians, and what is missing of the throughput")
-    table.add_column("mesh")
+    table.add_column("chain")
     for heading, _, _ in COLUMNS:
         table.add_column(heading, justify="right")
-    unprotected = [one.before for pairs in found.values() for one in pairs]
-    table.add_row("open", *(format(_median(unprotected, value), shape) for _, value, shape in COLUMNS))
-    for name, pairs in found.items():
-        samples = [one.protected for one in pairs]
-        cells = (
-            f"{_median(samples, value):{shape}} ({100 * cost(pairs, value):+.0f} %)" for _, value, shape in COLUMNS
-        )
-        table.add_row(name, *cells)
+    for base in dict.fromkeys(PROTECTED.values()):
+        protected = {name: starts for name, starts in found.items() if PROTECTED[name] == base}
+        unprotected = [one.before for starts in protected.values() for one in chain.from_iterable(starts)]
+        table.add_row(base, *(format(_median(unprotected, value), shape) for _, value, shape in COLUMNS))
+        for name, starts in protected.items():
+            samples = [one.protected for one in chain.from_iterable(starts)]
+            cells = (
+                f"{_median(samples, value):{shape}} ({100 * cost(starts, value):+.0f} %)" for _, value, shape in COLUMNS
+            )
+            table.add_row(name, *cells)
     return table
 
 
@@ -193,22 +217,25 @@ def _median(samples: Iterable[Sample], value: str) -> float:
     return median(float(getattr(one, value)) for one in samples)
 
 
-async def measure(folder: Path, rounds: int, load: float) -> dict[str, list[Comparison]]:
-    """The comparisons of each protected mesh."""
+async def measure(folder: Path, starts: int, rounds: int, load: float) -> dict[str, list[list[Comparison]]]:
+    """The comparisons of each protected chain, in each start."""
     progress = console(stderr=True)
-    found: dict[str, list[Comparison]] = {"tokens": [], "mtls": [], "mtls-tokens": []}
-    async with started(meshes(folder)) as systems:
+    found: dict[str, list[list[Comparison]]] = {name: [] for name in PROTECTED}
+    for start in range(1, starts + 1):
+        async with started(folder) as chains:
 
-        async def measured(name: str) -> Sample:
-            return await sample(systems[name], round(ITEMS * load), max(8, round(MEDIA * load)))
+            async def measured(name: str, chains: Mapping[str, Chain] = chains) -> Sample:
+                return await sample(chains[name], LOAD * load, max(8, round(MEDIA * load)))
 
-        before = await measured("open")
-        for number in range(1, rounds + 1):
-            progress.print(f"round {number} of {rounds}")
-            for name, comparisons in found.items():
-                protected, after = await measured(name), await measured("open")
-                comparisons.append(Comparison(before, protected, after))
-                before = after
+            latest = {base: await measured(base) for base in dict.fromkeys(PROTECTED.values())}
+            for comparisons in found.values():
+                comparisons.append([])
+            for number in range(1, rounds + 1):
+                progress.print(f"start {start} of {starts}, round {number} of {rounds}")
+                for name, base in PROTECTED.items():
+                    protected, after = await measured(name), await measured(base)
+                    found[name][-1].append(Comparison(latest[base], protected, after))
+                    latest[base] = after
     return found
 
 
@@ -216,14 +243,15 @@ def main() -> int:
     """The command line; the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print the verdicts as JSON instead of the tables")
-    parser.add_argument("--rounds", type=int, default=15, help="rounds of each mesh (default 15)")
+    parser.add_argument("--starts", type=int, default=6, help="starts of all processes (default 6)")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds in each start (default 5)")
     parser.add_argument("--load", type=float, default=1.0, help="share of the usual items (default 1)")
-    parser.add_argument("--quick", action="store_true", help="three short rounds, to see that all meshes work")
+    parser.add_argument("--quick", action="store_true", help="two short rounds, to see that all chains work")
     if "--quick" in sys.argv:
-        parser.set_defaults(rounds=3, load=0.1)
+        parser.set_defaults(starts=1, rounds=2, load=0.1)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        found = asyncio.run(measure(Path(folder), arguments.rounds, arguments.load))
+        found = asyncio.run(measure(Path(folder), arguments.starts, arguments.rounds, arguments.load))
     verdicts = judge(found)
     if arguments.json:
         print(json.dumps([{"what": v.what, "value": v.value, "bound": v.bound, "met": v.met} for v in verdicts]))

@@ -14,7 +14,7 @@ from typing import Any
 
 from lanemesh import Node, Service
 from lanemesh.client.node_types import InputInfo, NodeTypeInfo, OutputInfo, decode_node_type
-from lanemesh.node.node import manifest_of
+from lanemesh.node.manifest import manifest_of
 from lanemesh.server.services import InstalledServices, service_names
 from lanemesh_orchestrator.cli.commands.nodes import port_name
 from lanemesh_orchestrator.cli.output.settings import settings

@@ -80,7 +80,7 @@ LIMITS: dict[str, list[tuple[str, str]]] = {
             "without any frame of the server meanwhile",
         ),
         (f"{PHASES}.CONNECT_TIMEOUT", "from `connect` to `connected`"),
-        (f"{HOSTED}.CANCEL_SECONDS", "from `cancel` to the end of all nodes"),
+        ("lanemesh.server.host.supervision.CANCEL_SECONDS", "from `cancel` to the end of all nodes"),
         (
             "lanemesh_orchestrator.runs.host_handle.FINISH_SECONDS",
             "from `cancel` to `finished`",
@@ -90,9 +90,12 @@ LIMITS: dict[str, list[tuple[str, str]]] = {
             "lanemesh.server.node_service.HALF_CLOSE_SECONDS",
             "from the last frame of the server to the half-close of the orchestrator",
         ),
-        ("lanemesh.server.host.host.LEAVE_SECONDS", "how long `place` waits for a cancelled run of the same id to end"),
         (
-            "lanemesh.server.host.host.MAX_UPDATES",
+            "lanemesh.server.host.host_session.LEAVE_SECONDS",
+            "how long `place` waits for a cancelled run of the same id to end",
+        ),
+        (
+            "lanemesh.server.host.response_queue.MAX_UPDATES",
             "most frames that wait for the orchestrator",
         ),
         ("lanemesh.server.host.reporting.EDGE_UPDATE_SECONDS", "least time between two updates of one edge"),

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import lanemesh
-from lanemesh import extend, values
+from lanemesh import extend, json_values
 from lanemesh.client.sync_runs import SyncDetachedRun, SyncRequest, SyncRun
 from lanemesh.node import function_nodes, ports
 
@@ -97,7 +97,7 @@ def describe(name: str) -> tuple[str, str]:
         definition, text = _ALIASES[name]
         return f"{name} = {definition}", text
     if isinstance(value, int):
-        return f"{name} = {value:,}", _text_after(inspect.getsource(values), name)
+        return f"{name} = {value:,}", _text_after(inspect.getsource(json_values), name)
     if name in ("In", "Out", "Pieces", "Whole"):
         return f"{name}[T]", _text_after(inspect.getsource(ports), name)
     if isinstance(value, type) and issubclass(value, Enum):

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 
 from lanemesh import Client
-from lanemesh.client.runs import wire_updates
+from lanemesh.client.run_reader import wire_updates
 from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator import Mesh
 

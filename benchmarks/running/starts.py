@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import psutil
 from lanemesh import Client
-from lanemesh.client.runs import wire_updates
+from lanemesh.client.run_reader import wire_updates
 from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator import Mesh
 

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from lanemesh.client.runs import wire_updates
+from lanemesh.client.run_reader import wire_updates
 from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator import Mesh
 

@@ -7,7 +7,8 @@ import time
 from math import inf
 
 from lanemesh import Client
-from lanemesh.client.runs import Run, wire_updates
+from lanemesh.client.run_reader import wire_updates
+from lanemesh.client.runs import Run
 from lanemesh.server.host.reporting import EDGE_UPDATE_SECONDS
 from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator.orchestrator import Orchestrator

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterable, Callable, Collection, Iterable, Mappi
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from lanemesh._aio.loops import misuse
 from lanemesh._grpc.run_depth import RUN_DEPTH
@@ -31,9 +31,11 @@ from lanemesh.v1 import run_pb2
 
 from lanemesh_orchestrator.orchestrator import Orchestrator
 from lanemesh_orchestrator.pipeline import Graph, run_graph, run_graph_of
-from lanemesh_orchestrator.runs.active_run import ActiveRun, RunOptions
+from lanemesh_orchestrator.runs.active_run import ActiveRun
 from lanemesh_orchestrator.runs.link import LocalRunLink
 from lanemesh_orchestrator.runs.retention import DEFAULT_BUDGET
+from lanemesh_orchestrator.runs.run_options import RunOptions
+from lanemesh_orchestrator.started_servers import Spreading, StartedServers
 
 if TYPE_CHECKING:
     from lanemesh.chat import ToolResult
@@ -49,10 +51,7 @@ if TYPE_CHECKING:
     from lanemesh.client.updates import RunState
 
     from lanemesh_orchestrator.deployments.deployments import Deployments
-    from lanemesh_orchestrator.scheduling.spread import Spread
     from lanemesh_orchestrator.store.options import StoreOptions
-
-Spreading = Literal["service", "component"]
 
 
 class Mesh:
@@ -106,13 +105,11 @@ class Mesh:
         self._folder = str(folder.absolute()) if folder is not None else ""
         self._closed = False
         self._requests: RequestLimit | None = None
-        self._spread: Spread | None = None
-        self._embedded = spread is None
-        self.orchestrator.homes = self._homes
-        self._log_level = log_level
-        self._listening = asyncio.Lock()
+        self._is_spread = spread is not None
         if spread is not None:
-            self._start_spread(by_component=spread == "component")
+            self.orchestrator.runs.startable = lambda: self.orchestrator.host.node_types
+        self._servers = StartedServers(self.orchestrator, spread, log_level)
+        self.orchestrator.homes = self._servers.homes
 
     def run(
         self,
@@ -512,13 +509,12 @@ class Mesh:
         """Ends all runs and started processes. Later runs and deployments raise LanemeshError ("closed")."""
         self._closed = True
         await self.orchestrator.close_runs()
-        if self._spread is not None:
-            await self._spread.close()
+        await self._servers.close()
         await self.orchestrator.close()
 
     async def __aenter__(self) -> Mesh:
         await self.orchestrator.open_store()
-        if self._spread is not None:
+        if self._is_spread:
             await self.orchestrator.listen()
         else:
             await self.orchestrator.restore_deployments()
@@ -536,7 +532,7 @@ class Mesh:
     def _prepare_deployments(self, deployments: Deployments) -> None:
         """Lets deployments use the node types of this mesh, and the servers that it starts."""
         deployments.read, deployments.manifests = self._graph, lambda: self.orchestrator.host.node_types
-        deployments.start_servers_by(self._homes)
+        deployments.start_servers_by(self._servers.homes)
 
     def _graph(self, spec: run_pb2.RunSpec, folder: str) -> Graph:
         """Validates a spec and returns its graph, after a reload of changed files of node types.
@@ -554,34 +550,6 @@ class Mesh:
         """The folder from which relative paths in a document count. A deployment keeps the folder of its document."""
         return str(pipeline.absolute().parent) if isinstance(pipeline, Path) else self._folder
 
-    def _start_spread(self, *, by_component: bool) -> None:
-        """Lets node servers be started: those of all services, in a mesh in this process only those that need another Python
-        environment than this one."""
-        from lanemesh_orchestrator.scheduling.local_launcher import LocalLauncher
-        from lanemesh_orchestrator.scheduling.spread import Spread
-
-        apart = self.orchestrator.host.node_types.apart
-        self._spread = Spread(
-            *(self.orchestrator, LocalLauncher(self._log_level, self.orchestrator.security)),
-            by_component=by_component,
-            is_spread=apart.__contains__ if self._embedded else lambda service: True,
-        )
-        self.orchestrator.runs.exit_reason = self._spread.exit_reason
-
-    async def _spread_services_apart(self) -> None:
-        """In a mesh in this process: begins to start node servers when the first service needs another Python environment."""
-        if not self._embedded or not self.orchestrator.host.node_types.apart:
-            return
-        async with self._listening:
-            if self._spread is None:
-                await self.orchestrator.listen()
-                self._start_spread(by_component=False)
-
-    async def _homes(self, graph: Graph) -> dict[str, str]:
-        """Starts the missing node servers of a pipeline. Returns the server of each component that does not run in this process."""
-        await self._spread_services_apart()
-        return await self._spread.prepare(graph) if self._spread is not None else {}
-
     async def _prepare(self, spec: run_pb2.RunSpec, folder: str, timeout: float | None) -> tuple[Graph, RunOptions]:
         """The graph and the options of a run. A spread mesh starts the missing servers and assigns the components to them."""
         graph = run_graph_of(self._graph(spec, folder), spec)
@@ -589,7 +557,7 @@ class Mesh:
             timeout=timeout,
             session=spec.session_id,
             depth=spec.depth,
-            homes=await self._homes(graph),
+            homes=await self._servers.homes(graph),
             conversation=await self.orchestrator.runs.conversation(spec),
         )
 

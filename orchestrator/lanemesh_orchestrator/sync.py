@@ -7,8 +7,9 @@ from pathlib import Path
 
 from lanemesh.client.sync import SyncHost
 
-from lanemesh_orchestrator.mesh import Mesh, Spreading
+from lanemesh_orchestrator.mesh import Mesh
 from lanemesh_orchestrator.runs.retention import DEFAULT_BUDGET
+from lanemesh_orchestrator.started_servers import Spreading
 from lanemesh_orchestrator.store.options import StoreOptions
 
 

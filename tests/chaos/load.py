@@ -10,7 +10,7 @@ from random import Random
 from typing import Any
 
 from lanemesh import Client
-from lanemesh.client.runs import wire_updates
+from lanemesh.client.run_reader import wire_updates
 from lanemesh.faults import LanemeshError
 from lanemesh.v1 import update_pb2
 

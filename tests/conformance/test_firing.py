@@ -14,7 +14,7 @@ from lanemesh.items import LaneType
 from lanemesh.lanes.inbox.inbox import Inbox
 from lanemesh.lanes.transport.memory import MemorySender
 from lanemesh.node.firing.loop import FiringRules
-from lanemesh.node.node import manifest_of
+from lanemesh.node.manifest import manifest_of
 from lanemesh.node.outputs import OutputLanes
 from lanemesh.node.runtime.actor import Actor, State
 from lanemesh.testing import run_node, run_node_async

@@ -18,7 +18,7 @@ import pytest_asyncio
 from google.rpc import error_details_pb2, status_pb2
 from lanemesh._grpc.status import DETAILS_KEY
 from lanemesh.client.specs import run_spec
-from lanemesh.node.node import manifest_of
+from lanemesh.node.manifest import manifest_of
 from lanemesh.server.services import all_services, service_names
 from lanemesh.v1 import node_pb2, run_pb2, run_pb2_grpc
 from lanemesh_orchestrator.orchestrator import Orchestrator

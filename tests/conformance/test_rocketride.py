@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lanemesh.node.node import manifest_of
+from lanemesh.node.manifest import manifest_of
 from lanemesh.server.services import all_services, service_names
 from lanemesh.v1 import node_pb2
 from lanemesh_orchestrator import Mesh

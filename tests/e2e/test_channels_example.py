@@ -6,7 +6,7 @@ import re
 from typing import Literal
 
 import pytest
-from lanemesh.client.runs import wire_updates
+from lanemesh.client.run_reader import wire_updates
 from lanemesh_orchestrator import Mesh
 
 from pages import ROOT

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from lanemesh import Document, Media
-from lanemesh.client.runs import wire_updates
+from lanemesh.client.run_reader import wire_updates
 from lanemesh.file_values import file_value
-from lanemesh.node.node import manifest_of
+from lanemesh.node.manifest import manifest_of
 from lanemesh.server.services import InstalledServices
 from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator import Mesh

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from lanemesh import Client
 from lanemesh.client.node_servers import NodeServerInfo
-from lanemesh.client.runs import wire_updates
+from lanemesh.client.run_reader import wire_updates
 from lanemesh.faults import LanemeshError
 
 from rigs import commands

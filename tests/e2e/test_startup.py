@@ -26,8 +26,8 @@ try:
 finally:
     print(json.dumps(sorted(sys.modules)))
 """
-MOST_OF_OURS = 196
-"""Modules of Lanemesh: 196 when this was written. Each costs about a millisecond."""
+MOST_OF_OURS = 209
+"""Modules of Lanemesh: 209 when this was written. Each costs about a millisecond."""
 NOT_NEEDED = (
     "grpc",
     "jsonschema_rs",

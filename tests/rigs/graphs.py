@@ -14,13 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lanemesh.channels import Channels
-from lanemesh.client.runs import Run, wire_updates
+from lanemesh.client.run_reader import wire_updates
+from lanemesh.client.runs import Run
 from lanemesh.client.specs import run_spec
 from lanemesh.faults import Fault
 from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator.orchestrator import Orchestrator
-from lanemesh_orchestrator.runs.active_run import ActiveRun, RunOptions
+from lanemesh_orchestrator.runs.active_run import ActiveRun
 from lanemesh_orchestrator.runs.link import LocalRunLink
+from lanemesh_orchestrator.runs.run_options import RunOptions
 
 from endings import end
 from failure_tail import waiting_tasks

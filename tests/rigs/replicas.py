@@ -15,8 +15,9 @@ from lanemesh.client.runs import Run
 from lanemesh.client.specs import run_spec
 from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator.orchestrator import Orchestrator
-from lanemesh_orchestrator.runs.active_run import ActiveRun, RunOptions
+from lanemesh_orchestrator.runs.active_run import ActiveRun
 from lanemesh_orchestrator.runs.link import LocalRunLink
+from lanemesh_orchestrator.runs.run_options import RunOptions
 
 from rigs.forked import ForkedProcess, forked_server
 from rigs.runs import Pipeline, until

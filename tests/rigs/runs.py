@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from lanemesh.client.results import RunResult
-from lanemesh.client.runs import Run, wire_updates
+from lanemesh.client.run_reader import wire_updates
+from lanemesh.client.runs import Run
 from lanemesh.client.update_conversion import from_wire
 from lanemesh.client.updates import OutputUpdate, RunState
 from lanemesh.codec import decode, lane_type_of
@@ -127,7 +128,7 @@ def node_update(updates: Sequence[update_pb2.Update], component: str) -> update_
     ][-1]
 
 
-async def until(holds: Callable[[], bool], seconds: float = 10.0) -> None:
+async def until(holds: Callable[[], bool], seconds: float = 30.0) -> None:
     """Waits for something in another process, which no event tells of."""
     async with asyncio.timeout(seconds):
         while not holds():  # noqa: ASYNC110 - nothing tells of it

@@ -8,12 +8,15 @@ if TYPE_CHECKING:
     import anthropic
     import openai
 
+SECONDS = 60.0
+"""Time limit of a step of a request, such as a connection. Those of the SDKs connect within 5 s, which many at once may exceed."""
+
 
 def openai_client(url: str, key: str = "none") -> openai.AsyncOpenAI:
     """A client of the OpenAI API at a base URL, which repeats no request."""
     import openai
 
-    plain = openai.DefaultAsyncHttpxClient(verify=False)
+    plain = openai.DefaultAsyncHttpxClient(verify=False, timeout=SECONDS)
     return openai.AsyncOpenAI(base_url=url, api_key=key, max_retries=0, http_client=plain)
 
 
@@ -21,5 +24,5 @@ def anthropic_client(url: str, key: str = "none") -> anthropic.AsyncAnthropic:
     """A client of the Anthropic API at a base URL, which repeats no request."""
     import anthropic
 
-    plain = anthropic.DefaultAsyncHttpxClient(verify=False)
+    plain = anthropic.DefaultAsyncHttpxClient(verify=False, timeout=SECONDS)
     return anthropic.AsyncAnthropic(base_url=url, api_key=key, max_retries=0, http_client=plain)

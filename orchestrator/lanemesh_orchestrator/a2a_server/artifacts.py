@@ -10,7 +10,8 @@ from a2a.types import a2a_pb2
 from google.protobuf.json_format import ParseDict, ParseError
 from lanemesh.client.updates import OutputUpdate
 from lanemesh.codec import dump_json
-from lanemesh.values import Answer, Document, Media, Question, Table, copy_json
+from lanemesh.json_values import copy_json
+from lanemesh.values import Answer, Document, Media, Question, Table
 
 MAX_OPEN = 10_000
 """Most unfinished texts of a run that are kept in mind. The pieces of an older one are taken for continuations."""

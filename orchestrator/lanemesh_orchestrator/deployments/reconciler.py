@@ -15,7 +15,7 @@ from lanemesh_orchestrator.deployments.preload import Preload
 from lanemesh_orchestrator.deployments.readiness import Readiness, ServerStanding, in_the_way, readiness
 from lanemesh_orchestrator.deployments.servers import Servers
 from lanemesh_orchestrator.pipeline.graph import Graph
-from lanemesh_orchestrator.registry.registry import Member
+from lanemesh_orchestrator.registry.member import Member
 
 RETRY_SECONDS = (0.2, 5.0)
 """First and maximum pause before a retry for a missing server; one that joins is used at once."""

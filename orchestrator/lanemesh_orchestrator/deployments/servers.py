@@ -8,7 +8,8 @@ from lanemesh.features import Feature
 from lanemesh.v1 import node_pb2, update_pb2
 
 from lanemesh_orchestrator.pipeline.graph import Graph
-from lanemesh_orchestrator.registry.registry import Member, Registry
+from lanemesh_orchestrator.registry.member import Member
+from lanemesh_orchestrator.registry.registry import Registry
 from lanemesh_orchestrator.runs.host_connection import HostConnection
 from lanemesh_orchestrator.scheduling.assignment import LOCAL
 from lanemesh_orchestrator.scheduling.warm_targets import places, servers_of

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from lanemesh.client.runs import RunReader, wire_batches
+from lanemesh.client.run_reader import RunReader, wire_batches
 from lanemesh.faults import LanemeshError
 from lanemesh.v1 import run_pb2
 from starlette.requests import Request

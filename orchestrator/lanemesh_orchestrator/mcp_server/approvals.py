@@ -12,7 +12,7 @@ from mcp_types import ElicitRequest, ElicitRequestFormParams
 
 if TYPE_CHECKING:
     from lanemesh.client.records import RunRecord
-    from lanemesh.client.runs import RunReader
+    from lanemesh.client.run_reader import RunReader
 
 log = logging.getLogger("lanemesh.mcp")
 

@@ -26,7 +26,7 @@ from lanemesh_orchestrator.mcp_server.outcome import Outcome
 
 if TYPE_CHECKING:
     from lanemesh.client.run_host import RunHost
-    from lanemesh.client.runs import RunReader
+    from lanemesh.client.run_reader import RunReader
 
     from lanemesh_orchestrator.mcp_server.offers import Offer
 

@@ -14,7 +14,7 @@ from lanemesh.client.updates import ApprovalState, ApprovalUpdate
 from lanemesh_orchestrator.mcp_server.approvals import answer, key_of
 
 if TYPE_CHECKING:
-    from lanemesh.client.runs import RunReader
+    from lanemesh.client.run_reader import RunReader
 
 log = logging.getLogger("lanemesh.mcp")
 

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from lanemesh.faults import LanemeshError
-from lanemesh.values import copy_json
+from lanemesh.json_values import copy_json
 from mcp_types import CallToolResult, ContentBlock, TextContent
 
 from lanemesh_orchestrator.mcp_server.outcome import block_of

@@ -8,8 +8,9 @@ from typing import Any
 
 from lanemesh.client.updates import OutputUpdate
 from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.json_values import copy_json
 from lanemesh.summaries import summary
-from lanemesh.values import Answer, Audio, Document, Image, Media, Question, Table, copy_json
+from lanemesh.values import Answer, Audio, Document, Image, Media, Question, Table
 from mcp_types import (
     AudioContent,
     BlobResourceContents,

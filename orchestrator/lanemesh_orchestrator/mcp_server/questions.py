@@ -19,7 +19,7 @@ from lanemesh_orchestrator.mcp_server.calls import Reporter, follow
 if TYPE_CHECKING:
     from lanemesh.client.detached import DetachedRun
     from lanemesh.client.run_host import RunHost
-    from lanemesh.client.runs import RunReader
+    from lanemesh.client.run_reader import RunReader
     from lanemesh.client.updates import ApprovalUpdate
 
     from lanemesh_orchestrator.mcp_server.offers import Offer

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from lanemesh._grpc.traceparent import TRACEPARENT_KEY, in_trace
 from lanemesh.client.updates import ApprovalUpdate
 from lanemesh.faults import LanemeshError
-from lanemesh.values import copy_json
+from lanemesh.json_values import copy_json
 from mcp.server import CacheHint, MCPServer, ServerRequestContext
 from mcp.server.mcpserver import Context
 from mcp.server.request_state import RequestStateSecurity
@@ -49,7 +49,7 @@ log = logging.getLogger("lanemesh.mcp")
 
 if TYPE_CHECKING:
     from lanemesh.client.run_host import RunHost
-    from lanemesh.client.runs import RunReader
+    from lanemesh.client.run_reader import RunReader
 
     from lanemesh_orchestrator.mcp_server.offers import Offer
 

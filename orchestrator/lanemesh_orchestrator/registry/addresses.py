@@ -13,7 +13,8 @@ from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.v1 import node_pb2, registry_pb2
 from lanemesh.v1.node_pb2_grpc import NodeServiceStub
 
-from lanemesh_orchestrator.registry.registry import Member, Registry
+from lanemesh_orchestrator.registry.member import Member
+from lanemesh_orchestrator.registry.registry import Registry
 
 ANSWER_SECONDS = 3.0
 """Time limit for the process at an address to answer `Describe`."""

@@ -17,7 +17,8 @@ from lanemesh.v1 import node_pb2, registry_pb2
 from lanemesh.v1.node_pb2_grpc import NodeServiceStub
 
 from lanemesh_orchestrator.registry.addresses import addresses_of, resolve
-from lanemesh_orchestrator.registry.registry import Member, Registry
+from lanemesh_orchestrator.registry.member import Member
+from lanemesh_orchestrator.registry.registry import Registry
 
 CHECK_SECONDS = 5.0
 """Time between two polls of a reachable server."""

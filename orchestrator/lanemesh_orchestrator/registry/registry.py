@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import hmac
 import logging
-from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
@@ -17,8 +14,10 @@ from lanemesh.features import FEATURES, Feature, unsupported
 from lanemesh.protocol import PROTOCOL_VERSION
 from lanemesh.v1 import node_pb2, registry_pb2
 
-from lanemesh_orchestrator.registry.manifests import ORCHESTRATOR, agree, check, replacements, with_missing
-from lanemesh_orchestrator.scheduling.gpus import NO_GPUS, ServerGpus
+from lanemesh_orchestrator.registry.manifests import check
+from lanemesh_orchestrator.registry.manifests_in_force import ManifestsInForce
+from lanemesh_orchestrator.registry.member import Load, Member, address_clash
+from lanemesh_orchestrator.scheduling.gpus import ServerGpus
 from lanemesh_orchestrator.scheduling.requirements import Requirement, least_loaded
 
 if TYPE_CHECKING:
@@ -26,143 +25,7 @@ if TYPE_CHECKING:
 
 LOCAL = "orchestrator"
 """Name of the orchestrator's own host; no server gets it."""
-MAX_WARNINGS = 16
-"""Warnings that wait to be sent to a server; older ones are dropped."""
-
 log = logging.getLogger("lanemesh.registry")
-
-
-@dataclass(slots=True, weakref_slot=True)
-class Load:
-    """Number of components of this orchestrator's runs on a server. It is kept if the server joins again."""
-
-    instances: int = 0
-
-
-@dataclass(slots=True, eq=False)
-class Member:
-    """A node server that has joined, or whose address was given to the orchestrator."""
-
-    info: registry_pb2.ServerInfo
-    """Its description, with the name that the registry gave it."""
-    load: Load = field(default_factory=Load)
-    static: bool = False
-    """Its address was given to the orchestrator; it has not joined by itself."""
-    key: bytes = b""
-    """The key of its membership, which no other server knows; empty: its software has none."""
-    caller: str = ""
-    """The subject of the token with which it has joined."""
-    draining: bool = False
-    """It accepts no new runs."""
-    unreachable: str = ""
-    """Why it cannot be used; empty if it can."""
-    gpus: ServerGpus = NO_GPUS
-    """What it has on GPUs."""
-    manifests: Mapping[str, node_pb2.Manifest] = field(init=False)
-    """Node types that it has, by provider."""
-    conflicts: Mapping[str, str] = field(default_factory=dict)
-    """Node types that it offers with a manifest other than the one in force, each with the owner of that one."""
-    replaced: Mapping[str, str] = field(default_factory=dict)
-    """Replaced node types, each with the name of the newer server."""
-    rival: Member | None = None
-    """The server with the same address that is used instead; None: this server is used."""
-    warnings: deque[str] = field(default_factory=lambda: deque(maxlen=MAX_WARNINGS))
-    """Warnings that wait to be sent to the server, for its log."""
-    news: Signal = field(default_factory=Signal)
-    """Fires when a warning was added or the name has changed."""
-
-    def __post_init__(self) -> None:
-        self.manifests = {manifest.provider: manifest for manifest in self.info.manifests}
-
-    @property
-    def name(self) -> str:
-        """Its name in the mesh."""
-        return self.info.name
-
-    @property
-    def labels(self) -> Mapping[str, str]:
-        """Labels by which components select it."""
-        return self.info.labels
-
-    @property
-    def features(self) -> Collection[str]:
-        """The supported optional features of the protocol."""
-        return self.info.features
-
-    @property
-    def active_instances(self) -> int:
-        """Number of components of this orchestrator's runs there."""
-        return self.load.instances
-
-    @property
-    def max_instances(self) -> int:
-        """Maximum number of concurrent components; 0: any number."""
-        return self.info.max_instances
-
-    @property
-    def closed_because(self) -> str:
-        """Why it accepts no new runs; empty if it does."""
-        if self.unreachable and self.static:
-            return f"cannot be reached: {self.unreachable}"
-        return "is draining" if self.draining else ""
-
-    @property
-    def is_silent(self) -> bool:
-        """Whether it has joined but has sent nothing for a while. It may have ended, or be very busy."""
-        return bool(self.unreachable) and not self.static
-
-    @property
-    def shown(self) -> str:
-        """Its name, address and process id, for logs and errors."""
-        pid = f", pid {self.info.pid}" if self.info.pid else ""
-        return f'"{self.name}" ({self.info.address}{pid})'
-
-    def warn(self, text: str) -> None:
-        """Sends a warning to the server, for its log."""
-        self.warnings.append(text)
-        self.news.fire()
-
-    @property
-    def started_at(self) -> int:
-        """When its process was started, in nanoseconds since 1970; 0: not known."""
-        return self.info.started_at.ToNanoseconds()
-
-    def is_process(self, info: registry_pb2.ServerInfo) -> bool:
-        """Whether this is the same process; False if that is not known."""
-        return bool(info.instance_id) and info.instance_id == self.info.instance_id
-
-    def runs(self, provider: str) -> bool:
-        """Whether it offers the node type with the manifest in force."""
-        return provider in self.manifests and provider not in self.conflicts and provider not in self.replaced
-
-    def lacks(self, provider: str) -> Collection[str]:
-        """The Python packages of a node type that are missing there."""
-        manifest = self.manifests.get(provider)
-        return manifest.missing_packages if manifest is not None else ()
-
-    def listed(self) -> registry_pb2.NodeServer:
-        """The record of the server that is sent to clients."""
-        record = registry_pb2.NodeServer(
-            info=self.info,
-            providers=sorted(self.manifests),
-            draining=self.draining,
-            active_instances=self.active_instances,
-            health=registry_pb2.SERVER_HEALTH_SERVING,
-            health_detail=self.unreachable,
-            conflicting_providers=sorted(self.conflicts),
-            replaced_providers=sorted(self.replaced),
-            incomplete_providers=sorted(name for name in self.manifests if self.lacks(name)),
-            static=self.static,
-        )
-        del record.info.manifests[:]
-        if self.unreachable:
-            record.health = registry_pb2.SERVER_HEALTH_UNREACHABLE
-        elif self.draining:
-            record.health = registry_pb2.SERVER_HEALTH_DRAINING
-        if self.rival is not None:
-            record.health = registry_pb2.SERVER_HEALTH_UNREACHABLE
-            record.health_detail = _address_clash(self.rival)
-        return record
 
 
 class Registry:
@@ -183,8 +46,7 @@ class Registry:
         """Incremented by each of these changes except new capacity."""
         self._held_back: list[Member] = []
         """Members that are not used because another member has the same address; the newest last."""
-        self._ask_own = own
-        self._manifests: dict[str, node_pb2.Manifest] | None = None
+        self._in_force = ManifestsInForce(own)
         self._loads: WeakValueDictionary[str, Load] = WeakValueDictionary()
 
     def join(
@@ -293,7 +155,7 @@ class Registry:
             "%s and %s give the same address. The first one is used; start the other one with an --advertise of its own"
         )
         log.warning(clash, rival.shown, member.shown)
-        member.warn(f"this server is not used: {_address_clash(rival)}")
+        member.warn(f"this server is not used: {address_clash(rival)}")
         rival.warn(
             f"the server {member.shown} gives the address of this server, {rival.info.address}, too. It is not used. Start it "
             "with an --advertise of its own"
@@ -379,7 +241,7 @@ class Registry:
 
     def own_changed(self) -> None:
         """Reloads the orchestrator's own node types after a change."""
-        self.__dict__.pop("_own", None)
+        self._in_force.own_changed()
         self._changed()
 
     def report_gpus(self, member: Member, report: registry_pb2.GpuReport) -> None:
@@ -390,9 +252,7 @@ class Registry:
     def manifests(self) -> dict[str, node_pb2.Manifest]:
         """The manifests in force, by provider: the orchestrator's own, and for every other node type that of the server with
         precedence."""
-        if self._manifests is None:
-            self._manifests = self._own
-        return dict(self._manifests)
+        return self._in_force.manifests()
 
     def lacking(self, provider: str) -> dict[str, Collection[str]]:
         """The Python packages of a node type that are missing, by the name of each server that offers it."""
@@ -426,68 +286,7 @@ class Registry:
         """The records of all servers. Those that are held back because of their address come last."""
         return [member.listed() for member in (*self.members.values(), *self._held_back)]
 
-    @cached_property
-    def _own(self) -> dict[str, node_pb2.Manifest]:
-        return {manifest.provider: manifest for manifest in self._ask_own()}
-
     def _changed(self) -> None:
-        in_order = sorted(self.members.values(), key=_precedence)
-        replaced = replacements(in_order)
-        offers = [
-            (
-                member.name,
-                {name: offer for name, offer in member.manifests.items() if name not in replaced[member.name]},
-            )
-            for member in in_order
-        ]
-        self._manifests, conflicts = agree(self._own, offers)
-        for member in self.members.values():
-            for provider in replaced[member.name].keys() - member.replaced.keys():
-                member.warn(_replaced_text(provider, replaced[member.name][provider]))
-            member.replaced = replaced[member.name]
-        for name, member in self.members.items():
-            found = conflicts.get(name, {})
-            for provider in found.keys() - member.conflicts.keys():
-                log.warning(
-                    '%s at %s offers the node type "%s" with another manifest than %s, which joined earlier: it is not used for '
-                    "it. Start the same version of its service on both",
-                    *(name, member.info.address, provider, found[provider]),
-                )
-                member.warn(_conflict_text(provider, found[provider], self.members.get(found[provider])))
-            member.conflicts = found
-        self._manifests = {
-            provider: manifest if provider in self._own else with_missing(manifest, self.lacking(provider).values())
-            for provider, manifest in self._manifests.items()
-        }
+        self._in_force.update(self.members)
         self.version += 1
         self.changes.fire()
-
-
-def _address_clash(rival: Member) -> str:
-    """The reason why a server is held back, for its log and for clients."""
-    return f"its address is that of the server {rival.shown}. Start it with an --advertise of its own"
-
-
-def _precedence(member: Member) -> tuple[bool, bool, int]:
-    """Sort key of manifests in force: replacing servers first, the newest before older ones; unreachable servers last."""
-    unreachable = member.static and bool(member.unreachable)
-    replaces = member.info.replaces and not member.draining
-    return unreachable, not replaces, -member.started_at if replaces else 0
-
-
-def _conflict_text(provider: str, name: str, winner: Member | None) -> str:
-    """The warning for a server whose manifest of a node type is not in force."""
-    if winner is None:
-        return f'the node type "{provider}" of this server is not used, because it is one of {ORCHESTRATOR}. Give it another name'
-    return (
-        f'the node type "{provider}" of this server is not used: its manifest differs from that of the server {winner.shown}, '
-        f'which was there before. Stop "{name}", or start this server with --replace to use its node types in place of older ones'
-    )
-
-
-def _replaced_text(provider: str, winner: str) -> str:
-    """The warning for a server whose node type is replaced by a newer server."""
-    return (
-        f'the node type "{provider}" of this server is replaced by the server "{winner}", which was started later with --replace. '
-        "Runs that use it here go on to their end, and new ones do not use it here"
-    )

@@ -19,7 +19,8 @@ from lanemesh.v1 import node_pb2, registry_pb2, registry_pb2_grpc
 from lanemesh_orchestrator.audit import audited
 from lanemesh_orchestrator.registry.addresses import find_rival
 from lanemesh_orchestrator.registry.manifests import check
-from lanemesh_orchestrator.registry.registry import Member, Registry
+from lanemesh_orchestrator.registry.member import Member
+from lanemesh_orchestrator.registry.registry import Registry
 
 refusals = LogOnce(logging.getLogger("lanemesh.registry"))
 

@@ -7,8 +7,7 @@ import contextlib
 import itertools
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +23,7 @@ from lanemesh_orchestrator.runs.host_connection import HostConnection, bad_serve
 from lanemesh_orchestrator.runs.host_handle import HostHandle
 from lanemesh_orchestrator.runs.hosts import RunHosts
 from lanemesh_orchestrator.runs.inputs import RunInputs
+from lanemesh_orchestrator.runs.run_options import RunOptions
 from lanemesh_orchestrator.runs.update_log import UpdateLog
 from lanemesh_orchestrator.runs.update_router import UpdateRouter
 from lanemesh_orchestrator.runs.verdict import PRIMARY_SECONDS, Verdict
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from lanemesh_orchestrator.runs.approvals import RunApprovals
     from lanemesh_orchestrator.runs.recovery import Recovery
     from lanemesh_orchestrator.runs.steps import Steps
-    from lanemesh_orchestrator.sessions.conversation import Conversation
 
 LINGER_SECONDS = 60.0
 """How long node servers may take to finish once every node has ended."""
@@ -46,58 +45,6 @@ logger = logging.getLogger("lanemesh.runs")
 Dial = Callable[[str, ClientLink], HostConnection]
 """Opens the connection to a node server by its name. The link to the client is for the boundary nodes of the run. Raises
 LanemeshError if the server has left."""
-
-
-MAX_DEPTH = 8
-"""Most runs that may be above a run."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunOptions:
-    """The options with which a valid pipeline is run.
-
-    Raises:
-        LanemeshError: the timeout is not greater than 0, or the session is not allowed.
-    """
-
-    owned: bool = True
-    """Whether its caller reads its updates and outputs wait for the caller; otherwise the run is detached."""
-    timeout: float | None = None
-    """Time limit in seconds, greater than 0; None: that of the pipeline."""
-    homes: Mapping[str, str] = field(default_factory=dict)
-    """The name of the required server of a component, where there is one."""
-    traceparent: str = ""
-    """Its trace, in the format of W3C Trace Context; empty: a new trace."""
-    session: str = ""
-    """The session that it belongs to, 1 to 128 printable characters; empty: none."""
-    depth: int = 0
-    """How many runs are above it, at most `MAX_DEPTH`: a run that a node has started is below that node's run."""
-    conversation: Conversation | None = None
-    """Its part in its session; None: the session is not kept."""
-    max_output: int = 0
-    """Most bytes of one output, because its clients get it in one message; 0: no limit."""
-
-    def __post_init__(self) -> None:
-        if self.timeout is not None and not self.timeout > 0:
-            message = (
-                f"the timeout of a run must be greater than 0 seconds, not {self.timeout:g}; omit it for no timeout"
-            )
-            raise LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-timeout", message=message))
-        if self.depth > MAX_DEPTH:
-            message = (
-                f"{MAX_DEPTH} runs are above this run already, and there may be no more. Does a pipeline start itself, such as "
-                "by tool_pipeline? Remove the cycle, or call fewer pipelines within each other"
-            )
-            raise LanemeshError(Fault(code=Code.FAILED_PRECONDITION, reason="nested-too-deep", message=message))
-        if self.session:
-            from lanemesh.memory import check_name
-
-            try:
-                check_name(self.session, "the id of a session")
-            except ValueError as error:
-                raise LanemeshError(
-                    Fault(code=Code.INVALID_ARGUMENT, reason="bad-session", message=str(error))
-                ) from None
 
 
 class ActiveRun:

@@ -25,12 +25,13 @@ from lanemesh_orchestrator.pipeline import Graph, validate
 from lanemesh_orchestrator.pipeline.graph import TRACE_WORDS
 from lanemesh_orchestrator.pipeline.variables import check_sent, client_variables
 from lanemesh_orchestrator.registry.registry import Registry
-from lanemesh_orchestrator.runs.active_run import ActiveRun, RunOptions
+from lanemesh_orchestrator.runs.active_run import ActiveRun
 from lanemesh_orchestrator.runs.caller_runs import CallerRuns
 from lanemesh_orchestrator.runs.host_connection import ExitReason, GrpcConnection, HostConnection, LocalConnection
 from lanemesh_orchestrator.runs.retention import DEFAULT_BUDGET, MAX_ENDED_RUNS, MIB, RunMemory
+from lanemesh_orchestrator.runs.run_options import RunOptions
 from lanemesh_orchestrator.runs.update_log import UpdateLog
-from lanemesh_orchestrator.scheduling.admission import AdmissionQueue, StartGate, Ticket
+from lanemesh_orchestrator.scheduling.admission import AdmissionQueue, StartGate
 from lanemesh_orchestrator.scheduling.assignment import LOCAL, Assignment
 from lanemesh_orchestrator.scheduling.requirements import PlacementPolicy, least_loaded
 
@@ -90,6 +91,8 @@ class Runs:
         """Describes how the process of a lost node server has ended, if this process has started it."""
         self.named: Callable[[run_pb2.RunSpec], Graph] | None = None
         """Returns the graph of a deployed pipeline for a spec that names a deployment."""
+        self.startable: Callable[[], Mapping[str, node_pb2.Manifest]] = dict
+        """Returns the node types, by provider, of which servers are started when a run needs them, as in a spread mesh."""
         self.variables: dict[str, str] = {}
         """Variables that documents of clients may read, by name."""
         self.plain_variables: frozenset[str] = frozenset()
@@ -150,7 +153,7 @@ class Runs:
 
     def manifests(self) -> dict[str, node_pb2.Manifest]:
         """The manifests of the available node types, by provider."""
-        return self._registry.manifests()
+        return {**self.startable(), **self._registry.manifests()}
 
     def validate(
         self, spec: run_pb2.RunSpec, manifests: Mapping[str, node_pb2.Manifest] | None = None, *, folder: str = ""
@@ -228,12 +231,12 @@ class Runs:
         assignment = Assignment(self._admission, graph, address=self.address, embedded=self._embedded, homes=homes)
         run_id = f"run-{os.urandom(6).hex()}"
         stored, weight = self.journal is not None, _weight_of(graph)
-        with ExitStack() as undo:  # until the task of the run exists, which frees all of this at its end
-            undo.callback(assignment.end)
-            leave = self.callers.enter(current_caller())
-            undo.callback(leave)
+        with ExitStack() as undo:  # until the task of the run exists
+            held = undo.enter_context(ExitStack())
+            held.callback(assignment.end)
+            held.callback(self.callers.enter(current_caller()))
             ticket = self._gate.enter()
-            undo.callback(ticket.leave)
+            held.callback(ticket.leave)
             updates = UpdateLog(owned=options.owned, stored=stored, memory=self.memory, weight=weight)
             undo.callback(updates.discard)
             run = ActiveRun(run_id, graph, updates, assignment, ticket, self.dial, options)
@@ -243,11 +246,11 @@ class Runs:
             undo.pop_all()
         updates.on_forgotten = partial(self._forget, run_id)
         self._broker.begin(run_id)
-        run.on_stopped = partial(self._broker.end, run_id)
+        held.callback(self._broker.end, run_id)
+        run.on_stopped = held.close  # before the terminal update: its reader may start the next run
         self._runs[run_id] = run
         self._tasks[run_id] = task
-        task.add_done_callback(lambda _: self._ended(run_id, assignment, ticket))
-        task.add_done_callback(lambda _: leave())
+        task.add_done_callback(lambda _: self._ended(run_id, held))
         if options.conversation is not None:
             self.sessions.record(options.conversation, run)
         return run
@@ -321,8 +324,8 @@ class Runs:
 
     def of_deployments(self) -> Counter[str]:
         """The number of active runs of each deployment."""
-        going = (self._runs[run_id].deployment for run_id in self._tasks)
-        return Counter(name for name in going if name)
+        going = (self._runs[run_id] for run_id in self._tasks)
+        return Counter(run.deployment for run in going if run.deployment and not run.ended.is_set())
 
     def find(self, run_id: str) -> ActiveRun | None:
         """An active or kept run; None if it is unknown."""
@@ -370,13 +373,12 @@ class Runs:
         member = self._registry.at(address)
         return member is not None and not member.draining and Feature.QUICK_STARTS in member.features
 
-    def _ended(self, run_id: str, assignment: Assignment, ticket: Ticket) -> None:
-        ticket.leave()
+    def _ended(self, run_id: str, held: ExitStack) -> None:
+        """Handles the end of the task of a run. `held` frees what the run still holds."""
         task = self._tasks.pop(run_id)
-        self._broker.end(run_id)
+        held.close()
         if not task.cancelled() and task.exception() is not None:
             log.error("run %s", run_id, exc_info=task.exception())
-        assignment.end()
         self._runs[run_id].log.end()
 
 

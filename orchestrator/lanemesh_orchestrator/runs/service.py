@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -22,12 +22,13 @@ from lanemesh.v1 import run_pb2, run_pb2_grpc
 
 from lanemesh_orchestrator.audit import Act, audited, masked
 from lanemesh_orchestrator.pipeline import Graph, PipelineFault, PipelineInvalid, run_graph_of
-from lanemesh_orchestrator.runs.active_run import ActiveRun, RunOptions
+from lanemesh_orchestrator.runs.active_run import ActiveRun
 from lanemesh_orchestrator.runs.frames import Frames, fill
 from lanemesh_orchestrator.runs.inputs import decode_all, is_large
 from lanemesh_orchestrator.runs.link import decide
 from lanemesh_orchestrator.runs.owner_call import OwnerCall
 from lanemesh_orchestrator.runs.records import History, page
+from lanemesh_orchestrator.runs.run_options import RunOptions
 from lanemesh_orchestrator.runs.runs import Runs
 from lanemesh_orchestrator.runs.update_log import Batch
 
@@ -48,10 +49,24 @@ class RunService(run_pb2_grpc.RunServiceServicer):
     """Runs pipelines for clients."""
 
     def __init__(
-        self, runs: Runs, history: History, elsewhere: Elsewhere, *, first_frame_seconds: float = FIRST_FRAME_SECONDS
+        self,
+        runs: Runs,
+        history: History,
+        elsewhere: Elsewhere,
+        homes: Callable[[Graph], Awaitable[Mapping[str, str]]],
+        *,
+        first_frame_seconds: float = FIRST_FRAME_SECONDS,
     ) -> None:
-        """`history` also has the records of ended runs. `elsewhere` forwards calls for runs of other orchestrators of the store.
-        `first_frame_seconds`: time limit for the caller of `Run` to send the spec."""
+        """Serves the runs of an orchestrator.
+
+        Args:
+            runs: the active ones.
+            history: also has the records of ended ones.
+            elsewhere: forwards calls for runs of other orchestrators of the store.
+            homes: returns the required server of each component of a run; a spread mesh starts the missing servers.
+            first_frame_seconds: time limit for the caller of `Run` to send the spec.
+        """
+        self._homes = homes
         self._elsewhere = elsewhere
         self._first_frame_seconds = first_frame_seconds
         self._runs = runs
@@ -204,6 +219,7 @@ class RunService(run_pb2_grpc.RunServiceServicer):
             traceparent=trace,
             session=spec.session_id,
             depth=spec.depth,
+            homes=await self._homes(graph),
             conversation=await self._runs.conversation(spec),
             max_output=MAX_OUTPUT_BYTES,
         )

@@ -13,7 +13,8 @@ from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.features import Feature
 from lanemesh.v1 import registry_pb2
 
-from lanemesh_orchestrator.registry.registry import Load, Member, Registry
+from lanemesh_orchestrator.registry.member import Load, Member
+from lanemesh_orchestrator.registry.registry import Registry
 from lanemesh_orchestrator.scheduling.requirements import (
     NoCapacity,
     NoServer,

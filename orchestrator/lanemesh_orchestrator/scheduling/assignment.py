@@ -15,8 +15,8 @@ from lanemesh.v1 import update_pb2
 
 from lanemesh_orchestrator.pipeline import Graph, ServerAddress
 from lanemesh_orchestrator.pipeline.plan import needed_features
+from lanemesh_orchestrator.registry.member import Member
 from lanemesh_orchestrator.registry.registry import LOCAL as LOCAL
-from lanemesh_orchestrator.registry.registry import Member
 from lanemesh_orchestrator.scheduling.admission import AdmissionQueue
 from lanemesh_orchestrator.scheduling.gpus import GpuNeed
 from lanemesh_orchestrator.scheduling.requirements import NoCapacity, NoServer, Requirement

@@ -104,6 +104,7 @@ class Sessions:
 
     async def list(self, request: session_pb2.ListSessionsRequest) -> session_pb2.ListSessionsResponse:
         """One page of sessions, the last used first. Raises LanemeshError if the page token is invalid."""
+        await self._settled(*self._recording)
         most = min(request.page_size or PAGE, MAX_PAGE)
         wanted = WantedSessions(
             owner=request.owner, deployment=request.deployment, most=most, before=_place(request.page_token)
@@ -153,9 +154,10 @@ class Sessions:
         tasks = {task for recording in self._recording.values() for task in recording}
         await cancel_stragglers(CLOSE_SECONDS, "turns of sessions to be stored", tasks)
 
-    async def _settled(self, session_id: str) -> None:
-        """Waits until the turns of a session whose runs have ended are stored."""
-        ending = [task for task, run in self._recording.get(session_id, {}).items() if run.ended.is_set()]
+    async def _settled(self, *session_ids: str) -> None:
+        """Waits until the turns of sessions whose runs have ended are stored."""
+        recordings = [self._recording.get(session_id, {}) for session_id in session_ids]
+        ending = [task for recording in recordings for task, run in recording.items() if run.ended.is_set()]
         if ending:
             await asyncio.wait(ending, timeout=WRITE_SECONDS)
 

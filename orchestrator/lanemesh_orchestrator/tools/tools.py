@@ -12,15 +12,17 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from lanemesh.channels import Channels
-from lanemesh.client.runs import Run, wire_updates
+from lanemesh.client.run_reader import wire_updates
+from lanemesh.client.runs import Run
 from lanemesh.client.tools import LIST_SECONDS
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.times import seconds_of
 from lanemesh.v1 import control_pb2
 
 from lanemesh_orchestrator.pipeline.graph import Graph
-from lanemesh_orchestrator.runs.active_run import ActiveRun, RunOptions
+from lanemesh_orchestrator.runs.active_run import ActiveRun
 from lanemesh_orchestrator.runs.link import LocalRunLink
+from lanemesh_orchestrator.runs.run_options import RunOptions
 from lanemesh_orchestrator.tools.document import calling_spec, tool_components
 from lanemesh_orchestrator.tools.naming import FoundTool, named_tools, pick_tool
 

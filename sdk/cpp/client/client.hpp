@@ -12,7 +12,7 @@
 
 #include "lanemesh/v1/run.grpc.pb.h"
 #include "node/fault.hpp"
-#include "node/server.hpp"
+#include "node/security.hpp"
 
 namespace lanemesh {
 

@@ -13,22 +13,9 @@
 #include "lanemesh/v1/registry.grpc.pb.h"
 #include "node/node.hpp"
 #include "node/run.hpp"
+#include "node/security.hpp"
 
 namespace lanemesh {
-
-// What is known of certificates and tokens. The files are PEM.
-struct Security {
-  std::string certificate, key, authority;  // LANEMESH_TLS_CERT, LANEMESH_TLS_KEY, LANEMESH_TLS_CA
-  bool mutual = false;                      // LANEMESH_MTLS=1
-  std::string token;                        // LANEMESH_TOKEN, or the content of LANEMESH_TOKEN_FILE
-
-  static Security from_environment();
-  std::shared_ptr<grpc::ChannelCredentials> channel() const;
-  std::shared_ptr<grpc::ServerCredentials> server() const;
-};
-
-// A channel with the keepalive, the windows and the limits of a mesh.
-std::shared_ptr<grpc::Channel> connect(const std::string& address, const Security& security);
 
 class Server : public v1::NodeService::WithCallbackMethod_Exchange<v1::NodeService::Service> {
  public:

@@ -51,8 +51,7 @@ type actor struct {
 
 	downClosed bool // no consumer takes anything any more
 	downFault  *lanemesh.Error
-	failure    error // of a channel of Items
-	begun      bool
+	failure    error                           // of a channel of Items
 	kept       map[string]map[string]*pb.Group // groups that are passed on, by output
 
 	firings, skipped, retried uint64

@@ -25,107 +25,6 @@ type firing struct {
 	emitted bool
 }
 
-// decision is what a firing policy says: take an item of each of these inputs and fire, wait, or end.
-type decision struct {
-	take       []string
-	done       bool
-	skippedFor string // the required input that ended without an item
-}
-
-// onAny decides for a node that fires on every item, with the latest of each other input, once every required input has had one.
-func (a *actor) onAny(names []string) decision {
-	if !a.begun {
-		moment, hasRequired, anyHead := uint64(0), false, false
-		for _, name := range names {
-			p := a.ports[name]
-			if a.required[name] && p.ended() {
-				return decision{done: true, skippedFor: name}
-			}
-			anyHead = anyHead || p.waiting() > 0
-		}
-		for _, name := range names {
-			if !a.required[name] {
-				continue
-			}
-			hasRequired = true
-			p := a.ports[name]
-			if p.waiting() == 0 {
-				return decision{}
-			}
-			if number := p.entries[p.head].number; number > moment {
-				moment = number
-			}
-		}
-		if !anyHead {
-			return decision{done: a.allEnded(names)}
-		}
-		if !hasRequired {
-			moment = a.firstHead(names)
-		}
-		var take []string
-		for _, name := range names {
-			if p := a.ports[name]; p.waiting() > 0 && p.entries[p.head].number <= moment {
-				take = append(take, name)
-			}
-		}
-		return decision{take: take}
-	}
-	first := a.firstHead(names)
-	for _, name := range names {
-		if p := a.ports[name]; p.waiting() > 0 && p.entries[p.head].number == first {
-			return decision{take: []string{name}}
-		}
-	}
-	return decision{done: a.allEnded(names)}
-}
-
-// zipAll decides for a node that fires in lockstep. Inputs that get exactly one item reuse it.
-func (a *actor) zipAll(names []string) decision {
-	var wanted []string
-	for _, name := range names {
-		if !(a.begun && a.single[name]) {
-			wanted = append(wanted, name)
-		}
-	}
-	for _, name := range wanted {
-		if a.ports[name].ended() {
-			if a.begun {
-				name = ""
-			}
-			return decision{done: true, skippedFor: name}
-		}
-	}
-	if a.begun && len(wanted) == 0 {
-		return decision{done: true}
-	}
-	for _, name := range wanted {
-		if a.ports[name].waiting() == 0 {
-			return decision{}
-		}
-	}
-	return decision{take: wanted}
-}
-
-func (a *actor) allEnded(names []string) bool {
-	for _, name := range names {
-		if !a.ports[name].ended() {
-			return false
-		}
-	}
-	return true
-}
-
-// firstHead returns the arrival number of the first waiting item.
-func (a *actor) firstHead(names []string) uint64 {
-	first := uint64(never)
-	for _, name := range names {
-		if p := a.ports[name]; p.waiting() > 0 && p.entries[p.head].number < first {
-			first = p.entries[p.head].number
-		}
-	}
-	return first
-}
-
 // fireAll fires until no further firing is possible. It returns why the node never fired, if that is so.
 func (a *actor) fireAll(ctx context.Context) (skipped string, err error) {
 	var connected []string
@@ -141,14 +40,11 @@ func (a *actor) fireAll(ctx context.Context) (skipped string, err error) {
 		return "", a.perform(ctx, latest, nil)
 	}
 	sort.Strings(connected)
-	decide := a.onAny
-	if a.lockstep {
-		decide = a.zipAll
-	}
+	policy := &firingPolicy{names: connected, ports: a.ports, required: a.required, single: a.single, lockstep: a.lockstep}
 	in := &In{a: a, ctx: ctx}
 	for {
 		a.run.mu.Lock()
-		next, ended, err := a.nextFiring(in, connected, decide)
+		next, ended, err := a.nextFiring(in, policy)
 		if err != nil || ended.done {
 			skipped := ""
 			if ended.skippedFor != "" {
@@ -157,7 +53,6 @@ func (a *actor) fireAll(ctx context.Context) (skipped string, err error) {
 			a.run.mu.Unlock()
 			return skipped, err
 		}
-		a.begun = true
 		var group *pb.Group
 		groups := 0
 		for name, item := range next {
@@ -178,19 +73,19 @@ func (a *actor) fireAll(ctx context.Context) (skipped string, err error) {
 }
 
 // nextFiring waits for the items of the next firing and takes them. The ends of groups that arrive are passed on.
-func (a *actor) nextFiring(in *In, names []string, decide func([]string) decision) (map[string]*pb.Item, decision, error) {
+func (a *actor) nextFiring(in *In, policy *firingPolicy) (map[string]*pb.Item, decision, error) {
 	for {
 		if err := in.interrupted(); err != nil {
 			return nil, decision{}, err
 		}
-		if passed, err := a.passEnds(in, names); err != nil {
+		if passed, err := a.passEnds(in, policy.names); err != nil {
 			return nil, decision{}, err
 		} else if passed {
 			continue
 		}
-		decided := decide(names)
+		decided := policy.decide()
 		if decided.done || len(decided.take) == 0 {
-			for _, name := range names { // a fault counts once the items before it were taken
+			for _, name := range policy.names { // a fault counts once the items before it were taken
 				if fault := a.ports[name].broken(); fault != nil && (a.ports[name].waiting() == 0 || decided.done) {
 					return nil, decision{}, fault
 				}
@@ -206,17 +101,7 @@ func (a *actor) nextFiring(in *In, names []string, decide func([]string) decisio
 			}
 			return taken, decided, nil
 		}
-		if a.lockstep {
-			var empty []string
-			for _, name := range names {
-				if a.ports[name].waiting() == 0 && !(a.begun && a.single[name]) {
-					empty = append(empty, name)
-				}
-			}
-			a.wait(&pb.ActorWait{AllInputs: empty})
-			continue
-		}
-		a.wait(&pb.ActorWait{AnyInputs: names})
+		a.wait(policy.wait())
 	}
 }
 

@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     )
     from lanemesh.faults import Code, Fault, LanemeshError
     from lanemesh.items import Envelope, Group
+    from lanemesh.json_values import Json
     from lanemesh.memory import MemoryEntry, MemoryQuery, MemoryScope, MemorySpace
     from lanemesh.node.approvals import Approval
     from lanemesh.node.batch import Batch
@@ -90,7 +91,6 @@ if TYPE_CHECKING:
         Document,
         Example,
         Image,
-        Json,
         Media,
         Message,
         Question,
@@ -163,13 +163,13 @@ _HOMES = {
     "lanemesh.faults": ("Code", "Fault", "LanemeshError"),
     "lanemesh.items": ("Envelope", "Group"),
     "lanemesh.memory": ("MemoryEntry", "MemoryQuery", "MemoryScope", "MemorySpace"),
+    "lanemesh.json_values": ("Json",),
     "lanemesh.values": (
         "Answer",
         "Audio",
         "Document",
         "Example",
         "Image",
-        "Json",
         "Media",
         "Message",
         "Question",

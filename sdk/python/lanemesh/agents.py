@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from lanemesh.chat import ToolProgress, ToolResult
-from lanemesh.values import Answer, Message, ToolCall, Usage, check_text, freeze_json
+from lanemesh.json_values import check_text, freeze_json
+from lanemesh.values import Answer, Message, ToolCall, Usage
 
 MAX_WAVES = 2**32 - 1
 """Largest bound of the rounds of an agent's loop."""

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from lanemesh.json_text import read_json
-from lanemesh.values import Audio, Document, Image, Message, ToolCall, ToolSpec, Usage, Video, freeze_json
+from lanemesh.json_values import freeze_json
+from lanemesh.values import Audio, Document, Image, Message, ToolCall, ToolSpec, Usage, Video
 
 ToolPart: TypeAlias = Document | Image | Audio | Video
 """A part of a tool's result that JSON cannot carry, or that has a type."""

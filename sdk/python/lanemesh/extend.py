@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lanemesh.file_values import file_document, file_items, file_tags, file_value
     from lanemesh.items import ABSENT, GroupOutcome, Item
     from lanemesh.json_text import json_depth, read_json, to_json
+    from lanemesh.json_values import INT_MAX, INT_MIN, MAX_JSON_DEPTH, copy_json
     from lanemesh.mesh_of import mesh_of
     from lanemesh.node.callables import innermost
     from lanemesh.node.packages import missing_packages
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from lanemesh.tools.function import ToolFunction
     from lanemesh.tools.mark import options_of
     from lanemesh.tools.results import result_of
-    from lanemesh.values import INT_MAX, INT_MIN, MAX_JSON_DEPTH, copy_json
 
 _HOMES = {
     "lanemesh._aio.shared": ("SharedCache",),
@@ -41,6 +41,7 @@ _HOMES = {
     "lanemesh.items": ("ABSENT", "GroupOutcome", "Item"),
     "lanemesh.file_values": ("file_document", "file_items", "file_tags", "file_value"),
     "lanemesh.json_text": ("json_depth", "read_json", "to_json"),
+    "lanemesh.json_values": ("INT_MAX", "INT_MIN", "MAX_JSON_DEPTH", "copy_json"),
     "lanemesh.mesh_of": ("mesh_of",),
     "lanemesh.node.callables": ("innermost",),
     "lanemesh.node.packages": ("missing_packages",),
@@ -53,7 +54,6 @@ _HOMES = {
     "lanemesh.tools.function": ("ToolFunction",),
     "lanemesh.tools.mark": ("options_of",),
     "lanemesh.tools.results": ("result_of",),
-    "lanemesh.values": ("INT_MAX", "INT_MIN", "MAX_JSON_DEPTH", "copy_json"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -9,22 +9,10 @@ from enum import Enum
 from typing import Any, NamedTuple
 
 from lanemesh.faults import Code, Fault, ValueRefused
+from lanemesh.json_values import FrozenDict, check_text, copy_json
 from lanemesh.rendering import rendered
 from lanemesh.v1 import lane_pb2
-from lanemesh.values import (
-    Answer,
-    Audio,
-    Document,
-    FrozenDict,
-    Image,
-    Media,
-    Question,
-    Table,
-    Tags,
-    Video,
-    check_text,
-    copy_json,
-)
+from lanemesh.values import Answer, Audio, Document, Image, Media, Question, Table, Tags, Video
 
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 """Largest gRPC message, and so largest value other than media."""

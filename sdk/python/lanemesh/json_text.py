@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any, Never
 
-from lanemesh.values import INT_MAX, INT_MIN, MAX_JSON_DEPTH, check_text, copy_json, plain_number
+from lanemesh.json_values import INT_MAX, INT_MIN, MAX_JSON_DEPTH, check_text, copy_json, plain_number
 
 _MAX_DIGITS = len(str(INT_MIN))
 """Most characters of an integer of 64 bits."""

@@ -10,7 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from lanemesh.values import check_text, freeze_json
+from lanemesh.json_values import check_text, freeze_json
 
 MAX_KEY_CHARACTERS = 512
 """Most characters of a key."""

@@ -9,6 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from lanemesh.codec import dump_json
 from lanemesh.json_text import read_json
+from lanemesh.json_values import check_text
 from lanemesh.memory import (
     FOUND,
     LISTED,
@@ -25,7 +26,6 @@ from lanemesh.memory import (
 )
 from lanemesh.times import seconds_of, set_seconds
 from lanemesh.v1 import control_pb2
-from lanemesh.values import check_text
 
 _TO_WIRE = {
     MemoryScope.RUN: control_pb2.MEMORY_SCOPE_RUN,

@@ -203,6 +203,34 @@ async def test_sessions_are_listed_in_pages_the_last_used_first(host: RunHost, m
     assert [one.id for one in await host.sessions(limit=3)] == listed[:3]
 
 
+class LateSessions(records.MemorySessions):
+    """Writes each turn after many turns of the event loop, as a busy database does."""
+
+    async def begin_turn(self, session: session_pb2.Session, turn: session_pb2.Turn) -> None:
+        await passes()
+        await super().begin_turn(session, turn)
+
+    async def end_turn(self, session: session_pb2.Session, turn: session_pb2.Turn) -> None:
+        await passes()
+        await super().end_turn(session, turn)
+
+
+async def passes() -> None:
+    for _ in range(200):
+        await asyncio.sleep(0)
+
+
+async def test_a_list_has_the_turns_of_all_runs_that_have_ended() -> None:
+    async with Mesh(nodes=[NODES]) as mesh:
+        mesh.orchestrator.runs.session_store = LateSessions()
+        first, second = mesh.session(TALK), mesh.session(TALK)
+        await first.request("one").all()
+        assert [one.id for one in await mesh.sessions()] == [first.id]
+        await second.request("two").all()
+        await first.request("three").all()
+        assert [(one.id, one.last_turn) for one in await mesh.sessions()] == [(first.id, 2), (second.id, 1)]
+
+
 async def test_an_expired_session_is_gone(host: RunHost) -> None:
     session = host.session(TALK, time_to_live=1e-9)
     await session.request("one").all()

@@ -178,9 +178,10 @@ async def test_a_tool_that_calls_itself_through_the_orchestrator_ends_at_the_lim
 async def test_a_deployment_that_does_not_list_its_tools_does_not_hold_up_the_others(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("lanemesh_orchestrator.tools.tools.PATIENCE_SECONDS", 0.5)
     async with remote() as host, asyncio.timeout(60):
         await host.deploy("agent", AGENT)
+        await host.tools("agent")  # its list is fresh from now on, however long that took
+        monkeypatch.setattr("lanemesh_orchestrator.tools.tools.PATIENCE_SECONDS", 0.5)
         await host.deploy("silent", {"components": [{"id": "silent_1", "provider": "silent"}]})
         assert [tool.name for tool in await host.tools()] == ["forecast", "broken", "endless"]
         assert "the tools of silent are not listed yet" in caplog.text

@@ -121,7 +121,7 @@ async def test_shutdown_a_channel_that_is_closed_under_a_call(serve: Serve) -> N
     pieces = _llm(channel, RUN, "llm_1").stream(ASK)
     await anext(pieces)
     await channel.close()
-    await asyncio.wait_for(seen_by(helper).closed.wait(), 2)
+    await asyncio.wait_for(seen_by(helper).closed.wait(), 10)
 
 
 @pytest.mark.conformance("CTRL-08")

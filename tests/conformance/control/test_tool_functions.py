@@ -424,7 +424,7 @@ async def test_shutdown_cancelling_the_invoker_cancels_the_function(reach: Reach
     task = asyncio.create_task(result_of(tools, "hang"))
     await asyncio.wait_for(seen_by(helper).begun.wait(), 5)
     task.cancel()
-    await asyncio.wait_for(seen_by(helper).closed.wait(), 1)
+    await asyncio.wait_for(seen_by(helper).closed.wait(), 10)
 
 
 async def test_shutdown_a_plain_function_sees_its_cancellation(reach: Reach) -> None:

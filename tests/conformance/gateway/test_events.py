@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 from lanemesh import Client
-from lanemesh.client.runs import wire_updates
+from lanemesh.client.run_reader import wire_updates
 from lanemesh_orchestrator import Mesh
 from lanemesh_orchestrator.gateway import sse
 from lanemesh_orchestrator.orchestrator import Orchestrator

@@ -12,7 +12,7 @@ from lanemesh import Client, LanemeshError
 from lanemesh_orchestrator.cli.commands import gateway as commands
 from lanemesh_orchestrator.gateway.options import GatewayOptions
 from lanemesh_orchestrator.gateway.server import gateway_server
-from lanemesh_orchestrator.orchestrator import serve
+from lanemesh_orchestrator.orchestrator_process import serve
 
 from endings import end
 from rigs.commands import Command

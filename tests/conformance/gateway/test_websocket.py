@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from lanemesh import Client, RunState
+from lanemesh.channels.channels import Subscription
+from lanemesh.client.runs import Run
 from lanemesh_orchestrator import Mesh
 from lanemesh_orchestrator.gateway.options import GatewayOptions
 from lanemesh_orchestrator.gateway.websocket import socket as gateway_socket
@@ -368,6 +370,30 @@ async def test_a_slow_subscriber_misses_messages_which_are_counted(server: HttpS
         assert message == {"type": "end", "channel": "mesh:news"}
         assert dropped > 0
         assert received + dropped == count
+
+
+async def test_a_stream_that_has_ended_may_be_opened_again_at_once(
+    server: HttpServer, mesh: Mesh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(close: Callable[[Any], Awaitable[None]]) -> Callable[[Any], Awaitable[None]]:
+        async def after_a_while(self: Any) -> None:
+            for _ in range(1_000):  # a connection that closes takes some turns of the event loop
+                await asyncio.sleep(0)
+            await close(self)
+
+        return after_a_while
+
+    monkeypatch.setattr(Run, "close", slow(Run.close))
+    monkeypatch.setattr(Subscription, "close", slow(Subscription.close))
+    async with talking(server) as talk:
+        run = (await talk.ask(type="start", pipeline=TAG, input="x"))["run_id"]
+        await talk.wait(type="end", run_id=run)
+        assert (await talk.ask(type="watch", run_id=run))["type"] == "ok"
+        held = (await talk.ask(type="start", pipeline=TAG, open_input=True))["run_id"]
+        assert (await talk.ask(type="subscribe", channel="news", run_id=held))["type"] == "ok"
+        await mesh.attach(held).channels.close("news")
+        await talk.wait(type="end", channel="news")
+        assert (await talk.ask(type="subscribe", channel="news", run_id=held))["type"] == "ok"
 
 
 async def test_the_end_of_a_channel_has_its_error(server: HttpServer, mesh: Mesh) -> None:

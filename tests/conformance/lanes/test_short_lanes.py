@@ -17,7 +17,8 @@ from lanemesh.lanes.transport import grpc_sender
 from lanemesh.lanes.transport.frames import Frame, parsed, serialize
 from lanemesh.lanes.transport.grpc_sender import GrpcSender
 from lanemesh.lanes.transport.short_lanes import EXCHANGE_SHORT, OnClosed, ShortLanes
-from lanemesh.server.host.host import HostSession, NodeHost
+from lanemesh.server.host.host import NodeHost
+from lanemesh.server.host.host_session import HostSession
 from lanemesh.server.node_server import NodeServer
 from lanemesh.server.services import load_file
 from lanemesh.v1 import lane_pb2, node_pb2
@@ -287,7 +288,7 @@ async def test_a_lane_breaks_with_its_call_and_the_next_one_gets_a_new_call(
     lanes, run = ShortLanes(pool), Consumers(server, "hang")
     await run.start()
     sender = sender_of(run, pool, lanes)
-    await until(lambda: any(edge.arrived for edge in server.host.runs["r", 0]._incoming.values()))
+    await until(lambda: any(edge.arrived for edge in server.host.runs["r", 0]._lanes.edges.values()))
     (shared,) = lanes._calls.values()
     shared.cancel()
     next_one = sender_of(run, pool, lanes)
@@ -308,7 +309,7 @@ async def test_a_short_lane_whose_consumer_does_not_take_its_items_can_be_aborte
     lanes, run = ShortLanes(pool), Consumers(server, "hang")
     await run.start()
     sender = sender_of(run, pool, lanes)
-    await until(lambda: any(edge.arrived for edge in server.host.runs["r", 0]._incoming.values()))
+    await until(lambda: any(edge.arrived for edge in server.host.runs["r", 0]._lanes.edges.values()))
     await sender.abort(Fault(code=Code.CANCELLED, reason="cancelled", message="enough"))
     (shared,) = lanes._calls.values()
     assert shared._open == {}

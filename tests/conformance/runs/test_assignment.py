@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from lanemesh import Client, Context, In, Node, Out
 from lanemesh.client.detached import DetachedRun
-from lanemesh.client.runs import wire_updates
+from lanemesh.client.run_reader import wire_updates
 from lanemesh.client.updates import RunState
 from lanemesh.faults import LanemeshError
 from lanemesh.node.node import Service

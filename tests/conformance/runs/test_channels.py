@@ -19,7 +19,8 @@ from lanemesh._grpc.status import fault_of
 from lanemesh.channels import Channels, LocalChannels, Subscription
 from lanemesh.channels.local import BLOCK_SECONDS
 from lanemesh.channels.messages import Address
-from lanemesh.client.runs import Run, wire_updates
+from lanemesh.client.run_reader import wire_updates
+from lanemesh.client.runs import Run
 from lanemesh.faults import LanemeshError
 from lanemesh.v1 import channel_pb2, channel_pb2_grpc, update_pb2
 from lanemesh_orchestrator import Mesh
@@ -215,7 +216,7 @@ async def test_closing_waits_for_no_subscriber_and_loses_nothing(mesh: Mesh) -> 
     address = Address(run.id, "news")
     broker = mesh.orchestrator.channels.broker
     await until(lambda: any(each.pending for each in broker._runs[run.id].channels[address.name].subscribers))
-    await asyncio.wait_for(run.channels.close("news"), 1)
+    await asyncio.wait_for(run.channels.close("news"), 4)
     assert await outputs.next("told") == "1"
     await run.push("3")
     assert await outputs.next("told") == "channel-closed"

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from lanemesh import Client, LanemeshError, Node
-from lanemesh.node.node import manifest_of
+from lanemesh.node.manifest import manifest_of
 from lanemesh.pipeline_faults import Severity
 from lanemesh.server.file_roots import MODULE, PATH_FORMATS, FileRoots, referenced
 from lanemesh.server.host.host import NodeHost

@@ -11,7 +11,7 @@ import pytest
 from lanemesh import Client, DetachedRun
 from lanemesh.client.results import RunFailed
 from lanemesh.client.run_host import RunHost
-from lanemesh.client.runs import TERMINAL, wire_updates
+from lanemesh.client.run_reader import TERMINAL, wire_updates
 from lanemesh.faults import LanemeshError
 from lanemesh.v1 import run_pb2, run_pb2_grpc, update_pb2
 from lanemesh_orchestrator import Mesh

@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from lanemesh.client.runs import wire_updates
+from lanemesh.client.run_reader import wire_updates
 from lanemesh.faults import Fault
 from lanemesh.server.host.hosted_run import HostedRun
 from lanemesh.v1 import update_pb2
@@ -59,7 +59,7 @@ async def test_the_primary_cause_is_reported_every_time(spread: Mesh) -> None:
         assert result.error is not None
         assert not result.error.secondary
         details = result.error.details
-        told[result.error.message, details["component"], details["provider"], details["exception"]] += 1
+        told[result.error.message, *(details.get(key, "") for key in ("component", "provider", "exception"))] += 1
         for other in ("b", "out"):
             error = node_update(updates, other).error
             assert not error.code or Fault.from_proto(error).secondary

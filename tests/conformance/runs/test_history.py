@@ -12,7 +12,7 @@ from subprocess import PIPE
 import pytest
 from lanemesh import Client
 from lanemesh.client.results import RunResult
-from lanemesh.client.runs import wire_updates
+from lanemesh.client.run_reader import wire_updates
 from lanemesh.faults import LanemeshError
 
 from rigs.forked import ForkedProcess, forked

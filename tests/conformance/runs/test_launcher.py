@@ -9,7 +9,7 @@ from lanemesh.client.specs import run_spec
 from lanemesh.faults import LanemeshError
 from lanemesh.v1 import registry_pb2, update_pb2
 from lanemesh_orchestrator.orchestrator import Orchestrator
-from lanemesh_orchestrator.runs.active_run import RunOptions
+from lanemesh_orchestrator.runs.run_options import RunOptions
 from lanemesh_orchestrator.scheduling.launcher import ServerSpec
 from lanemesh_orchestrator.scheduling.spread import Spread
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from lanemesh.server import node_service
-from lanemesh.server.host import host
+from lanemesh.server.host import response_queue
 from lanemesh.v1 import node_pb2, run_pb2
 from lanemesh_orchestrator.runs import frames, update_log
 
@@ -33,7 +33,7 @@ def recorded(module: Any, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 @pytest.mark.conformance("START-01")
 async def test_a_server_reports_the_end_of_a_short_run_in_one_frame(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host, "CLOSING_SECONDS", LONG)
+    monkeypatch.setattr(response_queue, "CLOSING_SECONDS", LONG)
     found: list[node_pb2.HostResponse] = recorded(node_service, monkeypatch)
     async with mesh_of("left", "right") as (_, client, servers):
         for server in servers:
@@ -45,7 +45,7 @@ async def test_a_server_reports_the_end_of_a_short_run_in_one_frame(monkeypatch:
 
 @pytest.mark.conformance("START-01")
 async def test_the_end_of_a_node_is_reported_while_its_consumer_takes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host, "CLOSING_SECONDS", 0.001)
+    monkeypatch.setattr(response_queue, "CLOSING_SECONDS", 0.001)
     monkeypatch.setattr(update_log, "HOLD_SECONDS", 0.001)
     document = line(at("left", node("a", "numbers", count=3)), at("right", node("b", "hang", "a")))
     async with mesh_of("left", "right") as (_, client, _servers):

@@ -12,7 +12,7 @@ from itertools import pairwise
 import pytest
 import pytest_asyncio
 from lanemesh import Run
-from lanemesh.client.runs import wire_updates
+from lanemesh.client.run_reader import wire_updates
 from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator import Mesh
 

@@ -133,3 +133,8 @@ async def test_error_a_pipeline_that_calls_itself_ends_at_the_limit_of_depth(mes
     assert "8 runs are above this run already" in result.text
     ended = [str(record.state) for record in await mesh.runs(limit=100)]
     assert ended == ["completed"] * 9  # the run of the client, and eight below it
+
+
+async def test_a_spread_mesh_starts_the_servers_of_a_nested_document() -> None:
+    async with Mesh(spread="service", nodes=[asking_nodes.__file__]) as mesh:
+        assert (await ask(mesh, document=document("upper_case"), name="work"))[-1] == [False, "GO"]

@@ -21,14 +21,16 @@ from lanemesh.lanes.transport import grpc_sender
 from lanemesh.lanes.transport.grpc_receiver import GrpcReceiver
 from lanemesh.node.context import ClientLink
 from lanemesh.server.host import hosted_run
-from lanemesh.server.host.host import HostSession, NodeHost
+from lanemesh.server.host.host import NodeHost
+from lanemesh.server.host.host_session import HostSession
 from lanemesh.server.host.hosted_run import HostedRun
 from lanemesh.server.node_server import NodeServer
 from lanemesh.server.services import load_file
 from lanemesh.v1 import node_pb2, update_pb2
 from lanemesh_orchestrator.runs import host_streams
-from lanemesh_orchestrator.runs.active_run import ActiveRun, RunOptions
+from lanemesh_orchestrator.runs.active_run import ActiveRun
 from lanemesh_orchestrator.runs.host_connection import HostConnection, server_lost
+from lanemesh_orchestrator.runs.run_options import RunOptions
 from lanemesh_orchestrator.scheduling import admission
 from lanemesh_orchestrator.scheduling.assignment import LOCAL
 
@@ -141,7 +143,7 @@ async def test_a_consumer_that_ends_before_its_lane_is_opened_does_not_fail_the_
     async with mesh_of("left", "right") as (_, client, servers):
         running = asyncio.create_task(client.run(document).result())
         right = servers[1].host
-        await until(lambda: any(edge.stopped for run in right.runs.values() for edge in run._incoming.values()))
+        await until(lambda: any(edge.stopped for run in right.runs.values() for edge in run._lanes.edges.values()))
         ended.set()
         result = await running
         assert (result.state, result.values) == ("completed", ("none",))
@@ -399,7 +401,7 @@ async def test_a_run_that_ends_on_a_draining_server_ends_well_and_holds_no_strea
         await run.end_input()
         result = await run.result()
         assert (result.state, result.error, len(result.values)) == ("completed", None, 2)
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(8):
             await draining
             await left.stop()
 

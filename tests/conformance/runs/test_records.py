@@ -7,7 +7,7 @@ from datetime import UTC
 
 import pytest
 from lanemesh.client.run_host import RunHost
-from lanemesh.client.runs import wire_updates
+from lanemesh.client.run_reader import wire_updates
 from lanemesh.client.updates import RunState
 from lanemesh.faults import LanemeshError
 from lanemesh.v1 import update_pb2

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from lanemesh.client.results import RunFailed
-from lanemesh.client.runs import Run, wire_updates
+from lanemesh.client.run_reader import wire_updates
+from lanemesh.client.runs import Run
 from lanemesh.client.updates import OutputUpdate
 from lanemesh.faults import Fault
 from lanemesh.text_outputs import each_update

@@ -16,7 +16,7 @@ import pytest_asyncio
 from lanemesh import Client
 from lanemesh.client.fanout import ACKNOWLEDGED_BYTES
 from lanemesh.client.inputs import to_input
-from lanemesh.client.runs import TERMINAL, wire_updates
+from lanemesh.client.run_reader import TERMINAL, wire_updates
 from lanemesh.client.specs import run_spec
 from lanemesh.faults import LanemeshError
 from lanemesh.v1 import run_pb2, run_pb2_grpc, update_pb2

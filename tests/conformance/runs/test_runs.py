@@ -15,7 +15,7 @@ import pytest
 from lanemesh._aio.tasks import abandoned
 from lanemesh.client.results import RunFailed
 from lanemesh.client.run_host import RunHost
-from lanemesh.client.runs import wire_updates
+from lanemesh.client.run_reader import wire_updates
 from lanemesh.faults import Fault, LanemeshError
 from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator import Mesh
@@ -401,7 +401,7 @@ async def test_a_node_that_emits_after_its_consumers_stopped_gets_an_error_and_i
 async def test_a_node_that_swallows_its_cancellation_is_abandoned(
     embedded: Mesh, journal: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lanemesh.server.host.hosted_run.CANCEL_SECONDS", 0.3)
+    monkeypatch.setattr("lanemesh.server.host.supervision.CANCEL_SECONDS", 0.3)
     document = line(
         node("a", "hang", "chat", body="stubborn", journal=str(journal)), node("b", "tag", "a", journal=str(journal))
     )
@@ -469,7 +469,7 @@ async def test_a_helper_that_is_slow_to_be_reached_can_be_cancelled(
         waiting = asyncio.create_task(ended(run))
         await reaching.wait()
         await run.cancel("enough")
-        result, updates = await asyncio.wait_for(waiting, 2)
+        result, updates = await asyncio.wait_for(waiting, 7)
     assert (result.state, result.reason) == ("cancelled", "enough")
     assert not any(update.WhichOneof("kind") == "node" for update in updates)
     assert not embedded.orchestrator.host.runs

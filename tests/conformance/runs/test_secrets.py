@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from lanemesh.client.runs import wire_updates
+from lanemesh.client.run_reader import wire_updates
 from lanemesh.server.log_format import LineFormatter
 from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator import Mesh

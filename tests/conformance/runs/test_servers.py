@@ -16,7 +16,8 @@ from subprocess import DEVNULL
 import pytest
 from lanemesh import Client
 from lanemesh.channels import Channels
-from lanemesh.client.runs import Run, wire_updates
+from lanemesh.client.run_reader import wire_updates
+from lanemesh.client.runs import Run
 from lanemesh.control.grpc_link import GrpcLink
 from lanemesh.faults import LanemeshError
 from lanemesh.server.host.host import NodeHost
@@ -151,8 +152,9 @@ async def test_a_helper_that_cannot_be_reached_fails_the_run_before_any_node_run
     orchestrator = Orchestrator(embedded=False)
     await orchestrator.listen()
     async with serving(orchestrator, "askers") as askers, serving(orchestrator, "models") as models:
-        from lanemesh_orchestrator.runs.active_run import ActiveRun, RunOptions
+        from lanemesh_orchestrator.runs.active_run import ActiveRun
         from lanemesh_orchestrator.runs.link import LocalRunLink
+        from lanemesh_orchestrator.runs.run_options import RunOptions
         from lanemesh_orchestrator.scheduling.assignment import Assignment
 
         graph = orchestrator.runs.validate(_spec(pipeline(*asking(journal))))

@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 from lanemesh import Client, Deployed, LanemeshError
 from lanemesh.client.run_host import RunHost
-from lanemesh.client.runs import wire_updates
+from lanemesh.client.run_reader import wire_updates
 from lanemesh_orchestrator import Mesh
 from lanemesh_orchestrator.orchestrator import Orchestrator
 

@@ -12,7 +12,8 @@ from typing import Any
 import grpc.aio
 import pytest
 from lanemesh import Client, Deployed
-from lanemesh.client.runs import Run, wire_updates
+from lanemesh.client.run_reader import wire_updates
+from lanemesh.client.runs import Run
 from lanemesh.server.host.host import NodeHost
 from lanemesh.server.node_server import NodeServer
 from lanemesh.server.services import load_file

@@ -107,7 +107,7 @@ async def test_a_replayed_open_is_refused(orchestrator: Orchestrator, server: No
             await run.push("x")
             seen = opening(run.id, EDGE, lane_key=key_of(await hosted(server)))
             run_there = await hosted(server)
-            await until(lambda: EDGE in run_there._accepted)
+            await until(lambda: EDGE in run_there._lanes._accepted)
             assert await refusal(server, seen) == (grpc.StatusCode.ALREADY_EXISTS, "already-open")
             again = opening(run.id, EDGE, lane_key=seen.open.lane_key, reopen=True)
             assert await refusal(server, again) == (grpc.StatusCode.FAILED_PRECONDITION, "not-detached")

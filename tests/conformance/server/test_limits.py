@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import resource
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -20,8 +22,10 @@ from lanemesh._grpc.log_once import LogOnce
 from lanemesh._grpc.server import GrpcServer
 from lanemesh._grpc.status import fault_of
 from lanemesh.faults import LanemeshError
+from lanemesh.v1 import run_pb2
 from lanemesh_orchestrator.orchestrator import Orchestrator
 from lanemesh_orchestrator.runs import caller_runs
+from lanemesh_orchestrator.runs.run_options import RunOptions
 
 from rigs.hostile import KINDS, MIB, STREAMS, UNARY, Servers, failure, raw, servers, unharmed
 from rigs.runs import NODES, line, node
@@ -188,6 +192,22 @@ async def test_the_runs_of_one_caller_are_limited(
         await held[0].result()
         monkeypatch.setattr("lanemesh_orchestrator.runs.runs.current_caller", lambda: "greedy")
         assert (await client.run(document, input="x").result()).values == ("x",)
+    await orchestrator.close()
+
+
+async def test_a_run_counts_no_more_when_its_terminal_update_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    orchestrator = Orchestrator(embedded=True, nodes=[NODES])
+    runs = orchestrator.runs
+    runs.callers.limit = 1
+    monkeypatch.setattr("lanemesh_orchestrator.runs.runs.current_caller", lambda: "greedy")
+    spec = run_pb2.RunSpec(pipeline_json=json.dumps(line(node("a", "tag", "chat"))))
+    graph = replace(runs.validate(spec), deployment="tags")
+    for _ in range(2):
+        run = runs.start_detached(graph, [], RunOptions(), open_input=False)
+        assert runs.of_deployments() == {"tags": 1}
+        async for _update in run.log.read(paces=False):
+            pass
+        assert runs.of_deployments() == {}
     await orchestrator.close()
 
 

@@ -26,7 +26,7 @@ from lanemesh.lanes.transport.intake import Intake
 from lanemesh.node.join.lineage import LaneTags
 from lanemesh.node.outputs import Outputs
 from lanemesh.node.runtime.actor import Actor, State
-from lanemesh.server.host import host, hosted_run, reporting
+from lanemesh.server.host import host, host_session, hosted_run, reporting
 from lanemesh.server.host.host import NodeHost
 from lanemesh.server.host.hosted_run import HostedRun
 from lanemesh.server.host.recovery import CommitTracker
@@ -185,7 +185,7 @@ def takes_a_half_close_for_an_end(patch: Patch) -> None:
 @mutant("open-twice")
 def accepts_a_second_lane(patch: Patch) -> None:
     def accept(original: Any, run: Any, *args: Any) -> Any:
-        run._accepted.clear()
+        run._lanes._accepted.clear()
         return original(run, *args)
 
     wrap(patch, HostedRun, "accept", accept)
@@ -194,7 +194,7 @@ def accepts_a_second_lane(patch: Patch) -> None:
 @mutant("open-wrong-type")
 def accepts_a_lane_of_another_type(patch: Patch) -> None:
     def accept(original: Any, run: Any, opening: Any, refuse: Any) -> Any:
-        known = run._types.get(opening.edge_id)
+        known = run._lanes.types.get(opening.edge_id)
         if known is not None:
             opening.lane_type = known.wire
         return original(run, opening, refuse)
@@ -254,7 +254,7 @@ def finishes_before_its_lanes_are_closed(patch: Patch) -> None:
 
 @mutant("place-missing-feature")
 def ignores_features_that_it_lacks(patch: Patch) -> None:
-    patch.setattr(host, "unsupported", lambda needed, features: [])
+    patch.setattr(host_session, "unsupported", lambda needed, features: [])
 
 
 @mutant("place-all-faults")

@@ -15,7 +15,7 @@ import pytest
 import sqlalchemy as sa
 from lanemesh import Client
 from lanemesh.client.run_host import RunHost
-from lanemesh.client.runs import TERMINAL, wire_updates
+from lanemesh.client.run_reader import TERMINAL, wire_updates
 from lanemesh.faults import LanemeshError
 from lanemesh.text_outputs import last_of
 from lanemesh.v1 import run_pb2, update_pb2

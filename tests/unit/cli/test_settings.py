@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from lanemesh.client.node_types import decode_node_type
-from lanemesh.node.node import manifest_of
+from lanemesh.node.manifest import manifest_of
 from lanemesh.server.services import InstalledServices, service_names
 from lanemesh_orchestrator.cli.output.settings import MAX_DEPTH, settings, type_name
 from pydantic import BaseModel, Field

@@ -10,7 +10,8 @@ import pytest
 from lanemesh import Context
 from lanemesh.client.pipeline import Pipeline
 from lanemesh.faults import LanemeshError
-from lanemesh.node.node import Node, manifest_of
+from lanemesh.node.manifest import manifest_of
+from lanemesh.node.node import Node
 from lanemesh.node.ports import In, Out
 from lanemesh_orchestrator.pipeline import validate
 from pydantic import BaseModel, SecretStr

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lanemesh import Answer, Document, LanemeshError, Media, ProgressUpdate, Usage
+from lanemesh.json_values import freeze_json
 from lanemesh.testing import run_node
-from lanemesh.values import freeze_json
 from lanemesh_services.documents.extract import Extract
 from lanemesh_services.documents.extraction import Schema, json_in, merged
 from lanemesh_services.documents.summarise import Summarise

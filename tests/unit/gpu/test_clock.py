@@ -10,7 +10,7 @@ import pytest
 from lanemesh.gpu import GpuArbiter
 from lanemesh.gpu.core import TTL, ArbiterCore, Frames
 from lanemesh.gpu.journal import Journal
-from lanemesh.gpu.memory import UNLOAD_SECONDS
+from lanemesh.gpu.resident import UNLOAD_SECONDS
 from lanemesh.v1 import gpu_pb2
 
 GIB = 1 << 30

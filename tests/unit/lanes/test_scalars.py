@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from lanemesh import Document, Table, Tags
 from lanemesh.client.inputs import to_input
-from lanemesh.values import copy_json, freeze_json
+from lanemesh.json_values import copy_json, freeze_json
 from pydantic import BaseModel
 
 

@@ -10,7 +10,7 @@ import lanemesh
 import pytest
 from lanemesh import Answer, Context, Node, Whole, node
 from lanemesh.faults import NodeDefinitionError
-from lanemesh.node.node import manifest_of
+from lanemesh.node.manifest import manifest_of
 from lanemesh.testing import run_node
 from pydantic import Field, ValidationError
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from lanemesh import Environment, In, Node, Out, Service
 from lanemesh.node import packages
-from lanemesh.node.node import manifest_of
+from lanemesh.node.manifest import manifest_of
 from lanemesh.node.packages import are_imported, import_packages, install_command, missing_packages
 from lanemesh.server.host.node_types import NodeTypes
 

@@ -10,7 +10,8 @@ import pytest
 from lanemesh import Answer, Context, Image, In, Invokes, Json, Node, Out, Question, Table, Tags
 from lanemesh.faults import LanemeshError, NodeDefinitionError
 from lanemesh.items import LaneType
-from lanemesh.node.node import Kind, Service, manifest_of, snake_case
+from lanemesh.node.manifest import manifest_of
+from lanemesh.node.node import Kind, Service, snake_case
 from lanemesh.v1 import node_pb2
 from pydantic import BaseModel, Field
 

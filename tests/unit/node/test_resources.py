@@ -130,7 +130,7 @@ async def test_shutdown_does_not_wait_for_a_load() -> None:
     waiting = asyncio.create_task(resources.acquire(Model, config()))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    await asyncio.wait_for(resources.close(), 1)
+    await asyncio.wait_for(resources.close(), 10)
     with pytest.raises(asyncio.CancelledError):
         await waiting
     assert Model.unloaded == []

@@ -63,7 +63,7 @@ async def test_abandoned_bodies_take_no_thread_from_others() -> None:
     assert not waiting.done()
     for task in stuck:
         task.cancel()
-    assert await asyncio.wait_for(waiting, 2) == "served"
+    assert await asyncio.wait_for(waiting, 8) == "served"
     release.set()
     assert await threads.call(lambda: "still served") == "still served"
 

@@ -11,7 +11,7 @@ from lanemesh.items import Envelope, Group, LaneType
 from lanemesh.lanes.inbox.assembler import join_any
 from lanemesh.lanes.inbox.inbox import Inbox
 from lanemesh.node.inputs import inbox_of
-from lanemesh.node.node import manifest_of
+from lanemesh.node.manifest import manifest_of
 from lanemesh.testing import run_node
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from lanemesh.faults import LanemeshError
 from lanemesh.node.context import Context
-from lanemesh.node.node import manifest_of
+from lanemesh.node.manifest import manifest_of
 from lanemesh.v1 import update_pb2
 from lanemesh.values import Document, Media, Message, Question
 from lanemesh_services.prompt import SERVICE

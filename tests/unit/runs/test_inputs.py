@@ -31,7 +31,7 @@ async def test_inputs_wait_at_the_client_while_the_source_is_behind(text: str, f
     async with aclosing(inputs.take("chat_1")) as source:  # type: ignore[type-var]
         await anext(source)
         await anext(source)  # requesting the next one acknowledges the first
-        await asyncio.wait_for(waiting, 1)
+        await asyncio.wait_for(waiting, 10)
 
 
 async def test_a_waiting_push_fails_when_the_run_ends() -> None:

@@ -175,7 +175,7 @@ async def test_updates_during_a_send_form_the_next_batch_and_requesting_it_ackno
     waiting = await waits(log)
     assert not waiting.done()
     assert await size(reader) == CALLER_UPDATES - 1
-    await asyncio.wait_for(waiting, 1)
+    await asyncio.wait_for(waiting, 10)
     await reader.aclose()
 
 
@@ -243,7 +243,7 @@ async def test_outputs_wait_for_an_owner_who_is_behind() -> None:
     reader = log.read()
     await anext(reader)
     await anext(reader)  # requesting the next one acknowledges the first
-    await asyncio.wait_for(waiting, 1)
+    await asyncio.wait_for(waiting, 10)
     await reader.aclose()
 
 
@@ -282,7 +282,7 @@ async def test_an_owner_is_held_to_the_same_lag_by_what_is_not_stored_yet() -> N
     reader = log.owned_batches()
     assert await size(reader) == 1
     log.acknowledge(1)
-    await asyncio.wait_for(waiting, 1)
+    await asyncio.wait_for(waiting, 10)
     await reader.aclose()
 
 

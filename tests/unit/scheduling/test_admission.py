@@ -9,7 +9,8 @@ from itertools import pairwise
 import pytest
 from lanemesh.faults import LanemeshError
 from lanemesh.v1 import node_pb2, registry_pb2
-from lanemesh_orchestrator.registry.registry import Member, Registry
+from lanemesh_orchestrator.registry.member import Member
+from lanemesh_orchestrator.registry.registry import Registry
 from lanemesh_orchestrator.scheduling import admission as rooms
 from lanemesh_orchestrator.scheduling.admission import AdmissionQueue, Claim
 from lanemesh_orchestrator.scheduling.requirements import (

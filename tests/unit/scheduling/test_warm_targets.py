@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from lanemesh.features import FEATURES
 from lanemesh.v1 import node_pb2, registry_pb2
 from lanemesh_orchestrator.pipeline import Graph
-from lanemesh_orchestrator.registry.registry import Member
+from lanemesh_orchestrator.registry.member import Member
 from lanemesh_orchestrator.scheduling.warm_targets import MAX_SERVERS, places, servers_of
 
 from unit.pipeline.documents import build, component

@@ -12,7 +12,8 @@ from lanemesh.faults import Code, Fault
 from lanemesh.node.node import Service
 from lanemesh.node.runtime.resources import Resources
 from lanemesh.protocol import PROTOCOL_VERSION
-from lanemesh.server.host.host import HostSession, NodeHost
+from lanemesh.server.host.host import NodeHost
+from lanemesh.server.host.host_session import HostSession
 from lanemesh.v1 import node_pb2
 from pydantic import BaseModel
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from lanemesh.faults import LanemeshError
-from lanemesh.node.node import manifest_of
+from lanemesh.node.manifest import manifest_of
 from lanemesh.testing import run_node
 from lanemesh_services.text import SERVICE
 from lanemesh_services.text.count import Count
@@ -84,4 +84,4 @@ async def test_shutdown_a_cancelled_node_stops_at_once() -> None:
     await asyncio.wait_for(feed.emitted.get(), 5)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await asyncio.wait_for(task, 1)
+        await asyncio.wait_for(task, 10)

@@ -170,7 +170,7 @@ async def test_error_a_slow_tool(serve: Serve) -> None:
     tools = await loaded(ToolGrpc, address=await serve(server), timeout=0.2)
     with pytest.raises(LanemeshError, match=r"did not end within 0.2 s"):
         await result_of(tools, "hang")
-    await asyncio.wait_for(server.cancelled.wait(), 1)
+    await asyncio.wait_for(server.cancelled.wait(), 10)
 
 
 async def test_shutdown_a_cancelled_call_is_cancelled_at_the_server(serve: Serve) -> None:
@@ -179,4 +179,4 @@ async def test_shutdown_a_cancelled_call_is_cancelled_at_the_server(serve: Serve
     task = asyncio.create_task(result_of(tools, "hang"))
     await asyncio.wait_for(server.called.wait(), 5)
     task.cancel()
-    await asyncio.wait_for(server.cancelled.wait(), 1)
+    await asyncio.wait_for(server.cancelled.wait(), 10)

@@ -251,7 +251,7 @@ async def test_shutdown_a_call_is_cancelled_with_its_caller(write: Write) -> Non
     await asyncio.sleep(0.05)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await asyncio.wait_for(task, 1)
+        await asyncio.wait_for(task, 10)
 
 
 async def test_happy_the_tools_of_the_example() -> None:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from lanemesh.client.run_host import RunHost
 
     from lanemesh_orchestrator.http_server.server import HttpServer
-    from lanemesh_orchestrator.orchestrator import Beside
+    from lanemesh_orchestrator.orchestrator_process import Beside
 
 log = logging.getLogger("lanemesh.gateway")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lanemesh._aio.exits import run as run_main
-from lanemesh.client.runs import wire_updates
+from lanemesh.client.run_reader import wire_updates
 from lanemesh.faults import Fault, LanemeshError
 from lanemesh.pipeline_faults import PipelineInvalid
 from lanemesh.v1 import update_pb2

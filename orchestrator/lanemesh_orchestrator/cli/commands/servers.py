@@ -17,7 +17,7 @@ MAX_NAME = 64
 
 if TYPE_CHECKING:
     from lanemesh_orchestrator.cli.commands.gateway import WebOptions
-    from lanemesh_orchestrator.orchestrator import Beside
+    from lanemesh_orchestrator.orchestrator_process import Beside
     from lanemesh_orchestrator.store.options import StoreOptions
 
 
@@ -46,7 +46,7 @@ def serve(
     "none". At most `run_memory` MiB of runs are kept in memory. `a2a` adds the service of A2A to its server.
     `audit_log` gets the acts of clients. Active runs have `drain_seconds` to end. `web`: a gateway is
     served beside it."""
-    from lanemesh_orchestrator.orchestrator import serve as serve_orchestrator
+    from lanemesh_orchestrator.orchestrator_process import serve as serve_orchestrator
 
     if advertise:
         check_address("--advertise", advertise)

@@ -10,7 +10,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from lanemesh.client.records import RunRecord
-from lanemesh.client.runs import wire_updates
+from lanemesh.client.run_reader import wire_updates
 from lanemesh.faults import Fault
 from lanemesh.times import seconds_of
 from lanemesh.v1 import update_pb2

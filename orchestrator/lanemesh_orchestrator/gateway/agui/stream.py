@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ag_ui.core import BaseEvent
 from ag_ui.encoder import EventEncoder
-from lanemesh.client.runs import wire_batches
+from lanemesh.client.run_reader import wire_batches
 from lanemesh.client.update_conversion import from_entry
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.text_outputs import Entry, last_of

@@ -29,7 +29,8 @@ from lanemesh_orchestrator.gateway.model_api.turns import (
 )
 
 if TYPE_CHECKING:
-    from lanemesh.client.runs import Run, RunReader
+    from lanemesh.client.run_reader import RunReader
+    from lanemesh.client.runs import Run
 
     from lanemesh_orchestrator.gateway.model_api.deployed import DeployedModel
 

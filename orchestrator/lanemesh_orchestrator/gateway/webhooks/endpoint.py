@@ -9,7 +9,8 @@ from typing import Any
 
 from lanemesh.client.detached import DetachedRun
 from lanemesh.client.results import RunFailed
-from lanemesh.client.runs import Run, RunReader
+from lanemesh.client.run_reader import RunReader
+from lanemesh.client.runs import Run
 from lanemesh.client.specs import Deployed
 from lanemesh.faults import LanemeshError
 from lanemesh.v1 import run_pb2

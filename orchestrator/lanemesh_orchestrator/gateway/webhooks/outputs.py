@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
-from lanemesh.client.runs import RunReader
+from lanemesh.client.run_reader import RunReader
 from lanemesh.client.updates import OutputUpdate
 from lanemesh.client.views import text_of
 from lanemesh.codec import encode, make_item

@@ -10,7 +10,8 @@ from contextlib import aclosing
 from typing import Any
 
 from lanemesh.channels.channels import Subscription
-from lanemesh.client.runs import Run, RunReader, wire_batches
+from lanemesh.client.run_reader import RunReader, wire_batches
+from lanemesh.client.runs import Run
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.v1 import run_pb2
 from starlette.websockets import WebSocketDisconnect
@@ -34,6 +35,9 @@ class Streams:
     def __init__(self, sender: Sender) -> None:
         self._sender = sender
         self._streams: dict[StreamKey, asyncio.Task[None]] = {}
+        """Those whose end was not sent."""
+        self._tasks: set[asyncio.Task[None]] = set()
+        """The tasks of all, of which some may still send their end."""
         self._starting = 0
         """Requests whose streams begin when their runs have started, or their subscriptions are open."""
         self._owned: dict[str, Run] = {}
@@ -57,7 +61,7 @@ class Streams:
         Raises:
             LanemeshError: the socket has this stream ("already-watched"), or the most streams.
         """
-        self._open(("run", run_id), lambda: self._send_updates(run_id, run))
+        self._open(("run", run_id), lambda: self._send_watched(run_id, run))
 
     async def subscribe(self, subscription: Subscription, channel: str, run_id: str) -> None:
         """Opens a subscription, and begins to send its messages. Raises LanemeshError as `send_run`, or if it cannot be opened."""
@@ -102,11 +106,10 @@ class Streams:
 
     async def close(self) -> None:
         """Ends all streams. Own runs are cancelled."""
-        tasks = set(self._streams.values())
-        for task in tasks:
+        for task in self._tasks:
             task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        if self._tasks:
+            await asyncio.wait(set(self._tasks))
         for subscription in list(self._subscriptions):  # those whose sending had not begun
             await self._leave(subscription)
         for run in list(self._owned.values()):
@@ -114,13 +117,19 @@ class Streams:
 
     async def _send_owned(self, run: Run) -> None:
         try:
-            await self._send_updates(run.id, run)
+            end = await self._send_updates(run.id, run)
         finally:
             await run.close()
             self._owned.pop(run.id, None)
+        await self._send_end(("run", run.id), end)
 
-    async def _send_updates(self, run_id: str, run: RunReader) -> None:
-        """Sends the updates of a run, to the terminal one. A client that does not read holds a run of its own."""
+    async def _send_watched(self, run_id: str, run: RunReader) -> None:
+        await self._send_end(("run", run_id), await self._send_updates(run_id, run))
+
+    async def _send_updates(self, run_id: str, run: RunReader) -> dict[str, Any]:
+        """Sends the updates of a run, to the terminal one. A client that does not read holds a run of its own. Returns the message
+        of the end of the stream."""
+        end: dict[str, Any] = {"type": "end", "run_id": run_id}
         try:
             async with aclosing(wire_batches(run)) as batches:
                 async for batch in batches:
@@ -132,15 +141,14 @@ class Streams:
                         await self._sender.entry(run_id, entry)
                     del batch, entry  # a silent run does not hold them
                     await asyncio.sleep(0)  # sending to a client that is gone suspends nothing; this notices it
-            await self._sender.send({"type": "end", "run_id": run_id})
         except LanemeshError as error:
-            message: dict[str, Any] = {"type": "end", "run_id": run_id}
             if error.fault.reason != "nothing-left":
-                message["error"] = fault_json(error.fault)
-            await self._sender.send(message)
+                end["error"] = fault_json(error.fault)
+        return end
 
     async def _send_messages(self, channel: str, run_id: str, subscription: Subscription) -> None:
         place = {"channel": channel, **({"run_id": run_id} if run_id else {})}
+        end: dict[str, Any] = {"type": "end", **place}
         dropped = 0
         try:
             async with aclosing(subscription.with_publishers()) as messages:
@@ -149,11 +157,17 @@ class Streams:
                     dropped = subscription.dropped
                     one = {"publisher": publisher, "message": message}
                     await self._sender.send({"type": "message", **place, **one, **lost})
-            await self._sender.send({"type": "end", **place})
         except LanemeshError as error:
-            await self._sender.send({"type": "end", **place, "error": fault_json(error.fault)})
+            end["error"] = fault_json(error.fault)
         finally:
             await self._leave(subscription)
+        await self._send_end((channel, run_id), end)
+
+    async def _send_end(self, key: StreamKey, message: dict[str, Any]) -> None:
+        """Sends the end of the stream of this task, which is forgotten before: the client may open it again at once."""
+        if self._streams.get(key) is asyncio.current_task():
+            del self._streams[key]
+        await self._sender.send(message)
 
     async def _leave(self, subscription: Subscription) -> None:
         await subscription.close()
@@ -166,9 +180,11 @@ class Streams:
             raise LanemeshError(Fault(code=Code.ALREADY_EXISTS, reason=Reason.ALREADY_WATCHED, message=message))
         task = asyncio.create_task(stream(), name=f"stream {key}")
         self._streams[key] = task
+        self._tasks.add(task)
         task.add_done_callback(lambda _: self._ended(key, task))
 
     def _ended(self, key: StreamKey, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
         if self._streams.get(key) is task:
             del self._streams[key]
         error = None if task.cancelled() else task.exception()

@@ -10,9 +10,9 @@ from typing import Any, Protocol
 
 from lanemesh.codec import dump_json
 from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.json_values import copy_json
 from lanemesh.rendering import valid_unicode
 from lanemesh.v1 import channel_pb2
-from lanemesh.values import copy_json
 
 MESH_PREFIX = "mesh:"
 """How the names of channels begin that belong to the whole mesh."""

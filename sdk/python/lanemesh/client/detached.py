@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from lanemesh.channels import Channels
 from lanemesh.client.fanout import Fanout
 from lanemesh.client.inputs import to_input
-from lanemesh.client.runs import TERMINAL, RunReader
+from lanemesh.client.run_reader import TERMINAL, RunReader
 from lanemesh.client.update_conversion import from_entry
 from lanemesh.client.updates import Update
 from lanemesh.faults import Code, Fault, LanemeshError

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from lanemesh.json_values import FrozenDict
 from lanemesh.v1 import registry_pb2
-from lanemesh.values import FrozenDict
 
 
 class ServerHealth(StrEnum):

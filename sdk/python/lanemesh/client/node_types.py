@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 from lanemesh.client.update_conversion import lane_name
 from lanemesh.items import LaneType
+from lanemesh.json_values import FrozenDict
 from lanemesh.v1 import node_pb2
-from lanemesh.values import FrozenDict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

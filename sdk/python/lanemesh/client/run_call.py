@@ -17,7 +17,7 @@ from lanemesh._grpc.writing import half_close
 from lanemesh.channels import Channels
 from lanemesh.client.calls import call_fault, cancel_run, decide_approval, push_input, with_faults
 from lanemesh.client.inputs import check_size
-from lanemesh.client.runs import TERMINAL
+from lanemesh.client.run_reader import TERMINAL
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.text_outputs import Entry, TextOutputs, last_of, merged
 from lanemesh.v1 import run_pb2

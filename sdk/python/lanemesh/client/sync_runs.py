@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 from lanemesh._aio.loop_thread import LoopThread
 from lanemesh.client.detached import DetachedRun
 from lanemesh.client.results import RunResult
-from lanemesh.client.runs import Run, RunReader
+from lanemesh.client.run_reader import RunReader
+from lanemesh.client.runs import Run
 from lanemesh.client.sync_channels import SyncChannels
 from lanemesh.client.updates import NodeUpdate, OutputUpdate, RunState, ToolUpdate, Update
 from lanemesh.client.views import View

@@ -28,20 +28,24 @@ from __future__ import annotations
 
 import math
 from bisect import insort
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
 from lanemesh.gpu import frames
 from lanemesh.gpu.errors import lease_error
 from lanemesh.gpu.journal import JournalState, LeaseEntry
-from lanemesh.gpu.memory import UNLOAD_SECONDS, Demand, DeviceMemory, Residence
+from lanemesh.gpu.memory import Demand, DeviceMemory
 from lanemesh.gpu.metrics import ArbiterCounts
 from lanemesh.gpu.notices import Notices
 from lanemesh.gpu.pace import Pace
-from lanemesh.gpu.placing import BYPASS_SECONDS, MAX_BYPASS, Placing
+from lanemesh.gpu.peaks import ModelPeaks
+from lanemesh.gpu.placing import MAX_BYPASS, Placing
+from lanemesh.gpu.preemption import asks_to_yield, preemptor_of
 from lanemesh.gpu.queries import ArbiterView, device_statuses, in_vain
 from lanemesh.gpu.requests import WAIT_TIMEOUT, LeaseRecord, State, demand_of, eligible_of
-from lanemesh.times import duration, seconds_of, span
+from lanemesh.gpu.restarts import entry_of, restore
+from lanemesh.gpu.unloading import Unloading
+from lanemesh.times import seconds_of, span
 from lanemesh.v1 import gpu_pb2
 
 Frames = list[tuple[str, gpu_pb2.LeaseResponse]]
@@ -51,12 +55,8 @@ TTL = 30.0
 """Default TTL of a lease in seconds."""
 AGEING = 60.0
 """Seconds in the queue that one level of priority is worth."""
-PREEMPT_SECONDS = 5.0
-"""How long a holder has to yield to a request that preempts."""
 MAX_WAITERS = 4096
 """Maximum number of requests in the queue; further ones are rejected."""
-MAX_MODELS = 1000
-"""Models whose largest use of memory is remembered; the one that was used least lately is forgotten."""
 
 
 class ArbiterCore:
@@ -80,19 +80,16 @@ class ArbiterCore:
         self._leases: dict[str, LeaseRecord] = {}
         self._queue: list[LeaseRecord] = []
         self._arrivals = 0
-        self._peaks: OrderedDict[str, int] = OrderedDict()
+        self._peaks = ModelPeaks()
         self._pace = Pace()
-        self._asks = 0
-        """Counts the requests to unload or offload a model."""
         self.view = ArbiterView(self.devices, self.memory, self._leases, self._queue, self._pace)
         """The state, for queries."""
         self.counts = ArbiterCounts()
         """What it has decided so far."""
+        self._unloading = Unloading(self.view, self.counts)
         self._notices = Notices(self.view, ttl)
         self._changed: dict[str, None] = {}
         self._grants_after = -math.inf
-        self._given_up = -math.inf
-        """The beginning of the latest unloading that took too long."""
         self._latest = -math.inf
         """The latest time of all calls."""
         self._settled = -math.inf
@@ -113,7 +110,7 @@ class ArbiterCore:
         """
         for device in self.devices:
             self._tokens[device] = max(self._tokens[device], state.tokens.get(device, 0))
-        self._peaks.update(state.peaks)
+        self._peaks.restore(state.peaks)
         for entry in state.leases.values():
             if set(entry.tokens) <= set(self.devices):
                 self._restore_lease(now, entry)
@@ -123,32 +120,13 @@ class ArbiterCore:
     def _restore_lease(self, now: float, entry: LeaseEntry) -> None:
         request, devices = entry.request, tuple(entry.tokens)
         lease = self._record(now, entry.id, request, demand_of(request), devices, max(request.count, 1), local=False)
-        lease.state, lease.connected, lease.devices, lease.named = State.HELD, False, devices, devices[0]
-        lease.tokens, lease.earlier_token = dict(entry.tokens), entry.earlier_token
-        lease.held_since, lease.expires_at = now, now + self.ttl
-        for device in devices:
-            memory = self.memory[device]
-            memory.grant(lease.id, lease.demand, now)
-            if entry.state == "YIELDED":
-                memory.pause(lease.id, lease.demand)
-            elif entry.state == "KEPT":
-                memory.keep(lease.id, lease.demand, entry.resident_bytes)
-                memory.release(lease.id, lease.demand, now, certain=True)
-        lease.state = State[entry.state]
+        restore(lease, entry, self.memory, now, self.ttl)
 
     def take_changes(self) -> Iterator[tuple[str, LeaseEntry | None]]:
         """The leases that have got or given devices since the last call, for the journal, which reads them at once; None: it has
         ended."""
         changed, self._changed = self._changed, {}
-        return ((lease_id, self._entry(self._leases.get(lease_id))) for lease_id in changed)
-
-    def _entry(self, lease: LeaseRecord | None) -> LeaseEntry | None:
-        if lease is None or not lease.devices:
-            return None
-        state = State.YIELDED if lease.state is State.RESUMING else lease.state
-        resident = self.memory[lease.devices[0]].residents.get(lease.demand.key) if lease.demand.key else None
-        size = resident.size if resident is not None and state is State.KEPT else 0
-        return LeaseEntry(lease.id, lease.request, state.name, dict(lease.tokens), lease.earlier_token, size)
+        return ((lease_id, entry_of(self._leases.get(lease_id), self.memory)) for lease_id in changed)
 
     @property
     def tokens(self) -> Mapping[str, int]:
@@ -158,7 +136,7 @@ class ArbiterCore:
     @property
     def peaks(self) -> Mapping[str, int]:
         """The most bytes that leases for each model had."""
-        return self._peaks
+        return self._peaks.by_model
 
     # Frames of holders and waiters
 
@@ -171,7 +149,8 @@ class ArbiterCore:
             raise lease_error(
                 "queue-full", f"{MAX_WAITERS} requests already wait for a GPU, which is the limit; retry later."
             )
-        if seen := self._seen(request.model, eligible):
+        largest = max(self.devices[device].memory_bytes for device in eligible)
+        if seen := self._peaks.of(request.model, largest):
             demand = demand_of(request, seen)
         lease = self._record(now, lease_id, request, demand, eligible, count, local=local)
         insort(self._queue, lease, key=lambda waiter: waiter.rank)
@@ -227,11 +206,11 @@ class ArbiterCore:
         self._revive(now, lease)
         if lease.state is State.HELD:
             return [(lease_id, self._notices.granted(lease)), *self._settle(now)]
-        asked = list(self._asks_to_offload(lease))
+        asked = list(self._unloading.asked_of(lease))
         if lease.state is State.YIELDED:
             return [(lease_id, frames.YIELDED), *asked]
         if lease.state is State.KEPT:
-            return [(lease_id, frames.KEPT), *([(lease_id, frames.UNLOAD)] if self._is_asked_to_unload(lease) else [])]
+            return [(lease_id, frames.KEPT), *asked]
         return [*asked, *self._settle(now)]
 
     def keepalive(self, now: float, lease_id: str, bytes_used: int = 0) -> Frames:
@@ -241,7 +220,7 @@ class ArbiterCore:
         if lease is None or lease.state is not State.HELD:
             return []
         lease.earlier_token = 0
-        self._learn(lease.demand.model, bytes_used)
+        self._peaks.learn(lease.demand.model, bytes_used)
         self._revive(now, lease)
         return [(lease_id, self._notices.granted(lease))]
 
@@ -302,7 +281,7 @@ class ArbiterCore:
         lease = self._leases.get(lease_id)
         if lease is None:
             return []
-        self._learn(lease.demand.model, peak_seen)
+        self._peaks.learn(lease.demand.model, peak_seen)
         if resident_bytes and lease.demand.key and lease.state in (State.HELD, State.YIELDED) and lease.connected:
             kept = [self.memory[device].keep(lease.id, lease.demand, resident_bytes) for device in lease.devices]
             if any(kept):
@@ -360,21 +339,18 @@ class ArbiterCore:
         if self._queue:
             if self._grants_after > -math.inf:
                 soonest = min(soonest, self._grants_after)
-            soonest = min(soonest, *(since + UNLOAD_SECONDS for since in self._unloading_since()), math.inf)
-            soonest = min(soonest, *self._offloads_due(), math.inf)
+            soonest = min(soonest, self._unloading.next_deadline(self._settled))
         return soonest if math.isfinite(soonest) else None
 
     def tick(self, now: float) -> Frames:
         """Expires leases without a sign of life, ends waits that took too long, and takes leases that were preempted."""
         now = self._at(now)
         due = [lease for lease in self._leases.values() if lease.deadline <= now]
-        overdue = [since for since in self._unloading_since() if since + UNLOAD_SECONDS <= now]
-        self._given_up = max([self._given_up, *overdue])
+        unloads = self._unloading.tick(now, self._settled)
         opens = -math.inf < self._grants_after <= now
         if opens:
             self._grants_after = -math.inf
-        offloads = any(at <= now for at in self._offloads_due())
-        if not due and not overdue and not opens and not offloads:
+        if not due and not unloads and not opens:
             return []
         outgoing: Frames = []
         for lease in due:
@@ -425,19 +401,8 @@ class ArbiterCore:
             if lease.connected and (devices := placing.try_place(lease)):
                 outgoing.append(self._grant(now, lease, devices))
         for resident, device in placing.unloads():
-            self._asks += 1
-            self.memory[device].ask(resident, now, self._asks)
-            if resident.users:
-                self.counts.offloads[device] += 1
-                users = [self._leases[name] for name in sorted(resident.users)]
-                outgoing += [frame for user in users if user.connected for frame in self._asks_to_offload(user)]
-                continue
-            self.counts.unloads[device] += 1
-            if self._leases[resident.keeper].connected:
-                outgoing.append((resident.keeper, frames.UNLOAD))
-        for waiter in self._queue:
-            if waiter.preempts and waiter.connected:
-                outgoing += self._ask_to_yield(now, waiter)
+            outgoing += self._unloading.ask(resident, device, now)
+        outgoing += asks_to_yield(self.view, now)
         return [*outgoing, *self._notices.to_waiters(now), *self._notices.to_holders()]
 
     def _grant(self, now: float, lease: LeaseRecord, devices: tuple[str, ...]) -> tuple[str, gpu_pb2.LeaseResponse]:
@@ -488,64 +453,14 @@ class ArbiterCore:
                 self.memory[device].release(lease.id, lease.demand, now, certain=certain)
         return [(lease.id, frames.revoked(reason, message))] if lease.connected else []
 
-    def _ask_to_yield(self, now: float, waiter: LeaseRecord) -> Iterator[tuple[str, gpu_pb2.LeaseResponse]]:
-        """Starts the time that holders of a lower priority have."""
-        for lease in self._leases.values():
-            if self._is_in_the_way(lease, waiter) and lease.revoke_at == math.inf:
-                lease.revoke_at = now + PREEMPT_SECONDS
-                if lease.connected:
-                    wanted = gpu_pb2.LeaseWanted(waiting=1, revoked_in=duration(PREEMPT_SECONDS))
-                    yield lease.id, gpu_pb2.LeaseResponse(wanted=wanted)
-
-    def _is_in_the_way(self, lease: LeaseRecord, waiter: LeaseRecord) -> bool:
-        held = lease.state is State.HELD and lease.priority < waiter.priority
-        return held and not set(lease.devices).isdisjoint(waiter.eligible)
-
     def _preempt(self, now: float, lease: LeaseRecord) -> Frames:
         """Takes a lease whose time to yield is over, if a request that preempts it still waits."""
         lease.revoke_at = math.inf
-        for waiter in self._queue:
-            if waiter.preempts and waiter.connected and self._is_in_the_way(lease, waiter):
-                where, by = ", ".join(lease.devices), frames.holder_text(waiter.holder)
-                message = f"The lease of {where} was taken by {by}, which has a higher priority."
-                for device in lease.devices:
-                    self._tokens[device] += 1
-                return self._end(now, lease, "preempted", message, certain=False)
-        return []
-
-    def _is_asked_to_unload(self, lease: LeaseRecord) -> bool:
-        return any(self.memory[device].is_leaving(lease.demand) for device in lease.devices)
-
-    def _asks_to_offload(self, lease: LeaseRecord) -> Iterator[tuple[str, gpu_pb2.LeaseResponse]]:
-        """What a lease that has yielded is asked to offload."""
-        for device in lease.devices:
-            resident = self.memory[device].residents.get(lease.demand.key) if lease.demand.key else None
-            if resident is not None and resident.residence is Residence.OFFLOADING:
-                yield lease.id, frames.offload(resident.ask)
-
-    def _unloading_since(self) -> list[float]:
-        """When unloadings have begun whose time is not over."""
-        leaving = (resident for memory in self.memory.values() for resident in memory.leaving)
-        return [resident.since for resident in leaving if resident.since > self._given_up]
-
-    def _offloads_due(self) -> list[float]:
-        """When requests have waited so long that models are offloaded for them although other leases work."""
-        parking = {
-            name for name, memory in self.memory.items() if any(each.may_offload for each in memory.residents.values())
-        }
-        if not parking:
+        waiter = preemptor_of(self.view, lease)
+        if waiter is None:
             return []
-        due = ((waiter, waiter.asked_at + BYPASS_SECONDS) for waiter in self._queue)
-        return [at for waiter, at in due if at > self._settled and not parking.isdisjoint(waiter.eligible)]
-
-    def _seen(self, model: str, eligible: Iterable[str]) -> int:
-        """The most bytes that leases for a model had, if a device has so much."""
-        seen = self._peaks.get(model, 0) if model else 0
-        return min(seen, max(self.devices[device].memory_bytes for device in eligible))
-
-    def _learn(self, model: str, seen: int) -> None:
-        if model and seen > self._peaks.get(model, 0):
-            self._peaks[model] = seen
-            self._peaks.move_to_end(model)
-            if len(self._peaks) > MAX_MODELS:
-                self._peaks.popitem(last=False)
+        where, by = ", ".join(lease.devices), frames.holder_text(waiter.holder)
+        for device in lease.devices:
+            self._tokens[device] += 1
+        message = f"The lease of {where} was taken by {by}, which has a higher priority."
+        return self._end(now, lease, "preempted", message, certain=False)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from lanemesh.gpu.memory import DeviceMemory, Resident
+from lanemesh.gpu.memory import DeviceMemory
 from lanemesh.gpu.requests import LeaseRecord
+from lanemesh.gpu.resident import Resident
 
 MAX_BYPASS = 8
 """How many later requests may pass the first one that waits for a device."""

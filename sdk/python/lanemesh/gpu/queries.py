@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from lanemesh.gpu import frames
 from lanemesh.gpu.devices import size_text
-from lanemesh.gpu.memory import DeviceMemory, Residence
+from lanemesh.gpu.memory import DeviceMemory
 from lanemesh.gpu.pace import Pace
 from lanemesh.gpu.requests import LeaseRecord, State
+from lanemesh.gpu.resident import Residence
 from lanemesh.times import duration, span
 from lanemesh.v1 import gpu_pb2
 

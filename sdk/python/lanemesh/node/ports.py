@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, Union, get_args, get_
 
 from lanemesh.faults import Code, Fault, LanemeshError, NodeDefinitionError
 from lanemesh.items import LaneType
+from lanemesh.json_values import Json
 from lanemesh.lanes.inbox.assembler import JOINS
 from lanemesh.node.callables import innermost
 from lanemesh.rendering import rendered
-from lanemesh.values import Answer, Audio, Document, Image, Json, Question, Table, Tags, Video
+from lanemesh.values import Answer, Audio, Document, Image, Question, Table, Tags, Video
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo

@@ -7,7 +7,8 @@ from collections import OrderedDict
 from fractions import Fraction
 from typing import NamedTuple
 
-from lanemesh.values import INT_MAX, Usage
+from lanemesh.json_values import INT_MAX
+from lanemesh.values import Usage
 
 MAX_SOURCES = 1_000
 """Most sources whose totals may still change. The one that reported longest ago is then taken as ended."""

@@ -21,7 +21,8 @@ from lanemesh.lanes.transport.grpc_receiver import GrpcReceiver
 from lanemesh.lanes.transport.short_receiver import ShortLaneReceiver
 from lanemesh.protocol import IDLE_FRAME_SECONDS, PROTOCOL_VERSION
 from lanemesh.reasons import Reason
-from lanemesh.server.host.host import HostSession, NodeHost
+from lanemesh.server.host.host import NodeHost
+from lanemesh.server.host.host_session import HostSession
 from lanemesh.server.host.hosted_run import HostedRun
 from lanemesh.v1 import lane_pb2, node_pb2, node_pb2_grpc
 

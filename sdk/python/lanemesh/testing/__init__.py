@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lanemesh.testing.memories import DictMemory
+from lanemesh.testing.node_runs import NodeResult, run_node, run_node_async
 from lanemesh.testing.standins import FunctionTools, ScriptedAgent, ScriptedModel
-from lanemesh.testing.trial import NodeResult, run_node, run_node_async
 
 __all__ = ["DictMemory", "FunctionTools", "NodeResult", "ScriptedAgent", "ScriptedModel", "run_node", "run_node_async"]

@@ -1,8 +1,8 @@
 /** Conversations that the orchestrator keeps. */
 
-import { decodeAnswer, decodeQuestion } from "../codec.js";
 import type { Session } from "../gen/lanemesh/v1/session_pb.js";
 import type { RunState } from "../gen/lanemesh/v1/update_pb.js";
+import { decodeAnswer, decodeQuestion } from "../value-codec.js";
 import type { Answer, Question } from "../values.js";
 import type { Calls } from "./calls.js";
 

@@ -5,33 +5,18 @@ import type { Inbox } from "../lanes/inbox.js";
 import type { LaneSender } from "../lanes/sender.js";
 import { Signal, sleep, within } from "../signal.js";
 import type { Group } from "../values.js";
+import { entriesOf } from "./body-results.js";
 import { ConcurrentFirings } from "./concurrent.js";
 import type { Context } from "./context.js";
-import type { Body, NodeType, OutputValues } from "./define.js";
+import type { Body, NodeType } from "./define.js";
+import { FiringInputs, type FiringsEnd, type TakenItems } from "./firing-inputs.js";
 import { FiringGroups, KeptGroups } from "./groups.js";
-import { type FiringPolicy, OnAny, ZipAll } from "./policies.js";
+import type { FiringRules } from "./rules.js";
 import { Inputs, type Outputs } from "./streams.js";
 import type { Waits } from "./waits.js";
 
 /** The most time for `finalize`, in milliseconds. */
 const FINALIZE_MS = 5_000;
-/** A collecting input gets at most so many items, and so many bytes. */
-const MAX_LIST_ITEMS = 100_000;
-const MAX_LIST_BYTES = 64 * 1024 * 1024;
-
-/** The firing settings of a component. */
-export interface FiringRules {
-  syncMode: "on_any" | "zip_all";
-  /** Inputs that get one item, which `zip_all` reuses. */
-  singleInputs: ReadonlySet<string>;
-  /** What follows a failed firing. */
-  onError: { policy: "fail" | "skip" } | { policy: "retry"; attempts: number; backoffMs: number };
-  /** Time limit of one firing, or of `run`, in milliseconds. */
-  timeoutMs: number | undefined;
-  /** The most firings at once. */
-  concurrency: number;
-}
-
 /** How an actor has ended. */
 export interface Outcome {
   state: "completed" | "skipped" | "failed" | "cancelled";
@@ -41,11 +26,9 @@ export interface Outcome {
 
 type AnyBody = Body<Record<string, never>, Record<string, never>, unknown>;
 
-/** The items that a firing has taken. */
-interface Firing {
-  values: Record<string, unknown>;
-  /** The group of the only item that has one. */
-  group: Group | undefined;
+/** A firing under way. */
+interface Firing extends TakenItems {
+  /** It has sent something, so that it is not repeated. */
   emitted: boolean;
   /** Waits until all earlier firings have ended; absent if there are none. */
   turn?: () => Promise<void>;
@@ -59,7 +42,6 @@ export class Actor {
   /** What the actor waits for is abandoned: it ends now, whatever its body does. */
   readonly #ending = new Signal();
   readonly #abort: AbortController;
-  readonly #latest: Record<string, unknown> = {};
   readonly #kept: KeptGroups;
   #cancelled: LanemeshError | undefined;
   #downstreamClosed = false;
@@ -90,7 +72,7 @@ export class Actor {
   /** Runs to the end, `finalize` included. Its lanes are ended and its inputs stopped; the lanes may not be closed yet. */
   async run(): Promise<Outcome> {
     let fault: LanemeshError | undefined;
-    let end: { skipped: boolean; detail: string } = { skipped: false, detail: "" };
+    let end: FiringsEnd = { skipped: false, detail: "" };
     try {
       end = this.type.kind === "run" ? await this.#run() : await this.#fire();
     } catch (error) {
@@ -115,7 +97,7 @@ export class Actor {
     return { state: end.skipped ? "skipped" : "completed", detail };
   }
 
-  async #run(): Promise<{ skipped: boolean; detail: string }> {
+  async #run(): Promise<FiringsEnd> {
     this.firings = 1;
     const inputs = new Inputs<Record<string, never>>(this.inbox, this.waits);
     const run = async () => this.body.run?.(inputs, this.outputs as Outputs<Record<string, never>>, this.context);
@@ -124,7 +106,7 @@ export class Actor {
   }
 
   /** Fires until no further firing is possible, and waits for the end of all firings. */
-  async #fire(): Promise<{ skipped: boolean; detail: string }> {
+  async #fire(): Promise<FiringsEnd> {
     const { concurrency } = this.rules;
     if (concurrency <= 1) return this.#fireWith(undefined);
     const firings = new ConcurrentFirings(concurrency, this.waits, () => {
@@ -142,107 +124,40 @@ export class Actor {
     }
   }
 
-  async #fireWith(firings: ConcurrentFirings | undefined): Promise<{ skipped: boolean; detail: string }> {
-    await this.#collectLists();
-    const singles = [...this.type.inputs.values()].filter((port) => !port.list);
-    const connected = singles.filter((port) => this.inbox.port(port.name).edges.length > 0).map((port) => port.name);
-    if (connected.length === 0) {
-      const missing = singles.find((port) => port.required);
-      if (missing !== undefined) return { skipped: true, detail: `the input "${missing.name}" is not connected` };
-      await this.#perform({ values: { ...this.#latest }, group: undefined, emitted: false });
-      return { skipped: false, detail: "" };
-    }
-    const ports = new Map(connected.map((name) => [name, this.inbox.port(name)]));
-    const policy = this.#policy(connected);
-    const lockstep = policy instanceof ZipAll;
-    while (true) {
+  async #fireWith(firings: ConcurrentFirings | undefined): Promise<FiringsEnd> {
+    const inputs = new FiringInputs(this.type, this.inbox, this.waits, this.rules);
+    const check = () => {
       if (this.#cancelled !== undefined) throw this.#cancelled;
+    };
+    await inputs.collectLists(check);
+    const once = inputs.withoutConnection();
+    if (once !== undefined) {
+      if ("fire" in once) await this.#perform({ ...once.fire, emitted: false });
+      return "done" in once ? once.done : { skipped: false, detail: "" };
+    }
+    while (true) {
+      check();
       if (this.#downstreamClosed) return { skipped: false, detail: "" };
       if (firings !== undefined) await firings.capacity();
-      const valueless = this.#takeValueless(ports);
-      if (valueless !== undefined) {
-        if (firings === undefined) await this.#passOnEnd(valueless.group);
-        else firings.begin((turn) => turn().then(() => this.#passOnEnd(valueless.group)));
-        continue;
+      const step = inputs.next();
+      if ("fire" in step) {
+        const firing = { ...step.fire, emitted: false };
+        if (firings === undefined) await this.#perform(firing);
+        else firings.begin((turn) => this.#perform({ ...firing, turn }));
+      } else if ("wait" in step) {
+        await this.waits.during(step.wait, this.inbox.changed.wait());
+      } else if ("done" in step) {
+        return step.done;
+      } else if (firings === undefined) {
+        await this.#passOnEnd(step.groupEnd);
+      } else {
+        firings.begin((turn) => turn().then(() => this.#passOnEnd(step.groupEnd)));
       }
-      const decision = policy.decide(ports);
-      if (decision === "wait") {
-        const fault = [...ports.values()].find((port) => port.fault !== undefined)?.fault;
-        if (fault !== undefined) throw fault;
-        const wait = lockstep ? { allInputs: missingOf(ports) } : { anyInputs: connected };
-        await this.waits.during(wait, this.inbox.changed.wait());
-        continue;
-      }
-      if ("done" in decision) {
-        const fault = [...ports.values()].find((port) => port.fault !== undefined)?.fault;
-        if (fault !== undefined) throw fault;
-        return this.#done(decision.skippedFor, ports);
-      }
-      const firing = this.#take(decision.take);
-      if (firings === undefined) await this.#perform(firing);
-      else firings.begin((turn) => this.#perform({ ...firing, turn }));
     }
-  }
-
-  #done(skippedFor: string | undefined, ports: ReadonlyMap<string, { waiting: number }>) {
-    const counts = [...ports]
-      .filter(([, port]) => port.waiting > 0)
-      .map(([name, port]) => `${port.waiting} on ${name}`);
-    const left = counts.join(", ");
-    if (skippedFor === undefined) return { skipped: false, detail: left ? `left over: ${left}` : "" };
-    const waited = left ? `; items that waited: ${left}` : "";
-    return { skipped: true, detail: `the required input "${skippedFor}" ended without an item${waited}` };
-  }
-
-  #policy(connected: string[]): FiringPolicy {
-    const single = new Set(connected.filter((name) => this.rules.singleInputs.has(name)));
-    if (this.rules.syncMode === "zip_all") return new ZipAll(single, new Set(connected));
-    return new OnAny(new Set(connected.filter((name) => this.type.inputs.get(name)?.required)));
-  }
-
-  /** Takes an item without a value, which only ends a group, from the head of one of these inputs, if there is one. */
-  #takeValueless(
-    ports: ReadonlyMap<string, { peekValueless(): boolean; take(): { envelope?: { group?: Group } } }>,
-  ): { group: Group | undefined } | undefined {
-    for (const port of ports.values()) if (port.peekValueless()) return { group: port.take().envelope?.group };
-    return undefined;
   }
 
   async #passOnEnd(group: Group | undefined): Promise<void> {
     if (group !== undefined && this.type.kind === "process") await this.#kept.passOn(group, []);
-  }
-
-  #take(names: string[]): Firing {
-    const groups: Group[] = [];
-    for (const name of names) {
-      const item = this.inbox.port(name).take();
-      this.#latest[name] = item.value;
-      if (item.envelope?.group !== undefined) groups.push(item.envelope.group);
-    }
-    return { values: { ...this.#latest }, group: groups.length === 1 ? groups[0] : undefined, emitted: false };
-  }
-
-  /** Collects the items of all lists, which are complete at the end of their inputs. */
-  async #collectLists(): Promise<void> {
-    const lists = [...this.type.inputs.values()].filter((port) => port.list).map((port) => port.name);
-    let [items, bytes] = [0, 0];
-    for (const name of lists) this.#latest[name] = [];
-    const ports = lists.map((name) => this.inbox.port(name));
-    while (ports.some((port) => !port.ended || port.fault !== undefined)) {
-      if (this.#cancelled !== undefined) throw this.#cancelled;
-      const port = ports.find((one) => one.head !== undefined);
-      if (port !== undefined) {
-        const item = port.take();
-        if ("value" in item) (this.#latest[port.name] as unknown[]).push(item.value);
-        items += 1;
-        bytes += item.size;
-        if (items > MAX_LIST_ITEMS || bytes > MAX_LIST_BYTES) throw tooLong(items, bytes);
-        continue;
-      }
-      const fault = ports.find((one) => one.fault !== undefined)?.fault;
-      if (fault !== undefined) throw fault;
-      await this.waits.during({ anyInputs: lists }, this.inbox.changed.wait());
-    }
   }
 
   async #perform(firing: Firing): Promise<void> {
@@ -387,29 +302,6 @@ export class Actor {
   }
 }
 
-/** The values that a body has returned or yielded, by output. Throws LanemeshError if it is no object of outputs. */
-function entriesOf(
-  type: NodeType,
-  result: OutputValues<Record<string, never>> | undefined | void,
-): [string, unknown][] {
-  if (result === undefined || result === null) return [];
-  if (typeof result !== "object") {
-    const known = [...type.outputs.keys()].join(", ") || "none";
-    throw new LanemeshError({
-      code: Code.InvalidArgument,
-      reason: "bad-result",
-      message: `${type.kind} of ${type.provider} gave a ${typeof result}; give an object of values by output (${known})`,
-    });
-  }
-  const entries: [string, unknown][] = [];
-  for (const port in result) if (result[port] !== undefined) entries.push([port, result[port]]);
-  return entries;
-}
-
-function missingOf(ports: ReadonlyMap<string, { head: number | undefined }>): string[] {
-  return [...ports].filter(([, port]) => port.head === undefined).map(([name]) => name);
-}
-
 function isCancellation(error: unknown): boolean {
   if (error instanceof LanemeshError) return error.secondary;
   return error instanceof Error && error.name === "AbortError";
@@ -423,10 +315,4 @@ function isConsequence(error: unknown): boolean {
 function outcomeOf(fault: LanemeshError | undefined): Group["outcome"] {
   if (fault === undefined) return "ok";
   return fault.code === Code.Canceled ? "cancelled" : "error";
-}
-
-function tooLong(items: number, bytes: number): LanemeshError {
-  const limits = `${MAX_LIST_ITEMS} items or ${MAX_LIST_BYTES} bytes`;
-  const message = `a list has ${items} items of ${bytes} bytes; the limit is ${limits}`;
-  return new LanemeshError({ code: Code.ResourceExhausted, reason: "list-too-long", message });
 }

@@ -1,31 +1,21 @@
 /** One run on this server: its instances and their lanes, from `place` to `finished`. */
 
 import { durationMs } from "@bufbuild/protobuf/wkt";
-import { ZodError } from "zod";
-import { fromWireLane } from "../codec.js";
-import { Code, cancelled, fromThrown, LanemeshError, refused } from "../errors.js";
+import { Code, cancelled, fromThrown, LanemeshError } from "../errors.js";
 import type { LaneOpen } from "../gen/lanemesh/v1/lane_pb.js";
-import {
-  type Grow,
-  type Instance,
-  Isolation,
-  OnError_Policy,
-  type Place,
-  SyncMode,
-  type Edge as WireEdge,
-} from "../gen/lanemesh/v1/node_pb.js";
+import type { Grow, Instance, Place } from "../gen/lanemesh/v1/node_pb.js";
 import { NodeState } from "../gen/lanemesh/v1/update_pb.js";
-import { readJson } from "../json.js";
 import { type Edge, Inbox } from "../lanes/inbox.js";
 import { GrpcSender, type LaneSender, MemorySender } from "../lanes/sender.js";
-import { Actor, type FiringRules, type Outcome } from "../node/actor.js";
+import { Actor, type Outcome } from "../node/actor.js";
 import { Context } from "../node/context.js";
 import type { NodeType } from "../node/define.js";
 import { type OutputLanes, Outputs } from "../node/streams.js";
 import { Waits } from "../node/waits.js";
 import { Signal, sleep } from "../signal.js";
 import type { ConnectionPool } from "../wire/connection.js";
-import { hasKey } from "../wire/keys.js";
+import { IncomingLanes } from "./incoming-lanes.js";
+import { checkSettings, configOf, rulesOf } from "./instance-settings.js";
 import { type Frame, RunReporter } from "./reporter.js";
 import { secretsOf } from "./secrets.js";
 
@@ -79,8 +69,7 @@ export class HostedRun {
   readonly #send: (frame: Frame) => void;
   readonly #reporter: RunReporter;
   readonly #instances = new Map<string, Hosted>();
-  readonly #incoming = new Map<string, Edge>();
-  readonly #accepted = new Set<string>();
+  readonly #lanes: IncomingLanes;
   readonly #senders = new Map<string, LaneSender>();
   readonly #faults: LanemeshError[] = [];
   readonly #cancelled = new Signal();
@@ -94,6 +83,7 @@ export class HostedRun {
     this.#host = host;
     this.#place = place;
     this.#server = place.server || host.name;
+    this.#lanes = new IncomingLanes(place, this.#server);
     this.#send = send;
     this.#reporter = new RunReporter(send, canSend, secretsOf(place.instances));
   }
@@ -117,7 +107,8 @@ export class HostedRun {
     if (faults.length > 0) return faults;
     for (const edge of this.#place.edges) {
       try {
-        this.#addEdge(edge);
+        const hosted = this.#instances.get(edge.consumer);
+        if (hosted !== undefined) this.#reporter.edges.push(this.#lanes.add(edge, hosted.type, hosted.inbox));
       } catch (error) {
         faults.push(fromThrown(error, { component: edge.consumer, server: this.#server }));
       }
@@ -141,7 +132,7 @@ export class HostedRun {
   /** Runs every instance to its end. Returns their faults, in the order of occurrence. */
   async execute(): Promise<LanemeshError[]> {
     this.phase = "started";
-    const unopened = this.#unopened();
+    const unopened = this.#lanes.unopened((component) => this.#instances.has(component));
     if (unopened.length > 0) {
       await this.cancel("not every lane was opened");
       return unopened;
@@ -179,7 +170,7 @@ export class HostedRun {
 
   /** Raises the limits of an incoming lane. Its producer gets further credit. */
   grow(grow: Grow): void {
-    this.#incoming.get(grow.edgeId)?.grow(Number(grow.limitItems), Number(grow.limitBytes));
+    this.#lanes.grow(grow);
   }
 
   /** Reports the state of every actor and edge at this instant. */
@@ -196,7 +187,7 @@ export class HostedRun {
       const bytes = { heldBytes: BigInt(Math.ceil(heldBytes)), limitBytes: BigInt(limitBytes) };
       return { edgeId: sender.edgeId, producerEnd: true, ended, ...counts, ...bytes };
     });
-    const edges = [...this.#incoming.values()].map((edge) => ({
+    const edges = [...this.#lanes.edges.values()].map((edge) => ({
       edgeId: edge.id,
       items: BigInt(edge.arrived),
       takenItems: BigInt(edge.taken),
@@ -208,67 +199,20 @@ export class HostedRun {
     this.#send({ frame: { case: "probed", value: { id, actors, edges: [...senders, ...edges] } } });
   }
 
-  /** The consumer end of an edge that a lane is opened for. Throws LanemeshError if there is none, or it has a lane. */
+  /** The consumer end of an edge that a lane is opened for. Throws LanemeshError if the lane may not be opened. */
   accept(open: LaneOpen): Edge {
-    if (!hasKey(open, this.#place)) {
-      const why =
-        "it does not carry the key of the run. Only producers that its orchestrator has placed may open its lanes";
-      throw refusal(Code.PermissionDenied, "wrong-lane-key", open, why);
-    }
-    const edge = this.#incoming.get(open.edgeId);
-    if (edge === undefined) throw refusal(Code.NotFound, "unknown-edge", open, "the run has no such edge here");
-    if (fromWireLane(open.laneType) !== edge.lane) {
-      const why = `the edge is of type ${edge.lane}, the lane is not`;
-      throw refusal(Code.InvalidArgument, "lane-mismatch", open, why);
-    }
-    if (open.reopen) {
-      throw refusal(Code.FailedPrecondition, "not-detached", open, "the edge does not wait for a new lane");
-    }
-    if (open.resumeFrom !== 0n) {
-      throw refusal(Code.FailedPrecondition, "no-resume", open, "the lanes of this edge cannot be resumed");
-    }
-    if (this.#accepted.has(edge.id)) {
-      throw refusal(Code.AlreadyExists, "already-open", open, "the edge has a lane already");
-    }
-    this.#accepted.add(edge.id);
-    return edge;
+    return this.#lanes.accept(open);
   }
 
   #make(instance: Instance): Hosted {
     const type = this.#host.nodeType(instance.provider);
-    checkSettings(instance);
+    checkSettings(type, instance);
     const stalled = () => this.#send({ frame: { case: "stalled", value: { component: instance.component } } });
     const inbox = new Inbox(type.inputs.keys());
     for (const port of type.inputs.values()) {
       if (port.whole) inbox.port(port.name).assemble(port.lane);
     }
-    if (
-      type.kind === "run" &&
-      instance.onError !== undefined &&
-      instance.onError.policy !== OnError_Policy.UNSPECIFIED
-    ) {
-      const message = `${instance.component}: on_error needs firings, and ${type.provider} reads its inputs itself`;
-      throw refused("bad-value", message);
-    }
     return { instance, type, config: configOf(type, instance), inbox, waits: new Waits(stalled), ended: false };
-  }
-
-  #addEdge(edge: WireEdge): void {
-    const hosted = this.#instances.get(edge.consumer);
-    if (hosted === undefined) return;
-    const lane = fromWireLane(edge.laneType);
-    const port = hosted.type.inputs.get(edge.input);
-    if (lane === undefined || port === undefined || port.lane !== lane) {
-      throw refused(
-        "lane-mismatch",
-        `the edge ${edge.id} does not fit the input "${edge.input}" of ${hosted.type.provider}`,
-      );
-    }
-    const limits = [Number(edge.limitItems), Number(edge.limitBytes)] as const;
-    const added = hosted.inbox.addEdge(edge.id, edge.input, lane, ...limits);
-    if (edge.serializeGroups) hosted.inbox.port(edge.input).serializeGroups();
-    this.#incoming.set(edge.id, added);
-    this.#reporter.edges.push(added);
   }
 
   #outputs(hosted: Hosted): Outputs {
@@ -276,28 +220,12 @@ export class HostedRun {
     for (const port of hosted.type.outputs.values()) ports.set(port.name, { lane: port.lane, senders: [] });
     for (const edge of this.#place.edges) {
       if (edge.producer !== hosted.instance.component) continue;
-      const local = edge.consumerAddress === "" ? this.#incoming.get(edge.id) : undefined;
+      const local = edge.consumerAddress === "" ? this.#lanes.edges.get(edge.id) : undefined;
       const sender = local !== undefined ? new MemorySender(local) : new GrpcSender(edge, this.#place, this.#host.pool);
       ports.get(edge.output)?.senders.push(sender);
       this.#senders.set(edge.id, sender);
     }
     return new Outputs(hosted.instance.component, ports, hosted.waits);
-  }
-
-  /** Faults of incoming lanes of other servers that were not opened, although every server has connected. */
-  #unopened(): LanemeshError[] {
-    const missing = this.#place.edges.filter(
-      (edge) =>
-        this.#incoming.has(edge.id) &&
-        edge.producerServer !== "" &&
-        !this.#instances.has(edge.producer) &&
-        !this.#accepted.has(edge.id),
-    );
-    return missing.map((edge) => {
-      const message = `the node server "${edge.producerServer}" has connected, but has not opened the lane ${edge.id}`;
-      const details = { server: this.#server, lane: edge.id, component: edge.consumer };
-      return new LanemeshError({ code: Code.FailedPrecondition, reason: "lane-not-opened", message, details });
-    });
   }
 
   async #supervise(hosted: Hosted): Promise<void> {
@@ -373,58 +301,6 @@ export class HostedRun {
     this.#faults.push(new LanemeshError({ code: Code.DeadlineExceeded, reason: "timeout", message, details }));
     await this.cancel(message);
   }
-}
-
-/** The error of a lane that is refused. */
-export function refusal(code: Code, reason: string, open: LaneOpen, why: string): LanemeshError {
-  const message = `the lane "${open.edgeId}" of run "${open.runId}" is rejected: ${why}`;
-  return new LanemeshError({ code, reason, message, details: { lane: open.edgeId } });
-}
-
-/** The config of an instance. Throws LanemeshError ("bad-config"), which quotes no values, since they may be secret. */
-function configOf(type: NodeType, instance: Instance): unknown {
-  try {
-    return type.parseConfig(readJson(instance.configJson || "{}"));
-  } catch (error) {
-    if (!(error instanceof ZodError)) throw error;
-    const problems = error.issues
-      .slice(0, 10)
-      .map((issue) => `${["config", ...issue.path].join(".")}: ${issue.message}`);
-    throw refused("bad-config", `${instance.component}: ${problems.join("; ")}`);
-  }
-}
-
-/** Throws LanemeshError ("missing-feature") if an instance has a setting that this server lacks. */
-function checkSettings(instance: Instance): void {
-  const lacking = [
-    instance.syncMode === SyncMode.JOIN && "sync_mode join",
-    instance.isolation === Isolation.PROCESS && "isolation process",
-    instance.helper && "helper",
-  ].filter(Boolean);
-  if (lacking.length === 0) return;
-  const message = `${instance.component}: this server does not support ${lacking.join(" and ")}`;
-  throw new LanemeshError({ code: Code.Unimplemented, reason: "missing-feature", message });
-}
-
-function rulesOf(type: NodeType, instance: Instance): FiringRules {
-  const given = instance.onError;
-  let onError: FiringRules["onError"] = { policy: "fail" };
-  if (given?.policy === OnError_Policy.SKIP) onError = { policy: "skip" };
-  if (given?.policy === OnError_Policy.RETRY) {
-    const backoffMs = given.backoff === undefined ? 0 : durationMs(given.backoff);
-    onError = { policy: "retry", attempts: Math.max(1, given.attempts), backoffMs };
-  }
-  const modes: Partial<Record<SyncMode, FiringRules["syncMode"]>> = {
-    [SyncMode.ON_ANY]: "on_any",
-    [SyncMode.ZIP_ALL]: "zip_all",
-  };
-  return {
-    syncMode: modes[instance.syncMode] ?? type.syncMode,
-    singleInputs: new Set(instance.singleItemInputs),
-    onError,
-    timeoutMs: instance.timeout === undefined ? undefined : durationMs(instance.timeout),
-    concurrency: Math.max(1, instance.concurrency),
-  };
 }
 
 function countsOf({ actor, waits }: Hosted) {

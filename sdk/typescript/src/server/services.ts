@@ -11,7 +11,7 @@ import { LaneReceiver } from "../lanes/receiver.js";
 import { PROTOCOL_VERSION } from "../lanes/sender.js";
 import { type Signal, within } from "../signal.js";
 import { HostSession, runKey, type SessionHost } from "./host-session.js";
-import { refusal } from "./hosted-run.js";
+import { refusal } from "./incoming-lanes.js";
 
 /** A new `Exchange` call may take so long to name its lane, in milliseconds. */
 const OPEN_MS = 10_000;

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from lanemesh import Audio
-from lanemesh.client.runs import wire_updates
+from lanemesh.client.run_reader import wire_updates
 from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator import Mesh
 

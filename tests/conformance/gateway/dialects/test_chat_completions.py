@@ -349,6 +349,10 @@ async def test_a_run_that_fails_after_the_first_token_ends_its_stream_with_an_er
         await read()
 
     assert texts[1] == "one"
+    # The client of the SDK closes its connection at the error, this one reads on.
+    async with httpx.AsyncClient(base_url=gateway.url, timeout=60) as raw:
+        body = {"model": "chat", "messages": HELLO, "stream": True}
+        assert (await raw.post("/v1/chat/completions", json=body)).text.endswith("data: [DONE]\n\n")
     assert gateway.streams[-1].is_whole
 
 

@@ -8,6 +8,7 @@ import json
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 from lanemesh.client.updates import RunState
 
@@ -174,6 +175,10 @@ async def test_a_run_that_fails_after_the_first_token_ends_its_stream_with_an_er
         await read()
 
     assert texts == ["one", " two"]
+    # The client of the SDK closes its connection at the error, this one reads on.
+    async with httpx.AsyncClient(base_url=gateway.url, timeout=60) as raw:
+        body = {"model": "chat", "max_tokens": 9, "messages": HELLO, "stream": True}
+        assert "out of order" in (await raw.post("/v1/messages", json=body)).text
     assert gateway.streams[-1].is_whole
 
 

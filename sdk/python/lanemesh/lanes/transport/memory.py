@@ -8,9 +8,9 @@ from typing import Any
 
 from lanemesh.faults import Fault
 from lanemesh.items import ITEM_OVERHEAD_BYTES, Envelope
+from lanemesh.json_values import copy_json
 from lanemesh.lanes.inbox.inbox import Edge
 from lanemesh.lanes.transport.sender import SHORT_TEXT, OfferText, SenderState, SenderStatistics
-from lanemesh.values import copy_json
 
 
 class MemorySender(SenderState):

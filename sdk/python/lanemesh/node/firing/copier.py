@@ -7,8 +7,8 @@ from functools import cached_property
 from inspect import getattr_static
 from typing import Any
 
+from lanemesh.json_values import copy_json
 from lanemesh.node.node import Node
-from lanemesh.values import copy_json
 
 WATCHED_FIRINGS = 8
 """How many firings are checked for attributes that their bodies set."""

@@ -112,6 +112,11 @@ class HostedInstance:
     ended: bool = False
     """Its end was reported."""
 
+    async def abort(self, fault: Fault) -> None:
+        """Ends its outgoing lanes with a fault, if it has any yet."""
+        if self.outputs is not None:
+            await asyncio.gather(*(sender.abort(fault) for sender in self.outputs.senders))
+
 
 class InstanceFactory:
     """Creates the instances of one run's part on this host."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from lanemesh.node.node import Node, Service, manifest_of
+from lanemesh.node.manifest import manifest_of
+from lanemesh.node.node import Node, Service
 from lanemesh.node.packages import missing_packages
 from lanemesh.server.services import InstalledServices
 from lanemesh.v1 import node_pb2
