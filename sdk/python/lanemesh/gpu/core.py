@@ -29,7 +29,7 @@ from __future__ import annotations
 import math
 from bisect import insort
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from lanemesh.gpu import frames
 from lanemesh.gpu.errors import lease_error
@@ -122,10 +122,11 @@ class ArbiterCore:
         lease = self._record(now, entry.id, request, demand_of(request), devices, max(request.count, 1), local=False)
         restore(lease, entry, self.memory, now, self.ttl)
 
-    def take_changes(self) -> list[tuple[str, LeaseEntry | None]]:
-        """The leases that have got or given devices since the last call, for the journal; None: it has ended."""
+    def take_changes(self) -> Iterator[tuple[str, LeaseEntry | None]]:
+        """The leases that have got or given devices since the last call, for the journal, which reads them at once; None: it has
+        ended."""
         changed, self._changed = self._changed, {}
-        return [(lease_id, entry_of(self._leases.get(lease_id), self.memory)) for lease_id in changed]
+        return ((lease_id, entry_of(self._leases.get(lease_id), self.memory)) for lease_id in changed)
 
     @property
     def tokens(self) -> Mapping[str, int]:
