@@ -28,6 +28,9 @@ from worker_process import Outcome, WorkerProcess
 
 ENDING = 30.0
 """Longest that a worker may take to end after its last test, in seconds; it is killed then."""
+AHEAD = 3
+"""How many tests a worker has: the one that it runs, the one that follows, which decides what fixtures end between them, and one
+more, so that it does not wait between two short ones."""
 
 
 class Kind(IntEnum):
@@ -205,8 +208,8 @@ class Workers:
         self._hook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
         worker.queue.give_back(worker.number, left[1:])
         another = self._fork(worker.tests, worker.queue, worker.number)
-        another.give()
-        another.give()
+        for _ in range(AHEAD):
+            another.give()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -117,7 +117,7 @@ def pytest_on(file: Path, *command: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("jobs", [0, 1, 2])
+@pytest.mark.parametrize("jobs", [0, 2])
 def test_each_kind_has_its_processes_and_the_end_shows_the_outcomes_of_all(jobs: int, tmp_path: Path) -> None:
     file = tmp_path / "test_of_three_kinds.py"
     file.write_text(TESTS)
