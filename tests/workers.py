@@ -49,8 +49,8 @@ def kind_of(item: pytest.Item) -> Kind:
 
 
 class Queue:
-    """Tests for several workers. Each has a row of neighbours, since those share fixtures; one without any left takes half of the
-    longest row."""
+    """Tests for several workers. Each has a row of successive tests, since those share fixtures. A worker whose row is empty gets
+    the second half of the longest row."""
 
     def __init__(self, tests: Sequence[int], workers: int) -> None:
         bounds = [len(tests) * number // workers for number in range(workers + 1)]
@@ -64,8 +64,8 @@ class Queue:
             row.extendleft([longest.pop() for _ in range((len(longest) + 1) // 2)])
         return row.popleft() if row else None
 
-    def give_back(self, worker: int, tests: Sequence[int]) -> None:
-        """Puts tests that a worker got and has not begun to run before the others of its row."""
+    def put_back(self, worker: int, tests: Sequence[int]) -> None:
+        """Puts tests that a worker got and did not run back at the front of its row."""
         self._rows[worker].extendleft(reversed(tests))
 
 
@@ -80,14 +80,14 @@ class Worker:
         self.queue = queue
         self.number = number
         """Its number in the queue."""
-        self.given: deque[int | None] = deque()
+        self.assigned: deque[int | None] = deque()
         """The tests that it has and has not run: the first one runs. None at the end: it gets no more."""
 
-    def give(self) -> None:
-        """Gives it the next test, or None if it is to end after those that it has."""
-        if None not in self.given:
+    def assign(self) -> None:
+        """Sends it the next test, or None if it is to end after those that it has."""
+        if None not in self.assigned:
             test = self.queue.next(self.number)
-            self.given.append(test)
+            self.assigned.append(test)
             with contextlib.suppress(OSError):  # it has ended, which is seen when its messages are read
                 self.connection.send(test)
 
@@ -140,7 +140,7 @@ class Workers:
                 *started,
                 *started,
             ]:  # two for each: it knows what follows a test, since that decides which fixtures end
-                worker.give()
+                worker.assign()
 
     def _fork(self, tests: Sequence[int], queue: Queue, number: int) -> Worker:
         ours, theirs = Pipe()
@@ -173,10 +173,10 @@ class Workers:
                     raise self._session.Interrupted(self._session.shouldstop)
 
     def _report(self, worker: Worker, outcome: Outcome) -> None:
-        test = worker.given.popleft()
+        test = worker.assigned.popleft()
         assert test is not None
         item = self._items[test]
-        worker.give()
+        worker.assign()
         for warning, when in outcome.warnings:
             self._hook.pytest_warning_recorded.call_historic(
                 kwargs={"warning_message": warning, "when": when, "nodeid": item.nodeid, "location": None}
@@ -187,11 +187,10 @@ class Workers:
         self._hook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
 
     def _end(self, worker: Worker) -> None:
-        """Takes away a worker that has ended. If it has not run all its tests, the current one fails, and another worker runs the
-        rest."""
+        """Removes a worker that has ended. If it has tests left, the first one fails, and a new worker runs the others."""
         self._running.remove(worker)
         code = worker.end()
-        left = [test for test in worker.given if test is not None]
+        left = [test for test in worker.assigned if test is not None]
         if not left:
             return
         item = self._items[left[0]]
@@ -206,10 +205,10 @@ class Workers:
         )
         self._hook.pytest_runtest_logreport(report=report)
         self._hook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
-        worker.queue.give_back(worker.number, left[1:])
+        worker.queue.put_back(worker.number, left[1:])
         another = self._fork(worker.tests, worker.queue, worker.number)
         for _ in range(AHEAD):
-            another.give()
+            another.assign()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -204,11 +204,11 @@ def test_an_id_that_the_page_does_not_list_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3, 7])
-def test_a_queue_gives_each_test_once_and_to_every_worker(workers: int) -> None:
+def test_a_queue_returns_each_test_once(workers: int) -> None:
     queue = Queue(range(20), workers)
     first = [queue.next(0) for _ in range(5)]
     assert first == [0, 1, 2, 3, 4] or workers > 4
-    queue.give_back(0, [test for test in first[3:] if test is not None])
+    queue.put_back(0, [test for test in first[3:] if test is not None])
     taken = first[:3]
     while (test := queue.next(workers - 1)) is not None:
         taken.append(test)
@@ -216,7 +216,7 @@ def test_a_queue_gives_each_test_once_and_to_every_worker(workers: int) -> None:
     assert queue.next(0) is None
 
 
-def test_a_worker_without_tests_takes_the_later_half_of_the_longest_row() -> None:
+def test_a_worker_without_tests_gets_the_second_half_of_the_longest_row() -> None:
     queue = Queue(range(12), 2)
     assert [queue.next(1) for _ in range(9)] == [6, 7, 8, 9, 10, 11, 3, 4, 5]
     assert queue.next(0) == 0
