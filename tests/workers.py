@@ -15,6 +15,7 @@ import contextlib
 import os
 import signal
 import sys
+import time
 from collections import deque
 from collections.abc import Sequence
 from enum import IntEnum
@@ -82,6 +83,8 @@ class Worker:
         """Its number in the queue."""
         self.assigned: deque[int | None] = deque()
         """The tests that it has and has not run: the first one runs. None at the end: it gets no more."""
+        self.reported = time.monotonic()
+        """When it reported a test last, or started."""
 
     def assign(self) -> None:
         """Sends it the next test, or None if it is to end after those that it has."""
@@ -111,6 +114,7 @@ class Workers:
         self._hook = session.config.hook
         self._items = list(session.items)
         self._number = number
+        self._limit: float = session.config.getoption("worker_limit")
         self._running: list[Worker] = []
 
     def run(self) -> None:
@@ -159,7 +163,14 @@ class Workers:
     def _watch(self) -> None:
         """Reports what the workers report until they have ended. Raises as the loop of pytest does if the session is to stop."""
         while self._running:
-            ready = wait([worker.connection for worker in self._running])
+            first = min(worker.reported for worker in self._running)
+            ready = wait(
+                [worker.connection for worker in self._running], max(0.0, first + self._limit - time.monotonic())
+            )
+            for worker in [worker for worker in self._running if time.monotonic() > worker.reported + self._limit]:
+                if worker.connection not in ready:
+                    os.kill(worker.process, signal.SIGKILL)
+                    self._end(worker)
             for worker in [worker for worker in self._running if worker.connection in ready]:
                 try:
                     outcome: Outcome = worker.connection.recv()
@@ -176,6 +187,7 @@ class Workers:
         test = worker.assigned.popleft()
         assert test is not None
         item = self._items[test]
+        worker.reported = time.monotonic()
         worker.assign()
         for warning, when in outcome.warnings:
             self._hook.pytest_warning_recorded.call_historic(
@@ -214,6 +226,13 @@ class Workers:
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--workers", type=int, metavar="N", help="run the tests in N processes that are forked after the collection"
+    )
+    parser.addoption(
+        "--worker-limit",
+        type=float,
+        default=400.0,
+        metavar="SECONDS",
+        help="kill a worker, and fail its test, if it reports no test for so long, which is longer than the timeout of a test",
     )
 
 

@@ -157,6 +157,19 @@ def test_a_test_that_ends_its_process_fails_and_the_others_run(tmp_path: Path) -
     assert re.search(r"LANE-01 +required +1 +FAILS", done.stdout)
 
 
+def test_a_test_that_its_timeout_does_not_end_fails_and_the_others_run(tmp_path: Path) -> None:
+    file = tmp_path / "test_hanging.py"
+    file.write_text(
+        "import threading\n\ndef test_hangs():\n    threading.Event().wait()\n\ndef test_after():\n    pass\n"
+    )
+
+    done = pytest_on(file, "tests/suite.py", "1", "--worker-limit", "1")
+
+    assert done.returncode == 1
+    assert re.findall(r"\d+ (?:passed|failed)", done.stdout) == ["1 failed", "1 passed"]
+    assert "the process of this test ended with exit code -9" in done.stdout
+
+
 def test_the_first_failure_ends_all_if_that_is_wanted(tmp_path: Path) -> None:
     file = tmp_path / "test_failing.py"
     file.write_text("import pytest\n\n@pytest.mark.parametrize('n', range(50))\ndef test_it(n):\n    assert n > 0\n")
