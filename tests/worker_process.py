@@ -7,6 +7,7 @@ import os
 import pickle
 import signal
 import sys
+import tempfile
 import traceback
 import warnings
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from types import SimpleNamespace
 from typing import Any, NoReturn
 
 import pytest
+from _pytest.capture import EncodedFile
 from _pytest.config import create_terminal_writer
 
 
@@ -66,11 +68,7 @@ class WorkerProcess:
     def _prepare(self) -> None:
         """Separates what pytest keeps for one process: captured output, the terminal and the folder of temporary files."""
         plugins = self._config.pluginmanager
-        capture = plugins.get_plugin("capturemanager")
-        if capture is not None:
-            capture.stop_global_capturing()
-            capture.start_global_capturing()
-            capture.suspend_global_capture()
+        _separate(plugins.get_plugin("capturemanager"))
         plugins.unregister(name="terminalreporter")
         # pytest-timeout writes the stacks of threads to it.
         terminal = SimpleNamespace(_tw=create_terminal_writer(self._config, sys.__stderr__))
@@ -106,3 +104,14 @@ class WorkerProcess:
             message, category = f"{category.__name__}: {message}", pytest.PytestWarning
         kept = warnings.WarningMessage(message, category, warning_message.filename, warning_message.lineno)
         self._outcome.warnings.append((kept, when))
+
+
+def _separate(capture: Any) -> None:
+    """Captures output in files of this process. The streams stay the same objects, since modules that were imported may have kept
+    them, as defaults of parameters for instance."""
+    capturing = getattr(capture, "_global_capturing", None)
+    for stream in (getattr(capturing, "out", None), getattr(capturing, "err", None)):
+        captured = getattr(stream, "tmpfile", None)
+        if isinstance(captured, EncodedFile):  # otherwise it is in memory
+            with tempfile.TemporaryFile() as file:
+                os.dup2(file.fileno(), captured.fileno(), inheritable=False)

@@ -17,11 +17,13 @@ from workers import Queue
 
 TESTS = """
 import os
+import sys
 import warnings
 from pathlib import Path
 
 import pytest
 
+EARLY = sys.stderr
 HERE = Path(__file__).parent
 COLLECTED_BY = os.getpid()
 
@@ -46,6 +48,7 @@ def test_beside_others(number):
 def test_fails():
     record("most")
     print("printed by a test")
+    print("printed to the stream of the collection", file=EARLY)
     warnings.warn("about a test")
     assert 1 == 2
 
@@ -129,6 +132,7 @@ def test_each_kind_has_its_processes_and_the_end_shows_the_outcomes_of_all(jobs:
     rows = dict(re.findall(r"(LANE-0[1-4]) +required +1 +(\w+)", done.stdout))
     assert rows == {"LANE-01": "FAILS", "LANE-02": "holds", "LANE-03": "holds", "LANE-04": "FAILS"}
     assert "printed by a test" in done.stdout
+    assert "printed to the stream of the collection" in done.stdout
     assert "UserWarning: about a test" in done.stdout
     last = done.stdout.splitlines()[-LINES:]
     assert any(line.startswith("FAILED ") and line.endswith("::test_fails") for line in last)
