@@ -4,11 +4,9 @@ A test that shows a behaviour of docs/conformance.md carries `@pytest.mark.confo
 shows several. With `--conformance` a table of ids, tests and results ends the run, and a required id without a passing
 test fails it. A mark with an id that the page does not have is an error with or without the option.
 
-The tests may be run by several processes: a test carries its ids in its reports. They may be run by several calls of pytest, too:
-one with `--save-outcomes FOLDER` counts and leaves the table to a later one, which has `--load-outcomes FOLDER`, once for each.
+The tests may be run by several processes: a test carries its ids in its reports.
 """
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -19,8 +17,6 @@ import pytest
 
 PAGE = Path(__file__).parents[1] / "docs" / "conformance.md"
 
-SAVED = "behaviours.json"
-"""File in the folder of saved outcomes."""
 PROPERTY = "conformance"
 """Name under which the reports of a test carry the ids of the behaviours that it shows."""
 
@@ -99,13 +95,11 @@ def table(behaviours: Mapping[str, Behaviour]) -> Iterator[str]:
 
 
 class ConformanceTable:
-    """Collects the marks and results of a pytest run, and of those before it whose outcomes were saved."""
+    """Collects the marks and results of a pytest run."""
 
     def __init__(self, behaviours: dict[str, Behaviour], config: pytest.Config) -> None:
         self._behaviours = behaviours
         self._config = config
-        for folder in config.getoption("load_outcomes"):
-            self._load(Path(folder) / SAVED)
 
     @property
     def missed(self) -> list[Behaviour]:
@@ -129,7 +123,7 @@ class ConformanceTable:
                 self._count(self._behaviours[str(behaviour_id)], report)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        if not self._config.getoption("conformance") or self._config.getoption("save_outcomes"):
+        if not self._config.getoption("conformance"):
             return
         terminalreporter.section("conformance")
         for line in table(self._behaviours):
@@ -137,9 +131,6 @@ class ConformanceTable:
 
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         if hasattr(self._config, "workerinput") or self._config.getoption("collectonly"):
-            return
-        if folder := self._config.getoption("save_outcomes"):
-            self._save(Path(folder) / SAVED)
             return
         wanted = self._config.getoption("conformance")
         if wanted and self.missed and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
@@ -153,17 +144,6 @@ class ConformanceTable:
             behaviour.skipped += 1
         elif report.when == "call":
             behaviour.passed += 1
-
-    def _save(self, file: Path) -> None:
-        counted = {b.id: [b.passed, b.skipped, b.failed] for b in self._behaviours.values()}
-        file.write_text(json.dumps(counted), encoding="utf-8")
-
-    def _load(self, file: Path) -> None:
-        for behaviour_id, (passed, skipped, failed) in json.loads(file.read_text(encoding="utf-8")).items():
-            behaviour = self._behaviours[behaviour_id]
-            behaviour.passed += passed
-            behaviour.skipped += skipped
-            behaviour.failed += failed
 
 
 def _shown_by(item: pytest.Item) -> list[str]:

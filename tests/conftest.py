@@ -28,7 +28,7 @@ if (
 settings.register_profile("tests", max_examples=times(100, 25), deadline=None)
 settings.load_profile("tests")
 
-pytest_plugins = ["conformance_table", "failure_tail", "files_with_mark"]
+pytest_plugins = ["conformance_table", "failure_tail", "workers"]
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

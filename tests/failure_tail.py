@@ -2,16 +2,11 @@
 
 With `--failure-tail`, after everything else that pytest prints come the ends of the first failures, within `LINES` lines in all. Of
 a test that ran out of time they are what the tasks of its event loop were waiting for.
-
-A call of pytest with `--save-outcomes FOLDER` also keeps its failures for a later one, which has `--load-outcomes FOLDER`, once for
-each such call, and whose last lines are of all.
 """
 
 import asyncio
 import gc
-import json
 from collections.abc import Generator, Sequence
-from pathlib import Path
 
 import pytest
 from lanemesh._aio.tasks import standing
@@ -22,8 +17,6 @@ FAILURES = 3
 """Most failures of which there is more than a name."""
 WIDTH = 200
 """Longest line."""
-SAVED = "failures.json"
-"""File in the folder of saved outcomes."""
 TASKS = "tasks at the timeout"
 """Name of the report section with what tasks were waiting for."""
 
@@ -34,9 +27,6 @@ class FailureTail:
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self._failures: list[tuple[str, str]] = []
-        for folder in config.getoption("load_outcomes"):
-            saved = (Path(folder) / SAVED).read_text(encoding="utf-8")
-            self._failures += [(name, told) for name, told in json.loads(saved)]
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
@@ -60,9 +50,6 @@ class FailureTail:
     @pytest.hookimpl(wrapper=True, tryfirst=True)  # the outermost: what it prints comes after the summary
     def pytest_sessionfinish(self) -> Generator[None, object, object]:
         result = yield
-        folder = self._config.getoption("save_outcomes")
-        if folder and not hasattr(self._config, "workerinput"):
-            (Path(folder) / SAVED).write_text(json.dumps(self._failures), encoding="utf-8")
         terminal = self._config.pluginmanager.get_plugin("terminalreporter")
         if self._failures and terminal is not None and self._config.getoption("failure_tail"):
             terminal.ensure_newline()
@@ -93,14 +80,6 @@ def waiting_tasks() -> list[str]:
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--failure-tail", action="store_true", help="end a failing run with the ends of its first failures"
-    )
-    parser.addoption("--save-outcomes", metavar="FOLDER", help="keep the outcomes for another call of pytest")
-    parser.addoption(
-        "--load-outcomes",
-        metavar="FOLDER",
-        action="append",
-        default=[],
-        help="begin with the outcomes of another call of pytest; may be repeated",
     )
 
 

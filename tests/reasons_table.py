@@ -53,25 +53,40 @@ def codes(package: Path) -> list[Code]:
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class Uses:
+    """What stands in the code of a package."""
+
+    reasons: list[tuple[str, str]]
+    """Every reason that it gives to a fault, with its place."""
+    texts: set[str]
+    """Every text, but for those of its `reasons.py`, and the text of each `Reason.NAME`."""
+
+
 @cache
-def used(package: Path) -> tuple[tuple[str, str], ...]:
-    """Every reason that the code of a package gives to a fault, with its place."""
-    return tuple(
-        (choice.value, f"{file.relative_to(ROOT)}:{choice.lineno}")
-        for file, tree in _modules(package)
-        for node in ast.walk(tree)
-        for value in _given(node)
-        for choice in ([value.body, value.orelse] if isinstance(value, ast.IfExp) else [value])
-        if isinstance(choice, ast.Constant) and isinstance(choice.value, str)
-    )
+def uses(package: Path) -> Uses:
+    """What stands in the code of a package."""
+    found = Uses([], set())
+    for file in sorted(package.rglob("*.py")):
+        if "v1" in file.parts:
+            continue
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            found.reasons.extend((reason, f"{file.relative_to(ROOT)}:{line}") for reason, line in _reasons(node))
+            if file.name == "reasons.py":
+                continue
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.texts.add(node.value)
+            elif isinstance(node, ast.Attribute) and _is_reason(node):
+                found.texts.add(_text_of(node.attr))
+    return found
 
 
-def texts(package: Path) -> set[str]:
-    """Every text that stands in the code of a package, but for its `reasons.py`, and the text of each `Reason.NAME`."""
-    trees = [tree for file, tree in _modules(package) if file.name != "reasons.py"]
-    nodes = [node for tree in trees for node in ast.walk(tree)]
-    constants = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
-    return constants | {_text_of(node.attr) for node in nodes if isinstance(node, ast.Attribute) and _is_reason(node)}
+def _reasons(node: ast.AST) -> Iterator[tuple[str, int]]:
+    """The reasons that a node of the syntax tree gives, and their lines."""
+    for value in _given(node):
+        for choice in [value.body, value.orelse] if isinstance(value, ast.IfExp) else [value]:
+            if isinstance(choice, ast.Constant) and isinstance(choice.value, str):
+                yield choice.value, choice.lineno
 
 
 def _is_reason(node: ast.Attribute) -> bool:
@@ -80,12 +95,6 @@ def _is_reason(node: ast.Attribute) -> bool:
 
 def _text_of(name: str) -> str:
     return name.lower().replace("_", "-")
-
-
-@cache
-def _modules(package: Path) -> list[tuple[Path, ast.Module]]:
-    files = [file for file in sorted(package.rglob("*.py")) if "v1" not in file.parts]
-    return [(file, ast.parse(file.read_text(encoding="utf-8"))) for file in files]
 
 
 def _given(node: ast.AST) -> Iterator[ast.expr]:

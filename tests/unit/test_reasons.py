@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from reasons_table import PACKAGES, PAGE, codes, page, texts, used
+from reasons_table import PACKAGES, PAGE, codes, page, uses
 
 FOLDERS = pytest.mark.parametrize("package", PACKAGES.values(), ids=["sdk", "orchestrator", "services"])
 
@@ -14,12 +14,12 @@ FOLDERS = pytest.mark.parametrize("package", PACKAGES.values(), ids=["sdk", "orc
 @FOLDERS
 def test_every_reason_that_is_used_is_in_the_enum(package: Path) -> None:
     known = {code.name for code in codes(package)}
-    assert [(reason, place) for reason, place in used(package) if reason not in known] == []
+    assert [(reason, place) for reason, place in uses(package).reasons if reason not in known] == []
 
 
 @FOLDERS
 def test_every_reason_of_the_enum_is_used_and_explained(package: Path) -> None:
-    there = texts(package)
+    there = uses(package).texts
     assert [code.name for code in codes(package) if code.name not in there] == []
     assert [code.name for code in codes(package) if not code.text.endswith(".")] == []
     names = [code.name for code in codes(package)]

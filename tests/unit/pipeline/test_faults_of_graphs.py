@@ -410,13 +410,12 @@ def test_one_error_carries_them_all() -> None:
     assert PipelineFault.from_proto(proto) == PipelineFault("/?", "r", "m", "h", Severity.WARNING)
 
 
-@pytest.mark.timing
 def test_faults_of_a_huge_pipeline_are_bounded_in_number_and_time() -> None:
     text = write(*(component(f"llm_{index}", "llm_lamacpp", f"questions chat_{index}") for index in range(9_000)))
-    start = time.perf_counter()
+    start = time.thread_time()
     with pytest.raises(PipelineInvalid) as caught:
         validate(text, manifests())
-    assert time.perf_counter() - start < 20
+    assert time.thread_time() - start < 20
     assert len(caught.value.faults) == 1_001
     assert sum(fault.reason == "more-faults" for fault in caught.value.faults) == 1
 
