@@ -1,9 +1,9 @@
 """What TLS and tokens cost: `python benchmarks/security.py`.
 
-The chain of `benchmarks/lanes.py` over four processes: without protection, with tokens, with mTLS, and with both; and the same
-chain on grpc.aio alone, without protection and with mTLS. Each short measurement of a protected chain is between two of the
-unprotected one. The cost in a start of the processes is the median of the ratios to these two. Equal processes differ by up to a
-tenth from start to start, so all are started several times, and each cost is the mean over the starts, with its standard error.
+The chain of `benchmarks/lanes.py` over four processes: without protection, with tokens, with mTLS, and with both. Each short
+measurement of a protected chain is between two of the unprotected one. The cost in a start of the processes is the median of the
+ratios to these two. Equal processes differ by up to a tenth from start to start, so all are started several times, and each cost
+is the mean over the starts, with its standard error.
 
 What counts is the processor time of all processes for an item: the throughput of a busy machine varies by more than the targets,
 and is shown beside it. Exits 1 if a target is missed.
@@ -31,7 +31,6 @@ from lanemesh_orchestrator.certificates import Subject, make_certificates
 from rich.table import Table
 
 from chain import mesh
-from chain.bare import BareOne, bare_chain
 from chain.mesh import Lanemesh
 from chain.report import Verdict, console, verdicts_table
 from chain.work import Work
@@ -43,10 +42,8 @@ TLS_COST, TOKEN_COST = 0.25, 0.02
 NOISE = 0.03
 """Share by which the media of two equal meshes differ; added to the bound of tokens, whose cost is below it."""
 
-PROTECTED = {"tokens": "open", "mtls": "open", "mtls-tokens": "open", "bare-mtls": "bare"}
-"""The unprotected chain of each protected one."""
-
-Chain = Lanemesh | BareOne
+OPEN, PROTECTED = "open", ("tokens", "mtls", "mtls-tokens")
+"""The unprotected chain, and the protected ones."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,23 +104,21 @@ def environment(security: Security) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def started(folder: Path) -> AsyncIterator[dict[str, Chain]]:
+async def started(folder: Path) -> AsyncIterator[dict[str, Lanemesh]]:
     """All chains, warm."""
     async with AsyncExitStack() as stack:
-        chains: dict[str, Chain] = {}
+        chains: dict[str, Lanemesh] = {}
         for name, security in meshes(folder).items():
             with environment(security):
                 system = await stack.enter_async_context(mesh.spread())
             system.name = name
             chains[name] = system
-        chains["bare"] = BareOne(await stack.enter_async_context(bare_chain()))
-        chains["bare-mtls"] = BareOne(await stack.enter_async_context(bare_chain(folder)))
         for one in chains.values():
             await sample(one, LOAD / 2, 8)
         yield chains
 
 
-async def sample(chain: Chain, load: float, media_items: int) -> Sample:
+async def sample(chain: Lanemesh, load: float, media_items: int) -> Sample:
     """Moves a share of the usual texts, then values of 1 MiB."""
 
     async def moved(results: AsyncIterator[str], count: int) -> tuple[float, float]:
@@ -171,9 +166,7 @@ def judge(found: Mapping[str, Starts]) -> list[Verdict]:
 
     def verdict(what: str, name: str, bound: float, value: str) -> Verdict:
         what = f"{what} (± {100 * margin(found[name], value):.1f})"
-        return Verdict(
-            what=what, value=100 * cost(found[name], value), bound=round(100 * bound, 1), at_least=False, unit="%"
-        )
+        return Verdict(what=what, value=100 * cost(found[name], value), bound=100 * bound, at_least=False, unit="%")
 
     return [
         verdict("tokens cost, texts", "tokens", TOKEN_COST, "item_us"),
@@ -181,7 +174,6 @@ def judge(found: Mapping[str, Starts]) -> list[Verdict]:
         verdict("mTLS costs, texts", "mtls", TLS_COST, "item_us"),
         verdict("mTLS costs, media", "mtls", TLS_COST, "mib_ms"),
         verdict("mTLS and tokens cost, texts", "mtls-tokens", TLS_COST, "item_us"),
-        verdict("mTLS costs, media, against grpc.aio alone", "mtls", cost(found["bare-mtls"], "mib_ms"), "mib_ms"),
     ]
 
 
@@ -200,16 +192,14 @@ def rows_table(found: Mapping[str, Starts]) -> Table:
     table.add_column("chain")
     for heading, _, _ in COLUMNS:
         table.add_column(heading, justify="right")
-    for base in dict.fromkeys(PROTECTED.values()):
-        protected = {name: starts for name, starts in found.items() if PROTECTED[name] == base}
-        unprotected = [one.before for starts in protected.values() for one in chain.from_iterable(starts)]
-        table.add_row(base, *(format(_median(unprotected, value), shape) for _, value, shape in COLUMNS))
-        for name, starts in protected.items():
-            samples = [one.protected for one in chain.from_iterable(starts)]
-            cells = (
-                f"{_median(samples, value):{shape}} ({100 * cost(starts, value):+.0f} %)" for _, value, shape in COLUMNS
-            )
-            table.add_row(name, *cells)
+    unprotected = [one.before for starts in found.values() for one in chain.from_iterable(starts)]
+    table.add_row(OPEN, *(format(_median(unprotected, value), shape) for _, value, shape in COLUMNS))
+    for name, starts in found.items():
+        samples = [one.protected for one in chain.from_iterable(starts)]
+        cells = (
+            f"{_median(samples, value):{shape}} ({100 * cost(starts, value):+.0f} %)" for _, value, shape in COLUMNS
+        )
+        table.add_row(name, *cells)
     return table
 
 
@@ -224,18 +214,18 @@ async def measure(folder: Path, starts: int, rounds: int, load: float) -> dict[s
     for start in range(1, starts + 1):
         async with started(folder) as chains:
 
-            async def measured(name: str, chains: Mapping[str, Chain] = chains) -> Sample:
+            async def measured(name: str, chains: Mapping[str, Lanemesh] = chains) -> Sample:
                 return await sample(chains[name], LOAD * load, max(8, round(MEDIA * load)))
 
-            latest = {base: await measured(base) for base in dict.fromkeys(PROTECTED.values())}
+            before = await measured(OPEN)
             for comparisons in found.values():
                 comparisons.append([])
             for number in range(1, rounds + 1):
                 progress.print(f"start {start} of {starts}, round {number} of {rounds}")
-                for name, base in PROTECTED.items():
-                    protected, after = await measured(name), await measured(base)
-                    found[name][-1].append(Comparison(latest[base], protected, after))
-                    latest[base] = after
+                for name, comparisons in found.items():
+                    protected, after = await measured(name), await measured(OPEN)
+                    comparisons[-1].append(Comparison(before, protected, after))
+                    before = after
     return found
 
 

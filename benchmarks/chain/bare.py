@@ -2,11 +2,10 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
 
 import grpc
 
-from chain.bare_stage import ask, connected
+from chain.bare_stage import OPTIONS, ask
 from chain.processes import serving
 from chain.work import Work
 
@@ -51,11 +50,10 @@ class BareCoalesced:
 
 
 @asynccontextmanager
-async def bare_chain(tls: Path | None = None) -> AsyncIterator[grpc.aio.Channel]:
-    """Three processes, and a channel to the last of them; leaving ends them. `tls`: the folder of `bare_stage.connected`."""
-    certificates = () if tls is None else ("--tls", tls)
+async def bare_chain() -> AsyncIterator[grpc.aio.Channel]:
+    """Three processes, and a channel to the last of them; leaving ends them."""
     async with AsyncExitStack() as stack:
-        _, source = await stack.enter_async_context(serving(STAGE, "source", *certificates))
-        _, upper = await stack.enter_async_context(serving(STAGE, "upper", "--upstream", source, *certificates))
-        _, count = await stack.enter_async_context(serving(STAGE, "count", "--upstream", upper, *certificates))
-        yield await stack.enter_async_context(connected(count, tls))
+        _, source = await stack.enter_async_context(serving(STAGE, "source"))
+        _, upper = await stack.enter_async_context(serving(STAGE, "upper", "--upstream", source))
+        _, count = await stack.enter_async_context(serving(STAGE, "count", "--upstream", upper))
+        yield await stack.enter_async_context(grpc.aio.insecure_channel(count, options=OPTIONS))

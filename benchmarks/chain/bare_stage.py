@@ -1,6 +1,6 @@
 """One process of the bare chain: a grpc.aio server with nothing of Lanemesh but its messages.
 
-`python -m chain.bare_stage STAGE [--upstream ADDRESS] [--tls FOLDER]` prints its port and serves until its stdin ends, so that it
+`python -m chain.bare_stage STAGE [--upstream ADDRESS]` prints its port and serves until its stdin ends, so that it
 ends with whatever started it. Every stage offers four methods, and asks its upstream for the same one: `One` (an `Item` a
 message), `Coalesced` (up to 256 items a message), `Media` (1 MiB a message), and `BothWays` (bidirectional, an `Item` a message).
 """
@@ -10,7 +10,6 @@ import asyncio
 import sys
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -28,23 +27,6 @@ type_of_answer: dict[str, type[Item] | type[LaneItems] | type[LaneChunk]] = {
     "Coalesced": LaneItems,
     "Media": LaneChunk,
 }
-
-
-def connected(address: str, tls: Path | None) -> grpc.aio.Channel:
-    """A channel to a stage. `tls`: a folder with `ca.pem`, `member.pem` and `member.key`, for mutual TLS."""
-    if tls is None:
-        return grpc.aio.insecure_channel(address, options=OPTIONS)
-    ca, key, cert = ((tls / name).read_bytes() for name in ("ca.pem", "member.key", "member.pem"))
-    return grpc.aio.secure_channel(address, grpc.ssl_channel_credentials(ca, key, cert), options=OPTIONS)
-
-
-def listening(server: grpc.aio.Server, tls: Path | None) -> int:
-    """The free port of the loopback on which a server listens, by mutual TLS if there is a folder as for `connected`."""
-    if tls is None:
-        return int(server.add_insecure_port("127.0.0.1:0"))
-    ca, key, cert = ((tls / name).read_bytes() for name in ("ca.pem", "member.key", "member.pem"))
-    credentials = grpc.ssl_server_credentials([(key, cert)], ca, require_client_auth=True)
-    return int(server.add_secure_port("127.0.0.1:0", credentials))
 
 
 def ask(channel: grpc.aio.Channel, method: str, work: Work) -> AsyncIterable[Any]:
@@ -261,15 +243,15 @@ def handlers(stage: Stage) -> grpc.GenericRpcHandler:
     )
 
 
-async def serve(stage_name: str, upstream: str | None, tls: Path | None) -> None:
+async def serve(stage_name: str, upstream: str | None) -> None:
     """Serves one stage on a free port of the loopback until stdin ends."""
     stage: Stage = Source()
     if upstream is not None:
-        channel = connected(upstream, tls)
+        channel = grpc.aio.insecure_channel(upstream, options=OPTIONS)
         stage = Upper(channel) if stage_name == "upper" else Counter(channel)
     server = grpc.aio.server(options=OPTIONS)
     server.add_generic_rpc_handlers([handlers(stage)])
-    port = listening(server, tls)
+    port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     print(port, flush=True)
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
@@ -281,9 +263,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("stage", choices=["source", "upper", "count"])
     parser.add_argument("--upstream", help="address of the stage before this one")
-    parser.add_argument("--tls", type=Path, metavar="FOLDER", help="the certificates of mutual TLS")
     arguments = parser.parse_args()
-    asyncio.run(serve(arguments.stage, arguments.upstream, arguments.tls))
+    asyncio.run(serve(arguments.stage, arguments.upstream))
 
 
 if __name__ == "__main__":
