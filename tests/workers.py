@@ -140,11 +140,9 @@ class Workers:
         if workers:
             queue = Queue(tests, workers)
             started = [self._fork(tests, queue, number) for number in range(workers)]
-            for worker in [
-                *started,
-                *started,
-            ]:  # two for each: it knows what follows a test, since that decides which fixtures end
-                worker.assign()
+            for _ in range(AHEAD):
+                for worker in started:
+                    worker.assign()
 
     def _fork(self, tests: Sequence[int], queue: Queue, number: int) -> Worker:
         ours, theirs = Pipe()

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 
 import pytest
 from google.protobuf.duration_pb2 import Duration
-from lanemesh.gpu import ArbiterLink, EmbeddedLink, GpuArbiter, GpuClient, LeaseTimeout, core, frames
+from lanemesh.gpu import ArbiterLink, EmbeddedLink, GpuArbiter, GpuClient, LeaseTimeout, frames, preemption
 from lanemesh.gpu import arbiter as gpu_arbiter
 from lanemesh.gpu.observing import Reading
 from lanemesh.v1 import gpu_pb2
@@ -63,7 +63,7 @@ AFTERWARDS = (frames.KEEPALIVE, frames.YIELD, frames.RESUME, frames.RELEASE)
 
 @pytest.mark.conformance("GPU-05")
 async def test_frames_after_a_revocation_have_no_effect(here: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(core, "PREEMPT_SECONDS", 0.0)
+    monkeypatch.setattr(preemption, "PREEMPT_SECONDS", 0.0)
     stream = Stream(here.link())
     stream.send(acquire())
     lost = (await stream.until("granted")).granted

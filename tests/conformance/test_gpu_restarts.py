@@ -48,6 +48,26 @@ async def test_a_killed_arbiter_takes_its_leases_and_models_over(tmp_path: Path)
         await other_link.close()
 
 
+@pytest.mark.conformance("GPU-09")
+async def test_leases_of_holders_that_are_gone_expire_after_a_restart(tmp_path: Path) -> None:
+    async with arbiter_process(tmp_path, ttl=1) as arbiter:
+        link = connect(arbiter.address)
+        granted = asyncio.Event()
+        stream = link.open(lambda frame: granted.set() if frame is not None and frame.HasField("granted") else None)
+        stream.send(gpu_pb2.LeaseRequest(acquire=gpu_pb2.LeaseAcquire()))
+        await asyncio.wait_for(granted.wait(), SOON)
+        await arbiter.kill()
+        await link.close()
+        await arbiter.start()
+        link = connect(arbiter.address)
+        assert await link.leases(), "the arbiter has taken it over"
+        async with asyncio.timeout(SOON):
+            async for state in link.watch():
+                if not state.leases:
+                    break
+        await link.close()
+
+
 async def lanemesh(*arguments: str) -> str:
     """What a command prints."""
     done = await asyncio.to_thread(run, *arguments)

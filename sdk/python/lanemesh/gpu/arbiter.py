@@ -86,10 +86,24 @@ class GpuArbiter:
                 once, perhaps from within a call here, and must only queue the frame.
             local: the holder is in this process. It cannot outlive the arbiter, so keepalives are not needed.
         """
-        self._adopt_loop()
+        self.adopt_loop()
         if self._observer is not None and self._reading is None:
             self._take_readings(self._observer.read(), self._marks())  # before the first grant
         return ArbiterStream(self, on_frame, local)
+
+    def adopt_loop(self) -> None:
+        """Moves to the running loop, in which deadlines are noticed from then on, such as those of leases from before a restart.
+        Holders of a closed loop cannot run on, so their leases are released."""
+        loop = asyncio.get_running_loop()
+        if loop is self._loop:
+            return
+        if self._loop is not None and not self._loop.is_closed():
+            raise RuntimeError("The GPU arbiter of this process runs in another event loop; use one loop per process.")
+        self._loop, self._timer, self._reading = loop, None, None
+        self._arm()
+        for lease_id in list(self._streams):
+            del self._streams[lease_id]
+            self._deliver(self._core.release(self._clock(), lease_id))
 
     def status(self) -> list[gpu_pb2.DeviceStatus]:
         """The devices with their leases and waiting requests."""
@@ -118,7 +132,7 @@ class GpuArbiter:
 
     def observe(self, device: str, used: Mapping[str, int], foreign: int) -> None:
         """What a device shows: bytes used by each process that owns leases, and by all others together."""
-        self._adopt_loop()
+        self.adopt_loop()
         self._deliver(self._core.observe(self._clock(), device, used, foreign))
 
     @property
@@ -135,19 +149,6 @@ class GpuArbiter:
             self._journal = None
         if self._timer is not None:
             self._timer.cancel()
-
-    def _adopt_loop(self) -> None:
-        """Moves to the running loop. Holders of a closed loop cannot run on, so their leases are released."""
-        loop = asyncio.get_running_loop()
-        if loop is self._loop:
-            return
-        if self._loop is not None and not self._loop.is_closed():
-            raise RuntimeError("The GPU arbiter of this process runs in another event loop; use one loop per process.")
-        self._loop, self._timer, self._reading = loop, None, None
-        self._arm()
-        for lease_id in list(self._streams):
-            del self._streams[lease_id]
-            self._deliver(self._core.release(self._clock(), lease_id))
 
     def _take(self, stream: ArbiterStream, frame: gpu_pb2.LeaseRequest) -> None:
         kind, core, now, lease_id = frame.WhichOneof("frame"), self._core, self._clock(), stream.lease_id

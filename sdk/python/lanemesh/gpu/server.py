@@ -46,7 +46,8 @@ class ArbiterServer:
         self._servicer = serve_arbiter(arbiter, self.grpc.server, first_frame_seconds=seconds)
 
     async def start(self) -> None:
-        """Starts serving."""
+        """Starts serving. Leases from before a restart expire from now on, also if no holder comes."""
+        self.arbiter.adopt_loop()
         await self.grpc.start(["lanemesh.v1.GpuArbiterService"])
 
     async def stop(self) -> None:
