@@ -85,14 +85,14 @@ async def test_a_lane_without_the_key_of_its_run_is_refused_and_changes_nothing(
     caplog.set_level(logging.WARNING)
     monkeypatch.setattr(node_service, "refusals", LogOnce(node_service.log))
     async with Client(orchestrator.address) as client, client.run(DIAMOND, open_input=True) as run:
-        await run.push("x")  # the run has started, and its own lane is open
+        await run.push("x")
+        secret = key_of(await hosted(server))
         inside = opening(run.id, "a.passed>b.text", lane_key=key)  # between two nodes of this server: never dialled
         assert await refusal(server, inside) == (grpc.StatusCode.PERMISSION_DENIED, "wrong-lane-key")
         for _ in range(3):
             outside = opening(run.id, EDGE, lane_key=key)
             assert await refusal(server, outside) == (grpc.StatusCode.PERMISSION_DENIED, "wrong-lane-key")
         assert await short_refusal(server, outside.open) == "wrong-lane-key"
-        secret = key_of(await hosted(server))
         await run.end_input()
         result = await run.result()
     assert (result.state, result.values) == ("completed", ("bax",))
