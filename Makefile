@@ -12,7 +12,7 @@ PYTHON ?= python3
 ARGS ?=
 # On how many processes `make test` runs the tests: more than two cores keep busy, since many tests wait for other processes and
 # for time-outs; 0 runs them in pytest itself, for -s and --pdb.
-JOBS ?= 4
+JOBS ?= 3
 # How many random pipelines `make fuzz` runs, the seed of the first, and where: embedded or spread; both unless given.
 GRAPHS ?= 2000
 SEED ?=
@@ -82,7 +82,7 @@ catalogue-size:
 	@[ -e $(HAS_CATALOGUE) ] || printf '==> %s\n' \
 		"The catalogue takes about 3,700 MB in $(VENV), of which torch is 900 and the small models 350 (some 10 minutes, once)"
 
-test: $(HAS_DEV) $(HAS_LLM) $(HAS_TRANSFORMERS) ## run the tests on JOBS=4 processes; ARGS="..." goes to pytest
+test: $(HAS_DEV) $(HAS_LLM) $(HAS_TRANSFORMERS) ## run the tests on JOBS=3 processes; ARGS="..." goes to pytest
 	$(SAY) "Running the tests"
 	@$(RUN) tests/suite.py $(JOBS) $(ARGS)
 
@@ -97,7 +97,7 @@ test-gpu: $(HAS_TRANSFORMERS) $(HAS_DEV) ## run the tests of real NVIDIA devices
 
 many: $(HAS_DEV) ## repeat what fails seldom as often as it can be: what `make test` does a few times
 	$(SAY) "Repeating tests"
-	@REPEATS=full $(RUN) tests/suite.py $(JOBS) -m many $(ARGS)
+	@REPEATS=full $(RUN) tests/suite.py $(JOBS) -m many -o faulthandler_timeout=0 $(ARGS)
 
 environments: $(HAS_DEV) ## make the Python environments of services that have one of their own, for their tests
 	$(SAY) "lanemesh env create crewai"
