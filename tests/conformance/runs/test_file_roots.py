@@ -124,6 +124,8 @@ Path(__file__).with_suffix(".ran").touch()
 def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
     """Two folders of modules that can be imported, the first one a root."""
     root, outside = tmp_path / "root", tmp_path / "outside"
+    for module in [module for module in sys.modules if module.startswith(("mine_", "other_"))]:
+        monkeypatch.delitem(sys.modules, module)  # imported by another test from its own folders
     for folder, name in ((root, "mine"), (outside, "other")):
         package = folder / f"{name}_package"
         package.mkdir(parents=True)
