@@ -50,7 +50,7 @@ RUNS, AT_ONCE = times(500, 100), 100
 @pytest.mark.conformance("RUN-05")
 async def test_the_primary_cause_is_reported_every_time(spread: Mesh) -> None:
     """The faults on the lanes of the failing node travel concurrently with its report to the orchestrator."""
-    told: Counter[tuple[str, ...]] = Counter()
+    reported: Counter[tuple[str, ...]] = Counter()
 
     async def one(provider: str) -> None:
         document = line(node("a", provider, "chat"), node("b", "fail_again", "a"))
@@ -59,14 +59,14 @@ async def test_the_primary_cause_is_reported_every_time(spread: Mesh) -> None:
         assert result.error is not None
         assert not result.error.secondary
         details = result.error.details
-        told[result.error.message, *(details.get(key, "") for key in ("component", "provider", "exception"))] += 1
+        reported[result.error.message, *(details.get(key, "") for key in ("component", "provider", "exception"))] += 1
         for other in ("b", "out"):
             error = node_update(updates, other).error
             assert not error.code or Fault.from_proto(error).secondary
 
     for _ in range(RUNS // AT_ONCE):
         await asyncio.gather(*(one(provider) for provider in KINDS for _ in range(AT_ONCE // len(KINDS))))
-    assert told == {("ValueError: a bad word", "a", kind, "ValueError"): RUNS // len(KINDS) for kind in KINDS}
+    assert reported == {("ValueError: a bad word", "a", kind, "ValueError"): RUNS // len(KINDS) for kind in KINDS}
 
 
 @pytest.mark.timing

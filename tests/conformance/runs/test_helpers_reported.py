@@ -79,8 +79,8 @@ async def test_no_call_is_active_at_the_end_of_a_run(helping_mesh: Mesh) -> None
     updates = [update async for update in wire_updates(run)]
 
     assert updates[-1].job.state == update_pb2.RUN_STATE_COMPLETED
-    told = [one.helper for one in updates if one.helper.component == "t"]
-    assert (told[-1].calls, told[-1].active_calls) == (1, 0)
+    reported = [one.helper for one in updates if one.helper.component == "t"]
+    assert (reported[-1].calls, reported[-1].active_calls) == (1, 0)
 
 
 async def test_a_call_that_fails_counts_as_failed(helping_mesh: Mesh) -> None:

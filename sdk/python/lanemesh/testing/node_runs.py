@@ -109,9 +109,9 @@ def run_node(
         messages: pairs of channel and message that it gets when it subscribes to that channel.
         component: the component's id, in errors and logs; the provider's name with "_1" unless given.
         timeout: seconds after which the test has failed.
-        raises: False: an exception of the node is `error` of the result. **inputs: values of each input. A list, tuple, range or
-        iterator is that many items, any other value is one item. They arrive
-            input by input, in the order given: all of the first, then all of the second.
+        raises: False: an exception of the node is `error` of the result.
+        **inputs: values of each input. A list, tuple, range or iterator is that many items, any other value is one item. They
+            arrive input by input, in the order given: all of the first, then all of the second.
 
     Raises:
         TypeError: the node has no such input, or a required one was not named.
