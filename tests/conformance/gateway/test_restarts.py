@@ -151,7 +151,7 @@ async def test_two_gateways_of_a_mesh_answer_alike(serving: Orchestrator) -> Non
         assert (await left.get("/v1/deployments/both")).status_code == 404
 
 
-@pytest.mark.apart
+@pytest.mark.timing
 async def test_a_thousand_idle_streams_take_little_memory(serving: Orchestrator) -> None:
     async with gateway_process(serving.address) as (process, url), client_of(url) as web:
         path = (await web.post("/v1/runs", json={"pipeline": TAG, "open_input": True})).headers["location"]

@@ -468,7 +468,7 @@ async def test_a_body_that_pauses_is_408(hooks: httpx.AsyncClient, mesh: Mesh, h
         await writer.wait_closed()
 
 
-@pytest.mark.apart
+@pytest.mark.timing
 async def test_an_upload_of_40_mb_does_not_stay_in_memory(serving: Orchestrator, tmp_path: Path) -> None:
     program = "import sys, lanemesh_orchestrator.cli as cli; sys.exit(cli.app())"
     secrets = tmp_path / "secrets"

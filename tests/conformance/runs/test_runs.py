@@ -176,7 +176,7 @@ async def test_a_run_that_has_ended_is_freed_without_a_garbage_collection(mesh: 
         gc.enable()
 
 
-@pytest.mark.apart
+@pytest.mark.timing
 @pytest.mark.conformance("RUN-10")
 async def test_two_hundred_runs_at_once_end_right_and_leave_nothing(mesh: Mesh) -> None:
     document = line(node("a", "tag", "chat"), node("b", "pass", "a"), node("c", "tag", "b"))
