@@ -44,6 +44,7 @@ class Consumer(grpc.GenericRpcHandler):
         self.may_end.set()
         self._limit = limit
         self._context: Any = None
+        self._writing = asyncio.Lock()
         self._server = grpc.aio.server(options=SERVER_OPTIONS)
 
     def service(self, handler_call_details: Any) -> Any:
@@ -57,7 +58,7 @@ class Consumer(grpc.GenericRpcHandler):
         self._context = context
         self.opens.append((await context.read()).open)
         accepted = lane_pb2.LaneAccepted(limit_items=self._limit)
-        await context.write(lane_pb2.ExchangeResponse(accepted=accepted))
+        await self.send(lane_pb2.ExchangeResponse(accepted=accepted))
         while (frame := await context.read()) is not grpc.aio.EOF:
             self.came += [item.text for item in frame.items.items]
             if frame.WhichOneof("frame") == "end":
@@ -76,11 +77,15 @@ class Consumer(grpc.GenericRpcHandler):
 
     async def credit(self, taken: int, processed: int) -> None:
         credit = lane_pb2.LaneCredit(taken_items=taken, acknowledged_items=processed, limit_items=self._limit)
-        await self._context.write(lane_pb2.ExchangeResponse(credit=credit))
+        await self.send(lane_pb2.ExchangeResponse(credit=credit))
 
     async def stop(self, fault: Fault | None = None) -> None:
         stop = lane_pb2.LaneStop(reason="enough", fault=fault.to_proto() if fault is not None else None)
-        await self._context.write(lane_pb2.ExchangeResponse(stop=stop))
+        await self.send(lane_pb2.ExchangeResponse(stop=stop))
+
+    async def send(self, frame: lane_pb2.ExchangeResponse) -> None:
+        async with self._writing:  # a call takes one write at a time
+            await self._context.write(frame)
 
     async def got(self, *came: str) -> None:
         """Waits until just these have come."""
@@ -447,7 +452,7 @@ async def test_processed_items_are_acknowledged_when_their_outputs_are_committed
             told = await next_credit(lane)
         assert told.acknowledged_items == 0
         arrived = lane_pb2.LaneCredit(arrived_items=2, limit_items=64)
-        await consumer._context.write(lane_pb2.ExchangeResponse(credit=arrived))
+        await consumer.send(lane_pb2.ExchangeResponse(credit=arrived))
         await lane.send(texts("d"), end(4))
         await lane.half_close()
         await consumer.got(*"abcd")
