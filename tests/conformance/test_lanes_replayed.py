@@ -460,10 +460,11 @@ async def test_processed_items_are_acknowledged_when_their_outputs_are_committed
     await consumer.lose()
 
 
-@pytest.mark.parametrize("ended", [False, True])
-async def test_a_server_that_has_lost_its_orchestrator_ends_no_lane_well(ended: bool) -> None:
-    """Whatever it had taken and not finished is sent to where its component goes on, also if the producer has ended."""
-    consumer, second, pool = Consumer(limit=4), Consumer(), ConnectionPool()
+@pytest.mark.parametrize("ended", ["none", "producer", "component"])
+async def test_a_server_that_has_lost_its_orchestrator_ends_no_lane_well(ended: str) -> None:
+    """What it had taken and not committed is sent to where its component goes on, also if the producer and the component itself have
+    ended."""
+    consumer, second, pool = Consumer(limit=64 if ended == "component" else 4), Consumer(), ConnectionPool()
     await consumer.start()
     await second.start()
     edges = (into(replayable=True), out_to(consumer, reopenable=True))
@@ -473,10 +474,14 @@ async def test_a_server_that_has_lost_its_orchestrator_ends_no_lane_well(ended: 
         await run.say("connected", connect=node_pb2.Connect())
         await run.say("", start=node_pb2.Start())
         assert all(sender.offer(letter, 40, None) for letter in "abcdefghij")
-        if ended:
+        if ended != "none":
             sender.end()
-        await consumer.got(*"abcd")
+        if ended == "component":
+            await consumer.until(lambda: consumer.ended is not None)
+        else:
+            await consumer.got(*"abcd")
         await run.close()
+        await asyncio.wait_for(sender._lane.closed(), SOON)
         assert not sender.stopped
         assert not sender.detach().done
         sender.reroute(second.route("p.text>c.text"))

@@ -76,6 +76,8 @@ class Edge:
         """If the node is recoverable: returns the number of committed items."""
         self.drained = True
         """The node no longer needs its producer once that has ended the edge. False while a recoverable node is running."""
+        self.abandoned = False
+        """The node is recoverable and was cancelled before everything that it sent was committed."""
         self.reopening: Reopening | None = None
         """If the producer is recoverable: waits for the next lane."""
         self.ended = False
@@ -190,9 +192,11 @@ class Edge:
         self.fault = fault
         self.port.edge_ended(self)
 
-    def settle(self) -> None:
-        """The node has ended, and everything that it sent is committed: its producer may end."""
+    def settle(self, *, abandoned: bool = False) -> None:
+        """The node has ended, and everything that it sent is committed: its producer may end. Or it was `abandoned`: its producer
+        may end this lane, and has to send to another node what is not committed."""
         self.drained = True
+        self.abandoned = self.abandoned or abandoned
         self.notify()
 
     def grow(self, limit_items: int, limit_bytes: int) -> None:

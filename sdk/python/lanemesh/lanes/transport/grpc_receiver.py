@@ -70,7 +70,8 @@ class GrpcReceiver:
                 await self._refuse(str(error) if known else f"{type(error).__name__}: {error}", answers)
             self._writer.half_close()
             await answers
-            if edge.committed is not None and edge.stop_fault is not None and edge.stop_fault.code is Code.CANCELLED:
+            was_cancelled = edge.stop_fault is not None and edge.stop_fault.code is Code.CANCELLED
+            if edge.abandoned or (was_cancelled and edge.committed is not None):
                 # Its recoverable consumer was abandoned, but the run was not: the status OK would mean that all items are
                 # committed.
                 why = f"lane {edge.id}: its consumer was cancelled"

@@ -34,10 +34,11 @@ class CommitTracker:
         )
         return committed[number]
 
-    def settle(self) -> None:
-        """The node has ended, and its consumers have all items: its producers may end their lanes."""
+    def settle(self, *, abandoned: bool = False) -> None:
+        """The node has ended, and its consumers have all items: its producers may end their lanes. `abandoned`: it was cancelled
+        before that."""
         for edge in self._edges:
-            edge.settle()
+            edge.settle(abandoned=abandoned)
 
 
 def detached(
