@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
@@ -58,6 +59,20 @@ def settled(graph: Graph, lost: Collection[str], done: Collection[str]) -> set[s
     found: set[str] = set()
     for name in producers_first(graph.components, graph.edges):
         if name in lost and all(edge.id in done or edge.producer in found for edge in incoming[name]):
+            found.add(name)
+    return found
+
+
+def delivered(graph: Graph, lost: Collection[str], done: Collection[str]) -> set[str]:
+    """Those of the lost components whose outputs have all arrived at components that are not lost. `done` are the edges that need no
+    other end."""
+    outgoing: dict[str, list[Edge]] = defaultdict(list)
+    for edge in graph.edges:
+        outgoing[edge.producer].append(edge)
+    found: set[str] = set()
+    for name in reversed(list(producers_first(graph.components, graph.edges))):
+        edges = outgoing[name]
+        if name in lost and edges and all(edge.id in done or edge.consumer in found for edge in edges):
             found.add(name)
     return found
 

@@ -14,7 +14,7 @@ from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.v1 import node_pb2, update_pb2
 
 from lanemesh_orchestrator.pipeline import Edge, Graph, ServerAddress
-from lanemesh_orchestrator.pipeline.recovery import recovery_blockers, settled, without_recovery
+from lanemesh_orchestrator.pipeline.recovery import delivered, recovery_blockers, settled, without_recovery
 from lanemesh_orchestrator.runs import phases
 from lanemesh_orchestrator.runs.host_handle import HostHandle
 from lanemesh_orchestrator.runs.hosts import RunHosts, stop_all
@@ -80,6 +80,9 @@ class Recovery:
         """Lost or unfit servers, which are excluded from new assignments."""
         self._earlier: dict[str, list[update_pb2.Placement]] = defaultdict(list)
         """The earlier lost servers of each component."""
+        self._unkept: dict[str, str] = {}
+        """Components that have all items of another one which was placed again after it had ended, each with the other one. That one
+        does not send these items again."""
         self._times: Counter[str] = Counter()
         self._incarnation = 0
         self._task: asyncio.Task[None] | None = None
@@ -162,6 +165,7 @@ class Recovery:
         if self._missing.keys() != missing.keys():
             return []  # another server was lost meanwhile
         completed = settled(self._graph, missing, done)
+        self._check_kept(missing, completed, done)
         for name in completed:
             del self._missing[name]
             await self._report_node(
@@ -171,6 +175,11 @@ class Recovery:
         if not components:
             return []
         self._choose(components)
+        self._unkept |= {
+            edge.consumer: edge.producer
+            for edge in self._graph.edges
+            if edge.id in done and edge.producer in components and edge.consumer not in missing
+        }
         self._router.placed_again(components)
         hosts = await self._hosts.open(self._servers, self._time_left(), again=components, done=done)
         try:
@@ -232,6 +241,16 @@ class Recovery:
             for edge in self._graph.edges
             if (edge.producer in missing) != (edge.consumer in missing)
         ]
+
+    def _check_kept(self, missing: Collection[str], completed: Collection[str], done: Collection[str]) -> None:
+        """Raises LanemeshError if a component would have to process items again that no server keeps."""
+        complete = delivered(self._graph, missing, done).intersection(completed)
+        for name in missing:
+            producer = self._unkept.get(name)
+            if producer is not None and name not in complete:
+                message = f"{name} has not processed all items that {producer} sent before it was placed again, and no server keeps them"
+                details = {"component": name}
+                raise LanemeshError(Fault(code=Code.UNAVAILABLE, reason="not-kept", message=message, details=details))
 
     def _choose(self, components: Collection[str]) -> None:
         """Assigns new servers. Raises LanemeshError if a component has no possible server, or was placed again too often."""

@@ -18,6 +18,7 @@ from lanemesh.client.run_reader import wire_updates
 from lanemesh.client.runs import Run
 from lanemesh.client.updates import OutputUpdate
 from lanemesh.faults import Fault
+from lanemesh.lanes.inbox.edge import DEFAULT_LIMIT_ITEMS
 from lanemesh.text_outputs import each_update
 from lanemesh.v1 import run_pb2, update_pb2
 from lanemesh_orchestrator.cli.output.live_model import LiveModel
@@ -25,6 +26,7 @@ from lanemesh_orchestrator.cli.output.render import node_line
 from lanemesh_orchestrator.cli.output.run_history import RunHistory
 from lanemesh_orchestrator.deadlock.snapshot import Snapshot
 from lanemesh_orchestrator.runs import phases
+from lanemesh_orchestrator.runs.active_run import ActiveRun
 from lanemesh_orchestrator.runs.host_connection import GrpcConnection
 from lanemesh_orchestrator.runs.host_handle import HostHandle
 from lanemesh_orchestrator.runs.verdict import Verdict
@@ -33,7 +35,7 @@ from lanemesh_orchestrator.update_json import to_json
 from endings import lasting
 from repeats import times
 from rigs.replicas import Replicas, details, replicas
-from rigs.runs import lane, node, node_update, pipeline, response, states, value_of
+from rigs.runs import lane, node, node_update, pipeline, response, states, until, value_of
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(120)]
 
@@ -371,6 +373,42 @@ async def test_two_in_a_row_are_lost_one_after_the_other(mesh: Replicas, first: 
     assert job.state == COMPLETED, job
     assert sorted(set(map(int, outputs))) == list(range(COUNT))
     never_back(updates)
+
+
+@pytest.mark.parametrize("count", [3_000, 6_000])
+async def test_a_component_is_lost_after_a_producer_that_had_ended(mesh: Replicas, count: int) -> None:
+    """No server keeps what the producer sent. So the run goes on if all outputs have arrived, and fails otherwise."""
+    await mesh.have("left", "a", "b", "e")
+    document = line(node("c", "steady", "source"), node("d", "steady", "c"), count=count)
+    run = mesh.run(document, {"source": "left", "c": "a", "d": "b"})
+    active: list[ActiveRun] = []
+    outputs = 0
+
+    all_fit = count < DEFAULT_LIMIT_ITEMS  # into the lane to the client
+    last = "d.passed>out.text" if all_fit else "c.passed>d.text"
+
+    async def has_arrived() -> bool:
+        probed = [await host.probe(10) for host in active[0]._hosts]
+        ends = [edge for answer in probed if answer is not None for edge in answer.edges if not edge.producer_end]
+        return any(edge.ended for edge in ends if edge.edge_id == last)
+
+    async with asyncio.timeout(90), run:
+        async for update in wire_updates(run):
+            outputs += update.WhichOneof("kind") == "output"
+            if not outputs or active:
+                continue
+            active += [one for one in mesh.orchestrator.runs.known() if not one.ended.is_set()]
+            while not await has_arrived():
+                pass
+            mesh.kill("a")
+            await until(lambda: any(one.component == "c" and one.earlier for one in active[0].placements))
+            await until(lambda: active[0]._recovery is not None and active[0]._recovery.task.done())  # type: ignore[union-attr]
+            mesh.kill("b")
+    if all_fit:
+        assert (update.job.state, outputs) == (COMPLETED, count)
+    else:
+        assert (update.job.state, update.job.error.reason) == (FAILED, "server-lost")
+        assert "d has not processed all items that c sent before it was placed again" in update.job.error.message
 
 
 async def test_a_slow_client_holds_it_as_ever(mesh: Replicas) -> None:
