@@ -493,7 +493,7 @@ async def test_deployed_runs_end_right_while_servers_are_killed() -> None:
     seed = SystemRandom().randrange(10**9)
     runs = times(120, 40)
     found = await hunt(runs, Random(seed))
-    assert not found.faults, (seed, found.faults)
+    assert not found.faults, "\n".join((f"with the seed {seed}:", *found.faults))
     assert found.completed > runs * 3 // 4, (seed, found.outcomes)
 
 
