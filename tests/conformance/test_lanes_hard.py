@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 from contextlib import suppress
 from typing import Any
@@ -21,6 +22,7 @@ from rigs import lane_acts as acts
 from rigs.lane_frames import Recorder, serving
 from rigs.lane_nodes import SERVICE, Interrupted
 from rigs.lanes import HereConversation, Rig, Role, Wire, edge_of, standstill
+from rigs.runs import until
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -144,6 +146,27 @@ async def test_a_cancelled_waiter_for_the_end_cancels_nothing_else() -> None:
         await waiting[1]
         assert sender.fault is None
         await pool.close()
+
+
+async def break_a_write_that_has_begun(sender: GrpcSender) -> None:
+    """Ends a lane's call and its writer before the writer knows of the write that `offer` has begun."""
+    await until(lambda: bool(sender._work.waiters))  # the writer is idle
+    assert sender.offer("x" * MIB, MIB, None)  # more than the peer takes at once
+    assert sender._begun is not None
+    writing = sender._begun._future
+    sender.cut()
+    sender._tasks[0].cancel()  # as the reader does, if it sees the end of the call first
+    await asyncio.wait([*sender._tasks, writing])
+
+
+async def test_a_write_that_breaks_with_its_call_before_the_writer_runs_is_no_error_of_the_event_loop() -> None:
+    pool, errors = ConnectionPool(), list[dict[str, Any]]()
+    asyncio.get_running_loop().set_exception_handler(lambda _, error: errors.append(error))
+    async with serving(Recorder()) as address:
+        await break_a_write_that_has_begun(await open_lane(address, pool))
+        gc.collect()
+        await pool.close()
+    assert not errors
 
 
 @pytest.mark.conformance("LANE-10", "LANE-18")

@@ -88,6 +88,11 @@ class Command:
         """The descriptor that can be read when the process has ended."""
         return self._own.fileno()
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether `wait` returns at once."""
+        return self._ended_within(0)
+
     def poll(self) -> int | None:
         """The exit code, or None while it runs: minus the signal that ended it, if one did."""
         return self.returncode if not self._ended_within(0) else self.wait()

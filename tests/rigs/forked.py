@@ -35,6 +35,8 @@ class ForkedProcess:
         self._ended = self._loop.create_future()
         self._loop.add_reader(command.fileno(), self._end)
         self.pid = command.pid
+        self.descriptor = command.fileno()
+        """Can be read when the process has ended."""
 
     @property
     def returncode(self) -> int | None:
@@ -49,9 +51,11 @@ class ForkedProcess:
 
     def send_signal(self, number: int) -> None:
         """Sends a signal. Raises ProcessLookupError if it has ended."""
-        if self.returncode is not None:
+        if not self._ended.done() and self._command.has_ended:
+            self._end()  # now: the event loop has not seen it yet
+        if self._ended.done():
             raise ProcessLookupError
-        self._command.send_signal(number)
+        os.kill(self.pid, number)
 
     def terminate(self) -> None:
         """Sends SIGTERM. Raises ProcessLookupError if it has ended."""

@@ -33,8 +33,9 @@ class HostStream:
         self.call = NodeServiceStub(channel).Host()
         self.used = False
         """It has carried a run that has finished."""
+        self.ahead: asyncio.Future[Any] | None = None
+        """The read that `read_ahead` has begun, until its frame is taken."""
         self._writing = asyncio.Lock()
-        self._reading: asyncio.Future[Any] | None = None
 
     async def write(self, request: node_pb2.HostRequest) -> None:
         """Writes a frame, after those before it."""
@@ -43,20 +44,22 @@ class HostStream:
 
     async def read(self) -> Any:
         """The next frame, or `grpc.aio.EOF`. If `read_ahead` was called, the frame that it reads."""
-        reading, self._reading = self._reading, None
+        reading, self.ahead = self.ahead, None
         return await (self.call.read() if reading is None else reading)
 
     def read_ahead(self) -> asyncio.Future[Any]:
-        """Reads the next frame in the background."""
-        self._reading = asyncio.ensure_future(self.call.read())
-        return self._reading
+        """Reads the next frame in the background, unless that has begun already: gRPC rejects the second of two reads, and the
+        first one would get the frame."""
+        if self.ahead is None:
+            self.ahead = asyncio.ensure_future(self.call.read())
+        return self.ahead
 
     async def close(self) -> None:
         """Half-closes the stream, and cancels it if the server does not end it within 2 s."""
         import grpc.aio
         from lanemesh._grpc.writing import half_close
 
-        reading, self._reading = self._reading, None
+        reading, self.ahead = self.ahead, None
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
                 async with self._writing:
@@ -142,8 +145,11 @@ class HostStreams:
         ended = reading.cancelled() or reading.exception() is not None
         if stream not in self._since:  # a run has it, or it is being closed
             return
+        if stream.ahead is not reading:  # handled: a run that did not begin has given the stream back meanwhile
+            return
         frame = None if ended else reading.result()
         if isinstance(frame, node_pb2.HostResponse) and frame.WhichOneof("frame") is None:
+            stream.ahead = None
             self._watch(address, stream)
         else:
             self._discard(address, stream)

@@ -112,8 +112,13 @@ async def send_to_all(
         return
     from lanemesh._aio.eager import EagerCoroutine  # an embedded run has one host
 
-    for begun in [EagerCoroutine(host.send(make_request(host))) for host in in_order]:
-        await begun
+    sending = [EagerCoroutine(host.send(make_request(host))) for host in in_order]
+    try:
+        for begun in sending:
+            await begun
+    finally:
+        for begun in sending:
+            begun.close()
 
 
 @contextlib.asynccontextmanager

@@ -20,6 +20,7 @@ from lanemesh.features import FEATURES, Feature
 from lanemesh.lanes.transport import grpc_sender
 from lanemesh.lanes.transport.grpc_receiver import GrpcReceiver
 from lanemesh.node.context import ClientLink
+from lanemesh.server import node_service
 from lanemesh.server.host import hosted_run
 from lanemesh.server.host.host import NodeHost
 from lanemesh.server.host.host_session import HostSession
@@ -309,9 +310,12 @@ async def test_a_run_over_a_stream_that_has_ended_unnoticed_gets_a_new_one() -> 
 
 
 @pytest.mark.conformance("START-02")
-async def test_streams_that_a_run_has_not_used_are_kept_if_another_server_has_left(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("heartbeats", [False, True], ids=["silent", "heartbeats"])
+async def test_streams_that_a_run_has_not_used_are_kept_for_the_next_one_if_another_server_has_left(
+    monkeypatch: pytest.MonkeyPatch, heartbeats: bool
 ) -> None:
+    if heartbeats:
+        monkeypatch.setattr(node_service, "IDLE_FRAME_SECONDS", 0.05)
     async with mesh_of("left", "right") as (orchestrator, client, _servers):
         await client.deploy("tags", APART)
         assert (await ends(client, Deployed("tags")))[0] == "completed"
@@ -328,6 +332,12 @@ async def test_streams_that_a_run_has_not_used_are_kept_if_another_server_has_le
         monkeypatch.setattr(orchestrator.runs, "dial", once)
         assert (await ends(client, Deployed("tags")))[0] == "failed"
         assert left.is_set()
+        assert {stream for kept in streams._spare.values() for stream in kept} == spare
+        reads = {stream.ahead for stream in spare}
+        if heartbeats:
+            await until(lambda: all(stream.ahead not in reads for stream in spare))
+        async with asyncio.timeout(10):
+            assert (await ends(client, Deployed("tags")))[0] == "completed"
         assert {stream for kept in streams._spare.values() for stream in kept} == spare
 
 
@@ -483,7 +493,7 @@ async def test_deployed_runs_end_right_while_servers_are_killed() -> None:
     seed = SystemRandom().randrange(10**9)
     runs = times(120, 40)
     found = await hunt(runs, Random(seed))
-    assert not found.faults, (seed, found.faults)
+    assert not found.faults, "\n".join((f"with the seed {seed}:", *found.faults))
     assert found.completed > runs * 3 // 4, (seed, found.outcomes)
 
 

@@ -63,6 +63,36 @@ async def test_what_it_raises_comes_to_who_awaits(waits: bool) -> None:
     assert not begun.succeeded
 
 
+async def test_it_ends_where_it_waits_if_it_is_not_awaited_any_more() -> None:
+    heard: list[str] = []
+    waited: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def work() -> None:
+        try:
+            await waited
+        finally:
+            heard.append("ended")
+
+    begun = EagerCoroutine(work())
+    begun.close()
+    begun.close()
+    assert heard == ["ended"]
+    assert waited.cancelled()
+
+
+async def test_one_that_waits_for_its_next_turn_ends_too() -> None:
+    heard: list[str] = []
+
+    async def work() -> None:
+        try:
+            await asyncio.sleep(0)
+        finally:
+            heard.append("ended")
+
+    EagerCoroutine(work()).close()
+    assert heard == ["ended"]
+
+
 @pytest.mark.parametrize("swallows", [False, True])
 async def test_a_cancellation_reaches_it(swallows: bool) -> None:
     heard: list[str] = []

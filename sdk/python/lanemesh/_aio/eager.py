@@ -10,7 +10,8 @@ _ENDED = object()
 
 
 class EagerCoroutine:
-    """Runs a coroutine up to its first wait at once. The first await of this object continues it and gets its exception."""
+    """Runs a coroutine up to its first wait at once. The first await of this object continues it and gets its exception. One that
+    may never be awaited needs `close`."""
 
     __slots__ = ("_error", "_future", "_work")
 
@@ -31,6 +32,15 @@ class EagerCoroutine:
     def succeeded(self) -> bool:
         """It has ended without an exception, so that it need not be awaited."""
         return self._future is _ENDED and self._error is None
+
+    def close(self) -> None:
+        """Ends the coroutine where it waits, and cancels what it waits for, whose exception nothing would get. Has no effect on one
+        that has ended."""
+        if self._future is not _ENDED:
+            future, self._future = self._future, _ENDED
+            self._work.close()
+            if future is not None:
+                future.cancel()
 
     def __await__(self) -> Generator[Any, None, None]:
         if self._error is not None:

@@ -356,6 +356,8 @@ class GrpcSender(SenderState):
             call.cancel()
         finally:
             self._beat.stop()
+            if self._begun is not None:
+                self._begun.close()
 
     async def _write_items(self) -> None:
         call = self._call
