@@ -462,7 +462,7 @@ async def test_processed_items_are_acknowledged_when_their_outputs_are_committed
 
 @pytest.mark.parametrize("ended", ["none", "producer", "component"])
 async def test_a_server_that_has_lost_its_orchestrator_ends_no_lane_well(ended: str) -> None:
-    """What it had taken and not committed is sent to where its component goes on, also if the producer and the component itself have
+    """What it had taken and not committed is sent to where its component goes on, also if the producer or the component itself has
     ended."""
     consumer, second, pool = Consumer(limit=64 if ended == "component" else 4), Consumer(), ConnectionPool()
     await consumer.start()

@@ -64,8 +64,8 @@ def settled(graph: Graph, lost: Collection[str], done: Collection[str]) -> set[s
 
 
 def delivered(graph: Graph, lost: Collection[str], done: Collection[str]) -> set[str]:
-    """Those of the lost components whose outputs have all arrived at components that are not lost. `done` are the edges that need no
-    other end."""
+    """Those of the lost components whose outputs have all arrived at components that are not lost. `done` are the edges that need
+    no other end."""
     outgoing: dict[str, list[Edge]] = defaultdict(list)
     for edge in graph.edges:
         outgoing[edge.producer].append(edge)

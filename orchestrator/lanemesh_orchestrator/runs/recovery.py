@@ -81,8 +81,8 @@ class Recovery:
         self._earlier: dict[str, list[update_pb2.Placement]] = defaultdict(list)
         """The earlier lost servers of each component."""
         self._unkept: dict[str, str] = {}
-        """Components that have all items of another one which was placed again after it had ended, each with the other one. That one
-        does not send these items again."""
+        """Components that have all items of a producer which was placed again after it had ended, each with this producer. It does
+        not send these items again."""
         self._times: Counter[str] = Counter()
         self._incarnation = 0
         self._task: asyncio.Task[None] | None = None
@@ -248,7 +248,10 @@ class Recovery:
         for name in missing:
             producer = self._unkept.get(name)
             if producer is not None and name not in complete:
-                message = f"{name} has not processed all items that {producer} sent before it was placed again, and no server keeps them"
+                message = (
+                    f"{name} has not processed all items that {producer} sent before it was placed again, "
+                    "and no server keeps them"
+                )
                 details = {"component": name}
                 raise LanemeshError(Fault(code=Code.UNAVAILABLE, reason="not-kept", message=message, details=details))
 

@@ -108,8 +108,9 @@ def never_back(updates: Sequence[update_pb2.Update]) -> None:
 
 
 def line(*middle: dict[str, Any], count: int = COUNT) -> dict[str, Any]:
-    """A source of numbers, these, and a response after the last."""
-    return pipeline(node("source", "counting", count=count), *middle, response(middle[-1]["id"]))
+    """A source of numbers, these, and a response after the last, which are never far ahead of a client."""
+    last = lane(middle[-1]["id"], **SMALL)
+    return pipeline(node("source", "counting", count=count), *middle, response(last))
 
 
 @pytest.mark.parametrize("provider", ["steady", "steady_sync"])
@@ -379,36 +380,36 @@ async def test_two_in_a_row_are_lost_one_after_the_other(mesh: Replicas, first: 
 async def test_a_component_is_lost_after_a_producer_that_had_ended(mesh: Replicas, count: int) -> None:
     """No server keeps what the producer sent. So the run goes on if all outputs have arrived, and fails otherwise."""
     await mesh.have("left", "a", "b", "e")
-    document = line(node("c", "steady", "source"), node("d", "steady", "c"), count=count)
-    run = mesh.run(document, {"source": "left", "c": "a", "d": "b"})
-    active: list[ActiveRun] = []
-    outputs = 0
-
+    source, c, d = node("source", "counting", count=count), node("c", "steady", "source"), node("d", "steady", "c")
+    run = mesh.run(pipeline(source, c, d, response("d")), {"source": "left", "c": "a", "d": "b"})
     all_fit = count < DEFAULT_LIMIT_ITEMS  # into the lane to the client
-    last = "d.passed>out.text" if all_fit else "c.passed>d.text"
-
-    async def has_arrived() -> bool:
-        probed = [await host.probe(10) for host in active[0]._hosts]
-        ends = [edge for answer in probed if answer is not None for edge in answer.edges if not edge.producer_end]
-        return any(edge.ended for edge in ends if edge.edge_id == last)
-
     async with asyncio.timeout(90), run:
-        async for update in wire_updates(run):
-            outputs += update.WhichOneof("kind") == "output"
-            if not outputs or active:
-                continue
-            active += [one for one in mesh.orchestrator.runs.known() if not one.ended.is_set()]
-            while not await has_arrived():
-                pass
-            mesh.kill("a")
-            await until(lambda: any(one.component == "c" and one.earlier for one in active[0].placements))
-            await until(lambda: active[0]._recovery is not None and active[0]._recovery.task.done())  # type: ignore[union-attr]
-            mesh.kill("b")
+        updates = wire_updates(run)
+        while (await anext(updates)).WhichOneof("kind") != "output":
+            pass
+        (active,) = (one for one in mesh.orchestrator.runs.known() if not one.ended.is_set())
+        while not await has_ended(active, "d.passed>out.text" if all_fit else "c.passed>d.text"):
+            pass
+        mesh.kill("a")
+        await until(lambda: active._recovery is not None and "a" in str(active._recovery.placements["c"].earlier))
+        assert active._recovery is not None
+        assert active._recovery.task is not None
+        await active._recovery.task
+        mesh.kill("b")
+        rest = [update async for update in updates]
     if all_fit:
-        assert (update.job.state, outputs) == (COMPLETED, count)
+        outputs = 1 + sum(update.WhichOneof("kind") == "output" for update in rest)
+        assert (rest[-1].job.state, outputs) == (COMPLETED, count)
     else:
-        assert (update.job.state, update.job.error.reason) == (FAILED, "server-lost")
-        assert "d has not processed all items that c sent before it was placed again" in update.job.error.message
+        assert (rest[-1].job.state, rest[-1].job.error.reason) == (FAILED, "server-lost")
+        assert "d has not processed all items that c sent before it was placed again" in rest[-1].job.error.message
+
+
+async def has_ended(run: ActiveRun, edge_id: str) -> bool:
+    """Whether all items of an edge have arrived."""
+    probed = [await host.probe(10) for host in run._hosts]
+    ends = [edge for answer in probed if answer is not None for edge in answer.edges if not edge.producer_end]
+    return any(edge.ended for edge in ends if edge.edge_id == edge_id)
 
 
 async def test_a_slow_client_holds_it_as_ever(mesh: Replicas) -> None:
