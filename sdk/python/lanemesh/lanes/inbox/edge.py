@@ -77,7 +77,7 @@ class Edge:
         self.drained = True
         """The node no longer needs its producer once that has ended the edge. False while a recoverable node is running."""
         self.abandoned = False
-        """The node is recoverable and was cancelled before everything that it sent was committed."""
+        """The node is recoverable, and was cancelled or lost a lane before everything that it sent was committed."""
         self.reopening: Reopening | None = None
         """If the producer is recoverable: waits for the next lane."""
         self.ended = False
