@@ -391,7 +391,9 @@ class Hosted:
 
 
 @asynccontextmanager
-async def hosted(provider: str, *edges: node_pb2.Edge, opens_lanes_at_start: bool = False) -> AsyncIterator[Hosted]:
+async def hosted(
+    provider: str, *edges: node_pb2.Edge, opens_lanes_at_start: bool = False, config: str = ""
+) -> AsyncIterator[Hosted]:
     """The component "c", placed with these edges."""
     server = NodeServer(NodeHost([load_file(RECOVERY_NODES)], name="n"))
     await server.start()
@@ -399,7 +401,7 @@ async def hosted(provider: str, *edges: node_pb2.Edge, opens_lanes_at_start: boo
     place = node_pb2.Place(
         run_id="r",
         protocol_version=PROTOCOL_VERSION,
-        instances=[node_pb2.Instance(component="c", provider=provider)],
+        instances=[node_pb2.Instance(component="c", provider=provider, config_json=config)],
         edges=edges,
         opens_lanes_at_start=opens_lanes_at_start,
     )
@@ -487,6 +489,30 @@ async def test_a_server_that_has_lost_its_orchestrator_ends_no_lane_well(ended: 
         assert not sender.detach().done
         sender.reroute(second.route("p.text>c.text"))
         await second.got(*"abcdefghij")
+        await sender.abort(Fault(code=Code.CANCELLED, reason="cancelled", message="over"))
+    await consumer.lose()
+    await second.lose()
+    await pool.close()
+
+
+async def test_a_component_that_has_failed_commits_nothing_more() -> None:
+    """Its server may be lost before it has reported the failure."""
+    consumer, second, pool = Consumer(), Consumer(), ConnectionPool()
+    await consumer.start()
+    await second.start()
+    edges = (into(replayable=True), out_to(consumer, reopenable=True))
+    async with hosted("steady", *edges, config='{"fails_at": "a"}') as run:
+        sender = ReplayingSender(into(replayable=True, consumer_address=run.address), "r", pool)
+        await sender.open()
+        assert all(sender.offer(letter, 40, None) for letter in "abcd")
+        sender.end()
+        await run.say("connected", connect=node_pb2.Connect())
+        await run.say("", start=node_pb2.Start())
+        await asyncio.wait_for(sender._lane.closed(), SOON)
+        assert not sender.stopped
+        assert not sender.detach().done
+        sender.reroute(second.route("p.text>c.text"))
+        await second.got(*"abcd")
         await sender.abort(Fault(code=Code.CANCELLED, reason="cancelled", message="over"))
     await consumer.lose()
     await second.lose()

@@ -41,13 +41,13 @@ class CommitTracker:
         return committed[number]
 
     def abandon(self) -> None:
-        """The node is being cancelled: nothing more is committed, because what it has not sent is dropped."""
+        """The node has failed or is being cancelled: nothing more is committed, because it drops what it has not sent."""
         self._abandoned = True
 
     def settle(self) -> None:
-        """The node has ended, and its consumers have all items: its producers may end their lanes. Or it was abandoned, or a lane of it
-        broke, which its consumer may have cut because the server of the node is lost: its producers have to send again what is not
-        committed."""
+        """The node has ended, and its consumers have all items: its producers may end their lanes. If it was abandoned, or a lane
+        of it broke, its producers have to send again what is not committed. Consumers also cut the lanes of a server that counts
+        as lost and still runs."""
         abandoned = self._abandoned or any(sender.fault is not None for sender in self.senders)
         for edge in self._edges:
             edge.settle(abandoned=abandoned)

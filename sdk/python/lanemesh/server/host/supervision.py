@@ -162,8 +162,10 @@ class NodeSupervisor:
                 await self._reporter.node(instance.component, State.RUNNING)
             self._reporter.firing[instance.component] = actor
             outcome = await actor.run()
-            if placed.commits is not None:  # until then it may be placed again
-                await outputs.closed()
+            if placed.commits is not None:
+                if outcome.fault is not None:
+                    placed.commits.abandon()
+                await outputs.closed()  # until then it may be placed again
             await self._ended(placed, outcome)
             await outputs.closed()
             self._check_lanes(placed, outputs, outcome)
