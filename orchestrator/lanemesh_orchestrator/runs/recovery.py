@@ -11,6 +11,7 @@ from functools import cached_property
 
 from lanemesh._aio.backoff import Backoff
 from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.reasons import Reason
 from lanemesh.v1 import node_pb2, update_pb2
 
 from lanemesh_orchestrator.pipeline import Edge, Graph, ServerAddress
@@ -253,7 +254,9 @@ class Recovery:
                     "and no server keeps them"
                 )
                 details = {"component": name}
-                raise LanemeshError(Fault(code=Code.UNAVAILABLE, reason="not-kept", message=message, details=details))
+                raise LanemeshError(
+                    Fault(code=Code.UNAVAILABLE, reason=Reason.NOT_KEPT, message=message, details=details)
+                )
 
     def _choose(self, components: Collection[str]) -> None:
         """Assigns new servers. Raises LanemeshError if a component has no possible server, or was placed again too often."""

@@ -224,7 +224,9 @@ class Journal:
                     return
                 else:
                     look_at = time.monotonic() + (0 if self._forget() else FORGET_SECONDS)
-        except Exception as error:  # an error of the orchestrator itself: stored runs must not wait for a thread that has ended
+        except (
+            Exception
+        ) as error:  # an error of the orchestrator itself: stored runs must not wait for a thread that has ended
             message = f"the store {self.store.location.shown} has failed: {first_line(error)}. Restart the orchestrator"
             log.exception("%s", message)
             self._call_in_loop(self._give_up, Fault(code=Code.INTERNAL, reason="store-failed", message=message))
