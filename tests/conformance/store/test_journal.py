@@ -326,7 +326,7 @@ async def test_an_error_in_the_thread_of_the_store_fails_what_waits_for_it(
     await asyncio.sleep(0)
     called.set()
     for answer in (call, journal_.call(lambda store: store.get("none"))):
-        with pytest.raises(LanemeshError, match="has failed: broken. Restart the orchestrator"):
+        with pytest.raises(LanemeshError, match=r"has failed: broken\. Restart the orchestrator"):
             async with asyncio.timeout(10):
                 await answer
     await journal_.close()
