@@ -303,12 +303,12 @@ async def test_a_call_of_a_closed_store_is_refused(place: str) -> None:
     closing = asyncio.create_task(journal_.close())
     await asyncio.sleep(0)
     with pytest.raises(LanemeshError, match="is closed, because the orchestrator stops"):
-        await journal_.call(lambda store: store.get("none"))
+        await journal_.call(lambda store: store.updates("none", 1))
     release.set()
     await closing
     assert [await call for call in calls] == [True, True]  # they came before
     with pytest.raises(LanemeshError, match="is closed"):
-        await journal_.call(lambda store: store.get("none"))
+        await journal_.call(lambda store: store.updates("none", 1))
 
 
 async def test_an_error_in_the_thread_of_the_store_fails_what_waits_for_it(
@@ -322,10 +322,10 @@ async def test_an_error_in_the_thread_of_the_store_fails_what_waits_for_it(
 
     monkeypatch.setattr(RunStore, "forget", broken)
     journal_ = journal.Journal(RunStore(StoreOptions(location=place)), StoreOptions(location=place))
-    call = asyncio.create_task(journal_.call(lambda store: store.get("none")))
+    call = asyncio.create_task(journal_.call(lambda store: store.updates("none", 1)))
     await asyncio.sleep(0)
     called.set()
-    for answer in (call, journal_.call(lambda store: store.get("none"))):
+    for answer in (call, journal_.call(lambda store: store.updates("none", 1))):
         with pytest.raises(LanemeshError, match=r"has failed: broken\. Restart the orchestrator"):
             async with asyncio.timeout(10):
                 await answer
