@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.reasons import Reason
 
 from lanemesh_orchestrator.pipeline import Graph
 from lanemesh_orchestrator.pipeline.recovery import consumers_beyond, delivered_unkept
@@ -37,7 +38,9 @@ class Unkept:
             if producer is not None and name not in found:
                 message = f"{name} has not processed all items that {producer} sent before it was lost, and no server keeps them"
                 details = {"component": name}
-                raise LanemeshError(Fault(code=Code.UNAVAILABLE, reason="not-kept", message=message, details=details))
+                raise LanemeshError(
+                    Fault(code=Code.UNAVAILABLE, reason=Reason.NOT_KEPT, message=message, details=details)
+                )
         return found
 
     def beyond(self, producers: Collection[str], done: Collection[str]) -> set[str]:

@@ -183,8 +183,11 @@ class Journal:
         self._queue.put(write)
 
     async def call(self, work: Callable[[RunStore], R]) -> R:
-        """Calls a function on the store, after all earlier writes. Raises LanemeshError if the store cannot be used."""
+        """Calls a function on the store, after all earlier writes. Raises LanemeshError if the store cannot be used, or is being
+        closed."""
         self.check()
+        if self._closing or self._closed.is_set():
+            raise self._is_closed()
         answer: asyncio.Future[R] = self._loop.create_future()
         self._queue.put(_Call(work, answer))
         return await answer
@@ -221,9 +224,15 @@ class Journal:
                     return
                 else:
                     look_at = time.monotonic() + (0 if self._forget() else FORGET_SECONDS)
+        except (
+            Exception
+        ) as error:  # an error of the orchestrator itself: stored runs must not wait for a thread that has ended
+            message = f"the store {self.store.location.shown} has failed: {first_line(error)}. Restart the orchestrator"
+            log.exception("%s", message)
+            self._call_in_loop(self._give_up, Fault(code=Code.INTERNAL, reason="store-failed", message=message))
         finally:
             self.store.close()
-            self._call_in_loop(self._closed.set)
+            self._call_in_loop(self._end)
 
     def _next(self, look_at: float) -> _Work | bool:
         """The next work; True when a check for runs to delete is due. Meanwhile the store keeps its locks."""
@@ -309,6 +318,20 @@ class Journal:
             self._loop.call_soon_threadsafe(function, *arguments)
 
     # In the event loop again
+
+    def _end(self) -> None:
+        """The thread has ended. If it has failed, there may be calls that it has not answered."""
+        self._closed.set()
+        while not self._queue.empty():
+            work = self._queue.get_nowait()
+            if isinstance(work, _Call):
+                _refuse(work.answer, self._is_closed())
+
+    def _is_closed(self) -> LanemeshError:
+        if self.failure is not None:
+            return LanemeshError(self.failure)
+        message = f"the store {self.store.location.shown} is closed, because the orchestrator stops"
+        return LanemeshError(Fault(code=Code.UNAVAILABLE, reason="stopping", message=message))
 
     def _wrote(self, batch: _Batch) -> None:
         self._waiting -= batch.count
