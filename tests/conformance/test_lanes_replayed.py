@@ -391,7 +391,9 @@ class Hosted:
 
 
 @asynccontextmanager
-async def hosted(provider: str, *edges: node_pb2.Edge, opens_lanes_at_start: bool = False) -> AsyncIterator[Hosted]:
+async def hosted(
+    provider: str, *edges: node_pb2.Edge, opens_lanes_at_start: bool = False, config: str = ""
+) -> AsyncIterator[Hosted]:
     """The component "c", placed with these edges."""
     server = NodeServer(NodeHost([load_file(RECOVERY_NODES)], name="n"))
     await server.start()
@@ -399,7 +401,7 @@ async def hosted(provider: str, *edges: node_pb2.Edge, opens_lanes_at_start: boo
     place = node_pb2.Place(
         run_id="r",
         protocol_version=PROTOCOL_VERSION,
-        instances=[node_pb2.Instance(component="c", provider=provider)],
+        instances=[node_pb2.Instance(component="c", provider=provider, config_json=config)],
         edges=edges,
         opens_lanes_at_start=opens_lanes_at_start,
     )
@@ -463,8 +465,9 @@ async def test_processed_items_are_acknowledged_when_their_outputs_are_committed
 @pytest.mark.parametrize("ended", ["none", "producer", "component"])
 async def test_a_server_that_has_lost_its_orchestrator_ends_no_lane_well(ended: str) -> None:
     """What it had taken and not committed is sent to where its component goes on, also if the producer or the component itself has
-    ended."""
+    ended. The lane to the consumer does not end at once."""
     consumer, second, pool = Consumer(limit=64 if ended == "component" else 4), Consumer(), ConnectionPool()
+    consumer.may_end.clear()
     await consumer.start()
     await second.start()
     edges = (into(replayable=True), out_to(consumer, reopenable=True))
@@ -488,6 +491,56 @@ async def test_a_server_that_has_lost_its_orchestrator_ends_no_lane_well(ended: 
         await second.got(*"abcdefghij")
         await sender.abort(Fault(code=Code.CANCELLED, reason="cancelled", message="over"))
     await consumer.lose()
+    await second.lose()
+    await pool.close()
+
+
+async def test_a_component_that_has_failed_commits_nothing_more() -> None:
+    """Its server may be lost before it has reported the failure."""
+    consumer, second, pool = Consumer(), Consumer(), ConnectionPool()
+    await consumer.start()
+    await second.start()
+    edges = (into(replayable=True), out_to(consumer, reopenable=True))
+    async with hosted("steady", *edges, config='{"fails_at": "a"}') as run:
+        sender = ReplayingSender(into(replayable=True, consumer_address=run.address), "r", pool)
+        await sender.open()
+        assert all(sender.offer(letter, 40, None) for letter in "abcd")
+        sender.end()
+        await run.say("connected", connect=node_pb2.Connect())
+        await run.say("", start=node_pb2.Start())
+        await asyncio.wait_for(sender._lane.closed(), SOON)
+        assert not sender.stopped
+        assert not sender.detach().done
+        sender.reroute(second.route("p.text>c.text"))
+        await second.got(*"abcd")
+        await sender.abort(Fault(code=Code.CANCELLED, reason="cancelled", message="over"))
+    await consumer.lose()
+    await second.lose()
+    await pool.close()
+
+
+async def test_a_component_that_has_ended_commits_nothing_more_once_its_lane_is_broken() -> None:
+    """The orchestrator may count its server as lost, and the consumer has cut the lane before the producer has."""
+    consumer, second, pool = Consumer(), Consumer(), ConnectionPool()
+    consumer.may_end.clear()
+    await consumer.start()
+    await second.start()
+    edges = (into(replayable=True), out_to(consumer, reopenable=True))
+    async with hosted("steady", *edges) as run:
+        sender = ReplayingSender(into(replayable=True, consumer_address=run.address), "r", pool)
+        await sender.open()
+        await run.say("connected", connect=node_pb2.Connect())
+        await run.say("", start=node_pb2.Start())
+        assert all(sender.offer(letter, 40, None) for letter in "abcd")
+        sender.end()
+        await consumer.until(lambda: consumer.ended is not None)
+        await consumer.lose()
+        await asyncio.wait_for(sender._lane.closed(), SOON)
+        assert not sender.stopped
+        assert not sender.detach().done
+        sender.reroute(second.route("p.text>c.text"))
+        await second.got(*"abcd")
+        await sender.abort(Fault(code=Code.CANCELLED, reason="cancelled", message="over"))
     await second.lose()
     await pool.close()
 

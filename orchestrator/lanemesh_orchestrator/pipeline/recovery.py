@@ -77,6 +77,27 @@ def delivered(graph: Graph, lost: Collection[str], done: Collection[str]) -> set
     return found
 
 
+def delivered_unkept(graph: Graph, lost: Collection[str], done: Collection[str], unkept: Collection[str]) -> set[str]:
+    """Those of the lost components `unkept` whose outputs have all arrived, and the lost components that these outputs have passed
+    through. The other lost ones of `unkept` need items again that no server keeps."""
+    arrived = delivered(graph, lost, done)
+    incoming = incoming_edges(graph.edges)
+    found: set[str] = set()
+    for name in producers_first(graph.components, graph.edges):
+        if name in arrived and (name in unkept or any(edge.producer in found for edge in incoming[name])):
+            found.add(name)
+    return found
+
+
+def consumers_beyond(graph: Graph, producers: Collection[str], done: Collection[str]) -> dict[str, str]:
+    """The other components that get no more items from one of these producers, as their edge is `done`; each with this producer."""
+    return {
+        edge.consumer: edge.producer
+        for edge in graph.edges
+        if edge.id in done and edge.producer in producers and edge.consumer not in producers
+    }
+
+
 def _blocker(
     component: Component, feeding: Sequence[Edge], incoming: Mapping[str, Sequence[Edge]], carrying: Collection[str]
 ) -> str:

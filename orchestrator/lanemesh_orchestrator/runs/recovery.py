@@ -11,14 +11,14 @@ from functools import cached_property
 
 from lanemesh._aio.backoff import Backoff
 from lanemesh.faults import Code, Fault, LanemeshError
-from lanemesh.reasons import Reason
 from lanemesh.v1 import node_pb2, update_pb2
 
 from lanemesh_orchestrator.pipeline import Edge, Graph, ServerAddress
-from lanemesh_orchestrator.pipeline.recovery import delivered, recovery_blockers, settled, without_recovery
+from lanemesh_orchestrator.pipeline.recovery import recovery_blockers, settled, without_recovery
 from lanemesh_orchestrator.runs import phases
 from lanemesh_orchestrator.runs.host_handle import HostHandle
 from lanemesh_orchestrator.runs.hosts import RunHosts, stop_all
+from lanemesh_orchestrator.runs.unkept import Unkept
 from lanemesh_orchestrator.runs.update_router import UpdateRouter
 from lanemesh_orchestrator.runs.verdict import Verdict
 from lanemesh_orchestrator.scheduling.assignment import Assignment
@@ -81,9 +81,7 @@ class Recovery:
         """Lost or unfit servers, which are excluded from new assignments."""
         self._earlier: dict[str, list[update_pb2.Placement]] = defaultdict(list)
         """The earlier lost servers of each component."""
-        self._unkept: dict[str, str] = {}
-        """Components that have all items of a producer which was placed again after it had ended, each with this producer. It does
-        not send these items again."""
+        self._unkept = Unkept(graph)
         self._times: Counter[str] = Counter()
         self._incarnation = 0
         self._task: asyncio.Task[None] | None = None
@@ -165,22 +163,20 @@ class Recovery:
         done = await self._detach(missing)
         if self._missing.keys() != missing.keys():
             return []  # another server was lost meanwhile
-        completed = settled(self._graph, missing, done)
-        self._check_kept(missing, completed, done)
+        delivered = self._unkept.delivered(missing, done)
+        completed = settled(self._graph, missing, done) | delivered
+        done |= {edge.id for edge, _ in self._border_edges(completed)}
+        self._unkept.add(delivered, done)
         for name in completed:
             del self._missing[name]
             await self._report_node(
                 name, update_pb2.NODE_STATE_COMPLETED, "its server was lost after its work was done"
             )
+        await self._end_edges(delivered)
         components = [name for name in missing if name not in completed]
         if not components:
             return []
         self._choose(components)
-        self._unkept |= {
-            edge.consumer: edge.producer
-            for edge in self._graph.edges
-            if edge.id in done and edge.producer in components and edge.consumer not in missing
-        }
         self._router.placed_again(components)
         hosts = await self._hosts.open(self._servers, self._time_left(), again=components, done=done)
         try:
@@ -191,7 +187,11 @@ class Recovery:
                 await self._report_node(name, update_pb2.NODE_STATE_STARTING, detail, where)
             faults = _listed(await phases.place(hosts)) or _listed(await phases.connect(hosts))
             if not faults:
-                await self._start(hosts, components, done)
+                if self._unkept.beyond(components, done).isdisjoint(self._missing):
+                    self._unkept.add(components, done)
+                    await self._start(hosts, components, done)
+                else:  # lost meanwhile: the next attempt places them again too, while the items for them are still kept
+                    await _stop_hosts(hosts)
                 return []
         except BaseException:
             await _stop_hosts(hosts)
@@ -212,7 +212,7 @@ class Recovery:
         Raises:
             LanemeshError: an edge cannot continue with a new end, or a server does not answer.
         """
-        homes = {instance.component: host for host in self._hosts for instance in host.place.instances}
+        homes = self._homes()
         asked: dict[HostHandle, list[str]] = defaultdict(list)
         done: set[str] = set()
         for edge, other in self._border_edges(missing):
@@ -243,20 +243,19 @@ class Recovery:
             if (edge.producer in missing) != (edge.consumer in missing)
         ]
 
-    def _check_kept(self, missing: Collection[str], completed: Collection[str], done: Collection[str]) -> None:
-        """Raises LanemeshError if a component would have to process items again that no server keeps."""
-        complete = delivered(self._graph, missing, done).intersection(completed)
-        for name in missing:
-            producer = self._unkept.get(name)
-            if producer is not None and name not in complete:
-                message = (
-                    f"{name} has not processed all items that {producer} sent before it was placed again, "
-                    "and no server keeps them"
-                )
-                details = {"component": name}
-                raise LanemeshError(
-                    Fault(code=Code.UNAVAILABLE, reason=Reason.NOT_KEPT, message=message, details=details)
-                )
+    async def _end_edges(self, consumers: Collection[str]) -> None:
+        """Ends the lanes to components that need no more items, although they have not acknowledged all."""
+        homes = self._homes()
+        found: dict[HostHandle, list[str]] = defaultdict(list)
+        for edge, other in self._border_edges(consumers):
+            if edge.producer == other and other in homes:
+                found[homes[other]].append(edge.id)
+        for host, ids in found.items():
+            await host.send(node_pb2.HostRequest(reroute=node_pb2.Reroute(ended_edges=ids)))
+
+    def _homes(self) -> dict[str, HostHandle]:
+        """The present host of each component."""
+        return {instance.component: host for host in self._hosts for instance in host.place.instances}
 
     def _choose(self, components: Collection[str]) -> None:
         """Assigns new servers. Raises LanemeshError if a component has no possible server, or was placed again too often."""
@@ -280,7 +279,7 @@ class Recovery:
     def _reroutes(
         self, components: Collection[str], done: Collection[str]
     ) -> list[tuple[HostHandle, node_pb2.HostRequest]]:
-        homes = {instance.component: host for host in self._hosts for instance in host.place.instances}
+        homes = self._homes()
         found: dict[HostHandle, node_pb2.Reroute] = defaultdict(node_pb2.Reroute)
         for edge, other in self._border_edges(components):
             if edge.producer == other and edge.id not in done and other in homes:

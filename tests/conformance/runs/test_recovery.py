@@ -387,14 +387,11 @@ async def test_a_component_is_lost_after_a_producer_that_had_ended(mesh: Replica
         updates = wire_updates(run)
         while (await anext(updates)).WhichOneof("kind") != "output":
             pass
-        (active,) = (one for one in mesh.orchestrator.runs.known() if not one.ended.is_set())
+        active = the_active_run(mesh)
         while not await has_ended(active, "d.passed>out.text" if all_fit else "c.passed>d.text"):
             pass
         mesh.kill("a")
-        await until(lambda: active._recovery is not None and "a" in str(active._recovery.placements["c"].earlier))
-        assert active._recovery is not None
-        assert active._recovery.task is not None
-        await active._recovery.task
+        await recovered(active, "c", "a")
         mesh.kill("b")
         rest = [update async for update in updates]
     if all_fit:
@@ -402,7 +399,103 @@ async def test_a_component_is_lost_after_a_producer_that_had_ended(mesh: Replica
         assert (rest[-1].job.state, outputs) == (COMPLETED, count)
     else:
         assert (rest[-1].job.state, rest[-1].job.error.reason) == (FAILED, "server-lost")
-        assert "d has not processed all items that c sent before it was placed again" in rest[-1].job.error.message
+        assert "d has not processed all items that c sent before it was lost" in rest[-1].job.error.message
+
+
+async def test_three_in_a_row_are_lost_in_their_order_after_they_had_ended(mesh: Replicas) -> None:
+    """The second one has delivered everything to the third one, which has not: no server keeps that either."""
+    await mesh.have("left", "a", "b", "e", "f")
+    middle = [node("c", "steady", "source"), node("d", "steady", "c"), node("e", "steady", "d")]
+    document = pipeline(node("source", "counting", count=6_000), *middle, response("e"))
+    run = mesh.run(document, {"source": "left", "c": "a", "d": "b", "e": "e"})
+    async with asyncio.timeout(60), run:
+        updates = wire_updates(run)
+        while (await anext(updates)).WhichOneof("kind") != "output":
+            pass
+        active = the_active_run(mesh)
+        while not await has_ended(active, "d.passed>e.text"):
+            pass
+        mesh.kill("a")
+        await recovered(active, "c", "a")
+        mesh.kill("b")
+        await recovered(active, "d", "b")
+        assert "d" not in active._router.going
+        mesh.kill("e")
+        rest = [update async for update in updates]
+    assert (rest[-1].job.state, rest[-1].job.error.reason) == (FAILED, "server-lost")
+    assert "e has not processed all items that d sent before it was lost" in rest[-1].job.error.message
+
+
+async def test_one_that_has_delivered_everything_is_not_placed_again_for_another_producer(mesh: Replicas) -> None:
+    """No server keeps the items of one of its producers. The other producer does not wait for it any more."""
+    await mesh.have("left", "a", "b", "e")
+    document = pipeline(
+        node("source", "counting", count=1_500),
+        node("more", "counting", count=1_500),
+        node("c", "steady", "source"),
+        node("d", "steady", "c", "more"),
+        response("d"),
+    )
+    run = mesh.run(document, {"source": "left", "more": "left", "c": "a", "d": "b"})
+    async with asyncio.timeout(60), run:
+        updates = wire_updates(run)
+        while (await anext(updates)).WhichOneof("kind") != "output":
+            pass
+        active = the_active_run(mesh)
+        while not await has_ended(active, "d.passed>out.text"):
+            pass
+        mesh.kill("a")
+        await recovered(active, "c", "a")
+        mesh.kill("b")
+        await recovered(active, "d", "b")
+        rest = [update async for update in updates]
+    assert rest[-1].job.state == COMPLETED, rest[-1].job
+    assert 1 + sum(update.WhichOneof("kind") == "output" for update in rest) == 3_000
+    assert not details(rest, "d")
+
+
+async def test_one_that_is_lost_while_a_producer_that_had_ended_is_placed_again_gets_its_items_anew(
+    mesh: Replicas, tmp_path: Path
+) -> None:
+    await mesh.have("left", "a", "b", "e")
+    held_by = tmp_path / "held"
+    source, c = node("source", "counting", count=6_000), node("c", "steady", "source", held_by=str(held_by))
+    document = pipeline(source, c, node("d", "steady", "c"), response("d"))
+    run = mesh.run(document, {"source": "left", "c": "a", "d": "b"})
+    outputs: list[str] = []
+    async with asyncio.timeout(60), run:
+        updates = wire_updates(run)
+        while (update := await anext(updates)).WhichOneof("kind") != "output":
+            pass
+        outputs.append(value_of(update.output))
+        active = the_active_run(mesh)
+        while not await has_ended(active, "c.passed>d.text"):
+            pass
+        held_by.touch()
+        mesh.kill("a")
+        await until(lambda: active._recovery is not None and bool(active._recovery.placements["c"].earlier))
+        mesh.kill("b")
+        await until(lambda: active._recovery is not None and "d" in active._recovery._missing)
+        held_by.unlink()
+        async for update in updates:
+            if update.WhichOneof("kind") == "output":
+                outputs.append(value_of(update.output))
+    assert update.job.state == COMPLETED, update.job
+    stretches(outputs, 6_000)
+
+
+def the_active_run(mesh: Replicas) -> ActiveRun:
+    """The run that has not ended."""
+    (active,) = (one for one in mesh.orchestrator.runs.known() if not one.ended.is_set())
+    return active
+
+
+async def recovered(run: ActiveRun, component: str, server: str) -> None:
+    """Waits until a run goes on without this server of a component."""
+    await until(lambda: run._recovery is not None and server in str(run._recovery._earlier[component]))
+    assert run._recovery is not None
+    assert run._recovery.task is not None
+    await run._recovery.task
 
 
 async def has_ended(run: ActiveRun, edge_id: str) -> bool:

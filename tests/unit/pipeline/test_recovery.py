@@ -9,7 +9,7 @@ import pytest
 from lanemesh.features import FEATURES, Feature
 from lanemesh.v1 import node_pb2
 from lanemesh_orchestrator.pipeline import Graph, ServerAddress, plan, validate
-from lanemesh_orchestrator.pipeline.recovery import recovery_blockers, settled
+from lanemesh_orchestrator.pipeline.recovery import consumers_beyond, delivered_unkept, recovery_blockers, settled
 
 from unit.pipeline.documents import component, manifests, sends, takes, write
 
@@ -141,6 +141,48 @@ def test_settled_is_what_needs_nothing_more() -> None:
     assert settled(graph, ["c", "d"], []) == set()
     assert settled(graph, ["d", "e", "f"], ["c.out>d.text"]) == {"d"}
     assert settled(graph, ["d", "e", "f"], ["c.out>d.text", "chat.text>e.text"]) == {"d", "e", "f"}
+
+
+def in_a_row() -> Graph:
+    """c, d and e, and another producer of d."""
+    return build(
+        component("c", "steady", "text chat"),
+        component("o", "once"),
+        component("d", "steady", "text c", "text o"),
+        component("e", "spelling", "text d"),
+        component("out", "response", "text e"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("lost", "done", "unkept", "found"),
+    [
+        ("d", "d.out>e.text", "", ""),
+        ("d", "", "d", ""),
+        ("d", "d.out>e.text", "d", "d"),
+        ("cd", "d.out>e.text", "d", "d"),
+        ("de", "", "d", ""),
+        ("de", "e.out>out.text", "d", "de"),
+        ("de", "e.out>out.text", "e", "e"),
+        ("cde", "e.out>out.text", "d", "de"),
+    ],
+)
+def test_what_no_server_keeps_is_not_needed_again_if_all_that_came_of_it_has_arrived(
+    lost: str, done: str, unkept: str, found: str
+) -> None:
+    assert delivered_unkept(in_a_row(), lost, [done], unkept) == set(found)
+
+
+def test_a_component_without_outputs_has_never_delivered_everything() -> None:
+    graph = build(component("c", "steady", "text chat"), component("d", "steady", "text c"))
+    assert delivered_unkept(graph, "d", ["c.out>d.text"], "d") == set()
+
+
+def test_no_more_items_come_over_done_edges_from_what_is_placed_again() -> None:
+    graph, done = in_a_row(), ["c.out>d.text", "o.out>d.text", "d.out>e.text"]
+    assert consumers_beyond(graph, "c", done) == {"d": "c"}
+    assert consumers_beyond(graph, "cd", done) == {"e": "d"}
+    assert consumers_beyond(graph, "e", done) == {}
 
 
 def test_nothing_is_replayable_whose_producer_cannot_replay() -> None:

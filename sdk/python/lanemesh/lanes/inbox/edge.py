@@ -77,7 +77,7 @@ class Edge:
         self.drained = True
         """The node no longer needs its producer once that has ended the edge. False while a recoverable node is running."""
         self.abandoned = False
-        """The node is recoverable and was cancelled before everything that it sent was committed."""
+        """The node is recoverable, and failed, was cancelled or lost a lane before everything that it took was committed."""
         self.reopening: Reopening | None = None
         """If the producer is recoverable: waits for the next lane."""
         self.ended = False
@@ -193,7 +193,7 @@ class Edge:
         self.port.edge_ended(self)
 
     def settle(self, *, abandoned: bool = False) -> None:
-        """The node has ended, and everything that it sent is committed: its producer may end. Or it was `abandoned`: its producer
+        """The node has ended, and everything that it sent is committed: its producer may end. Or it is `abandoned`: its producer
         may end this lane, and has to send to another node what is not committed."""
         self.drained = True
         self.abandoned = self.abandoned or abandoned

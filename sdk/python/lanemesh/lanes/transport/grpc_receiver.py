@@ -74,7 +74,7 @@ class GrpcReceiver:
             if edge.abandoned or (was_cancelled and edge.committed is not None):
                 # Its recoverable consumer was abandoned, but the run was not: the status OK would mean that all items are
                 # committed.
-                why = f"lane {edge.id}: its consumer was cancelled"
+                why = f"lane {edge.id}: its consumer {'was cancelled' if was_cancelled else 'did not commit all items'}"
                 await self._context.abort(grpc.StatusCode.UNAVAILABLE, why)
         except asyncio.CancelledError:
             if self._is_cut and self._task is not None:

@@ -20,6 +20,7 @@ class CommitTracker:
         self.senders: Sequence[LaneSender] = ()
         """Its outgoing lanes, once they exist."""
         self._edges = edges
+        self._abandoned = False
         self._marks = Watermarks(len(edges))
         for number, edge in enumerate(edges):
             edge.drained = False
@@ -27,16 +28,27 @@ class CommitTracker:
 
     def _committed(self, number: int) -> int:
         """How many items of one edge are processed, with all derived items out of reach of the loss of this server."""
+        if self._abandoned:
+            return self._marks.committed[number]
         committed = self._marks.look(
             [edge.processed for edge in self._edges],
             [sender.sent for sender in self.senders],
-            [sys.maxsize if sender.discarded else sender.acknowledged for sender in self.senders],
+            [
+                sys.maxsize if sender.discarded and sender.fault is None else sender.acknowledged
+                for sender in self.senders
+            ],
         )
         return committed[number]
 
-    def settle(self, *, abandoned: bool = False) -> None:
-        """The node has ended, and its consumers have all items: its producers may end their lanes. `abandoned`: it was cancelled
-        before that."""
+    def abandon(self) -> None:
+        """The node has failed or is being cancelled: nothing more is committed, because it drops what it has not sent."""
+        self._abandoned = True
+
+    def settle(self) -> None:
+        """The node has ended, and its consumers have all items: its producers may end their lanes. If it was abandoned, or a lane
+        of it broke, its producers have to send again what is not committed. Consumers also cut the lanes of a server that counts
+        as lost and still runs."""
+        abandoned = self._abandoned or any(sender.fault is not None for sender in self.senders)
         for edge in self._edges:
             edge.settle(abandoned=abandoned)
 

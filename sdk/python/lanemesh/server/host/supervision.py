@@ -102,7 +102,9 @@ class NodeSupervisor:
         `finalize`.
         """
         tasks = {component: task for component, task in self._tasks.items() if not task.done()}
-        for task in tasks.values():
+        for component, task in tasks.items():
+            if (commits := self._supervised[component].commits) is not None:
+                commits.abandon()
             if not again:
                 task.cancel(reason)
         if tasks:
@@ -131,7 +133,7 @@ class NodeSupervisor:
         else:
             await self._ended(placed, placed.actor.outcome(State.FAILED, fault))
         if placed.commits is not None:
-            placed.commits.settle(abandoned=fault is None)
+            placed.commits.settle()
         self._left.set()
 
     def _overdue(self, placed: HostedInstance, fault: Fault) -> None:
@@ -155,14 +157,15 @@ class NodeSupervisor:
             cancelled_by_owner=lambda: placed.context.cancelled,
         )
         self._stalls.add(instance.component, placed.context.waits)
-        is_cancelled = False
         try:
             if not self._merges_frames:
                 await self._reporter.node(instance.component, State.RUNNING)
             self._reporter.firing[instance.component] = actor
             outcome = await actor.run()
-            if placed.commits is not None:  # until then it may be placed again
-                await outputs.closed()
+            if placed.commits is not None:
+                if outcome.fault is not None:
+                    placed.commits.abandon()
+                await outputs.closed()  # until then it may be placed again
             await self._ended(placed, outcome)
             await outputs.closed()
             self._check_lanes(placed, outputs, outcome)
@@ -172,7 +175,6 @@ class NodeSupervisor:
             if not self._cancelling:
                 await self._broken(placed, NoException(asyncio.CancelledError()))
                 raise
-            is_cancelled = True
             await placed.abort(CANCELLED)
             placed.inbox.stop(CANCELLED.message, CANCELLED)
             await self._ended(placed, actor.outcome(State.CANCELLED, detail=actor.abandoned))
@@ -180,7 +182,7 @@ class NodeSupervisor:
             await self._broken(placed, failure_of(error))
         finally:
             if placed.commits is not None:
-                placed.commits.settle(abandoned=is_cancelled)
+                placed.commits.settle()
 
     async def _broken(self, placed: HostedInstance, error: Exception) -> None:
         """Ends a component whose supervision has failed: its lanes and its inbox, so that no other component waits for it."""
