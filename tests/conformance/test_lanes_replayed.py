@@ -16,6 +16,7 @@ from lanemesh.faults import Code, Fault, LaneFault
 from lanemesh.items import LaneType
 from lanemesh.lanes.recovery.replaying_sender import ReplayingSender
 from lanemesh.node.outputs import OutputLanes, Outputs
+from lanemesh.node.runtime.actor import Actor, Outcome
 from lanemesh.protocol import PROTOCOL_VERSION
 from lanemesh.server.host.host import NodeHost
 from lanemesh.server.host.host_session import HostSession
@@ -495,8 +496,15 @@ async def test_a_server_that_has_lost_its_orchestrator_ends_no_lane_well(ended: 
     await pool.close()
 
 
-async def test_a_component_that_has_failed_commits_nothing_more() -> None:
+@pytest.mark.parametrize("failing", ["body", "supervision"])
+async def test_a_component_that_has_failed_commits_nothing_more(failing: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its server may be lost before it has reported the failure."""
+
+    async def fail(self: Actor) -> Outcome:
+        raise RuntimeError
+
+    if failing == "supervision":
+        monkeypatch.setattr(Actor, "run", fail)
     consumer, second, pool = Consumer(), Consumer(), ConnectionPool()
     await consumer.start()
     await second.start()

@@ -193,6 +193,8 @@ class NodeSupervisor:
         where = {"server": self._server, "component": component, "provider": placed.instance.provider}
         fault = self._secrets.fault(Fault.from_exception(error, **where))
         self._on_fault(fault)
+        if placed.commits is not None:
+            placed.commits.abandon()
         placed.inbox.stop(f"{component} failed", fault.as_secondary())
         await placed.abort(fault.as_secondary())
         if not placed.ended:
