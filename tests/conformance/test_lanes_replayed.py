@@ -463,6 +463,16 @@ async def test_processed_items_are_acknowledged_when_their_outputs_are_committed
     await consumer.lose()
 
 
+async def check_that_all_are_sent_again(sender: ReplayingSender, second: Consumer, letters: str) -> None:
+    """When the lane of the first server has ended, its component is lost, and not completed."""
+    await asyncio.wait_for(sender._lane.closed(), SOON)
+    assert not sender.stopped
+    assert not sender.detach().done
+    sender.reroute(second.route("p.text>c.text"))
+    await second.got(*letters)
+    await sender.abort(Fault(code=Code.CANCELLED, reason="cancelled", message="over"))
+
+
 @pytest.mark.parametrize("ended", ["none", "producer", "component"])
 async def test_a_server_that_has_lost_its_orchestrator_ends_no_lane_well(ended: str) -> None:
     """What it had taken and not committed is sent to where its component goes on, also if the producer or the component itself has
@@ -485,12 +495,7 @@ async def test_a_server_that_has_lost_its_orchestrator_ends_no_lane_well(ended: 
         else:
             await consumer.got(*"abcd")
         await run.close()
-        await asyncio.wait_for(sender._lane.closed(), SOON)
-        assert not sender.stopped
-        assert not sender.detach().done
-        sender.reroute(second.route("p.text>c.text"))
-        await second.got(*"abcdefghij")
-        await sender.abort(Fault(code=Code.CANCELLED, reason="cancelled", message="over"))
+        await check_that_all_are_sent_again(sender, second, "abcdefghij")
     await consumer.lose()
     await second.lose()
     await pool.close()
@@ -516,12 +521,7 @@ async def test_a_component_that_has_failed_commits_nothing_more(failing: str, mo
         sender.end()
         await run.say("connected", connect=node_pb2.Connect())
         await run.say("", start=node_pb2.Start())
-        await asyncio.wait_for(sender._lane.closed(), SOON)
-        assert not sender.stopped
-        assert not sender.detach().done
-        sender.reroute(second.route("p.text>c.text"))
-        await second.got(*"abcd")
-        await sender.abort(Fault(code=Code.CANCELLED, reason="cancelled", message="over"))
+        await check_that_all_are_sent_again(sender, second, "abcd")
     await consumer.lose()
     await second.lose()
     await pool.close()
@@ -543,12 +543,7 @@ async def test_a_component_that_has_ended_commits_nothing_more_once_its_lane_is_
         sender.end()
         await consumer.until(lambda: consumer.ended is not None)
         await consumer.lose()
-        await asyncio.wait_for(sender._lane.closed(), SOON)
-        assert not sender.stopped
-        assert not sender.detach().done
-        sender.reroute(second.route("p.text>c.text"))
-        await second.got(*"abcd")
-        await sender.abort(Fault(code=Code.CANCELLED, reason="cancelled", message="over"))
+        await check_that_all_are_sent_again(sender, second, "abcd")
     await second.lose()
     await pool.close()
 

@@ -1,4 +1,4 @@
-"""What an orchestrator knows of its runs that have not ended: the report of a test that waited for an end in vain."""
+"""What an orchestrator knows of its runs that have not ended: the report of a test in which a run did not end."""
 
 from __future__ import annotations
 

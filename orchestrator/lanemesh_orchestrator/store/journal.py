@@ -187,7 +187,7 @@ class Journal:
         closed."""
         self.check()
         if self._closing or self._closed.is_set():
-            raise self._is_closed()
+            raise self._refusal()
         answer: asyncio.Future[R] = self._loop.create_future()
         self._queue.put(_Call(work, answer))
         return await answer
@@ -224,9 +224,7 @@ class Journal:
                     return
                 else:
                     look_at = time.monotonic() + (0 if self._forget() else FORGET_SECONDS)
-        except (
-            Exception
-        ) as error:  # an error of the orchestrator itself: stored runs must not wait for a thread that has ended
+        except Exception as error:  # of the orchestrator itself: stored runs must not wait for a thread that has ended
             message = f"the store {self.store.location.shown} has failed: {first_line(error)}. Restart the orchestrator"
             log.exception("%s", message)
             self._call_in_loop(self._give_up, Fault(code=Code.INTERNAL, reason="store-failed", message=message))
@@ -325,9 +323,10 @@ class Journal:
         while not self._queue.empty():
             work = self._queue.get_nowait()
             if isinstance(work, _Call):
-                _refuse(work.answer, self._is_closed())
+                _refuse(work.answer, self._refusal())
 
-    def _is_closed(self) -> LanemeshError:
+    def _refusal(self) -> LanemeshError:
+        """The error of calls that nothing answers any more."""
         if self.failure is not None:
             return LanemeshError(self.failure)
         message = f"the store {self.store.location.shown} is closed, because the orchestrator stops"

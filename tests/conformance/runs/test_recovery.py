@@ -385,8 +385,7 @@ async def test_a_component_is_lost_after_a_producer_that_had_ended(mesh: Replica
     all_fit = count < DEFAULT_LIMIT_ITEMS  # into the lane to the client
     async with asyncio.timeout(90), run:
         updates = wire_updates(run)
-        while (await anext(updates)).WhichOneof("kind") != "output":
-            pass
+        await first_output(updates)
         active = the_active_run(mesh)
         while not await has_ended(active, "d.passed>out.text" if all_fit else "c.passed>d.text"):
             pass
@@ -410,8 +409,7 @@ async def test_three_in_a_row_are_lost_in_their_order_after_they_had_ended(mesh:
     run = mesh.run(document, {"source": "left", "c": "a", "d": "b", "e": "e"})
     async with asyncio.timeout(60), run:
         updates = wire_updates(run)
-        while (await anext(updates)).WhichOneof("kind") != "output":
-            pass
+        await first_output(updates)
         active = the_active_run(mesh)
         while not await has_ended(active, "d.passed>e.text"):
             pass
@@ -439,8 +437,7 @@ async def test_one_that_has_delivered_everything_is_not_placed_again_for_another
     run = mesh.run(document, {"source": "left", "more": "left", "c": "a", "d": "b"})
     async with asyncio.timeout(60), run:
         updates = wire_updates(run)
-        while (await anext(updates)).WhichOneof("kind") != "output":
-            pass
+        await first_output(updates)
         active = the_active_run(mesh)
         while not await has_ended(active, "d.passed>out.text"):
             pass
@@ -465,9 +462,7 @@ async def test_one_that_is_lost_while_a_producer_that_had_ended_is_placed_again_
     outputs: list[str] = []
     async with asyncio.timeout(60), run:
         updates = wire_updates(run)
-        while (update := await anext(updates)).WhichOneof("kind") != "output":
-            pass
-        outputs.append(value_of(update.output))
+        outputs.append(value_of((await first_output(updates)).output))
         active = the_active_run(mesh)
         while not await has_ended(active, "c.passed>d.text"):
             pass
@@ -496,6 +491,13 @@ async def recovered(run: ActiveRun, component: str, server: str) -> None:
     assert run._recovery is not None
     assert run._recovery.task is not None
     await run._recovery.task
+
+
+async def first_output(updates: AsyncIterator[update_pb2.Update]) -> update_pb2.Update:
+    """The next output among the updates of a run."""
+    while (update := await anext(updates)).WhichOneof("kind") != "output":
+        pass
+    return update
 
 
 async def has_ended(run: ActiveRun, edge_id: str) -> bool:

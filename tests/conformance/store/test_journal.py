@@ -296,19 +296,19 @@ async def test_a_full_disk_fails_what_is_stored_and_nothing_hangs(
 
 
 async def test_a_call_of_a_closed_store_is_refused(place: str) -> None:
-    journal_ = journal.Journal(RunStore(StoreOptions(location=place)), StoreOptions(location=place))
+    writing = journal.Journal(RunStore(StoreOptions(location=place)), StoreOptions(location=place))
     release = threading.Event()
-    calls = [asyncio.create_task(journal_.call(lambda _: release.wait(30))) for _ in range(2)]
+    calls = [asyncio.create_task(writing.call(lambda _: release.wait(30))) for _ in range(2)]
     await asyncio.sleep(0)
-    closing = asyncio.create_task(journal_.close())
+    closing = asyncio.create_task(writing.close())
     await asyncio.sleep(0)
     with pytest.raises(LanemeshError, match="is closed, because the orchestrator stops"):
-        await journal_.call(lambda store: store.updates("none", 1))
+        await writing.call(lambda store: store.updates("none", 1))
     release.set()
     await closing
     assert [await call for call in calls] == [True, True]  # they came before
     with pytest.raises(LanemeshError, match="is closed"):
-        await journal_.call(lambda store: store.updates("none", 1))
+        await writing.call(lambda store: store.updates("none", 1))
 
 
 async def test_an_error_in_the_thread_of_the_store_fails_what_waits_for_it(
@@ -321,15 +321,15 @@ async def test_an_error_in_the_thread_of_the_store_fails_what_waits_for_it(
         raise ValueError("broken")
 
     monkeypatch.setattr(RunStore, "forget", broken)
-    journal_ = journal.Journal(RunStore(StoreOptions(location=place)), StoreOptions(location=place))
-    call = asyncio.create_task(journal_.call(lambda store: store.updates("none", 1)))
+    writing = journal.Journal(RunStore(StoreOptions(location=place)), StoreOptions(location=place))
+    call = asyncio.create_task(writing.call(lambda store: store.updates("none", 1)))
     await asyncio.sleep(0)
     called.set()
-    for answer in (call, journal_.call(lambda store: store.updates("none", 1))):
+    for answer in (call, writing.call(lambda store: store.updates("none", 1))):
         with pytest.raises(LanemeshError, match=r"has failed: broken\. Restart the orchestrator"):
             async with asyncio.timeout(10):
                 await answer
-    await journal_.close()
+    await writing.close()
 
 
 async def test_a_mesh_that_cannot_open_its_store_does_not_start(tmp_path: Path) -> None:
