@@ -86,6 +86,41 @@ async def test_a_firing_that_is_alone_waits_for_the_set_time() -> None:
         assert await outcomes(hand_in(Batcher(Brief()), "a")) == ["A"]
 
 
+async def test_firings_that_keep_arriving_are_of_one_batch() -> None:
+    class Gathers(Shout):
+        """Waits for others."""
+
+        batch = Batch(max=32, within=60)
+
+    Shout.reset(open=True)
+    gathers = Batcher(Gathers())
+    firings: list[asyncio.Task[Any]] = []
+    for text in "abcdefgh":
+        firings += hand_in(gathers, text)
+        for _ in range(batching.IDLE_TURNS - 1):
+            await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        assert await outcomes(firings) == list("ABCDEFGH")
+    assert Shout.seen == [list("abcdefgh")]
+
+
+async def test_firings_that_keep_arriving_do_not_delay_a_batch_for_long() -> None:
+    class Gathers(Shout):
+        """Waits a moment for others."""
+
+        batch = Batch(max=4096, within=0.005)
+
+    Shout.reset(open=True)
+    gathers = Batcher(Gathers())
+    firings: list[asyncio.Task[Any]] = []
+    async with asyncio.timeout(10):
+        while not Shout.seen:
+            firings += hand_in(gathers, "a")
+            await asyncio.sleep(0)
+            assert len(firings) < 4096
+    await outcomes(firings)
+
+
 async def test_several_batches_at_once_if_permitted() -> None:
     class Wide(Shout):
         """Runs two batches."""

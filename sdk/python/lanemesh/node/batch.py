@@ -23,7 +23,8 @@ class Batch:
     max: int = 32
     """Most firings in one batch, 1 to 4,096."""
     within: float = 0.01
-    """Longest time in seconds, 0 to 60, that a firing waits for a second one while no batch runs. Two or more never wait."""
+    """Longest time in seconds, 0 to 60, that a firing waits for a second one while no batch runs. Several wait only while further
+    ones keep arriving, and four times as long at most."""
     concurrency: int = 1
     """How many batches may run at once. Above 1, `process` is called concurrently with the same resource."""
 

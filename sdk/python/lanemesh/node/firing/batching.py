@@ -27,6 +27,11 @@ CLOSE_SECONDS = 5.0
 """How long a cancelled batch may take to end when the node server closes."""
 ABANDON_SECONDS = 60.0
 """How long a batch that has lost its firings may go on before a further one begins beside it."""
+IDLE_TURNS = 3
+"""After so many turns of the event loop without a further firing, several firings wait no longer. Those of a client that pushes one
+item after the other arrive in every second turn."""
+WITHIN_OF_SEVERAL = 4
+"""How many times `Batch.within` two or more firings wait at most, since the first one arrived."""
 
 log = logging.getLogger("lanemesh.batches")
 
@@ -59,9 +64,9 @@ class _Running:
 class Batcher:
     """Runs the firings of one node class, config and resource in batches.
 
-    When a batch has ended, those that wait run at once as the next one. If more wait than it may have, components take turns. A
-    firing that is alone waits for a second one, for `Batch.within` since its arrival. What waits is bounded by the concurrency of
-    the components that share the batcher.
+    When a batch has ended, those that wait run as the next one. If more wait than it may have, components take turns. A firing that
+    is alone waits for a second one, for `Batch.within` since its arrival. Several wait while further ones keep arriving. What waits
+    is bounded by the concurrency of the components that share the batcher.
     """
 
     def __init__(self, node: Node, on_idle: Callable[[], object] = lambda: None) -> None:
@@ -77,7 +82,9 @@ class Batcher:
         self._timer: asyncio.TimerHandle | None = None
         """Begins a batch of a firing that is alone."""
         self._due = False
-        """The next batch begins in the next turn of the loop, with all that has arrived by then."""
+        """The next batch begins as soon as no further firing arrives."""
+        self._arrived = 0
+        """Firings that have arrived so far."""
         self._closed = False
         self._in_thread = not is_asynchronous(getattr(type(node), "process", None))
 
@@ -96,6 +103,7 @@ class Batcher:
         loop = asyncio.get_running_loop()
         entry = _Entry(item, component, loop.time(), loop.create_future())
         self._waiting.setdefault(component, OrderedDict())[entry] = None
+        self._arrived += 1
         self._schedule()
         try:
             return await entry.result
@@ -170,16 +178,33 @@ class Batcher:
         if self._due or self._closed or not self._waiting or len(self._running) >= self._rule.concurrency:
             return
         loop = asyncio.get_running_loop()
-        first = next(iter(self._waiting.values()))
-        if len(self._waiting) == 1 and len(first) < min(2, self._rule.max):
-            until = next(iter(first)).arrived + self._rule.within
+        queue = next(iter(self._waiting.values()))
+        arrived = next(iter(queue)).arrived
+        if len(self._waiting) == 1 and len(queue) < min(2, self._rule.max):
+            until = arrived + self._rule.within
             if until > loop.time():
                 if self._timer is None:
                     self._timer = loop.call_at(until, self._begin, context=contextvars.Context())
                 return
         self._unschedule()
         self._due = True
-        loop.call_soon(self._begin, context=contextvars.Context())
+        until = arrived + WITHIN_OF_SEVERAL * self._rule.within
+        loop.call_soon(self._gather, until, self._arrived, 0, context=contextvars.Context())
+
+    def _gather(self, until: float, arrived: int, idle_turns: int) -> None:
+        """Begins the next batch if no further firing has arrived for some turns of the loop, or the batch is full.
+
+        Args:
+            until: when the batch begins in any case, by the clock of the loop.
+            arrived: firings that had arrived so far in the last turn.
+            idle_turns: turns before this one without a further firing.
+        """
+        loop = asyncio.get_running_loop()
+        idle_turns = idle_turns + 1 if arrived == self._arrived else 0
+        if idle_turns >= IDLE_TURNS or self.waiting >= self._rule.max or loop.time() >= until:
+            self._begin()
+        else:
+            loop.call_soon(self._gather, until, self._arrived, idle_turns, context=contextvars.Context())
 
     def _unschedule(self) -> None:
         if self._timer is not None:
