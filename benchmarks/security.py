@@ -11,6 +11,7 @@ and is shown beside it. Exits 1 if a target is missed.
 
 import argparse
 import asyncio
+import itertools
 import json
 import math
 import os
@@ -21,7 +22,6 @@ import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
-from itertools import chain
 from pathlib import Path
 from statistics import mean, median, stdev
 
@@ -192,10 +192,10 @@ def rows_table(found: Mapping[str, Starts]) -> Table:
     table.add_column("chain")
     for heading, _, _ in COLUMNS:
         table.add_column(heading, justify="right")
-    unprotected = [one.before for starts in found.values() for one in chain.from_iterable(starts)]
+    unprotected = [one.before for starts in found.values() for one in itertools.chain.from_iterable(starts)]
     table.add_row(OPEN, *(format(_median(unprotected, value), shape) for _, value, shape in COLUMNS))
     for name, starts in found.items():
-        samples = [one.protected for one in chain.from_iterable(starts)]
+        samples = [one.protected for one in itertools.chain.from_iterable(starts)]
         cells = (
             f"{_median(samples, value):{shape}} ({100 * cost(starts, value):+.0f} %)" for _, value, shape in COLUMNS
         )

@@ -16,6 +16,8 @@ from lanemesh_orchestrator.runs.records import History
 
 FORWARD_SECONDS = 30.0
 """Longest time of a forwarded call, if its caller has set none. `PushInput` may then wait as long as its caller does."""
+RECORD_SECONDS = 2.0
+"""Longest time of a forwarded `GetRun`: the record of the store is used if the owner does not answer."""
 FORWARDED = "lanemesh-forwarded"
 """The metadata of a forwarded call, which is not forwarded again."""
 
@@ -44,7 +46,9 @@ class Elsewhere:
         reason = ""
         if address and FORWARDED not in metadata:
             seconds = context.time_remaining()
-            if seconds is None and method != "PushInput":
+            if method == "GetRun":
+                seconds = RECORD_SECONDS if seconds is None else min(RECORD_SECONDS, seconds / 2)
+            elif seconds is None and method != "PushInput":
                 seconds = FORWARD_SECONDS
             scheme, _, token = str(metadata.get(KEY, "")).partition(" ")
             try:

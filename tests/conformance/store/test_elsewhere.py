@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager
 
 import pytest
 from lanemesh import Client, RunFailed
 from lanemesh._grpc.security import Security
-from lanemesh.client.updates import OutputUpdate
+from lanemesh.client.updates import ApprovalUpdate, OutputUpdate
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.v1 import run_pb2, update_pb2
 from lanemesh_orchestrator.orchestrator import Orchestrator
@@ -22,13 +23,16 @@ from lanemesh_orchestrator.store.store import RunStore, Writing
 from rigs.doors import Doors
 from rigs.runs import NODES, line, node
 
+APPROVALS = NODES.with_name("approval_nodes.py")
 TAG = line(node("a", "tag", "chat", mark="+"))
 
 
 @asynccontextmanager
 async def listening(place: str, security: Security | None = None) -> AsyncIterator[Orchestrator]:
     """An orchestrator that shares a store."""
-    orchestrator = Orchestrator(embedded=True, nodes=[NODES], store=StoreOptions(location=place), security=security)
+    orchestrator = Orchestrator(
+        embedded=True, nodes=[NODES, APPROVALS], store=StoreOptions(location=place), security=security
+    )
     await orchestrator.listen()
     try:
         yield orchestrator
@@ -91,6 +95,33 @@ async def test_a_watch_at_the_other_orchestrator_lasts_to_the_end_of_the_run(pla
         await started.end_input()
         assert await watching == ["+0", "+1", "+2", "+3", "+4"]
         assert run.state == "completed"
+
+
+async def test_the_record_of_a_run_has_its_approvals_at_the_other_orchestrator(place: str) -> None:
+    asks = line(node("a", "careful", "chat"))
+    async with two_orchestrators(place) as (_, here, there):
+        run = await here.start(asks, input="bob")
+        async with aclosing(run.updates()) as updates:
+            asked = await anext(update async for update in updates if isinstance(update, ApprovalUpdate))
+            for client in (here, there):
+                approvals = (await client.record(run.id)).approvals
+                assert [(one.call_id, one.component) for one in approvals] == [(asked.call_id, "a")]
+            await there.approve(run.id, asked.call_id)
+        assert await run.text() == "approved"
+        assert (await there.record(run.id)).approvals == ()
+
+
+async def test_a_record_whose_owner_does_not_answer_is_that_of_the_store(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(elsewhere, "RECORD_SECONDS", 0.2)
+    silent = socket.create_server(("127.0.0.1", 0))
+    addresses = ("127.0.0.1:1", f"127.0.0.1:{silent.getsockname()[1]}", "")
+    async with listening(place) as other, Client(other.address) as there:
+        with silent:
+            for number, address in enumerate(addresses):
+                with owner_of(place, f"run-{number}", address=address):
+                    assert (await there.record(f"run-{number}")).state == "running"
 
 
 async def _outputs(updates: AsyncIterator[object]) -> list[object]:
