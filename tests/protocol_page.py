@@ -128,8 +128,8 @@ LIMITS: dict[str, list[tuple[str, str]]] = {
             "lanemesh_orchestrator.runs.service.FIRST_FRAME_SECONDS",
             "from the beginning of a `Host` or `Run` call to its first frame",
         ),
-        ("lanemesh_orchestrator.runs.update_log.CALLER_UPDATES", "most updates of `Run` that are not acknowledged"),
-        ("lanemesh_orchestrator.runs.update_log.CALLER_BYTES", "most bytes of these"),
+        ("lanemesh_orchestrator.runs.owner_window.CALLER_UPDATES", "most updates of `Run` that are not acknowledged"),
+        ("lanemesh_orchestrator.runs.owner_window.CALLER_BYTES", "most bytes of these"),
         ("lanemesh.gpu.core.TTL", "life of a lease after its last keepalive"),
     ],
 }
