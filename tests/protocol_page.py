@@ -32,7 +32,10 @@ LIMITS: dict[str, list[tuple[str, str]]] = {
         ),
         (f"{SENDER}.OPEN_SECONDS", "from `open` to `accepted`"),
         (f"{SENDER}.ACCEPT_SECONDS", "the same for a lane whose `open` carries items"),
-        (f"{SENDER}.DIAL_SECONDS", "from `start` to `open` of a lane that waits for its first item (`merges_frames`)"),
+        (
+            "lanemesh.lanes.transport.late_dial.DIAL_SECONDS",
+            "from `start` to `open` of a lane that waits for its first item (`merges_frames`)",
+        ),
         (
             f"{HOSTED}.OPEN_SECONDS",
             "from `start` to `open` of every incoming lane (`opens_lanes_at_start`)",
