@@ -32,7 +32,10 @@ LIMITS: dict[str, list[tuple[str, str]]] = {
         ),
         (f"{SENDER}.OPEN_SECONDS", "from `open` to `accepted`"),
         (f"{SENDER}.ACCEPT_SECONDS", "the same for a lane whose `open` carries items"),
-        (f"{SENDER}.DIAL_SECONDS", "from `start` to `open` of a lane that waits for its first item (`merges_frames`)"),
+        (
+            "lanemesh.lanes.transport.late_dial.DIAL_SECONDS",
+            "from `start` to `open` of a lane that waits for its first item (`merges_frames`)",
+        ),
         (
             f"{HOSTED}.OPEN_SECONDS",
             "from `start` to `open` of every incoming lane (`opens_lanes_at_start`)",
@@ -128,8 +131,8 @@ LIMITS: dict[str, list[tuple[str, str]]] = {
             "lanemesh_orchestrator.runs.service.FIRST_FRAME_SECONDS",
             "from the beginning of a `Host` or `Run` call to its first frame",
         ),
-        ("lanemesh_orchestrator.runs.update_log.CALLER_UPDATES", "most updates of `Run` that are not acknowledged"),
-        ("lanemesh_orchestrator.runs.update_log.CALLER_BYTES", "most bytes of these"),
+        ("lanemesh_orchestrator.runs.owner_window.CALLER_UPDATES", "most updates of `Run` that are not acknowledged"),
+        ("lanemesh_orchestrator.runs.owner_window.CALLER_BYTES", "most bytes of these"),
         ("lanemesh.gpu.core.TTL", "life of a lease after its last keepalive"),
     ],
 }

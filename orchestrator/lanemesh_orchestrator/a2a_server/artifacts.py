@@ -9,7 +9,7 @@ from typing import Any
 from a2a.types import a2a_pb2
 from google.protobuf.json_format import ParseDict, ParseError
 from lanemesh.client.updates import OutputUpdate
-from lanemesh.codec import dump_json
+from lanemesh.json_text import dump_json
 from lanemesh.json_values import copy_json
 from lanemesh.values import Answer, Document, Media, Question, Table
 

@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,7 @@ from pydantic import JsonValue
 
 from lanemesh_orchestrator.pipeline.document import DocumentComponent
 from lanemesh_orchestrator.pipeline.entries import EDITOR_CONFIG_KEYS
-from lanemesh_orchestrator.pipeline.faults import MAX_FAULTS, PipelineFault, escape, listed, nearest, quoted
+from lanemesh_orchestrator.pipeline.faults import PipelineFault, escape, listed, nearest, quoted
 from lanemesh_orchestrator.pipeline.json_schema import problems
 from lanemesh_orchestrator.pipeline.secrets import from_variables, marked
 from lanemesh_orchestrator.pipeline.variables import Insertions, is_of_operator, is_plain, missing, not_secret
@@ -378,37 +378,3 @@ def _setting_of(config: _Config, path: Sequence[str | int]) -> list[str] | None:
         if where[: len(keys)] == keys or (where and where[0] not in config.origins and keys[: len(where)] == where):
             return keys
     return None
-
-
-def settings_by_component(settings: Mapping[str, JsonValue]) -> dict[str, dict[str, JsonValue]]:
-    """The settings of each component, without its id in front."""
-    found: dict[str, dict[str, JsonValue]] = {}
-    for path, value in settings.items():
-        if _says_what(path):
-            component, _, rest = path.partition(".")
-            found.setdefault(component, {})[rest] = value
-    return found
-
-
-def _says_what(path: str) -> bool:
-    return "." in path and all(path.split("."))
-
-
-def check_settings(settings: Mapping[str, JsonValue], components: Iterable[str]) -> list[PipelineFault]:
-    """Settings that belong to no component."""
-    known = set(components)
-    names = listed(sorted(known))
-    faults: list[PipelineFault] = []
-    for path in settings:
-        if len(faults) > MAX_FAULTS:
-            break
-        component = path.partition(".")[0]
-        if not _says_what(path):
-            message = f"The setting {quoted(path)} does not name a component and a key."
-            faults.append(PipelineFault("", "bad-setting", message, "Write component.key=value."))
-        elif component not in known:
-            near = nearest(component, known)
-            hint = f"Nearest: {near}." if near else f"Components: {names}."
-            message = f"The setting {quoted(path)} is for {quoted(component)}, which is not a component."
-            faults.append(PipelineFault("", "unknown-setting", message, hint))
-    return faults

@@ -11,7 +11,8 @@ from lanemesh.v1 import node_pb2
 from pydantic import JsonValue
 
 from lanemesh_orchestrator.pipeline import checks
-from lanemesh_orchestrator.pipeline.config import check_settings, resolve_config, settings_by_component
+from lanemesh_orchestrator.pipeline.component_settings import check_settings, settings_by_component
+from lanemesh_orchestrator.pipeline.config import resolve_config
 from lanemesh_orchestrator.pipeline.document import Document, DocumentComponent, Settings, parse
 from lanemesh_orchestrator.pipeline.entries import RetryEntry
 from lanemesh_orchestrator.pipeline.faults import MAX_FAULTS, PipelineFault, PipelineInvalid, Severity, in_order, quoted

@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lanemesh._grpc.traceparent import fresh_traceparent
 from lanemesh.faults import Code, Fault, LanemeshError
@@ -19,10 +19,11 @@ from lanemesh.v1 import node_pb2, run_pb2, update_pb2
 from lanemesh_orchestrator.deadlock.monitor import DeadlockMonitor
 from lanemesh_orchestrator.pipeline import Graph
 from lanemesh_orchestrator.runs import phases
-from lanemesh_orchestrator.runs.host_connection import HostConnection, bad_server
+from lanemesh_orchestrator.runs.host_connection import HostConnection
 from lanemesh_orchestrator.runs.host_handle import HostHandle
 from lanemesh_orchestrator.runs.hosts import RunHosts
 from lanemesh_orchestrator.runs.inputs import RunInputs
+from lanemesh_orchestrator.runs.run_ends import RunEnds
 from lanemesh_orchestrator.runs.run_options import RunOptions
 from lanemesh_orchestrator.runs.update_log import UpdateLog
 from lanemesh_orchestrator.runs.update_router import UpdateRouter
@@ -34,9 +35,6 @@ if TYPE_CHECKING:
     from lanemesh_orchestrator.runs.approvals import RunApprovals
     from lanemesh_orchestrator.runs.recovery import Recovery
     from lanemesh_orchestrator.runs.steps import Steps
-
-LINGER_SECONDS = 60.0
-"""How long node servers may take to finish once every node has ended."""
 
 _NUMBERS = itertools.count(1)
 
@@ -96,12 +94,6 @@ class ActiveRun:
         self._can_recover = any(component.manifest.restartable for component in graph.components.values())
         self._some_finished = asyncio.Event()
         """Set when a host has finished or is lost."""
-        self._all_over: asyncio.Future[None] | None = None
-        """Done when all hosts have finished, and no component is placed again."""
-        self._watched: set[asyncio.Future[Any]] = set()
-        """What `_note_end` is called for."""
-        self._lingering: asyncio.TimerHandle | None = None
-        """Ends the wait for servers whose nodes have ended."""
         self._steps: Steps | None = None
         if logger.isEnabledFor(logging.DEBUG):
             from lanemesh_orchestrator.runs.steps import Steps
@@ -119,6 +111,7 @@ class ActiveRun:
             steps=self._steps,
         )
         self._verdict = Verdict(run_id, self._secrets, self._hosts.probe, self._steps)
+        self._ends = RunEnds(self._hosts, self._verdict, self._recovering)
         self._deadlocks = DeadlockMonitor(run_id, graph, log.append, self._verdict.add)
         self._router = UpdateRouter(
             *(run_id, graph, log, self._verdict, self._deadlocks.observe),
@@ -131,7 +124,7 @@ class ActiveRun:
         self._approvals: RunApprovals | None = None
         """Created when the first approval is requested."""
         self._router.on_approval = self._take_approval
-        self._router.on_all_ended = self._linger
+        self._router.on_all_ended = self._ends.linger
         # The ClientLink of the boundary nodes
         self.inputs = self._inputs.take
         self.capacity = self._router.capacity
@@ -242,8 +235,7 @@ class ActiveRun:
             verdict.add(Fault.from_exception(error, component="orchestrator"))
         finally:
             self._router.on_all_ended = None
-            if self._lingering is not None:
-                self._lingering.cancel()
+            self._ends.close()
             await verdict.conclude()
             if self._recovery is not None:
                 await self._recovery.stop()
@@ -316,47 +308,13 @@ class ActiveRun:
 
             work.append(report_ended_consumers(self.graph, self._hosts, self._router.going, self._some_finished))
         async with phases.background(*work):
-            self._all_over = asyncio.get_running_loop().create_future()
-            self._watch_ends()
-            await self._verdict.until([self._all_over])
-
-    def _watch_ends(self) -> None:
-        """Watches what goes on, some of which may have begun since the last end."""
-        going = self._going_on()
-        for end in going:
-            if end not in self._watched:
-                self._watched.add(end)
-                end.add_done_callback(self._note_end)
-        if not going and self._all_over is not None and not self._all_over.done():
-            self._all_over.set_result(None)
-
-    def _note_end(self, end: asyncio.Future[Any]) -> None:
-        """Handles the end of a host or of the recovery."""
-        self._watched.discard(end)
-        self._watch_ends()
-
-    def _going_on(self) -> Sequence[asyncio.Future[Any]]:
-        """The hosts and the recovery that have to end before the run does; empty if the run has to stop."""
-        if self._verdict.stopping.is_set():
-            return []
-        ends: list[asyncio.Future[Any]] = [host.finished for host in self._hosts]
-        if self._recovery is not None and self._recovery.task is not None:
-            ends.append(self._recovery.task)
-        return [end for end in ends if not end.done()]
+            await self._ends.wait()
 
     async def _release_helpers(self) -> None:
         """Releases helpers when all nodes have ended. No server can decide this alone, because helpers serve nodes of others."""
         await self._router.all_ended.wait()
         releasing = node_pb2.HostRequest(release_helpers=node_pb2.ReleaseHelpers())
         await phases.send_to_all([host for host in self._hosts if self._has_helpers(host)], lambda _: releasing)
-
-    def _linger(self) -> None:
-        """Handles the end of all nodes: their servers have to finish soon."""
-        self._lingering = asyncio.get_running_loop().call_later(LINGER_SECONDS, self._lingered)
-
-    def _lingered(self) -> None:
-        what = f"it did not finish within {LINGER_SECONDS:g} s after all nodes had ended"
-        self._verdict.add(*(bad_server(host.server, what) for host in self._hosts if not host.finished.done()))
 
     def _has_helpers(self, host: HostHandle) -> bool:
         """Whether a host keeps instances that serve others until they are released."""
@@ -396,6 +354,9 @@ class ActiveRun:
                 *(self.id, self.graph, self._assignment, self._hosts, self._router, self._verdict), self._time_left
             )
         self._recovery.lost(host, fault)
+
+    def _recovering(self) -> asyncio.Task[None] | None:
+        return self._recovery.task if self._recovery is not None else None
 
     def _time_left(self) -> float | None:
         if self._ends_at is None:

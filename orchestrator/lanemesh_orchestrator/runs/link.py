@@ -12,8 +12,8 @@ from lanemesh.text_outputs import Entry
 from lanemesh.v1 import run_pb2
 
 from lanemesh_orchestrator.runs.active_run import ActiveRun
+from lanemesh_orchestrator.runs.batches import Batch
 from lanemesh_orchestrator.runs.runs import Runs
-from lanemesh_orchestrator.runs.update_log import Batch
 
 if TYPE_CHECKING:
     from lanemesh_orchestrator.runs.records import History

@@ -12,7 +12,7 @@ from lanemesh.v1 import run_pb2, update_pb2
 
 from lanemesh_orchestrator.pipeline.graph import TRACE_LEVELS
 from lanemesh_orchestrator.runs.active_run import ActiveRun
-from lanemesh_orchestrator.runs.update_log import Batch
+from lanemesh_orchestrator.runs.batches import Batch
 
 PAGE_SIZE = 100
 """Default number of runs on a page."""

@@ -23,6 +23,7 @@ from lanemesh.v1 import run_pb2, run_pb2_grpc
 from lanemesh_orchestrator.audit import Act, audited, masked
 from lanemesh_orchestrator.pipeline import Graph, PipelineFault, PipelineInvalid, run_graph_of
 from lanemesh_orchestrator.runs.active_run import ActiveRun
+from lanemesh_orchestrator.runs.batches import Batch
 from lanemesh_orchestrator.runs.frames import Frames, fill
 from lanemesh_orchestrator.runs.inputs import decode_all, is_large
 from lanemesh_orchestrator.runs.link import decide
@@ -30,7 +31,6 @@ from lanemesh_orchestrator.runs.owner_call import OwnerCall
 from lanemesh_orchestrator.runs.records import History, page
 from lanemesh_orchestrator.runs.run_options import RunOptions
 from lanemesh_orchestrator.runs.runs import Runs
-from lanemesh_orchestrator.runs.update_log import Batch
 
 if TYPE_CHECKING:
     from lanemesh_orchestrator.runs.elsewhere import Elsewhere

@@ -8,30 +8,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from math import inf
 from typing import Protocol
 
 from lanemesh._aio.signal import Signal
-from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.text_outputs import Entry, TextOutputs, each_update
 from lanemesh.times import stamp
 from lanemesh.v1 import run_pb2, update_pb2
 
-from lanemesh_orchestrator.runs.kept_updates import KeptUpdates, Portion, weight_of
+from lanemesh_orchestrator.runs.batches import MAX_BATCH_BYTES, MAX_BATCH_UPDATES, Batch
+from lanemesh_orchestrator.runs.kept_updates import KeptUpdates, weight_of
+from lanemesh_orchestrator.runs.owner_window import OwnerWindow
 from lanemesh_orchestrator.runs.retention import RunMemory, Tail
 
 MAX_OPTIONAL_UPDATES = 10_000
 """Most optional updates, such as log lines, that a log without an owner takes between two reads."""
 MAX_OPTIONAL_BYTES = 4 * 1024 * 1024
 """Most bytes of them: 4 MiB."""
-CALLER_UPDATES = 256
-"""Number of updates that the program of the owner may lag behind before outputs wait, stored or not."""
-CALLER_BYTES = 1024 * 1024
-"""Bytes of updates that it may lag behind: 1 MiB."""
-ALONE_BYTES = 256 * 1024
-"""Bytes of unacknowledged updates up to which a larger update is sent although it exceeds the window: 256 KiB."""
 OFFERED_TIMES = 4
 """Factor of the owner's permitted lag in updates above which optional updates are dropped."""
 
@@ -42,14 +36,6 @@ HELD = frozenset({"node", "edge"})
 HOLD_SECONDS = 0.01
 """How long they wait for another update, which is sent at once: 10 ms. A frame costs more than all that a short run does in the
 meantime."""
-MAX_BATCH_UPDATES = 256
-"""Most updates that are sent in one frame."""
-MAX_BATCH_BYTES = 256 * 1024
-"""Most bytes of updates in one frame: 256 KiB; one larger update is sent alone."""
-
-
-Batch = Sequence[Entry] | run_pb2.Gap
-"""Consecutive updates, or a gap of updates that are no longer kept."""
 
 
 class Sink(Protocol):
@@ -106,20 +92,10 @@ class UpdateLog:
         """Number of optional updates since the last read."""
         self._offered_bytes = 0
         self._kept = KeptUpdates()
+        self._window = OwnerWindow(self._kept, owned=owned)
         memory = memory if memory is not None else RunMemory()
         tail = Tail() if stored else None
         self._account = memory.open(self, weight=weight, tail=tail, protects=owned or stored)
-        self._read = 0
-        self._read_bytes = 0
-        self._sent: deque[Portion] = deque()
-        """What the owner was given and has not acknowledged."""
-        self._sent_to = 0
-        self._sent_bytes = 0
-        """Bytes of all updates up to `_sent_to`."""
-        self._owner_error: LanemeshError | None = None
-        """Why the owner gets no further updates, if it acknowledged a wrong number."""
-        self._owner_half_closed = False
-        """Whether the owner can acknowledge no more."""
         self._abandoned = False
         self._has_left = False
         """Whether the owner takes no more updates."""
@@ -181,7 +157,7 @@ class UpdateLog:
         The limit is four times the lag in updates at which outputs wait for an owner, and the same lag in bytes. Without an owner,
         optional updates are bounded between two reads, so that they do not displace outputs.
         """
-        if self.closed or self._is_ahead(OFFERED_TIMES) or (self.sink is not None and self.sink.is_behind):
+        if self.closed or self._window.is_ahead(OFFERED_TIMES) or (self.sink is not None and self.sink.is_behind):
             return False
         if not self._owned and (self._offered >= MAX_OPTIONAL_UPDATES or self._offered_bytes >= MAX_OPTIONAL_BYTES):
             return False
@@ -201,7 +177,7 @@ class UpdateLog:
 
     async def wait_for_capacity(self) -> None:
         """Waits until the log has capacity for another output."""
-        while not self.closed and not self._abandoned and self._is_ahead():
+        while not self.closed and not self._abandoned and self._window.is_ahead():
             await self._advanced.wait()
         while self.sink is not None and self.sink.is_behind:
             await self.sink.caught_up()
@@ -212,8 +188,8 @@ class UpdateLog:
         await self.wait_for_capacity()
         updates, size = MAX_BATCH_UPDATES, MAX_BATCH_BYTES
         if self._owned and not self.closed and not self._abandoned:
-            updates = min(updates, CALLER_UPDATES - (self.last - self._read))
-            size = min(size, CALLER_BYTES - (self._kept.total - self._read_bytes))
+            free_updates, free_bytes = self._window.capacity()
+            updates, size = min(updates, free_updates), min(size, free_bytes)
         if self.sink is not None:
             updates = min(updates, self.sink.capacity)
         return max(1, updates), max(1, size)
@@ -261,8 +237,8 @@ class UpdateLog:
                 wanted += 1
                 for update in each_update(found.entries):
                     yield update
-                if paces:
-                    self._note_read(found.last, found.total)
+                if paces and self._window.take(found.last, found.total):
+                    self._has_read()
             elif self.closed and wanted > self.last:
                 return
             else:
@@ -281,8 +257,8 @@ class UpdateLog:
                 found = self._kept.portion(wanted, self._readable, most=MAX_BATCH_UPDATES, most_bytes=MAX_BATCH_BYTES)
                 wanted = found.last + 1
                 yield found.entries
-                if paces:
-                    self._note_read(found.last, found.total)
+                if paces and self._window.take(found.last, found.total):
+                    self._has_read()
             elif self.closed and wanted > self.last:
                 return
             else:
@@ -292,8 +268,7 @@ class UpdateLog:
     # The owner, which acknowledges what it has taken
 
     async def owned_batches(self, *, awaits_start: bool = False) -> AsyncGenerator[Sequence[Entry], None]:
-        """Yields all updates for the owner, in batches as `batches`, within the window: at most 256 updates or 1 MiB are given and
-        not acknowledged. An update that is larger than the rest of the window is given once at most 256 KiB are not acknowledged.
+        """Yields all updates for the owner, in batches as `batches`, within its window.
 
         Args:
             awaits_start: the owner sends more once it knows that the run starts, so that this state is given at once.
@@ -302,24 +277,18 @@ class UpdateLog:
             LanemeshError: updates were dropped that the owner had not read, it acknowledged a wrong number, or the window is used
                 up and it can acknowledge no more.
         """
+        window = self._window
         while True:
-            wanted = self._sent_to + 1
+            wanted = window.given_to + 1
             if wanted <= self._readable and not (wanted == 1 and awaits_start):
                 await self._gather(wanted)
-            if self._owner_error is not None:
-                raise self._owner_error
-            if wanted < self._kept.first:
-                raise _dropped(wanted, self._kept.first - 1)
-            found = self._next_for_owner(wanted)
+            found = window.give(self._readable)
             if found is not None:
-                self._sent.append(found)
-                self._sent_to, self._sent_bytes = found.last, found.total
                 yield found.entries
             elif self.closed and wanted > self.last:
                 return
-            elif self._owner_half_closed and self._is_used_up(wanted):
-                raise _half_closed(self._sent_to)
             else:
+                window.check(self._readable)
                 await self._appended.wait()
 
     async def _gather(self, wanted: int) -> None:
@@ -334,72 +303,35 @@ class UpdateLog:
                 while not self.closed and self._last_urgent < wanted:
                     await self._appended.wait()
 
-    def _is_used_up(self, wanted: int) -> bool:
-        """Whether the window does not permit the next update: it is there, or outputs wait for the owner, which has all others."""
-        return wanted <= self._readable or (wanted > self.last and self._is_ahead())
-
-    def _next_for_owner(self, wanted: int) -> Portion | None:
-        """The next updates within the window; None if there is none now."""
-        updates = self._read + CALLER_UPDATES - self._sent_to
-        if wanted > self._readable or updates <= 0:
-            return None
-        unacknowledged = self._sent_bytes - self._read_bytes
-        size = max(1, min(MAX_BATCH_BYTES, CALLER_BYTES - unacknowledged))
-        found = self._kept.portion(wanted, self._readable, most=min(MAX_BATCH_UPDATES, updates), most_bytes=size)
-        if unacknowledged + found.size > CALLER_BYTES and unacknowledged > ALONE_BYTES:
-            return None
-        return found
-
     def acknowledge(self, sequence: int) -> None:
         """Records that the owner's program has taken the updates up to a number.
 
         Raises:
             LanemeshError: the update was not given to the owner, or an update after it was acknowledged before.
         """
-        if not self._read <= sequence <= self._sent_to:
-            self._owner_error = self._bad_acknowledgement(sequence)
+        try:
+            if self._window.acknowledge(sequence):
+                self._has_read()
+        finally:
             self._appended.fire()
-            raise self._owner_error
-        while self._sent and self._sent[0].last <= sequence:
-            self._note_read(self._sent[0].last, self._sent.popleft().total)
-        if sequence > self._read:  # in the middle of a batch
-            self._note_read(sequence, self._sent[0].total_at(sequence))
-        self._appended.fire()
 
     def end_acknowledgements(self) -> None:
         """Handles the half-close of the owner's call: it gets what the window still permits."""
-        self._owner_half_closed = True
+        self._window.half_close()
         self._appended.fire()
-
-    def _bad_acknowledgement(self, sequence: int) -> LanemeshError:
-        if sequence > self._sent_to:
-            why = f"the last update that was sent has the number {self._sent_to}"
-        else:
-            why = f"update {self._read} was acknowledged before"
-        message = f"the client acknowledged update {sequence}, but {why}. Acknowledge the number of the last update that was taken"
-        return LanemeshError(Fault(code=Code.INVALID_ARGUMENT, reason="bad-acknowledgement", message=message))
 
     @property
     def _readable(self) -> int:
         """Number of the latest readable update."""
         return self.last if self.sink is None else self._stored
 
-    def _is_ahead(self, times: int = 1) -> bool:
-        """Whether the owner, if there is one, lags behind by this number of times the permitted number of updates, or by the
-        permitted bytes."""
-        if not self._owned:
-            return False
-        updates, bytes_ahead = self.last - self._read, self._kept.total - self._read_bytes
-        return updates >= times * CALLER_UPDATES or bytes_ahead >= CALLER_BYTES
-
-    def _note_read(self, sequence: int, total_bytes: int) -> None:
-        if sequence > self._read:
-            self._read, self._read_bytes = sequence, total_bytes
-            self._offered = self._offered_bytes = 0
-            if self._owned:
-                self._release()
-            if self._advanced.waiters:
-                self._advanced.fire()
+    def _has_read(self) -> None:
+        """Handles that the owner, or the reader that paces the run, has read further updates."""
+        self._offered = self._offered_bytes = 0
+        if self._owned:
+            self._release()
+        if self._advanced.waiters:
+            self._advanced.fire()
 
     # The keeper of its account
 
@@ -422,36 +354,5 @@ class UpdateLog:
 
     def _release(self) -> None:
         """Ends the protection of the updates that the owner has taken and the store has."""
-        taken = self._read if self._owned and not self._has_left else inf
+        taken = self._window.read if self._owned and not self._has_left else inf
         self._account.release(min(taken, self._in_store))
-
-
-def _dropped(first: int, last: int) -> LanemeshError:
-    message = (
-        f"updates {first} to {last} were dropped, because the client did not read for too long. Read the run while it goes on, or "
-        "start it detached"
-    )
-    return LanemeshError(Fault(code=Code.DATA_LOSS, reason="updates-dropped", message=message))
-
-
-def _half_closed(sent_to: int) -> LanemeshError:
-    message = (
-        "the client half-closed its call or disconnected, so that it cannot acknowledge, and the window is used up at update "
-        f"{sent_to}. Half-close after the terminal update; `end_input` ends the input before"
-    )
-    return LanemeshError(Fault(code=Code.FAILED_PRECONDITION, reason="half-closed", message=message))
-
-
-def in_batches(updates: Sequence[update_pb2.Update]) -> Iterator[Sequence[update_pb2.Update]]:
-    """Splits updates into batches for frames: at most 256 updates or 256 KiB, or one larger update."""
-    batch: list[update_pb2.Update] = []
-    size = 0
-    for update in updates:
-        more = update.ByteSize()
-        if batch and (len(batch) == MAX_BATCH_UPDATES or size + more > MAX_BATCH_BYTES):
-            yield batch
-            batch, size = [], 0
-        batch.append(update)
-        size += more
-    if batch:
-        yield batch

@@ -9,11 +9,11 @@ from collections.abc import Iterable
 from functools import partial
 
 from lanemesh._aio.tasks import cancel_stragglers
-from lanemesh.codec import decode_call, decode_media, decode_message
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.memory import check_name
 from lanemesh.times import NANOSECONDS, seconds_of, set_seconds, stamp
 from lanemesh.v1 import run_pb2, session_pb2, update_pb2
+from lanemesh.value_codec import decode_call, decode_media, decode_message
 from lanemesh.values import Image, Message
 
 from lanemesh_orchestrator.sessions.conversation import Conversation, RecordedRun

@@ -12,8 +12,8 @@ from lanemesh.text_outputs import last_of
 from lanemesh.v1 import run_pb2, update_pb2
 
 from lanemesh_orchestrator.runs.active_run import ActiveRun
+from lanemesh_orchestrator.runs.batches import Batch, in_batches
 from lanemesh_orchestrator.runs.records import SequenceTag, Wanted, document_of, record_of
-from lanemesh_orchestrator.runs.update_log import Batch, in_batches
 from lanemesh_orchestrator.store import ownership
 from lanemesh_orchestrator.store.store import TERMINAL, RunStore
 

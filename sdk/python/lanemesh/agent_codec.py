@@ -5,18 +5,18 @@ from __future__ import annotations
 from lanemesh.agents import AgentEvent, AgentRequest, AgentStep, AgentThought
 from lanemesh.chat import ToolProgress, ToolResult
 from lanemesh.chat_codec import decode_progress, decode_result, decode_schema, encode_progress, encode_result
-from lanemesh.codec import (
+from lanemesh.json_text import dump_json
+from lanemesh.v1 import control_pb2
+from lanemesh.value_codec import (
     decode_answer,
     decode_call,
     decode_message,
     decode_usage,
-    dump_json,
     encode_answer,
     encode_call,
     encode_message,
     encode_usage,
 )
-from lanemesh.v1 import control_pb2
 from lanemesh.values import Answer, ToolCall
 
 

@@ -18,14 +18,16 @@ from lanemesh.chat import (
     ToolProgress,
     ToolResult,
 )
-from lanemesh.codec import (
+from lanemesh.json_text import dump_json, read_json
+from lanemesh.times import seconds_of, set_seconds
+from lanemesh.v1 import control_pb2, lane_pb2, update_pb2
+from lanemesh.value_codec import (
     decode_call,
     decode_document,
     decode_media,
     decode_message,
     decode_spec,
     decode_usage,
-    dump_json,
     encode_call,
     encode_document,
     encode_media,
@@ -33,9 +35,6 @@ from lanemesh.codec import (
     encode_spec,
     encode_usage,
 )
-from lanemesh.json_text import read_json
-from lanemesh.times import seconds_of, set_seconds
-from lanemesh.v1 import control_pb2, lane_pb2, update_pb2
 from lanemesh.values import Audio, Document, Image, ToolCall, Usage, Video
 
 _OPTIONAL = ("temperature", "top_p", "top_k", "max_tokens", "seed")

@@ -26,6 +26,11 @@ def read_json(text: str) -> Any:
     return copy_json(_DECODER.decode(text))
 
 
+def dump_json(value: Any) -> str:
+    """JSON as text, compact. Raises ValueError on NaN and infinity."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
 def to_json(value: Any) -> str:
     """A value as JSON text: what JSON has, and dataclasses, pydantic models, dates, sets, numbers of numpy and the like.
 

@@ -7,8 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from lanemesh.codec import dump_json
-from lanemesh.json_text import read_json
+from lanemesh.json_text import dump_json, read_json
 from lanemesh.json_values import check_text
 from lanemesh.memory import (
     FOUND,

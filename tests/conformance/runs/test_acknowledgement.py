@@ -24,7 +24,7 @@ from lanemesh_orchestrator import Mesh
 from lanemesh_orchestrator.deadlock.snapshot import Snapshot
 from lanemesh_orchestrator.orchestrator import Orchestrator
 from lanemesh_orchestrator.runs.active_run import ActiveRun
-from lanemesh_orchestrator.runs.update_log import CALLER_BYTES, CALLER_UPDATES
+from lanemesh_orchestrator.runs.owner_window import CALLER_BYTES, CALLER_UPDATES
 from lanemesh_orchestrator.store.options import StoreOptions
 
 from rigs.lanes import SOON
@@ -49,9 +49,9 @@ async def held(orchestrator: Orchestrator, acknowledged: int = 0) -> None:
     """Waits until the only run is held by its owner, which has acknowledged the updates up to a number at least: its target waits
     for the owner, its source waits for capacity, and neither an item nor a credit is in transit between the two."""
     (run,) = orchestrator.runs.known()
-    log = run.log
+    window = run.log._window
     async with asyncio.timeout(SOON):
-        while log._read < acknowledged or not log._is_ahead() or not await source_waits(run):  # noqa: ASYNC110 - no event reports it
+        while window.read < acknowledged or not window.is_ahead() or not await source_waits(run):  # noqa: ASYNC110 - no event reports it
             await asyncio.sleep(0.01)
 
 

@@ -18,7 +18,7 @@ from lanemesh.server.host.host import NodeHost
 from lanemesh.server.services import load_file
 from lanemesh.v1 import lane_pb2, node_pb2, registry_pb2, update_pb2
 from lanemesh_orchestrator.orchestrator import Orchestrator
-from lanemesh_orchestrator.runs import active_run, host_handle, phases
+from lanemesh_orchestrator.runs import host_handle, phases, run_ends
 
 from rigs.byzantine_server import (
     BYZANTINE,
@@ -223,7 +223,7 @@ async def test_who_hangs_up_is_lost(lie: Lie) -> None:
 
 
 async def test_who_never_finishes_ends_the_run_after_its_nodes_have(lie: Lie, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(active_run, "LINGER_SECONDS", 0.3)
+    monkeypatch.setattr(run_ends, "LINGER_SECONDS", 0.3)
     monkeypatch.setattr(host_handle, "FINISH_SECONDS", 0.3)
 
     async def script(run: Conversation) -> None:

@@ -17,7 +17,7 @@ import pytest
 from lanemesh import Client, Deployed, Fault, LanemeshError
 from lanemesh.client.specs import run_spec
 from lanemesh.features import FEATURES, Feature
-from lanemesh.lanes.transport import grpc_sender
+from lanemesh.lanes.transport import late_dial
 from lanemesh.lanes.transport.grpc_receiver import GrpcReceiver
 from lanemesh.node.context import ClientLink
 from lanemesh.server import node_service
@@ -154,7 +154,7 @@ async def test_a_consumer_that_ends_before_its_lane_is_opened_does_not_fail_the_
 @pytest.mark.conformance("START-01")
 async def test_a_lane_that_is_never_opened_fails_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hosted_run, "OPEN_SECONDS", 0.2)
-    monkeypatch.setattr(grpc_sender, "DIAL_SECONDS", 0.0)
+    monkeypatch.setattr(late_dial, "DIAL_SECONDS", 0.0)
     dial = HostedRun.dial
     monkeypatch.setattr(HostedRun, "dial", lambda self: None if "a" in self._instances else dial(self))
     async with mesh_of("left", "right") as (_, client, _servers):

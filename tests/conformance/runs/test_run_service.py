@@ -22,8 +22,8 @@ from lanemesh.faults import LanemeshError
 from lanemesh.v1 import run_pb2, run_pb2_grpc, update_pb2
 from lanemesh_orchestrator.orchestrator import Orchestrator
 from lanemesh_orchestrator.runs import frames
+from lanemesh_orchestrator.runs.batches import MAX_BATCH_UPDATES
 from lanemesh_orchestrator.runs.retention import MIB
-from lanemesh_orchestrator.runs.update_log import MAX_BATCH_UPDATES
 
 from endings import end
 from rigs.runs import NODES, Pipeline, line, lines, node, until

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
-from lanemesh import codec
+from lanemesh import codec, value_codec
 from lanemesh.faults import Fault, LanemeshError
 from lanemesh.features import FEATURES
 from lanemesh.items import LaneType
@@ -319,7 +319,8 @@ def loses_the_second_chunk(patch: Patch) -> None:
 
 @mutant("values")
 def reads_integers_as_floats(patch: Patch) -> None:
-    patch.setattr(codec, "_load_json", lambda text: json.loads(text, parse_int=float))
+    for module in (codec, value_codec):
+        patch.setattr(module, "load_json", lambda text: json.loads(text, parse_int=float))
     patch.setitem(codec._DECODE, LaneType.DATA, lambda item: json.loads(item.data_json, parse_int=float))
 
 

@@ -21,9 +21,10 @@ from lanemesh.text_outputs import last_of
 from lanemesh.v1 import run_pb2, update_pb2
 from lanemesh_orchestrator import Mesh
 from lanemesh_orchestrator.orchestrator import Orchestrator
+from lanemesh_orchestrator.runs.batches import MAX_BATCH_UPDATES, Batch
 from lanemesh_orchestrator.runs.records import Wanted
 from lanemesh_orchestrator.runs.retention import Tail
-from lanemesh_orchestrator.runs.update_log import MAX_BATCH_UPDATES, Batch, UpdateLog
+from lanemesh_orchestrator.runs.update_log import UpdateLog
 from lanemesh_orchestrator.store import journal
 from lanemesh_orchestrator.store.options import StoreOptions
 from lanemesh_orchestrator.store.store import RunStore, Writing

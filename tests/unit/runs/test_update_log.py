@@ -10,18 +10,10 @@ from lanemesh.faults import LanemeshError
 from lanemesh.server.host.log_lines import LogLines, log_update
 from lanemesh.text_outputs import Entry, count_of, each_update, size_of_entry
 from lanemesh.v1 import run_pb2, update_pb2
+from lanemesh_orchestrator.runs.batches import MAX_BATCH_BYTES, MAX_BATCH_UPDATES, Batch, in_batches
+from lanemesh_orchestrator.runs.owner_window import CALLER_BYTES, CALLER_UPDATES
 from lanemesh_orchestrator.runs.retention import PAGE_UPDATES, RunMemory, Tail
-from lanemesh_orchestrator.runs.update_log import (
-    CALLER_BYTES,
-    CALLER_UPDATES,
-    MAX_BATCH_BYTES,
-    MAX_BATCH_UPDATES,
-    MAX_OPTIONAL_BYTES,
-    MAX_OPTIONAL_UPDATES,
-    Batch,
-    UpdateLog,
-    in_batches,
-)
+from lanemesh_orchestrator.runs.update_log import MAX_OPTIONAL_BYTES, MAX_OPTIONAL_UPDATES, UpdateLog
 
 Frames = list[update_pb2.Update | run_pb2.Gap]
 

@@ -15,6 +15,7 @@ from lanemesh.server.host.log_lines import log_update
 from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator.pipeline import Graph, ServerAddress
 from lanemesh_orchestrator.runs import update_log
+from lanemesh_orchestrator.runs.owner_window import CALLER_UPDATES
 from lanemesh_orchestrator.runs.update_log import UpdateLog
 from lanemesh_orchestrator.runs.update_router import UpdateRouter
 from lanemesh_orchestrator.runs.verdict import Verdict
@@ -60,7 +61,7 @@ def progress(text: str) -> update_pb2.Update:
 
 async def fill(rig: Rig) -> None:
     """As many updates as the owner may be behind."""
-    for _ in range(update_log.CALLER_UPDATES):
+    for _ in range(CALLER_UPDATES):
         await rig.router.report(node("c", update_pb2.NODE_STATE_RUNNING))
 
 
@@ -98,9 +99,9 @@ async def test_progress_and_outputs_wait_for_the_reader(make: Callable[[Rig], ob
     await fill(rig)
     waiting = asyncio.ensure_future(make(rig))  # type: ignore[call-overload]
     await asyncio.sleep(0)
-    assert rig.log.last == update_log.CALLER_UPDATES
+    assert rig.log.last == CALLER_UPDATES
     async for _ in rig.log.read():
-        if rig.log.last > update_log.CALLER_UPDATES:
+        if rig.log.last > CALLER_UPDATES:
             break
     await waiting
 

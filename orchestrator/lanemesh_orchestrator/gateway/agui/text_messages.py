@@ -16,8 +16,9 @@ from ag_ui.core import (
     ToolCallStartEvent,
 )
 from lanemesh.client.updates import OutputUpdate
-from lanemesh.codec import dump_json, encode, make_item
+from lanemesh.codec import encode, make_item
 from lanemesh.items import LaneType
+from lanemesh.json_text import dump_json
 from lanemesh.values import Answer, ToolCall
 
 from lanemesh_orchestrator.item_json import value_json

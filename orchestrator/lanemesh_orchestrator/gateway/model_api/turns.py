@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, TypeAlias
 
 from lanemesh.client.updates import HelperUpdate, JobUpdate, OutputUpdate, RunState, Update
-from lanemesh.codec import dump_json
 from lanemesh.faults import Code, Fault
+from lanemesh.json_text import dump_json
 from lanemesh.values import Answer, ToolCall, Usage
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol
 
-from lanemesh.codec import dump_json
 from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.json_text import dump_json
 from lanemesh.json_values import copy_json
 from lanemesh.rendering import valid_unicode
 from lanemesh.v1 import channel_pb2

@@ -18,10 +18,10 @@ from lanemesh.channels.remote import RemoteChannels
 from lanemesh.client.calls import CALL_SECONDS, call_fault, start_run, with_faults
 from lanemesh.client.detached import DetachedRun
 from lanemesh.client.inputs import to_input
+from lanemesh.client.kept_runs import KeptRuns
 from lanemesh.client.run_call import GrpcRunLink
 from lanemesh.client.runs import Run
 from lanemesh.client.specs import (
-    Conversation,
     PipelineDocument,
     SessionId,
     Trace,
@@ -44,14 +44,12 @@ if TYPE_CHECKING:
     from lanemesh.client.gpus import GpuReport
     from lanemesh.client.node_servers import NodeServerInfo
     from lanemesh.client.node_types import NodeTypeInfo
-    from lanemesh.client.records import RunPage, RunRecord
     from lanemesh.client.requests import Request, RequestLimit
-    from lanemesh.client.sessions import Session, SessionInfo, SessionLink
+    from lanemesh.client.sessions import SessionLink
     from lanemesh.client.tools import MeshTool, OnProgress
-    from lanemesh.client.updates import RunState
 
 
-class Client:
+class Client(KeptRuns):
     """Runs pipelines on the orchestrator at "host:port". Use it as `async with Client(address) as client:`."""
 
     def __init__(
@@ -182,76 +180,6 @@ class Client:
         """
         link = GrpcDetachedLink(lambda: self._runs, wire_text(run_id, "the id of a run"), self.address)
         return DetachedRun(run_id, link, self.channels(run_id), from_sequence)
-
-    def session(
-        self,
-        pipeline: PipelineDocument,
-        id: str = "",  # noqa: A002
-        *,
-        owner: str = "",
-        history_turns: int = 20,
-        history_bytes: int = 64 * 1024,
-        time_to_live: float = 30 * 86_400.0,
-    ) -> Session:
-        """A conversation over a pipeline, kept there. The arguments are those of `Mesh.session`."""
-        from lanemesh.client.sessions import Session, new_session_id
-
-        conversation = Conversation(
-            id=id or new_session_id(),
-            owner=owner,
-            history_turns=history_turns,
-            history_bytes=history_bytes,
-            time_to_live=time_to_live,
-        )
-        return Session(self, self._sessions, pipeline, conversation)
-
-    async def sessions(self, deployment: str = "", *, owner: str = "", limit: int = 100) -> list[SessionInfo]:
-        """The kept sessions there, the last used first. The arguments are those of `Mesh.sessions`."""
-        from lanemesh.client.sessions import list_sessions
-
-        return await list_sessions(self._sessions, deployment, owner, limit)
-
-    async def session_of_run(self, run_id: str, *, owner: str = "") -> SessionInfo:
-        """The kept session with the turn of a run. The arguments and errors are those of `Mesh.session_of_run`."""
-        from lanemesh.client.sessions import session_of_run
-
-        return await session_of_run(self._sessions, run_id, owner)
-
-    async def approve(self, run_id: str, call_id: str, *, component: str = "") -> None:
-        """Approves a call for which a component of a run waits. The arguments and errors are those of `Run.approve`."""
-        await self.attach(run_id).approve(call_id, component=component)
-
-    async def refuse(self, run_id: str, call_id: str, reason: str = "", *, component: str = "") -> None:
-        """Refuses a call for which a component of a run waits. The arguments and errors are those of `Run.refuse`."""
-        await self.attach(run_id).refuse(call_id, reason, component=component)
-
-    async def runs(
-        self, *, limit: int = 100, states: Iterable[RunState | str] = (), deployment: str = ""
-    ) -> list[RunRecord]:
-        """The records of runs there, the latest first. The arguments and errors are those of `Mesh.runs`."""
-        from lanemesh.client.records import list_runs
-
-        return await list_runs(self._list_runs, limit, states, deployment)
-
-    async def run_page(
-        self, *, limit: int = 100, states: Iterable[RunState | str] = (), deployment: str = "", page: str = ""
-    ) -> RunPage:
-        """One page of the records of runs there. The arguments and errors are those of `Mesh.run_page`."""
-        from lanemesh.client.records import list_page
-
-        return await list_page(self._list_runs, limit, states, deployment, page)
-
-    async def _list_runs(self, request: run_pb2.ListRunsRequest) -> run_pb2.ListRunsResponse:
-        response: run_pb2.ListRunsResponse = await self._call(self._runs.ListRuns(request, timeout=CALL_SECONDS))
-        return response
-
-    async def record(self, run_id: str) -> RunRecord:
-        """The record of a run there, with its pipeline. Raises LanemeshError if the run is not known."""
-        from lanemesh.client.records import decode_run
-
-        request = run_pb2.GetRunRequest(run_id=wire_text(run_id, "the id of a run"))
-        response: run_pb2.GetRunResponse = await self._call(self._runs.GetRun(request, timeout=CALL_SECONDS))
-        return decode_run(response.run, response.pipeline_json)
 
     async def validate(
         self,
@@ -395,6 +323,15 @@ class Client:
     @property
     def _registry(self) -> registry_pb2_grpc.RegistryServiceAsyncStub:
         return registry_pb2_grpc.RegistryServiceStub(self._channel)
+
+    async def _list_runs(self, request: run_pb2.ListRunsRequest) -> run_pb2.ListRunsResponse:
+        response: run_pb2.ListRunsResponse = await self._call(self._runs.ListRuns(request, timeout=CALL_SECONDS))
+        return response
+
+    async def _get_run(self, run_id: str) -> run_pb2.GetRunResponse:
+        request = run_pb2.GetRunRequest(run_id=wire_text(run_id, "the id of a run"))
+        response: run_pb2.GetRunResponse = await self._call(self._runs.GetRun(request, timeout=CALL_SECONDS))
+        return response
 
     @property
     def _deployments(self) -> DeploymentCalls:

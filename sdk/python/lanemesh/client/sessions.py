@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from lanemesh.client.calls import CALL_SECONDS
 from lanemesh.client.specs import Conversation, PipelineDocument, SessionId, wire_text
 from lanemesh.client.updates import RunState
-from lanemesh.codec import decode_answer, decode_question
 from lanemesh.v1 import session_pb2, session_pb2_grpc
+from lanemesh.value_codec import decode_answer, decode_question
 from lanemesh.values import Answer, Question
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ from typing import Any, TypeAlias
 
 from lanemesh.chat import ToolEvent, ToolProgress, ToolResult
 from lanemesh.chat_codec import decode_tool_event, encode_arguments, encode_tool_request
-from lanemesh.codec import decode_spec
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.json_values import FrozenDict, freeze_json
 from lanemesh.v1 import control_pb2, lane_pb2
+from lanemesh.value_codec import decode_spec
 from lanemesh.values import ToolCall
 
 DEPLOYMENT_KEY = "lanemesh-deployment"

@@ -29,12 +29,13 @@ from lanemesh.client.updates import (
     TraceUpdate,
     Update,
 )
-from lanemesh.codec import decode, decode_usage, lane_type_of
+from lanemesh.codec import decode, lane_type_of
 from lanemesh.faults import Fault
 from lanemesh.items import Group, LaneType
 from lanemesh.text_outputs import Entry, TextOutputs
 from lanemesh.times import seconds_of
 from lanemesh.v1 import update_pb2
+from lanemesh.value_codec import decode_usage
 from lanemesh.values import ToolCall
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

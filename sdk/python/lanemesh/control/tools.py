@@ -17,7 +17,6 @@ from lanemesh.chat_codec import (
     encode_tool_event,
     encode_tool_request,
 )
-from lanemesh.codec import decode_spec, dump_json, encode_spec
 from lanemesh.control.connection import REACH_SECONDS, Connection
 from lanemesh.control.ends import Answer, Ending, HelperEnds, HelperLink
 from lanemesh.control.instance import HelperInstance
@@ -25,10 +24,11 @@ from lanemesh.control.tool_names import OwnedTool, owned_tools
 from lanemesh.control.tool_results import bounded, error_text
 from lanemesh.control.traced import flat
 from lanemesh.faults import Code, Fault, LanemeshError
-from lanemesh.json_text import read_json
+from lanemesh.json_text import dump_json, read_json
 from lanemesh.node.helper_clients import ToolClient
 from lanemesh.redaction import Secrets
 from lanemesh.v1 import control_pb2, lane_pb2
+from lanemesh.value_codec import decode_spec, encode_spec
 from lanemesh.values import Document, ToolCall, ToolSpec
 
 R = TypeVar("R")

@@ -27,25 +27,20 @@ The rules:
 from __future__ import annotations
 
 import math
-from bisect import insort
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
 from lanemesh.gpu import frames
 from lanemesh.gpu.errors import lease_error
 from lanemesh.gpu.journal import JournalState, LeaseEntry
-from lanemesh.gpu.memory import Demand, DeviceMemory
-from lanemesh.gpu.metrics import ArbiterCounts
+from lanemesh.gpu.lease_table import LeaseTable
 from lanemesh.gpu.notices import Notices
-from lanemesh.gpu.pace import Pace
-from lanemesh.gpu.peaks import ModelPeaks
 from lanemesh.gpu.placing import MAX_BYPASS, Placing
 from lanemesh.gpu.preemption import asks_to_yield, preemptor_of
-from lanemesh.gpu.queries import ArbiterView, device_statuses, in_vain
-from lanemesh.gpu.requests import WAIT_TIMEOUT, LeaseRecord, State, demand_of, eligible_of
-from lanemesh.gpu.restarts import entry_of, restore
+from lanemesh.gpu.queries import device_statuses, in_vain
+from lanemesh.gpu.requests import LeaseRecord, State, demand_of, eligible_of
 from lanemesh.gpu.unloading import Unloading
-from lanemesh.times import seconds_of, span
+from lanemesh.times import span
 from lanemesh.v1 import gpu_pb2
 
 Frames = list[tuple[str, gpu_pb2.LeaseResponse]]
@@ -71,24 +66,19 @@ class ArbiterCore:
         first_token: int = 0,
         max_bypass: int = MAX_BYPASS,
     ) -> None:
-        self.devices = {device.id: device for device in devices}
-        self.memory = {name: DeviceMemory(device) for name, device in self.devices.items()}
+        self._table = table = LeaseTable(devices, ttl=ttl, ageing=ageing, first_token=first_token)
+        self.devices = table.devices
+        self.memory = table.memory
         self.ttl = ttl
-        self._ageing = ageing
-        self._max_bypass = max_bypass
-        self._tokens = dict.fromkeys(self.devices, first_token)
-        self._leases: dict[str, LeaseRecord] = {}
-        self._queue: list[LeaseRecord] = []
-        self._arrivals = 0
-        self._peaks = ModelPeaks()
-        self._pace = Pace()
-        self.view = ArbiterView(self.devices, self.memory, self._leases, self._queue, self._pace)
+        self.view = table.view
         """The state, for queries."""
-        self.counts = ArbiterCounts()
+        self.counts = table.counts
         """What it has decided so far."""
+        self._max_bypass = max_bypass
+        self._leases = table.leases
+        self._queue = table.queue
         self._unloading = Unloading(self.view, self.counts)
         self._notices = Notices(self.view, ttl)
-        self._changed: dict[str, None] = {}
         self._grants_after = -math.inf
         self._latest = -math.inf
         """The latest time of all calls."""
@@ -108,35 +98,24 @@ class ArbiterCore:
         Its leases go on if their holders reclaim them within the TTL. If some of it is damaged, there may be more, so nothing is
         granted before that time.
         """
-        for device in self.devices:
-            self._tokens[device] = max(self._tokens[device], state.tokens.get(device, 0))
-        self._peaks.restore(state.peaks)
-        for entry in state.leases.values():
-            if set(entry.tokens) <= set(self.devices):
-                self._restore_lease(now, entry)
+        self._table.restore(now, state)
         if state.damaged:
             self._grants_after = now + self.ttl
-
-    def _restore_lease(self, now: float, entry: LeaseEntry) -> None:
-        request, devices = entry.request, tuple(entry.tokens)
-        lease = self._record(now, entry.id, request, demand_of(request), devices, max(request.count, 1), local=False)
-        restore(lease, entry, self.memory, now, self.ttl)
 
     def take_changes(self) -> Iterator[tuple[str, LeaseEntry | None]]:
         """The leases that have got or given devices since the last call, for the journal, which reads them at once; None: it has
         ended."""
-        changed, self._changed = self._changed, {}
-        return ((lease_id, entry_of(self._leases.get(lease_id), self.memory)) for lease_id in changed)
+        return self._table.take_changes()
 
     @property
     def tokens(self) -> Mapping[str, int]:
         """The latest fencing token of each device."""
-        return self._tokens
+        return self._table.tokens
 
     @property
     def peaks(self) -> Mapping[str, int]:
         """The most bytes that leases for each model had."""
-        return self._peaks.by_model
+        return self._table.peaks.by_model
 
     # Frames of holders and waiters
 
@@ -150,43 +129,10 @@ class ArbiterCore:
                 "queue-full", f"{MAX_WAITERS} requests already wait for a GPU, which is the limit; retry later."
             )
         largest = max(self.devices[device].memory_bytes for device in eligible)
-        if seen := self._peaks.of(request.model, largest):
+        if seen := self._table.peaks.of(request.model, largest):
             demand = demand_of(request, seen)
-        lease = self._record(now, lease_id, request, demand, eligible, count, local=local)
-        insort(self._queue, lease, key=lambda waiter: waiter.rank)
+        self._table.enqueue(self._table.enter(now, lease_id, request, demand, eligible, count, local=local))
         return self._settle(now)
-
-    def _record(
-        self,
-        now: float,
-        lease_id: str,
-        request: gpu_pb2.LeaseAcquire,
-        demand: Demand,
-        eligible: tuple[str, ...],
-        count: int,
-        *,
-        local: bool,
-    ) -> LeaseRecord:
-        self._arrivals += 1
-        lease = LeaseRecord(
-            id=lease_id,
-            holder=request.holder,
-            demand=demand,
-            eligible=eligible,
-            count=count,
-            named=request.device,
-            priority=request.priority,
-            head_start=request.priority * self._ageing,
-            preempts=request.preempts,
-            wait_timeout=seconds_of(request.wait_timeout) if request.HasField("wait_timeout") else WAIT_TIMEOUT,
-            local=local,
-            arrival=self._arrivals,
-            asked_at=now,
-            purpose=request.purpose,
-            request=request,
-        )
-        self._leases[lease_id] = lease
-        return lease
 
     def reclaim(self, now: float, lease_id: str, token: int, *, local: bool = False) -> Frames:
         """Continues a lease on a new stream. Raises `LeaseLost` if it has ended or the token is not its latest."""
@@ -203,7 +149,7 @@ class ArbiterCore:
             )
         lease.connected, lease.local = True, local
         lease.reported_position = lease.reported_waiting = 0
-        self._revive(now, lease)
+        self._table.revive(now, lease)
         if lease.state is State.HELD:
             return [(lease_id, self._notices.granted(lease)), *self._settle(now)]
         asked = list(self._unloading.asked_of(lease))
@@ -220,8 +166,8 @@ class ArbiterCore:
         if lease is None or lease.state is not State.HELD:
             return []
         lease.earlier_token = 0
-        self._peaks.learn(lease.demand.model, bytes_used)
-        self._revive(now, lease)
+        self._table.peaks.learn(lease.demand.model, bytes_used)
+        self._table.revive(now, lease)
         return [(lease_id, self._notices.granted(lease))]
 
     def pause(self, now: float, lease_id: str, *, offloads: bool = False) -> Frames:
@@ -233,18 +179,7 @@ class ArbiterCore:
         lease = self._leases.get(lease_id)
         if lease is None or lease.state in (State.WAITING, State.KEPT):
             return []
-        if lease.state is State.HELD:
-            for device in lease.devices:
-                self.memory[device].pause(lease.id, lease.demand)
-                self._pace.ended(device, now - lease.held_since)
-        elif lease.state is State.RESUMING:
-            self._queue.remove(lease)
-        if offloads and len(lease.devices) == 1:
-            self.memory[lease.devices[0]].park(lease.id, lease.demand)
-        lease.state, lease.earlier_token, lease.reported_waiting = State.YIELDED, 0, 0
-        self._changed[lease_id] = None
-        lease.revoke_at = math.inf
-        self._revive(now, lease)
+        self._table.pause(now, lease, offloads=offloads)
         return [(lease_id, frames.YIELDED), *self._settle(now)]
 
     def offloaded(self, now: float, lease_id: str, number: int, *, certain: bool = True) -> Frames:
@@ -267,7 +202,7 @@ class ArbiterCore:
             return [(lease_id, self._notices.granted(lease))]
         if lease.state is State.YIELDED:
             lease.state, lease.asked_at, lease.reported_position, lease.bypassed = State.RESUMING, now, 0, 0
-            insort(self._queue, lease, key=lambda waiter: waiter.rank)
+            self._table.enqueue(lease)
         return self._settle(now)
 
     def release(
@@ -281,17 +216,10 @@ class ArbiterCore:
         lease = self._leases.get(lease_id)
         if lease is None:
             return []
-        self._peaks.learn(lease.demand.model, peak_seen)
-        if resident_bytes and lease.demand.key and lease.state in (State.HELD, State.YIELDED) and lease.connected:
-            kept = [self.memory[device].keep(lease.id, lease.demand, resident_bytes) for device in lease.devices]
-            if any(kept):
-                for device in lease.devices:
-                    self.memory[device].release(lease.id, lease.demand, now, certain=True)
-                    if lease.state is State.HELD:
-                        self._pace.ended(device, now - lease.held_since)
-                lease.state, lease.expires_at, lease.revoke_at = State.KEPT, math.inf, math.inf
-                self._changed[lease_id] = None
-                return [(lease_id, frames.KEPT), *self._settle(now)]
+        self._table.peaks.learn(lease.demand.model, peak_seen)
+        stays = resident_bytes and lease.demand.key and lease.state in (State.HELD, State.YIELDED) and lease.connected
+        if stays and self._table.keep(now, lease, resident_bytes):
+            return [(lease_id, frames.KEPT), *self._settle(now)]
         certain = certain and not (resident_bytes and lease.demand.several)
         ended = self._end(now, lease, "released", "The lease was released.", certain=certain)
         return [*ended, *self._settle(now)]
@@ -363,8 +291,7 @@ class ArbiterCore:
                     f"The lease of {where} expired: its holder sent no heartbeat for {self.ttl:g} s.",
                     certain=False,
                 )
-                for device in lease.devices:
-                    self._tokens[device] += 1
+                self._table.fence(lease)
             elif lease.state in (State.WAITING, State.RESUMING):
                 what = f"GPU {lease.named}" if lease.named else "a GPU"
                 why, waited = in_vain(self.view, lease, now), span(now - lease.asked_at)
@@ -399,34 +326,12 @@ class ArbiterCore:
             if placing.is_over:
                 break
             if lease.connected and (devices := placing.try_place(lease)):
-                outgoing.append(self._grant(now, lease, devices))
+                self._table.grant(now, lease, devices)
+                outgoing.append((lease.id, self._notices.granted(lease)))
         for resident, device in placing.unloads():
             outgoing += self._unloading.ask(resident, device, now)
         outgoing += asks_to_yield(self.view, now)
         return [*outgoing, *self._notices.to_waiters(now), *self._notices.to_holders()]
-
-    def _grant(self, now: float, lease: LeaseRecord, devices: tuple[str, ...]) -> tuple[str, gpu_pb2.LeaseResponse]:
-        self._queue.remove(lease)
-        self._changed[lease.id] = None
-        lease.earlier_token = lease.token
-        lease.resident = frozenset(device for device in devices if self.memory[device].is_resident(lease.demand))
-        self.counts.waited_seconds += now - lease.asked_at
-        self.counts.grants.update(devices)
-        self.counts.resident_grants.update(lease.resident)
-        for device in devices:
-            self.memory[device].grant(lease.id, lease.demand, now)
-            self._tokens[device] += 1
-        lease.state, lease.devices, lease.eligible, lease.held_since = State.HELD, devices, devices, now
-        lease.named = devices[0]
-        lease.tokens = {device: self._tokens[device] for device in devices}
-        lease.reported_waiting = 0
-        self._revive(now, lease)
-        return lease.id, self._notices.granted(lease)
-
-    def _revive(self, now: float, lease: LeaseRecord) -> None:
-        """Counts a sign of life. The TTL runs only for remote holders and lost streams."""
-        ticking = not lease.connected or (lease.state is State.HELD and not lease.local)
-        lease.expires_at = now + self.ttl if ticking else math.inf
 
     def _end(
         self,
@@ -438,19 +343,7 @@ class ArbiterCore:
         certain: bool = True,
     ) -> Frames:
         """Removes a lease in any state, and notifies its stream if there is one."""
-        del self._leases[lease.id]
-        self.counts.ended[reason] += 1
-        if lease.devices:
-            self._changed[lease.id] = None
-        if lease.state in (State.WAITING, State.RESUMING):
-            self._queue.remove(lease)
-        for device in lease.devices:
-            if lease.state is State.HELD:
-                self._pace.ended(device, now - lease.held_since)
-            if lease.state is State.KEPT:
-                self.memory[device].unloaded(lease.id, lease.demand, now, certain=certain)
-            else:
-                self.memory[device].release(lease.id, lease.demand, now, certain=certain)
+        self._table.remove(now, lease, reason, certain=certain)
         return [(lease.id, frames.revoked(reason, message))] if lease.connected else []
 
     def _preempt(self, now: float, lease: LeaseRecord) -> Frames:
@@ -460,7 +353,6 @@ class ArbiterCore:
         if waiter is None:
             return []
         where, by = ", ".join(lease.devices), frames.holder_text(waiter.holder)
-        for device in lease.devices:
-            self._tokens[device] += 1
+        self._table.fence(lease)
         message = f"The lease of {where} was taken by {by}, which has a higher priority."
         return self._end(now, lease, "preempted", message, certain=False)

@@ -376,8 +376,8 @@ class Context:
             calls: number of its calls so far.
             usage: their tokens so far; None: they are unknown.
         """
-        from lanemesh.codec import encode_usage
         from lanemesh.node.usage_sum import UsageSum, Used
+        from lanemesh.value_codec import encode_usage
 
         if self._report is None:
             return

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from lanemesh.codec import dump_json
+from lanemesh.json_text import dump_json
 from lanemesh.memory import MemoryEntry, MemoryQuery, MemoryScope, MemorySpace
 from lanemesh.memory_codec import decode_put, encode_clear, encode_get, encode_list, encode_put
 

@@ -14,6 +14,7 @@ from lanemesh._aio.eager import EagerCoroutine
 from lanemesh._aio.signal import Signal
 from lanemesh._grpc.connections import ConnectionPool
 from lanemesh._grpc.heartbeat import Heartbeat
+from lanemesh._grpc.reading import read_all
 from lanemesh._grpc.tls_errors import with_hint
 from lanemesh._grpc.writing import half_close
 from lanemesh.faults import Code, Fault, LaneFault
@@ -28,6 +29,7 @@ from lanemesh.lanes.transport.frames import (
     serialize,
     whole_lane,
 )
+from lanemesh.lanes.transport.late_dial import PASSES, LateDial
 from lanemesh.lanes.transport.sender import SenderState, SenderStatistics
 from lanemesh.lanes.transport.short_lanes import CallBroken, Refused, ShortLanes
 from lanemesh.protocol import PROTOCOL_VERSION
@@ -38,10 +40,6 @@ OPEN_SECONDS = 10.0
 """Time limit from `open` to `accepted`: a stream beyond a server's stream limit hangs without an error."""
 ACCEPT_SECONDS = 30.0
 """The same for a lane that carries items at once, so that nothing waits for `accepted`."""
-DIAL_SECONDS = 1.0
-"""How long a lane that merges frames waits for its first item, or for its end, before it is dialled without one."""
-PASSES = 3
-"""How often a lane lets other work of the event loop run before it sends its first frame, which takes what has come by then."""
 FEW_ITEMS = 8
 """After a frame of at most so many items the next item does not wait until the writer runs, for latency and not throughput."""
 ABORT_SECONDS = 0.5
@@ -121,14 +119,8 @@ class GrpcSender(SenderState):
         """Number of items in the latest frame."""
         self._merges = merges
         self._short = short
-        self._short_closed: asyncio.Future[None] | None = None
-        """Set when the lane is dialled, if it may be a short one. Done when it is closed, or has a call of its own."""
-        self._deciding: asyncio.Handle | None = None
-        """The next turn of a lane that lets other work run before it decides whether it is a short one."""
-        self._forget: Callable[[], None] | None = None
-        """Ends the wait for the end of a short lane."""
-        self._undialled: asyncio.TimerHandle | None = None
-        """Dials the consumer at the latest, as long as there is neither an item nor the end."""
+        self._late_dial: LateDial | None = None
+        """Dials the consumer of a lane that merges frames; None from then on, or once a short lane is closed."""
         self._end_sent = False
         self._beat = Heartbeat(self._work)
         self.frames = 0
@@ -159,61 +151,34 @@ class GrpcSender(SenderState):
         if self._aborted:
             return
         self._ceiling = self._limit_items = max(1, self._limit_items)  # the same limit that the consumer will accept
-        loop = asyncio.get_running_loop()
         if not self._merges:
             self._dial()
             return
-        self._undialled = loop.call_later(DIAL_SECONDS, self._dial_once)
         self._latest_items = FEW_ITEMS + 1  # so that `offer` begins no write
-        first_item = loop.create_future()
-        first_item.add_done_callback(lambda _: self._dial_once())
-        self._work.waiters.append(first_item)
-
-    def _dial_once(self) -> None:
-        """Dials the consumer of a lane that waits for its first item or its end."""
-        if self._undialled is None:
-            return
-        self._undialled.cancel()
-        self._undialled = None
-        self._work.fire()
-        if self._short is None or not (self._queue or self._ending):
-            self._dial()
-            return
-        self._short_closed = asyncio.get_running_loop().create_future()
-        self._decide(0 if self._ending else PASSES)
+        self._late_dial = LateDial(self._work, self._dial, self._send_short if self._short is not None else None)
 
     def _dial(self) -> None:
+        self._late_dial = None
         if self._merges:
             self._open_seconds = max(self._open_seconds, ACCEPT_SECONDS)
         timer = asyncio.get_running_loop().call_later(self._open_seconds, self._give_up)
         self._start_call().add_done_callback(lambda _: timer.cancel())
 
-    def _decide(self, passes: int) -> None:
-        """Sends the lane as a short one if it ends within so many turns of the event loop, and otherwise on a call of its own."""
-        self._deciding = None
-        if passes and not self._ending:
-            self._deciding = asyncio.get_running_loop().call_soon(self._decide, passes - 1)
-            return
+    def _send_short(self) -> Callable[[], None] | None:
+        """Sends the lane, which has ended, as a short one: `open` has its items and its end. Returns a function that forgets it.
+        None: the items are too many or too large, or cannot be encoded."""
         assert self._short is not None
-        if self._ending and self._makes_short():
-            self._forget = self._short.send(self._address, self._opening, self._on_short_closed)
-            return
-        self._dial()
-        self._end_short()
-
-    def _makes_short(self) -> bool:
-        """Adds the items and the end to `open`. Returns False if they are too many or too large, or cannot be encoded."""
         try:
             items = whole_lane(self._lane_type, self._queue, self._held_bytes)
         except Exception:  # the writer of the call will report it
-            return False
+            return None
         if items is None:
-            return False
+            return None
         self._written = len(self._queue)
         self._drop()
         items.end.CopyFrom(self._end())
         self._opening.items.CopyFrom(items)
-        return True
+        return self._short.send(self._address, self._opening, self._on_short_closed)
 
     def _on_short_closed(self, broken: Refused | CallBroken | None) -> None:
         """The consumer has taken every item of a short lane, or the lane broke."""
@@ -224,11 +189,9 @@ class GrpcSender(SenderState):
         else:
             self._break(self._lost(broken.code, str(broken), opened=True))
         self._stop()
-        self._end_short()
-
-    def _end_short(self) -> None:
-        if self._short_closed is not None and not self._short_closed.done():
-            self._short_closed.set_result(None)
+        if self._late_dial is not None:
+            self._late_dial.close_short()
+            self._late_dial = None
 
     def _start_call(self) -> asyncio.Future[None]:
         """Starts the call and its tasks. The future is done when the consumer has accepted the lane, or the call has ended."""
@@ -276,11 +239,9 @@ class GrpcSender(SenderState):
         """Lets the writer send queued items, `end` and the half-close."""
         if not self._ending:
             self._ending, self._outcome = True, fault
-            self._dial_once()
+            if self._late_dial is not None:
+                self._late_dial.end()
             self._work.fire()
-            if self._deciding is not None:
-                self._deciding.cancel()
-                self._decide(0)
 
     def statistics(self) -> SenderStatistics:
         """The current statistics."""
@@ -290,8 +251,8 @@ class GrpcSender(SenderState):
 
     async def closed(self) -> None:
         """Waits until the call has ended, or a short lane is closed. `fault` has the fault of the lane, if there is one."""
-        if self._short_closed is not None:
-            await asyncio.wait([self._short_closed])
+        if self._late_dial is not None and self._late_dial.short_closed is not None:
+            await asyncio.wait([self._late_dial.short_closed])
         if self._tasks:
             await asyncio.wait(self._tasks)  # not `gather`: cancelling this task must not cancel a write
             for task in self._tasks:
@@ -313,14 +274,14 @@ class GrpcSender(SenderState):
         self._drop()
         self.end(fault)
         self._stop()
-        if self._call is None and self._short_closed is None:
+        if self._call is None and (self._late_dial is None or self._late_dial.short_closed is None):
             return
         closing = asyncio.ensure_future(self.closed())
         await asyncio.wait([closing], timeout=ABORT_SECONDS)
         if not closing.done():
-            if self._forget is not None:
-                self._forget()
-                self._end_short()
+            if self._late_dial is not None:
+                self._late_dial.forget()
+                self._late_dial = None
             self.cut()
         await closing
 
@@ -390,9 +351,7 @@ class GrpcSender(SenderState):
 
     def _next_frame(self) -> tuple[Frame, int]:
         """The next frame with items, and their size as counted at `offer`."""
-        most = min(
-            MAX_FRAME_ITEMS, max(1, self._limit_items // 2)
-        )  # so that one frame is in flight while the next one fills
+        most = min(MAX_FRAME_ITEMS, max(1, self._limit_items // 2))  # so that one is in flight while the next one fills
         frame, count, size = next_frame(self._lane_type, self._queue, most)
         self._written += count
         self._latest_items = count
@@ -421,16 +380,7 @@ class GrpcSender(SenderState):
         call = self._call
         assert call is not None
         assert self._accepted is not None
-        try:
-            while isinstance(response := await call.read(), lane_pb2.ExchangeResponse):
-                self._on_frame(response)
-            if response is not grpc.aio.EOF:  # bytes that are no frame; gRPC has logged why
-                call.cancel()
-        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            pass
-        except asyncio.CancelledError:
-            if not call.done():
-                raise
+        await read_all(call, lane_pb2.ExchangeResponse, self._on_frame)
         code, details = await call.code(), await call.details()
         if code is grpc.StatusCode.OK and self._ending:
             if self.fault is None:

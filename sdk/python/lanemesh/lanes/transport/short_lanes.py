@@ -13,6 +13,7 @@ import grpc.aio
 
 from lanemesh._aio.signal import Signal
 from lanemesh._grpc.connections import ConnectionPool
+from lanemesh._grpc.reading import read_all
 from lanemesh._grpc.tls_errors import with_hint
 from lanemesh.faults import Code, Fault
 from lanemesh.lanes.transport.frames import MAX_FRAME_BYTES
@@ -117,7 +118,7 @@ class _Call:
         """Carries lanes until the call ends, which breaks those that were not reported."""
         writer = asyncio.create_task(self._write(), name="short lanes writer")
         try:
-            await self._read()
+            await read_all(self._call, lane_pb2.ExchangeShortResponse, self._on_closed)
         finally:
             self.ended = True
             writer.cancel()
@@ -157,16 +158,8 @@ class _Call:
         finally:
             self._call.cancel()  # no lane waits for a writer that has ended
 
-    async def _read(self) -> None:
-        try:
-            while isinstance(response := await self._call.read(), lane_pb2.ExchangeShortResponse):
-                for closed in response.closed:
-                    refused = Refused(Fault.from_proto(closed.fault)) if closed.HasField("fault") else None
-                    self._report(closed.number, refused)
-            if response is not grpc.aio.EOF:  # bytes that are no frame; gRPC has logged why
-                self._call.cancel()
-        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            pass  # `run` reports how it ended
-        except asyncio.CancelledError:
-            if not self._call.done():
-                raise
+    def _on_closed(self, response: lane_pb2.ExchangeShortResponse) -> None:
+        """Reports the lanes that the consumer has closed."""
+        for closed in response.closed:
+            refused = Refused(Fault.from_proto(closed.fault)) if closed.HasField("fault") else None
+            self._report(closed.number, refused)

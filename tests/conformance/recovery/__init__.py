@@ -1,0 +1,1 @@
+"""Tests of recovery; a package, so that its mesh ends with it."""
