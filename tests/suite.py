@@ -1,7 +1,7 @@
 """Runs the tests in one call of pytest, which is what `make test` does: python tests/suite.py JOBS [ARGUMENTS OF PYTEST].
 
-The plugin `workers` runs most tests in JOBS processes, and those that measure memory or time in processes of their own. With JOBS=0
-pytest itself runs them one at a time, on the terminal.
+The plugin `workers` runs most tests in JOBS processes, and those that measure memory or time, or wait, in processes of their own.
+With JOBS=0 pytest itself runs them one at a time, on the terminal.
 
 Tests marked `heavy` are left to `make test-models`.
 """

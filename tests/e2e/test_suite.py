@@ -61,6 +61,11 @@ def test_passes():
 def test_apart():
     record("apart")
     assert 3 == 4
+
+@pytest.mark.waits
+@pytest.mark.parametrize("number", range(2))
+def test_waits(number):
+    record("waits")
 """
 
 CRASHING = """
@@ -122,13 +127,13 @@ def pytest_on(file: Path, *command: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("jobs", [0, 2])
 def test_each_kind_has_its_processes_and_the_end_shows_the_outcomes_of_all(jobs: int, tmp_path: Path) -> None:
-    file = tmp_path / "test_of_three_kinds.py"
+    file = tmp_path / "test_of_four_kinds.py"
     file.write_text(TESTS)
 
     done = pytest_on(file, "tests/suite.py", str(jobs))
 
     assert done.returncode == 1
-    assert re.findall(r"\d+ (?:passed|failed|warning)", done.stdout) == ["2 failed", "4 passed", "1 warning"]
+    assert re.findall(r"\d+ (?:passed|failed|warning)", done.stdout) == ["2 failed", "6 passed", "1 warning"]
     rows = dict(re.findall(r"(LANE-0[1-4]) +required +1 +(\w+)", done.stdout))
     assert rows == {"LANE-01": "FAILS", "LANE-02": "holds", "LANE-03": "holds", "LANE-04": "FAILS"}
     assert "printed by a test" in done.stdout
@@ -139,13 +144,14 @@ def test_each_kind_has_its_processes_and_the_end_shows_the_outcomes_of_all(jobs:
     assert any("assert 1 == 2" in line for line in last)
     assert any("assert 3 == 4" in line for line in last)
     ran = [line.split() for line in (tmp_path / "ran").read_text().splitlines()]
-    processes = {kind: {process for of, process, _ in ran if of == kind} for kind in ("apart", "most", "timing")}
-    assert {kind: len(ids) for kind, ids in processes.items()} == {"apart": 1, "most": max(jobs, 1), "timing": 1}
-    assert len(set().union(*processes.values())) == (jobs + 2 if jobs else 1)
+    expected = {"apart": 1, "most": max(jobs, 1), "waits": 1, "timing": 1}
+    processes = {kind: {process for of, process, _ in ran if of == kind} for kind in expected}
+    assert {kind: len(ids) for kind, ids in processes.items()} == expected
+    assert len(set().union(*processes.values())) == (sum(expected.values()) if jobs else 1)
     assert len({collected_by for _, _, collected_by in ran}) == 1
     assert ran[-1][0] == "timing"
     folders = {folder.read_text() for folder in tmp_path.glob("folder-*")}
-    assert len(folders) == (jobs + 2 if jobs else 1)
+    assert len(folders) == (sum(expected.values()) if jobs else 1)
 
 
 def test_a_test_that_ends_its_process_fails_and_the_others_run(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ from repeats import times
 from rigs.replicas import Replicas, details, replicas
 from rigs.runs import lane, node, node_update, pipeline, response, states, until, value_of
 
-pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(120), pytest.mark.waits]
 
 COMPLETED, FAILED, CANCELLED = (
     update_pb2.RUN_STATE_COMPLETED,

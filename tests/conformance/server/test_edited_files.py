@@ -139,6 +139,7 @@ async def test_a_node_server(file: Path) -> None:
         assert await said(client, Deployed("d")) == "version 3!!!"
 
 
+@pytest.mark.waits
 async def test_a_node_server_that_knows_no_orchestrator(file: Path) -> None:
     server = NodeServer(NodeHost([], name="n", node_files=NodeFiles([file])))
     await server.start()
