@@ -3,8 +3,8 @@
 The tests are collected once, and then each worker is forked. So no worker imports and collects for itself, which takes longer than
 thousands of the tests, and workers share the memory of what was collected. There are N workers for most tests. Beside them, one
 runs those marked `apart`: they measure memory, which no other test has used there before. Another one runs those marked `waits`:
-they wait for seconds and hardly compute, and would keep a worker from other tests. At last, one runs those marked `timing`, one at a
-time: they measure time, or another test beside them would disturb them.
+they wait for seconds and hardly compute, and would keep a worker from other tests. At last, one runs those marked `timing`, one at
+a time: they measure time, or another test beside them would disturb them.
 
 With `--workers 0` this process runs all tests itself, those marked `apart` first and those marked `timing` last. Without the option
 the plugin does nothing.
