@@ -6,13 +6,15 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from failure_tail import LINES
 from pages import ROOT
-from suite import options
+from rigs.commands import SHARED
+from suite import main, options
 from workers import Queue
 
 TESTS = """
@@ -216,6 +218,30 @@ def test_arguments_narrow_the_call() -> None:
     narrowed = options(["3", *given, "conformance or model"])
     assert narrowed[:6] == [*given, "(conformance or model) and not heavy", "--workers"]
     assert narrowed[6] == "3"
+
+
+@pytest.mark.parametrize(("arguments", "starts"), [(["3"], True), (["3", "-k", "inbox"], False)])
+def test_what_forks_commands_imports_while_all_tests_are_collected(
+    arguments: list[str], starts: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in (SHARED, "OMP_NUM_THREADS", "PYTHONDONTWRITEBYTECODE"):
+        monkeypatch.setenv(name, "1")
+    begun: list[str] = []
+
+    class Thread:
+        def __init__(self, target: Callable[[], None]) -> None:
+            self.start = target
+
+    def run(*_: object, **__: object) -> subprocess.CompletedProcess[str]:
+        begun.append("pytest")
+        return subprocess.CompletedProcess([], 4)
+
+    monkeypatch.setattr("suite.start_server", lambda: begun.append("what forks"))
+    monkeypatch.setattr("suite.threading.Thread", Thread)
+    monkeypatch.setattr("suite.subprocess.run", run)
+
+    assert main(arguments) == 4
+    assert begun == (["what forks", "pytest"] if starts else ["pytest"])
 
 
 def test_an_id_that_the_page_does_not_list_is_named(tmp_path: Path) -> None:
