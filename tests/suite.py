@@ -1,7 +1,7 @@
 """Runs the tests in one call of pytest, which is what `make test` does: python tests/suite.py JOBS [ARGUMENTS OF PYTEST].
 
-The plugin `workers` runs most tests in JOBS processes, and those that measure memory or time in processes of their own. With JOBS=0
-pytest itself runs them one at a time, on the terminal.
+The plugin `workers` runs most tests in JOBS processes, and those that measure memory or time, or wait, in processes of their own.
+With JOBS=0 pytest itself runs them one at a time, on the terminal.
 
 Tests marked `heavy` are left to `make test-models`.
 """
@@ -13,17 +13,23 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Sequence
 
 import heavy
-from rigs.commands import SHARED
+from rigs.commands import SHARED, start_server
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Runs the tests. Returns the exit code of pytest."""
+    """Runs the tests. Returns the exit code of pytest.
+
+    If all tests are to be run, the process that forks commands imports its modules while pytest collects.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "pytest", *options(arguments)]
-        return subprocess.run(command, env={**environment(), SHARED: folder}, check=False).returncode
+        set_environment(folder)
+        if len(arguments) == 1:
+            threading.Thread(target=start_server).start()
+        return subprocess.run([sys.executable, "-m", "pytest", *options(arguments)], check=False).returncode
 
 
 def options(arguments: Sequence[str]) -> list[str]:
@@ -37,14 +43,15 @@ def options(arguments: Sequence[str]) -> list[str]:
     return [*others, "-m", f"{only}not heavy", "--workers", jobs, *ignored]
 
 
-def environment() -> dict[str, str]:
-    """The environment of the tests.
+def set_environment(folder: str) -> None:
+    """Sets the variables of the tests, whose processes share a folder.
 
     Python keeps compiled modules, which the processes of tests read. Models compute on one thread in each process, unless the
     caller says otherwise: more threads wait for each other, since several processes share the cores.
     """
-    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    return {"OMP_NUM_THREADS": "1", **kept}
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ[SHARED] = folder
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@
 
 The tests are collected once, and then each worker is forked. So no worker imports and collects for itself, which takes longer than
 thousands of the tests, and workers share the memory of what was collected. There are N workers for most tests. Beside them, one
-runs those marked `apart`: they measure memory, which no other test has used there before, or wait for a minute. At last, one runs
-those marked `timing`, one at a time: they measure time, or another test beside them would disturb them.
+runs those marked `apart`: they measure memory, which no other test has used there before. Another one runs those marked `waits`:
+they wait for seconds and hardly compute, and would keep a worker from other tests. At last, one runs those marked `timing`, one at
+a time: they measure time, or another test beside them would disturb them.
 
 With `--workers 0` this process runs all tests itself, those marked `apart` first and those marked `timing` last. Without the option
 the plugin does nothing.
@@ -39,14 +40,14 @@ class Kind(IntEnum):
 
     APART = 0
     MOST = 1
-    TIMING = 2
+    WAITS = 2
+    TIMING = 3
 
 
 def kind_of(item: pytest.Item) -> Kind:
     """The kind of a test, by its marks."""
-    if item.get_closest_marker("timing"):
-        return Kind.TIMING
-    return Kind.APART if item.get_closest_marker("apart") else Kind.MOST
+    marked = (kind for kind in (Kind.TIMING, Kind.APART, Kind.WAITS) if item.get_closest_marker(kind.name.lower()))
+    return next(marked, Kind.MOST)
 
 
 class Queue:
@@ -125,6 +126,7 @@ class Workers:
         self._config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]  # the folder of which workers have a part each
         try:
             self._start(tests[Kind.APART], 1)
+            self._start(tests[Kind.WAITS], 1)
             self._start(tests[Kind.MOST], self._number)
             self._watch()
             self._start(tests[Kind.TIMING], 1)

@@ -74,6 +74,7 @@ async def workers(address: str, device: Path, count: int) -> AsyncIterator[list[
 
 @pytest.mark.conformance("GPU-06")
 @pytest.mark.conformance("GPU-09")
+@pytest.mark.waits
 async def test_killed_holders_waiters_and_arbiters_leave_no_lost_lease_and_no_double_grant(tmp_path: Path) -> None:
     async with (
         asyncio.timeout(90),

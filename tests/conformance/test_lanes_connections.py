@@ -50,7 +50,7 @@ async def test_a_producer_that_waits_for_capacity_gets_the_loss_of_its_consumer(
 
 
 @pytest.mark.conformance("LANE-14")
-@pytest.mark.apart
+@pytest.mark.waits
 @pytest.mark.timeout(60)
 def test_a_frozen_peer_and_a_cut_wire_are_seen_within_20_s(frozen: Beside) -> None:
     assert frozen.told() == {"seen": 3}
@@ -123,7 +123,7 @@ async def test_200_lanes_between_two_servers_all_open_and_work(between: Rig) -> 
 
 
 @pytest.mark.conformance("LANE-18")
-@pytest.mark.apart
+@pytest.mark.waits
 @pytest.mark.timeout(110)
 def test_a_lane_idle_for_a_minute_works_behind_a_proxy_with_an_idle_limit_of_30_s(minute: Beside) -> None:
     told = minute.told()

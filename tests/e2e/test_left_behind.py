@@ -174,6 +174,7 @@ def test_standard_input_of_a_node_server_is_empty(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "nothing to read\n"), done.stderr
 
 
+@pytest.mark.waits
 def test_a_node_server_whose_standard_input_is_closed_ends_with_its_killed_parent_but_not_with_a_fork_of_it(
     tmp_path: Path,
 ) -> None:

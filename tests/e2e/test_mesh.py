@@ -141,6 +141,7 @@ async def test_runs_of_a_killed_node_server_fail_within_five_seconds_and_name_it
                 assert (await run.result()).values == ("a", "b")
 
 
+@pytest.mark.waits
 async def test_a_frozen_node_server_is_listed_so_and_then_gone(mesh: Client) -> None:
     async with process("node", "text", "--orchestrator", mesh.address) as frozen:
         await servers(mesh, lambda found: "text" in found)

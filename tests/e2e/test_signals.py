@@ -151,6 +151,7 @@ def test_sigterm_ends_a_chat_in_order(tmp_path: Path) -> None:
     assert (process.returncode, printed) == (130, "finalized\n"), log
 
 
+@pytest.mark.waits
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_a_chat_whose_unload_blocks(tmp_path: Path, number: signal.Signals) -> None:
     with chat(tmp_path, "blocks_unload") as process:

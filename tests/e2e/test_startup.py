@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from pages import ROOT
+
 PIPELINE = {
     "components": [
         {"id": "chat_1", "provider": "chat"},
@@ -72,4 +74,4 @@ def test_a_right_plain_config_does_not_load_the_schema_package() -> None:
         " component('r', 'response', 'answers l', config={'lane': 'answers'}))\n"
         "assert 'jsonschema_rs' not in sys.modules\n"
     )
-    subprocess.run([sys.executable, "-c", program], check=True, cwd=__file__.partition("/tests/")[0])
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)

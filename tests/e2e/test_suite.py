@@ -6,13 +6,15 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from failure_tail import LINES
 from pages import ROOT
-from suite import options
+from rigs.commands import SHARED
+from suite import main, options
 from workers import Queue
 
 TESTS = """
@@ -61,6 +63,11 @@ def test_passes():
 def test_apart():
     record("apart")
     assert 3 == 4
+
+@pytest.mark.waits
+@pytest.mark.parametrize("number", range(2))
+def test_waits(number):
+    record("waits")
 """
 
 CRASHING = """
@@ -122,13 +129,13 @@ def pytest_on(file: Path, *command: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("jobs", [0, 2])
 def test_each_kind_has_its_processes_and_the_end_shows_the_outcomes_of_all(jobs: int, tmp_path: Path) -> None:
-    file = tmp_path / "test_of_three_kinds.py"
+    file = tmp_path / "test_of_four_kinds.py"
     file.write_text(TESTS)
 
     done = pytest_on(file, "tests/suite.py", str(jobs))
 
     assert done.returncode == 1
-    assert re.findall(r"\d+ (?:passed|failed|warning)", done.stdout) == ["2 failed", "4 passed", "1 warning"]
+    assert re.findall(r"\d+ (?:passed|failed|warning)", done.stdout) == ["2 failed", "6 passed", "1 warning"]
     rows = dict(re.findall(r"(LANE-0[1-4]) +required +1 +(\w+)", done.stdout))
     assert rows == {"LANE-01": "FAILS", "LANE-02": "holds", "LANE-03": "holds", "LANE-04": "FAILS"}
     assert "printed by a test" in done.stdout
@@ -139,13 +146,14 @@ def test_each_kind_has_its_processes_and_the_end_shows_the_outcomes_of_all(jobs:
     assert any("assert 1 == 2" in line for line in last)
     assert any("assert 3 == 4" in line for line in last)
     ran = [line.split() for line in (tmp_path / "ran").read_text().splitlines()]
-    processes = {kind: {process for of, process, _ in ran if of == kind} for kind in ("apart", "most", "timing")}
-    assert {kind: len(ids) for kind, ids in processes.items()} == {"apart": 1, "most": max(jobs, 1), "timing": 1}
-    assert len(set().union(*processes.values())) == (jobs + 2 if jobs else 1)
+    expected = {"apart": 1, "most": max(jobs, 1), "waits": 1, "timing": 1}
+    processes = {kind: {process for of, process, _ in ran if of == kind} for kind in expected}
+    assert {kind: len(ids) for kind, ids in processes.items()} == expected
+    assert len(set().union(*processes.values())) == (sum(expected.values()) if jobs else 1)
     assert len({collected_by for _, _, collected_by in ran}) == 1
     assert ran[-1][0] == "timing"
     folders = {folder.read_text() for folder in tmp_path.glob("folder-*")}
-    assert len(folders) == (jobs + 2 if jobs else 1)
+    assert len(folders) == (sum(expected.values()) if jobs else 1)
 
 
 def test_a_test_that_ends_its_process_fails_and_the_others_run(tmp_path: Path) -> None:
@@ -210,6 +218,30 @@ def test_arguments_narrow_the_call() -> None:
     narrowed = options(["3", *given, "conformance or model"])
     assert narrowed[:6] == [*given, "(conformance or model) and not heavy", "--workers"]
     assert narrowed[6] == "3"
+
+
+@pytest.mark.parametrize(("arguments", "starts"), [(["3"], True), (["3", "-k", "inbox"], False)])
+def test_what_forks_commands_imports_while_all_tests_are_collected(
+    arguments: list[str], starts: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in (SHARED, "OMP_NUM_THREADS", "PYTHONDONTWRITEBYTECODE"):
+        monkeypatch.setenv(name, "1")
+    begun: list[str] = []
+
+    class Thread:
+        def __init__(self, target: Callable[[], None]) -> None:
+            self.start = target
+
+    def run(*_: object, **__: object) -> subprocess.CompletedProcess[str]:
+        begun.append("pytest")
+        return subprocess.CompletedProcess([], 4)
+
+    monkeypatch.setattr("suite.start_server", lambda: begun.append("what forks"))
+    monkeypatch.setattr("suite.threading.Thread", Thread)
+    monkeypatch.setattr("suite.subprocess.run", run)
+
+    assert main(arguments) == 4
+    assert begun == (["what forks", "pytest"] if starts else ["pytest"])
 
 
 def test_an_id_that_the_page_does_not_list_is_named(tmp_path: Path) -> None:

@@ -166,6 +166,7 @@ async def looping() -> AsyncIterator[tuple[Orchestrator, Client]]:
         await orchestrator.close()
 
 
+@pytest.mark.waits
 async def test_a_tool_that_calls_itself_through_the_orchestrator_ends_at_the_limit_of_depth() -> None:
     async with looping() as (_, client), asyncio.timeout(60):
         assert [tool.name for tool in await client.tools()] == ["forward"]

@@ -242,7 +242,12 @@ async def test_error_a_call_that_takes_too_long_is_cancelled(mesh: Mesh, tmp_pat
 @pytest.mark.parametrize(
     ("config", "reason", "words"),
     [
-        (rogue("mute", start_timeout=0.5), "mcp-no-answer", "did not answer within 0.5 s of its start"),
+        pytest.param(
+            rogue("mute", start_timeout=0.5),
+            "mcp-no-answer",
+            "did not answer within 0.5 s of its start",
+            marks=pytest.mark.waits,
+        ),
         (rogue("exits"), "mcp-refused", "exited with code 4. Check .*no licence found"),
         (rogue("many"), "mcp-too-many-tools", "lists more than 200 tools. Name those that are wanted in config.tools"),
         (rogue("endless"), "mcp-too-many-tools", "lists more than 200 tools"),

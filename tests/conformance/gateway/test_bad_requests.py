@@ -164,6 +164,7 @@ async def test_errors_of_the_mesh_keep_their_status_and_reason(web: httpx.AsyncC
         assert answer.headers["content-type"] == "application/problem+json"
 
 
+@pytest.mark.waits
 async def test_large_bodies_are_refused_before_they_are_read(mesh: Mesh) -> None:
     async with gateway(mesh, GatewayOptions(max_body=1_000_000)) as web:
         address = httpx.URL(web.base_url)
@@ -194,6 +195,7 @@ async def test_a_large_body_within_the_limit_is_read_while_others_are_served(emb
     assert started.result().status_code == 200
 
 
+@pytest.mark.waits
 async def test_slow_bodies_end_and_so_do_slow_heads(mesh: Mesh, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.2)
     async with gateway(mesh, GatewayOptions(body_seconds=0.2)) as web:

@@ -315,7 +315,10 @@ async def test_the_servers_wait_is_kept_and_one_beyond_the_limit_ends_the_reques
     await engine.close()
 
 
-async def test_retries_of_all_requests_share_a_budget(server: HostedServer, dialect: Dialect) -> None:
+async def test_retries_of_all_requests_share_a_budget(
+    server: HostedServer, dialect: Dialect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hosted, "MOST_PAUSE", hosted.FIRST_PAUSE)
     server.will(failing(503, dialect.error_body("busy")))
     engine = dialect.engine(server.address, retries=10, retry_seconds=3600)
     for _ in range(4):

@@ -247,6 +247,7 @@ async def test_who_never_places_and_gives_no_sign_of_life_is_lost(lie: Lie, monk
     assert '"the-liar" is gone: it sent nothing for 0.3 s while it placed its components' in outcome.error.message
 
 
+@pytest.mark.waits
 async def test_who_never_places_and_lives_has_ten_minutes(lie: Lie, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(phases, "SILENCE_TIMEOUT", 0.3)
     monkeypatch.setattr(phases, "PLACE_TIMEOUT", 1.0)

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from _pytest.mark import ParameterSet
 from lanemesh import Client, LanemeshError, Node
 from lanemesh.node.manifest import manifest_of
 from lanemesh.pipeline_faults import Severity
@@ -70,10 +71,10 @@ def texts(rule: Any, schema: Mapping[str, Any], keys: Keys = (), depth: int = MA
         yield from texts(rule.get("items") or {"type": "string"}, schema, (*keys, 0), depth - 1)
 
 
-SERVICES = [
-    pytest.param(name, marks=[pytest.mark.heavy] if name in heavy.FAMILIES else [], id=name) for name in service_names()
-]
-"""The services, with the mark of those that need the libraries of the catalogue."""
+def each_service(*waiting: str) -> list[ParameterSet]:
+    """The services, with the marks of those that need the libraries of the catalogue, and of those whose test waits."""
+    marks = dict.fromkeys(waiting, pytest.mark.waits) | dict.fromkeys(heavy.FAMILIES, pytest.mark.heavy)
+    return [pytest.param(name, marks=[marks[name]] if name in marks else [], id=name) for name in service_names()]
 
 
 @cache
@@ -256,7 +257,7 @@ async def report(client: Client, call: Call, given: Given) -> str:
 
 @pytest.mark.many
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("service", each_service())
 async def test_no_text_of_a_document_reads_the_environment(
     service: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -346,7 +347,7 @@ async def confined(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cl
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.many
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("service", each_service("tools"))  # which look for servers of tools
 async def test_no_text_of_a_document_opens_a_file_outside_the_roots(
     service: str, confined: Client, outside: Path, watch: Watch
 ) -> None:

@@ -108,6 +108,7 @@ async def test_a_node_server_that_is_killed_while_it_loads_fails_the_run(journal
         assert not any(update.WhichOneof("kind") == "node" for update in updates)
 
 
+@pytest.mark.waits
 async def test_a_frozen_node_server_fails_its_runs() -> None:
     async with Mesh("component", nodes=[NODES]) as mesh:
         document = line(node("a", "tag", "chat"))

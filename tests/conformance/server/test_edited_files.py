@@ -20,6 +20,7 @@ from lanemesh.server.node_server import NodeServer
 from lanemesh.v1 import registry_pb2
 from lanemesh_orchestrator import Mesh
 from lanemesh_orchestrator.orchestrator import Orchestrator
+from lanemesh_orchestrator.registry import polled_servers
 from lanemesh_orchestrator.registry.registry import Registry
 
 from rigs.registration_log import registration_log
@@ -139,7 +140,8 @@ async def test_a_node_server(file: Path) -> None:
         assert await said(client, Deployed("d")) == "version 3!!!"
 
 
-async def test_a_node_server_that_knows_no_orchestrator(file: Path) -> None:
+async def test_a_node_server_that_knows_no_orchestrator(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(polled_servers, "CHECK_SECONDS", 0.1)
     server = NodeServer(NodeHost([], name="n", node_files=NodeFiles([file])))
     await server.start()
     orchestrator = Orchestrator(embedded=False, servers=[server.address])

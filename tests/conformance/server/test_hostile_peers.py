@@ -48,6 +48,7 @@ async def mesh() -> AsyncIterator[Servers]:
         yield made
 
 
+@pytest.mark.waits
 @pytest.mark.parametrize("kind", KINDS)
 async def test_http_1_and_garbage_are_answered_by_the_end_of_the_connection(mesh: Servers, kind: str) -> None:
     dice = random.Random(1)

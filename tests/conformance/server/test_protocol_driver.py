@@ -91,16 +91,18 @@ class Mutant:
     check: str
     """The check that catches it."""
     change: Callable[[Patch], None]
+    waits: bool
+    """Whether the check sees it by a time limit alone."""
 
 
 MUTANTS: list[Mutant] = []
 
 
-def mutant(check: str) -> Callable[[Callable[[Patch], None]], Callable[[Patch], None]]:
+def mutant(check: str, *, waits: bool = False) -> Callable[[Callable[[Patch], None]], Callable[[Patch], None]]:
     """Registers a change that makes a wrong server."""
 
     def register(change: Callable[[Patch], None]) -> Callable[[Patch], None]:
-        MUTANTS.append(Mutant(change.__name__, check, change))
+        MUTANTS.append(Mutant(change.__name__, check, change, waits))
         return change
 
     return register
@@ -150,7 +152,7 @@ def starts_a_run_without_lanes(patch: Patch) -> None:
     patch.setattr(HostedRun, "can_start", True)
 
 
-@mutant("start-twice")
+@mutant("start-twice", waits=True)
 def ignores_a_second_start(patch: Patch) -> None:
     async def fail(run: Any, fault: Fault) -> None:
         """Goes on."""
@@ -158,7 +160,7 @@ def ignores_a_second_start(patch: Patch) -> None:
     patch.setattr(HostedRun, "fail", fail)
 
 
-@mutant("connect-twice")
+@mutant("connect-twice", waits=True)
 def opens_lanes_at_each_connect(patch: Patch) -> None:
     async def connect(original: Any, run: HostedRun) -> Any:
         faults = await original(run)
@@ -347,7 +349,10 @@ def replays_from_the_beginning(patch: Patch) -> None:
     wrap(patch, ReplayingSender, "_call_to", call_to)
 
 
-@pytest.mark.parametrize("wrong", MUTANTS, ids=lambda wrong: wrong.wrong)
+@pytest.mark.parametrize(
+    "wrong",
+    [pytest.param(one, id=one.wrong, marks=[pytest.mark.waits] if one.waits else []) for one in MUTANTS],
+)
 async def test_a_wrong_server_is_caught(wrong: Mutant, monkeypatch: Patch) -> None:
     wrong.change(monkeypatch)
     async with served() as server:

@@ -158,6 +158,7 @@ async def test_a_server_that_joins_again_with_another_address_is_one_member() ->
     await orchestrator.close()
 
 
+@pytest.mark.waits
 async def test_a_server_is_used_at_its_old_address_before_its_old_stream_has_ended() -> None:
     orchestrator = Orchestrator(embedded=False)
     await orchestrator.listen()
