@@ -266,7 +266,9 @@ class Mesh:
 
         from lanemesh_orchestrator.runs.link import LocalDetachedLink
 
-        link = LocalDetachedLink(self.orchestrator.runs, self.orchestrator.history, wire_text(run_id, "the id of a run"))
+        link = LocalDetachedLink(
+            self.orchestrator.runs, self.orchestrator.history, wire_text(run_id, "the id of a run")
+        )
         return DetachedRun(run_id, link, self.channels(run_id), from_sequence)
 
     def session(

@@ -255,9 +255,9 @@ class _ContextReporter:
         return await request.session.elicit_form(question(update), SCHEMA, self._context.request_id)
 
 
-async def _fail_request(context: ServerRequestContext[Any], handle: CallNext) -> HandlerResult:
+async def _fail_request(ctx: ServerRequestContext[Any], call_next: CallNext) -> HandlerResult:
     """Handles a request. What is registered here may raise any exception, such as a `sys.exit()`: it fails this request alone."""
-    return await called(handle(context))
+    return await called(call_next(ctx))
 
 
 def _tool(name: str, description: str, schema: dict[str, Any]) -> Tool:

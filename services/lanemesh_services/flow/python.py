@@ -118,7 +118,7 @@ def _path(file: str) -> Path:
 
 def _chosen(code: UserCode, name: str, where: str) -> Callable[..., Any]:
     """The function with a name, or the only public one."""
-    own = {
+    own: dict[str, Callable[..., Any]] = {
         key: value
         for key, value in vars(code.module).items()
         if not key.startswith("_") and _is_own(value, code.module.__name__)

@@ -97,7 +97,7 @@ BROKEN_HOOKS = {
 broken_hooks = pytest.mark.parametrize("hook", BROKEN_HOOKS.values(), ids=BROKEN_HOOKS)
 
 
-async def works(*_: object) -> str:
+async def works(*_: object) -> Any:
     """A hook that works."""
     return "m"
 

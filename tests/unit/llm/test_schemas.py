@@ -135,7 +135,8 @@ def test_data_within_the_bounds_is_held() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rule", "follows"), [({"type": "integer"}, True), ({"minimum": 5}, True), ({"maximum": 5}, False), ({"type": "string"}, False)]
+    ("rule", "follows"),
+    [({"type": "integer"}, True), ({"minimum": 5}, True), ({"maximum": 5}, False), ({"type": "string"}, False)],
 )
 def test_an_integer_that_python_does_not_read_is_checked(rule: dict[str, Any], follows: bool) -> None:
     answer = json.dumps({"n": 7}).replace("7", "7" * 5_000)

@@ -112,7 +112,14 @@ async def test_a_cancelled_call_is_abandoned() -> None:
     go_on.set()
 
 
-def with_fields(text: str, times: int = Field(default=3), *, ends: list[str] = Field(default_factory=lambda: ["!"])) -> str:
+def ends() -> list[str]:
+    return ["!"]
+
+
+ENDS = Field(default_factory=ends)
+
+
+def with_fields(text: str, times: int = Field(default=3), *, ends: list[str] = ENDS) -> str:
     return text * times + "".join(ends)
 
 

@@ -39,9 +39,9 @@ from lanemesh.gpu.metrics import ArbiterCounts
 from lanemesh.gpu.notices import Notices
 from lanemesh.gpu.pace import Pace
 from lanemesh.gpu.peaks import ModelPeaks
-from lanemesh.gpu.placing import MAX_BYPASS, Placing
 from lanemesh.gpu.preemption import asks_to_yield, preemptor_of
 from lanemesh.gpu.queries import ArbiterView, device_statuses, in_vain
+from lanemesh.gpu.queue_pass import MAX_BYPASS, QueuePass
 from lanemesh.gpu.requests import WAIT_TIMEOUT, LeaseRecord, State, demand_of, eligible_of
 from lanemesh.gpu.restarts import entry_of, restore
 from lanemesh.gpu.unloading import Unloading
@@ -393,14 +393,14 @@ class ArbiterCore:
         yielded = Counter(
             device for lease in self._leases.values() if lease.state is State.YIELDED for device in lease.devices
         )
-        placing = Placing(self.memory, yielded, now, self._max_bypass)
+        queue_pass = QueuePass(self.memory, yielded, now, self._max_bypass)
         outgoing: Frames = []
         for lease in list(self._queue) if now >= self._grants_after else ():
-            if placing.is_over:
+            if queue_pass.is_over:
                 break
-            if lease.connected and (devices := placing.try_place(lease)):
+            if lease.connected and (devices := queue_pass.try_place(lease)):
                 outgoing.append(self._grant(now, lease, devices))
-        for resident, device in placing.unloads():
+        for resident, device in queue_pass.unloads():
             outgoing += self._unloading.ask(resident, device, now)
         outgoing += asks_to_yield(self.view, now)
         return [*outgoing, *self._notices.to_waiters(now), *self._notices.to_holders()]

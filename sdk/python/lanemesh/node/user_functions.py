@@ -76,7 +76,9 @@ def _field_defaults(
     for name, parameter in signature.parameters.items():
         if name not in given and isinstance(parameter.default, FieldInfo):
             if parameter.default.is_required():
-                raise TypeError(f"{getattr(inner, '__name__', 'the function')} has a required parameter {name}: give it a default")
+                raise TypeError(
+                    f"{getattr(inner, '__name__', 'the function')} has a required parameter {name}: give it a default"
+                )
             found[name] = parameter.default.get_default(call_default_factory=True)
     return found
 
