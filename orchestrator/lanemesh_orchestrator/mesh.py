@@ -264,7 +264,9 @@ class Mesh(KeptRuns):
 
         from lanemesh_orchestrator.runs.link import LocalDetachedLink
 
-        link = LocalDetachedLink(self.orchestrator.runs, self.orchestrator.history, run_id)
+        link = LocalDetachedLink(
+            self.orchestrator.runs, self.orchestrator.history, wire_text(run_id, "the id of a run")
+        )
         return DetachedRun(run_id, link, self.channels(run_id), from_sequence)
 
     async def validate(
@@ -308,7 +310,7 @@ class Mesh(KeptRuns):
         from lanemesh.client.deployment_info import decode_deployment
 
         spec = run_spec(pipeline, settings, timeout, variables=variables)
-        return decode_deployment(await self._deployments.deploy(name, spec, folder=self._folder_of(pipeline)))
+        return decode_deployment(await self._deployments.deploy(_name(name), spec, folder=self._folder_of(pipeline)))
 
     async def deployments(self) -> list[DeploymentInfo]:
         """The deployed pipelines, in alphabetical order."""
@@ -320,12 +322,12 @@ class Mesh(KeptRuns):
         """A deployed pipeline with its document; version 0 is the current one. Raises LanemeshError if it does not exist."""
         from lanemesh.client.deployment_info import decode_deployment
 
-        found, spec = self._deployments.get(name, version)
+        found, spec = self._deployments.get(_name(name), version)
         return decode_deployment(found, spec.pipeline_json)
 
     async def undeploy(self, name: str) -> None:
         """Removes a deployed pipeline; its active runs continue. Raises LanemeshError if it does not exist."""
-        await self._deployments.undeploy(name)
+        await self._deployments.undeploy(_name(name))
 
     async def tools(self, deployment: str = "") -> list[MeshTool]:
         """The tools of the deployed pipelines, for callers outside any run. A list is at most 30 seconds old.
@@ -339,7 +341,7 @@ class Mesh(KeptRuns):
         """
         from lanemesh.client.tools import decode_tools
 
-        return decode_tools(await self.orchestrator.tools.list(deployment, depth=RUN_DEPTH.get()))
+        return decode_tools(await self.orchestrator.tools.list(_name(deployment), depth=RUN_DEPTH.get()))
 
     async def call_tool(
         self,
@@ -371,7 +373,7 @@ class Mesh(KeptRuns):
         from lanemesh.client.tools import result_of, tool_request
 
         request = tool_request(name, arguments, timeout)
-        pieces = self.orchestrator.tools.call(deployment, request, depth=RUN_DEPTH.get())
+        pieces = self.orchestrator.tools.call(_name(deployment), request, depth=RUN_DEPTH.get())
         return await result_of(pieces, name, on_progress)
 
     async def node_types(self, names: Collection[str] | None = None) -> list[NodeTypeInfo]:
@@ -421,7 +423,7 @@ class Mesh(KeptRuns):
         return await page(self.orchestrator.history, request)
 
     async def _get_run(self, run_id: str) -> run_pb2.GetRunResponse:
-        return await self.orchestrator.history.record(run_id)
+        return await self.orchestrator.history.record(wire_text(run_id, "the id of a run"))
 
     @property
     def _sessions(self) -> SessionLink:
@@ -462,6 +464,11 @@ class Mesh(KeptRuns):
             homes=await self._servers.homes(graph),
             conversation=await self.orchestrator.runs.conversation(spec),
         )
+
+
+def _name(deployment: str) -> str:
+    """The name of a deployed pipeline. Raises LanemeshError if it is not valid Unicode."""
+    return wire_text(deployment, "the name of a deployed pipeline")
 
 
 def _file(given: object) -> Path:

@@ -256,6 +256,22 @@ async def test_out_of_memory_twice_is_a_clear_error(here: Place) -> None:
     assert attempts == 2
 
 
+@pytest.mark.parametrize("kind", [OutOfMemory, RuntimeError])
+async def test_an_error_whose_text_raises_is_tried_again_if_it_is_out_of_memory(
+    here: Place, kind: type[Exception]
+) -> None:
+    class NoText(kind):  # type: ignore[misc,valid-type]
+        def __str__(self) -> str:
+            raise ValueError
+
+    async def work(lease: Lease) -> None:
+        raise NoText
+
+    with pytest.raises(GpuOutOfMemory if kind is OutOfMemory else NoText) as caught:
+        await here.client("a").attempt(work, memory="100MiB")
+    assert kind is RuntimeError or "ran out of memory twice" in str(caught.value)
+
+
 async def test_a_request_gets_what_earlier_leases_for_the_model_had(here: Place) -> None:
     lines: list[str] = []
     link = here.link()

@@ -15,7 +15,7 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, precondition, rule
 from lanemesh.gpu.core import AGEING, TTL, ArbiterCore, Frames
-from lanemesh.gpu.placing import BYPASS_SECONDS, MAX_BYPASS
+from lanemesh.gpu.queue_pass import BYPASS_SECONDS, MAX_BYPASS
 from lanemesh.gpu.resident import Residence
 from lanemesh.times import duration, seconds_of
 from lanemesh.v1 import gpu_pb2

@@ -82,3 +82,10 @@ async def returns_object(question: Question, context: Context) -> Any:
 
 def not_ready() -> None:
     """Has no parameters for the question."""
+
+
+class Panics:
+    """Cannot be made."""
+
+    def __init__(self) -> None:
+        raise SystemExit(3)

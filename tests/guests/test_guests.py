@@ -166,6 +166,7 @@ async def test_code_may_return_or_yield(mesh: Mesh, name: str, text: str, reason
         ({"file": "guest_agents.py", "name": "returns_object"}, "which is not JSON"),
         ({"file": "guest_agents.py"}, "several public functions"),
         ({"file": "guest_agents.py", "name": "nobody"}, 'no function or class "nobody"'),
+        ({"file": "guest_agents.py", "name": "Panics"}, "Panics() raised SystemExit: 3"),
         ({"file": "not_there.py"}, "there is no file"),
         ({}, "neither file nor module is set"),
     ],

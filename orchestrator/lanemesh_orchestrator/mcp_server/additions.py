@@ -6,6 +6,7 @@ import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lanemesh._aio.user_code import failure_of
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.server.user_code import UserCode, UserCodeFailed
 
@@ -36,9 +37,9 @@ def add_from(file: Path, server: MCPServer[Any]) -> UserCode:
     except LanemeshError:
         code.close()
         raise
-    except Exception as error:
+    except BaseException as error:
         code.close()
-        why = f"{FUNCTION} raised {type(error).__name__}: {error}"
+        why = f"{FUNCTION} raised {Fault.from_exception(failure_of(error)).message}"
         raise _bad_file(file, why, "Run it with Python to see the error") from error
     return code
 

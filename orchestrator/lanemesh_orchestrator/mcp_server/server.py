@@ -11,11 +11,13 @@ from collections.abc import Callable, Collection
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, cast
 
+from lanemesh._aio.user_code import called
 from lanemesh._grpc.traceparent import TRACEPARENT_KEY, in_trace
 from lanemesh.client.updates import ApprovalUpdate
 from lanemesh.faults import LanemeshError
 from lanemesh.json_values import copy_json
 from mcp.server import CacheHint, MCPServer, ServerRequestContext
+from mcp.server.context import CallNext, HandlerResult
 from mcp.server.mcpserver import Context
 from mcp.server.request_state import RequestStateSecurity
 from mcp.server.session import ServerSession
@@ -88,6 +90,7 @@ class MeshServer(MCPServer[Any]):
             log_level="WARNING",
             extensions=[TasksExtension(host)],
             request_state_security=RequestStateSecurity(keys=[key]) if secret else None,
+            middleware=[_fail_request],
         )
         self._host = host
         self._catalog = Catalog(host)
@@ -130,7 +133,7 @@ class MeshServer(MCPServer[Any]):
         try:
             offers = await self._catalog.offers()
             if name not in offers and self._tool_manager.get_tool(name) is not None:
-                return await super().call_tool(name, arguments, context)
+                return await called(super().call_tool(name, arguments, context))
             reporter = _ContextReporter(context, self._level_of)
             with in_trace(_trace_of(context.request_context)):
                 offer = offers.get(name)
@@ -250,6 +253,11 @@ class _ContextReporter:
     async def _ask(self, update: ApprovalUpdate) -> ElicitResult:
         request = self._context.request_context
         return await request.session.elicit_form(question(update), SCHEMA, self._context.request_id)
+
+
+async def _fail_request(ctx: ServerRequestContext[Any], call_next: CallNext) -> HandlerResult:
+    """Handles a request. What is registered here may raise any exception, such as a `sys.exit()`: it fails this request alone."""
+    return await called(call_next(ctx))
 
 
 def _tool(name: str, description: str, schema: dict[str, Any]) -> Tool:

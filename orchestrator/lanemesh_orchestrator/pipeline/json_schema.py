@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lanemesh_orchestrator.pipeline.faults import listed, nearest, quoted
+from lanemesh_orchestrator.pipeline.patterns import may_match, without_refused_patterns
 
 if TYPE_CHECKING:
     import jsonschema_rs
@@ -112,6 +113,8 @@ def _validator(schema_text: str) -> jsonschema_rs.Draft202012Validator:
     import jsonschema_rs
 
     schema = json.loads(schema_text)
+    if '"patternProperties"' in schema_text:
+        schema = without_refused_patterns(schema)
     return jsonschema_rs.Draft202012Validator(
         schema,
         validate_formats=False,
@@ -122,23 +125,14 @@ def _validator(schema_text: str) -> jsonschema_rs.Draft202012Validator:
 
 
 class _Pattern:
-    """The keyword `pattern` as pydantic's default engine understands it, which takes linear time.
-
-    A pattern that this engine refuses, such as one with a look-ahead, is checked only in the node.
-    """
+    """The keyword `pattern`. One that the engine of linear time refuses, such as with a look-ahead, is checked only in the node."""
 
     def __init__(self, _schema: dict[str, Any], pattern: Any, _path: list[str | int]) -> None:
-        from pydantic_core import SchemaError, SchemaValidator, core_schema
-
         self._pattern = str(pattern)
-        try:
-            self._check = SchemaValidator(core_schema.str_schema(pattern=self._pattern, strict=True))
-        except SchemaError:
-            self._check = SchemaValidator(core_schema.any_schema())
 
     def validate(self, instance: Any) -> None:
         """Raises ValueError for a string that does not match."""
-        if isinstance(instance, str) and not self._check.isinstance_python(instance):
+        if isinstance(instance, str) and not may_match(self._pattern, instance):
             raise ValueError(self._pattern)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ from lanemesh.server.file_roots import referenced
 from pydantic import JsonValue
 
 from lanemesh_orchestrator.pipeline.faults import escape
+from lanemesh_orchestrator.pipeline.patterns import may_match
 
 MIN_VARIABLE = 8
 """Shortest value of an environment variable, in characters, that counts as a secret: shorter ones are mostly switches."""
@@ -55,7 +55,7 @@ def _rules_of(rule: Mapping[str, Any], key: str) -> Iterable[Any]:
     if isinstance(known, Mapping) and key in known:
         return [known[key]]
     patterns = rule.get("patternProperties")
-    matching = [part for pattern, part in patterns.items() if re.search(pattern, key)] if patterns else []
+    matching = [part for pattern, part in patterns.items() if may_match(pattern, key)] if patterns else []
     return matching or [rule.get("additionalProperties")]
 
 

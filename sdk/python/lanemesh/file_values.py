@@ -83,6 +83,10 @@ def file_tags(value: Document | Media | str, name: str = "") -> Tags:
 def file_items(value: Document | Image | Audio | Video, envelope: Envelope | None = None) -> Iterator[Item]:
     """A document or media value as one item, or if the file has more than 8 MiB as a group of pieces of 1 MiB each.
 
+    Args:
+        value: the document or the media.
+        envelope: that of the item; of a group, its metadata are those of each piece.
+
     Raises:
         ValueRefused: no lane carries it.
     """

@@ -11,7 +11,7 @@ from lanemesh.extend import copy_json, in_thread
 from pydantic import BaseModel, Field
 
 from lanemesh_services.file.errors import folder_unusable
-from lanemesh_services.file.placing import Folder, extension_of, safe_name
+from lanemesh_services.file.output_folder import Folder, extension_of, safe_name
 
 _TEXT_ENDINGS = frozenset({".txt", ".md", ".html", ".htm", ".csv", ".json", ".xml", ".yaml", ".yml", ".rst", ".log"})
 

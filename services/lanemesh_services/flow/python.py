@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncGenerator, Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -117,10 +118,10 @@ def _path(file: str) -> Path:
 
 def _chosen(code: UserCode, name: str, where: str) -> Callable[..., Any]:
     """The function with a name, or the only public one."""
-    own = {
+    own: dict[str, Callable[..., Any]] = {
         key: value
         for key, value in vars(code.module).items()
-        if not key.startswith("_") and inspect.isroutine(value) and value.__module__ == code.module.__name__
+        if not key.startswith("_") and _is_own(value, code.module.__name__)
     }
     known = ", ".join(own) or "none"
     if not name:
@@ -136,6 +137,13 @@ def _chosen(code: UserCode, name: str, where: str) -> Callable[..., Any]:
     if not _parameters(found):
         raise bad_setting("python", "function", f'is "{name}", which takes no argument', "It gets the item.")
     return found
+
+
+def _is_own(value: Any, module: str) -> bool:
+    """It is a function of the module, decorated or not, an object of a class of it that can be called, or a partial application."""
+    if not callable(value) or inspect.isclass(value):
+        return False
+    return isinstance(value, partial) or getattr(value, "__module__", None) == module
 
 
 def _parameters(call: Callable[..., Any]) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
+from lanemesh import Fault
 from lanemesh.extend import Reloadable, UserCode, UserCodeFailed
 from pydantic import BaseModel, Field
 
@@ -69,8 +70,8 @@ def load_code(config: CodeConfig) -> GuestCode:
         name, found = _chosen(vars(code.module), code.module.__name__, config.name, where)
         try:
             call = cast("Callable[..., Any]", found() if inspect.isclass(found) else found)
-        except Exception as error:
-            why = f"{name}() raised {type(error).__name__}: {error}"
+        except BaseException as error:  # in a worker thread, where no cancellation and no Ctrl-C arrives
+            why = f"{name}() raised {Fault.from_exception(error).message}"
             raise bad_agent_file(where, why, "A class is made without arguments.") from error
         return GuestCode(call, f"{where}: {name}", code)
     except BaseException:

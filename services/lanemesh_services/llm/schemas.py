@@ -18,6 +18,8 @@ FIELD = "json_schema"
 """The field of a request that errors name."""
 MAX_LENGTH = 256 * 1024
 """Maximum length of a schema, in characters."""
+MAX_DIGITS = 4_000
+"""Digits of an integer in an answer that are checked. Python reads 4,300."""
 
 _NOT_HELD = frozenset(
     {
@@ -97,7 +99,8 @@ class AnswerSchema:
     def problems(self, text: str, most: int) -> list[str]:
         """The first reasons why a complete answer does not follow the schema; none if it does."""
         try:
-            return [_described(error) for error in islice(self.validator.iter_errors(json.loads(text)), most)]
+            answer = json.loads(text, parse_int=_integer)
+            return [_described(error) for error in islice(self.validator.iter_errors(answer), most)]
         except RecursionError:
             return []  # nested deeper than can be checked; the recursion of the schema allows it
         except ValueError as error:
@@ -129,6 +132,11 @@ def answer_data(text: str, schema: Mapping[str, Any]) -> tuple[Any, str]:
     except GenerationRefused as error:
         return None, error.fault.message
     return (None, problem) if problem else (value, "")
+
+
+def _integer(digits: str) -> int:
+    """An integer. One with more digits than Python reads is cut, which no rule but `multipleOf` distinguishes."""
+    return int(digits[:MAX_DIGITS])
 
 
 def _described(error: Any) -> str:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from lanemesh import Batch, Image, In, Node, Out, Whole
 from pydantic import Field
 
+from lanemesh_services.pictures.decoding import decode_image
 from lanemesh_services.pictures.engines import Loaded, give_back, take
-from lanemesh_services.pictures.reading import read
 from lanemesh_services.pictures.settings import ImageLimits
 from lanemesh_services.shared.media_errors import MediaUnusable
 from lanemesh_services.shared.models import TINY_RANDOM
@@ -64,7 +64,7 @@ class ImageClassify(Node):
         pictures: list[Picture] = []
         for item in items:
             try:
-                picture = read(item.image, item.context, max_pixels=self.config.max_pixels).picture
+                picture = decode_image(item.image, item.context, max_pixels=self.config.max_pixels).picture
                 picture.thumbnail((MAX_SIDE, MAX_SIDE))
                 pictures.append(picture)
                 results.append(None)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from lanemesh import Context, Image, In, Node, Out, Whole
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from lanemesh_services.pictures.reading import read
+from lanemesh_services.pictures.decoding import decode_image
 from lanemesh_services.pictures.settings import ImageLimits
 from lanemesh_services.shared.images import ImageFormat
 
@@ -93,5 +93,5 @@ class ImageConvert(Node):
             for frame in convert_frames(self.image, self.config):
                 yield "converted", frame
         else:
-            decoded = read(self.image, context, max_pixels=self.config.max_pixels)
+            decoded = decode_image(self.image, context, max_pixels=self.config.max_pixels)
             yield "converted", convert(decoded.picture, self.image, self.config, exif=decoded.exif)

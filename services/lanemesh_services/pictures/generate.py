@@ -12,8 +12,8 @@ from lanemesh import Context, Image, In, Node, Out, Whole
 from lanemesh.extend import in_thread
 from pydantic import Field
 
+from lanemesh_services.pictures.decoding import decode_image
 from lanemesh_services.pictures.engines import Loaded, give_back, take
-from lanemesh_services.pictures.reading import read
 from lanemesh_services.pictures.settings import ImageLimits
 from lanemesh_services.shared.emitting import emitted
 from lanemesh_services.shared.images import encode
@@ -98,7 +98,7 @@ class ImageGenerate(Node):
             context.log.info("the seed of the image is %d", seed)
         start = None
         if self.image is not None:
-            start = (await in_thread(partial(read, max_pixels=config.max_pixels), self.image, context)).picture
+            start = (await in_thread(partial(decode_image, max_pixels=config.max_pixels), self.image, context)).picture
         wants_previews = "steps" in context.connected_outputs and config.preview_every
         job = Job(
             prompt=self.text,

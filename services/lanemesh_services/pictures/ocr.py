@@ -8,7 +8,7 @@ from lanemesh import Context, Document, Image, In, Node, Out, Whole
 from lanemesh.extend import in_thread
 from pydantic import Field
 
-from lanemesh_services.pictures.reading import read
+from lanemesh_services.pictures.decoding import decode_image
 from lanemesh_services.pictures.settings import ImageLimits
 from lanemesh_services.shared.media_errors import described
 
@@ -59,7 +59,7 @@ class Ocr(Node):
 
     def process(self, context: Context) -> dict[str, Any]:
         """Reads one image."""
-        decoded = read(self.image, context, max_pixels=self.config.max_pixels)
+        decoded = decode_image(self.image, context, max_pixels=self.config.max_pixels)
         rows = self.resource.rows(decoded.picture)
         if not rows:
             context.log.warning("%s has no text", described(self.image))

@@ -9,7 +9,7 @@ from lanemesh import Context, Image, In, Node, Out, Whole
 from lanemesh.extend import in_thread
 from pydantic import Field
 
-from lanemesh_services.pictures.reading import read
+from lanemesh_services.pictures.decoding import decode_image
 from lanemesh_services.pictures.settings import ImageLimits
 from lanemesh_services.shared.images import ImageFormat, encode
 
@@ -59,8 +59,10 @@ class ImageStyle(Node):
     def gen_process(self, context: Context) -> Iterator[tuple[str, Any]]:
         """Repaints one image, at each size."""
         config = self.config
-        picture = read(self.image, context, max_pixels=config.max_pixels).picture
-        style = read(self.style, context, max_pixels=config.max_pixels).picture if self.style is not None else None
+        picture = decode_image(self.image, context, max_pixels=config.max_pixels).picture
+        style = (
+            decode_image(self.style, context, max_pixels=config.max_pixels).picture if self.style is not None else None
+        )
         previews = config.previews if "steps" in context.connected_outputs else 0
         for step in range(previews + 1):
             context.progress(step, previews + 1, "repainting an image")

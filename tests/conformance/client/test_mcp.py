@@ -31,6 +31,7 @@ from mcp_types import (
 
 from rigs.mcp_mesh import ADDITIONS, ECHO, content, job, mesh
 from rigs.mcp_nodes import PNG
+from rigs.misbehaving_nodes import NoText, Panic, leak
 from rigs.runs import until
 
 GIVEN = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -332,6 +333,47 @@ async def test_a_file_adds_tools_resources_and_prompts(place: Place) -> None:
     code.close()
 
 
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+@pytest.mark.parametrize("error", [Panic("index"), SystemExit(3), NoText()], ids=["panic", "exit", "no text"])
+async def test_what_an_addition_raises_fails_its_request_alone(place: Place, mode: str, error: BaseException) -> None:
+    @place.server.tool()
+    def plain() -> str:
+        raise error
+
+    @place.server.tool()
+    async def asynchronous() -> str:
+        raise error
+
+    @place.server.resource("test://broken")
+    async def resource() -> str:
+        raise error
+
+    @place.server.prompt()
+    async def prompt() -> str:
+        raise error
+
+    async with place.connect(mode) as client:
+        for name in ("plain", "asynchronous"):
+            assert (await client.call_tool(name, {})).is_error
+        with pytest.raises(MCPError):
+            await client.read_resource("test://broken")
+        with pytest.raises(MCPError):
+            await client.get_prompt("prompt")
+        assert not (await client.call_tool("echo", {"text": "a"})).is_error
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_a_cancellation_that_an_addition_leaks_fails_its_request_alone(place: Place, mode: str) -> None:
+    @place.server.tool()
+    async def leaks() -> str:
+        await leak()
+        return ""
+
+    async with place.connect(mode) as client:
+        assert (await client.call_tool("leaks", {})).is_error
+        assert not (await client.call_tool("echo", {"text": "a"})).is_error
+
+
 @pytest.mark.parametrize(
     ("source", "words"),
     [
@@ -339,6 +381,7 @@ async def test_a_file_adds_tools_resources_and_prompts(place: Place) -> None:
         ("x = (", "cannot be imported"),
         ("x = 1", "has no function add_to"),
         ("def add_to(server):\n    raise ValueError('no')", "add_to raised ValueError: no"),
+        ("def add_to(server):\n    raise SystemExit(3)", "add_to raised SystemExit: 3"),
     ],
 )
 async def test_a_bad_file_of_additions_is_refused(place: Place, tmp_path: Path, source: str | None, words: str) -> None:

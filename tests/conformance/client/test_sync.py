@@ -19,6 +19,7 @@ from lanemesh_orchestrator import SyncMesh
 from lanemesh_orchestrator.orchestrator import Orchestrator
 
 from rigs.inside import protobuf_in
+from rigs.misbehaving_nodes import NoText, Panic
 
 BROKEN = '{"components": [{"id": "a", "provider": "chta"}]}'
 
@@ -238,3 +239,17 @@ def test_a_program_that_closes_nothing_ends(spread: str, tmp_path: Path) -> None
     )
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60)
     assert (done.stdout, done.stderr, done.returncode) == ("A\n", "", 0)
+
+
+def inputs_that_fail(error: BaseException) -> Iterator[str]:
+    """One input, and then an error."""
+    yield "x"
+    raise error
+
+
+@pytest.mark.parametrize("error", [Panic("index"), SystemExit(3), NoText()], ids=["panic", "exit", "no text"])
+def test_inputs_that_fail_end_their_run_alone(host: SyncHost, error: BaseException) -> None:
+    result = host.run(upper(), inputs=inputs_that_fail(error)).result()
+    assert result.state == "cancelled"
+    assert f"its inputs failed: {type(error).__name__}" in result.reason
+    assert list(host.run(upper(), inputs=["a"]).values()) == ["A"]

@@ -15,7 +15,7 @@ from rigs.recovered_runs import CANCELLED, FAILED, SMALL, followed, line
 from rigs.replicas import Replicas, details
 from rigs.runs import lane, node, pipeline, response, value_of
 
-pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(120), pytest.mark.waits]
 
 
 async def test_without_another_server_the_run_fails_at_once(mesh: Replicas) -> None:

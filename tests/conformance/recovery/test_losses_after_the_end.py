@@ -17,7 +17,7 @@ from rigs.recovered_runs import COMPLETED, FAILED, stretches
 from rigs.replicas import Replicas, details
 from rigs.runs import lane, node, pipeline, response, until, value_of
 
-pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(120), pytest.mark.waits]
 
 
 async def test_two_that_are_lost_after_they_have_ended_are_placed_again_for_what_had_not_arrived(

@@ -20,7 +20,7 @@ from rigs.recovered_runs import COMPLETED, COUNT, SMALL, followed, line, never_b
 from rigs.replicas import Replicas, details
 from rigs.runs import lane, node, node_update, pipeline, response, states
 
-pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(120), pytest.mark.waits]
 
 
 @pytest.mark.parametrize("provider", ["steady", "steady_sync"])

@@ -17,7 +17,7 @@ from rigs.recovered_runs import COMPLETED, FAILED, SMALL, followed, line, stretc
 from rigs.replicas import Replicas, details
 from rigs.runs import lane, node, pipeline, response, states
 
-pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(120), pytest.mark.waits]
 
 
 async def test_a_producer_that_has_ended_sends_again(mesh: Replicas) -> None:

@@ -14,7 +14,7 @@ from rigs.recovered_runs import COMPLETED, COUNT, SMALL, followed, line, never_b
 from rigs.replicas import Replicas, details
 from rigs.runs import lane, node, value_of
 
-pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(120), pytest.mark.waits]
 
 
 async def test_two_in_a_row_are_lost_together(mesh: Replicas) -> None:

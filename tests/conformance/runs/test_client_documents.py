@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 from lanemesh import Client, Question, codec
+from lanemesh.client.run_host import RunHost
 from lanemesh.client.specs import Deployed
 from lanemesh.faults import LanemeshError
 from lanemesh.items import LaneType
 from lanemesh.v1 import lane_pb2, run_pb2
+from lanemesh_orchestrator import Mesh
 from lanemesh_orchestrator.orchestrator import Orchestrator
 from lanemesh_orchestrator.pipeline.graph import Graph
 from lanemesh_orchestrator.runs import inputs
@@ -157,6 +159,12 @@ async def test_text_that_no_message_holds_is_refused_and_breaks_no_list(
         lambda client: client.undeploy(HALF),
         lambda client: client.deployment(HALF),
         lambda client: client.record(HALF),
+        lambda client: client.attach(HALF).result(),
+        lambda client: client.session_of_run(HALF),
+        lambda client: client.approve(HALF, "call"),
+        lambda client: client.tools(HALF),
+        lambda client: client.call_tool(HALF),
+        lambda client: client.call_tool("tool", deployment=HALF),
         lambda client: client.runs(deployment=HALF),
         lambda client: client.start(TAG, input=HALF),
         lambda client: client.channels("run").publish(HALF, 1),
@@ -164,9 +172,11 @@ async def test_text_that_no_message_holds_is_refused_and_breaks_no_list(
         lambda client: client.channels("run").publish("name", HALF),
     ],
 )
+@pytest.mark.parametrize("embedded", [False, True])
 async def test_text_that_no_message_holds_is_refused_by_a_fault(
-    client: Client, call: Callable[[Client], Awaitable[Any]]
+    client: Client, call: Callable[[RunHost], Awaitable[Any]], embedded: bool
 ) -> None:
-    with pytest.raises(LanemeshError) as caught:
-        await call(client)
-    caught.value.fault.to_proto()
+    async with Mesh() as mesh:
+        with pytest.raises(LanemeshError) as caught:
+            await call(mesh if embedded else client)
+    str(caught.value).encode()

@@ -17,6 +17,7 @@ from lanemesh.v1 import update_pb2
 from lanemesh_orchestrator import Mesh
 
 from endings import lasting
+from rigs.misbehaving_nodes import misbehave
 from rigs.runs import RIGS, Pipeline, chat, ended, line, node, node_update, pipeline, response
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -69,6 +70,19 @@ async def test_a_model_fails_the_call(mesh: Mesh, how: str) -> None:
     assert result.error is not None
     assert result.error.details["component"] == ("asks" if how == "self" else "model")
     assert HOWS[how] in result.error.message
+
+
+async def inputs_that_fail(how: str) -> AsyncIterator[str]:
+    """One input, and then what is asked for."""
+    yield "x"
+    await misbehave(how)
+
+
+@pytest.mark.parametrize("how", [how for how in HOWS if how != "self"])
+async def test_inputs_that_fail_end_their_run(mesh: Mesh, how: str) -> None:
+    result = await mesh.run(line(node("a", "passes", "chat")), inputs=inputs_that_fail(how)).result()
+    assert result.state == "cancelled"
+    assert f"its inputs failed: {HOWS[how]}" in result.reason
 
 
 def long(count: int, last: str) -> Pipeline:

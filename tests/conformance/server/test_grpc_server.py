@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import socket
 
 import grpc.aio
@@ -73,3 +75,16 @@ async def test_health_turns_with_the_state() -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await health(server.address)
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_a_start_that_is_cancelled_reports_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    server = GrpcServer()
+    starting = asyncio.create_task(server.start([]))
+    asyncio.get_running_loop().call_soon(starting.cancel)  # when it has begun
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    del server, starting
+    for _ in range(3):
+        gc.collect()  # gRPC stops a server that is collected, and asyncio reports the error of a task that is
+        await asyncio.sleep(0)
+    assert [record.getMessage() for record in caplog.records] == []

@@ -29,3 +29,8 @@ def test_a_variable_that_is_not_set_is_an_error(
     monkeypatch.delenv("ABSENT", raising=False)
     with pytest.raises(CommandError, match=f"{option} ABSENT: the environment variable ABSENT is not set"):
         _variables(names, plain, None)
+
+
+def test_a_byte_order_mark_and_carriage_returns_are_left_out(tmp_path: Path) -> None:
+    (tmp_path / "variables").write_text("REGION=north\r\nKEY=k\r\n", "utf-8-sig")
+    assert _variables([], [], tmp_path / "variables") == {"REGION": "north", "KEY": "k"}

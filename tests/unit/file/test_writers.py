@@ -16,7 +16,7 @@ from lanemesh import Answer, Audio, Document, Image, JobUpdate, Media, Mesh, Run
 from lanemesh.faults import LanemeshError
 from lanemesh.testing import run_node
 from lanemesh_services.file.file_writer import FileWriter
-from lanemesh_services.file.placing import MAX_NAME_BYTES, Folder, extension_of, safe_name
+from lanemesh_services.file.output_folder import MAX_NAME_BYTES, Folder, extension_of, safe_name
 from lanemesh_services.file.table_writer import TableWriter, _Writing
 from lanemesh_services.file.tables import CsvSink
 from pydantic import ValidationError

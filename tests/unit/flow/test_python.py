@@ -67,6 +67,33 @@ def test_happy_the_only_function_and_other_lanes(tmp_path: Path) -> None:
     assert found == [Document("a", source="x")]
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        "@functools.cache\ndef shout(text): return text.upper()",
+        "@wrapped\nasync def shout(text): return text.upper()",
+        "shout = functools.partial(_of, 'upper')",
+        "class _Shout:\n    def __call__(self, text): return text.upper()\nshout = _Shout()",
+        "shout = _Of().upper",
+        "def shout(text, times: int = Field(default=1)): return text.upper() * times",
+    ],
+)
+def test_happy_decorated_partial_and_callable_objects_are_functions(tmp_path: Path, code: str) -> None:
+    head = """
+import functools
+from pydantic import Field
+def _of(name, text): return getattr(text, name)()
+class _Of:
+    def upper(self, text): return text.upper()
+def _wraps(function):
+    @functools.wraps(function)
+    def inner(*arguments): return function(*arguments)
+    return inner
+"""
+    (tmp_path / "one.py").write_text(head + code.replace("@wrapped", "@_wraps"))
+    assert run_node(Python, config={"file": str(tmp_path / "one.py")}, item=["a"]).result == ["A"]
+
+
 def test_happy_an_importable_module() -> None:
     assert run_node(Python, config={"module": "textwrap", "function": "dedent"}, item="  a").result == ["a"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from lanemesh.gpu import LeaseError, NoSuchDevice
 from lanemesh.gpu.core import ArbiterCore, Frames
-from lanemesh.gpu.placing import BYPASS_SECONDS, MAX_BYPASS
 from lanemesh.gpu.preemption import PREEMPT_SECONDS
+from lanemesh.gpu.queue_pass import BYPASS_SECONDS, MAX_BYPASS
 from lanemesh.gpu.resident import UNLOAD_SECONDS
 from lanemesh.times import duration, seconds_of
 from lanemesh.v1 import gpu_pb2

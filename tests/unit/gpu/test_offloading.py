@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lanemesh.gpu.core import ArbiterCore, Frames
 from lanemesh.gpu.journal import Journal
-from lanemesh.gpu.placing import BYPASS_SECONDS
+from lanemesh.gpu.queue_pass import BYPASS_SECONDS
 from lanemesh.gpu.resident import UNLOAD_SECONDS
 from lanemesh.times import duration
 from lanemesh.v1 import gpu_pb2

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from lanemesh.faults import LanemeshError
-from lanemesh.gpu.placing import MAX_BYPASS
+from lanemesh.gpu.queue_pass import MAX_BYPASS
 from lanemesh.gpu.simulation import Simulation, Trace, compare, fewest_loads, repeated
 
 LARGE = {"memory": "16GiB", "peak": "20GiB", "seconds": 0.1, "reload": 1.0}

@@ -132,3 +132,14 @@ def test_data_within_the_bounds_is_held() -> None:
     text = '{"a": 9223372036854775807, "b": "\\ud83d\\ude00", "c": "' + "[" * 200 + '"}'
 
     assert answer_data(text, {}) == (json.loads(text), "")
+
+
+@pytest.mark.parametrize(
+    ("rule", "follows"),
+    [({"type": "integer"}, True), ({"minimum": 5}, True), ({"maximum": 5}, False), ({"type": "string"}, False)],
+)
+def test_an_integer_that_python_does_not_read_is_checked(rule: dict[str, Any], follows: bool) -> None:
+    answer = json.dumps({"n": 7}).replace("7", "7" * 5_000)
+    problems = AnswerSchema.of({"type": "object", "properties": {"n": rule}}).problems(answer, 1)
+    assert (not problems) is follows
+    assert not any("not JSON" in problem for problem in problems)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from lanemesh.extend import call_function, in_thread
+from pydantic import Field
 
 MAIN = threading.get_ident()
 
@@ -109,3 +110,31 @@ async def test_a_cancelled_call_is_abandoned() -> None:
     with pytest.raises(asyncio.CancelledError):
         await call
     go_on.set()
+
+
+def ends() -> list[str]:
+    return ["!"]
+
+
+ENDS = Field(default_factory=ends)
+
+
+def with_fields(text: str, times: int = Field(default=3), *, ends: list[str] = ENDS) -> str:
+    return text * times + "".join(ends)
+
+
+async def with_required_field(text: str, times: int = Field(ge=1)) -> str:
+    return text * times
+
+
+@pytest.mark.parametrize("function", [with_fields, functools.partial(with_fields)])
+async def test_a_field_as_default_gives_its_default(function: Callable[..., Any]) -> None:
+    assert [value async for value in call_function(function, "a")] == ["aaa!"]
+    if not isinstance(function, functools.partial):
+        assert [value async for value in call_function(function, "a", 1, ends=("?",))] == ["a?"]
+
+
+async def test_error_a_field_without_a_default_needs_an_argument() -> None:
+    with pytest.raises(TypeError, match="required parameter times"):
+        await anext(call_function(with_required_field, "a"))
+    assert [value async for value in call_function(with_required_field, "a", times=2)] == ["aa"]

@@ -336,6 +336,19 @@ def test_a_pattern_that_no_linear_engine_knows_is_left_to_the_node() -> None:
     assert faults_of_slug("^(?=a)b", "c") == []
 
 
+def test_keys_with_a_pattern_that_no_linear_engine_knows_are_left_to_the_node() -> None:
+    types = manifests()
+    numbers = {"patternProperties": {"^(?=a)a+$": {"type": "integer"}, "^b$": {"type": "integer"}}}
+    limits = {"type": "object", "additionalProperties": False, **numbers}
+    types["llm_llamacpp"].config_schema_json = schema(limits=limits)
+    config = {"limits": {"a": "x", "b": "y", "c": "z"}}
+    with pytest.raises(PipelineInvalid) as caught:
+        validate(write(CHAT, component("llm_1", "llm_llamacpp", "questions chat_1", config=config)), types)
+    assert [(fault.pointer, fault.reason) for fault in caught.value.faults] == [
+        ("/components/1/config/limits/b", "bad-config")
+    ]
+
+
 @pytest.mark.parametrize("reference", ["http://127.0.0.1:9/schema.json", "file:///etc/hostname", "other.json"])
 def test_a_schema_outside_a_manifest_is_not_fetched(reference: str) -> None:
     types = manifests()

@@ -82,6 +82,19 @@ def test_a_schema_that_refers_to_itself_ends() -> None:
     assert marked('"password"', circle, {"a": 1}) == []
 
 
+@pytest.mark.parametrize(
+    ("pattern", "secret"),
+    [
+        (r"^([a-z0-9]+-?)+$", ["/ab"]),  # it backtracks for ages in an engine that does
+        (r"^\p{Ll}+$", ["/ab"]),  # Python's engine does not know it
+        (r"^(?=a)\w+$", ["/ab", f"/{'a' * 60}_"]),  # the engine of linear time does not: better one secret too many
+    ],
+)
+def test_patterns_of_keys_are_matched_in_linear_time(pattern: str, secret: list[str]) -> None:
+    schema = {"patternProperties": {pattern: {"writeOnly": True}}}
+    assert marked(json.dumps(schema), schema, {"ab": "x", f"{'a' * 60}_": "y"}) == secret
+
+
 def test_what_variables_bring_is_secret_and_what_stands_around_it_is_not() -> None:
     config = {"url": "https://me:${PASS}@host", "headers": {"auth": "Bearer ${PASS}, ${PASS}", "all": "${PASS}"}}
     assert secret_in(config, PASS="12345678") == [

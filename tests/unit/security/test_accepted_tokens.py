@@ -80,6 +80,21 @@ async def test_hashes_and_files_are_tokens_too(tmp_path: Path) -> None:
     assert (await accepted.verify("a-token-in-a-file")).name == "file"
 
 
+async def test_byte_order_marks_are_left_out(tmp_path: Path) -> None:
+    secret = "a secret of more than thirty-two bytes in all"
+    (tmp_path / "token").write_text("a-token-in-a-file\r\n", "utf-8-sig")
+    (tmp_path / "secret").write_text(secret, "utf-8-sig")
+    (tmp_path / "auth.toml").write_text(
+        '[[tokens]]\nname = "file"\ntoken_file = "token"\nscopes = ["watch"]\n'
+        f'[[jwt]]\nissuer = "{ISSUER}"\naudience = "{AUDIENCE}"\nkey_file = "secret"\nalgorithms = ["HS256"]\n',
+        "utf-8-sig",
+    )
+    accepted = AcceptedTokens(tmp_path / "auth.toml")
+    assert (await accepted.verify("a-token-in-a-file")).name == "file"
+    claims = {"iss": ISSUER, "aud": AUDIENCE, "sub": "joe", "exp": time.time() + 60, "scope": "run"}
+    assert (await accepted.verify(jwt.encode(claims, secret, algorithm="HS256"))).name == "joe"
+
+
 async def test_a_static_token_expires(tmp_path: Path, clock: Clock) -> None:
     auth = tmp_path / "auth.toml"
     auth.write_text(

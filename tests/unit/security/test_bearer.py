@@ -35,6 +35,11 @@ def test_the_token_of_a_file_is_that_of_its_last_content(tmp_path: Path, caplog:
     assert caplog.text.count("the token before remains in use") == 3
 
 
+def test_a_byte_order_mark_is_no_part_of_the_token(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("a-token\r\n", "utf-8-sig")
+    assert sent(BearerToken(Security(token_file=tmp_path / "token"))) == "Bearer a-token"
+
+
 @pytest.mark.parametrize("content", [None, "", "  \n", "x" * 20_000, "two words"])
 def test_a_file_without_a_token_is_refused_at_first(tmp_path: Path, content: str | None) -> None:
     file = tmp_path / "token"

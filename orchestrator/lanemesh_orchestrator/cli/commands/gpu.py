@@ -99,7 +99,7 @@ def gpu_simulate(*, file: Path, as_json: bool) -> ExitCode:
     from lanemesh.gpu.simulation import MAX_OPTIMUM, Trace, compare, fewest_loads
 
     try:
-        text = file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise CommandError(f"{file} cannot be read: {error}. Name a file with a trace: docs/gpu.md") from None
     trace = Trace.parse(text)

@@ -94,7 +94,7 @@ def _variables(names: Sequence[str], plain: Sequence[str], file: Path | None) ->
     found: dict[str, str] = {}
     if file is not None:
         try:
-            lines = file.read_text(encoding="utf-8").splitlines()
+            lines = file.read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeError) as error:
             raise CommandError(f"--variables-file {file} cannot be read: {error}.") from None
         for number, line in enumerate(lines, 1):

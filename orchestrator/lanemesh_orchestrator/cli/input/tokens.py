@@ -15,7 +15,7 @@ def read_token(file: Path | None, variable: str) -> str:
     if file is None:
         return os.environ.get(variable, "")
     try:
-        token = file.read_text(encoding="utf-8").strip()
+        token = file.read_text(encoding="utf-8-sig").strip()
     except (OSError, UnicodeError) as error:
         raise CommandError(f"--token-file {file} cannot be read: {error}.") from None
     if not token:
@@ -35,7 +35,7 @@ def read_webhook_secrets(file: Path | None) -> dict[str, str]:
     if file is None:
         return {}
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeError) as error:
         raise CommandError(f"--webhook-secrets {file} cannot be read: {error}.") from None
     found: dict[str, str] = {}

@@ -26,8 +26,11 @@ class WordWrapper:
         self._page = page
         self._width = width
         self._column = 0
+        """Width of what the present line has."""
         self._space = ""
+        """White space before the word that is held; a break replaces it."""
         self._word = ""
+        """The last word so far, which may go on."""
 
     def out(self, data: str | bytes) -> None:
         """Writes text, apart from a last word that may go on, or bytes."""
@@ -51,6 +54,7 @@ class WordWrapper:
             self._page.out(text)
 
     def _take(self, part: str) -> list[str]:
+        """Takes a line break, white space, or a piece of a word. Returns what can be written by now."""
         if part == "\n":
             text = self._end_word() + "\n"
             self._column, self._space = 0, ""
@@ -64,6 +68,7 @@ class WordWrapper:
         return [self._end_word()] if len(self._word) > self._width() else []
 
     def _end_word(self) -> str:
+        """The word that is held, after its white space or a line break; empty if there is none."""
         word, space = self._word, self._space
         if not word:
             return ""

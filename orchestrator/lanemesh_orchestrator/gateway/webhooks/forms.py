@@ -67,9 +67,12 @@ class FormParser:
         if not 0 < len(boundary) <= 70:
             raise bad_request("a form needs a boundary of 1 to 70 characters in its Content-Type")
         self._events: list[Event] = []
-        self._name = b""
-        self._value = b""
+        self._header = b""
+        """The name of the header that arrives."""
+        self._header_text = b""
+        """Its value so far."""
         self._headers: dict[bytes, bytes] = {}
+        """Those of the part that arrives, by their names in lower case."""
         self._parts = 0
         self._ended = False
         callbacks: MultipartCallbacks = {
@@ -106,14 +109,14 @@ class FormParser:
         self._headers = {}
 
     def _header_field(self, data: bytes, start: int, end: int) -> None:
-        self._name += data[start:end]
+        self._header += data[start:end]
 
     def _header_value(self, data: bytes, start: int, end: int) -> None:
-        self._value += data[start:end]
+        self._header_text += data[start:end]
 
     def _header_end(self) -> None:
-        self._headers[self._name.lower()] = self._value
-        self._name = self._value = b""
+        self._headers[self._header.lower()] = self._header_text
+        self._header = self._header_text = b""
 
     def _headers_finished(self) -> None:
         _, options = parse_options_header(self._headers.get(b"content-disposition"))
@@ -134,6 +137,3 @@ def plain_name(given: str) -> str:
     last = given.replace("\\", "/").rpartition("/")[2]
     name = "".join(character for character in last if character.isprintable()).strip()
     return "" if name in (".", "..") else name[:MAX_FILE_NAME]
-
-
-__all__ = ["Event", "Part", "PartEnd", "form_events", "plain_name"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import logging
 from collections.abc import Iterator
@@ -80,7 +81,7 @@ def _read(file: Path) -> str:
             content = opened.read(MAX_TOKEN + 1)
     except OSError as error:
         raise bad_security(f"{file}, which {TOKEN_FILE} names, cannot be read: {error.strerror or error}") from None
-    token = content.decode("latin-1").strip()
+    token = content.removeprefix(codecs.BOM_UTF8).decode("latin-1").strip()
     if not token or len(content) > MAX_TOKEN:
         raise bad_security(f"{file}, which {TOKEN_FILE} names, holds no token of at most {MAX_TOKEN // 1024} KiB")
     check_token(token, str(file))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -93,10 +94,20 @@ class GrpcServer:
         """Starts serving. The names are those of the services registered, for health and reflection."""
         names = [*service_names, health.SERVICE_NAME]
         self.server.add_generic_rpc_handlers((LazyReflection(names, self.limits.first_frame_seconds),))
-        await self.server.start()
+        await self._start()
         for name in ("", *names):
             await self.health.set(name, health_pb2.HealthCheckResponse.SERVING)
         self._service.ready()
+
+    async def _start(self) -> None:
+        """Starts gRPC's server. A cancellation waits for it, and stops it again: gRPC would log errors of a half-started one."""
+        starting = asyncio.ensure_future(self.server.start())
+        try:
+            await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            await asyncio.wait({starting})
+            await self.server.stop(0)
+            raise
 
     async def not_serving(self) -> None:
         """Turns every service's health to NOT_SERVING; calls are still taken."""

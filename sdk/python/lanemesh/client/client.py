@@ -246,7 +246,7 @@ class Client(KeptRuns):
         from lanemesh.client.tool_calls import call_tool
         from lanemesh.client.tools import result_of, tool_request
 
-        request = tool_request(wire_text(name, "the name of a tool"), arguments, timeout)
+        request = tool_request(name, arguments, timeout)
         return await result_of(call_tool(self._channel, self.address, deployment, request), name, on_progress)
 
     async def node_types(self, names: Collection[str] | None = None) -> list[NodeTypeInfo]:

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from lanemesh._aio.loops import check_loop
+from lanemesh._aio.user_code import failure_of
 from lanemesh.channels import Channels
 from lanemesh.client.fanout import Fanout
 from lanemesh.client.inputs import each_input, few_inputs, to_input
@@ -264,8 +265,9 @@ class Run(RunReader):
         except LanemeshError as error:
             if error.fault.reason != "run-ended":
                 await self._link.cancel(str(error))
-        except Exception as error:
-            await self._link.cancel(f"its inputs failed: {type(error).__name__}: {error}")
+        except BaseException as error:
+            failure = failure_of(error)
+            await self._link.cancel(f"its inputs failed: {Fault.from_exception(failure).message}")
 
 
 def _refused(reason: str, why: str) -> LanemeshError:

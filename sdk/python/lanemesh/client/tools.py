@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 from lanemesh.chat import ToolEvent, ToolProgress, ToolResult
 from lanemesh.chat_codec import decode_tool_event, encode_arguments, encode_tool_request
+from lanemesh.client.specs import wire_text
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.json_values import FrozenDict, freeze_json
 from lanemesh.v1 import control_pb2, lane_pb2
@@ -67,13 +68,15 @@ def tool_request(name: str, arguments: Mapping[str, Any] | str | None, timeout: 
         timeout: most seconds; None: no limit but that of the pipeline.
 
     Raises:
+        LanemeshError: the name is not valid Unicode.
         TypeError: the arguments are no JSON.
         ValueError: the timeout is not greater than 0.
     """
     if timeout is not None and not timeout > 0:
         raise ValueError(f"the timeout of a call must be greater than 0 seconds, not {timeout:g}")
     text = arguments if isinstance(arguments, str) else encode_arguments(arguments or {})
-    return encode_tool_request(ToolCall(f"call_{secrets.token_hex(8)}", name, text), timeout)
+    call_id = f"call_{secrets.token_hex(8)}"
+    return encode_tool_request(ToolCall(call_id, wire_text(name, "the name of a tool"), text), timeout)
 
 
 async def result_of(

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from lanemesh._aio.signal import NOTHING
+from lanemesh.faults import Fault
 from lanemesh.gpu.devices import size_of, size_text
 from lanemesh.gpu.errors import lease_error
 from lanemesh.gpu.lease import Lease
@@ -17,6 +18,7 @@ from lanemesh.gpu.links import ArbiterLink
 from lanemesh.gpu.memory import RELOAD_SECONDS
 from lanemesh.gpu.memory_use import free_cache, is_out_of_memory
 from lanemesh.gpu.requests import WAIT_TIMEOUT
+from lanemesh.rendering import text_of
 from lanemesh.times import duration
 from lanemesh.v1 import gpu_pb2
 
@@ -171,13 +173,13 @@ class GpuClient:
         if lease.is_second:
             message = (
                 f"GPU {where.id} ({size_text(where.memory_bytes)}) ran out of memory twice, the second time with no other "
-                f"lease and no other idle model there: {error}. The lease was of {had}. Use a larger device, or a smaller "
+                f"lease and no other idle model there: {text_of(error)}. The lease was of {had}. Use a larger device, or a smaller "
                 "model or input; `lanemesh gpu status` shows what other processes have."
             )
             raise lease_error("out-of-memory", message, device=where.id) from None
         free_cache(where.id)
         self._warn_of(
-            f"ran out of memory of {where.id} with a lease of {had} ({type(error).__name__}: {error}). Other idle models are "
+            f"ran out of memory of {where.id} with a lease of {had} ({Fault.from_exception(error).message}). Other idle models are "
             "unloaded, and it is tried once more alone on the device"
         )
         return Lease(self._link, lease.again(), self, self._loop)

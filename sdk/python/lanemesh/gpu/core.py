@@ -35,9 +35,9 @@ from lanemesh.gpu.errors import lease_error
 from lanemesh.gpu.journal import JournalState, LeaseEntry
 from lanemesh.gpu.lease_table import LeaseTable
 from lanemesh.gpu.notices import Notices
-from lanemesh.gpu.placing import MAX_BYPASS, Placing
 from lanemesh.gpu.preemption import asks_to_yield, preemptor_of
 from lanemesh.gpu.queries import device_statuses, in_vain
+from lanemesh.gpu.queue_pass import MAX_BYPASS, QueuePass
 from lanemesh.gpu.requests import LeaseRecord, State, demand_of, eligible_of
 from lanemesh.gpu.unloading import Unloading
 from lanemesh.times import span
@@ -320,15 +320,15 @@ class ArbiterCore:
         yielded = Counter(
             device for lease in self._leases.values() if lease.state is State.YIELDED for device in lease.devices
         )
-        placing = Placing(self.memory, yielded, now, self._max_bypass)
+        queue_pass = QueuePass(self.memory, yielded, now, self._max_bypass)
         outgoing: Frames = []
         for lease in list(self._queue) if now >= self._grants_after else ():
-            if placing.is_over:
+            if queue_pass.is_over:
                 break
-            if lease.connected and (devices := placing.try_place(lease)):
+            if lease.connected and (devices := queue_pass.try_place(lease)):
                 self._table.grant(now, lease, devices)
                 outgoing.append((lease.id, self._notices.granted(lease)))
-        for resident, device in placing.unloads():
+        for resident, device in queue_pass.unloads():
             outgoing += self._unloading.ask(resident, device, now)
         outgoing += asks_to_yield(self.view, now)
         return [*outgoing, *self._notices.to_waiters(now), *self._notices.to_holders()]

@@ -6,6 +6,8 @@ import gc
 import sys
 from typing import Any
 
+from lanemesh.rendering import text_of
+
 OUT_OF_MEMORY_TEXTS = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
 """What messages of libraries contain when a device has no memory left."""
 
@@ -22,7 +24,7 @@ def is_out_of_memory(error: BaseException) -> bool:
             return False
         if isinstance(seen, OutOfMemory) or type(seen).__name__ == "OutOfMemoryError":
             return True
-        if isinstance(seen, RuntimeError) and any(text in str(seen) for text in OUT_OF_MEMORY_TEXTS):
+        if isinstance(seen, RuntimeError) and any(text in text_of(seen) for text in OUT_OF_MEMORY_TEXTS):
             return True
         seen = seen.__cause__
     return False

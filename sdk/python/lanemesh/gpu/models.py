@@ -21,6 +21,8 @@ from typing import Any, Protocol
 from lanemesh._aio.signal import Signal
 from lanemesh._aio.tasks import abandon
 from lanemesh._aio.threads import THREADS
+from lanemesh._aio.user_code import failure_of
+from lanemesh.faults import Fault
 from lanemesh.gpu.errors import LeaseError, lease_error
 from lanemesh.gpu.memory_use import free_cache
 from lanemesh.model_users import MAX_SETTINGS
@@ -216,7 +218,7 @@ class ModelStore:
             try:
                 await _called(model.hooks.restore, model.loading.result())
             except BaseException as error:
-                self._break(model, f"restoring {_what(model)} failed: {type(error).__name__}: {error}")
+                self._break(model, f"restoring {_what(model)} failed: {Fault.from_exception(error).message}")
                 raise
         model.offloading = model.restoring = None
 
@@ -285,7 +287,7 @@ async def _failure(work: asyncio.Task[None], what: str) -> str:
     if work.cancelled():
         return f"{what} was cancelled"
     raised = work.exception()
-    return f"{what} failed: {type(raised).__name__}: {raised}" if raised is not None else ""
+    return f"{what} failed: {Fault.from_exception(raised).message}" if raised is not None else ""
 
 
 def _what(model: LoadedModel) -> str:
@@ -333,6 +335,10 @@ async def _none() -> None:
 
 
 async def _called(function: Callable[..., Any], *arguments: Any) -> Any:
-    """The result of a function; a plain one runs in a worker thread."""
-    result = function(*arguments) if inspect.iscoroutinefunction(function) else await THREADS.call(function, *arguments)
-    return await result if inspect.isawaitable(result) else result
+    """The result of a function; a plain one runs in a worker thread. Raises its failures as `Exception`."""
+    try:
+        is_async = inspect.iscoroutinefunction(function)
+        result = function(*arguments) if is_async else await THREADS.call(function, *arguments)
+        return await result if inspect.isawaitable(result) else result
+    except BaseException as error:
+        raise failure_of(error)  # noqa: B904 - it is the same error, or has it as its cause

@@ -17,7 +17,7 @@ from typing import Any
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.gpu.core import ArbiterCore, Frames
 from lanemesh.gpu.devices import parse_devices, size_of
-from lanemesh.gpu.placing import MAX_BYPASS
+from lanemesh.gpu.queue_pass import MAX_BYPASS
 from lanemesh.times import duration
 from lanemesh.v1 import gpu_pb2
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from lanemesh.gpu import frames
 from lanemesh.gpu.metrics import ArbiterCounts
-from lanemesh.gpu.placing import BYPASS_SECONDS
 from lanemesh.gpu.queries import ArbiterView
+from lanemesh.gpu.queue_pass import BYPASS_SECONDS
 from lanemesh.gpu.requests import LeaseRecord, State
 from lanemesh.gpu.resident import UNLOAD_SECONDS, Residence, Resident
 from lanemesh.v1 import gpu_pb2

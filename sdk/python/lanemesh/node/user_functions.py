@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from lanemesh._aio.generators import in_threads
 from lanemesh._aio.threads import THREADS, ThreadSession
 from lanemesh._aio.user_code import Closing
-from lanemesh.node.callables import CallKind, is_asynchronous, kind_of
+from lanemesh.node.callables import CallKind, innermost, is_asynchronous, kind_of
 
 R = TypeVar("R")
 
@@ -45,18 +45,42 @@ async def call_function(function: Callable[..., Any], /, *arguments: Any, **name
         function: a plain or `async` function or generator function, a bound method, a partial application or a callable object,
             decorated or not.
         *arguments: its positional arguments.
-        **named: its arguments by keyword.
+        **named: its arguments by keyword. A further parameter with `= Field(...)` gets the default of that field.
 
     Raises:
         Exception: raised by the function.
     """
-    made = await _called(partial(function, *arguments, **named))
+    made = await _called(partial(function, *arguments, **named, **_field_defaults(function, arguments, named)))
     if not hasattr(made, "__aiter__"):
         yield made
         return
     async with Closing(made, log.warning) if hasattr(made, "aclose") else nullcontext():
         async for value in made:
             yield value
+
+
+def _field_defaults(
+    function: Callable[..., Any], arguments: tuple[Any, ...], named: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The defaults of the parameters that have a pydantic `Field` as their default, and no argument."""
+    from pydantic.fields import FieldInfo
+
+    inner = innermost(function)
+    by_keyword: Mapping[str, Any] = getattr(inner, "__kwdefaults__", None) or {}
+    defaults = (*(getattr(inner, "__defaults__", None) or ()), *by_keyword.values())
+    if not any(isinstance(default, FieldInfo) for default in defaults):
+        return {}
+    found: dict[str, Any] = {}
+    signature = inspect.signature(function)
+    given = signature.bind_partial(*arguments, **named).arguments
+    for name, parameter in signature.parameters.items():
+        if name not in given and isinstance(parameter.default, FieldInfo):
+            if parameter.default.is_required():
+                raise TypeError(
+                    f"{getattr(inner, '__name__', 'the function')} has a required parameter {name}: give it a default"
+                )
+            found[name] = parameter.default.get_default(call_default_factory=True)
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,7 @@ class StaticToken(_Entry):
         if self.sha256 is not None:
             return bytes.fromhex(self.sha256)
         if self.token_file is not None:
-            token = (folder / self.token_file).read_text("utf-8").strip()
+            token = (folder / self.token_file).read_text("utf-8-sig").strip()
         else:
             token = self.token.get_secret_value() if self.token is not None else ""
         if len(token) < MIN_TOKEN:
@@ -129,7 +129,7 @@ def read_auth_file(path: Path) -> AuthFile:
             content = file.read(MAX_BYTES + 1)
         if len(content) > MAX_BYTES:
             raise bad_auth_file(path, f"it has more than {MAX_BYTES // 1024 // 1024} MiB")
-        return AuthFile.model_validate(tomllib.loads(content.decode()))
+        return AuthFile.model_validate(tomllib.loads(content.decode("utf-8-sig")))
     except OSError as error:
         raise bad_auth_file(path, f"it cannot be read: {error.strerror or error}") from None
     except UnicodeDecodeError:

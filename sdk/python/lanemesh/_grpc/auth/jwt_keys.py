@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import json
 import logging
 import time
@@ -147,7 +148,7 @@ def _read_key(file: Path, entry: JwtIssuer) -> Any:
 
     content = file.read_bytes()[:MAX_BYTES]
     if entry.algorithms[0].startswith("HS"):
-        content = content.strip()
+        content = content.removeprefix(codecs.BOM_UTF8).strip()
         if len(content) < MIN_SECRET:
             raise ValueError(f"the secret in {file} has fewer than {MIN_SECRET} bytes")
     elif b"-----BEGIN " not in content:

@@ -14,7 +14,7 @@ BYPASS_SECONDS = 10.0
 """How long after its request the first one that waits for a device may be passed."""
 
 
-class Placing:
+class QueuePass:
     """One pass over the queue, in its order, at one moment."""
 
     def __init__(
@@ -34,6 +34,7 @@ class Placing:
         """For each device the first request that has to wait for it."""
         self._waiting: list[LeaseRecord] = []
         self._tried: set[object] = set()
+        """The signatures of requests that have to wait: another one of the same signature has to wait as well."""
 
     @property
     def is_over(self) -> bool:

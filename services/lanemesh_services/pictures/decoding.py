@@ -8,7 +8,7 @@ from lanemesh_services.shared.images import Decoded, decode
 from lanemesh_services.shared.media_errors import described
 
 
-def read(image: Image, context: Context, *, max_pixels: int) -> Decoded:
+def decode_image(image: Image, context: Context, *, max_pixels: int) -> Decoded:
     """Decodes an image, or the first frame of an animation; a warning reports what is reduced or left out.
 
     Raises `MediaUnusable` if it cannot be decoded, or has too many pixels.
