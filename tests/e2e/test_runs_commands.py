@@ -146,6 +146,14 @@ def test_a_run_that_waits_for_an_approval_is_shown_and_decided(lanemesh: Command
     assert "waits for no approval" in nothing.stderr
 
 
+def test_a_run_of_a_deployed_pipeline_is_started_detached(lanemesh: Commands) -> None:
+    lanemesh("deploy", "tick.pipe", "--name", "ticking")
+    run = lanemesh("run", "@ticking", "--detach", "--input", "now").strip()
+    assert lanemesh("watch", run) == "tick 0\ntick 1\ntick 2\n"
+    assert "@ticking version 1" in lanemesh("show", run)
+    lanemesh("undeploy", "ticking")
+
+
 def test_a_detached_run_is_listed_shown_and_watched(lanemesh: Commands) -> None:
     run = lanemesh.detached("tick", "now")
 

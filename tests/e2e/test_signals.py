@@ -188,6 +188,25 @@ def test_a_signal_while_a_chat_begins_to_close_does_not_cut_the_close_off() -> N
     assert done.stdout.splitlines() == ["closed", "INTERRUPTED"], done.stderr
 
 
+INTERRUPTED_IMPORT = """
+import runpy, signal, sys
+
+class Interrupts:
+    def find_spec(self, name, path=None, target=None):
+        if name == "lanemesh.server.node_server":
+            signal.raise_signal(signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupts())
+runpy.run_module("lanemesh.server", run_name="__main__")
+"""
+
+
+def test_an_interrupt_of_a_node_server_that_still_imports_modules_shows_no_traceback() -> None:
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED_IMPORT], capture_output=True, text=True, timeout=60)
+
+    assert (done.returncode, done.stderr) == (130, "")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_a_node_server_that_loads_node_types(tmp_path: Path, number: signal.Signals) -> None:
     (tmp_path / "nodes.py").write_text("import time\nprint('begun', flush=True)\ntime.sleep(3600)\n")

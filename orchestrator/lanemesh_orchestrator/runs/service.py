@@ -14,14 +14,16 @@ import grpc.aio
 from lanemesh._grpc.first_frame import FIRST_FRAME_SECONDS, first_frame
 from lanemesh._grpc.status import abort
 from lanemesh._grpc.traceparent import traceparent_of
-from lanemesh.faults import LanemeshError
+from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.items import MAX_MESSAGE_BYTES
 from lanemesh.node.context import ClientInput
+from lanemesh.pipeline_faults import Severity
 from lanemesh.times import seconds_of
 from lanemesh.v1 import run_pb2, run_pb2_grpc
 
 from lanemesh_orchestrator.audit import Act, audited, masked
 from lanemesh_orchestrator.pipeline import Graph, PipelineFault, PipelineInvalid, run_graph_of
+from lanemesh_orchestrator.pipeline.faults import listed, quoted
 from lanemesh_orchestrator.runs.active_run import ActiveRun
 from lanemesh_orchestrator.runs.batches import Batch
 from lanemesh_orchestrator.runs.frames import Frames, fill
@@ -217,7 +219,13 @@ class RunService(run_pb2_grpc.RunServiceServicer):
     async def _start(
         self, spec: run_pb2.RunSpec, context: Context, start: Callable[[Graph, RunOptions], ActiveRun]
     ) -> ActiveRun:
-        graph = run_graph_of(await self._runs.validate_for_client(spec), spec)
+        try:
+            graph = run_graph_of(await self._runs.validate_for_client(spec), spec)
+        except PipelineInvalid as error:
+            lost = _node_types_lost(spec, error.faults)
+            if lost is None:
+                raise
+            raise lost from None
         timeout = seconds_of(spec.timeout) if spec.HasField("timeout") else None
         trace = traceparent_of(context.invocation_metadata())
         options = RunOptions(
@@ -253,3 +261,17 @@ async def faults_of(runs: Runs, spec: run_pb2.RunSpec, *, for_run: bool = False)
         return tuple((run_graph_of(graph, spec) if for_run or spec.source_component else graph).warnings)
     except PipelineInvalid as error:
         return error.faults
+
+
+def _node_types_lost(spec: run_pb2.RunSpec, faults: Sequence[PipelineFault]) -> LanemeshError | None:
+    """The fault of a run of a deployed pipeline whose node types are not on the mesh at present. It was valid when it was deployed,
+    so their node servers have left, and may come back. None if anything else is wrong."""
+    errors = [fault for fault in faults if fault.severity is Severity.ERROR]
+    if not spec.HasField("deployment") or any(fault.reason != "unknown-provider" for fault in errors):
+        return None
+    lost = listed([fault.message.rstrip(".") for fault in errors], 3)
+    message = (
+        f"{quoted(spec.deployment.name)} is deployed, but node servers that it needs have left: {lost}. Retry when they are back, "
+        "or start one with `lanemesh node SERVICE --orchestrator ADDRESS`"
+    )
+    return LanemeshError(Fault(code=Code.UNAVAILABLE, reason="no-server", message=message))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from itertools import islice
 from typing import Any
 
 from lanemesh import ToolSpec
@@ -15,11 +17,16 @@ MAX_PROBLEMS = 5
 
 
 class BadArguments(ValueError):
-    """The arguments of a call are invalid. Its text is for the model."""
+    """A call cannot be made as the model wrote it. Its text is for the model."""
+
+    def __init__(self, message: str, reason: str = "bad-arguments") -> None:
+        super().__init__(message)
+        self.reason = reason
+        """Why, in the result of the call."""
 
 
 def parse_arguments(text: str) -> dict[str, Any]:
-    """The arguments of a call; none if the text is empty. An object that is quoted as text is read.
+    """The arguments of a call; none if the text is empty or null. An object that is quoted as text is read.
 
     Raises:
         BadArguments: they are not a JSON object.
@@ -30,9 +37,10 @@ def parse_arguments(text: str) -> dict[str, Any]:
             parsed = _parse(parsed)
     except ValueError as error:
         raise BadArguments(f"the arguments {text!r:.200} are not a JSON object: {error}") from None
+    if parsed is None:
+        return {}
     if not isinstance(parsed, dict):
-        kind = _JSON_TYPES.get(type(parsed), "null")
-        raise BadArguments(f"the arguments {text!r:.200} are not a JSON object: they are {kind}")
+        raise BadArguments(f"the arguments {text!r:.200} are not a JSON object: they are {_JSON_TYPES[type(parsed)]}")
     return parsed
 
 
@@ -48,23 +56,30 @@ def _parse(text: str) -> Any:
 
 
 class ArgumentSchemas:
-    """Checks arguments by the schemas of tools."""
+    """Checks arguments by the schemas of tools, with the corrections that the tools of functions make as well."""
 
     def __init__(self) -> None:
         self._validators: dict[str, tuple[Mapping[str, Any], Any]] = {}
 
-    def check(self, spec: ToolSpec, arguments: Mapping[str, Any]) -> None:
-        """Raises BadArguments with the first problems. A schema that cannot be used is left to the tool, which checks its arguments
-        too."""
+    def checked(self, spec: ToolSpec, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments of a call. A null and an empty text that an optional one does not take are left out; JSON as text is read
+        where an object or a list is wanted.
+
+        A schema that cannot be used is left to the tool, which checks its arguments too.
+
+        Raises:
+            BadArguments: they are invalid; with the first problems.
+        """
+        given = dict(arguments)
         validator = self._validator(spec)
-        if validator is None:
-            return
-        problems = [
-            _problem(error)
-            for _, error in zip(range(MAX_PROBLEMS), validator.iter_errors(dict(arguments)), strict=False)
-        ]
-        if problems:
-            raise BadArguments(f"the arguments of {spec.name} are invalid: {'; '.join(problems)}")
+        if validator is None or not (errors := _errors(validator, given)):
+            return given
+        corrected = _corrected(spec, given, errors)
+        errors = _errors(validator, corrected)
+        if errors:
+            problems = "; ".join(map(_problem, errors))
+            raise BadArguments(f"the arguments of {spec.name} are invalid: {problems}")
+        return corrected
 
     def _validator(self, spec: ToolSpec) -> Any:
         if not spec.parameters:
@@ -85,6 +100,25 @@ def _made(parameters: Mapping[str, Any]) -> Any:
         )
     except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError, TypeError):
         return None
+
+
+def _errors(validator: Any, arguments: dict[str, Any]) -> list[Any]:
+    return list(islice(validator.iter_errors(arguments), MAX_PROBLEMS))
+
+
+def _corrected(spec: ToolSpec, arguments: Mapping[str, Any], errors: Sequence[Any]) -> dict[str, Any]:
+    """The arguments with what is certainly meant in the place of wrong ones."""
+    required = (spec.parameters or {}).get("required", ())
+    corrected = dict(arguments)
+    for name in {error.instance_path[0] for error in errors if len(error.instance_path) == 1}:
+        value = arguments[name]
+        if value is None or value == "":
+            if name not in required:
+                del corrected[name]
+        elif isinstance(value, str) and value.lstrip().startswith(("{", "[")):
+            with suppress(ValueError):
+                corrected[name] = _parse(value)
+    return corrected
 
 
 def _problem(error: Any) -> str:

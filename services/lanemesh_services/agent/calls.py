@@ -149,7 +149,7 @@ class AgentCalls:
             planned = self._planned(call)
         except BadArguments as error:
             outcome.invalid += 1
-            return await self._ended(call, failure(call, str(error)))
+            return await self._ended(call, failure(call, str(error), error.reason))
         if planned is None:
             return await self._ended(call, self._built_in(call))
         if not self.repeats.admit(call.name, planned.arguments):
@@ -172,13 +172,13 @@ class AgentCalls:
             if call.name in (self.peek, self.cancel):
                 return None
             known = ", ".join(self._toolbox.by_name)
-            raise BadArguments(f'there is no tool "{call.name:.100}"; the tools: {known or "none"}')
+            raise BadArguments(f'there is no tool "{call.name:.100}"; the tools: {known or "none"}', "unknown-tool")
         arguments = parse_arguments(call.arguments)
         try:
             resolved = resolved_arguments(arguments, self._store)
         except ValueError as error:
             raise BadArguments(f"the arguments of {call.name}: {error}") from None
-        self._schemas.check(spec, resolved)
+        resolved = self._schemas.checked(spec, resolved)
         sent = call if resolved == arguments and call.arguments else replace(call, arguments=json.dumps(resolved))
         return Planned(sent, resolved, names_of(call.name, self._toolbox.helper_of(call.name)))
 
@@ -263,7 +263,7 @@ class AgentCalls:
                     if isinstance(event, ToolProgress):
                         await self._report(replace(event, call_id=call.id))
         except LanemeshError as error:
-            return failure(call, error.fault.message)
+            return failure(call, error.fault.message, error.fault.reason)
         return failure(call, "the tool ended without a result")
 
     async def _ended(self, call: ToolCall, result: ToolResult) -> ToolResult:
@@ -283,9 +283,10 @@ class AgentCalls:
         return task
 
 
-def failure(call: ToolCall, message: str) -> ToolResult:
-    """The result of a call that was not made, or has failed."""
-    return ToolResult(json.dumps({"error": message}, ensure_ascii=False), call.id, call.name, is_error=True)
+def failure(call: ToolCall, message: str, reason: str = "") -> ToolResult:
+    """The result of a call that was not made, or has failed; with the reason, if it has one."""
+    content = {"error": message, "reason": reason} if reason else {"error": message}
+    return ToolResult(json.dumps(content, ensure_ascii=False), call.id, call.name, is_error=True)
 
 
 class _Tasks:

@@ -79,8 +79,8 @@ class ServerOptions:
 
     @property
     def label(self) -> str:
-        """The server in messages, without arguments, which may have secrets."""
-        return self.command[0] if self.command else httpx2.URL(self.url).host
+        """The server in messages, without arguments, user and path, which may have secrets."""
+        return self.command[0] if self.command else httpx2.URL(self.url).netloc.decode()
 
 
 class McpConnection(Reloadable):
@@ -264,9 +264,10 @@ class McpConnection(Reloadable):
         found = _innermost(error)
         if isinstance(found, LanemeshError):
             return found
-        if self._process is not None and self._process.ended.is_set():
-            return errors.refused(self._options.label, self._process.describe_end(), self._process.last_words())
-        return errors.refused(self._options.label, _words(found), self._last_words())
+        if self._process is None:
+            return errors.refused(self._options.label, _words(found))
+        why = self._process.describe_end() if self._process.ended.is_set() else _words(found)
+        return errors.command_refused(self._options.label, why, self._process.last_words())
 
     def _fault(self, error: Exception, what: str) -> LanemeshError:
         found = _innermost(error)

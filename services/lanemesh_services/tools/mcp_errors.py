@@ -34,9 +34,15 @@ def no_answer(server: str, seconds: float, last_words: str) -> LanemeshError:
     return _error(Code.DEADLINE_EXCEEDED, "mcp-no-answer", message)
 
 
-def refused(server: str, why: str, last_words: str = "") -> LanemeshError:
-    """A server cannot be reached, or rejects the first request."""
-    message = f"the MCP server {server} cannot be used: {why}. Check its address, its headers and its log{last_words}"
+def refused(server: str, why: str) -> LanemeshError:
+    """A server at a URL cannot be reached, or rejects the first request."""
+    message = f"the MCP server {server} cannot be used: {why}. Check config.url, config.headers and its log"
+    return _error(Code.UNAVAILABLE, "mcp-refused", message)
+
+
+def command_refused(server: str, why: str, last_words: str) -> LanemeshError:
+    """A server that was started by a command ended, or rejects the first request."""
+    message = f"the MCP server {server} cannot be used: {why}. Check config.command and config.env{last_words}"
     return _error(Code.UNAVAILABLE, "mcp-refused", message)
 
 

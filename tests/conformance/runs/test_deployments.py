@@ -209,6 +209,12 @@ async def test_a_pipeline_without_servers_is_degraded_until_they_are_back(journa
         lost = await in_state(client, DEGRADED)
         assert 'There is no node type "model"' in lost.detail
         assert not lost.placements
+        with pytest.raises(
+            LanemeshError, match='"chat" is deployed, but node servers that it needs have left'
+        ) as refused:
+            await client.request("@chat", "x")
+        assert (refused.value.fault.code, refused.value.fault.reason) == (Code.UNAVAILABLE, "no-server")
+        assert "unknown-provider" in [fault.reason for fault in await client.validate(Deployed("chat"))]
         servers.append(await serve(orchestrator, "left"))
         await in_state(client, READY, {"left"})
         assert lines(journal).count("loaded +") == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from lanemesh import Question, ToolCall, ToolResult, ToolSpec, Usage
@@ -86,16 +87,45 @@ def test_patterns_that_refer_to_a_certain_tool(pattern: str, reference: bool) ->
 
 
 def test_arguments_are_read_and_checked() -> None:
-    assert parse_arguments("") == {}
+    assert parse_arguments("") == parse_arguments("null") == {}
     assert parse_arguments('"{\\"a\\": 1}"') == {"a": 1}
     spec = ToolSpec("add", "", {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]})
     schemas = ArgumentSchemas()
-    schemas.check(spec, {"a": 1})
+    assert schemas.checked(spec, {"a": 1}) == {"a": 1}
     with pytest.raises(BadArguments, match="at /a"):
-        schemas.check(spec, {"a": "one"})
+        schemas.checked(spec, {"a": "one"})
     with pytest.raises(BadArguments, match="required"):
-        schemas.check(spec, {})
-    schemas.check(ToolSpec("odd", "", {"type": "no such type"}), {"a": 1})  # the tool itself checks
+        schemas.checked(spec, {})
+    odd = ToolSpec("odd", "", {"type": "no such type"})
+    assert schemas.checked(odd, {"a": "one"}) == {"a": "one"}  # the tool itself checks
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        ({"a": 1, "kind": None}, {"a": 1}),
+        ({"a": 1, "kind": ""}, {"a": 1}),
+        ({"a": 1, "tags": '["x"]'}, {"a": 1, "tags": ["x"]}),
+        ({"a": 1, "tags": "[x"}, "at /tags"),
+        ({"a": None}, "at /a"),
+        ({"a": 1, "text": "", "more": '{"b": 2}'}, {"a": 1, "text": "", "more": '{"b": 2}'}),
+    ],
+)
+def test_an_agent_corrects_the_arguments_that_tools_correct(given: dict[str, Any], taken: dict[str, Any] | str) -> None:
+    text = {"type": "string"}
+    types = {
+        "a": {"type": "integer"},
+        "kind": {"enum": ["day", "week"]},
+        "tags": {"type": "array"},
+        "text": text,
+        "more": text,
+    }
+    spec = ToolSpec("add", "", {"type": "object", "properties": types, "required": ["a"]})
+    if isinstance(taken, dict):
+        assert ArgumentSchemas().checked(spec, given) == taken
+    else:
+        with pytest.raises(BadArguments, match=taken):
+            ArgumentSchemas().checked(spec, given)
 
 
 @pytest.mark.parametrize(

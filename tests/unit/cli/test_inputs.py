@@ -159,6 +159,7 @@ def test_the_error_of_an_unsuitable_file_has_the_reason(tmp_path: Path) -> None:
         (InputOptions(text="a", lines=True), "--lines needs"),
         (InputOptions(file=Path("/nowhere/at/all")), "does not exist"),
         (InputOptions(file=Path("/")), "is a folder"),
+        (InputOptions(file=Path("/dev/null")), "is a device or a pipe, not a file"),
     ],
 )
 def test_inputs_that_cannot_be_meant_are_refused(options: InputOptions, match: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Annotated, Any, TypedDict
@@ -11,7 +12,7 @@ import pytest
 from lanemesh import Answer, Context, Node, Whole, node
 from lanemesh.faults import NodeDefinitionError
 from lanemesh.node.manifest import manifest_of
-from lanemesh.testing import run_node
+from lanemesh.testing import run_node, run_node_async
 from pydantic import Field, ValidationError
 
 
@@ -166,3 +167,15 @@ def test_the_package_of_the_same_name_is_the_decorator() -> None:
 
     assert home.Node is Node
     assert callable(lanemesh.node)
+
+
+async def test_happy_a_function_has_several_firings_at_once() -> None:
+    together = asyncio.Barrier(2)
+
+    @node(concurrency=2)
+    async def meets(number: int) -> int:
+        """Waits for another firing."""
+        await together.wait()
+        return number
+
+    assert (await run_node_async(meets, number=[1, 2], timeout=60)).out == [1, 2]

@@ -9,7 +9,7 @@ from lanemesh.pipeline_faults import PipelineInvalid
 
 from lanemesh_orchestrator.cli.commands.run import RunOptions, find_source
 from lanemesh_orchestrator.cli.exits import CommandError, ExitCode, InvalidPipeline
-from lanemesh_orchestrator.cli.input.documents import parse_settings, read_pipeline
+from lanemesh_orchestrator.cli.input.documents import parse_settings, pipeline_of
 from lanemesh_orchestrator.cli.input.hosts import open_host
 from lanemesh_orchestrator.cli.input.inputs import Inputs
 from lanemesh_orchestrator.cli.interrupts import Interrupts
@@ -32,7 +32,7 @@ def detach(options: RunOptions) -> ExitCode:
 
 
 async def _main(options: RunOptions) -> str:
-    pipeline, settings = read_pipeline(options.pipe), parse_settings(options.settings)
+    pipeline, settings = await pipeline_of(options.pipe, options.host), parse_settings(options.settings)
     options.input.check()
     with Interrupts():
         async with open_host(options.host) as host:

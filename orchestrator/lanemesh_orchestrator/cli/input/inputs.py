@@ -39,8 +39,15 @@ class InputOptions:
         if self.lines and self.text is not None:
             raise CommandError("--lines needs standard input or --file: --input is always one input.")
         if self.file is not None and not self.file.is_file():
-            what = "is a folder" if self.file.is_dir() else "does not exist"
-            raise CommandError(f"--file {self.file}: it {what}. Give the path of a file.")
+            raise CommandError(f"--file {self.file}: {_why_no_file(self.file)}")
+
+
+def _why_no_file(path: Path) -> str:
+    if path.is_dir():
+        return "it is a folder. Give the path of a file."
+    if path.exists():
+        return "it is a device or a pipe, not a file. Send its content to standard input instead, without --file."
+    return "it does not exist. Give the path of a file."
 
 
 class Inputs:

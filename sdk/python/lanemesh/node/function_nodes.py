@@ -24,7 +24,10 @@ OUTPUT = "out"
 _IN: Any = In
 _OUT: Any = Out
 _SETTINGS = frozenset(
-    {"provider", "version", "aliases", "profiles", "sync_mode", "isolation", "invokes", "runs_to_end", "restartable"}
+    {
+        *("provider", "version", "aliases", "profiles", "sync_mode", "isolation", "concurrency", "invokes"),
+        *("runs_to_end", "restartable"),
+    }
 )
 _ITERATED = (
     *(collections.abc.Iterator, collections.abc.Iterable, collections.abc.Generator),
@@ -46,8 +49,8 @@ def node(function: Callable[..., Any] | None = None, /, **settings: Any) -> Any:
 
     Args:
         function: the function, if the decorator is used without parentheses.
-        settings: attributes of the class: provider, version, aliases, profiles, sync_mode, isolation, invokes, runs_to_end,
-            restartable.
+        settings: attributes of the class: provider, version, aliases, profiles, sync_mode, isolation, concurrency, invokes,
+            runs_to_end, restartable.
 
     Raises:
         NodeDefinitionError: the signature lacks types, or has types that no lane carries, or a name is reserved.
