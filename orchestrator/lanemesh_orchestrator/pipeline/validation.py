@@ -11,7 +11,12 @@ from lanemesh.v1 import node_pb2
 from pydantic import JsonValue
 
 from lanemesh_orchestrator.pipeline import checks
-from lanemesh_orchestrator.pipeline.config import check_settings, resolve_config, settings_by_component
+from lanemesh_orchestrator.pipeline.config import (
+    check_settings,
+    resolve_config,
+    settings_by_component,
+    skips_itself,
+)
 from lanemesh_orchestrator.pipeline.document import Document, DocumentComponent, Settings, parse
 from lanemesh_orchestrator.pipeline.entries import RetryEntry
 from lanemesh_orchestrator.pipeline.faults import MAX_FAULTS, PipelineFault, PipelineInvalid, Severity, in_order, quoted
@@ -196,6 +201,7 @@ def _by_id(nodes: Sequence[Node]) -> tuple[dict[str, Node], list[PipelineFault]]
 def _component(node: Node) -> Component:
     entry, manifest = node.component.entry, node.manifest
     assert manifest is not None, "an unknown node type is a fault"
+    policy = entry.on_error.retry if isinstance(entry.on_error, RetryEntry) else entry.on_error
     return Component(
         id=entry.id,
         pointer=node.component.pointer,
@@ -205,7 +211,7 @@ def _component(node: Node) -> Component:
         sync_mode=node_pb2.SYNC_MODE_ON_ANY if manifest.is_streaming_input else node.sync_mode,
         timeout=entry.timeout,
         concurrency=entry.concurrency if "concurrency" in entry.model_fields_set else 0,
-        on_error=entry.on_error.retry if isinstance(entry.on_error, RetryEntry) else entry.on_error,
+        on_error="fail" if skips_itself(node.component, manifest) else policy,
         isolation=_ISOLATIONS[entry.isolation] if entry.isolation else node_pb2.ISOLATION_UNSPECIFIED,
         helper=node.helper,
         name=entry.name,
