@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lanemesh import ChatRequest, Message, OutputUpdate, ToolResultUpdate
+from lanemesh import Audio, ChatRequest, Image, Message, OutputUpdate, ToolResultUpdate, Video
 from lanemesh.node.manifest import manifest_of
 from lanemesh.server.services import all_services, service_names
 from lanemesh.v1 import node_pb2
@@ -149,11 +149,13 @@ async def test_a_document_with_a_variable_runs_where_it_is_set(monkeypatch: pyte
     assert result.values[-1].finish_reason in ("stop", "length")
 
 
-async def test_json_and_texts_of_a_webhook_leave_by_the_lanes_that_rocketride_calls_json_and_text() -> None:
+async def test_what_a_webhook_takes_leaves_by_the_lanes_of_its_types_as_rocketride_calls_them() -> None:
+    media = (Image("image/png", b"i"), Audio("audio/wav", b"a"), Video("video/mp4", b"v"))
     async with Mesh() as mesh:
-        result = await mesh.run(FOLDER / "uploads.pipe", inputs=[{"crates": 12}, "twelve crates"]).result()
+        result = await mesh.run(FOLDER / "uploads.pipe", inputs=[{"crates": 12}, "twelve crates", *media]).result()
     assert result.state == "completed"
     assert (result["json"], result["t"]) == (({"crates": 12},), ("twelve crates",))
+    assert (*result["i"], *result["a"], *result["v"]) == media
 
 
 @pytest.fixture
