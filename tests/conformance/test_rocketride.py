@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+from lanemesh import Audio, ChatRequest, Image, Message, OutputUpdate, ToolResultUpdate, Video
 from lanemesh.node.manifest import manifest_of
 from lanemesh.server.services import all_services, service_names
 from lanemesh.v1 import node_pb2
 from lanemesh_orchestrator import Mesh
 from lanemesh_orchestrator.pipeline import PipelineInvalid, parse, validate
+from lanemesh_services.crewai.crew_config import CrewConfig
+from lanemesh_services.llm.hosted_nodes import LlmAnthropic, LlmGemini
 
 FOLDER = Path(__file__).parents[1] / "data" / "rocketride"
 UNKNOWN = "unknown-provider"
@@ -34,19 +38,35 @@ FAULTS: dict[str, list[tuple[str, str, str]]] = {
         ("/source", "dangling-reference", "Nearest: chat_1"),
     ],
     "chat_with_memory": [],
+    "crew": [],
     "extraction": [],
     "ingest": [
         ("/components/4/config/local/host", "missing-variable", "Set ROCKETRIDE_QDRANT_HOST"),
     ],
+    "library": [
+        ("/components/6/config/local/host", "missing-variable", "Set ROCKETRIDE_QDRANT_HOST"),
+        ("/components/8/config/claude/apikey", "missing-variable", "Set ROCKETRIDE_ANTHROPIC_KEY"),
+    ],
+    "private_scans": [],
     "question_answering": [
         ("/components/2/config/local/collection", "missing-variable", "Set ROCKETRIDE_LIBRARY"),
         ("/components/2/config/local/host", "missing-variable", "Set ROCKETRIDE_QDRANT_HOST"),
         ("/components/4/config/openai-4o/apikey", "missing-variable", "Set ROCKETRIDE_OPENAI_KEY"),
     ],
+    "repository": [
+        ("/components/2/config/custom/apikey", "missing-variable", "Set ROCKETRIDE_GEMINI_KEY"),
+        ("/components/4/config/repoPath", "missing-variable", "Set ROCKETRIDE_REPO"),
+        ("/components/4/config/token", "missing-variable", "Set ROCKETRIDE_GIT_TOKEN"),
+    ],
     "speech": [],
     "summary": [],
     "three_experts": [],
     "translation": [("/components/2/config/house/model", "missing-variable", "Set ROCKETRIDE_HOUSE_MODEL")],
+    "uploads": [],
+    "web_answer": [
+        ("/components/1/config/apikey", "missing-variable", "Set ROCKETRIDE_EXA_KEY"),
+        ("/components/3/config/custom/apikey", "missing-variable", "Set ROCKETRIDE_OPENAI_KEY"),
+    ],
 }
 """Every fault of each document where no variable is set: its pointer, its reason and its message."""
 
@@ -63,9 +83,8 @@ def text(name: str) -> str:
     return (FOLDER / f"{name}.pipe").read_text(encoding="utf-8")
 
 
-def test_there_are_ten_documents() -> None:
+def test_every_document_is_tested() -> None:
     assert sorted(path.stem for path in FOLDER.iterdir()) == sorted(FAULTS)
-    assert len(FAULTS) == 10
 
 
 @pytest.mark.parametrize("name", FAULTS)
@@ -128,3 +147,65 @@ async def test_a_document_with_a_variable_runs_where_it_is_set(monkeypatch: pyte
         result = await mesh.run(FOLDER / "translation.pipe", input="Good morning.").result()
     assert result.state == "completed"
     assert result.values[-1].finish_reason in ("stop", "length")
+
+
+async def test_what_a_webhook_takes_leaves_by_the_lanes_of_its_types_as_rocketride_calls_them() -> None:
+    media = (Image("image/png", b"i"), Audio("audio/wav", b"a"), Video("video/mp4", b"v"))
+    async with Mesh() as mesh:
+        result = await mesh.run(FOLDER / "uploads.pipe", inputs=[{"crates": 12}, "twelve crates", *media]).result()
+    assert result.state == "completed"
+    assert (result["json"], result["t"]) == (({"crates": 12},), ("twelve crates",))
+    assert (*result["i"], *result["a"], *result["v"]) == media
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """A Git repository with one commit."""
+    for command in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "Paint the ferry"]):
+        identity = ["-c", "user.name=Ada", "-c", "user.email=ada@example.com"]
+        subprocess.run(["git", *identity, *command], cwd=tmp_path, check=True)
+    return tmp_path
+
+
+async def test_an_agent_reads_the_repository_that_rocketride_calls_repo_path(
+    monkeypatch: pytest.MonkeyPatch, repository: Path
+) -> None:
+    monkeypatch.setenv("ROCKETRIDE_REPO", str(repository))
+    monkeypatch.setenv("ROCKETRIDE_GIT_TOKEN", "a token of a remote")
+    document = json.loads(text("repository"))
+    for component in document["components"]:
+        if component["provider"] == "llm_gemini":
+            script = [{"tool_calls": [{"name": "git_log", "arguments": {"limit": 1}}]}, "Read."]
+            component |= {"provider": "llm_scripted", "config": {"script": script}}
+    async with Mesh() as mesh:
+        updates = await mesh.run(document, input="What was done last?").updates()
+    results = [update.content for update in updates if isinstance(update, ToolResultUpdate)]
+    assert any("Paint the ferry" in one for one in results)
+    assert "Read." in [getattr(update.value, "text", "") for update in updates if isinstance(update, OutputUpdate)]
+
+
+def test_a_repository_that_writes_or_has_no_path_is_a_fault(types: dict[str, node_pb2.Manifest]) -> None:
+    document = json.loads(text("repository"))
+    (git,) = (one for one in document["components"] if one["provider"] == "tool_git")
+    git["config"] = {"type": "tool_git", "safeMode": False}
+    with pytest.raises(PipelineInvalid) as caught:
+        validate(json.dumps(document), types, environment={"ROCKETRIDE_GEMINI_KEY": "a key"})
+    assert [(fault.pointer, fault.reason) for fault in caught.value.faults] == [
+        ("/components/4/config", "missing-config-key"),
+        ("/components/4/config/safeMode", "bad-config"),
+    ]
+
+
+def test_the_instructions_of_a_crew_reach_each_agent(types: dict[str, node_pb2.Manifest]) -> None:
+    config = json.loads(validate(text("crew"), types).components["agent_crewai_1"].config)
+    (agent,) = CrewConfig.model_validate(config).instructed_agents()
+    assert (agent.backstory, agent.max_turns) == ("Help.\n\nAnswer well.", 10)
+    (brief,) = CrewConfig.model_validate({"max_waves": 3}).instructed_agents()
+    assert (brief.backstory, brief.max_turns) == ("Answer well.", 3)
+
+
+def test_the_tokens_of_an_answer_are_those_that_rocketride_calls_output_tokens() -> None:
+    config = LlmGemini.Config.model_validate({"model": "m", "modelTotalTokens": 100_000, "outputTokens": 4_096})
+    assert config.apply(ChatRequest(messages=(Message("user", "x"),))).sampling.max_tokens == 4_096
+    claude = LlmAnthropic.Config.model_validate({**LlmAnthropic.profiles["claude"], "outputTokens": 100})
+    assert claude.apply(ChatRequest(messages=(Message("user", "x"),))).sampling.max_tokens == 100

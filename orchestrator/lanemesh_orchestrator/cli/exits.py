@@ -45,6 +45,10 @@ class InvalidPipeline(CommandError):
         """Every fault of it."""
 
 
+NOTHING_DELIVERED = "Nothing was delivered before that."
+"""What is printed after the cause of a run that failed without an output."""
+
+
 class RunFailed(CommandError):
     """A run that failed."""
 

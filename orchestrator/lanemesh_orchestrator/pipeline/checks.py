@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from lanemesh.node.packages import install_command
 from lanemesh.v1 import node_pb2
 
+from lanemesh_orchestrator.pipeline.config import skips_itself
 from lanemesh_orchestrator.pipeline.document import Document
 from lanemesh_orchestrator.pipeline.faults import PipelineFault, Severity, listed, nearest, quoted
 from lanemesh_orchestrator.pipeline.parts import MAX_SOURCES, is_source
@@ -157,7 +158,7 @@ def misfits(node: Node) -> Iterator[PipelineFault]:
     settings = {
         "sync_mode": entry.sync_mode is not None,
         "join_on": entry.join_on is not None,
-        "on_error": entry.on_error != "fail",
+        "on_error": entry.on_error != "fail" and not skips_itself(node.component, manifest),
         "concurrency": entry.concurrency > 1,
         "isolation": entry.isolation == "process",
     }

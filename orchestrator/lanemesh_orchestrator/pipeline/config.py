@@ -17,7 +17,7 @@ from pydantic import JsonValue
 from lanemesh_orchestrator.pipeline.document import DocumentComponent
 from lanemesh_orchestrator.pipeline.entries import EDITOR_CONFIG_KEYS
 from lanemesh_orchestrator.pipeline.faults import PipelineFault, escape, listed, nearest, quoted
-from lanemesh_orchestrator.pipeline.json_schema import problems
+from lanemesh_orchestrator.pipeline.json_schema import ON_ERROR_SKIP, problems
 from lanemesh_orchestrator.pipeline.secrets import from_variables, marked
 from lanemesh_orchestrator.pipeline.variables import Insertions, is_of_operator, is_plain, missing, not_secret
 
@@ -118,6 +118,7 @@ def resolve_config(
     raw = _without_editor_keys(config, raw, manifest)
     _take_profile(config, raw, manifest, "" if profile_set else f"{config.pointer}/profile")
     config.put(raw, config.pointer)
+    _take_on_error(config, manifest)
     for key in list(config.values):
         pointer = f"/{escape(key)}"
         config.values[key] = _substitute(config, key, config.values[key], config.origins[key], pointer, environment)
@@ -285,6 +286,27 @@ def _set(config: _Config, path: str, value: JsonValue) -> None:
     config.put_in.append(keys)
     if len(keys) == 1:
         config.unsettled.discard(keys[0])
+
+
+def skips_itself(component: DocumentComponent, manifest: node_pb2.Manifest) -> bool:
+    """Whether a component shall leave out what it cannot read (`"on_error": "skip"`), and does that by a setting, because its node
+    reads its inputs itself and has no firings. The schema of the setting has the keyword `ON_ERROR_SKIP`."""
+    if component.entry.on_error != "skip" or not manifest.is_streaming_input:
+        return False
+    known = json_object(manifest.config_schema_json).get("properties", {})
+    return isinstance(known, dict) and bool(_skipping(known))
+
+
+def _skipping(known: Mapping[str, Any]) -> dict[str, JsonValue]:
+    """The settings that let a node leave out what it cannot read, with the values that do so."""
+    return {key: rule[ON_ERROR_SKIP] for key, rule in known.items() if isinstance(rule, dict) and ON_ERROR_SKIP in rule}
+
+
+def _take_on_error(config: _Config, manifest: node_pb2.Manifest) -> None:
+    """Puts in the settings that `"on_error": "skip"` stands for, unless the document has others."""
+    if skips_itself(config.component, manifest):
+        own = {key: value for key, value in _skipping(config.known).items() if key not in config.values}
+        config.put(own, None, f"{config.component.pointer}/on_error")
 
 
 def _drop_replaced(config: _Config) -> None:

@@ -15,7 +15,7 @@ from lanemesh.v1 import node_pb2
 
 from lanemesh_orchestrator.pipeline.config import json_object
 from lanemesh_orchestrator.pipeline.document import MAX_COMPONENTS
-from lanemesh_orchestrator.pipeline.entries import EDITOR_CONFIG_KEYS, EDITOR_KEYS, PipelineEntry
+from lanemesh_orchestrator.pipeline.entries import EDITOR_CONFIG_KEYS, EDITOR_KEYS, LANE_ALIASES, PipelineEntry
 from lanemesh_orchestrator.pipeline.faults import escape
 from lanemesh_orchestrator.pipeline.graph import LANES
 
@@ -46,7 +46,7 @@ def document_schema(manifests: Iterable[node_pb2.Manifest]) -> Schema:
             key: {"$ref": "#/$defs/ignored"} for key in EDITOR_KEYS if key not in entry["properties"]
         }
     schema["properties"]["$schema"] = {"type": "string", "description": "Location of this schema."}
-    edge["properties"]["lane"] |= {"enum": sorted(LANES)}
+    edge["properties"]["lane"] |= {"enum": sorted({*LANES, *LANE_ALIASES})}
     control["properties"]["classType"] |= {"examples": sorted(HELPER_KINDS)}
     names = sorted({name for manifest in known for name in (manifest.provider, *manifest.aliases)})
     component["properties"]["provider"] |= {"examples": names}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 
 EDITOR_KEYS = (
     "$schema",
@@ -25,6 +26,9 @@ EDITOR_CONFIG_KEYS = ("formDataValid", "hideForm", "laneName", "lanes", "mode", 
 """Keys of visual editors in a `config`, and RocketRide's names of results: ignored where the node type's config has no such field.
 `type` is ignored only if it repeats the provider, `lanes` only if it is an array; the values in `parameters` are taken as if they
 stood beside it."""
+
+LANE_ALIASES = MappingProxyType({"json": "data"})
+"""Names of lane types in documents of RocketRide, and what they are here."""
 
 MAX_ITEMS = 1_000_000
 """Largest `buffer_limit`, in items."""
@@ -58,6 +62,11 @@ class InputEntry(_Entry):
         None, ge=1, le=MAX_BYTES, description="Bytes waiting at the consumer above which it stops reading; 1 MiB."
     )
     merge: Literal["group"] | None = Field(None, description="group: deliver one group of pieces after the other.")
+
+    @field_validator("lane")
+    @classmethod
+    def _named_here(cls, lane: str) -> str:
+        return LANE_ALIASES.get(lane, lane)
 
 
 class ControlEntry(_Entry):

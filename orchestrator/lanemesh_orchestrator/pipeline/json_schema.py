@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 MAX_PROBLEMS = 100
 """Maximum number of reported problems of one config."""
+ON_ERROR_SKIP = "on_error_skip"
+"""Keyword in the schema of a setting: the value by which a node that reads its inputs itself leaves out what it cannot read."""
 
 _OBJECT_KEYS = frozenset({"type", "title", "description", "properties", "required", "additionalProperties", "$defs"})
 _COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
@@ -27,7 +29,10 @@ _COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
     "exclusiveMaximum": operator.lt,
 }
 _PLAIN_KEYS = frozenset(
-    {"type", "format", "default", "title", "description", "enum", "anyOf", "items", "writeOnly", *_COMPARISONS}
+    {
+        *("type", "format", "default", "title", "description", "enum", "anyOf", "items", "writeOnly"),
+        *(ON_ERROR_SKIP, *_COMPARISONS),
+    }
 )
 _TYPES: Mapping[str, type | tuple[type, ...]] = {
     "string": str,

@@ -12,7 +12,7 @@ from pydantic import JsonValue
 
 from lanemesh_orchestrator.pipeline import checks
 from lanemesh_orchestrator.pipeline.component_settings import check_settings, settings_by_component
-from lanemesh_orchestrator.pipeline.config import resolve_config
+from lanemesh_orchestrator.pipeline.config import resolve_config, skips_itself
 from lanemesh_orchestrator.pipeline.document import Document, DocumentComponent, Settings, parse
 from lanemesh_orchestrator.pipeline.entries import RetryEntry
 from lanemesh_orchestrator.pipeline.faults import MAX_FAULTS, PipelineFault, PipelineInvalid, Severity, in_order, quoted
@@ -197,6 +197,7 @@ def _by_id(nodes: Sequence[Node]) -> tuple[dict[str, Node], list[PipelineFault]]
 def _component(node: Node) -> Component:
     entry, manifest = node.component.entry, node.manifest
     assert manifest is not None, "an unknown node type is a fault"
+    policy = entry.on_error.retry if isinstance(entry.on_error, RetryEntry) else entry.on_error
     return Component(
         id=entry.id,
         pointer=node.component.pointer,
@@ -206,7 +207,7 @@ def _component(node: Node) -> Component:
         sync_mode=node_pb2.SYNC_MODE_ON_ANY if manifest.is_streaming_input else node.sync_mode,
         timeout=entry.timeout,
         concurrency=entry.concurrency if "concurrency" in entry.model_fields_set else 0,
-        on_error=entry.on_error.retry if isinstance(entry.on_error, RetryEntry) else entry.on_error,
+        on_error="fail" if skips_itself(node.component, manifest) else policy,
         isolation=_ISOLATIONS[entry.isolation] if entry.isolation else node_pb2.ISOLATION_UNSPECIFIED,
         helper=node.helper,
         name=entry.name,

@@ -67,6 +67,10 @@ class GroupOutcome(Enum):
     CANCELLED = 2
 
 
+FILE_NAME = "file_name"
+"""The key in the metadata of an item with the name of the file that it comes from."""
+
+
 @dataclass(frozen=True, slots=True)
 class Group:
     """Marks the pieces of one whole, such as the tokens of an answer."""

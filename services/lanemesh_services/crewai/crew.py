@@ -85,7 +85,7 @@ def _crew(
     config: CrewConfig, question: Question, context: Context, specs: tuple[ToolSpec, ...], calls: LoopCalls
 ) -> Crew:
     tools = {spec.name: _tool(context, spec, calls) for spec in specs}
-    agents = {agent.role: _agent(agent, context, tools, calls) for agent in config.agents}
+    agents = {agent.role: _agent(agent, context, tools, calls) for agent in config.instructed_agents()}
     tasks: list[Task] = []
     for task in config.tasks:
         tasks.append(

@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, Field, model_validator
 
+from lanemesh_services.shared.instructions import Instructions
+
 QUESTION = "{question}"
 """What the text of the question replaces in texts of agents and tasks."""
 
@@ -46,7 +48,25 @@ class CrewConfig(BaseModel):
     process: Literal["sequential", "hierarchical"] = Field(
         "sequential", description="sequential: each task has its agent; hierarchical: a manager assigns the tasks."
     )
+    instructions: Instructions = Field(
+        "", description="Instructions for every agent; they precede its backstory. Documents of RocketRide have them."
+    )
+    max_waves: int | None = Field(
+        None, ge=1, le=100, description="Maximum number of turns of a model for one task, beside its agent's max_turns."
+    )
     tool_timeout: float = Field(default=60.0, gt=0, le=3600, description="Time limit of one tool call, in seconds.")
+
+    def instructed_agents(self) -> list[CrewAgent]:
+        """The agents, each with the instructions in its backstory, and at most `max_waves` turns."""
+        return [
+            agent.model_copy(
+                update={
+                    "backstory": "\n\n".join(filter(None, (self.instructions, agent.backstory or agent.goal))),
+                    "max_turns": min(agent.max_turns, self.max_waves or agent.max_turns),
+                }
+            )
+            for agent in self.agents
+        ]
 
     @model_validator(mode="after")
     def _check(self) -> CrewConfig:

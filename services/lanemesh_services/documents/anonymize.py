@@ -113,7 +113,11 @@ class Anonymize(Node):
         """The analyzer. Raises ModelMissing, ModelUnusable or EngineMissing."""
         if config.mode == "hash" and not config.key.get_secret_value():
             raise no_key("anonymize")
-        return await in_thread(lambda: analyzer(Path(resolve(config.model)), config.language, "anonymize"))
+
+        def loaded() -> Any:
+            return analyzer(Path(resolve(config.model, suggested="en-core-web-sm")), config.language, "anonymize")
+
+        return await in_thread(loaded)
 
     async def process(self, context: Context) -> dict[str, Any]:
         """One text, document or question."""

@@ -71,4 +71,4 @@ class Ner(Node):
 
 
 def _loaded(model: str) -> Any:
-    return pipeline(Path(resolve(model)), "ner")
+    return pipeline(Path(resolve(model, suggested="en-core-web-sm")), "ner")

@@ -75,7 +75,7 @@ class Parse(Node):
         In[Whole[Document | None]], "Documents with a file, or with text that is read by its name."
     ] = None
     data: Annotated[In[Json], 'Files as {"name", "mime_type", "content_base64"}.'] = None
-    tags: Annotated[In[Tags | None], "The same as tags."] = None
+    tags: Annotated[In[Tags | None], "Files, as RocketRide's documents send them."] = None
 
     text: Annotated[Out[Pieces[str]], "The text of a file, in pieces: its pages."]
     pages: Annotated[Out[Document], "The pages, with `page`, `slide`, `sheet` or `chapter` in their metadata."]

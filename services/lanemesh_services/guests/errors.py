@@ -37,5 +37,5 @@ def refuse_tools(question: Question, where: str) -> None:
 
 def framework_missing(package: str, install: str, why: str) -> LanemeshError:
     """The package of a framework cannot be imported."""
-    message = f"the package {package} cannot be imported: {why}. Install it with: {install}"
+    message = f"the package {package} cannot be imported: {why}; install it with: {install}"
     return LanemeshError(Fault(code=Code.FAILED_PRECONDITION, reason="framework-missing", message=message))

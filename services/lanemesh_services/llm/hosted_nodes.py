@@ -47,6 +47,12 @@ class HostedConfig(BaseModel):
     )
     top_k: int | None = Field(None, ge=0, description="Sample only from this number of most probable tokens.")
     max_tokens: int | None = Field(None, ge=1, description="Maximum number of tokens of one answer.")
+    outputTokens: int | None = Field(
+        None, ge=1, description="The same as max_tokens, and before it; documents of RocketRide call it so."
+    )
+    modelTotalTokens: int | None = Field(
+        None, ge=1, description="Accepted from documents of RocketRide, without effect: the server knows its limit."
+    )
     stop: list[StopText] = Field(
         default=[], max_length=MAX_STOPS, description="Texts that end an answer; they are not part of it."
     )
@@ -69,7 +75,9 @@ class HostedConfig(BaseModel):
     def apply(self, request: ChatRequest) -> ChatRequest:
         """A request with the component's settings where it has none."""
         given = request.sampling
-        missing = {name: getattr(self, name) for name in _SETTINGS if getattr(given, name) is None}
+        own = {name: getattr(self, name) for name in _SETTINGS}
+        own["max_tokens"] = self.outputTokens or self.max_tokens
+        missing = {name: value for name, value in own.items() if getattr(given, name) is None}
         return replace(request, sampling=replace(given, **missing, stop=given.stop or tuple(self.stop)))
 
 
@@ -93,7 +101,7 @@ class HostedModel(LanguageModel):
         """See `LanguageModel.plan`."""
         given = config.api_key or config.apikey
         key = given.get_secret_value() if given is not None else ""
-        of_requests = {*_SETTINGS, "stop"}
+        of_requests = {*_SETTINGS, "stop", "outputTokens", "modelTotalTokens"}
         return (config.model_dump_json(exclude=of_requests), key), lambda: cls._engine(config, key)
 
     @classmethod
@@ -156,6 +164,7 @@ class LlmAnthropic(HostedModel):
     library = "anthropic"
     own_url = "https://api.anthropic.com"
     variable = "ANTHROPIC_API_KEY"
+    profiles: ClassVar = {"claude": {"model": "claude-sonnet-4-5"}}
 
     class Config(HostedConfig):
         """Settings of a component."""

@@ -69,8 +69,10 @@ class Database:
         try:
             self._engine = _sqlite_engine(location) if self._is_sqlite else _postgres_engine(location)
         except ImportError:
-            hint = "Install it with: pip install 'lanemesh[postgres]'"
-            raise database_unusable(location.shown, "the driver of PostgreSQL is not installed", hint) from None
+            why = "the driver of PostgreSQL is not installed"
+            raise database_unusable(
+                location.shown, why, "pip install 'lanemesh[postgres]'", "; install it with: "
+            ) from None
         except (SQLAlchemyError, OSError) as error:
             raise self._unusable(error) from None
         with self._writing() as connection:

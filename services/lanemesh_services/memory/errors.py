@@ -26,9 +26,9 @@ def bad_database(shown: str, why: str, hint: str) -> LanemeshError:
     return _error(Code.INVALID_ARGUMENT, "bad-database", message, database=shown)
 
 
-def database_unusable(shown: str, why: str, hint: str) -> LanemeshError:
-    """The database of a memory store cannot be opened, read or written."""
-    message = f"memory_store cannot use {shown}: {why}. {hint}"
+def database_unusable(shown: str, why: str, hint: str, link: str = ". ") -> LanemeshError:
+    """The database of a memory store cannot be opened, read or written. `link` is between the cause and the remedy."""
+    message = f"memory_store cannot use {shown}: {why}{link}{hint}"
     return _error(Code.UNAVAILABLE, "database-unusable", message, database=shown)
 
 

@@ -33,7 +33,7 @@ class Classifier:
         except (ImportError, OSError) as error:
             raise import_failed("transformers", "image_classify", "image-models", error) from error
         quieten()
-        folder = tiny_classifier() if model == TINY_RANDOM else resolve(model)
+        folder = tiny_classifier() if model == TINY_RANDOM else resolve(model, suggested=TINY_RANDOM)
         try:
             self._processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True)
             self._model: Any = AutoModelForImageClassification.from_pretrained(folder, local_files_only=True)

@@ -64,7 +64,7 @@ class DiffusionEngine:
             from diffusers import AutoPipelineForText2Image
         except (ImportError, OSError) as error:
             raise import_failed("diffusers", "image_generate", "image-models", error) from error
-        folder = tiny_diffusion() if model == TINY_RANDOM else resolve(model)
+        folder = tiny_diffusion() if model == TINY_RANDOM else resolve(model, suggested=TINY_RANDOM)
         self._lock = threading.Lock()
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         dtype = torch.float16 if self._device == "cuda" else torch.float32

@@ -52,7 +52,7 @@ class EmbeddingTransformer(LocalEmbeddingNode):
         """Loads the model. Raises LanemeshError if the library or the model is missing."""
 
         def made() -> Loaded:
-            folder = resolve(config.model)
+            folder = resolve(config.model, suggested="minilm")
             try:
                 from lanemesh_services.search.transformer_model import TransformerEmbedder
 

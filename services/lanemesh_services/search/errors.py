@@ -133,8 +133,9 @@ def page_refused(url: str, why: object, hint: str) -> PageUnreadable:
 
 def _line(why: object) -> str:
     """An error of a library on one line, shortened."""
-    text = " ".join(str(why).split()) or type(why).__name__
-    return (f"{text[:300]}..." if len(text) > 300 else text).rstrip(".")
+    lines = [line.strip() for line in str(why).splitlines() if line.strip()]
+    text = "; ".join(" ".join(line.split()) for line in lines) or type(why).__name__
+    return (f"{text[:300]}..." if len(text) > 300 else text).rstrip(".?")
 
 
 def _fault(code: Code, reason: str, message: str, **details: str) -> Fault:

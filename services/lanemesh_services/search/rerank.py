@@ -88,7 +88,7 @@ class Rerank(RerankNode):
         """Loads the model. Raises LanemeshError if the library or the model is missing."""
 
         def loaded() -> Any:
-            folder = resolve(config.model)
+            folder = resolve(config.model, suggested="minilm")
             try:
                 from lanemesh_services.search.rerank_model import opened
 

@@ -31,8 +31,8 @@ def package_missing(name: str, package: str) -> ModelMissing:
             code=Code.FAILED_PRECONDITION,
             reason="model-missing",
             message=(
-                f'The model "{name}" is not installed: there is no Python package {package} in this environment. '
-                f"Install it once with: lanemesh models get {name}"
+                f'The model "{name}" is not installed: this environment has no Python package {package}, which you get with: '
+                f"lanemesh models get {name}"
             ),
             details={"model": name, "package": package},
         )
@@ -55,14 +55,18 @@ def install_failed(name: str, requirement: str, code: int) -> ModelMissing:
 
 
 def unknown_model(name: str, known: tuple[str, ...], suggested: str = "smollm2") -> ModelMissing:
-    """A model is neither a file, nor a folder, nor a known name."""
+    """A model is neither a file, nor a folder, nor a known name. `suggested`: a known name that would do, or the name of a model
+    that is generated."""
+    remedy = f"or install a known one with: lanemesh models get {suggested}"
+    if suggested not in known:
+        remedy = f'or "{suggested}", which is generated, for tests'
     return ModelMissing(
         Fault(
             code=Code.NOT_FOUND,
             reason="model-missing",
             message=(
-                f'There is no model "{name}": it is neither a file or folder here nor a known name '
-                f"({', '.join(known)}). Give the path of a model, or install a known one with: lanemesh models get {suggested}"
+                f'There is no model "{name}", neither as a file or folder here nor as a known name '
+                f"({', '.join(known)}); give the path of a model, {remedy}"
             ),
             details={"model": name},
         )
@@ -76,8 +80,8 @@ def library_missing(library: str, provider: str, extra: str) -> EngineMissing:
             code=Code.FAILED_PRECONDITION,
             reason="engine-missing",
             message=(
-                f"{provider} needs the Python library {library}, which is not installed in this environment. "
-                f"Install it with: pip install 'lanemesh[{extra}]'"
+                f"{provider} needs the Python library {library}, which is not installed in this environment; "
+                f"install it with: pip install 'lanemesh[{extra}]'"
             ),
             details={"library": library, "extra": extra},
         )

@@ -12,6 +12,7 @@ class ReadsAudio(BaseModel):
 
     on_bad_audio: Literal["fail", "skip"] = Field(
         "fail",
+        json_schema_extra={"on_error_skip": "skip"},
         description="What follows a recording that cannot be decoded: the run fails, or it is left out with a warning.",
     )
 

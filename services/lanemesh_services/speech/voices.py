@@ -183,7 +183,7 @@ class _Kokoro:
         except ImportError as error:
             raise import_failed("kokoro-onnx", "audio_tts with the engine kokoro", "kokoro", error) from error
         try:
-            self._kokoro: Any = Kokoro(str(models.resolve(settings.model, suggested=PIPER_VOICE)), settings.voices)
+            self._kokoro: Any = Kokoro(str(Path(settings.model).expanduser()), settings.voices)
             known = list(self._kokoro.get_voices())
         except Exception as error:  # onnxruntime's errors have no common class but this
             hint = "Set `model` and `voices` to the files of one release of kokoro."

@@ -104,7 +104,7 @@ def _not_fetched(name: str, error: Exception) -> ModelMissing:
             reason="model-missing",
             message=(
                 f'The Whisper model "{name}" is not in the local cache of the model hub, and cannot be loaded from there '
-                f"({type(error).__name__}). Give `model` the folder of a Whisper model for CTranslate2, or use whisper-tiny-en, "
+                f"({type(error).__name__}); give `model` the folder of a Whisper model for CTranslate2, or use whisper-tiny-en, "
                 "which is installed by: lanemesh models get whisper-tiny-en"
             ),
             details={"model": name},

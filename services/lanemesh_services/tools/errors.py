@@ -18,7 +18,7 @@ def library_missing(library: str, provider: str, error: ImportError) -> Lanemesh
     name = getattr(error, "name", None) or library
     missing = isinstance(error, ModuleNotFoundError)
     why = f"which needs {name}, not installed here" if missing else f"which cannot be imported ({error})"
-    message = f"{provider} uses the Python library {library}, {why}. Install it with: pip install 'lanemesh[tools]'"
+    message = f"{provider} uses the Python library {library}, {why}; install it with: pip install 'lanemesh[tools]'"
     return LanemeshError(
         Fault(code=Code.FAILED_PRECONDITION, reason="library-missing", message=message, details={"library": library})
     )

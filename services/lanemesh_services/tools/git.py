@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from lanemesh import ToolNode, tool
 from lanemesh.extend import CallFailed, in_thread
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from lanemesh_services.tools.folders import Folder
 from lanemesh_services.tools.git_repository import GitRepository, checked_path, checked_revision
@@ -25,19 +25,34 @@ class ToolGit(ToolNode):
     """
 
     class Config(BaseModel):
-        """Settings of the repositories."""
+        """Settings of the repositories. `root` or `repoPath` is set."""
 
-        root: str = Field(
+        model_config = ConfigDict(json_schema_extra={"anyOf": [{"required": ["root"]}, {"required": ["repoPath"]}]})
+
+        root: str | None = Field(
+            None,
             description="Path of the folder: a repository, or one that has several.",
             json_schema_extra={"format": "path"},
         )
+        repoPath: str | None = Field(
+            None,
+            description="The same as root; documents of RocketRide call it so.",
+            json_schema_extra={"format": "path"},
+        )
+        authType: str | None = Field(
+            None, max_length=40, description="Accepted from documents of RocketRide, without effect: no remote is read."
+        )
+        token: SecretStr | None = Field(
+            None, description="Accepted from documents of RocketRide, without effect: no remote is read."
+        )
+        safeMode: Literal[True] = Field(True, description="Accepted from documents of RocketRide: the tools only read.")
         timeout: float = Field(30, gt=0, le=600, description="Time limit of a call, in seconds.")
         max_bytes: int = Field(100_000, ge=1_000, le=2_000_000, description="Most bytes that one call returns.")
 
     @classmethod
     async def load(cls, config: Any) -> Folder:
         """Resolves the folder. Raises LanemeshError if there is none."""
-        return await in_thread(lambda: Folder.of(cls.provider, config.root, hidden=False))
+        return await in_thread(lambda: Folder.of(cls.provider, config.root or config.repoPath or "", hidden=False))
 
     @tool
     async def git_status(self, repository: PathOf = ".") -> str:

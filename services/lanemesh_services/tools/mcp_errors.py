@@ -8,8 +8,8 @@ from lanemesh import Code, Fault, LanemeshError
 def library_missing(error: ImportError) -> LanemeshError:
     """The library of MCP is not installed, or cannot be imported."""
     message = (
-        f"tool_mcp needs the Python library mcp, which cannot be imported ({error}). "
-        "Install it with: pip install 'lanemesh[mcp]'"
+        f"tool_mcp needs the Python library mcp, which cannot be imported ({error}); "
+        "install it with: pip install 'lanemesh[mcp]'"
     )
     return _error(Code.FAILED_PRECONDITION, "mcp-missing", message)
 

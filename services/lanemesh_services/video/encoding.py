@@ -61,12 +61,16 @@ class VideoWriter:
         self._written = 0
         self.dropped = 0
         """Frames that were left out, because they are not later than the one before."""
+        self.reduced = 0
+        """Frames that were reduced while they were decoded, because they have more than `max_pixels` pixels."""
         self.size = (0, 0)
         """The size of the video in pixels; zeros before the first frame."""
 
     def add_frame(self, image: Image) -> bytes:
         """Adds a frame. Returns the bytes of the file that are complete. Raises `MediaUnusable` if the image cannot be read."""
-        picture = opaque(decode(image, max_pixels=self._encoding.max_pixels).picture)
+        decoded = decode(image, max_pixels=self._encoding.max_pixels)
+        self.reduced += decoded.reduced_from is not None
+        picture = opaque(decoded.picture)
         if self._container is None:
             self._begin(picture.width, picture.height)
         at = image.timestamp if image.timestamp is not None else self._written / self._encoding.rate

@@ -63,7 +63,9 @@ class VideoFrames(Node):
             GIB, ge=1, le=64 * GIB, description="Maximum size of a video in pieces; above 16 MiB it is kept on disk."
         )
         skip_broken: bool = Field(
-            False, description="Go on with the next video after one that cannot be read, with a warning that names it."
+            False,
+            json_schema_extra={"on_error_skip": True},
+            description="Go on with the next video after one that cannot be read, with a warning that names it.",
         )
 
         @model_validator(mode="after")

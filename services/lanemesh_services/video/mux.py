@@ -43,7 +43,9 @@ class VideoMux(Node):
             description="Maximum number of pixels of a frame; a larger one is an error.",
         )
         skip_broken: bool = Field(
-            False, description="Leave out frames and sound that cannot be read, with a warning that names them."
+            False,
+            json_schema_extra={"on_error_skip": True},
+            description="Leave out frames and sound that cannot be read, with a warning that names them.",
         )
 
     frames: Annotated[In[Image], "The frames. All have the size of the first one, or are scaled to it."]
@@ -110,6 +112,13 @@ class _Muxing:
             hint = "Connect frames, or check why their producer sends none"
             raise not_encoded(f"{component}: a video", "no frame has arrived", hint)
         await self._send(await in_thread(self._writer.finish), last=True)
+        if self._writer.reduced:
+            limit = self._encoding.max_pixels
+            self._context.log.warning(
+                "%d frames have more than %d pixels, which is config.max_pixels; they are reduced",
+                self._writer.reduced,
+                limit,
+            )
         if self._writer.dropped:
             self._context.log.warning(
                 "%d frames are left out: each has the time of an earlier one", self._writer.dropped

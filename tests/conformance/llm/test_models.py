@@ -55,7 +55,7 @@ def test_error_a_missing_package_names_the_command(nothing_installed: None) -> N
 
 
 def test_error_an_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(ModelMissing, match="nor a known name \\(smollm2, "):
+    with pytest.raises(ModelMissing, match="nor as a known name \\(smollm2, "):
         models.resolve("no/such.gguf")
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 from lanemesh.faults import Code, Fault
-from lanemesh_orchestrator.cli.exits import RunFailed
-from lanemesh_orchestrator.cli.output.errors import render_failure
+from lanemesh_orchestrator.cli.exits import NOTHING_DELIVERED, ExitCode, RunFailed
+from lanemesh_orchestrator.cli.output.errors import describe, render_failure
 
 
 def shown(message: str, **details: str) -> str:
@@ -31,3 +31,20 @@ def test_the_component_is_named_once(message: str, told: str) -> None:
 
 def test_what_a_node_raised_is_left_as_it_is() -> None:
     assert shown("ValueError: bad_1.a", exception="ValueError") == "bad_1 (bad) failed: ValueError: bad_1.a"
+
+
+def test_a_missing_model_is_the_message_alone() -> None:
+    fault = Fault(
+        code=Code.FAILED_PRECONDITION,
+        reason="model-missing",
+        message='The model "m" is not installed, which you get with: lanemesh models get m',
+        details={"component": "a", "provider": "ner"},
+    )
+    told = describe(RunFailed(fault, NOTHING_DELIVERED, embedded=True))
+    assert told == (f"a (ner) failed: {fault.message}", ExitCode.FAILED)
+
+
+def test_what_was_delivered_before_a_model_was_missed_is_said() -> None:
+    fault = Fault(code=Code.FAILED_PRECONDITION, reason="model-missing", message="The model m is not installed")
+    text, _ = describe(RunFailed(fault, "Delivered before that: 1 item by out.", embedded=True))
+    assert "Delivered before that: 1 item by out." in text

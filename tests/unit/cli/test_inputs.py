@@ -128,9 +128,9 @@ def test_a_file_that_is_no_text_is_a_document_that_has_the_file(tmp_path: Path) 
         file.truncate(17 * 1024 * 1024)
     pages = Document("", source=str(report), file=Media("application/pdf", b"%PDF-1.7"))
     assert read_value(report, source(FILE)) == pages
-    assert [item.value for item in file_inputs(pages)] == [pages]
+    assert [item.value for item in file_inputs(Path("x"), pages)] == [pages]
     assert read_value(binary, source(FILE)).file.content == b"\xff\xfe\x00"
-    pieces = file_inputs(read_value(large, source(FILE)))
+    pieces = file_inputs(Path("x"), read_value(large, source(FILE)))
     assert len(pieces) == 17
     groups = [piece.envelope.group for piece in pieces]
     assert ([group.index for group in groups], groups[-1].last) == (list(range(17)), True)

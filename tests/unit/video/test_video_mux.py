@@ -120,3 +120,10 @@ def test_sound_in_files_is_joined_and_a_file_with_frames_only_is_refused() -> No
     silent = whole(run_node(VideoMux, frames=frames(5), timeout=30))
     with pytest.raises(MediaUnusable, match="it has no sound"):
         run_node(VideoMux, arrivals=[*arrivals, ("audio", Audio("video/mp4", silent.content))], timeout=30)
+
+
+def test_frames_that_are_reduced_while_they_are_decoded_are_counted(caplog: pytest.LogCaptureFixture) -> None:
+    large = image_of(pillow.new("RGB", (640, 480), (90, 90, 90)), "jpeg")
+    written = run_node(VideoMux, frames=[large, large], config={"max_pixels": 100_000}, timeout=30)
+    assert (written.video[0].width, written.video[0].height) == (320, 240)
+    assert "2 frames have more than 100000 pixels" in caplog.text

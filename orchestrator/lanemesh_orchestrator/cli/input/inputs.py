@@ -71,7 +71,7 @@ class Inputs:
         if options.text is not None:
             self._ready = [options.text]
         elif options.file is not None and not options.lines:
-            self._ready = file_inputs(read_value(options.file, source))
+            self._ready = file_inputs(options.file, read_value(options.file, source))
         elif self.typed:
             print("reading from the terminal; Ctrl-D ends the input", file=sys.stderr)
         self._streams = not self._ready and (given or source is not None) and (given or sys.stdin is not None)
@@ -140,12 +140,20 @@ def read_value(file: Path, source: Source | None) -> Any:
     return file_value(str(file), content) if takes_files else decode(content, f"--file {file}", first=True)
 
 
-def file_inputs(value: Any) -> list[Any]:
-    """A value of a file as inputs: a document with a file of more than 8 MiB in pieces, as one message carries at most 16 MiB."""
+def file_inputs(file: Path, value: Any) -> list[Any]:
+    """A value of a file as inputs: media with the name of the file, for errors; a document with a file of more than 8 MiB in
+    pieces, as one message carries at most 16 MiB."""
+    from lanemesh.codec import make_item
     from lanemesh.file_values import file_items
-    from lanemesh.values import Document
+    from lanemesh.items import FILE_NAME, Envelope, LaneType
+    from lanemesh.values import Document, Media
 
-    return list(file_items(value)) if isinstance(value, Document) and value.file is not None else [value]
+    if isinstance(value, Document) and value.file is not None:
+        return list(file_items(value))
+    if isinstance(value, Media):
+        lane = LaneType(type(value).__name__.lower())
+        return [make_item(lane, value, Envelope(metadata={FILE_NAME: str(file)}), where="the command")]
+    return [value]
 
 
 def decode(content: bytes, name: str, *, first: bool = False) -> str:

@@ -10,7 +10,7 @@ import textwrap
 import traceback
 from typing import TYPE_CHECKING
 
-from lanemesh_orchestrator.cli.exits import CommandError, ExitCode, InvalidPipeline, RunFailed
+from lanemesh_orchestrator.cli.exits import NOTHING_DELIVERED, CommandError, ExitCode, InvalidPipeline, RunFailed
 from lanemesh_orchestrator.cli.output.streams import styled
 
 if TYPE_CHECKING:
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 ORCHESTRATOR = "orchestrator"
 """Name of the server that the orchestrator itself is, in faults."""
+MISSING = frozenset({"engine-missing", "framework-missing", "library-missing", "mcp-missing", "model-missing"})
+"""Reasons of faults of libraries and models that are missing. They end a run before any node works, so the message alone is
+printed."""
 REPORT = "This is a bug in Lanemesh. Run it again with --debug for the traceback, and please report it."
 
 
@@ -43,6 +46,8 @@ def describe(error: Exception) -> tuple[str, ExitCode]:
         width = shutil.get_terminal_size((100, 24)).columns
         return render_faults(error.name, error.text, error.faults, width=width, styled=styled(sys.stderr)), error.code
     if isinstance(error, RunFailed):
+        if error.fault.reason in MISSING and error.delivered == NOTHING_DELIVERED:
+            return _head(error), error.code
         more = (
             "" if logging.getLogger().isEnabledFor(logging.DEBUG) else " --log-level debug shows the steps before it."
         )
@@ -69,14 +74,17 @@ def render_fault(fault: Fault) -> str:
 def render_failure(failed: RunFailed) -> str:
     """The first cause of a failed run: component, node type, server, the exception with the user's own frames; what was delivered
     before."""
+    return f"{_head(failed)}{_frames(failed.fault)}\n{failed.delivered}"
+
+
+def _head(failed: RunFailed) -> str:
     details = failed.fault.details
     component, server = details.get("component", ""), details.get("server", "")
     about = [details["provider"]] if "provider" in details else []
     if server and not failed.embedded:
         about.append(f"{'in' if server == ORCHESTRATOR else 'on'} {server}")
     where = f"{component} ({', '.join(about)})" if about else component
-    head = f"{where if component else 'The run'} failed: {_message(failed.fault, component)}"
-    return f"{head}{_frames(failed.fault)}\n{failed.delivered}"
+    return f"{where if component else 'The run'} failed: {_message(failed.fault, component)}"
 
 
 def _message(fault: Fault, component: str) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from lanemesh.times import measured, seconds_of
 from lanemesh.v1 import update_pb2
 
+from lanemesh_orchestrator.cli.exits import NOTHING_DELIVERED
 from lanemesh_orchestrator.cli.output.stats import RunStats
 
 MAX_SHOWN = 600
@@ -171,7 +172,7 @@ def timing_line(stats: RunStats, state: update_pb2.RunState.ValueType) -> str:
 def delivered(stats: RunStats) -> str:
     """A description of the outputs of a run that did not complete."""
     if not stats.by_component:
-        return "Nothing was delivered before that."
+        return NOTHING_DELIVERED
     text = (f"{count:,} item{'' if count == 1 else 's'} by {name}" for name, count in stats.by_component.items())
     return f"Delivered before that: {', '.join(text)}."
 

@@ -73,7 +73,7 @@ def test_error_a_text_that_is_too_long_is_reported_or_fails(caplog: pytest.LogCa
 @pytest.mark.parametrize(
     ("model", "said"),
     [
-        ("no-such-model", "neither a file or folder here nor a known name"),
+        ("no-such-model", "neither as a file or folder here nor as a known name"),
         (str(Path(__file__).parent), "cannot be used"),
     ],
 )

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from inspect import isawaitable, iscoroutine
 from typing import TYPE_CHECKING, Any
 
 from lanemesh._aio.user_code import Closing, Withdrawn, failure_of, failure_or_cancellation
-from lanemesh.faults import Code, Fault, LanemeshError
-from lanemesh.items import Envelope, Group, GroupOutcome, LaneType, Lineage
+from lanemesh.faults import Code, Fault, LaneFault, LanemeshError
+from lanemesh.items import FILE_NAME, Envelope, Group, GroupOutcome, LaneType, Lineage
 from lanemesh.node.context import Context
 from lanemesh.node.firing.bodies import Body
 from lanemesh.node.firing.copier import NodeCopier
@@ -27,6 +27,9 @@ from lanemesh.rendering import rendered
 
 if TYPE_CHECKING:
     from lanemesh._aio.generators import GeneratorThread
+
+MAX_FILE_NAME = 200
+"""Most characters of the name of a file in an error."""
 
 
 class OrderTicket:
@@ -323,6 +326,7 @@ class FiringExecutor:
             else:
                 return
         await self._turn(firing)
+        error = _of_file(error, firing.taken)
         if not self._on_error.skips(error):
             if attempt > 1:
                 self._context.log.warning("firing %d failed at each of %d attempts", firing.number, attempt)
@@ -370,3 +374,15 @@ def outcome_of(error: BaseException | None) -> GroupOutcome:
     if error is None:
         return GroupOutcome.OK
     return GroupOutcome.CANCELLED if isinstance(error, asyncio.CancelledError) else GroupOutcome.ERROR
+
+
+def _of_file(error: Exception, taken: TakenSet) -> Exception:
+    """An error whose message begins with the name of the file that the items of the firing come from, if they have one; otherwise
+    the error itself. What a node's own code raised, which has its traceback, stays as it is."""
+    names = (str((item.envelope.metadata or {}).get(FILE_NAME, "")) for item in taken.values() if item.envelope)
+    name = next(filter(None, names), "")[:MAX_FILE_NAME]
+    if not name or not isinstance(error, LanemeshError) or isinstance(error, LaneFault) or name in error.fault.message:
+        return error
+    return type(error)(replace(error.fault, message=f"{name}: {error.fault.message}")).with_traceback(
+        error.__traceback__
+    )
