@@ -34,9 +34,12 @@ pipeline_app = typer.Typer()
 @command
 def run(
     pipe: Pipe,
-    text: Annotated[str | None, typer.Option("--input", metavar="TEXT", help="Use this text as the input.")] = None,
-    file: Annotated[
-        Path | None, typer.Option("--file", metavar="FILE", help="Use the content of this file as the input.")
+    texts: Annotated[
+        list[str] | None, typer.Option("--input", metavar="TEXT", help="Use this text as an input. Repeatable.")
+    ] = None,
+    files: Annotated[
+        list[Path] | None,
+        typer.Option("--file", metavar="FILE", help="Use the content of this file as an input. Repeatable."),
     ] = None,
     lines: Annotated[
         bool, typer.Option("--lines", help="Use each line of standard input, or of --file, as one input.")
@@ -76,7 +79,7 @@ def run(
 
     options = RunOptions(
         pipe=pipe,
-        input=InputOptions(text=text, file=file, lines=lines),
+        input=InputOptions(texts=texts or (), files=files or (), lines=lines),
         host=host_options(spread, mesh, nodes, pipe, store),
         settings=settings or (),
         outputs=output or (),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from lanemesh.client.node_types import NodeTypeInfo, OutputInfo
+from lanemesh.items import MAX_VALUE_BYTES
 from lanemesh.values import Document, Image, Media
 from lanemesh_orchestrator.cli.app import with_spread_value
 from lanemesh_orchestrator.cli.exits import CommandError
@@ -155,11 +156,11 @@ def test_the_error_of_an_unsuitable_file_has_the_reason(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        (InputOptions(text="a", file=Path("b")), "cannot both"),
-        (InputOptions(text="a", lines=True), "--lines needs"),
-        (InputOptions(file=Path("/nowhere/at/all")), "does not exist"),
-        (InputOptions(file=Path("/")), "is a folder"),
-        (InputOptions(file=Path("/dev/null")), "is a device or a pipe, not a file"),
+        (InputOptions(texts=["a"], files=[Path("b")]), "cannot both"),
+        (InputOptions(texts=["a"], lines=True), "--lines needs"),
+        (InputOptions(files=[Path(__file__), Path("/nowhere/at/all")]), "does not exist"),
+        (InputOptions(files=[Path("/")]), "is a folder"),
+        (InputOptions(files=[Path("/dev/null")]), "is a device or a pipe, not a file"),
     ],
 )
 def test_inputs_that_cannot_be_meant_are_refused(options: InputOptions, match: str) -> None:
@@ -167,15 +168,60 @@ def test_inputs_that_cannot_be_meant_are_refused(options: InputOptions, match: s
         options.check()
 
 
-async def test_a_given_text_is_the_one_input() -> None:
-    assert await given(InputOptions(text="hello"), source(CHAT)) == ["hello"]
+async def test_each_given_text_is_an_input() -> None:
+    assert await given(InputOptions(texts=["hello", "", "again"]), source(CHAT)) == ["hello", "", "again"]
+
+
+async def test_each_given_file_is_an_input(tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("a.txt", "b.txt", "empty.txt")]
+    for file in files:
+        file.write_text(file.stem.replace("empty", ""))
+
+    assert await given(InputOptions(files=files), source(CHAT)) == ["a", "b", ""]
+    assert await given(InputOptions(files=files, lines=True), source(CHAT)) == ["a", "b"]
+
+
+def test_a_later_file_that_is_too_large_is_refused_before_the_run_begins(tmp_path: Path) -> None:
+    small, large = tmp_path / "small.txt", tmp_path / "large.txt"
+    small.write_text("a")
+    with large.open("wb") as file:
+        file.truncate(MAX_VALUE_BYTES + 1)
+
+    with pytest.raises(CommandError, match=f"--file {large}: .* exceed the limit"):
+        Inputs(InputOptions(files=[small, large]), source(CHAT))
+
+
+async def test_a_file_of_lines_that_vanishes_is_named(tmp_path: Path) -> None:
+    here, gone = tmp_path / "a.txt", tmp_path / "b.txt"
+    for file in (here, gone):
+        file.write_text("a")
+    inputs = aiter(Inputs(InputOptions(files=[here, gone], lines=True), source(CHAT)))
+
+    assert await anext(inputs) == "a"
+    gone.unlink()
+    with pytest.raises(CommandError, match=f"--file {gone}: it cannot be read: No such file"):
+        await anext(inputs)
+
+
+async def test_a_later_file_that_is_no_text_ends_the_inputs_with_an_error(tmp_path: Path) -> None:
+    text, binary = tmp_path / "a.txt", tmp_path / "b.bin"
+    text.write_text("a")
+    binary.write_bytes(b"\xff")
+    inputs = Inputs(InputOptions(files=[text, binary]), source(CHAT))
+    values = aiter(inputs)
+
+    assert await anext(values) == "a"
+    with pytest.raises(CommandError, match=f"--file {binary}: byte 0 is not UTF-8"):
+        await anext(values)
+    assert inputs.count == 1
+    assert inputs.error is not None
 
 
 async def test_a_file_is_fed_line_by_line_where_it_is_asked_for(tmp_path: Path) -> None:
     file = tmp_path / "lines.txt"
     file.write_text("a\r\n\nb")
 
-    assert await given(InputOptions(file=file, lines=True), source(FILE)) == ["a", "", "b"]
+    assert await given(InputOptions(files=[file], lines=True), source(FILE)) == ["a", "", "b"]
 
 
 async def test_lines_come_as_they_are_written(pipe: tuple[int, int]) -> None:

@@ -103,7 +103,13 @@ async def _load(options: BenchOptions, host: RunHost, pipeline: PipelineFile, se
     )
     if any(not is_warning(fault) for fault in faults):
         raise InvalidPipeline(pipeline.name, pipeline.text, faults)
-    source = await find_source(host, pipeline, dict(settings), InputOptions(text=options.text), options.source)
+    source = await find_source(
+        host,
+        pipeline,
+        dict(settings),
+        InputOptions(texts=() if options.text is None else (options.text,)),
+        options.source,
+    )
     text = options.text if options.text is not None or source is None else DEFAULT_INPUT
     return Load(options, pipeline, settings, text)
 

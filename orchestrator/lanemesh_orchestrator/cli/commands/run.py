@@ -163,7 +163,7 @@ async def find_source(
         from lanemesh_orchestrator.pipeline.parts import several_sources
 
         raise InvalidPipeline(pipeline.name, pipeline.text, [several_sources([one.component for one in found])])
-    if source is None and (given.text is not None or given.file is not None or given.lines):
+    if source is None and (given.are_given or given.lines):
         from lanemesh_orchestrator.cli.output.faults import is_warning
 
         faults = await host.validate(pipeline.document, settings=settings, variables=pipeline.variables, source=named)

@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,27 +19,35 @@ if TYPE_CHECKING:
     from lanemesh_orchestrator.pipeline.source import Source
 
 _READ_BYTES = 64 * 1024
+MEDIA = frozenset({"image", "audio", "video"})
+"""The first parts of media types, which are the lanes of these media too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputOptions:
     """The options for inputs."""
 
-    text: str | None = None
-    """`--input`."""
-    file: Path | None = None
-    """`--file`."""
+    texts: Sequence[str] = ()
+    """`--input`, each one input."""
+    files: Sequence[Path] = ()
+    """`--file`, each one input."""
     lines: bool = False
     """`--lines`."""
 
+    @property
+    def are_given(self) -> bool:
+        """The inputs do not come from standard input."""
+        return bool(self.texts or self.files)
+
     def check(self) -> None:
         """Raises `CommandError` for a contradiction."""
-        if self.text is not None and self.file is not None:
-            raise CommandError("--input and --file cannot both be given: a run has one input from the command line.")
-        if self.lines and self.text is not None:
+        if self.texts and self.files:
+            raise CommandError("--input and --file cannot both be given. Put the text into a file, too.")
+        if self.lines and self.texts:
             raise CommandError("--lines needs standard input or --file: --input is always one input.")
-        if self.file is not None and not self.file.is_file():
-            raise CommandError(f"--file {self.file}: {_why_no_file(self.file)}")
+        for file in self.files:
+            if not file.is_file():
+                raise CommandError(f"--file {file}: {_why_no_file(file)}")
 
 
 def _why_no_file(path: Path) -> str:
@@ -62,42 +70,58 @@ class Inputs:
         """Why the inputs broke off, if they did."""
         self.count = 0
         """Number of inputs so far."""
-        self._ready: list[Any] = []
-        given = options.text is not None or options.file is not None
-        self.typed = not given and source is not None and is_terminal(sys.stdin)
+        self.typed = not options.are_given and source is not None and is_terminal(sys.stdin)
         """They are typed on a terminal."""
-        self.leaves_terminal = given or source is None
+        self.leaves_terminal = options.are_given or source is None
         """Standard input is not read, so that questions can be asked there."""
-        if options.text is not None:
-            self._ready = [options.text]
-        elif options.file is not None and not options.lines:
-            self._ready = file_inputs(options.file, read_value(options.file, source))
+        self._first: list[Any] = []
+        """The inputs of the first file, which is read before the run begins."""
+        if options.files and not options.lines:
+            for file in options.files[1:]:
+                check_file(file, source)
+            self._first = file_inputs(options.files[0], read_value(options.files[0], source))
         elif self.typed:
             print("reading from the terminal; Ctrl-D ends the input", file=sys.stderr)
-        self._streams = not self._ready and (given or source is not None) and (given or sys.stdin is not None)
 
     async def __aiter__(self) -> AsyncIterator[Any]:
         try:
-            for value in self._ready:
+            async for value in self._read():
                 self.count += 1
                 yield value
-            if self._streams:
-                async for value in self._read():
-                    self.count += 1
-                    yield value
         except CommandError as error:
             self.error = error
             raise
 
-    async def _read(self) -> AsyncIterator[str]:
-        file = self._options.file
-        name = str(file) if file is not None else "standard input"
-        fd = os.open(file, os.O_RDONLY) if file is not None else 0
-        if self._options.lines or is_terminal_fd(fd):
-            async for line in read_lines(fd, name):
-                yield line
-        elif text := decode(await read_whole(fd, name), name, first=True):
+    async def _read(self) -> AsyncIterator[Any]:
+        options = self._options
+        for text in options.texts:
             yield text
+        for file in options.files:
+            if options.lines:
+                async for line in _lines_of(file):
+                    yield line
+            else:
+                inputs = self._first or file_inputs(file, await asyncio.to_thread(read_value, file, self._source))
+                self._first = []
+                for value in inputs:
+                    yield value
+        if not options.are_given and self._source is not None and sys.stdin is not None:
+            if options.lines or is_terminal_fd(0):
+                async for line in read_lines(0, "standard input"):
+                    yield line
+            elif text := decode(await read_whole(0, "standard input"), "standard input", first=True):
+                yield text
+
+
+async def _lines_of(file: Path) -> AsyncIterator[str]:
+    """The lines of a file. Raises `CommandError` if it cannot be opened."""
+    try:
+        fd = os.open(file, os.O_RDONLY)
+    except OSError as error:
+        raise _unreadable(file, error) from None
+    async for line in read_lines(fd, str(file)):
+        yield line
+    os.close(fd)  # after the thread that reads it has ended
 
 
 def is_terminal_fd(fd: int) -> bool:
@@ -108,36 +132,49 @@ def is_terminal_fd(fd: int) -> bool:
         return False
 
 
-def read_value(file: Path, source: Source | None) -> Any:
-    """The content of a file as the source's value: media by its type, a `Document` with the text or with the file itself, or text
-    for a source that has no documents. Raises `CommandError` if it cannot be read, is too large, or the source does not take its
-    kind."""
-    from lanemesh.file_values import file_document, file_value, media_type_of
+def check_file(file: Path, source: Source | None) -> None:
+    """Raises `CommandError` if a file is too large for one input, or the source does not take its kind."""
+    from lanemesh.file_values import media_type_of
     from lanemesh.items import MAX_MEDIA_BYTES, MAX_VALUE_BYTES
 
     takes_files = source is None or source.sends("documents")
     mime_type = media_type_of(file.name)
     lane = mime_type.partition("/")[0]
-    is_media = lane in ("image", "audio", "video")
-    limit = MAX_MEDIA_BYTES if is_media or takes_files else MAX_VALUE_BYTES
+    limit = MAX_MEDIA_BYTES if takes_files or lane in MEDIA else MAX_VALUE_BYTES
     try:
         size = file.stat().st_size
-        if size > limit:
-            hint = "Split it." if is_media or takes_files else "Split it, or send it with --lines."
-            raise CommandError(
-                f"--file {file}: {size:,} bytes exceed the limit of one input, which is {limit:,}. {hint}"
-            )
-        content = file.read_bytes()
     except OSError as error:
-        raise CommandError(f"--file {file}: it cannot be read: {error.strerror}.") from None
-    if is_media and not takes_files and source is not None and not source.sends(lane):
+        raise _unreadable(file, error) from None
+    if size > limit:
+        hint = "Split it." if takes_files or lane in MEDIA else "Split it, or send it with --lines."
+        raise CommandError(f"--file {file}: {size:,} bytes exceed the limit of one input, which is {limit:,}. {hint}")
+    if lane in MEDIA and not takes_files and source is not None and not source.sends(lane):
         raise CommandError(
             f"--file {file}: {source.label} does not accept {lane} ({mime_type}). Use a source of the node type file."
         )
-    if is_media:
+
+
+def read_value(file: Path, source: Source | None) -> Any:
+    """The content of a file as the source's value: media by its type, a `Document` with the text or with the file itself, or text
+    for a source that has no documents. Raises `CommandError` if it cannot be read, is too large, or the source does not take its
+    kind."""
+    from lanemesh.file_values import file_document, file_value, media_type_of
+
+    check_file(file, source)
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise _unreadable(file, error) from None
+    lane = media_type_of(file.name).partition("/")[0]
+    if lane in MEDIA:
         sends = source is None or source.sends(lane)
         return file_value(str(file), content) if sends else file_document(str(file), content)
+    takes_files = source is None or source.sends("documents")
     return file_value(str(file), content) if takes_files else decode(content, f"--file {file}", first=True)
+
+
+def _unreadable(file: Path, error: OSError) -> CommandError:
+    return CommandError(f"--file {file}: it cannot be read: {error.strerror}.")
 
 
 def file_inputs(file: Path, value: Any) -> list[Any]:
