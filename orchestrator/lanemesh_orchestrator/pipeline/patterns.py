@@ -15,6 +15,12 @@ def may_match(pattern: str, text: str) -> bool:
     return check is None or check.isinstance_python(text)
 
 
+def matches(pattern: str, text: str) -> bool:
+    """Whether a text certainly matches a pattern anywhere. False for a pattern that the engine refuses."""
+    check = _check_of(pattern)
+    return check is not None and check.isinstance_python(text)
+
+
 def without_refused_patterns(schema: Any) -> Any:
     """A JSON schema without the patterns of keys that the engine refuses, and without the rule for other keys beside them: the
     node checks these keys."""

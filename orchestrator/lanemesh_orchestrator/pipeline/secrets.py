@@ -9,7 +9,7 @@ from lanemesh.server.file_roots import referenced
 from pydantic import JsonValue
 
 from lanemesh_orchestrator.pipeline.faults import escape
-from lanemesh_orchestrator.pipeline.patterns import may_match
+from lanemesh_orchestrator.pipeline.patterns import matches, may_match
 
 MIN_VARIABLE = 8
 """Shortest value of an environment variable, in characters, that counts as a secret: shorter ones are mostly switches."""
@@ -50,13 +50,15 @@ def _marked(root: Mapping[str, Any], rule: Any, value: JsonValue, pointer: str, 
 
 
 def _rules_of(rule: Mapping[str, Any], key: str) -> Iterable[Any]:
-    """The schema of the value of a key, in a schema of objects."""
+    """The schemas of the value of a key, in a schema of objects: also those that may be of it, if that is uncertain."""
     known = rule.get("properties")
     if isinstance(known, Mapping) and key in known:
         return [known[key]]
-    patterns = rule.get("patternProperties")
-    matching = [part for pattern, part in patterns.items() if may_match(pattern, key)] if patterns else []
-    return matching or [rule.get("additionalProperties")]
+    patterns = rule.get("patternProperties") or {}
+    matching = [part for pattern, part in patterns.items() if may_match(pattern, key)]
+    if any(matches(pattern, key) for pattern in patterns):
+        return matching
+    return [*matching, rule.get("additionalProperties")]
 
 
 def from_variables(values: JsonValue, put_in: Iterable[tuple[str, str]]) -> list[str]:

@@ -34,7 +34,9 @@ class Elsewhere:
         self._pool.forward_tokens()
 
     async def forward(self, method: str, request: Any, context: Context) -> Any:
-        """The response of the orchestrator that runs the run of a request; None if it is not active elsewhere.
+        """The response of the orchestrator that runs the run of a request; None if it is not active elsewhere, or if that one does
+        not answer `GetRun`. The store has the record as well, so that reading it neither waits for an owner that may be gone, nor
+        writes to the store.
 
         Raises:
             LanemeshError: the call failed there, or that orchestrator cannot be reached, or serves no calls ("run-elsewhere").
@@ -61,6 +63,8 @@ class Elsewhere:
                 if fault is not None:
                     raise LanemeshError(fault) from None
                 reason = error.details() or error.code().name
+        if method == "GetRun":
+            return None
         await self._history.end_lost()  # its owner may have ended
         if await self._history.elsewhere(request.run_id) is None:
             return None

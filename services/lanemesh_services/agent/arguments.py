@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from itertools import islice
 from typing import Any
@@ -72,12 +72,11 @@ class ArgumentSchemas:
         """
         given = dict(arguments)
         validator = self._validator(spec)
-        if validator is None or not (errors := _errors(validator, given)):
+        if validator is None or validator.is_valid(given):
             return given
-        corrected = _corrected(spec, given, errors)
-        errors = _errors(validator, corrected)
-        if errors:
-            problems = "; ".join(map(_problem, errors))
+        corrected = _corrected(spec, given, validator.iter_errors(given))
+        problems = "; ".join(map(_problem, islice(validator.iter_errors(corrected), MAX_PROBLEMS)))
+        if problems:
             raise BadArguments(f"the arguments of {spec.name} are invalid: {problems}")
         return corrected
 
@@ -102,11 +101,7 @@ def _made(parameters: Mapping[str, Any]) -> Any:
         return None
 
 
-def _errors(validator: Any, arguments: dict[str, Any]) -> list[Any]:
-    return list(islice(validator.iter_errors(arguments), MAX_PROBLEMS))
-
-
-def _corrected(spec: ToolSpec, arguments: Mapping[str, Any], errors: Sequence[Any]) -> dict[str, Any]:
+def _corrected(spec: ToolSpec, arguments: Mapping[str, Any], errors: Iterable[Any]) -> dict[str, Any]:
     """The arguments with what is certainly meant in the place of wrong ones."""
     required = (spec.parameters or {}).get("required", ())
     corrected = dict(arguments)

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import AsyncGenerator, Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NewType, get_origin
 
 from lanemesh import Context, In, Node, Out, Whole
 from lanemesh.extend import Reloadable, UserCode, UserCodeFailed, call_function, in_thread, innermost
@@ -141,7 +141,7 @@ def _chosen(code: UserCode, name: str, where: str) -> Callable[..., Any]:
 
 def _is_own(value: Any, module: str) -> bool:
     """It is a function of the module, decorated or not, an object of a class of it that can be called, or a partial application."""
-    if not callable(value) or inspect.isclass(value):
+    if not callable(value) or inspect.isclass(value) or isinstance(value, NewType) or get_origin(value) is not None:
         return False
     return isinstance(value, partial) or getattr(value, "__module__", None) == module
 

@@ -27,7 +27,9 @@ class Folder:
 
     @classmethod
     def of(cls, where: str, root: str, *, hidden: bool) -> Folder:
-        """The root folder of a component's settings. Raises LanemeshError if it is not a folder."""
+        """The root folder of a component's settings. Raises LanemeshError if it is empty, or not a folder."""
+        if not root:  # `Path` takes it for the working directory, which need not be under the file roots
+            raise bad_setting(where, "root", "is empty", _HINT)
         try:
             resolved = Path(root).expanduser().resolve(strict=True)
         except (OSError, RuntimeError, ValueError) as error:

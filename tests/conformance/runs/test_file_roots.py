@@ -8,11 +8,16 @@ from typing import Any
 
 import pytest
 from lanemesh import Client, LanemeshError
-from lanemesh.server.file_roots import MODULE, PATH_FORMATS, PATH_OR_NAME, FileRoots
+from lanemesh.server.file_roots import MODULE, PATH_FORMATS, PATH_OR_NAME, FileRoots, schema_of
 from lanemesh.server.host.host import NodeHost
 from lanemesh.server.node_server import NodeServer
 from lanemesh.server.services import all_services, service_names
 from lanemesh_orchestrator.orchestrator import Orchestrator
+from lanemesh_services.file.directory import Directory
+from lanemesh_services.file.file_writer import FileWriter
+from lanemesh_services.tools.files import ToolFiles
+from lanemesh_services.tools.python import ToolPython
+from pydantic import BaseModel
 
 from rigs.runs import until
 
@@ -80,6 +85,22 @@ def places(tmp_path: Path) -> tuple[Path, Path]:
         (folder / "model.gguf").write_bytes(b"GGUF")
     (root / "link.py").symlink_to(outside / "tools.py")
     return root, outside
+
+
+@pytest.mark.parametrize(
+    ("config", "values"),
+    [(FileWriter.Config, {"folder": ""}), (Directory.Config, {"path": ""}), (ToolFiles.Config, {"root": ""})],
+)
+def test_an_empty_path_is_the_working_directory(
+    tmp_path: Path, config: type[BaseModel], values: dict[str, str]
+) -> None:
+    FileRoots.of([Path.cwd()]).check(values, schema_of(config), "n")
+    with pytest.raises(LanemeshError, match="not under the file roots"):
+        FileRoots.of([tmp_path]).check(values, schema_of(config), "n")
+
+
+def test_an_empty_path_that_is_the_default_is_none(tmp_path: Path) -> None:
+    FileRoots.of([tmp_path]).check({"file": ""}, schema_of(ToolPython.Config), "n")
 
 
 async def test_a_client_names_only_files_under_the_roots(places: tuple[Path, Path]) -> None:

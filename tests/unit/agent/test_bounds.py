@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from lanemesh import Question, ToolCall, ToolResult, ToolSpec, Usage
-from lanemesh_services.agent.arguments import ArgumentSchemas, BadArguments, parse_arguments
+from lanemesh_services.agent.arguments import MAX_PROBLEMS, ArgumentSchemas, BadArguments, parse_arguments
 from lanemesh_services.agent.budget import CallUsage, Spending
 from lanemesh_services.agent.config import Budget
 from lanemesh_services.agent.conversation import Conversation
@@ -98,6 +98,12 @@ def test_arguments_are_read_and_checked() -> None:
         schemas.checked(spec, {})
     odd = ToolSpec("odd", "", {"type": "no such type"})
     assert schemas.checked(odd, {"a": "one"}) == {"a": "one"}  # the tool itself checks
+
+
+def test_an_agent_corrects_more_arguments_than_an_error_would_name() -> None:
+    names = [f"a{number}" for number in range(2 * MAX_PROBLEMS)]
+    spec = ToolSpec("add", "", {"type": "object", "properties": {name: {"type": "string"} for name in names}})
+    assert ArgumentSchemas().checked(spec, dict.fromkeys(names)) == {}
 
 
 @pytest.mark.parametrize(

@@ -181,6 +181,14 @@ async def test_each_given_file_is_an_input(tmp_path: Path) -> None:
     assert await given(InputOptions(files=files, lines=True), source(CHAT)) == ["a", "b"]
 
 
+def test_media_in_a_file_whose_name_is_not_utf_8_are_an_input(tmp_path: Path) -> None:
+    picture = tmp_path / os.fsdecode(b"scan\xff.png")
+    picture.write_bytes(b"\x89PNG")
+
+    [item] = file_inputs(picture, read_value(picture, source(FILE)))
+    assert item.envelope.metadata["file_name"].endswith(r"scan\udcff.png")
+
+
 def test_a_later_file_that_is_too_large_is_refused_before_the_run_begins(tmp_path: Path) -> None:
     small, large = tmp_path / "small.txt", tmp_path / "large.txt"
     small.write_text("a")

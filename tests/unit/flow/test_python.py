@@ -94,6 +94,19 @@ def _wraps(function):
     assert run_node(Python, config={"file": str(tmp_path / "one.py")}, item=["a"]).result == ["A"]
 
 
+def test_happy_types_are_no_functions(tmp_path: Path) -> None:
+    code = """
+from typing import Generic, NewType, TypeVar
+Name = NewType("Name", str)
+T = TypeVar("T")
+class _Box(Generic[T]): pass
+Boxes = _Box[str]
+def shout(text): return text.upper()
+"""
+    (tmp_path / "one.py").write_text(code)
+    assert run_node(Python, config={"file": str(tmp_path / "one.py")}, item=["a"]).result == ["A"]
+
+
 def test_happy_an_importable_module() -> None:
     assert run_node(Python, config={"module": "textwrap", "function": "dedent"}, item="  a").result == ["a"]
 

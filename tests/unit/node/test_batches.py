@@ -108,7 +108,7 @@ async def test_firings_that_keep_arriving_do_not_delay_a_batch_for_long() -> Non
     class Gathers(Shout):
         """Waits a moment for others."""
 
-        batch = Batch(max=4096, within=0.005)
+        batch = Batch(max=4096, within=0.001)
 
     Shout.reset(open=True)
     gathers = Batcher(Gathers())

@@ -12,7 +12,8 @@ from weakref import WeakSet
 import pytest
 from lanemesh import Context, Image, In, Inputs, LanemeshError, Node, Out, Outputs
 from lanemesh._aio.threads import MAX_HOP, HopSize, Threads
-from lanemesh.items import LaneType
+from lanemesh.faults import Code, Fault
+from lanemesh.items import FILE_NAME, Envelope, LaneType
 from lanemesh.lanes.inbox.inbox import Inbox
 from lanemesh.lanes.transport.memory import MemorySender
 from lanemesh.node.firing.loop import FiringRules
@@ -254,6 +255,31 @@ def test_a_refused_value_is_skipped_and_no_older_one_is_used_instead(wrong: Any)
     arrivals = [("a", 1), ("b", 10), ("a", wrong), ("b", 20), ("a", 3), ("b", 30)]
     result = run_node(Sum, arrivals=arrivals, on_error="skip")
     assert (result.total, result.firings, result.skipped) == ([11, 23, 33], 3, 2)
+
+
+class NoPages(LanemeshError):
+    """An error whose constructor takes no fault."""
+
+    def __init__(self, pages: int, at: str) -> None:
+        super().__init__(Fault(code=Code.INVALID_ARGUMENT, reason="no-pages", message=f"{pages} pages at {at}"))
+        self.pages = pages
+
+
+async def test_an_error_of_any_constructor_begins_with_the_name_of_the_file_and_keeps_its_cause() -> None:
+    class Reads(Node):
+        text: In[str]
+        done: Out[str]
+
+        async def process(self, context: Context) -> dict[str, Any]:
+            raise NoPages(0, "the end") from OSError("torn")
+
+    rig = Rig(Reads())
+    await rig.feed.emit("text", "x", Envelope(metadata={FILE_NAME: "scan.pdf"}))
+    rig.feed.end()
+    error = (await rig.actor.run()).error
+    assert isinstance(error, NoPages)
+    assert str(error) == error.fault.message == "scan.pdf: 0 pages at the end"
+    assert (error.pages, repr(error.__cause__)) == (0, repr(OSError("torn")))
 
 
 def test_a_failed_attempt_leaves_nothing_behind() -> None:

@@ -95,6 +95,11 @@ def test_patterns_of_keys_are_matched_in_linear_time(pattern: str, secret: list[
     assert marked(json.dumps(schema), schema, {"ab": "x", f"{'a' * 60}_": "y"}) == secret
 
 
+def test_a_key_that_only_may_match_a_pattern_may_be_one_of_the_others() -> None:
+    schema = {"patternProperties": {r"^(?!x)": {}, "^plain": {}}, "additionalProperties": {"writeOnly": True}}
+    assert marked(json.dumps(schema), schema, {"x": "1", "plain": "2"}) == ["/x"]
+
+
 def test_what_variables_bring_is_secret_and_what_stands_around_it_is_not() -> None:
     config = {"url": "https://me:${PASS}@host", "headers": {"auth": "Bearer ${PASS}, ${PASS}", "all": "${PASS}"}}
     assert secret_in(config, PASS="12345678") == [

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lanemesh import LanemeshError
 from lanemesh_services.tools.git import ToolGit
 
 from .conftest import error_of, loaded, value_of
@@ -46,6 +47,15 @@ def repository(tmp_path: Path) -> Path:
     (folder / "a.txt").write_text("one\ntwo\nthree\n")
     (folder / "new.txt").write_text("new\n")
     return folder
+
+
+@pytest.mark.parametrize("config", [{"root": ""}, {"root": None}, {"repoPath": ""}])
+async def test_error_the_working_directory_is_no_default(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, config: dict[str, Any]
+) -> None:
+    monkeypatch.chdir(repository)
+    with pytest.raises(LanemeshError, match=r"config\.root is empty"):
+        await loaded(ToolGit, **config)
 
 
 async def test_happy_every_command(repository: Path) -> None:

@@ -183,13 +183,14 @@ def file_inputs(file: Path, value: Any) -> list[Any]:
     from lanemesh.codec import make_item
     from lanemesh.file_values import file_items
     from lanemesh.items import FILE_NAME, Envelope, LaneType
+    from lanemesh.rendering import valid_unicode
     from lanemesh.values import Document, Media
 
     if isinstance(value, Document) and value.file is not None:
         return list(file_items(value))
     if isinstance(value, Media):
         lane = LaneType(type(value).__name__.lower())
-        return [make_item(lane, value, Envelope(metadata={FILE_NAME: str(file)}), where="the command")]
+        return [make_item(lane, value, Envelope(metadata={FILE_NAME: valid_unicode(str(file))}), where="the command")]
     return [value]
 
 

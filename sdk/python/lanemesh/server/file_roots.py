@@ -226,8 +226,9 @@ def _named_by(
     """The same by one rule, without those that it refers to."""
     if isinstance(value, str):
         kind = REMOTE_URL if rule.get(SECRET_URL) else rule.get("format")
+        is_given = value or (kind in PATH_FORMATS and "default" not in rule)  # `Path("")` is the working directory
         if (
-            value
+            is_given
             and not (kind == REMOTE_URL and value == rule.get("default"))
             and (
                 kind in PATH_FORMATS

@@ -383,6 +383,10 @@ def _of_file(error: Exception, taken: TakenSet) -> Exception:
     name = next(filter(None, names), "")[:MAX_FILE_NAME]
     if not name or not isinstance(error, LanemeshError) or isinstance(error, LaneFault) or name in error.fault.message:
         return error
-    return type(error)(replace(error.fault, message=f"{name}: {error.fault.message}")).with_traceback(
-        error.__traceback__
-    )
+    named = type(error).__new__(type(error))  # its constructor may take something else than a fault
+    named.__dict__.update(error.__dict__)
+    message = f"{name}: {error.fault.message}"
+    named.args, named.fault = (message,), replace(error.fault, message=message)
+    named.__cause__, named.__context__ = error.__cause__, error.__context__
+    named.__suppress_context__ = error.__suppress_context__
+    return named.with_traceback(error.__traceback__)
