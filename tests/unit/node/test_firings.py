@@ -274,7 +274,7 @@ async def test_an_error_of_any_constructor_begins_with_the_name_of_the_file_and_
             raise NoPages(0, "the end") from OSError("torn")
 
     rig = Rig(Reads())
-    await rig.feed.emit("text", "x", Envelope(metadata={FILE_NAME: "scan.pdf"}))
+    await rig.feed.emit("text", "x", Envelope(metadata={FILE_NAME: "sc\nan.pdf"}))
     rig.feed.end()
     error = (await rig.actor.run()).error
     assert isinstance(error, NoPages)

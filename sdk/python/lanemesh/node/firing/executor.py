@@ -380,7 +380,7 @@ def _of_file(error: Exception, taken: TakenSet) -> Exception:
     """An error whose message begins with the name of the file that the items of the firing come from, if they have one; otherwise
     the error itself. What a node's own code raised, which has its traceback, stays as it is."""
     names = (str((item.envelope.metadata or {}).get(FILE_NAME, "")) for item in taken.values() if item.envelope)
-    name = next(filter(None, names), "")[:MAX_FILE_NAME]
+    name = "".join(filter(str.isprintable, next(filter(None, names), "")[:MAX_FILE_NAME]))
     if not name or not isinstance(error, LanemeshError) or isinstance(error, LaneFault) or name in error.fault.message:
         return error
     named = type(error).__new__(type(error))  # its constructor may take something else than a fault
