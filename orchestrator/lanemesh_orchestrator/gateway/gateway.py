@@ -25,6 +25,10 @@ SESSION_HEADER = "lanemesh-session"
 """The header with the session of a request."""
 
 
+LAST_SECONDS = 1.0
+"""How long event streams may go on when the gateway stops, in seconds."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Gateway:
     """A gateway to one mesh. It has no state besides its connections: two gateways of a mesh answer alike."""
@@ -36,9 +40,10 @@ class Gateway:
     """The open event streams."""
 
     def end_streams(self) -> None:
-        """Ends every open stream, so that clients continue at another gateway while this one stops."""
+        """Ends every open stream, so that clients continue at another gateway while this one stops. A run that has ended just now,
+        as when its orchestrator stops as well, ends its stream itself, for which it has `LAST_SECONDS`."""
         for stream in list(self.streams):
-            stream.end()
+            stream.end(LAST_SECONDS)
 
 
 def gateway_of(connection: HTTPConnection) -> Gateway:

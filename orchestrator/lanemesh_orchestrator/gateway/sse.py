@@ -42,8 +42,9 @@ def event(data: Any, *, name: str = "", id: int | None = None) -> bytes:  # noqa
 class EventStream(Response):
     """A response whose chunks come from a generator.
 
-    It ends with the generator, or when the gateway ends its streams. Then, and when the client disconnects, the generator is closed
-    at once, also while it waits. An error of the mesh becomes an event `error` with the fault, and ends the stream.
+    It ends with the generator, or a moment after the gateway has begun to end its streams. Then, and when the client disconnects,
+    the generator is closed at once, also while it waits. An error of the mesh becomes an event `error` with the fault, and ends the
+    stream.
     """
 
     media_type = MEDIA_TYPE
@@ -93,11 +94,10 @@ class EventStream(Response):
             if self._close is not None:
                 await self._close()
 
-    def end(self) -> None:
-        """Ends the stream, so that its client continues elsewhere."""
-        if self._open is not None:
-            self._open.reschedule(asyncio.get_running_loop().time())
-            self._open = None
+    def end(self, within: float = 0.0) -> None:
+        """Ends the stream, so that its client continues elsewhere, after this time in seconds if it has not ended by itself."""
+        if self._open is not None and not self._open.expired():
+            self._open.reschedule(asyncio.get_running_loop().time() + within)
 
     async def _send_all(self, receive: Receive, send: Send, streams: set[EventStream]) -> None:
         # an idle stream has two tasks: that of its request, and this one

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 
 import httpx
 import pytest
-from lanemesh import Client, LanemeshError
+from lanemesh import Client, LanemeshError, Mesh
 from lanemesh_orchestrator.cli.commands import gateway as commands
+from lanemesh_orchestrator.gateway import run_events
 from lanemesh_orchestrator.gateway.options import GatewayOptions
 from lanemesh_orchestrator.gateway.server import gateway_server
+from lanemesh_orchestrator.gateway.sse import event
 from lanemesh_orchestrator.orchestrator_process import serve
 
 from endings import end
@@ -46,6 +48,27 @@ async def test_streams_get_the_end_of_their_runs_when_the_orchestrator_stops() -
     await end("the orchestrator", _ended(serving))
 
     assert (last.data["state"], last.data["reason"]) == ("cancelled", "the orchestrator stops")
+
+
+async def test_a_stream_gets_the_end_of_its_run_that_comes_while_the_gateway_stops(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stopping = asyncio.Event()
+
+    async def chunks(_: object) -> AsyncGenerator[bytes, None]:
+        yield event("first")
+        await stopping.wait()
+        yield event("last")
+
+    monkeypatch.setattr(run_events, "run_chunks", chunks)
+    async with Mesh() as mesh, gateway_server(mesh, "127.0.0.1", 0) as server, client_of(server.url) as web:
+        path = (await web.post("/v1/runs", json={"pipeline": ECHO, "open_input": True})).headers["location"]
+        async with web.stream("GET", f"{path}/events") as answer:
+            found = events(answer)
+            assert (await anext(found)).data == "first"
+            server.close()
+            stopping.set()
+            assert [one.data async for one in found] == ["last"]
 
 
 async def _ended(serving: asyncio.Task[int]) -> None:
