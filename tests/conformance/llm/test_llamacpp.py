@@ -41,7 +41,7 @@ async def engine() -> AsyncIterator[LlamaCppEngine]:
 
 
 async def test_happy_a_turn_with_usage(engine: LlamaCppEngine) -> None:
-    turn = await ask(engine, "hello", max_tokens=8)
+    turn = await ask(engine, "hello", max_tokens=8, temperature=0)
 
     assert turn.text
     assert turn.done.finish_reason in ("length", "stop")
@@ -63,7 +63,7 @@ async def test_the_same_seed_gives_the_same_text(engine: LlamaCppEngine) -> None
 
 async def test_several_at_once_share_the_slots(engine: LlamaCppEngine) -> None:
     alone = await ask(engine, "hello", max_tokens=16, temperature=0, seed=1)
-    together = await asyncio.gather(*(ask(engine, f"hello {n}", max_tokens=16) for n in range(5)))
+    together = await asyncio.gather(*(ask(engine, f"hello {n}", max_tokens=16, temperature=0) for n in range(5)))
 
     assert all(turn.text for turn in together)
     assert alone.done.usage.completion_tokens
@@ -115,7 +115,7 @@ async def test_closing_a_turn_stops_it_in_the_engine(engine: LlamaCppEngine) -> 
 
 async def test_a_cancelled_turn_gives_its_slot_to_the_next(engine: LlamaCppEngine) -> None:
     slow = [asyncio.create_task(ask(engine, "hello", max_tokens=400)) for _ in range(4)]
-    async with aclosing(engine.chat(request("x"))) as last:
+    async with aclosing(engine.chat(request("hello", temperature=0))) as last:
         waiting = asyncio.ensure_future(anext(last))
         for task in slow:
             task.cancel()
