@@ -74,7 +74,7 @@ def test_a_folder_that_is_no_model_is_named(tmp_path: Path, node: type[Node], po
     arrivals = [(port, "a fox" if port == "text" else image_of(gradient()))]
     with pytest.raises(ModelUnusable, match=str(tmp_path)):
         run_node(node, config={"model": str(tmp_path)}, arrivals=arrivals, timeout=60)
-    with pytest.raises(ModelMissing, match="neither a file or folder"):
+    with pytest.raises(ModelMissing, match="neither as a file or folder"):
         run_node(node, config={"model": "no-such-model"}, arrivals=arrivals, timeout=60)
 
 
