@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
-from lanemesh import Context, In, Node, Out
+from lanemesh import Context, In, Node, Out, node
 
 
 class Terms(Node):
@@ -40,13 +40,7 @@ class Letters(Node):
         return {"letters": len(self.term)} if len(self.term) > 3 else None
 
 
-class Entry(Node):
+@node(sync_mode="join")
+def entry(backwards: str, letters: int) -> str:
     """Joins the results of one word."""
-
-    sync_mode = "join"
-    backwards: In[str]
-    letters: In[int]
-    entry: Out[str]
-
-    def process(self, context: Context) -> dict[str, str]:
-        return {"entry": f"{self.backwards} {self.letters}"}
+    return f"{backwards} {letters}"

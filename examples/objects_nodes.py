@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from lanemesh import Context, In, Node, Out
+from lanemesh import node
 
 
-class Waiter(Node):
+@node
+def waiter(order: dict[str, Any]) -> str:
     """Handles each order when its last brace has arrived."""
-
-    order: In[dict[str, Any]]
-    said: Out[str]
-
-    def process(self, context: Context) -> dict[str, str]:
-        return {"said": f"{self.order['count']} x {self.order['dish']}, right away"}
+    return f"{order['count']} x {order['dish']}, right away"

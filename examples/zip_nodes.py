@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from itertools import count
 
-from lanemesh import Context, In, Node, Out
+from lanemesh import Context, In, Node, Out, node
 
 
 class Words(Node):
@@ -29,13 +29,7 @@ class Seconds(Node):
             yield "at", half / 2
 
 
-class Subtitle(Node):
+@node(sync_mode="zip_all")
+def subtitle(word: str, at: float) -> str:
     """Makes a line of one word and one time."""
-
-    sync_mode = "zip_all"
-    word: In[str]
-    at: In[float]
-    line: Out[str]
-
-    def process(self, context: Context) -> dict[str, str]:
-        return {"line": f"{self.at:.1f} {self.word}"}
+    return f"{at:.1f} {word}"
