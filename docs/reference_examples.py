@@ -892,18 +892,18 @@ print(json_depth("[[1]]") <= MAX_JSON_DEPTH, INT_MIN <= -1 <= INT_MAX, rendered(
 # -> {'a': [1, 2.5]} {"set": [1]} [1, 2]
 # -> True True [1, 2]
 
-# == Files as values: file_value, file_document, file_items, file_tags, missing_packages
+# == Files as values: file_value, file_document, file_items, file_tags, FILE_NAME, missing_packages
 # A file becomes a medium by its type, a document with its text, or a document that has the file itself. Large ones are sent in
 # pieces. `missing_packages` returns which of the Python packages that reading needs are missing.
-from lanemesh.extend import file_document, file_items, file_tags, file_value, missing_packages
+from lanemesh.extend import FILE_NAME, file_document, file_items, file_tags, file_value, missing_packages
 
 print(file_value("a.md", b"# Vega").content, file_value("a.pdf", b"%PDF").file.mime_type)
 large = file_document("b.bin", bytes(9 * 1024 * 1024))
 print(sum(1 for piece in file_items(large)), file_tags("hello", "c.txt")["content_base64"])
-print(missing_packages(["json", "no_such_package"]))
+print(Envelope(metadata={FILE_NAME: "a.pdf"}).metadata, missing_packages(["json", "no_such_package"]))
 # -> # Vega application/pdf
 # -> 9 aGVsbG8=
-# -> ('no_such_package',)
+# -> {'file_name': 'a.pdf'} ('no_such_package',)
 
 # == Calls through other clients: ChatClient, CallableTool
 # A node may put its own clients between a model or tools and the code that it calls: `ChatClient` makes `chat` and `stream` of one

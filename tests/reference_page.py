@@ -35,6 +35,7 @@ PUBLIC = {**dict.fromkeys(lanemesh.__all__, lanemesh), **dict.fromkeys(extend.__
 """The module of each public name."""
 _ALIASES = {
     "ABSENT": ("ABSENT: Absent", "The value of an item that carries only an envelope."),
+    "FILE_NAME": ('"file_name"', "The key in the metadata of an item with the name of the file that it comes from."),
     "ChatEvent": ("ChatText | ToolCall | Usage | ChatFinish", "One event of a model's turn."),
     "Json": ("dict | list | str | int | float | bool | None", "A JSON value, as a data lane carries it."),
 }

@@ -62,13 +62,13 @@ def never_back(updates: Sequence[update_pb2.Update]) -> None:
     for update in updates:
         match update.WhichOneof("kind"):
             case "edge":
-                told = {"sent": update.edge.sent, "consumed": update.edge.consumed}
+                counts = {"sent": update.edge.sent, "consumed": update.edge.consumed}
                 name = update.edge.edge_id
             case "node":
-                told, name = {"firings": update.node.firings}, update.node.component
+                counts, name = {"firings": update.node.firings}, update.node.component
             case _:
                 continue
-        for what, count in told.items():
+        for what, count in counts.items():
             assert count >= latest.get((name, what), 0), (name, what)
             latest[name, what] = count
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from lanemesh.control.remote_tools import RemoteTools
     from lanemesh.control.tools import CallableTool
     from lanemesh.file_values import file_document, file_items, file_tags, file_value
-    from lanemesh.items import ABSENT, GroupOutcome, Item
+    from lanemesh.items import ABSENT, FILE_NAME, GroupOutcome, Item
     from lanemesh.json_text import json_depth, read_json, to_json
     from lanemesh.json_values import INT_MAX, INT_MIN, MAX_JSON_DEPTH, copy_json
     from lanemesh.mesh_of import mesh_of
@@ -38,7 +38,7 @@ _HOMES = {
     "lanemesh.control.remote_tools": ("RemoteTools",),
     "lanemesh.control.llm": ("ChatClient",),
     "lanemesh.control.tools": ("CallableTool",),
-    "lanemesh.items": ("ABSENT", "GroupOutcome", "Item"),
+    "lanemesh.items": ("ABSENT", "FILE_NAME", "GroupOutcome", "Item"),
     "lanemesh.file_values": ("file_document", "file_items", "file_tags", "file_value"),
     "lanemesh.json_text": ("json_depth", "read_json", "to_json"),
     "lanemesh.json_values": ("INT_MAX", "INT_MIN", "MAX_JSON_DEPTH", "copy_json"),
@@ -59,6 +59,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "ABSENT",
+    "FILE_NAME",
     "INT_MAX",
     "INT_MIN",
     "MAX_JSON_DEPTH",

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from lanemesh import Audio, Context, Document, Envelope, Image, Inputs, Node, Out, Outputs, Tags, Video
-from lanemesh.extend import file_items, file_value, in_thread
+from lanemesh.extend import FILE_NAME, file_items, file_value, in_thread
 from pydantic import BaseModel, Field
 
 from lanemesh_services.file.errors import folder_unusable, too_many_files
@@ -114,10 +114,10 @@ class Directory(Node):
         wanted = not ports
         for port, one in ports.items():
             if port == "documents" and one.file is not None:
-                for item in file_items(one, Envelope(metadata={"file_name": path})):
+                for item in file_items(one, Envelope(metadata={FILE_NAME: path})):
                     wanted = await outputs.emit(port, item.value, item.envelope) or wanted
                 continue
-            wanted = await outputs.emit(port, one, Envelope(metadata={"file_name": path})) or wanted
+            wanted = await outputs.emit(port, one, Envelope(metadata={FILE_NAME: path})) or wanted
         return wanted
 
 

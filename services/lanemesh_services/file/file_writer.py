@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
 from lanemesh import Answer, Audio, Context, Document, Image, In, Inputs, Json, Media, Node, Out, Outputs, Video, Whole
-from lanemesh.extend import copy_json, in_thread
+from lanemesh.extend import FILE_NAME, copy_json, in_thread
 from pydantic import BaseModel, Field
 
 from lanemesh_services.file.errors import folder_unusable
@@ -48,7 +48,7 @@ class FileWriter(Node):
             folder = await in_thread(Folder, self.config.folder)
             async for port, item in inputs.iter_items():
                 metadata = item.envelope.metadata if item.envelope is not None else None
-                given = str((metadata or {}).get("file_name", ""))
+                given = str((metadata or {}).get(FILE_NAME, ""))
                 name, content = _file_of(port, item.value, given, self.config.name or port)
                 placed = await in_thread(folder.put, name, content)
                 if "written" in context.connected_outputs:

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from lanemesh import Audio, Context, Document, Image, Outputs, Video
-from lanemesh.extend import file_document, file_tags
+from lanemesh.extend import FILE_NAME, file_document, file_tags
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ async def send_inputs(
         if not given.has_value:
             continue
         envelope = given.item.envelope
-        name = str((envelope.metadata or {}).get("file_name", "")) if envelope is not None else ""
+        name = str((envelope.metadata or {}).get(FILE_NAME, "")) if envelope is not None else ""
         forms = forms_of(given.item.value, given.kind, name)
         known = {**forms.fallback, **forms.direct}
         ports = [given.port] if given.port else list(_connected(forms, context.connected_outputs))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from lanemesh import Context, Group, Inputs, Media
-from lanemesh.extend import ABSENT, GroupOutcome, Item, in_thread
+from lanemesh.extend import ABSENT, FILE_NAME, GroupOutcome, Item, in_thread
 
 from lanemesh_services.speech.decoding import (
     Converter,
@@ -300,7 +300,7 @@ def _has_other_form(recording: Recording, form: PcmForm | None) -> bool:
 def _file_name(item: Item) -> str:
     """The name of the file that an item was uploaded as; empty if it has none."""
     metadata = item.envelope.metadata if item.envelope is not None else None
-    return (metadata or {}).get("file_name", "")[:200]
+    return (metadata or {}).get(FILE_NAME, "")[:200]
 
 
 def _place(number: int, media: Media, name: str) -> str:

@@ -9,7 +9,7 @@ from contextlib import aclosing, suppress
 from typing import Annotated, Any
 
 from lanemesh import Audio, Context, Image, In, Inputs, Media, Node, Out, Outputs, Video
-from lanemesh.extend import in_thread
+from lanemesh.extend import FILE_NAME, in_thread
 from pydantic import BaseModel, Field, model_validator
 
 from lanemesh_services.shared.emitting import Emitter, emitted
@@ -128,7 +128,7 @@ class _Reading:
         self.item = item
         self.video: Video = item.value
         metadata = item.envelope.metadata if item.envelope is not None else None
-        self.file_name = str((metadata or {}).get("file_name", ""))
+        self.file_name = str((metadata or {}).get(FILE_NAME, ""))
         """The name of the file that it comes from; empty if it is unknown."""
         self._config = config
         self._context = context

@@ -112,20 +112,20 @@ async def test_the_servers_before_and_after_a_loss_are_named_everywhere(mesh: Re
     assert (placed.server, [before.server for before in placed.earlier]) == ("b", ["a"])
     assert placed.pid == mesh.processes["b"].pid
 
-    history, model, told = RunHistory(), LiveModel(), []
+    history, model, lines = RunHistory(), LiveModel(), []
     async for batch in mesh.orchestrator.history.batches(run.id, 1):
         assert not isinstance(batch, run_pb2.Gap)
         for message in each_update(batch):
             history.take(message)
             model.take(message)
-            told.append(node_line(message.node))
+            lines.append(node_line(message.node))
             if message.node.HasField("placement"):
                 assert to_json(message)["placement"]["server"] == "b"
     assert "c (steady) ran in b, before in a" in history.lines()
     (shown,) = (placement for placement in history.as_json()["placements"] if placement["component"] == "c")
     assert (shown["server"], shown["earlier"][0]["server"]) == ("b", "a")
     assert model.nodes["c"].server == "b"
-    assert 'c: its node server "a" was lost; placed again on "b"' in told
+    assert 'c: its node server "a" was lost; placed again on "b"' in lines
 
     (recorded,) = (
         placement

@@ -73,7 +73,7 @@ async def test_random_losses_also_while_it_recovers(mesh: Replicas) -> None:
         )
         homes = {name: chance.choice("abe") for name in "cde"}
         first = chance.randrange(1, 3_000)
-        told = f"seed {seed}, round {round_number}"
+        where = f"seed {seed}, round {round_number}"
         outputs: list[int] = []
         updates: list[update_pb2.Update] = []
 
@@ -92,6 +92,6 @@ async def test_random_losses_also_while_it_recovers(mesh: Replicas) -> None:
                 if update.node.state == update_pb2.NODE_STATE_STARTING and len(alive) > 1:
                     victim = chance.choice([update.node.detail.split('"')[-2], *sorted(alive)])
                     asyncio.get_running_loop().call_later(chance.random() / 10, lose, victim)
-        assert updates[-1].job.state == COMPLETED, (told, updates[-1].job)
-        assert sorted(set(outputs)) == list(range(4_000)), told
+        assert updates[-1].job.state == COMPLETED, (where, updates[-1].job)
+        assert sorted(set(outputs)) == list(range(4_000)), where
         never_back(updates)

@@ -95,7 +95,7 @@ async def test_happy_calls_of_a_wave_run_at_the_same_time(make_agent: MakeAgent)
 
 @pytest.mark.conformance("CTRL-03")
 @pytest.mark.parametrize(
-    ("call", "told"),
+    ("call", "message"),
     [
         (("fail", "{}"), "ValueError: out of numbers"),
         (("hang", "{}"), "it did not end within 0.1 s"),
@@ -106,13 +106,13 @@ async def test_happy_calls_of_a_wave_run_at_the_same_time(make_agent: MakeAgent)
     ],
 )
 async def test_error_a_failing_tool_is_a_result_that_the_model_sees(
-    make_agent: MakeAgent, call: tuple[str, str], told: str
+    make_agent: MakeAgent, call: tuple[str, str], message: str
 ) -> None:
     agent = make_agent([[call, ADD], ["I could not."]], tool_timeout=0.1)
     assert await agent.ask() == "I could not."
     failed, well = agent.model.requests[1].messages[-2:]
     content = json.loads(failed.content)
-    assert told in content["error"]
+    assert message in content["error"]
     reasons = {"fail": "node-error", "hang": "helper-timeout", "sing": "unknown-tool"}
     assert content["reason"] == reasons.get(call[0], "bad-arguments")
     assert well.content == "3"

@@ -16,7 +16,7 @@ def shown(message: str, **details: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("message", "told"),
+    ("message", "line"),
     [
         ("bad_1 (bad): process returned str; return a dict.", "process returned str; return a dict."),
         ("bad_1: one firing took longer than its timeout of 1 s", "one firing took longer than its timeout of 1 s"),
@@ -25,8 +25,8 @@ def shown(message: str, **details: str) -> str:
         ("the input bad_10.a got 'x'", "the input bad_10.a got 'x'"),
     ],
 )
-def test_the_component_is_named_once(message: str, told: str) -> None:
-    assert shown(message) == f"bad_1 (bad) failed: {told}"
+def test_the_component_is_named_once(message: str, line: str) -> None:
+    assert shown(message) == f"bad_1 (bad) failed: {line}"
 
 
 def test_what_a_node_raised_is_left_as_it_is() -> None:
@@ -40,8 +40,8 @@ def test_a_missing_model_is_the_message_alone() -> None:
         message='The model "m" is not installed, which you get with: lanemesh models get m',
         details={"component": "a", "provider": "ner"},
     )
-    told = describe(RunFailed(fault, NOTHING_DELIVERED, embedded=True))
-    assert told == (f"a (ner) failed: {fault.message}", ExitCode.FAILED)
+    described = describe(RunFailed(fault, NOTHING_DELIVERED, embedded=True))
+    assert described == (f"a (ner) failed: {fault.message}", ExitCode.FAILED)
 
 
 def test_what_was_delivered_before_a_model_was_missed_is_said() -> None:

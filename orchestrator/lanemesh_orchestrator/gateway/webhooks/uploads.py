@@ -12,7 +12,7 @@ from dataclasses import replace
 from lanemesh.codec import encode, make_item
 from lanemesh.faults import ValueRefused
 from lanemesh.file_values import file_document
-from lanemesh.items import Envelope, Group, LaneType
+from lanemesh.items import FILE_NAME, Envelope, Group, LaneType
 from lanemesh.v1 import run_pb2
 from lanemesh.values import Audio, Image, Media, Video
 
@@ -105,7 +105,7 @@ class Upload:
 
     async def _of_part(self, type: ContentType, file_name: str, pieces: AsyncIterator[bytes], size: int) -> Inputs:  # noqa: A002
         lane = self._pipeline.check(type.lane, type.name or UNKNOWN)
-        metadata = {"file_name": file_name} if file_name else None
+        metadata = {FILE_NAME: file_name} if file_name else None
         if lane in KINDS or lane is LaneType.DOCUMENTS:
             async for one in _file(lane, type.name, file_name, pieces, size):
                 yield one
@@ -178,7 +178,7 @@ def _file_input(
     lane: LaneType, mime_type: str, content: bytes, file_name: str, group: Group | None
 ) -> run_pb2.RunInput:
     """Media, or for the lane of documents a document whose text has not been read."""
-    envelope = Envelope(group=group, metadata={"file_name": file_name} if file_name else None)
+    envelope = Envelope(group=group, metadata={FILE_NAME: file_name} if file_name else None)
     kind = KINDS.get(lane)
     value = kind(mime_type, content) if kind is not None else file_document(file_name, content, mime_type)
     try:
