@@ -21,7 +21,7 @@ from lanemesh import LanemeshError, MemoryEntry, MemoryQuery
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
-from lanemesh_services.memory.errors import database_unusable
+from lanemesh_services.memory.errors import database_unusable, driver_missing
 from lanemesh_services.memory.in_process import Full, Limits
 from lanemesh_services.memory.location import Location
 from lanemesh_services.memory.ranking import cosine, json_of, searched_text, split_words, words_of
@@ -69,10 +69,7 @@ class Database:
         try:
             self._engine = _sqlite_engine(location) if self._is_sqlite else _postgres_engine(location)
         except ImportError:
-            why = "the driver of PostgreSQL is not installed"
-            raise database_unusable(
-                location.shown, why, "pip install 'lanemesh[postgres]'", "; install it with: "
-            ) from None
+            raise driver_missing(location.shown) from None
         except (SQLAlchemyError, OSError) as error:
             raise self._unusable(error) from None
         with self._writing() as connection:

@@ -26,9 +26,18 @@ def bad_database(shown: str, why: str, hint: str) -> LanemeshError:
     return _error(Code.INVALID_ARGUMENT, "bad-database", message, database=shown)
 
 
-def database_unusable(shown: str, why: str, hint: str, link: str = ". ") -> LanemeshError:
-    """The database of a memory store cannot be opened, read or written. `link` is between the cause and the remedy."""
-    message = f"memory_store cannot use {shown}: {why}{link}{hint}"
+def database_unusable(shown: str, why: str, hint: str) -> LanemeshError:
+    """The database of a memory store cannot be opened, read or written."""
+    message = f"memory_store cannot use {shown}: {why}. {hint}"
+    return _error(Code.UNAVAILABLE, "database-unusable", message, database=shown)
+
+
+def driver_missing(shown: str) -> LanemeshError:
+    """The driver of the database of a memory store is not installed."""
+    message = (
+        f"memory_store cannot use {shown}: the driver of PostgreSQL is not installed; install it with: "
+        "pip install 'lanemesh[postgres]'"
+    )
     return _error(Code.UNAVAILABLE, "database-unusable", message, database=shown)
 
 
