@@ -109,7 +109,7 @@ def _agent(agent: CrewAgent, context: Context, tools: dict[str, BaseTool], calls
     return Agent(
         role=agent.role,
         goal=agent.goal,
-        backstory=agent.backstory or agent.goal,
+        backstory=agent.backstory,
         llm=MeshLlm(_model(context, agent.llm), calls),
         tools=chosen,
         max_iter=agent.max_turns,
