@@ -31,8 +31,6 @@ DEFAULT_REQUESTS = 1_000
 """Number of requests, if neither it nor a duration is given."""
 DEFAULT_INPUT = "hello"
 """The input, if none is given and the pipeline has a source."""
-MAX_CONCURRENCY = 10_000
-"""Most requests at a time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
