@@ -493,10 +493,11 @@ def test_the_debug_log_has_the_steps_of_a_run_and_nothing_of_libraries(folder: P
     ] == []
 
 
-def test_node_types_are_listed_and_told_in_full(folder: Path) -> None:
+def test_node_types_are_listed_with_their_aliases_and_described_in_full(folder: Path) -> None:
     listed = lanemesh(folder, "nodes", "--nodes", "more.py")
     assert listed.returncode == 0
     assert any(line.startswith("shout ") for line in listed.stdout.splitlines())
+    assert "aliases: response_text," in listed.stdout
 
     manifests = json.loads(lanemesh(folder, "nodes", "--json").stdout)
     providers = [manifest["provider"] for manifest in manifests]

@@ -93,6 +93,8 @@ def _print_table(manifests: Sequence[NodeTypeInfo]) -> None:
             (*(port_name(port) for port in manifest.outputs), *(f"helps as {kind}" for kind in manifest.offers))
         )
         summary = manifest.description.strip().split("\n")[0]
+        if manifest.aliases:
+            summary += f"\naliases: {', '.join(manifest.aliases)}"
         takes = ", ".join(port_name(port) for port in manifest.inputs)
         mark = " *" if manifest.missing_packages else ""
         cells = (manifest.provider + mark, manifest.service, takes, gives, summary)
