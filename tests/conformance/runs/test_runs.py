@@ -8,7 +8,7 @@ import time
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import psutil
 import pytest
@@ -395,6 +395,24 @@ async def test_a_node_that_emits_after_its_consumers_stopped_gets_an_error_and_i
     assert (result.state, result.values) == ("completed", ("x",))
     assert states(updates, "a")[-1] == "COMPLETED"
     assert lines(journal) == ["told", "closed"]
+
+
+async def test_error_a_node_whose_actor_cannot_be_made_ends_the_run(
+    embedded: Mesh, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An error of the server itself: nodes before and behind it do not wait for it."""
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise RuntimeError("no actor")
+
+    monkeypatch.setattr("lanemesh.server.host.supervision.Actor", broken)
+    async with asyncio.timeout(10):
+        result, updates = await ended(embedded.run(line(node("a", "tag", "chat"), node("b", "tag", "a")), input="x"))
+    assert result.state == "failed"
+    assert result.error is not None
+    assert "RuntimeError: no actor" in result.error.message
+    assert states(updates, "a")[-1] == "FAILED"
+    assert "its supervision failed" in caplog.text
 
 
 @pytest.mark.timing

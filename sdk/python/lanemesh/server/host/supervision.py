@@ -143,6 +143,39 @@ class NodeSupervisor:
         abandoning.add_done_callback(self._abandoning.discard)
 
     async def _supervise(self, placed: HostedInstance) -> None:
+        component = placed.instance.component
+        try:
+            actor, outputs = self._actor(placed)
+            self._stalls.add(component, placed.context.waits)
+            if not self._merges_frames:
+                await self._reporter.node(component, State.RUNNING)
+            self._reporter.firing[component] = actor
+            outcome = await actor.run()
+            if placed.commits is not None:
+                if outcome.fault is not None:
+                    placed.commits.abandon()
+                await outputs.closed()  # until then it may be placed again
+            await self._ended(placed, outcome)
+            await outputs.closed()
+            self._check_lanes(placed, outputs, outcome)
+            self._going.discard(component)
+            self._on_closed()
+        except asyncio.CancelledError:
+            if not self._cancelling:
+                await self._broken(placed, NoException(asyncio.CancelledError()))
+                raise
+            await placed.abort(CANCELLED)
+            placed.inbox.stop(CANCELLED.message, CANCELLED)
+            assert placed.actor is not None  # made before the first await
+            await self._ended(placed, placed.actor.outcome(State.CANCELLED, detail=placed.actor.abandoned))
+        except BaseException as error:  # an error of the server itself must end the run too
+            await self._broken(placed, failure_of(error))
+        finally:
+            if placed.commits is not None:
+                placed.commits.settle()
+
+    def _actor(self, placed: HostedInstance) -> tuple[Actor, Outputs]:
+        """Creates the actor of a node. Returns it with the outputs of the node."""
         instance, outputs = placed.instance, placed.outputs
         assert outputs is not None
         actor = placed.actor = Actor(
@@ -156,33 +189,7 @@ class NodeSupervisor:
             on_overdue=partial(self._overdue, placed),
             cancelled_by_owner=lambda: placed.context.cancelled,
         )
-        self._stalls.add(instance.component, placed.context.waits)
-        try:
-            if not self._merges_frames:
-                await self._reporter.node(instance.component, State.RUNNING)
-            self._reporter.firing[instance.component] = actor
-            outcome = await actor.run()
-            if placed.commits is not None:
-                if outcome.fault is not None:
-                    placed.commits.abandon()
-                await outputs.closed()  # until then it may be placed again
-            await self._ended(placed, outcome)
-            await outputs.closed()
-            self._check_lanes(placed, outputs, outcome)
-            self._going.discard(instance.component)
-            self._on_closed()
-        except asyncio.CancelledError:
-            if not self._cancelling:
-                await self._broken(placed, NoException(asyncio.CancelledError()))
-                raise
-            await placed.abort(CANCELLED)
-            placed.inbox.stop(CANCELLED.message, CANCELLED)
-            await self._ended(placed, actor.outcome(State.CANCELLED, detail=actor.abandoned))
-        except BaseException as error:  # an error of the server itself must end the run too
-            await self._broken(placed, failure_of(error))
-        finally:
-            if placed.commits is not None:
-                placed.commits.settle()
+        return actor, outputs
 
     async def _broken(self, placed: HostedInstance, error: Exception) -> None:
         """Ends a component whose supervision has failed: its lanes and its inbox, so that no other component waits for it."""
