@@ -18,7 +18,7 @@ from typing import Any
 from lanemesh import Answer, OutputUpdate, Run, ToolCallUpdate, ToolResultUpdate
 from lanemesh_orchestrator import Mesh
 
-from chain.report import Verdict, console, verdicts_table
+from chain.report import Verdict, console, status, verdicts_table
 
 FOLDER = Path(__file__).parent / "agenting"
 AGENTS = 100
@@ -181,7 +181,7 @@ async def main(options: argparse.Namespace) -> int:
         verdicts += await ten_waves(mesh, 10 if quick else 50)
         verdicts += await many_agents(mesh, 0.5 if quick else 2.0)
     console().print(verdicts_table(verdicts))
-    return 0 if all(verdict.met for verdict in verdicts) else 1
+    return status(verdicts)
 
 
 if __name__ == "__main__":

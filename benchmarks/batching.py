@@ -19,7 +19,7 @@ from lanemesh import LanemeshError
 from lanemesh_orchestrator import Mesh
 from rich.table import Table
 
-from chain.report import Verdict, console, verdicts_table
+from chain.report import Verdict, console, status, verdicts_table
 
 TOKENS = 48
 RUNS = 8
@@ -148,7 +148,7 @@ def main() -> int:
     else:
         console().print(rows_table(rows))
         console().print(verdicts_table([verdict]))
-    return 0 if verdict.met else 1
+    return status([verdict])
 
 
 if __name__ == "__main__":

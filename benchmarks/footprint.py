@@ -13,7 +13,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
-from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 
@@ -22,7 +21,7 @@ import psutil
 from lanemesh.v1 import registry_pb2, registry_pb2_grpc
 
 from chain.processes import LANEMESH, free_port, lanemesh
-from chain.report import Verdict, console, verdicts_table
+from chain.report import Verdict, console, status, verdicts_json, verdicts_table
 
 ROUNDS = 5
 START_LIMIT_S = 20.0
@@ -116,10 +115,10 @@ def main() -> int:
     arguments = parser.parse_args()
     verdicts = measure(1 if arguments.quick else ROUNDS)
     if arguments.json:
-        print(json.dumps([asdict(v) | {"met": v.met} for v in verdicts], indent=2))
+        print(verdicts_json(verdicts))
     else:
         console().print(verdicts_table(verdicts))
-    return 0 if all(v.met for v in verdicts) else 1
+    return status(verdicts)
 
 
 if __name__ == "__main__":

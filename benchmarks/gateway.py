@@ -10,13 +10,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import sys
-from dataclasses import asdict
 
 from rich.table import Table
 
-from chain.report import Verdict, console, verdicts_table
+from chain.report import Verdict, console, status, verdicts_json, verdicts_table
 from gateways import delivery, idle, report
 from gateways.served import web
 
@@ -63,11 +61,11 @@ def main() -> int:
     options = arguments()
     tables, verdicts = asyncio.run(measure(options))
     if options.json:
-        print(json.dumps([asdict(v) | {"met": v.met} for v in verdicts], indent=2))
+        print(verdicts_json(verdicts))
     else:
         for table in (*tables, verdicts_table(verdicts)):
             console().print(table)
-    return 0 if all(v.met for v in verdicts) else 1
+    return status(verdicts)
 
 
 if __name__ == "__main__":

@@ -9,13 +9,11 @@ Prints each value beside its target and exits 1 if one is missed.
 import argparse
 import asyncio
 import gc
-import json
 import os
 import sys
 import time
 from collections.abc import Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import asdict
 from typing import Any
 
 from lanemesh._grpc.connections import dial
@@ -25,7 +23,7 @@ from lanemesh.v1 import gpu_pb2
 
 from chain import bare_lease
 from chain.processes import serving
-from chain.report import Verdict, console, verdicts_table
+from chain.report import Verdict, console, status, verdicts_json, verdicts_table
 from chain.systems import percentile
 from chain.wrong_sizes import wrong_sizes
 
@@ -215,10 +213,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     verdicts = asyncio.run(measure(quick=options.quick))
     if options.json:
-        print(json.dumps([asdict(verdict) | {"met": verdict.met} for verdict in verdicts], indent=2))
+        print(verdicts_json(verdicts))
     else:
         console().print(verdicts_table(verdicts))
-    return 0 if all(verdict.met for verdict in verdicts) else 1
+    return status(verdicts)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from rich.table import Table
 
 from chain.in_process import InProcess
 from chain.mesh import NODES, chain
-from chain.report import Verdict, console, verdicts_table
+from chain.report import Verdict, console, status, verdicts_table
 from chain.systems import System, WrongResult
 from chain.work import Work
 
@@ -150,7 +150,7 @@ def main() -> int:
         out = console()
         out.print(rows_table(rows))
         out.print(verdicts_table(verdicts))
-    return 0 if all(v.met for v in verdicts) else 1
+    return status(verdicts)
 
 
 if __name__ == "__main__":

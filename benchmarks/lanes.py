@@ -17,7 +17,7 @@ from dataclasses import asdict, replace
 from chain import mesh
 from chain.bare import BareCoalesced, BareOne, bare_chain
 from chain.in_process import InProcess
-from chain.report import Row, console, judge, row, rows_table, verdicts_table
+from chain.report import Row, console, judge, row, rows_table, status, verdicts_table
 from chain.systems import Effort, MediaSystem, Sample, System, media_bytes_per_s, sample
 
 NAMES = ("bare-one", "bare-coalesced", "in-process", "lanemesh-spread", "lanemesh-embedded")
@@ -82,7 +82,7 @@ def main() -> int:
         out = console()
         out.print(rows_table(rows))
         out.print(verdicts_table(verdicts))
-    return 0 if all(v.met for v in verdicts) else 1
+    return status(verdicts)
 
 
 if __name__ == "__main__":

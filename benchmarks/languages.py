@@ -24,7 +24,7 @@ from psutil import Process
 from rich.console import Console
 from rich.table import Table
 
-from chain.report import Verdict, console, verdicts_table
+from chain.report import Verdict, console, status, verdicts_table
 from chain.systems import percentile
 from speaking.mesh import PASSING, clients, mesh, run_client
 
@@ -134,7 +134,7 @@ async def main(options: argparse.Namespace) -> bool:
         screen.print(table)
     verdicts = judge(*found[-1])
     screen.print(verdicts_table(verdicts))
-    return all(verdict.met for verdict in verdicts)
+    return status(verdicts) == 0
 
 
 def judge(path: Sequence[str], results: Sequence[Passage]) -> list[Verdict]:

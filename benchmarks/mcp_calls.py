@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
 import re
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 
@@ -24,7 +22,7 @@ from lanemesh import Client
 from mcp.client import Client as McpClient
 from mcp.client.stdio import StdioServerParameters
 
-from chain.report import Verdict, console, verdicts_table
+from chain.report import Verdict, console, status, verdicts_json, verdicts_table
 
 SCRIPT = Path(sys.executable).with_name("lanemesh")
 BOUND_MS = 5.0
@@ -108,10 +106,10 @@ def main() -> int:
     arguments = parser.parse_args()
     verdicts = asyncio.run(measure(30 if arguments.quick else ROUNDS))
     if arguments.json:
-        print(json.dumps([asdict(v) | {"met": v.met} for v in verdicts], indent=2))
+        print(verdicts_json(verdicts))
     else:
         console().print(verdicts_table(verdicts))
-    return 0 if all(v.met for v in verdicts) else 1
+    return status(verdicts)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from statistics import median
 from typing import Any
@@ -31,7 +31,7 @@ from starlette.responses import JSONResponse, StreamingResponse
 from starlette.routing import Route
 
 from chain.processes import free_port
-from chain.report import Verdict, console, verdicts_table
+from chain.report import Verdict, console, status, verdicts_json, verdicts_table
 
 NODES = 200
 EDGES = 300
@@ -249,10 +249,10 @@ def main() -> int:
     arguments = parser.parse_args()
     verdicts = asyncio.run(measure(2.0 if arguments.quick else SECONDS))
     if arguments.json:
-        print(json.dumps([asdict(v) | {"met": v.met} for v in verdicts], indent=2))
+        print(verdicts_json(verdicts))
     else:
         console().print(verdicts_table(verdicts))
-    return 0 if all(v.met for v in verdicts) else 1
+    return status(verdicts)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ import json
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
 from statistics import median
 from typing import Any
 
@@ -19,7 +18,7 @@ from lanemesh.server.services import all_services, service_names
 from lanemesh.v1 import node_pb2
 from lanemesh_orchestrator.pipeline import PipelineInvalid, validate
 
-from chain.report import Verdict, console, verdicts_table
+from chain.report import Verdict, console, status, verdicts_json, verdicts_table
 
 COMPONENTS = 200
 BOUND_MS = 100.0
@@ -101,10 +100,10 @@ def main() -> int:
     arguments = parser.parse_args()
     verdicts = measure(1 if arguments.quick else ROUNDS)
     if arguments.json:
-        print(json.dumps([asdict(v) | {"met": v.met} for v in verdicts], indent=2))
+        print(verdicts_json(verdicts))
     else:
         console().print(verdicts_table(verdicts))
-    return 0 if all(v.met for v in verdicts) else 1
+    return status(verdicts)
 
 
 if __name__ == "__main__":

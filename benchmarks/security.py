@@ -12,7 +12,6 @@ and is shown beside it. Exits 1 if a target is missed.
 import argparse
 import asyncio
 import itertools
-import json
 import math
 import os
 import secrets
@@ -32,7 +31,7 @@ from rich.table import Table
 
 from chain import mesh
 from chain.mesh import Lanemesh
-from chain.report import Verdict, console, verdicts_table
+from chain.report import Verdict, console, status, verdicts_json, verdicts_table
 from chain.work import Work
 
 LOAD, MEDIA = 0.2, 32
@@ -244,12 +243,12 @@ def main() -> int:
         found = asyncio.run(measure(Path(folder), arguments.starts, arguments.rounds, arguments.load))
     verdicts = judge(found)
     if arguments.json:
-        print(json.dumps([{"what": v.what, "value": v.value, "bound": v.bound, "met": v.met} for v in verdicts]))
+        print(verdicts_json(verdicts))
     else:
         out = console()
         out.print(rows_table(found))
         out.print(verdicts_table(verdicts))
-    return 0 if all(v.met for v in verdicts) else 1
+    return status(verdicts)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from lanemesh import LanemeshError
 
-from chain.report import Verdict, console, verdicts_table
+from chain.report import Verdict, console, status, verdicts_table
 
 
 def main(description: str, quick: str, verdicts: Callable[[bool], Awaitable[Sequence[Verdict]]]) -> int:
@@ -31,4 +31,4 @@ def main(description: str, quick: str, verdicts: Callable[[bool], Awaitable[Sequ
         print(error, file=sys.stderr)
         return 1
     console().print(verdicts_table(list(found)))
-    return 0 if all(verdict.met for verdict in found) else 1
+    return status(found)

@@ -22,7 +22,7 @@ from lanemesh import Document, LanemeshError, Media
 from lanemesh_orchestrator import Mesh
 from rich.table import Table
 
-from chain.report import Verdict, console, verdicts_table
+from chain.report import Verdict, console, status, verdicts_table
 
 DOCUMENTS = 1_000
 ROUNDS = 3
@@ -224,7 +224,7 @@ def main() -> int:
     console().print(table)
     verdicts = judge(rounds)
     console().print(verdicts_table(verdicts))
-    return 0 if all(verdict.met for verdict in verdicts) else 1
+    return status(verdicts)
 
 
 if __name__ == "__main__":

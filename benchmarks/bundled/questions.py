@@ -21,7 +21,7 @@ from lanemesh import LanemeshError, Question
 from lanemesh_orchestrator import Mesh
 from rich.table import Table
 
-from chain.report import Verdict, console, verdicts_table
+from chain.report import Verdict, console, status, verdicts_table
 
 NODES = Path(__file__).with_name("_unbatched.py")
 QUESTIONS = 50
@@ -202,7 +202,7 @@ def main() -> int:
     console().print(rows_table(rounds))
     found = judge(rounds)
     console().print(verdicts_table(found))
-    return 0 if all(verdict.met for verdict in found) else 1
+    return status(found)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,14 @@
 """From samples to rows, from rows to verdicts, and how both are printed. Pure, but for the printing."""
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from statistics import median
 
 from rich.console import Console
 from rich.table import Table
 
+from chain.misses import miss_of
 from chain.systems import Sample, percentile
 from chain.work import MEBIBYTE
 
@@ -39,7 +41,16 @@ class Verdict:
     @property
     def met(self) -> bool:
         """Whether the target holds."""
-        return self.value >= self.bound if self.at_least else self.value <= self.bound
+        return self._reaches(self.bound)
+
+    @property
+    def documented(self) -> bool:
+        """Whether the target is missed as docs/decisions.md explains, by no more than there."""
+        miss = miss_of(self.what)
+        return not self.met and miss is not None and self._reaches(miss.held)
+
+    def _reaches(self, bound: float) -> bool:
+        return self.value >= bound if self.at_least else self.value <= bound
 
 
 def row(system: str, samples: Sequence[Sample], media: Sequence[float] = ()) -> Row:
@@ -106,8 +117,31 @@ def verdicts_table(verdicts: Sequence[Verdict]) -> Table:
     for v in verdicts:
         sign = "≥" if v.at_least else "≤"
         value, bound = f"{v.value:.2f} {v.unit}", f"{sign} {v.bound:g} {v.unit}"
-        table.add_row(v.what, value, bound, "met" if v.met else "[bold]MISSED[/bold]")
+        table.add_row(v.what, value, bound, "met" if v.met else _missed(v))
+    misses = [miss_of(v.what) for v in verdicts if v.documented]
+    if sections := sorted({miss.section for miss in misses if miss is not None}):
+        table.caption = "documented in docs/decisions.md: " + "; ".join(f"“{section}”" for section in sections)
     return table
+
+
+def verdicts_json(verdicts: Sequence[Verdict]) -> str:
+    """The targets as JSON: the fields of each verdict, `met` and `documented`."""
+    return json.dumps([asdict(v) | {"met": v.met, "documented": v.documented} for v in verdicts], indent=2)
+
+
+def status(verdicts: Sequence[Verdict]) -> int:
+    """The exit status of a benchmark: 0 if each target is met or missed as documented, else 1."""
+    return 0 if all(v.met or v.documented for v in verdicts) else 1
+
+
+def _missed(verdict: Verdict) -> str:
+    """The last column of a row that misses: whether that is documented, or up to which value."""
+    missed, miss = "[bold]MISSED[/bold]", miss_of(verdict.what)
+    if miss is None:
+        return missed
+    if verdict.documented:
+        return f"{missed}, documented"
+    return f"{missed}, by more than documented ({miss.held:g} {verdict.unit})"
 
 
 def console(*, stderr: bool = False) -> Console:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import sys
 import time
@@ -31,6 +32,8 @@ async def rounds(number: int) -> tuple[list[float], list[float]]:
     watched: list[float] = []
     orchestrator = Orchestrator(embedded=True, nodes=[NODES])
     await orchestrator.listen()
+    gc.collect()
+    gc.freeze()  # as `lanemesh serve` does
     try:
         async with Client(orchestrator.address) as owner, _watchers(orchestrator.address) as watchers:
             for index in range(-2, 2 * number):  # the first two are the warm-up
@@ -40,6 +43,7 @@ async def rounds(number: int) -> tuple[list[float], list[float]]:
                     (watched if is_watched else alone).append(seconds)
     finally:
         await orchestrator.close()
+        gc.unfreeze()
     return alone, watched
 
 

@@ -1,11 +1,16 @@
 """What the benchmarks make of their samples."""
 
+from pathlib import Path
+
 import pytest
 
 import kinds
-from chain.report import Row, judge, row
+from chain.misses import MISSES
+from chain.report import Row, Verdict, judge, row, status, verdicts_table
 from chain.systems import Sample, percentile
 from chain.work import Count
+
+DECISIONS = Path(__file__).parents[2] / "docs" / "decisions.md"
 
 
 def a_row(system: str, *, items_per_s: float = 1.0, paced: float = 1.0, media: float | None = None) -> Row:
@@ -51,6 +56,35 @@ def test_the_targets_compare_lanemesh_with_the_bare_rows() -> None:
 
 def test_rows_that_were_not_measured_have_no_verdict() -> None:
     assert judge({"in-process": a_row("in-process")}) == []
+
+
+STARTS_A_SECOND = "deployed runs started and ended a second"
+
+
+def a_rate(value: float, what: str = STARTS_A_SECOND) -> Verdict:
+    return Verdict(what=what, value=value, bound=300, at_least=True)
+
+
+def test_a_documented_miss_fails_only_below_the_value_that_is_held() -> None:
+    held = MISSES[STARTS_A_SECOND].held
+    reached, documented, worse = a_rate(300), a_rate(held), a_rate(held - 1)
+    other = a_rate(held, "something else")
+
+    assert [v.documented for v in (reached, documented, worse, other)] == [False, True, False, False]
+    assert [status([v]) for v in (reached, documented, worse, other)] == [0, 0, 1, 1]
+    cells = list(verdicts_table([reached, documented, worse, other]).columns[3].cells)
+    assert cells == [
+        "met",
+        "[bold]MISSED[/bold], documented",
+        f"[bold]MISSED[/bold], by more than documented ({held:g} x)",
+        "[bold]MISSED[/bold]",
+    ]
+
+
+def test_each_documented_miss_has_its_section() -> None:
+    headings = {line.removeprefix("### ") for line in DECISIONS.read_text().splitlines() if line.startswith("### ")}
+
+    assert {miss.section for miss in MISSES.values()} <= headings
 
 
 @pytest.mark.parametrize(("items", "results"), [(4, ["2 b", "4 d"]), (3, ["2 b", "3 c"]), (0, [])])

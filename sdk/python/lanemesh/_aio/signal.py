@@ -32,8 +32,9 @@ class Signal:
         self.waiters.append(waiter)
         try:
             await waiter
-        finally:
+        except BaseException:  # a firing has removed it otherwise
             self.discard(waiter)
+            raise
 
     def discard(self, waiter: asyncio.Future[None]) -> None:
         """Removes a waiter, if it still waits."""
