@@ -1,7 +1,8 @@
 """How fast lanes are, beside what grpc.aio does without them: `python benchmarks/lanes.py`.
 
 Each system moves small texts through the chain source, upper-case, count, client, and, where it can, values of 1 MiB.
-The rounds are interleaved, so that a slow minute of the machine strikes every system. Exits 1 if a target is missed.
+The rounds are interleaved, so that a slow minute of the machine strikes every system. Exits 1 if a target is missed
+by more than docs/decisions.md documents.
 """
 
 import argparse
