@@ -6,8 +6,7 @@ ratios to these two. Equal processes differ by up to a tenth from start to start
 is the mean over the starts, with its standard error.
 
 What counts is the processor time of all processes for an item: the throughput of a busy machine varies by more than the targets,
-and is shown beside it. Exits 1 if a target is missed
-by more than docs/decisions.md documents.
+and is shown beside it. Exits 1 if a target is missed by more than docs/decisions.md documents.
 """
 
 import argparse
