@@ -392,6 +392,21 @@ def test_a_request_of_several_devices_that_evicts_does_not_count_on_one_with_too
     assert granted(arbiter.release(3, "b")) == {"c": ["sim:1", "sim:2"]}
 
 
+def test_a_request_that_evicts_does_not_wait_for_an_idle_model_in_host_memory() -> None:
+    arbiter = core(24)
+    arbiter.acquire(0, "a", request(2, model="m"))
+    arbiter.release(1, "a", resident_bytes=20 * GIB)
+    arbiter.acquire(2, "b", request(2, model="m"))
+    arbiter.pause(3, "b", offloads=True)
+    ((_, frame),) = [each for each in arbiter.acquire(4, "c", request(20)) if each[0] == "b"]
+    assert granted(arbiter.offloaded(5, "b", frame.offload.number)) == {"c": ["sim:0"]}
+    arbiter.release(6, "b")
+    arbiter.release(7, "c")
+    asked = request(4, exclusive=True)
+    asked.evicts = True
+    assert granted(arbiter.acquire(8, "d", asked)) == {"d": ["sim:0"]}
+
+
 def test_a_device_that_vanishes_is_granted_when_it_is_seen_again() -> None:
     arbiter = core(24)
     arbiter.vanish(0, "sim:0")

@@ -125,7 +125,7 @@ class DeviceMemory:
 
     def fits(self, lease: str, demand: Demand) -> bool:
         """The demand of a lease can be granted now."""
-        if demand.evicts and any(not each.users for each in self._others(demand)):
+        if demand.evicts and any(not each.users and not each.in_host_memory for each in self._others(demand)):
             return False
         return self.has_place(demand) and (not demand.peak or self.need(demand) <= self.free + self.kept.get(lease, 0))
 
