@@ -92,6 +92,39 @@ def test_yielded_leases_and_kept_models_keep_their_memory(path: Path) -> None:
     assert kinds(second.reclaim(1, "a", 1), "a") == ["yielded"]
 
 
+def test_a_device_is_still_held_alone_after_a_restart_if_a_lease_that_yielded_it_was_granted_later(path: Path) -> None:
+    first = Arbiter(path)
+    first.acquire(0, "b", request())
+    first.write()
+    first.pause(0, "b")
+    first.acquire(0, "a", request())
+    first.write()
+    first.pause(0, "a")
+    assert kinds(first.resume(0, "b"), "b") == ["granted"]
+    second = first.restarted(path)
+    assert second.memory["sim:0"].exclusive == "b"
+    assert kinds(second.acquire(1, "c", request(2)), "c") == ["queued"]
+    assert kinds(second.release(2, "b"), "c") == ["granted"]
+
+
+def test_a_device_is_still_held_alone_after_a_restart_if_a_lease_that_keeps_its_model_was_granted_later(
+    path: Path,
+) -> None:
+    first = Arbiter(path)
+    first.acquire(0, "b", request())
+    first.write()
+    first.pause(0, "b")
+    alone = request(6, "m")
+    alone.exclusive = True
+    first.acquire(0, "a", alone)
+    first.release(0, "a", resident_bytes=7 * GIB)
+    assert kinds(first.resume(0, "b"), "b") == ["granted"]
+    second = first.restarted(path)
+    assert second.memory["sim:0"].exclusive == "b"
+    assert kinds(second.acquire(1, "c", request(2)), "c") == ["queued"]
+    assert kinds(second.release(2, "b"), "c") == ["granted"]
+
+
 def test_tokens_and_peaks_outlive_many_restarts(path: Path) -> None:
     arbiter, latest = Arbiter(path), 0
     for number in range(5):

@@ -340,6 +340,73 @@ def test_a_request_that_evicts_waits_until_all_other_idle_models_are_gone() -> N
     assert [model.model for model in arbiter.status(4)[0].models] == ["n"]
 
 
+@pytest.mark.parametrize("foreign", [0, 23], ids=["free", "overused"])
+def test_a_request_of_a_whole_device_that_evicts_waits_until_all_idle_models_are_gone(foreign: int) -> None:
+    """`overused`: other processes have taken more than was left, so that less than nothing is free, then and later."""
+    arbiter = core(24)
+    arbiter.acquire(0, "a", request(2, model="m"))
+    arbiter.release(1, "a", resident_bytes=2 * GIB)
+    arbiter.observe(1, "sim:0", {"server": 2 * GIB}, foreign * GIB)
+    asked = request(0, exclusive=True)
+    asked.evicts = True
+    assert unloads(arbiter.acquire(2, "b", asked)) == ["a"]
+    assert granted(arbiter.release(3, "a")) == {}
+    assert granted(arbiter.observe(4, "sim:0", {}, 2 * foreign * GIB)) == {"b": ["sim:0"]}
+
+
+def test_a_request_of_several_whole_devices_that_evicts_waits_until_all_idle_models_are_gone() -> None:
+    arbiter = core(24, 24)
+    arbiter.observe(0, "sim:0", {}, 30 * GIB)
+    arbiter.acquire(0, "a", request(2, model="m", device="sim:1"))
+    arbiter.release(1, "a", resident_bytes=2 * GIB)
+    asked = request(0, count=2, exclusive=True)
+    asked.evicts = True
+    assert unloads(arbiter.acquire(2, "b", asked)) == ["a"]
+    assert granted(arbiter.release(3, "a")) == {"b": ["sim:0", "sim:1"]}
+
+
+def test_a_request_that_evicts_unloads_idle_models_although_what_they_declared_is_too_little() -> None:
+    """They may have more than that. If they do not, it waits for memory of other processes."""
+    arbiter = core(24)
+    arbiter.acquire(0, "a", request(2, model="m"))
+    arbiter.release(1, "a", resident_bytes=2 * GIB)
+    arbiter.observe(1, "sim:0", {"server": 20 * GIB}, 0)
+    asked = request(10, exclusive=True)
+    asked.evicts = True
+    assert unloads(arbiter.acquire(2, "b", asked)) == ["a"]
+    arbiter.release(3, "a")
+    assert granted(arbiter.observe(4, "sim:0", {}, 20 * GIB)) == {}
+    assert granted(arbiter.observe(5, "sim:0", {}, 0)) == {"b": ["sim:0"]}
+
+
+def test_a_request_of_several_devices_that_evicts_does_not_count_on_one_with_too_little_memory() -> None:
+    arbiter = core(24, 24, 24)
+    arbiter.observe(0, "sim:0", {}, 20 * GIB)
+    for lease, device in (("a", "sim:1"), ("b", "sim:2")):
+        arbiter.acquire(0, lease, request(2, model="m", device=device))
+        arbiter.release(1, lease, resident_bytes=2 * GIB)
+    asked = request(10, count=2, exclusive=True)
+    asked.evicts = True
+    assert sorted(unloads(arbiter.acquire(2, "c", asked))) == ["a", "b"]
+    arbiter.release(3, "a")
+    assert granted(arbiter.release(3, "b")) == {"c": ["sim:1", "sim:2"]}
+
+
+def test_a_request_that_evicts_does_not_wait_for_an_idle_model_in_host_memory() -> None:
+    arbiter = core(24)
+    arbiter.acquire(0, "a", request(2, model="m"))
+    arbiter.release(1, "a", resident_bytes=20 * GIB)
+    arbiter.acquire(2, "b", request(2, model="m"))
+    arbiter.pause(3, "b", offloads=True)
+    ((_, frame),) = [each for each in arbiter.acquire(4, "c", request(20)) if each[0] == "b"]
+    assert granted(arbiter.offloaded(5, "b", frame.offload.number)) == {"c": ["sim:0"]}
+    arbiter.release(6, "b")
+    arbiter.release(7, "c")
+    asked = request(4, exclusive=True)
+    asked.evicts = True
+    assert granted(arbiter.acquire(8, "d", asked)) == {"d": ["sim:0"]}
+
+
 def test_a_device_that_vanishes_is_granted_when_it_is_seen_again() -> None:
     arbiter = core(24)
     arbiter.vanish(0, "sim:0")

@@ -44,11 +44,15 @@ class LeaseTable:
         """Leases that have got or given devices, for the journal."""
 
     def restore(self, now: float, state: JournalState) -> None:
-        """Takes over the leases that an earlier arbiter has written, whose holders have the TTL to reclaim them."""
+        """Takes over the leases that an earlier arbiter has written, whose holders have the TTL to reclaim them.
+
+        Those that hold devices come last: to restore one that has yielded or is kept, it is granted its devices for a moment, which
+        would end the exclusive use of another one.
+        """
         for device in self.devices:
             self.tokens[device] = max(self.tokens[device], state.tokens.get(device, 0))
         self.peaks.restore(state.peaks)
-        for entry in state.leases.values():
+        for entry in sorted(state.leases.values(), key=lambda each: each.state == State.HELD.name):
             if set(entry.tokens) <= set(self.devices):
                 request, devices = entry.request, tuple(entry.tokens)
                 demand, count = demand_of(request), max(request.count, 1)

@@ -125,22 +125,23 @@ class DeviceMemory:
 
     def fits(self, lease: str, demand: Demand) -> bool:
         """The demand of a lease can be granted now."""
-        if demand.evicts and any(not each.users for each in self._others(demand)):
+        if demand.evicts and any(not each.users and not each.in_host_memory for each in self._others(demand)):
             return False
         return self.has_place(demand) and (not demand.peak or self.need(demand) <= self.free + self.kept.get(lease, 0))
 
     def victims(self, lease: str, demand: Demand, now: float, *, offload: bool = False) -> list[Resident] | None:
         """The models that leave to let a demand fit, besides those that are leaving; None: that is not enough.
 
-        They are idle ones, to unload. `offload`: and if these are too few, those whose leases have yielded, to offload.
+        They are idle ones, to unload. `offload`: and if these are too few, those whose leases have yielded, to offload. A demand
+        that evicts takes all idle ones, enough or not: they may have more than they have declared.
         """
-        short = self.need(demand) - self.free - self.kept.get(lease, 0)
+        short = self.need(demand) - self.free - self.kept.get(lease, 0) if demand.peak else 0
         short -= sum(each.size for each in self.leaving if now - each.since < UNLOAD_SECONDS)
         idle = [each for each in self._others(demand) if each.idle]
         parked = [each for each in self._others(demand) if each.may_offload] if offload else []
         needed = least_worth([*idle, *parked], short, now)
         if needed is None:
-            return None
+            return idle if demand.evicts and idle else None
         return [*idle, *(each for each in needed if each.users)] if demand.evicts else needed
 
     def grant(self, lease: str, demand: Demand, now: float) -> None:

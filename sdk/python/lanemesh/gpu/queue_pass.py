@@ -64,7 +64,7 @@ class QueuePass:
         on may be all that is in the way.
         """
         for lease in self._waiting:
-            if not lease.demand.peak:
+            if not lease.demand.peak and not lease.demand.evicts:
                 continue
             ready = 0
             able: list[tuple[bool, float, str, list[Resident]]] = []

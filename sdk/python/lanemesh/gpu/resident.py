@@ -71,6 +71,11 @@ class Resident:
         """It is being unloaded or offloaded."""
         return self.residence not in (Residence.LOADED, Residence.OFFLOADED)
 
+    @property
+    def in_host_memory(self) -> bool:
+        """It takes none of the device."""
+        return self.residence is Residence.OFFLOADED
+
     def worth_unloading(self, now: float) -> float:
         """Size x idle time / reload time: the greatest is unloaded first."""
         return self.size * max(now - self.last_used, 1e-3) / max(self.reload_seconds, 1e-3)
