@@ -187,18 +187,20 @@ class Entries:
         return self._sessions.get(owner)
 
     def _make_capacity(self, owner: Owner, added: int) -> None:
-        """Removes the least recently used other sessions until the process has capacity. Raises Full if that is not enough."""
+        """Removes the least recently used other sessions until the process has capacity. Raises Full, and removes none, if all of
+        them are not enough."""
         new = not owner.run and owner not in self._sessions
         if self._size + added > self._max_bytes:
             for owned in [*self._runs.values(), *self._sessions.values()]:
                 self._drop_expired(owned, self._now())
+            others = sum(owned.size for one, owned in self._sessions.items() if one != owner)
+            if self._size - others + added > self._max_bytes:
+                raise Full(f"the memories of this process have {self._size:,} of {self._max_bytes:,} bytes")
         while self._size + added > self._max_bytes or (new and len(self._sessions) >= self._max_sessions):
             oldest = next((one for one in self._sessions if one != owner), None)
             if oldest is None:
                 break
             self._remove(oldest)
-        if self._size + added > self._max_bytes:
-            raise Full(f"the memories of this process have {self._size:,} of {self._max_bytes:,} bytes")
 
     def _remove(self, owner: Owner) -> None:
         count = self._sessions[owner].count

@@ -160,6 +160,19 @@ def test_sessions_make_capacity_for_bytes_and_runs_do_not_go(entries: Entries) -
     assert entries.get(RUN, "", "k") is not None
 
 
+def test_error_an_entry_that_does_not_fit_without_sessions_either_removes_none(entries: Entries) -> None:
+    removed: list[Owner] = []
+    entries.on_removed = lambda owner, _: removed.append(owner)
+    put(entries, RUN, "k", "x" * 20_000)
+    put(entries, session("a"), "k")
+
+    with pytest.raises(Full, match="memories of this process have"):
+        put(entries, Owner("m", run="run-2"), "k", "x" * 40_000)
+
+    assert removed == []
+    assert entries.get(session("a"), "", "k") is not None
+
+
 def test_the_sizes_add_up_after_many_operations(entries: Entries, clock: Clock) -> None:
     for number in range(300):
         clock.now += 1
