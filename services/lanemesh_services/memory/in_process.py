@@ -134,7 +134,7 @@ class Entries:
             raise Full(f"it has {limits.max_entries:,} entries (max_entries)")
         if owned.size + size - freed > limits.max_bytes:
             raise Full(f"its entries would have more than {limits.max_bytes:,} bytes (max_bytes)")
-        self._make_capacity(owner, size - freed)
+        self._make_capacity(owner, size - freed, now)
         if old is not None:
             self._drop(owned, namespace, entry.key)
         expires_at = now + ttl if ttl is not None else float("inf")
@@ -186,19 +186,21 @@ class Entries:
             self._sessions.move_to_end(owner)
         return self._sessions.get(owner)
 
-    def _make_capacity(self, owner: Owner, added: int) -> None:
-        """Removes the least recently used other sessions until the process has capacity. Raises Full if that is not enough."""
+    def _make_capacity(self, owner: Owner, added: int, now: float) -> None:
+        """Removes the least recently used other sessions until the process has capacity. Raises Full, and removes none, if all of
+        them are not enough."""
         new = not owner.run and owner not in self._sessions
         if self._size + added > self._max_bytes:
             for owned in [*self._runs.values(), *self._sessions.values()]:
-                self._drop_expired(owned, self._now())
+                self._drop_expired(owned, now)
+            others = sum(owned.size for one, owned in self._sessions.items() if one != owner)
+            if self._size - others + added > self._max_bytes:
+                raise Full(f"the memories of this process have {self._size:,} of {self._max_bytes:,} bytes")
         while self._size + added > self._max_bytes or (new and len(self._sessions) >= self._max_sessions):
             oldest = next((one for one in self._sessions if one != owner), None)
             if oldest is None:
                 break
             self._remove(oldest)
-        if self._size + added > self._max_bytes:
-            raise Full(f"the memories of this process have {self._size:,} of {self._max_bytes:,} bytes")
 
     def _remove(self, owner: Owner) -> None:
         count = self._sessions[owner].count

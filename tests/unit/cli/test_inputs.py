@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 from lanemesh.client.node_types import NodeTypeInfo, OutputInfo
-from lanemesh.items import MAX_VALUE_BYTES
+from lanemesh.codec import decode, encode
+from lanemesh.file_values import file_items
+from lanemesh.items import MAX_VALUE_BYTES, LaneType
 from lanemesh.values import Document, Image, Media
 from lanemesh_orchestrator.cli.app import with_spread_value
 from lanemesh_orchestrator.cli.exits import CommandError
@@ -187,6 +189,17 @@ def test_media_in_a_file_whose_name_is_not_utf_8_are_an_input(tmp_path: Path) ->
 
     [item] = file_inputs(picture, read_value(picture, source(FILE)))
     assert item.envelope.metadata["file_name"].endswith(r"scan\udcff.png")
+
+
+@pytest.mark.parametrize("suffix", [".txt", ".pdf", ".png"])
+def test_a_document_of_a_file_whose_name_is_not_utf_8_is_an_input(tmp_path: Path, suffix: str) -> None:
+    file = tmp_path / os.fsdecode(b"caf\xe9" + suffix.encode())
+    file.write_bytes(b"content")
+
+    value = read_value(file, source(node_type("file", "documents")))
+    [item] = file_items(value)
+    assert decode(LaneType.DOCUMENTS, encode(LaneType.DOCUMENTS, item)).value == value
+    assert value.source.endswith(rf"caf\udce9{suffix}")
 
 
 def test_a_later_file_that_is_too_large_is_refused_before_the_run_begins(tmp_path: Path) -> None:

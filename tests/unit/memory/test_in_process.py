@@ -160,6 +160,29 @@ def test_sessions_make_capacity_for_bytes_and_runs_do_not_go(entries: Entries) -
     assert entries.get(RUN, "", "k") is not None
 
 
+def test_an_entry_that_expires_while_it_is_replaced_is_replaced() -> None:
+    times = iter(range(100))
+    entries = Entries(max_bytes=100_000, now=lambda: next(times))
+    put(entries, session("a"), "k", "x" * 20_000)
+    put(entries, RUN, "k", ttl=1.5)  # alive when the clock is read for the next entry, and no longer at a second look
+
+    assert put(entries, RUN, "k", "x" * 40_000) is True
+    assert entries.size == prepare(MemoryEntry("k", "x" * 40_000)).size
+
+
+def test_error_an_entry_that_does_not_fit_without_sessions_either_removes_none(entries: Entries) -> None:
+    removed: list[Owner] = []
+    entries.on_removed = lambda owner, _: removed.append(owner)
+    put(entries, RUN, "k", "x" * 20_000)
+    put(entries, session("a"), "k")
+
+    with pytest.raises(Full, match="memories of this process have"):
+        put(entries, Owner("m", run="run-2"), "k", "x" * 40_000)
+
+    assert removed == []
+    assert entries.get(session("a"), "", "k") is not None
+
+
 def test_the_sizes_add_up_after_many_operations(entries: Entries, clock: Clock) -> None:
     for number in range(300):
         clock.now += 1

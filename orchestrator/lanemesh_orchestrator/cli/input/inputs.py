@@ -159,18 +159,19 @@ def read_value(file: Path, source: Source | None) -> Any:
     for a source that has no documents. Raises `CommandError` if it cannot be read, is too large, or the source does not take its
     kind."""
     from lanemesh.file_values import file_document, file_value, media_type_of
+    from lanemesh.rendering import valid_unicode
 
     check_file(file, source)
     try:
         content = file.read_bytes()
     except OSError as error:
         raise _unreadable(file, error) from None
-    lane = media_type_of(file.name).partition("/")[0]
+    name, lane = valid_unicode(str(file)), media_type_of(file.name).partition("/")[0]
     if lane in MEDIA:
         sends = source is None or source.sends(lane)
-        return file_value(str(file), content) if sends else file_document(str(file), content)
+        return file_value(name, content) if sends else file_document(name, content)
     takes_files = source is None or source.sends("documents")
-    return file_value(str(file), content) if takes_files else decode(content, f"--file {file}", first=True)
+    return file_value(name, content) if takes_files else decode(content, f"--file {file}", first=True)
 
 
 def _unreadable(file: Path, error: OSError) -> CommandError:

@@ -60,8 +60,7 @@ class SyncSubscription:
 
     def close(self) -> None:
         """Ends the subscription, and drops its waiting messages. The channel stays open."""
-        if not self._loop.closed:
-            self._loop.call(self._subscription.close())
+        self._loop.call_unless_closed(self._subscription.close())
 
     def with_publishers(self) -> Iterator[tuple[str, Any]]:
         """Yields (publisher, message): the publisher is a component id or the name of a client."""

@@ -67,8 +67,7 @@ def each(loop: LoopThread, call: Call, values: Readable[T]) -> Iterator[T]:
             yield value
     finally:
         loop.reading.discard(values)
-        if not loop.closed:
-            loop.call(close())
+        loop.call_unless_closed(close())
 
 
 class SyncView(Generic[T, All]):
@@ -218,8 +217,7 @@ class SyncRun(_SyncReader[Run]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self._loop.closed:
-            self.close()
+        self._loop.call_unless_closed(self._run.close(), self._interrupted)
 
     def _run_channels(self) -> Channels:
         return self._run.channels
