@@ -48,9 +48,7 @@ class JoiningMesh:
     async def deployment(self, name: str) -> DeploymentInfo:
         self.read += 1
         document = json.dumps(DOCUMENT)
-        return DeploymentInfo(
-            name=name, version=1, state=DeploymentState.READY, created_at=NOW, pipeline_json=document
-        )
+        return DeploymentInfo(name=name, version=1, state=DeploymentState.READY, created_at=NOW, pipeline_json=document)
 
     async def node_types(self, names: Collection[str]) -> list[NodeTypeInfo]:
         return of_names(names, self.types)

@@ -42,8 +42,8 @@ class _Known:
 
 
 class ModelCatalog:
-    """The models of a mesh. The document of each version is read once, or with each list until its node types are known. The list is
-    at most a second old; for an unknown name it is read again, once a second at most."""
+    """The models of a mesh. The document of each version is read once, or with each list until its node types are known. The list
+    is at most a second old; for an unknown name it is read again, once a second at most."""
 
     def __init__(self, mesh: RunHost) -> None:
         self._mesh = mesh
