@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, cast
 
 from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.node.names import by_names
 
 from lanemesh_orchestrator.gateway.gateway import gateway_of
 from lanemesh_orchestrator.gateway.model_api.deployed import DeployedModel, Embedder, embedder_of, model_of
@@ -36,11 +37,13 @@ class _Known:
     version: int
     model: DeployedModel | None
     embedder: Embedder | None
+    is_final: bool
+    """All its node types were known. Otherwise it may become another model when their node server joins."""
 
 
 class ModelCatalog:
-    """The models of a mesh. The document of each version is read once. The list is at most a second old; for an unknown name it is
-    read again, once a second at most."""
+    """The models of a mesh. The document of each version is read once, or with each list until its node types are known. The list
+    is at most a second old; for an unknown name it is read again, once a second at most."""
 
     def __init__(self, mesh: RunHost) -> None:
         self._mesh = mesh
@@ -84,7 +87,7 @@ class ModelCatalog:
     async def of_run(self, record: RunRecord) -> DeployedModel:
         """The model that a deployed pipeline was when a run of it began. Raises LanemeshError if it is none ("unknown-model")."""
         known = self._known.get(record.deployment)
-        if known is None or known.version != record.deployment_version:
+        if known is None or known.version != record.deployment_version or not known.is_final:
             name, version = record.deployment, record.deployment_version
             known = await self._read_one(name, version, record.created_at, record.pipeline_json)
         if known.model is None:
@@ -129,7 +132,7 @@ class ModelCatalog:
     async def _entry(self, one: DeploymentInfo, limit: asyncio.Semaphore) -> _Known | None:
         """The entry of a deployment; None if it has just been removed."""
         known = self._known.get(one.name)
-        if known is not None and known.version == one.version:
+        if known is not None and known.version == one.version and known.is_final:
             return known
         async with limit:
             try:
@@ -141,9 +144,11 @@ class ModelCatalog:
             return await self._read_one(one.name, info.version, info.created_at, info.pipeline_json)
 
     async def _read_one(self, name: str, version: int, created_at: datetime, document: str) -> _Known:
-        types = await self._mesh.node_types(providers_of(document_tree(document)))
+        names = providers_of(document_tree(document))
+        types = await self._mesh.node_types(names)
+        is_final = len(by_names(names, {one.provider: one for one in types})) == len(names)
         model = model_of(name, version, created_at, document, types)
-        return _Known(name, version, model, embedder_of(name, document, types))
+        return _Known(name, version, model, embedder_of(name, document, types), is_final)
 
 
 def models_of(connection: HTTPConnection) -> ModelCatalog:
