@@ -51,6 +51,21 @@ class EndlessAnswer(Node):
         await asyncio.Event().wait()
 
 
+class HeldAnswer(Node):
+    """Announces each question on the channel "mesh:asked", writes a word after a message on "mesh:go", and never ends."""
+
+    questions: In[Question]
+    answers: Out[Answer]
+
+    async def gen_process(self, context: Context) -> AsyncGenerator[tuple[str, Answer], None]:
+        """One question."""
+        async with context.channels.subscribe("mesh:go") as go:
+            await context.channels.publish("mesh:asked", self.questions.text)
+            await anext(aiter(go))
+        yield "answers", Answer("word")
+        await asyncio.Event().wait()
+
+
 class Embedder(Node):
     """Makes an embedding of each text: its length, and its number of words."""
 

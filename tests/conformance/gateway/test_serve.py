@@ -10,6 +10,7 @@ import httpx
 import pytest
 from lanemesh import Client, LanemeshError, Mesh
 from lanemesh_orchestrator.cli.commands import gateway as commands
+from lanemesh_orchestrator.gateway import gateway as gateways
 from lanemesh_orchestrator.gateway import run_events
 from lanemesh_orchestrator.gateway.options import GatewayOptions
 from lanemesh_orchestrator.gateway.server import gateway_server
@@ -19,6 +20,8 @@ from lanemesh_orchestrator.orchestrator_process import serve
 from endings import end
 from rigs.commands import Command
 from rigs.gateways import all_events, client_of, events, texts
+from rigs.model_gateway import NODES as MODEL_NODES
+from rigs.model_gateway import answering
 from rigs.ports import free_port
 from rigs.runs import pipeline, response
 
@@ -69,6 +72,25 @@ async def test_a_stream_gets_the_end_of_its_run_that_comes_while_the_gateway_sto
             server.close()
             stopping.set()
             assert [one.data async for one in found] == ["last"]
+
+
+async def test_a_stream_that_begins_while_the_gateway_stops_is_sent_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gateways, "LAST_SECONDS", 0.1)
+    asked = {"model": "held", "messages": [{"role": "user", "content": "Hello"}], "stream": True}
+    async with Mesh(nodes=MODEL_NODES) as mesh:
+        await mesh.deploy("held", answering("held_answer"))
+        async with (
+            gateway_server(mesh, "127.0.0.1", 0) as server,
+            client_of(server.url) as web,
+            mesh.channels().subscribe("mesh:asked") as questions,
+        ):
+            asking = asyncio.create_task(web.post("/v1/chat/completions", json=asked))
+            assert await anext(aiter(questions)) == "Hello"
+            server.close()
+            await mesh.channels().publish("mesh:go", "now")
+            answer = await asking  # raises if the body has no end
+
+    assert '"content":"word"' in answer.text
 
 
 async def _ended(serving: asyncio.Task[int]) -> None:
