@@ -33,7 +33,8 @@ class GatewayOptions:
     max_upload: int = 1024 * 1024 * 1024
     """Largest upload to a webhook or a dropper, in bytes."""
     max_answer: int = 64 * 1024 * 1024
-    """Largest answer of a webhook, in bytes. A run that delivers more is cancelled; its events have no such limit."""
+    """Largest answer of a webhook, in bytes. A run that delivers more is cancelled unless it has an idempotency key; its events
+    have no such limit."""
     webhook_secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     """The secrets of the deployed pipelines whose webhooks require a signature, by their names."""
     body_seconds: float = 60.0

@@ -42,7 +42,6 @@ STATUS_OF_REASON = {
     "body-too-large": 413,
     "unsupported-type": 415,
     "not-acceptable": 406,
-    "answer-too-large": 502,
 }
 """The HTTP status of reasons that HTTP has a status for."""
 

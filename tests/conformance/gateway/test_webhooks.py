@@ -255,7 +255,30 @@ async def test_large_media_enter_in_pieces_and_leave_whole(hooks: httpx.AsyncCli
 async def test_the_answer_is_limited(hooks: httpx.AsyncClient, mesh: Mesh) -> None:
     async with gateway(mesh, GatewayOptions(max_answer=10)) as small:
         response = await small.post("/hooks/text", content="more than ten", headers={"content-type": "text/plain"})
-        problem(response, 502, "answer-too-large")
+        found = problem(response, 502, "answer-too-large")
+    assert "so it was cancelled" in found["detail"]
+    assert found["run_id"] == response.headers["lanemesh-run"]
+
+
+async def test_a_run_of_a_key_goes_on_if_it_delivers_more_than_an_answer_has(
+    hooks: httpx.AsyncClient, mesh: Mesh
+) -> None:
+    keyed = {"content-type": "text/plain", "idempotency-key": "large"}
+    async with gateway(mesh, GatewayOptions(max_answer=1)) as small:
+        response = await small.post("/hooks/hangs", content="a", headers=keyed)
+        found = problem(response, 502, "answer-too-large")
+        run_id = found["run_id"]
+        assert "It was not cancelled" in found["detail"]
+        assert f"GET /v1/runs/{run_id}/events" in found["detail"]
+        assert (await mesh.record(run_id)).state == "running"
+
+        async with small.stream("POST", "/hooks/hangs", content="a", headers=keyed | EVENTS) as response:
+            assert response.headers["location"] == f"/v1/runs/{run_id}"
+            outputs = (one.data["value"] async for one in events(response) if one.data["update"] == "output")
+            assert await anext(outputs) == "begun"
+    run = mesh.attach(run_id)
+    await run.cancel()
+    assert (await run.result()).state == "cancelled"
 
 
 async def test_async_requests_are_answered_with_the_run(hooks: httpx.AsyncClient, mesh: Mesh) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection
 from datetime import UTC, datetime
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from lanemesh.client.deployment_info import DeploymentInfo, DeploymentState
@@ -19,7 +19,7 @@ from lanemesh_orchestrator.gateway.model_api import models
 from lanemesh_orchestrator.gateway.model_api.models import ModelCatalog
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-SETTINGS = {"properties": {"temperature": {}, "max_tokens": {}}}
+SETTINGS: dict[str, Any] = {"properties": {"temperature": {}, "max_tokens": {}}}
 TYPES = (
     NodeTypeInfo(provider="chat", boundary="source"),
     NodeTypeInfo(provider="llm_text", aliases=("llm_any",), offers=("llm",), config_schema=SETTINGS),

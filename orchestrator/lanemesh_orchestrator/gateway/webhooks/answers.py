@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lanemesh.client.results import RunFailed
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.values import Media
 from starlette.responses import Response
@@ -62,8 +61,8 @@ def _json(value: object, accept: str) -> Response:
     return Json(value)
 
 
-def failure(run_id: str, error: RunFailed) -> Response:
-    """The response for a run that failed or was cancelled: its first cause, with the component."""
+def failure(run_id: str, error: LanemeshError) -> Response:
+    """The response for a run that failed or was cancelled: its first cause, with the component; or for one without an answer."""
     fault = error.fault
     members = {"run_id": run_id} | ({"component": fault.details["component"]} if "component" in fault.details else {})
     return problem(502, fault.reason, fault.message, headers={RUN_HEADER: run_id}, **members)

@@ -26,7 +26,7 @@ from lanemesh_orchestrator.gateway.run_events import run_chunks
 from lanemesh_orchestrator.gateway.sse import MEDIA_TYPE, EventStream
 from lanemesh_orchestrator.gateway.webhooks.answers import RUN_HEADER, answer, failure
 from lanemesh_orchestrator.gateway.webhooks.media_types import content_type
-from lanemesh_orchestrator.gateway.webhooks.outputs import Delivered, deliver
+from lanemesh_orchestrator.gateway.webhooks.outputs import AnswerTooLarge, Delivered, deliver
 from lanemesh_orchestrator.gateway.webhooks.pipeline import HookPipeline, hook_pipeline
 from lanemesh_orchestrator.gateway.webhooks.signatures import check_signature
 from lanemesh_orchestrator.gateway.webhooks.uploads import WHOLE_BYTES, Inputs, Upload
@@ -106,7 +106,7 @@ async def _owned(request: Request, pipeline: HookPipeline, upload: Upload) -> Re
     try:
         await run.start()
         delivered = await _while_uploading(request, run, upload)
-    except RunFailed as error:
+    except (RunFailed, AnswerTooLarge) as error:
         if upload.error is not None:
             raise upload.error from None
         return failure(run.id, error)
@@ -137,7 +137,7 @@ async def _of_key(request: Request, pipeline: HookPipeline, upload: Upload, key:
         return EventStream(run_chunks(run), headers={"location": f"/v1/runs/{run.id}"})
     try:
         delivered = await while_connected(request, deliver(run, gateway_of(request).options.max_answer))
-    except RunFailed as error:
+    except (RunFailed, AnswerTooLarge) as error:
         return failure(run.id, error)
     return _answer(request, pipeline, run, delivered)
 

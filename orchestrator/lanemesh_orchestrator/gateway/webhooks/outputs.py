@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
+from lanemesh.client.detached import DetachedRun
 from lanemesh.client.run_reader import RunReader
 from lanemesh.client.updates import OutputUpdate
 from lanemesh.client.views import text_of
@@ -17,6 +18,10 @@ from lanemesh.values import Answer, Document, Media
 
 from lanemesh_orchestrator.item_json import value_json
 from lanemesh_orchestrator.reasons import Reason
+
+
+class AnswerTooLarge(LanemeshError):
+    """The outputs of a run do not fit the answer of a webhook, or are no longer kept."""
 
 
 @dataclass(slots=True)
@@ -66,27 +71,33 @@ class Whole:
         return join_documents(values) if isinstance(values[0], Document) else values[0]
 
 
+_OWNED = ", so it was cancelled. Read its events with Accept: text/event-stream instead"
+_DETACHED = (
+    ", too many for this answer. It was not cancelled: send the request again with the same Idempotency-Key and Accept: "
+    "text/event-stream to read its events, or GET /v1/runs/{}/events"
+)
+
+
 @dataclass(slots=True)
 class Delivered:
     """The outputs of a run by target."""
 
     limit: int
     """Most bytes of them."""
+    if_larger: str
+    """What becomes of the run, and what to do, if there are more."""
     size: int = 0
     """Bytes of them so far."""
     targets: dict[str, list[Whole]] = field(default_factory=dict)
     """The values that reached each target, by the name of its result, or else its id."""
 
     def add(self, output: OutputUpdate) -> None:
-        """Adds an output. Raises LanemeshError if the outputs are too large ("answer-too-large")."""
+        """Adds an output. Raises AnswerTooLarge if the outputs are too large."""
         lane = LaneType(output.lane)
         self.size += make_item(lane, output.value).size
         if self.size > self.limit:
-            message = (
-                f"the run delivers more than {self.limit:,} bytes, so it was cancelled. Read its events with Accept: "
-                "text/event-stream instead"
-            )
-            raise LanemeshError(Fault(code=Code.OUT_OF_RANGE, reason=Reason.ANSWER_TOO_LARGE, message=message))
+            message = f"the run delivers more than {self.limit:,} bytes{self.if_larger}"
+            raise AnswerTooLarge(Fault(code=Code.OUT_OF_RANGE, reason=Reason.ANSWER_TOO_LARGE, message=message))
         wholes = self.targets.setdefault(output.key, [])
         group = output.group.id if output.group is not None else ""
         known = (one for one in reversed(wholes) if group and (one.group, one.lane) == (group, lane))
@@ -102,14 +113,15 @@ async def deliver(run: RunReader, limit: int) -> Delivered:
 
     Raises:
         RunFailed: it failed or was cancelled.
-        LanemeshError: the outputs are larger than `limit` bytes, or some are no longer kept ("answer-too-large").
+        AnswerTooLarge: the outputs are larger than `limit` bytes, or some are no longer kept. A detached run continues: the
+            requests of its key share it, and those that read its events have no limit.
     """
-    delivered = Delivered(limit)
+    delivered = Delivered(limit, _DETACHED.format(run.id) if isinstance(run, DetachedRun) else _OWNED)
     async for output in run.outputs():
         delivered.add(output)
     if getattr(run, "missed", 0):
         message = f"some outputs of run {run.id} are no longer kept. GET /v1/runs/{run.id} has its record"
-        raise LanemeshError(Fault(code=Code.DATA_LOSS, reason=Reason.ANSWER_TOO_LARGE, message=message))
+        raise AnswerTooLarge(Fault(code=Code.DATA_LOSS, reason=Reason.ANSWER_TOO_LARGE, message=message))
     return delivered
 
 
