@@ -38,7 +38,7 @@ CHOICES: dict[str, Sequence[Any]] = {
     "priority": [0, 0, 0, 1],
     "preempts": [False, False, False, True],
     "wait": [5.0, 300.0],
-    "evicts": [False] * 15 + [True],
+    "evicts": [""] * 14 + ["size", "whole"],
 }
 REQUESTS = math.prod(len(choices) for choices in CHOICES.values())
 
@@ -49,6 +49,8 @@ def request(code: int) -> gpu_pb2.LeaseAcquire:
     for name, choices in CHOICES.items():
         code, index = divmod(code, len(choices))
         asked[name] = choices[index]
+    if asked["evicts"] == "whole":  # a second attempt whose memory is unknown
+        asked |= {"model": "", "memory": 0}
     size = MODELS[asked["model"]] or asked["memory"]
     return gpu_pb2.LeaseAcquire(
         device="" if asked["count"] else asked["device"],
@@ -57,8 +59,8 @@ def request(code: int) -> gpu_pb2.LeaseAcquire:
         peak_bytes=size + 2 if asked["model"] else size,
         model=asked["model"],
         owner=asked["owner"],
-        exclusive=asked["exclusive"] or asked["evicts"],
-        evicts=asked["evicts"],
+        exclusive=asked["exclusive"] or bool(asked["evicts"]),
+        evicts=bool(asked["evicts"]),
         priority=asked["priority"],
         preempts=asked["preempts"],
         wait_timeout=duration(asked["wait"]),
