@@ -23,7 +23,8 @@ MAX_AT_ONCE = 16
 
 
 class Catalog:
-    """The deployed pipelines of a mesh as tools. The document of each version is read once."""
+    """The deployed pipelines of a mesh as tools. The document of each version is read once, or with each list until its node types
+    are known."""
 
     def __init__(self, host: RunHost) -> None:
         self._host = host
@@ -45,7 +46,8 @@ class Catalog:
         asked_at = time.monotonic()
         deployed = await self._host.deployments()
         known = self._offers
-        missing = [one.name for one in deployed if one.name not in known or known[one.name].version != one.version]
+        final = {offer.name: offer.version for offer in known.values() if offer.is_final}
+        missing = [one.name for one in deployed if final.get(one.name) != one.version]
         limit = asyncio.Semaphore(MAX_AT_ONCE)
         read = await asyncio.gather(*(self._offer(name, limit) for name in missing))
         new = {offer.name: offer for offer in read if offer is not None}

@@ -17,7 +17,7 @@ from lanemesh.v1 import run_pb2
 from lanemesh.values import Audio, Document, Image, Media, Video
 
 from lanemesh_orchestrator.pipeline.json_schema import problems
-from lanemesh_orchestrator.pipeline.source import Source, components_of, document_tree, source_of
+from lanemesh_orchestrator.pipeline.source import Source, components_of, document_tree, knows_node_types, source_of
 
 if TYPE_CHECKING:
     from lanemesh.client.node_types import NodeTypeInfo
@@ -58,6 +58,8 @@ class Offer:
     """The JSON schema of the arguments, if the source defines one. All of them together are then one JSON input."""
     source: str = ""
     """The component that is fed; empty: none."""
+    is_final: bool = True
+    """All its node types were known. Otherwise it may take other arguments when their node server joins."""
 
     @cached_property
     def schema(self) -> dict[str, Any]:
@@ -113,12 +115,12 @@ def offer_of(name: str, version: int, document: str, types: Sequence[NodeTypeInf
     tree = document_tree(document)
     source = source_of(tree, types)
     description = _description(name, tree)
+    is_final = knows_node_types(tree, types)
     if source is None:
-        return Offer(name, version, description, ())
+        return Offer(name, version, description, (), is_final=is_final)
     form = _form(source, tree)
-    return Offer(
-        name, version, description, () if form is not None else tuple(_arguments(source)), form, source.component
-    )
+    arguments = () if form is not None else tuple(_arguments(source))
+    return Offer(name, version, description, arguments, form, source.component, is_final)
 
 
 def _form(source: Source, tree: Mapping[str, Any]) -> Mapping[str, Any] | None:

@@ -54,6 +54,12 @@ def providers_of(tree: dict[str, Any]) -> set[str]:
     return {node_type_name(str(entry.get("provider"))) for entry in components_of(tree)}
 
 
+def knows_node_types(tree: dict[str, Any], types: Iterable[NodeTypeInfo]) -> bool:
+    """Whether the node type of each component is among these."""
+    names = providers_of(tree)
+    return len(by_names(names, {node_type.provider: node_type for node_type in types})) == len(names)
+
+
 def sources_of(tree: dict[str, Any], types: Sequence[NodeTypeInfo]) -> list[Source]:
     """The components that the client feeds, in the order of the document, as far as their node types are known."""
     named_types = by_names(providers_of(tree), {node_type.provider: node_type for node_type in types})

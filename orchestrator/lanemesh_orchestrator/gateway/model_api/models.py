@@ -9,13 +9,12 @@ from datetime import datetime
 from typing import TYPE_CHECKING, cast
 
 from lanemesh.faults import Code, Fault, LanemeshError
-from lanemesh.node.names import by_names
 
 from lanemesh_orchestrator.gateway.gateway import gateway_of
 from lanemesh_orchestrator.gateway.model_api.deployed import DeployedModel, Embedder, embedder_of, model_of
 from lanemesh_orchestrator.gateway.model_api.refusals import unsupported
 from lanemesh_orchestrator.pipeline.faults import nearest
-from lanemesh_orchestrator.pipeline.source import document_tree, providers_of
+from lanemesh_orchestrator.pipeline.source import document_tree, knows_node_types, providers_of
 
 if TYPE_CHECKING:
     from lanemesh.client.deployment_info import DeploymentInfo
@@ -144,11 +143,10 @@ class ModelCatalog:
             return await self._read_one(one.name, info.version, info.created_at, info.pipeline_json)
 
     async def _read_one(self, name: str, version: int, created_at: datetime, document: str) -> _Known:
-        names = providers_of(document_tree(document))
-        types = await self._mesh.node_types(names)
-        is_final = len(by_names(names, {one.provider: one for one in types})) == len(names)
+        tree = document_tree(document)
+        types = await self._mesh.node_types(providers_of(tree))
         model = model_of(name, version, created_at, document, types)
-        return _Known(name, version, model, embedder_of(name, document, types), is_final)
+        return _Known(name, version, model, embedder_of(name, document, types), knows_node_types(tree, types))
 
 
 def models_of(connection: HTTPConnection) -> ModelCatalog:
