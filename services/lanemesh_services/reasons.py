@@ -201,8 +201,6 @@ class Reason(StrEnum):
     """An expression has no value for an item, or would need too many steps or too much memory for it."""
     # Search
 
-    BAD_FILTER = "bad-filter"
-    """A filter over documents has a form that no store understands."""
     BAD_SEARCH_SETTING = "bad-search-setting"
     """A setting of a search node cannot be used."""
     NO_EMBEDDING = "no-embedding"

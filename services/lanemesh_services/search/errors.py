@@ -95,12 +95,6 @@ def store_failed(where: str, why: object) -> StoreFailed:
     return StoreFailed(_fault(Code.UNAVAILABLE, "store-failed", message, store=where))
 
 
-def bad_filter(where: str, why: str) -> LanemeshError:
-    """A filter cannot be applied."""
-    message = f"{where}: the filter cannot be used: {why}. Write it as docs/nodes/search.md shows"
-    return LanemeshError(_fault(Code.INVALID_ARGUMENT, "bad-filter", message))
-
-
 def bad_setting(component: str, setting: str, why: str, hint: str) -> LanemeshError:
     """A setting of a component cannot be used."""
     message = f"{component}: config.{setting} {why}. {hint}"
