@@ -5,29 +5,23 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from lanemesh.client.specs import Conversation
 from lanemesh.faults import Code, Fault, LanemeshError
 
+from lanemesh_orchestrator.gateway.open_streams import OpenStreams
 from lanemesh_orchestrator.gateway.options import GatewayOptions
 
 if TYPE_CHECKING:
     from lanemesh.client.run_host import RunHost
     from starlette.requests import HTTPConnection
 
-    from lanemesh_orchestrator.gateway.sse import EventStream
-
 SENT_TOKEN = "lanemesh.token"  # the name of an entry
 """The entry of a scope with the token of the mesh that a request carries."""
 SESSION_HEADER = "lanemesh-session"
 """The header with the session of a request."""
-LAST_SECONDS = 1.0
-"""How long event streams may go on when the gateway stops, in seconds."""
-ALL_ENDED_SECONDS = 4.0
-"""How long after the gateway begins to stop all event streams have ended, in seconds: before its server cuts off what is left."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -37,25 +31,8 @@ class Gateway:
     mesh: RunHost
     """The mesh: a `Client`, or a `Mesh` of this process."""
     options: GatewayOptions
-    streams: set[EventStream] = field(default_factory=set)
-    """The open event streams."""
-    ends_at: float | None = None
-    """The time of the monotonic clock by which all streams have ended; None: the gateway goes on."""
-
-    def end_streams(self) -> None:
-        """Ends every stream, so that clients continue at another gateway while this one stops. A run that has ended just now, as
-        when its orchestrator stops as well, ends its stream itself, for which it has `LAST_SECONDS`. A stream that begins later,
-        after its first output, has as long, but none goes on for more than `ALL_ENDED_SECONDS` after the first call."""
-        if self.ends_at is None:
-            self.ends_at = time.monotonic() + ALL_ENDED_SECONDS
-        for stream in list(self.streams):
-            stream.end(LAST_SECONDS)
-
-    def opened(self, stream: EventStream) -> None:
-        """A stream has begun, which may be while the gateway stops."""
-        self.streams.add(stream)
-        if self.ends_at is not None:
-            stream.end(min(LAST_SECONDS, self.ends_at - time.monotonic()))
+    streams: OpenStreams = field(default_factory=OpenStreams)
+    """Its open event streams."""
 
 
 def gateway_of(connection: HTTPConnection) -> Gateway:

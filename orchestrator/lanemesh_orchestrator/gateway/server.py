@@ -36,7 +36,7 @@ def gateway_server(
     return HttpServer(
         app,
         *(host, port),
-        on_close=app.state.gateway.end_streams,
+        on_close=app.state.gateway.streams.end,
         token=options.token,
         insecure=insecure or options.mesh_tokens,
         max_requests=CONNECTIONS_PER_REQUEST * options.max_requests,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lanemesh.faults import LanemeshError
 from starlette.requests import ClientDisconnect
@@ -16,10 +16,8 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from lanemesh_orchestrator.gateway.json_response import json_bytes
+from lanemesh_orchestrator.gateway.open_streams import OpenStreams
 from lanemesh_orchestrator.update_json import fault_json
-
-if TYPE_CHECKING:
-    from lanemesh_orchestrator.gateway.gateway import Gateway
 
 MEDIA_TYPE = "text/event-stream"
 KEEP_ALIVE_SECONDS = 15.0
@@ -89,7 +87,7 @@ class EventStream(Response):
             if is_head or not self._starts:
                 await send({"type": "http.response.body", "body": b": lanemesh\n\n", "more_body": not is_head})
             if not is_head:
-                await self._send_all(receive, send, scope["app"].state.gateway)
+                await self._send_all(receive, send, scope["app"].state.gateway.streams)
         except (OSError, ClientDisconnect):
             pass
         finally:
@@ -102,20 +100,20 @@ class EventStream(Response):
         if self._open is not None and not self._open.expired():
             self._open.reschedule(asyncio.get_running_loop().time() + within)
 
-    async def _send_all(self, receive: Receive, send: Send, gateway: Gateway) -> None:
+    async def _send_all(self, receive: Receive, send: Send, streams: OpenStreams) -> None:
         # an idle stream has two tasks: that of its request, and this one
         watching = asyncio.create_task(self._watch(receive, send), name="event stream")
         try:
             async with asyncio.timeout(None) as is_open:
                 self._open = is_open
-                gateway.opened(self)
+                streams.add(self)
                 await self._send_chunks(send)
         except TimeoutError:
             if not is_open.expired():
                 raise
         finally:
             self._open = None
-            gateway.streams.discard(self)
+            streams.remove(self)
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
         if not self._client_gone:

@@ -10,8 +10,7 @@ import httpx
 import pytest
 from lanemesh import Client, LanemeshError, Mesh
 from lanemesh_orchestrator.cli.commands import gateway as commands
-from lanemesh_orchestrator.gateway import gateway as gateways
-from lanemesh_orchestrator.gateway import run_events
+from lanemesh_orchestrator.gateway import open_streams, run_events
 from lanemesh_orchestrator.gateway.options import GatewayOptions
 from lanemesh_orchestrator.gateway.server import gateway_server
 from lanemesh_orchestrator.gateway.sse import event
@@ -75,7 +74,7 @@ async def test_a_stream_gets_the_end_of_its_run_that_comes_while_the_gateway_sto
 
 
 async def test_a_stream_that_begins_while_the_gateway_stops_is_sent_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gateways, "LAST_SECONDS", 0.1)
+    monkeypatch.setattr(open_streams, "LAST_SECONDS", 0.1)
     asked = {"model": "held", "messages": [{"role": "user", "content": "Hello"}], "stream": True}
     async with Mesh(nodes=MODEL_NODES) as mesh:
         await mesh.deploy("held", answering("held_answer"))

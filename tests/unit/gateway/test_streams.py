@@ -9,8 +9,9 @@ from typing import Any, cast
 
 import pytest
 from lanemesh.client.run_host import RunHost
-from lanemesh_orchestrator.gateway import gateway as gateways
-from lanemesh_orchestrator.gateway.gateway import ALL_ENDED_SECONDS, Gateway
+from lanemesh_orchestrator.gateway import open_streams
+from lanemesh_orchestrator.gateway.gateway import Gateway
+from lanemesh_orchestrator.gateway.open_streams import ALL_ENDED_SECONDS
 from lanemesh_orchestrator.gateway.options import GatewayOptions
 from lanemesh_orchestrator.gateway.sse import EventStream, event
 from lanemesh_orchestrator.http_server.server import GRACE_SECONDS
@@ -51,28 +52,28 @@ def new_gateway() -> Gateway:
 
 
 async def test_a_stream_that_begins_while_its_gateway_stops_ends_as_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gateways, "LAST_SECONDS", 0.1)
+    monkeypatch.setattr(open_streams, "LAST_SECONDS", 0.1)
     gateway = new_gateway()
-    gateway.end_streams()
+    gateway.streams.end()
 
     sent = await sent_by(gateway, EventStream(one_and_no_end(), starts=True))
 
     assert [message.get("body") for message in sent[1:]] == [event("first"), b""]
     assert not sent[-1]["more_body"]
-    assert not gateway.streams
+    assert len(gateway.streams) == 0
 
 
 async def test_a_stream_that_begins_last_ends_before_its_server_cuts_it_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gateways, "LAST_SECONDS", FOR_LONG)
+    monkeypatch.setattr(open_streams, "LAST_SECONDS", FOR_LONG)
     assert ALL_ENDED_SECONDS < GRACE_SECONDS
     gateway = new_gateway()
-    gateway.end_streams()
-    ends_at = gateway.ends_at
+    gateway.streams.end()
+    ends_at = gateway.streams.ends_at
     assert ends_at is not None
     later = ends_at + 0.5
-    monkeypatch.setattr(gateways, "time", SimpleNamespace(monotonic=lambda: later))
-    gateway.end_streams()  # the end is that of the first call
-    assert gateway.ends_at == ends_at
+    monkeypatch.setattr(open_streams, "time", SimpleNamespace(monotonic=lambda: later))
+    gateway.streams.end()  # the end is that of the first call
+    assert gateway.streams.ends_at == ends_at
 
     sent = await sent_by(gateway, EventStream(one_and_no_end(), starts=True))
 
