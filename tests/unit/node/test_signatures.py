@@ -261,3 +261,19 @@ def test_error_a_service_whose_node_type_lacks_a_method_of_a_kind_that_it_offers
 
     with pytest.raises(NodeDefinitionError, match=r'Base offers "llm", but has no `chat`; write `async def chat'):
         Service(name="models", nodes=(Base,))
+
+
+def process(self: Node, context: Context) -> dict[str, str]:
+    return {"said": "x"}
+
+
+@pytest.mark.parametrize("policy", ["skip", "fail", {"retry": {"attempts": 3}}])
+def test_a_policy_of_errors_is_refused_in_a_class(policy: object) -> None:
+    with pytest.raises(NodeDefinitionError, match="it sets on_error, which is a field of components"):
+        define(process=process, on_error=policy)
+
+
+def test_a_method_may_have_the_name_of_the_policy() -> None:
+    assert define(process=process, on_error=plain_run).kind_ is Kind.PROCESS
+    port = type("Ported", (Node,), {"__annotations__": {"on_error": In[str]}, "on_error": "", "process": process})
+    assert list(port.inputs_) == ["on_error"]

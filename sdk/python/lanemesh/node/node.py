@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import cache
@@ -268,6 +268,10 @@ def _check_flags(cls: type[Node]) -> None:
         raise _contradiction(cls, f'isolation is "{cls.isolation}"; it must be "thread" or "process"')
     if len({(item.class_type, item.name) for item in cls.invokes}) < len(cls.invokes):
         raise _contradiction(cls, "two of its invokes have the same kind and the same name; use different names")
+    if isinstance(getattr(cls, "on_error", None), str | Mapping) and "on_error" not in cls.inputs_:
+        raise _contradiction(
+            cls, 'it sets on_error, which is a field of components: write "on_error": "skip" in the pipeline'
+        )
     if cls.feeds_itself and (cls.boundary or any(spec.required for spec in cls.inputs_.values())):
         raise _contradiction(cls, "it feeds itself, but clients feed or read it, or it has a required input")
     if cls.kind_ is Kind.HELPER:
