@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from lanemesh import Document
 
 Scalar: TypeAlias = str | int | float | bool
+"""What metadata is compared with."""
 
 FIELDS = ("source", "id", "chunk_index")
 """Names that mean a field of the document. Others are keys of its metadata."""
@@ -19,6 +21,9 @@ MAX_CONDITIONS = 32
 """Most conditions of a filter."""
 MAX_VALUES = 1_000
 """Most values of a list."""
+MAX_INTEGER = 2**63
+"""Integers are less than this, and at least minus this: stores keep them in 64 bits."""
+# Stores put keys between quotes, in SQL and in JSON paths.
 _KEY = re.compile(r"[^\x00-\x1f\"'\\]{1,200}")
 
 
@@ -27,14 +32,21 @@ class Condition:
     """One requirement of a document."""
 
     key: str
-    """A field, or a key of the metadata. If the value there is a list, one of its elements has to meet the requirement."""
+    """A field, or a key of the metadata. If the value there is a list, each of its elements counts as a value; null does not, nor
+    does a list that has nothing else."""
     operator: str
-    """One of `OPERATORS`."""
-    value: Any
+    """One of `OPERATORS`. With "ne", no value may be equal, so that a document without the key meets it. With the others, at least
+    one value has to meet the requirement. An object, or a list within a list, is a value that exists and equals nothing."""
+    value: Scalar | tuple[Scalar, ...]
     """A scalar; with "in" a tuple of scalars, with "exists" a truth value."""
 
     @property
-    def of_metadata(self) -> bool:
+    def values(self) -> tuple[Scalar, ...]:
+        """The scalars: one, unless the operator is "in"."""
+        return self.value if isinstance(self.value, tuple) else (self.value,)
+
+    @property
+    def is_of_metadata(self) -> bool:
         """The key is one of the metadata."""
         return self.key not in FIELDS
 
@@ -44,7 +56,7 @@ Filter: TypeAlias = tuple[Condition, ...]
 NO_FILTER: Filter = ()
 
 
-def parsed(raw: Mapping[str, Any]) -> Filter:
+def parse_filter(raw: Mapping[str, Any]) -> Filter:
     """The filter of a config: `{"language": "en", "page": {"gte": 2}, "tag": ["a", "b"]}`.
 
     Raises:
@@ -56,7 +68,10 @@ def parsed(raw: Mapping[str, Any]) -> Filter:
             raise ValueError(
                 f"the key {key!r:.100} is empty, too long, or has a quotation mark, a backslash or a control character"
             )
-        rules = rule if isinstance(rule, Mapping) else {"in" if isinstance(rule, list | tuple) else "eq": rule}
+        if isinstance(rule, Mapping):
+            rules: Mapping[str, Any] = rule
+        else:
+            rules = {"in" if isinstance(rule, list | tuple) else "eq": rule}
         if not rules:
             raise ValueError(f"the condition of {key!r} is empty")
         conditions += [_condition(key, operator, value) for operator, value in rules.items()]
@@ -66,12 +81,12 @@ def parsed(raw: Mapping[str, Any]) -> Filter:
 
 
 def _condition(key: str, operator: str, value: Any) -> Condition:
-    where = f"the condition {operator!r:.40} of {key!r}"
+    where = f"the operator {operator!r:.40} of {key!r}"
     if operator not in OPERATORS:
         raise ValueError(f"{where} is not one of {', '.join(OPERATORS)}")
     if operator == "in":
         if not isinstance(value, list | tuple) or not value or not all(map(_is_scalar, value)):
-            raise ValueError(f"{where} needs a list of texts, numbers or truth values, with at least one")
+            raise ValueError(f"{where} needs a list, not empty, of texts, truth values or numbers of at most 64 bits")
         if len(value) > MAX_VALUES:
             raise ValueError(f"{where} has {len(value)} values; the limit is {MAX_VALUES:,}")
         return Condition(key, operator, tuple(value))
@@ -79,33 +94,38 @@ def _condition(key: str, operator: str, value: Any) -> Condition:
         if not isinstance(value, bool):
             raise ValueError(f"{where} needs true or false")
     elif operator in ("gt", "gte", "lt", "lte"):
-        if not _is_number(value):
-            raise ValueError(f"{where} needs a number")
+        if not _is_number(value) or not _is_scalar(value):
+            raise ValueError(f"{where} needs a number of at most 64 bits")
     elif not _is_scalar(value):
-        raise ValueError(f"{where} needs a text, a number or a truth value")
+        raise ValueError(f"{where} needs a text, a truth value or a number of at most 64 bits")
     return Condition(key, operator, value)
 
 
-def matches(conditions: Sequence[Condition], document: Document) -> bool:
+def matches(conditions: Filter, document: Document) -> bool:
     """Whether a document meets all conditions."""
     return all(_meets(condition, document) for condition in conditions)
 
 
 def _meets(condition: Condition, document: Document) -> bool:
-    found: Any = document.metadata.get(condition.key) if condition.of_metadata else getattr(document, condition.key)
-    values = found if isinstance(found, list | tuple) else () if found is None else (found,)
-    if condition.operator == "exists":
-        return bool(values) is condition.value
-    if condition.operator == "ne":
-        return not any(_equal(value, condition.value) for value in values)
-    if condition.operator == "in":
-        return any(_equal(value, wanted) for value in values for wanted in condition.value)
-    if condition.operator == "eq":
-        return any(_equal(value, condition.value) for value in values)
-    return any(_COMPARED[condition.operator](value, condition.value) for value in values if _is_number(value))
+    values = _values(condition, document)
+    wanted = condition.values
+    match condition.operator:
+        case "exists":
+            return bool(values) is condition.value
+        case "ne":
+            return not any(_equal(value, wanted[0]) for value in values)
+        case "eq" | "in":
+            return any(_equal(value, one) for value in values for one in wanted)
+    compare = _COMPARISONS[condition.operator]
+    return any(compare(value, condition.value) for value in values if _is_number(value))
 
 
-_COMPARED: dict[str, Callable[[float, float], bool]] = {
+def _values(condition: Condition, document: Document) -> list[Any]:
+    found = document.metadata.get(condition.key) if condition.is_of_metadata else getattr(document, condition.key)
+    return [value for value in (found if isinstance(found, list | tuple) else [found]) if value is not None]
+
+
+_COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
     "gt": lambda value, bound: value > bound,
     "gte": lambda value, bound: value >= bound,
     "lt": lambda value, bound: value < bound,
@@ -123,4 +143,6 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_scalar(value: Any) -> bool:
-    return isinstance(value, str | int | float | bool)
+    if isinstance(value, int):
+        return -MAX_INTEGER <= value < MAX_INTEGER
+    return isinstance(value, str) or (isinstance(value, float) and math.isfinite(value))

@@ -193,14 +193,13 @@ def _where(conditions: Filter) -> tuple[str, dict[str, Any]]:
         wanted = condition.operator != "ne" and not (condition.operator == "exists" and not condition.value)
         parts.append(found if wanted else f"NOT {found}")
         values[f"path{number}"] = f'$."{condition.key}"[*] ? ({_JSONPATH[condition.operator]})'
-        wanted_values = condition.value if condition.operator == "in" else [condition.value]
-        values[f"vars{number}"] = json.dumps({"v": list(wanted_values)})
+        values[f"vars{number}"] = json.dumps({"v": condition.values})
     return " AND ".join(parts), values
 
 
 def _object(condition: Condition) -> str:
     """The JSON object that has the key of a condition."""
-    if condition.of_metadata:
+    if condition.is_of_metadata:
         return "metadata"
     return "jsonb_build_object(" + ", ".join(f"'{name}', {name}" for name in FIELDS) + ")"
 

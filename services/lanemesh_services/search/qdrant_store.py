@@ -223,8 +223,7 @@ def filter_of(conditions: Filter) -> models.Filter | None:
                 empty = models.IsEmptyCondition(is_empty=models.PayloadField(key=key))
                 (must_not if condition.value else must).append(empty)
             case "eq" | "in":
-                wanted = [condition.value] if condition.operator == "eq" else condition.value
-                must.append(models.Filter(should=[_equals(key, value) for value in wanted]))
+                must.append(models.Filter(should=[_equals(key, value) for value in condition.values]))
             case "ne":
                 must_not.append(_equals(key, condition.value))
             case operator:
@@ -233,7 +232,7 @@ def filter_of(conditions: Filter) -> models.Filter | None:
 
 
 def _path(condition: Condition) -> str:
-    if not condition.of_metadata:
+    if not condition.is_of_metadata:
         return condition.key
     plain = condition.key.replace("_", "a").replace("-", "a").isalnum() and condition.key.isascii()
     return f"metadata.{condition.key}" if plain else f'metadata."{condition.key}"'

@@ -223,20 +223,22 @@ def _where(conditions: Filter) -> tuple[str, list[Any]]:
 
 
 def _sql(condition: Condition) -> tuple[str, list[Any]]:
-    """The elements of a list, or the only value, are rows of json_each."""
-    if condition.of_metadata:
-        rows, first = "json_each(d.metadata, ?)", [f'$."{condition.key}"']
+    """The elements of a list, or the only value, are rows of json_each. By itself it would walk an object as well."""
+    if condition.is_of_metadata:
+        found = "d.metadata -> ?"
+        rows = f"json_each(CASE json_type(d.metadata, ?) WHEN 'array' THEN {found} ELSE json_array({found}) END)"
+        first = [f'$."{condition.key}"'] * 3
     else:
         rows, first = f"json_each(json_array(d.{condition.key}))", []
     present = f"EXISTS (SELECT 1 FROM {rows} WHERE type <> 'null'"
+    wanted = condition.values
     match condition.operator:
         case "exists":
             return f"{'' if condition.value else 'NOT '}{present})", first
         case "eq" | "in":
-            wanted = [condition.value] if condition.operator == "eq" else list(condition.value)
             return f"{present} AND ({_equals(wanted)}))", [*first, *map(_plain, wanted)]
         case "ne":
-            return f"NOT {present} AND ({_equals([condition.value])}))", [*first, _plain(condition.value)]
+            return f"NOT {present} AND ({_equals(wanted)}))", [*first, *map(_plain, wanted)]
     compared = _COMPARED[condition.operator]
     return f"{present} AND type IN ('integer', 'real') AND value {compared} ?)", [*first, condition.value]
 

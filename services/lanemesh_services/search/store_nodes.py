@@ -20,7 +20,7 @@ from lanemesh_services.search.errors import (
     other_dimension,
     too_many_sources,
 )
-from lanemesh_services.search.filters import parsed
+from lanemesh_services.search.filters import parse_filter
 from lanemesh_services.search.group_commit import GroupCommit
 from lanemesh_services.search.store import MAX_LIMIT, Mode, Query, Store, identified, latest_by_key, search
 
@@ -68,7 +68,7 @@ class StoreConfig(BaseModel):
     @field_validator("filter")
     @classmethod
     def _has_the_form_of_filters(cls, raw: dict[str, Any]) -> dict[str, Any]:
-        parsed(raw)
+        parse_filter(raw)
         return raw
 
 
@@ -187,7 +187,7 @@ class StoreNode(Node):
         mode = self.config.search
         if mode != "text" and not any(question.embedding):
             raise no_embedding(context.component, f'the question "{question.text[:80]}"')
-        query = Query(question.text, question.embedding, self.config.limit, parsed(self.config.filter))
+        query = Query(question.text, question.embedding, self.config.limit, parse_filter(self.config.filter))
         found: list[Document] = await in_thread(search, self.resource.store, query, mode)
         if mode == "vector" and self.config.min_score is not None:
             found = [document for document in found if (document.score or 0.0) >= self.config.min_score]

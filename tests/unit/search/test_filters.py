@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from lanemesh import Document
-from lanemesh_services.search.filters import matches, parsed
+from lanemesh_services.search.filters import matches, parse_filter
 from lanemesh_services.search.store import fused, identified, ordered
 from lanemesh_services.search.words import query_words
 
@@ -15,7 +15,17 @@ DOCUMENT = Document(
     id="7",
     source="a.txt",
     chunk_index=3,
-    metadata={"language": "en", "page": 2, "tags": ["a", "b"], "draft": True, "empty": [], "nothing": None},
+    metadata={
+        "language": "en",
+        "page": 2,
+        "tags": ["a", "b"],
+        "draft": True,
+        "empty": [],
+        "nothing": None,
+        "object": {"part": "en"},
+        "holes": [None],
+        "nested": [["en"]],
+    },
 )
 
 
@@ -41,12 +51,18 @@ DOCUMENT = Document(
         ({"page": True}, False),
         ({"empty": {"exists": True}}, False),
         ({"nothing": {"exists": False}}, True),
+        ({"holes": {"exists": True}}, False),
+        ({"holes": {"ne": "en"}}, True),
+        ({"object": {"exists": True}}, True),
+        ({"object": "en"}, False),
+        ({"nested": {"exists": True}}, True),
+        ({"nested": "en"}, False),
         ({"source": "a.txt", "id": "7", "chunk_index": {"gte": 3}}, True),
         ({"language": "en", "page": 3}, False),
     ],
 )
 def test_happy_conditions_are_met_or_not(raw: dict[str, Any], wanted: bool) -> None:
-    assert matches(parsed(raw), DOCUMENT) is wanted
+    assert matches(parse_filter(raw), DOCUMENT) is wanted
 
 
 @pytest.mark.parametrize(
@@ -54,17 +70,21 @@ def test_happy_conditions_are_met_or_not(raw: dict[str, Any], wanted: bool) -> N
     [
         ({"": 1}, "is empty, too long"),
         ({"a": {}}, "is empty"),
-        ({"a": None}, "needs a text, a number or a truth value"),
+        ({"a": None}, "needs a text, a truth value or a number"),
         ({"a": {"like": "x"}}, "is not one of eq"),
+        ({"a": 2**63}, "or a number of at most 64 bits"),
+        ({"a": {"lt": -(2**63) - 1}}, "needs a number of at most 64 bits"),
+        ({"a": {"lt": float("inf")}}, "needs a number of at most 64 bits"),
+        ({"a": [1, 2**64]}, "or numbers of at most 64 bits"),
         ({"a": {"exists": 1}}, "needs true or false"),
-        ({"a": [1, None]}, "needs a list of texts"),
+        ({"a": [1, None]}, "needs a list, not empty, of texts"),
         ({"a": list(range(2_000))}, "the limit is 1,000"),
         ({str(n): n for n in range(40)}, "it has 40 conditions; the limit is 32"),
     ],
 )
 def test_error_other_forms_are_refused_with_their_key(raw: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        parsed(raw)
+        parse_filter(raw)
 
 
 def found(*names: str) -> list[Document]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lanemesh import Document
-from lanemesh_services.search.filters import parsed
+from lanemesh_services.search.filters import parse_filter
 from lanemesh_services.search.store import Query, Store, identified
 
 KINDS = ("sqlite", "lancedb", "qdrant", "pgvector")
@@ -52,7 +52,7 @@ def document(
 
 def query(text: str = "", embedding: tuple[float, ...] = (), limit: int = 5, **filter: Any) -> Query:  # noqa: A002
     """A query with a filter."""
-    return Query(text, embedding, limit, parsed(filter))
+    return Query(text, embedding, limit, parse_filter(filter))
 
 
 def contents(documents: list[Document]) -> list[str]:
