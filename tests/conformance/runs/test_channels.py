@@ -280,7 +280,7 @@ async def test_a_run_that_is_cancelled_while_it_publishes_ends_at_once(mesh: Mes
 async def test_subscriptions_of_a_node_end_with_it(mesh: Mesh, broker: LocalChannels) -> None:
     document = pipeline(chat(), node("a", "forget", "chat"), response("a"))
     assert (await mesh.run(document, input="x").result()).values == ("listening",)
-    await until(lambda: not broker.broker.subscribers(Address("", "mesh:forgotten")))
+    await until(lambda: not broker.broker.subscriber_count(Address("", "mesh:forgotten")))
 
 
 async def test_who_is_cancelled_in_a_publish_has_published_and_in_order(mesh: Mesh) -> None:
@@ -379,7 +379,7 @@ async def test_a_node_server_that_dies_is_no_subscriber_any_more() -> None:
         assert await asyncio.wait_for(blocked, 4) == 0
         await outputs.rest("heard")
         assert outputs.state == update_pb2.RUN_STATE_FAILED
-        assert not broker.subscribers(Address("", "mesh:doomed"))
+        assert not broker.subscriber_count(Address("", "mesh:doomed"))
         await run.close()
 
 
@@ -526,21 +526,21 @@ async def test_a_client_that_leaves_or_dies_is_no_subscriber_any_more(serving: O
     name = Address("", "mesh:mortal")
     async with Client(serving.address) as leaving:
         subscription = await leaving.channels().subscribe("mesh:mortal").open()
-        assert broker.subscribers(name) == 1
-    await until(lambda: not broker.subscribers(name))
+        assert broker.subscriber_count(name) == 1
+    await until(lambda: not broker.subscriber_count(name))
     with pytest.raises(LanemeshError, match="the subscription broke"):
         await asyncio.wait_for(anext(subscription), 5)
 
     dying = await asyncio.create_subprocess_exec(sys.executable, "-c", SUBSCRIBE, serving.address)
     try:
-        await until(lambda: broker.subscribers(name) == 1, 30)
+        await until(lambda: broker.subscriber_count(name) == 1, 30)
         channels = client.channels()
         assert await channels.publish("mesh:mortal", 1) == 1  # it takes one message and no more
         blocked = asyncio.create_task(channels.publish("mesh:mortal", 2))
         await until(lambda: any(each.pending for each in broker._mesh.channels[name.name].subscribers))
         dying.kill()
         assert await asyncio.wait_for(blocked, 4) == 0  # who waited for it goes on at once
-        assert not broker.subscribers(name)
+        assert not broker.subscriber_count(name)
     finally:
         if dying.returncode is None:
             dying.kill()

@@ -160,7 +160,7 @@ def test_whatever_happens_subscribers_get_what_plain_lists_say(acts: list[tuple[
         assert drain(each.subscriber) == rest
     assert all(not each.subscriber.queued and each.subscriber.over for each in left)
     assert all(not publication.waiting for _, publication in on_the_way)
-    assert broker.subscribers(NEWS) == sum(not each.over for each in there)
+    assert broker.subscriber_count(NEWS) == sum(not each.over for each in there)
 
 
 def test_what_is_held_counts_as_waiting_until_it_is_acknowledged(broker: Broker) -> None:

@@ -1,6 +1,6 @@
 """The state of channels: subscriptions and closed names. Pure.
 
-Nothing here waits or reads a clock. Takers and publishers are woken by callbacks; a timer calls `expire`.
+Nothing here waits or reads a clock. Subscribers and publishers are woken by callbacks; a timer calls `expire`.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ class _Scope:
     channels: dict[str, Channel] = field(default_factory=dict)
     """Those with subscribers."""
     closed: dict[str, None] = field(default_factory=dict)
+    """Names of closed channels, the oldest first."""
 
 
 class Broker:
@@ -50,6 +51,7 @@ class Broker:
         self._mesh = _Scope()
         self._runs: dict[str, _Scope] = {}
         self._ended: dict[str, None] = {}
+        """Runs that have ended, the oldest first."""
 
     def begin(self, run_id: str) -> None:
         """A run has begun: it has channels from now on."""
@@ -67,7 +69,7 @@ class Broker:
             channel.end()
 
     def stop(self, fault: Fault) -> None:
-        """Ends every subscriber with a fault, after its waiting messages."""
+        """Ends every subscriber with a fault, after the messages in its queue. Those of waiting publishers are not delivered."""
         scopes, self._mesh, self._runs = [self._mesh, *self._runs.values()], _Scope(), {}
         for scope in scopes:
             for channel in scope.channels.values():
@@ -81,9 +83,9 @@ class Broker:
             LanemeshError: the channel is closed, the run is unknown, the name or message is invalid, or too many messages wait. No
             subscriber got it then.
         """
-        scope = self._open_scope(address)
+        scope = self._scope_to_publish(address)
         check_message(message)
-        channel = scope.channels.get(address.name) or Channel()
+        channel = scope.channels.get(address.name) or Channel()  # without subscribers it is delivered to none
         behind = {each for each in channel.subscribers if each.must_wait(message.size)}
         if behind:
             _check_waiting(address, channel, message)
@@ -105,8 +107,15 @@ class Broker:
     def subscribe(self, address: Address, name: str, overflow: Overflow, limit: int) -> Subscriber:
         """Adds a subscriber: it gets the messages published from now on. On a closed channel it ends at once.
 
+        Args:
+            address: the channel.
+            name: the subscriber, for messages of errors.
+            overflow: what happens when its queue is full.
+            limit: most messages in its queue.
+
         Raises:
-            LanemeshError: the run is unknown, the name or limit is invalid, or there are too many channels or subscribers.
+            LanemeshError: the run is unknown, the name of the channel or the limit is invalid, or there are too many channels or
+                subscribers.
         """
         check_name(address)
         check_limit(address, limit)
@@ -119,11 +128,11 @@ class Broker:
         if channel is None:
             if len(scope.channels) >= MAX_CHANNELS:
                 whose = "the mesh" if address.is_global else f"run {address.run_id}"
-                what = f"{whose} has {MAX_CHANNELS:,} channels with subscribers, which is the maximum"
+                what = f"{whose} has {MAX_CHANNELS:,} channels with subscribers, the maximum. End subscriptions, or use fewer names"
                 raise LanemeshError(channel_fault(Code.RESOURCE_EXHAUSTED, "too-many-channels", address, what))
             channel = scope.channels[address.name] = Channel()
         if len(channel.subscribers) >= MAX_SUBSCRIBERS:
-            what = f"it has {MAX_SUBSCRIBERS:,} subscribers, which is the maximum"
+            what = f"it has {MAX_SUBSCRIBERS:,} subscribers, the maximum. End some of them"
             raise LanemeshError(channel_fault(Code.RESOURCE_EXHAUSTED, "too-many-subscribers", address, what))
         channel.subscribers[subscriber] = None
         return subscriber
@@ -134,7 +143,7 @@ class Broker:
         subscriber.end(clear=True)
 
     def close(self, address: Address) -> None:
-        """Closes a channel. Subscribers get their waiting messages, including those of waiting publishers. It does not wait.
+        """Closes a channel. Subscribers get their waiting messages, including those of waiting publishers. Returns at once.
 
         Raises:
             LanemeshError: the run is unknown, or the name is invalid.
@@ -151,7 +160,7 @@ class Broker:
         if channel is not None:
             channel.end()
 
-    def subscribers(self, address: Address) -> int:
+    def subscriber_count(self, address: Address) -> int:
         """How many subscribe to a channel now."""
         channel = self._find(address)
         return len(channel.subscribers) if channel is not None else 0
@@ -169,7 +178,8 @@ class Broker:
         what = f'there is no run "{address.run_id}" here'
         raise LanemeshError(channel_fault(Code.NOT_FOUND, "unknown-run", address, what))
 
-    def _open_scope(self, address: Address) -> _Scope:
+    def _scope_to_publish(self, address: Address) -> _Scope:
+        """The channels of a run, or of the mesh. Raises LanemeshError if that channel is closed, or the run or name is unknown."""
         check_name(address)
         scope = self._scope(address)
         if scope is None:
@@ -199,7 +209,7 @@ def _check_waiting(address: Address, channel: Channel, message: Message) -> None
     """Raises LanemeshError if too much waits in a channel already."""
     if channel.waiting >= MAX_WAITING or channel.waiting_bytes + message.size > MAX_WAITING_BYTES:
         what = (
-            f"{channel.waiting:,} messages already wait for slow subscribers; the limit is {MAX_WAITING:,} or 64 MiB. Publish "
-            "less, or let the subscribers drop the oldest messages"
+            f"{channel.waiting:,} messages already wait for slow subscribers; the limit is {MAX_WAITING:,}, or "
+            f"{MAX_WAITING_BYTES // 2**20} MiB. Publish less, or let the subscribers drop the oldest messages"
         )
         raise LanemeshError(channel_fault(Code.RESOURCE_EXHAUSTED, "channel-busy", address, what))

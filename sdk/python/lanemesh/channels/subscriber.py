@@ -145,10 +145,10 @@ class Subscriber:
         self.changed()
 
     def end_too_slow(self, seconds: float) -> None:
-        """Ends a subscriber that took nothing for this time: it gets its waiting messages, and then an error."""
+        """Ends a subscriber for which one message waited this time: it gets the messages in its queue, and then an error."""
         what = (
-            f"the subscriber {self.name or 'without a name'} was too slow: {self.limit:,} messages or 16 MiB waited for it, and it "
-            f"took none within {seconds:g} s. Take messages faster, raise its limit, or drop the oldest ones "
+            f"the subscriber {self.name or 'without a name'} was too slow: {self.limit:,} messages or 16 MiB were in its queue, "
+            f"and another one waited {seconds:g} s for it. Take messages faster, raise its limit, or drop the oldest ones "
             '(overflow="drop_oldest")'
         )
         self.end(channel_fault(Code.RESOURCE_EXHAUSTED, "subscriber-too-slow", self.address, what))
