@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class CallerRuns:
-    """The number of active runs of each caller. Runs without a caller are limited by the number of waiting runs alone."""
+    """The number of active runs of each caller. For runs without one, only the number of runs that wait to start is limited."""
 
     def __init__(self) -> None:
         self.limit = 0
@@ -25,15 +25,18 @@ class CallerRuns:
     def enter(self, caller: str) -> Callable[[], None]:
         """Counts a run. Returns what the end of the run has to call, once.
 
+        Args:
+            caller: the subject of its token; empty: it has none.
+
         Raises:
             LanemeshError: the caller has the maximum number ("too-many-runs").
         """
         if caller and self.limit and self._active[caller] >= self.limit:
             message = (
-                f'the caller "{caller}" has {self.limit} active runs, the limit for one caller. Retry when some have ended, or '
+                f'the caller "{caller}" has {self.limit:,} active runs, the limit for one caller. Retry when some have ended, or '
                 "cancel some"
             )
-            refusals().warning(caller, "%s (runs-per-caller)", message)
+            _rejection_log().warning(caller, "%s (limit runs-per-caller)", message)
             raise LanemeshError(Fault(code=Code.RESOURCE_EXHAUSTED, reason="too-many-runs", message=message))
         self._active[caller] += 1
         return partial(self._leave, caller)
@@ -45,8 +48,8 @@ class CallerRuns:
 
 
 @cache
-def refusals() -> LogOnce:
-    """The log of refusals of this process. Most processes never refuse a run."""
+def _rejection_log() -> LogOnce:
+    """The log of rejected runs. It is imported late: most processes never reject one."""
     from lanemesh._grpc.log_once import LogOnce
 
     return LogOnce(logging.getLogger("lanemesh.runs"))

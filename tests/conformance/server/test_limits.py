@@ -185,7 +185,7 @@ async def test_the_runs_of_one_caller_are_limited(
             with pytest.raises(LanemeshError, match='the caller "greedy" has 2 active runs') as caught:
                 await client.start(document, input="x")
             assert caught.value.fault.reason == "too-many-runs"
-        assert len([entry for entry in caplog.records if "(runs-per-caller)" in entry.getMessage()]) == 1
+        assert len([entry for entry in caplog.records if "(limit runs-per-caller)" in entry.getMessage()]) == 1
         monkeypatch.setattr("lanemesh_orchestrator.runs.runs.current_caller", current_caller)
         assert (await client.run(document, input="x").result()).values == ("x",)
         await held[0].cancel()
