@@ -6,7 +6,7 @@ import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lanemesh._aio.user_code import failure_of
+from lanemesh._aio.user_errors import failure_of
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.server.user_code import UserCode, UserCodeFailed
 

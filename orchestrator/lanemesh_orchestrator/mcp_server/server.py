@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, cast
 
-from lanemesh._aio.user_code import called
+from lanemesh._aio.user_errors import called
 from lanemesh._grpc.traceparent import TRACEPARENT_KEY, in_trace
 from lanemesh.client.updates import ApprovalUpdate
 from lanemesh.faults import LanemeshError

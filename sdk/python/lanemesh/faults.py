@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
-from lanemesh._aio.user_code import NoException
+from lanemesh._aio.user_errors import NoException
 from lanemesh.rendering import text_of, valid_unicode
 
 if TYPE_CHECKING:

@@ -85,7 +85,7 @@ def _unrenderable(value: Any, failure: BaseException) -> str:
 
 def _raised(failure: BaseException) -> str:
     """The type of what `__repr__` or `__str__` raised. Its own text may be no better. Ctrl-C goes on."""
-    from lanemesh._aio.user_code import is_interrupt
+    from lanemesh._aio.user_errors import is_interrupt
 
     if is_interrupt(failure):
         raise failure

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from lanemesh._aio.generators import MAX_AHEAD, MAX_AHEAD_BYTES, GeneratorThread, in_threads
-from lanemesh._aio.user_code import NoException
+from lanemesh._aio.user_errors import NoException
 
 VARIABLE: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="")
 

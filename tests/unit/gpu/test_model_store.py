@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from lanemesh._aio.user_code import NoException
+from lanemesh._aio.user_errors import NoException
 from lanemesh.gpu.errors import LeaseError
 from lanemesh.gpu.models import LoadedModel, ModelHooks, ModelStore
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from lanemesh import Context, In, Inputs, Json, Node, Out, Outputs
-from lanemesh._aio.user_code import Withdrawn
+from lanemesh._aio.user_errors import Withdrawn
 from lanemesh.faults import EndOfInput
 from lanemesh.items import Item
 from lanemesh.lanes.inbox.inbox import Inbox

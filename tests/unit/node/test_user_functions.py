@@ -138,3 +138,12 @@ async def test_error_a_field_without_a_default_needs_an_argument() -> None:
     with pytest.raises(TypeError, match="required parameter times"):
         await anext(call_function(with_required_field, "a"))
     assert [value async for value in call_function(with_required_field, "a", times=2)] == ["aa"]
+
+
+def with_positional_fields(text: str, end: str = ".", times: int = Field(default=3), /, *, start: str = "") -> str:
+    return start + text * times + end
+
+
+async def test_a_field_as_default_of_a_positional_parameter_gives_its_default() -> None:
+    assert [value async for value in call_function(with_positional_fields, "a", start="<")] == ["<aaa."]
+    assert [value async for value in call_function(with_positional_fields, "a", "!", 1)] == ["a!"]

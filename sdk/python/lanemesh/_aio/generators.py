@@ -12,7 +12,7 @@ from time import perf_counter
 from typing import Any
 
 from lanemesh._aio.threads import HOP_SECONDS, HopSize, ThreadSession, as_failure
-from lanemesh._aio.user_code import ignored_close
+from lanemesh._aio.user_errors import ignored_close
 
 CLOSE_SECONDS = 0.5
 """How long to wait for a synchronous generator that is closed early."""

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from lanemesh._aio.user_code import NoException
+from lanemesh._aio.user_errors import NoException
 from lanemesh.rendering import rendered
 
 R = TypeVar("R")

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from lanemesh._aio.loops import check_loop
-from lanemesh._aio.user_code import failure_of
+from lanemesh._aio.user_errors import failure_of
 from lanemesh.channels import Channels
 from lanemesh.client.fanout import Fanout
 from lanemesh.client.inputs import each_input, few_inputs, to_input

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from lanemesh._aio.user_code import Closing, failure_of
+from lanemesh._aio.user_errors import Closing, failure_of
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.node.callables import call_hook
 from lanemesh.node.context import Context

@@ -21,7 +21,7 @@ from typing import Any, Protocol
 from lanemesh._aio.signal import Signal
 from lanemesh._aio.tasks import abandon
 from lanemesh._aio.threads import THREADS
-from lanemesh._aio.user_code import failure_of
+from lanemesh._aio.user_errors import failure_of
 from lanemesh.faults import Fault
 from lanemesh.gpu.errors import LeaseError, lease_error
 from lanemesh.gpu.memory_use import free_cache

@@ -10,7 +10,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from weakref import ref
 
-from lanemesh._aio.user_code import Withdrawn
+from lanemesh._aio.user_errors import Withdrawn
 from lanemesh.items import ABSENT, Item
 from lanemesh.lanes.inbox.port import Port
 

@@ -10,7 +10,7 @@ from enum import Enum
 from typing import Any
 
 from lanemesh._aio.threads import THREADS
-from lanemesh._aio.user_code import failure_of
+from lanemesh._aio.user_errors import failure_of
 
 
 class CallKind(Enum):

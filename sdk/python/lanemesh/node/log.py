@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from lanemesh._aio.user_code import failure_of
+from lanemesh._aio.user_errors import failure_of
 from lanemesh.faults import Fault
 from lanemesh.redaction import NO_SECRETS, Secrets
 from lanemesh.rendering import rendered, text_of, valid_unicode

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
-from lanemesh._aio.user_code import Withdrawn
+from lanemesh._aio.user_errors import Withdrawn
 from lanemesh.codec import make_item
 from lanemesh.faults import Code, Fault, LaneFault, LanemeshError
 from lanemesh.items import ABSENT, ITEM_OVERHEAD_BYTES, Envelope, Item, LaneType, Lineage

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from lanemesh._aio.generators import in_threads
 from lanemesh._aio.threads import THREADS, ThreadSession
-from lanemesh._aio.user_code import Closing
+from lanemesh._aio.user_errors import Closing
 from lanemesh.node.callables import CallKind, innermost, is_asynchronous, kind_of
 
 R = TypeVar("R")
@@ -50,7 +50,7 @@ async def call_function(function: Callable[..., Any], /, *arguments: Any, **name
     Raises:
         Exception: raised by the function.
     """
-    made = await _called(partial(function, *arguments, **named, **_field_defaults(function, arguments, named)))
+    made = await _called(_call(function, arguments, named))
     if not hasattr(made, "__aiter__"):
         yield made
         return
@@ -59,28 +59,30 @@ async def call_function(function: Callable[..., Any], /, *arguments: Any, **name
             yield value
 
 
-def _field_defaults(
-    function: Callable[..., Any], arguments: tuple[Any, ...], named: Mapping[str, Any]
-) -> dict[str, Any]:
-    """The defaults of the parameters that have a pydantic `Field` as their default, and no argument."""
+def _call(function: Callable[..., Any], arguments: tuple[Any, ...], named: Mapping[str, Any]) -> partial[Any]:
+    """The call of a function. Each parameter that has a pydantic `Field` as its default, and no argument, gets the default of that
+    field."""
     from pydantic.fields import FieldInfo
 
     inner = innermost(function)
     by_keyword: Mapping[str, Any] = getattr(inner, "__kwdefaults__", None) or {}
     defaults = (*(getattr(inner, "__defaults__", None) or ()), *by_keyword.values())
     if not any(isinstance(default, FieldInfo) for default in defaults):
-        return {}
-    found: dict[str, Any] = {}
+        return partial(function, *arguments, **named)
     signature = inspect.signature(function)
-    given = signature.bind_partial(*arguments, **named).arguments
+    bound = signature.bind_partial(*arguments, **named)
     for name, parameter in signature.parameters.items():
-        if name not in given and isinstance(parameter.default, FieldInfo):
-            if parameter.default.is_required():
+        if name in bound.arguments or parameter.default is parameter.empty:
+            continue
+        value = parameter.default
+        if isinstance(value, FieldInfo):
+            if value.is_required():
                 raise TypeError(
                     f"{getattr(inner, '__name__', 'the function')} has a required parameter {name}: give it a default"
                 )
-            found[name] = parameter.default.get_default(call_default_factory=True)
-    return found
+            value = value.get_default(call_default_factory=True)
+        bound.arguments[name] = value
+    return partial(function, *bound.args, **bound.kwargs)
 
 
 @dataclass(frozen=True, slots=True)

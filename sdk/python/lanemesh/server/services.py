@@ -12,7 +12,7 @@ from importlib.metadata import EntryPoint, entry_points
 from itertools import count, takewhile
 from pathlib import Path
 
-from lanemesh._aio.user_code import failure_of
+from lanemesh._aio.user_errors import failure_of
 from lanemesh.faults import Code, Fault, LanemeshError, user_frames
 from lanemesh.node.node import Kind, Node, Service
 

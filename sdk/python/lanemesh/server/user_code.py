@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
 
-from lanemesh._aio.user_code import failure_of
+from lanemesh._aio.user_errors import failure_of
 from lanemesh.faults import Fault, user_frames
 from lanemesh.node.runtime.resources import Reloadable
 from lanemesh.server.user_modules import USER_MODULES

@@ -9,7 +9,7 @@ from contextlib import aclosing
 from typing import Any
 
 from lanemesh._aio.tasks import CANCEL_SECONDS, abandon
-from lanemesh._aio.user_code import failure_of
+from lanemesh._aio.user_errors import failure_of
 from lanemesh.chat import ToolProgress
 from lanemesh.node.user_functions import Returned, call_steps
 from lanemesh.rendering import rendered

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lanemesh._aio.threads import THREADS, as_failure
-from lanemesh._aio.user_code import failure_of
+from lanemesh._aio.user_errors import failure_of
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.node.batch import Batch
 from lanemesh.node.callables import is_asynchronous

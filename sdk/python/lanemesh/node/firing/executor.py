@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from inspect import isawaitable, iscoroutine
 from typing import TYPE_CHECKING, Any
 
-from lanemesh._aio.user_code import Closing, Withdrawn, failure_of, failure_or_cancellation
+from lanemesh._aio.user_errors import Closing, Withdrawn, failure_of, failure_or_cancellation
 from lanemesh.faults import Code, Fault, LaneFault, LanemeshError
 from lanemesh.items import FILE_NAME, Envelope, Group, GroupOutcome, LaneType, Lineage
 from lanemesh.node.context import Context

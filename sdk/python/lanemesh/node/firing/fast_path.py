@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lanemesh._aio.threads import HopSize
-from lanemesh._aio.user_code import Closing, close, failure_of
+from lanemesh._aio.user_errors import Closing, close, failure_of
 from lanemesh.items import Item, LaneType
 from lanemesh.lanes.inbox.inbox import Inbox
 from lanemesh.lanes.inbox.port import Entry

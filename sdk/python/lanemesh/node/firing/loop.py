@@ -8,7 +8,7 @@ from itertools import takewhile
 from typing import Any
 
 from lanemesh._aio.threads import HOP_SECONDS, HopSize
-from lanemesh._aio.user_code import Closing
+from lanemesh._aio.user_errors import Closing
 from lanemesh.items import ABSENT, GroupOutcome
 from lanemesh.lanes.inbox.inbox import Inbox
 from lanemesh.node.context import Context

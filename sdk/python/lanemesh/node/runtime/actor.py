@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from lanemesh._aio.user_code import NoException, called, cancel_requested, failure_or_cancellation
+from lanemesh._aio.user_errors import NoException, called, cancel_requested, failure_or_cancellation
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.items import ABSENT, Item, Lineage
 from lanemesh.lanes.inbox.inbox import Inbox

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from lanemesh._aio.user_code import failure_of
+from lanemesh._aio.user_errors import failure_of
 from lanemesh.faults import Fault
 from lanemesh.node.callables import call_hook
 from lanemesh.node.runtime.actor import FINALIZE_SECONDS

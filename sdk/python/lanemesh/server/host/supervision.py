@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 
 from lanemesh._aio.tasks import abandon
-from lanemesh._aio.user_code import NoException, failure_of
+from lanemesh._aio.user_errors import NoException, failure_of
 from lanemesh.faults import Code, Fault
 from lanemesh.node.outputs import Outputs
 from lanemesh.node.runtime.actor import Actor, Outcome, State

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
-from lanemesh._aio.user_code import Closing, NoException, Withdrawn, called, failure_of, is_interrupt
+from lanemesh._aio.user_errors import Closing, NoException, Withdrawn, called, failure_of, is_interrupt
 from lanemesh.faults import Fault
 from lanemesh.lanes.inbox.edge import cascade
 from lanemesh.rendering import rendered, text_of
