@@ -13,7 +13,7 @@ from lanemesh.client.run_reader import wire_updates
 from lanemesh.faults import LanemeshError
 from lanemesh.v1 import update_pb2
 
-from lanemesh_orchestrator.cli.commands.runs import find, is_missing, lasted, on
+from lanemesh_orchestrator.cli.commands.runs import find, is_missing, lasted, run_on_mesh
 from lanemesh_orchestrator.cli.exits import CommandError, ExitCode, RunFailed
 from lanemesh_orchestrator.cli.input.documents import PipelineFile
 from lanemesh_orchestrator.cli.input.encoding import json_text
@@ -89,7 +89,7 @@ def show(runs: Sequence[str], host: HostOptions, options: ShowOptions) -> ExitCo
             else:
                 await _text(found, updates, streams, options)
 
-    return on(host, work)
+    return run_on_mesh(host, work)
 
 
 async def _so_far(mesh: RunHost, record: RunRecord) -> AsyncGenerator[update_pb2.Update, None]:
