@@ -14,14 +14,14 @@ from lanemesh.faults import LanemeshError
 from lanemesh.v1 import update_pb2
 
 from lanemesh_orchestrator.cli.commands.runs import find, is_missing, lasted, run_on_mesh
-from lanemesh_orchestrator.cli.exits import CommandError, ExitCode, RunFailed
+from lanemesh_orchestrator.cli.exits import CommandError, ExitCode
 from lanemesh_orchestrator.cli.input.documents import PipelineFile
 from lanemesh_orchestrator.cli.input.encoding import json_text
 from lanemesh_orchestrator.cli.input.hosts import HostOptions
 from lanemesh_orchestrator.cli.output.errors import render_failure, report
 from lanemesh_orchestrator.cli.output.files import parse_outputs
 from lanemesh_orchestrator.cli.output.printer import Printer
-from lanemesh_orchestrator.cli.output.render import trace_line
+from lanemesh_orchestrator.cli.output.render import delivered_items, trace_line
 from lanemesh_orchestrator.cli.output.run_history import RunHistory
 from lanemesh_orchestrator.cli.output.streams import Streams
 from lanemesh_orchestrator.record_json import record_json
@@ -151,9 +151,7 @@ async def _text(
         streams.out("\n")
     streams.out("".join(f"{line}\n" for line in history.lines()))
     if found.error is not None:
-        count = found.output_count
-        delivered = f"Delivered before that: {count:,} item{'' if count == 1 else 's'}."
-        streams.out(f"\n{render_failure(RunFailed(found.error, delivered))}\n")
+        streams.out(f"\n{render_failure(found.error, delivered_items(found.output_count))}\n")
 
 
 def _heading(record: RunRecord) -> str:
