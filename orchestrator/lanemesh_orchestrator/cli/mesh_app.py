@@ -111,13 +111,17 @@ def list_runs(
 @command
 def show(
     runs: RunIds,
-    outputs: Annotated[bool, typer.Option("--outputs", help="Print only the outputs.")] = False,
+    outputs: Annotated[
+        bool, typer.Option("--outputs", help="Print only the outputs; with --json, one per line.")
+    ] = False,
     updates: Annotated[bool, typer.Option("--updates", help="Print only the updates, one per line, as JSON.")] = False,
-    trace: Annotated[bool, typer.Option("--trace", help="Print only the items that reached nodes.")] = False,
+    trace: Annotated[
+        bool, typer.Option("--trace", help="Print only the items that reached nodes, one per line.")
+    ] = False,
     output: Output = None,
     mesh: Mesh = None,
     store: StoreHere = None,
-    json: Json = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object per run, each on a line.")] = False,
     debug: Debug = False,
     log_level: Log = None,
 ) -> ExitCode:

@@ -9,6 +9,7 @@ from itertools import pairwise
 import grpc.aio
 import pytest
 from lanemesh import Client, DetachedRun
+from lanemesh.client.detached import wire_updates_until
 from lanemesh.client.results import RunFailed
 from lanemesh.client.run_host import RunHost
 from lanemesh.client.run_reader import TERMINAL, wire_updates
@@ -122,6 +123,27 @@ async def test_a_watcher_that_does_not_read_slows_nothing_and_gets_a_gap(
     assert watcher.missed >= 200
     assert f"updates {gap[0] + 1} to {gap[1] - 1} are no longer kept" in caplog.text
     assert (await mesh.attach(watcher.id).result()).missed == gap[1] - 1
+
+
+@pytest.mark.conformance("RUN-03")
+async def test_a_run_under_way_that_has_dropped_updates_is_read_as_far_as_it_is(
+    mesh: Mesh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with mesh.run(TAG, open_input=True) as owner:
+        outputs = owner.values()
+        with monkeypatch.context() as patch:
+            patch.setattr(mesh.orchestrator.runs.memory, "budget", 1)
+            for _ in range(500):
+                await owner.push("x")
+            assert len([await anext(outputs) for _ in range(500)]) == 500
+            last = (await mesh.record(owner.id)).last_sequence
+        watcher = mesh.attach(owner.id)
+        async with asyncio.timeout(30):
+            kept = [update.sequence async for update in wire_updates_until(watcher, last)]
+        assert kept == list(range(watcher.missed + 1, last + 1))
+        assert watcher.missed >= 200
+        await owner.end_input()
+        assert [value async for value in outputs] == []
 
 
 @pytest.mark.conformance("RUN-03")

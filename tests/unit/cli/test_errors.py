@@ -12,7 +12,7 @@ def shown(message: str, **details: str) -> str:
     """The first line about a fault of bad_1, a node of the type bad."""
     about = {"component": "bad_1", "provider": "bad", "server": "more", **details}
     fault = Fault(code=Code.INVALID_ARGUMENT, reason="bad-result", message=message, details=about)
-    return render_failure(RunFailed(fault, "Nothing was delivered.", embedded=True)).split("\n")[0]
+    return render_failure(fault, NOTHING_DELIVERED, embedded=True).split("\n")[0]
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from lanemesh_orchestrator.cli.output.errors import describe
 from lanemesh_orchestrator.cli.output.printer import Printer
 from lanemesh_orchestrator.cli.output.render import (
     delivered,
+    delivered_items,
     edge_line,
     log_lines,
     mesh_line,
@@ -75,6 +76,12 @@ def test_timing_without_usage_counts_items() -> None:
     assert timing_line(stats, update_pb2.RUN_STATE_FAILED) == "failed after 0.50 s · first item 0.50 s · 1 item"
     assert timing_line(RunStats(), update_pb2.RUN_STATE_CANCELLED) == "cancelled after 0.00 s"
     assert delivered(RunStats()) == "Nothing was delivered before that."
+
+
+def test_counted_outputs_are_described_as_those_that_were_seen() -> None:
+    assert delivered_items(0) == delivered(RunStats())
+    assert delivered_items(1) == "Delivered before that: 1 item."
+    assert delivered_items(1_200) == "Delivered before that: 1,200 items."
 
 
 def test_an_agents_doings_are_a_line_each_and_long_ones_are_cut() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lanemesh_orchestrator.cli.commands.runs import find, on
+from lanemesh_orchestrator.cli.commands.runs import find, run_on_mesh
 from lanemesh_orchestrator.cli.exits import CommandError, ExitCode
 from lanemesh_orchestrator.cli.input.hosts import HostOptions
 
@@ -25,7 +25,7 @@ def decide(run: str, call: str, host: HostOptions, *, approved: bool, component:
         print(f"{found}: {call_id} {'approved' if approved else 'refused'}")
         return ExitCode.COMPLETED
 
-    return on(host, work)
+    return run_on_mesh(host, work)
 
 
 async def _only(mesh: RunHost, run_id: str, component: str) -> tuple[str, str]:

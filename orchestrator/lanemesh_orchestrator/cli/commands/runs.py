@@ -33,7 +33,7 @@ _T = TypeVar("_T")
 
 def runs(host: HostOptions, *, states: Sequence[str], deployment: str, limit: int, as_json: bool) -> ExitCode:
     """Prints the latest runs."""
-    found = on(host, lambda mesh: mesh.runs(limit=limit, states=states, deployment=deployment))
+    found = run_on_mesh(host, lambda mesh: mesh.runs(limit=limit, states=states, deployment=deployment))
     if as_json:
         print(json_text([record_json(record) for record in found], indent=2))
     elif found:
@@ -62,11 +62,11 @@ def cancel(given: Sequence[str], host: HostOptions, reason: str) -> ExitCode:
                 print(await _cancel(mesh, run, reason))
         return code
 
-    return on(host, work)
+    return run_on_mesh(host, work)
 
 
-def on(options: HostOptions, work: Callable[[RunHost], Awaitable[_T]]) -> _T:
-    """Does something with a mesh. Ctrl-C ends it."""
+def run_on_mesh(options: HostOptions, work: Callable[[RunHost], Awaitable[_T]]) -> _T:
+    """Connects to a mesh, and returns what `work` returns for it. Ctrl-C cancels the work and raises KeyboardInterrupt."""
 
     async def ask() -> _T:
         with Interrupts():

@@ -9,25 +9,27 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from lanemesh.client.run_reader import wire_updates
+from lanemesh.client.detached import wire_updates_until
 from lanemesh.faults import LanemeshError
 from lanemesh.v1 import update_pb2
 
-from lanemesh_orchestrator.cli.commands.runs import find, is_missing, lasted, on
-from lanemesh_orchestrator.cli.exits import CommandError, ExitCode, RunFailed
+from lanemesh_orchestrator.cli.commands.runs import find, is_missing, lasted, run_on_mesh
+from lanemesh_orchestrator.cli.exits import CommandError, ExitCode
 from lanemesh_orchestrator.cli.input.documents import PipelineFile
 from lanemesh_orchestrator.cli.input.encoding import json_text
 from lanemesh_orchestrator.cli.input.hosts import HostOptions
 from lanemesh_orchestrator.cli.output.errors import render_failure, report
 from lanemesh_orchestrator.cli.output.files import parse_outputs
+from lanemesh_orchestrator.cli.output.json_lines import to_line
 from lanemesh_orchestrator.cli.output.printer import Printer
-from lanemesh_orchestrator.cli.output.render import trace_line
+from lanemesh_orchestrator.cli.output.render import delivered_items, trace_line
 from lanemesh_orchestrator.cli.output.run_history import RunHistory
 from lanemesh_orchestrator.cli.output.streams import Streams
 from lanemesh_orchestrator.record_json import record_json
 from lanemesh_orchestrator.update_json import to_json
 
 if TYPE_CHECKING:
+    from lanemesh.client.detached import DetachedRun
     from lanemesh.client.records import RunRecord
     from lanemesh.client.run_host import RunHost
 
@@ -37,123 +39,141 @@ class ShowOptions:
     """The options of `show`."""
 
     outputs: bool = False
-    """`--outputs`: nothing but them."""
+    """`--outputs`: only the outputs are printed; with `json`, each on a line."""
     updates: bool = False
-    """`--updates`: nothing but them, as JSON lines."""
+    """`--updates`: only the updates are printed, each as JSON on a line."""
     trace: bool = False
-    """`--trace`: nothing but the items that reached nodes."""
+    """`--trace`: only the items that reached nodes are printed, each on a line."""
     files: Sequence[str] = ()
-    """`--output`."""
+    """`--output`: the files of outputs, each as COMPONENT=FILE."""
     json: bool = False
-    """`--json`."""
+    """`--json`: all of a run is one JSON object on a line."""
 
     def check(self) -> None:
         """Raises `CommandError` for a contradiction."""
-        only = [name for name in ("outputs", "updates", "trace") if getattr(self, name)]
-        if len(only) > 1:
-            raise CommandError(f"--{only[0]} and --{only[1]} cannot both be given: each prints only its own part.")
+        parts = self._parts()
+        if len(parts) > 1:
+            raise CommandError(
+                f"--{parts[0]} and --{parts[1]} cannot both be given: each prints only its own part. Give one of them."
+            )
+        if self.files and (self.updates or self.trace):
+            raise CommandError(
+                f"--output and --{parts[0]} cannot both be given: with --{parts[0]}, no outputs are written. "
+                "Give one of them."
+            )
         if self.files and self.json:
-            raise CommandError("--output and --json cannot both be given: with --json, outputs are in the JSON.")
+            raise CommandError(
+                "--output and --json cannot both be given: with --json, outputs are in the JSON. Give one of them."
+            )
+
+    @property
+    def prints_all(self) -> bool:
+        """Whether all of a run is printed, and not only one part."""
+        return not self._parts()
+
+    def _parts(self) -> list[str]:
+        return [name for name in ("outputs", "updates", "trace") if getattr(self, name)]
 
 
 def show(runs: Sequence[str], host: HostOptions, options: ShowOptions) -> ExitCode:
-    """Prints the records of runs, one after the other. A run that does not exist is reported, and the others are shown."""
+    """Prints runs, one after the other. A run that does not exist is reported, and the others are shown."""
     options.check()
     if len(runs) > 1 and options.files:
         raise CommandError("--output needs one run: give one RUN.")
+    return run_on_mesh(host, lambda mesh: _show_all(mesh, runs, options))
 
-    async def work(mesh: RunHost) -> ExitCode:
-        code, streams = ExitCode.COMPLETED, Streams(on_closed=lambda: None)
-        for number, run in enumerate(runs):
-            try:
-                found = await mesh.record((await find(mesh, run)).run_id)
-            except (CommandError, LanemeshError) as error:
-                if len(runs) == 1 or not is_missing(error):
-                    raise
-                code = report(error)
-                continue
-            if number and not (options.outputs or options.updates or options.trace or options.json):
-                streams.out("\n")
-            await one(mesh, found, streams)
+
+async def _show_all(mesh: RunHost, runs: Sequence[str], options: ShowOptions) -> ExitCode:
+    code, streams, separator = ExitCode.COMPLETED, Streams(), ""
+    for run in runs:
+        try:
+            record = await mesh.record((await find(mesh, run)).run_id)
+            streams.out(separator)
+            separator = "\n" if options.prints_all and not options.json else ""
+            await _show_one(mesh, record, streams, options)
+        except (CommandError, LanemeshError) as error:
+            await streams.drain()  # the error does not appear inside what was shown before
+            if len(runs) == 1 or not is_missing(error):
+                raise
+            code = report(error)
         await streams.drain()
-        if streams.error is not None:
-            raise CommandError(f"Standard output cannot be written: {streams.error.strerror}.", ExitCode.FAILED)
-        return code
-
-    async def one(mesh: RunHost, found: RunRecord, streams: Streams) -> None:
-        async with aclosing(_so_far(mesh, found)) as updates:
-            if options.updates or options.trace:
-                await _lines(updates, streams, options)
-            elif options.json:
-                await _object(found, updates, streams)
-            else:
-                await _text(found, updates, streams, options)
-
-    return on(host, work)
+        if streams.closed:
+            break
+    if streams.error is not None:
+        raise CommandError(f"Standard output cannot be written: {streams.error.strerror}.", ExitCode.FAILED)
+    return code
 
 
-async def _so_far(mesh: RunHost, record: RunRecord) -> AsyncGenerator[update_pb2.Update, None]:
-    """The updates that there are by now."""
-    if not record.last_sequence:
-        return
-    async with aclosing(wire_updates(mesh.attach(record.run_id))) as updates:
-        async for update in updates:
-            yield update
-            if update.sequence >= record.last_sequence:
-                return
+async def _show_one(mesh: RunHost, record: RunRecord, streams: Streams, options: ShowOptions) -> None:
+    run = mesh.attach(record.run_id)
+    async with aclosing(wire_updates_until(run, record.last_sequence)) as updates:
+        if options.updates or options.trace or (options.outputs and options.json):
+            await _write_lines(updates, streams, options)
+        elif options.json:
+            await _write_object(record, run, updates, streams)
+        else:
+            await _write_text(record, run, updates, streams, options)
+    if run.missed and not options.prints_all:
+        streams.note(_missed_line(run))
 
 
-async def _lines(updates: AsyncGenerator[update_pb2.Update, None], streams: Streams, options: ShowOptions) -> None:
-    """Updates or traces, one a line."""
+async def _write_lines(
+    updates: AsyncGenerator[update_pb2.Update, None], streams: Streams, options: ShowOptions
+) -> None:
+    """Writes all updates, or only outputs or traces, one per line."""
+    kind = "output" if options.outputs else "trace" if options.trace else ""
     async for update in updates:
-        if options.updates or update.WhichOneof("kind") == "trace":
+        if kind in ("", update.WhichOneof("kind")):
             as_json = options.updates or options.json
-            line = json_text(to_json(update)) if as_json else trace_line(update.trace)
-            streams.out(f"{line}\n")
+            streams.out(to_line(update) if as_json else f"{trace_line(update.trace)}\n")
             await streams.wait_for_capacity()
 
 
-async def _object(found: RunRecord, updates: AsyncGenerator[update_pb2.Update, None], streams: Streams) -> None:
-    """The whole run as one JSON object."""
+async def _write_object(
+    record: RunRecord, run: DetachedRun, updates: AsyncGenerator[update_pb2.Update, None], streams: Streams
+) -> None:
+    """Writes the whole run as one JSON object on a line."""
     history, outputs = RunHistory(), []
     async for update in updates:
         history.take(update)
         if update.WhichOneof("kind") == "output":
             outputs.append(to_json(update))
-    flat: dict[str, Any] = record_json(found) | {"pipeline": found.pipeline_json} | history.as_json()
-    flat["outputs"] = outputs
-    streams.out(json_text(flat, indent=2) + "\n")
+    whole_run: dict[str, Any] = record_json(record) | {"pipeline": record.pipeline_json} | history.as_json()
+    whole_run |= {"outputs": outputs, "missed_updates": run.missed}
+    streams.out(f"{json_text(whole_run)}\n")
 
 
-async def _text(
-    found: RunRecord,
+async def _write_text(
+    record: RunRecord,
+    run: DetachedRun,
     updates: AsyncGenerator[update_pb2.Update, None],
     streams: Streams,
     options: ShowOptions,
 ) -> None:
-    """The run for people: its state, outputs, nodes, edges and error."""
+    """Writes the run for people: its state, outputs, missed updates, nodes, edges and error."""
     width = shutil.get_terminal_size((100, 24)).columns if streams.out_is_terminal else 0
     ids = [
-        entry["id"] for entry in PipelineFile("", found.pipeline_json).components() if isinstance(entry.get("id"), str)
+        entry["id"] for entry in PipelineFile("", record.pipeline_json).components() if isinstance(entry.get("id"), str)
     ]
     printer, history = Printer(streams, parse_outputs(options.files, ids), table_width=width), RunHistory()
-    if not options.outputs:
-        streams.out(f"{_heading(found)}\n\n")
+    has_outputs = False
+    if options.prints_all:
+        streams.out(f"{_heading(record)}\n")
     async for update in updates:
         history.take(update)
         if update.WhichOneof("kind") == "output":
+            if options.prints_all and not has_outputs:
+                streams.out("\n")
+            has_outputs = True
             printer.show(update.output)
             await streams.wait_for_capacity()
     printer.finish()
-    if options.outputs:
+    if not options.prints_all:
         return
-    if found.output_count:
-        streams.out("\n")
-    streams.out("".join(f"{line}\n" for line in history.lines()))
-    if found.error is not None:
-        count = found.output_count
-        delivered = f"Delivered before that: {count:,} item{'' if count == 1 else 's'}."
-        streams.out(f"\n{render_failure(RunFailed(found.error, delivered))}\n")
+    missed = _missed_line(run) if run.missed else ""
+    failure = render_failure(record.error, delivered_items(record.output_count)) if record.error is not None else ""
+    sections = [section for section in (missed, "\n".join(history.lines()), failure) if section]
+    streams.out("".join(f"\n{section}\n" for section in sections))
 
 
 def _heading(record: RunRecord) -> str:
@@ -162,4 +182,12 @@ def _heading(record: RunRecord) -> str:
     count = f"{record.output_count:,} output{'' if record.output_count == 1 else 's'}"
     took = lasted(record, datetime.now(UTC))
     fields = [record.run_id, name, record.state, f"started {began}", took, count, record.reason]
-    return " · ".join(part for part in fields if part)
+    return " · ".join(" ".join(field.split()) for field in fields if field)
+
+
+def _missed_line(run: DetachedRun) -> str:
+    count = f"{run.missed:,} update{'' if run.missed == 1 else 's'}"
+    return (
+        f"No longer kept, and missing here: {count} of {run.id}. Outputs may be among them. "
+        "A mesh with a store keeps all updates."
+    )

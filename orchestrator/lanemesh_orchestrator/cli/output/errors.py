@@ -47,11 +47,11 @@ def describe(error: Exception) -> tuple[str, ExitCode]:
         return render_faults(error.name, error.text, error.faults, width=width, styled=styled(sys.stderr)), error.code
     if isinstance(error, RunFailed):
         if error.fault.reason in MISSING and error.delivered == NOTHING_DELIVERED:
-            return _head(error), error.code
+            return _head(error.fault, embedded=error.embedded), error.code
         more = (
             "" if logging.getLogger().isEnabledFor(logging.DEBUG) else " --log-level debug shows the steps before it."
         )
-        return f"{render_failure(error)}{more}", error.code
+        return f"{render_failure(error.fault, error.delivered, embedded=error.embedded)}{more}", error.code
     if isinstance(error, CommandError):
         return str(error), error.code
     fault: Fault | None = getattr(error, "fault", None)
@@ -71,20 +71,20 @@ def render_fault(fault: Fault) -> str:
     return fault.message + _frames(fault)
 
 
-def render_failure(failed: RunFailed) -> str:
+def render_failure(fault: Fault, delivered: str, *, embedded: bool = False) -> str:
     """The first cause of a failed run: component, node type, server, the exception with the user's own frames; what was delivered
-    before."""
-    return f"{_head(failed)}{_frames(failed.fault)}\n{failed.delivered}"
+    before. The server is left out of a run that was `embedded` in this process."""
+    return f"{_head(fault, embedded=embedded)}{_frames(fault)}\n{delivered}"
 
 
-def _head(failed: RunFailed) -> str:
-    details = failed.fault.details
+def _head(fault: Fault, *, embedded: bool) -> str:
+    details = fault.details
     component, server = details.get("component", ""), details.get("server", "")
     about = [details["provider"]] if "provider" in details else []
-    if server and not failed.embedded:
+    if server and not embedded:
         about.append(f"{'in' if server == ORCHESTRATOR else 'on'} {server}")
     where = f"{component} ({', '.join(about)})" if about else component
-    return f"{where if component else 'The run'} failed: {_message(failed.fault, component)}"
+    return f"{where if component else 'The run'} failed: {_message(fault, component)}"
 
 
 def _message(fault: Fault, component: str) -> str:

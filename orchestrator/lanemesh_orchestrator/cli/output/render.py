@@ -171,10 +171,20 @@ def timing_line(stats: RunStats, state: update_pb2.RunState.ValueType) -> str:
 
 def delivered(stats: RunStats) -> str:
     """A description of the outputs of a run that did not complete."""
-    if not stats.by_component:
-        return NOTHING_DELIVERED
-    text = (f"{count:,} item{'' if count == 1 else 's'} by {name}" for name, count in stats.by_component.items())
-    return f"Delivered before that: {', '.join(text)}."
+    return _delivered([f"{_items(count)} by {name}" for name, count in stats.by_component.items()])
+
+
+def delivered_items(count: int) -> str:
+    """The same of a run of whose outputs only the number is known."""
+    return _delivered([_items(count)] if count else [])
+
+
+def _delivered(parts: Sequence[str]) -> str:
+    return f"Delivered before that: {', '.join(parts)}." if parts else NOTHING_DELIVERED
+
+
+def _items(count: int) -> str:
+    return f"{count:,} item{'' if count == 1 else 's'}"
 
 
 def _prefixed(prefix: str, text: str, *, cut: bool = True) -> str:

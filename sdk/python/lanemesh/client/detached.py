@@ -14,7 +14,7 @@ from lanemesh.client.run_reader import TERMINAL, RunReader
 from lanemesh.client.update_conversion import from_entry
 from lanemesh.client.updates import Update
 from lanemesh.faults import Code, Fault, LanemeshError
-from lanemesh.text_outputs import Entry, TextOutputs, last_of
+from lanemesh.text_outputs import Entry, TextOutputs, each_update, first_of, last_of
 from lanemesh.v1 import run_pb2, update_pb2
 
 log = logging.getLogger("lanemesh.client")
@@ -122,6 +122,22 @@ async def updates_until(run: DetachedRun, sequence: int) -> AsyncGenerator[Updat
     Raises:
         LanemeshError: the run is not known, or the orchestrator cannot be reached.
     """
+    async with aclosing(_entries_until(run, sequence)) as entries:
+        async for entry in entries:
+            for update in from_entry(entry):
+                yield update
+
+
+async def wire_updates_until(run: DetachedRun, sequence: int) -> AsyncGenerator[update_pb2.Update, None]:
+    """The same updates as protobuf messages. The errors are those of `updates_until`."""
+    async with aclosing(_entries_until(run, sequence)) as entries:
+        async for entry in entries:
+            for update in each_update([entry]):
+                yield update
+
+
+async def _entries_until(run: DetachedRun, sequence: int) -> AsyncGenerator[Entry, None]:
+    """The kept updates as entries. Counts those that were dropped."""
     run.missed = 0
     if sequence < run._from:
         return
@@ -134,11 +150,15 @@ async def updates_until(run: DetachedRun, sequence: int) -> AsyncGenerator[Updat
                 run._note(batch)
                 last = last_of(batch[-1])
                 for entry in batch:
-                    for update in from_entry(entry):
-                        if update.sequence <= sequence:
-                            yield update
+                    if first_of(entry) <= sequence:
+                        yield _up_to(entry, sequence)
             if last >= sequence:
                 return
+
+
+def _up_to(entry: Entry, sequence: int) -> Entry:
+    """An entry without its updates after a number."""
+    return entry.part(0, sequence - entry.first + 1) if isinstance(entry, TextOutputs) else entry
 
 
 def _state_of(entry: Entry) -> update_pb2.RunState.ValueType:
