@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -32,11 +32,11 @@ class Condition:
     """One requirement of a document."""
 
     key: str
-    """A field, or a key of the metadata. If the value there is a list, each of its elements counts as a value; null does not, nor
-    does a list that has nothing else."""
+    """A field, or a key of the metadata. If the value there is a list, each of its elements counts as a value. Null counts as
+    none."""
     operator: str
     """One of `OPERATORS`. With "ne", no value may be equal, so that a document without the key meets it. With the others, at least
-    one value has to meet the requirement. An object, or a list within a list, is a value that exists and equals nothing."""
+    one value has to meet the requirement. An object, and a list or null within a list, are values that exist and equal nothing."""
     value: Scalar | tuple[Scalar, ...]
     """A scalar; with "in" a tuple of scalars, with "exists" a truth value."""
 
@@ -120,9 +120,11 @@ def _meets(condition: Condition, document: Document) -> bool:
     return any(compare(value, condition.value) for value in values if _is_number(value))
 
 
-def _values(condition: Condition, document: Document) -> list[Any]:
+def _values(condition: Condition, document: Document) -> Sequence[Any]:
     found = document.metadata.get(condition.key) if condition.is_of_metadata else getattr(document, condition.key)
-    return [value for value in (found if isinstance(found, list | tuple) else [found]) if value is not None]
+    if isinstance(found, list | tuple):
+        return found
+    return () if found is None else (found,)
 
 
 _COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {

@@ -12,7 +12,7 @@ from lanemesh import Document
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
 from lanemesh_services.search.errors import store_away, store_failed, store_unusable
-from lanemesh_services.search.filters import FIELDS, Condition, Filter
+from lanemesh_services.search.filters import Condition, Filter
 from lanemesh_services.search.store import Collection, Query, key_of
 from lanemesh_services.search.words import query_words
 
@@ -28,14 +28,14 @@ MAX_INDEXED = 2_000
 """Most numbers of an embedding that an index can have."""
 _COLUMNS = "content, id, source, chunk_index, metadata"
 _JSONPATH = {
-    "eq": "@ == $v[*]",
-    "in": "@ == $v[*]",
-    "ne": "@ == $v[*]",
-    "gt": "@ > $v[*]",
-    "gte": "@ >= $v[*]",
-    "lt": "@ < $v[*]",
-    "lte": "@ <= $v[*]",
-    "exists": "@ != null",
+    "eq": " ? (@ == $v[*])",
+    "in": " ? (@ == $v[*])",
+    "ne": " ? (@ == $v[*])",
+    "gt": " ? (@ > $v[*])",
+    "gte": " ? (@ >= $v[*])",
+    "lt": " ? (@ < $v[*])",
+    "lte": " ? (@ <= $v[*])",
+    "exists": "",
 }
 
 
@@ -184,24 +184,26 @@ class PgvectorStore(Collection):
 
 
 def _where(conditions: Filter) -> tuple[str, dict[str, Any]]:
-    """The SQL of a filter, and its values."""
+    """The SQL of a filter, and its values. Paths are strict: others look into lists within lists."""
     parts, values = ["true"], {}
     for number, condition in enumerate(conditions):
-        found = (
-            f"jsonb_path_exists({_object(condition)}, CAST(:path{number} AS jsonpath), CAST(:vars{number} AS jsonb))"
-        )
+        found = f"jsonb_path_exists({_list(condition, number)}, CAST(:path{number} AS jsonpath), CAST(:vars{number} AS jsonb))"
         wanted = condition.operator != "ne" and not (condition.operator == "exists" and not condition.value)
         parts.append(found if wanted else f"NOT {found}")
-        values[f"path{number}"] = f'$."{condition.key}"[*] ? ({_JSONPATH[condition.operator]})'
+        values[f"path{number}"] = f"strict $[*]{_JSONPATH[condition.operator]}"
         values[f"vars{number}"] = json.dumps({"v": condition.values})
+        if condition.is_of_metadata:
+            values[f"key{number}"] = condition.key
     return " AND ".join(parts), values
 
 
-def _object(condition: Condition) -> str:
-    """The JSON object that has the key of a condition."""
-    if condition.is_of_metadata:
-        return "metadata"
-    return "jsonb_build_object(" + ", ".join(f"'{name}', {name}" for name in FIELDS) + ")"
+def _list(condition: Condition, number: int) -> str:
+    """The values that a condition compares, as a JSON array."""
+    value = f"metadata -> CAST(:key{number} AS text)" if condition.is_of_metadata else f"to_jsonb({condition.key})"
+    return (
+        f"CASE coalesce(jsonb_typeof({value}), 'null') WHEN 'array' THEN {value} WHEN 'null' THEN '[]' "
+        f"ELSE jsonb_build_array({value}) END"
+    )
 
 
 def _vector(embedding: Sequence[float]) -> str:

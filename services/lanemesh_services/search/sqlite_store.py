@@ -224,13 +224,12 @@ def _where(conditions: Filter) -> tuple[str, list[Any]]:
 
 def _sql(condition: Condition) -> tuple[str, list[Any]]:
     """The elements of a list, or the only value, are rows of json_each. By itself it would walk an object as well."""
-    if condition.is_of_metadata:
-        found = "d.metadata -> ?"
-        rows = f"json_each(CASE json_type(d.metadata, ?) WHEN 'array' THEN {found} ELSE json_array({found}) END)"
-        first = [f'$."{condition.key}"'] * 3
-    else:
-        rows, first = f"json_each(json_array(d.{condition.key}))", []
-    present = f"EXISTS (SELECT 1 FROM {rows} WHERE type <> 'null'"
+    found = "d.metadata -> ?" if condition.is_of_metadata else f"json_quote(d.{condition.key})"
+    path = [f'$."{condition.key}"'] if condition.is_of_metadata else []
+    kind = f"coalesce(json_type({found}), 'null')"
+    first = path * 3
+    rows = f"json_each(CASE {kind} WHEN 'array' THEN {found} WHEN 'null' THEN '[]' ELSE json_array({found}) END)"
+    present = f"EXISTS (SELECT 1 FROM {rows} WHERE 1"
     wanted = condition.values
     match condition.operator:
         case "exists":

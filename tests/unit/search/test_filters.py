@@ -51,7 +51,7 @@ DOCUMENT = Document(
         ({"page": True}, False),
         ({"empty": {"exists": True}}, False),
         ({"nothing": {"exists": False}}, True),
-        ({"holes": {"exists": True}}, False),
+        ({"holes": {"exists": True}}, True),
         ({"holes": {"ne": "en"}}, True),
         ({"object": {"exists": True}}, True),
         ({"object": "en"}, False),

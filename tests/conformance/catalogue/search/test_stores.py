@@ -146,8 +146,9 @@ FILTERED = [
 def test_happy_filters_mean_the_same_in_every_store(store: Store) -> None:
     store.put(FILTERED)
     for raw in FILTERS:
-        wanted = [found.content for found in FILTERED if matches(parse_filter(raw), found)]
-        assert sorted(contents(store.by_vector(query(embedding=EAST, **raw)))) == wanted, raw
+        wanted = [one.content for one in FILTERED if matches(parse_filter(raw), one)]
+        found = store.by_vector(query(embedding=EAST, limit=len(FILTERED), **raw))
+        assert sorted(contents(found)) == wanted, raw
 
 
 def test_happy_a_filter_applies_to_words_and_beyond_the_nearest_documents(store: Store) -> None:
