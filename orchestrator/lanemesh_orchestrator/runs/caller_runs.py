@@ -36,7 +36,7 @@ class CallerRuns:
                 f'the caller "{caller}" has {self.limit:,} active runs, the limit for one caller. Retry when some have ended, or '
                 "cancel some"
             )
-            _rejection_log().warning(caller, "%s (limit runs-per-caller)", message)
+            rejection_log().warning(caller, "%s (limit runs-per-caller)", message)
             raise LanemeshError(Fault(code=Code.RESOURCE_EXHAUSTED, reason="too-many-runs", message=message))
         self._active[caller] += 1
         return partial(self._leave, caller)
@@ -48,7 +48,7 @@ class CallerRuns:
 
 
 @cache
-def _rejection_log() -> LogOnce:
+def rejection_log() -> LogOnce:
     """The log of rejected runs. It is imported late: most processes never reject one."""
     from lanemesh._grpc.log_once import LogOnce
 

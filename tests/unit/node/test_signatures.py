@@ -275,5 +275,12 @@ def test_a_policy_of_errors_is_refused_in_a_class(policy: object) -> None:
 
 def test_a_method_may_have_the_name_of_the_policy() -> None:
     assert define(process=process, on_error=plain_run).kind_ is Kind.PROCESS
-    port = type("Ported", (Node,), {"__annotations__": {"on_error": In[str]}, "on_error": "", "process": process})
-    assert list(port.inputs_) == ["on_error"]
+
+    class Ported(Node):
+        on_error: In[str] = ""
+        said: Out[str]
+
+        async def process(self, context: Context) -> dict[str, str]:
+            return {"said": self.on_error}
+
+    assert list(Ported.inputs_) == ["on_error"]
