@@ -103,7 +103,7 @@ class Deployments:
             current = self._current(records[last])
             self._named[name] = _Named(current, {number: records[number] for number in superseded})
             current.reconciler.start(name)
-        self._forget_superseded()
+        await self._forget_superseded()
 
     async def deploy(self, name: str, spec: run_pb2.RunSpec, *, folder: str = "") -> deployment_pb2.Deployment:
         """Makes a pipeline ready on every server that may run it, and replaces the previous version.
@@ -261,7 +261,7 @@ class Deployments:
                 old, before.current = before.current, current
                 before.superseded[old.record.version] = old.record
                 self._later(old.reconciler.close())
-                self._forget_superseded()
+                await self._forget_superseded()
         log.info("%s: version %d is deployed", name, number)
         return current
 
@@ -278,19 +278,29 @@ class Deployments:
         graph_cache = GraphCache(spec, lambda spec: self.read(spec, record.folder), self._types)
         return _Current(record, spec, graph_cache, DeploymentReconciler(graph_cache.graph, self._servers))
 
-    def _forget_superseded(self) -> None:
-        """Removes versions above the limits: the oldest ones of a name, and the earliest deployed ones of all."""
-        for named in self._named.values():
+    async def _forget_superseded(self) -> None:
+        """Removes versions above the limits, from the store as well: the oldest ones of a name, and the earliest deployed ones of
+        all. What the store cannot remove now, it removes at the next start."""
+        forgotten: list[tuple[str, int]] = []
+        for name, named in self._named.items():
             while len(named.superseded) >= MAX_VERSIONS:
-                del named.superseded[next(iter(named.superseded))]
+                version = next(iter(named.superseded))
+                del named.superseded[version]
+                forgotten.append((name, version))
         remembered = [record for named in self._named.values() for record in named.superseded.values()]
         size = sum(len(record.spec) for record in remembered)
-        if size > MAX_SUPERSEDED_BYTES:
-            for record in sorted(remembered, key=lambda record: record.created_at):
-                del self._named[record.name].superseded[record.version]
-                size -= len(record.spec)
-                if size <= MAX_SUPERSEDED_BYTES:
-                    return
+        for record in sorted(remembered, key=lambda record: record.created_at):
+            if size <= MAX_SUPERSEDED_BYTES:
+                break
+            del self._named[record.name].superseded[record.version]
+            size -= len(record.spec)
+            forgotten.append((record.name, record.version))
+        if not forgotten:
+            return
+        try:
+            await self._store.forget(forgotten)
+        except LanemeshError as error:
+            log.warning("superseded versions of deployed pipelines cannot be deleted now: %s", error.fault.message)
 
     def _get(self, name: str) -> _Named:
         if name not in self._named:

@@ -46,11 +46,13 @@ class DeploymentStore(Protocol):
     """Stores the versions of deployed pipelines."""
 
     async def add(self, name: str, version: int, spec: bytes, created_at: float, folder: str) -> None:
-        """Remembers a version, the latest of its name. Of each name the last 100 (`MAX_VERSIONS`) are asked for again; the
-        store may forget older ones."""
+        """Remembers a version, the latest of its name."""
 
     async def remove(self, name: str) -> None:
         """Deletes every version of a name."""
+
+    async def forget(self, versions: Sequence[tuple[str, int]]) -> None:
+        """Deletes versions, each by its name and its number."""
 
     async def all(self) -> Sequence[DeploymentRecord]:
         """Every stored version, in any order."""
@@ -63,6 +65,9 @@ class MemoryDeployments:
         """No effect."""
 
     async def remove(self, name: str) -> None:
+        """No effect."""
+
+    async def forget(self, versions: Sequence[tuple[str, int]]) -> None:
         """No effect."""
 
     async def all(self) -> Sequence[DeploymentRecord]:

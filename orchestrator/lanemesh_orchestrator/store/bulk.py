@@ -20,7 +20,7 @@ def insert(
     table: sa.Table,
     rows: Sequence[Mapping[str, Any]],
     *,
-    key: str = "",
+    key: Sequence[str] = (),
     changed: Sequence[str] = (),
 ) -> None:
     """Inserts rows that have values for the same columns.
@@ -29,8 +29,9 @@ def insert(
         connection: in a transaction.
         table: the table.
         rows: values by column.
-        key: a unique column; a row whose value of it exists is not inserted, but updated. Empty: every row is new.
-        changed: the columns that are updated.
+        key: columns that are unique together; a row whose values of them exist is not inserted, but updated. Empty: every row is
+            new.
+        changed: the columns that are updated; empty: the existing row stays as it is.
     """
     if not rows:
         return
@@ -42,7 +43,7 @@ def insert(
     tail = ""
     if key:
         changes = ", ".join(f"{name} = excluded.{name}" for name in map(quote, changed))
-        tail = f" ON CONFLICT ({quote(key)}) DO UPDATE SET {changes}"
+        tail = f" ON CONFLICT ({', '.join(map(quote, key))}) DO {f'UPDATE SET {changes}' if changes else 'NOTHING'}"
     for start in range(0, len(rows), ROWS_AT_ONCE):
         some = rows[start : start + ROWS_AT_ONCE]
         values = tuple(row[column] for row in some for column in columns)

@@ -33,6 +33,10 @@ class StoredDeployments:
         """Deletes every version of a name. Raises LanemeshError if the store cannot be written."""
         await self._journal.call(lambda store: store.remove_deployment(name))
 
+    async def forget(self, versions: Sequence[tuple[str, int]]) -> None:
+        """Deletes versions, each by its name and its number. Raises LanemeshError if the store cannot be written."""
+        await self._journal.call(lambda store: store.forget_deployments(versions))
+
     async def all(self) -> Sequence[DeploymentRecord]:
         """Every stored version."""
         rows = await self._journal.call(lambda store: store.deployments())

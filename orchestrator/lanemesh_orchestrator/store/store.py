@@ -39,6 +39,7 @@ TERMINAL = (update_pb2.RUN_STATE_COMPLETED, update_pb2.RUN_STATE_FAILED, update_
 log = logging.getLogger("lanemesh.store")
 
 R = TypeVar("R")
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -104,11 +105,12 @@ class RunStore:
             begun = dict(zip(new, bulk.new_numbers(connection, len(new)), strict=True))
             numbers = {run_id: begun.get(run_id) or self._numbers[run_id] for run_id in runs}
             self._put(connection, [(numbers[run_id], writing) for run_id, writing in runs.items()])
-            rows: list[dict[str, Any]] = []
-            for run_id, content in packed.items():
-                self._add_large(connection, numbers[run_id], content.large)
-                rows.append(_updates_row(numbers[run_id], runs[run_id].updates, content))
-            bulk.insert(connection, UPDATES, rows)
+            self._add_large(connection, {numbers[run_id]: content.large for run_id, content in packed.items()})
+            bulk.insert(
+                connection,
+                UPDATES,
+                [_updates_row(numbers[run_id], runs[run_id].updates, content) for run_id, content in packed.items()],
+            )
         self._numbers.update(begun)
         for run_id, writing in runs.items():
             if writing.record is not None and writing.record.state in TERMINAL:
@@ -191,6 +193,13 @@ class RunStore:
         with self._engine.begin() as connection:
             connection.execute(DEPLOYMENTS.delete().where(DEPLOYMENTS.c.name == name))
 
+    def forget_deployments(self, versions: Sequence[tuple[str, int]]) -> None:
+        """Deletes versions, each by its name and its number."""
+        chosen = sa.tuple_(DEPLOYMENTS.c.name, DEPLOYMENTS.c.version)
+        with self._engine.begin() as connection:
+            for some in _chunks(versions, 500):
+                connection.execute(DEPLOYMENTS.delete().where(chosen.in_(some)))
+
     def deployments(self) -> list[tuple[str, int, bytes, float, str]]:
         """Every version: name, version, spec, when it was deployed, and the folder of its relative paths."""
         with self._engine.connect() as connection:
@@ -266,18 +275,22 @@ class RunStore:
                     "pipeline": pipeline,
                 }
             )
-        bulk.insert(connection, RUNS, rows, key="number", changed=("state", "ended_at", "record"))
+        bulk.insert(connection, RUNS, rows, key=("number",), changed=("state", "ended_at", "record"))
 
-    def _add_large(self, connection: sa.Connection, number: int, large: Mapping[bytes, bytes]) -> None:
-        for mark, content in large.items():
-            here = {"run": number, "hash": mark}
-            if connection.execute(sa.select(LARGE_VALUES.c.hash).where(LARGE_VALUES.c.hash == mark)).first() is None:
-                connection.execute(LARGE_VALUES.insert(), {"hash": mark, "content": content})
-            use = sa.select(LARGE_VALUE_USES.c.run).where(
-                LARGE_VALUE_USES.c.run == number, LARGE_VALUE_USES.c.hash == mark
-            )
-            if connection.execute(use).first() is None:
-                connection.execute(LARGE_VALUE_USES.insert(), here)
+    def _add_large(self, connection: sa.Connection, large: Mapping[int, Mapping[bytes, bytes]]) -> None:
+        """Writes the large values of runs, by number and hash. Other owners may write the same ones at the same moment, and all do
+        so in the order of the hashes, so that none waits for another that waits for it."""
+        values = {mark: content for by_hash in large.values() for mark, content in by_hash.items()}
+        known: set[bytes] = set()
+        for some in _chunks(sorted(values), 500):
+            query = sa.select(LARGE_VALUES.c.hash).where(LARGE_VALUES.c.hash.in_(some)).order_by(LARGE_VALUES.c.hash)
+            known.update(connection.execute(query.with_for_update(read=True, key_share=True)).scalars())
+        for mark in sorted(values.keys() - known):
+            # The update locks the row of another owner, which could delete it otherwise.
+            row = {"hash": mark, "content": values[mark]}
+            bulk.insert(connection, LARGE_VALUES, [row], key=("hash",), changed=("hash",))
+        uses = [{"run": number, "hash": mark} for number in sorted(large) for mark in sorted(large[number])]
+        bulk.insert(connection, LARGE_VALUE_USES, uses, key=("run", "hash"))
 
     def _large(self, connection: sa.Connection, hashes: set[bytes]) -> dict[bytes, bytes]:
         found: dict[bytes, bytes] = {}
@@ -353,7 +366,7 @@ def _packed(record: run_pb2.RunRecord) -> bytes:
     return record.SerializeToString()
 
 
-def _chunks(things: Sequence[bytes], size: int) -> Iterator[Sequence[bytes]]:
+def _chunks(things: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     for start in range(0, len(things), size):
         yield things[start : start + size]
 

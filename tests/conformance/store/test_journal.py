@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 import threading
@@ -370,3 +371,29 @@ async def test_deployed_pipelines_are_remembered(place: str) -> None:
 
     for work in (deploy, use, none):
         await served(work)
+
+
+async def test_superseded_versions_above_the_limit_are_deleted_from_the_store(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lanemesh_orchestrator.deployments import deployments
+
+    monkeypatch.setattr(deployments, "MAX_VERSIONS", 3)
+    spec = run_pb2.RunSpec(pipeline_json=json.dumps(ECHO))
+
+    async def stored(orchestrator: Orchestrator) -> list[tuple[str, int]]:
+        assert orchestrator.runs.journal is not None
+        return sorted(row[:2] for row in await orchestrator.runs.journal.call(lambda store: store.deployments()))
+
+    orchestrator = Orchestrator(embedded=True, store=StoreOptions(location=place))
+    await orchestrator.listen()
+    for name in "aaaaab":
+        await orchestrator.deployments.deploy(name, spec)
+    assert await stored(orchestrator) == [("a", 3), ("a", 4), ("a", 5), ("b", 1)]
+    await orchestrator.close()
+
+    monkeypatch.setattr(deployments, "MAX_VERSIONS", 2)  # the store has more versions than are kept
+    again = Orchestrator(embedded=True, store=StoreOptions(location=place))
+    await again.listen()
+    assert await stored(again) == [("a", 4), ("a", 5), ("b", 1)]
+    await again.close()

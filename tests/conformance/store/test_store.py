@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -143,6 +144,27 @@ def test_large_items_lie_once_and_go_with_the_last_run_that_has_them(place: str)
     store.forget(days=0, runs=100)
     assert (count(store, RUNS), count(store, LARGE_VALUES), count(store, UPDATES)) == (0, 0, 0)
     store.close()
+
+
+def test_owners_that_write_the_same_large_items_at_once_all_succeed(place: str) -> None:
+    stores = [opened(place) for _ in range(3)]
+    same_moment = threading.Barrier(len(stores))
+
+    def write(owner: int, turn: int) -> None:
+        large = [f"{turn}{letter}" * LARGE_BYTES for letter in "ab"]
+        same_moment.wait()
+        wrote(stores[owner], f"run-{owner}-{turn}", large if owner else large[::-1])
+
+    with ThreadPoolExecutor(len(stores)) as pool:
+        for turn in range(8):
+            list(pool.map(write, range(len(stores)), [turn] * len(stores)))
+
+    assert (count(stores[0], RUNS), count(stores[0], LARGE_VALUES)) == (24, 16)
+    while stores[0].forget(days=0, runs=0):
+        pass  # it deletes some at a time
+    assert (count(stores[0], RUNS), count(stores[0], LARGE_VALUES)) == (0, 0)
+    for store in stores:
+        store.close()
 
 
 def test_runs_are_forgotten_by_age_and_by_number_but_not_those_under_way(place: str) -> None:
