@@ -19,6 +19,10 @@ from lanemesh_orchestrator.pipeline.graph import Component, Edge
 from lanemesh_orchestrator.pipeline.multiplicity import incoming_edges, producers_first
 
 
+MAX_CARRYING = 100_000
+"""Most edges on the paths from forks to their joins, counted for each join. Each of these edges carries the fork."""
+
+
 @dataclass(slots=True)
 class Joins:
     """The resolved joins of a graph."""
@@ -45,6 +49,7 @@ def find_forks(
         return found
     descent = _Descent(components, edges)
     forks: dict[str, set[str]] = defaultdict(set)
+    carried = 0
     for join in joins:
         fork, fault = _fork(join, descent, (join_on or {}).get(join.id))
         if fault is not None:
@@ -53,6 +58,11 @@ def find_forks(
             continue
         found.components[join.id] = replace(join, join_on=fork)
         carrying = descent.carrying(join.id, fork)
+        carried += len(carrying)
+        if carried > MAX_CARRYING:
+            message = f"There are more than {MAX_CARRYING:,} edges between joins and their forks (MAX_CARRYING)."
+            hint = "Split the pipeline, or join nearer to the forks."
+            return Joins(dict(components), list(edges), [PipelineFault("/components", "too-large", message, hint)])
         for edge in carrying:
             forks[edge.id].add(fork)
         found.faults.extend(_several(join, fork, carrying, descent))
@@ -78,6 +88,8 @@ class _Descent:
         """Every output with an edge, each behind those from which it descends."""
         self._bits: dict[str, int] = {}
         self._above: dict[str, int] = {}
+        self._omits_pieces = False
+        """Some items do not descend from the outputs that made their pieces, although what they descend from does."""
         leaving: dict[str, dict[str, None]] = defaultdict(dict)
         for edge in edges:
             leaving[edge.producer][output_of(edge)] = None
@@ -89,12 +101,14 @@ class _Descent:
                 self._bits[output] = 1 << len(self.outputs)
                 self._above[output] = above | self._bits[output]
                 self.outputs.append(output)
+        self._order = {output: index for index, output in enumerate(self.outputs)}
 
     def _over(self, edge: Edge) -> int:
         """The outputs from which the items of an edge descend, as bits."""
         above = self._above[output_of(edge)]
         if edge.lane_type != lane_pb2.LANE_TYPE_ANSWERS or not is_assembled(edge, self.components):
             return above
+        self._omits_pieces = True
         rest, seen = [edge], set[str]()
         while rest:  # up to the output that makes the pieces, each piece has another tag
             piece = rest.pop()
@@ -107,23 +121,34 @@ class _Descent:
                 rest.extend(before for before in self.tracker[piece.producer] if before.lane_type == piece.lane_type)
         return above
 
-    def common(self, edges: Sequence[Edge]) -> list[str]:
-        """The outputs from which the items of all these edges descend, the nearest ones last."""
+    def shared(self, edges: Sequence[Edge]) -> int:
+        """The outputs from which the items of all these edges descend, as bits."""
         if not edges:
-            return []
+            return 0
         shared = -1
         for edge in edges:
             shared &= self._over(edge)
-        return [output for output in self.outputs if self._bits[output] & shared]
+        return shared
 
-    def nearest(self, outputs: Sequence[str]) -> list[str]:
-        """Those from which none of the others descends, of outputs in the order of `outputs`."""
+    def has(self, shared: int, output: str) -> bool:
+        """Whether an output is among these."""
+        return bool(self._bits.get(output, 0) & shared)
+
+    def names(self, shared: int) -> list[str]:
+        """These outputs, the nearest ones first."""
+        return [output for output in reversed(self.outputs) if self._bits[output] & shared]
+
+    def nearest(self, shared: int) -> list[str]:
+        """Those of some outputs from which none of the others descends."""
         found: list[str] = []
-        passed = 0
-        for output in reversed(outputs):
+        passed, rest = 0, shared
+        while rest:
+            output = self.outputs[rest.bit_length() - 1]
             if not self._bits[output] & passed:
                 found.append(output)
             passed |= self._above[output]
+            # What another one descends from is passed as well, unless it omits pieces.
+            rest &= ~self._bits[output] if self._omits_pieces else ~passed
         return found[::-1]
 
     def carrying(self, join: str, fork: str) -> list[Edge]:
@@ -137,8 +162,7 @@ class _Descent:
             found[edge.id] = edge
             if output_of(edge) != fork:
                 rest.extend(self.tracker[edge.producer])
-        order = {output: index for index, output in enumerate(self.outputs)}
-        return sorted(found.values(), key=lambda edge: order[output_of(edge)])
+        return sorted(found.values(), key=lambda edge: self._order[output_of(edge)])
 
 
 def output_of(edge: Edge) -> str:
@@ -174,14 +198,14 @@ def _fork(join: Component, descent: _Descent, named: str | None) -> tuple[str | 
         hint = 'Connect another input, or remove `"sync_mode": "join"`.'
         return None, PipelineFault(join.pointer, "join-inputs", message, hint)
     many = [edge for edge in descent.tracker[join.id] if edge.input not in join.single_item_inputs]
-    common = descent.common(many)
-    nearest_ones = descent.nearest(common)
+    shared = descent.shared(many)
     if named is not None:
-        if named in common:
+        if descent.has(shared, named):
             return named, None
-        return None, _not_common(join, named, common, descent)
+        return None, _not_common(join, named, descent.names(shared), descent)
     if not many:
         return None, None
+    nearest_ones = descent.nearest(shared)
     if len(nearest_ones) == 1:
         return nearest_ones[0], None
     if nearest_ones:
@@ -203,7 +227,7 @@ def _not_common(join: Component, named: str, common: Sequence[str], descent: _De
         hint = "Lists on a path collect across items; use `zip_all` to pair by order."
         return PipelineFault(pointer, "join-no-fork", message, hint)
     near = nearest(named, common)
-    hint = f"Nearest: {near}." if near else f"They descend from: {listed(common[::-1])}."
+    hint = f"Nearest: {near}." if near else f"They descend from: {listed(common)}."
     if named not in descent.outputs:
         message = f"There is no output {quoted(named)} with an edge; `join_on` has the form component.output."
     else:
@@ -216,7 +240,7 @@ def _no_fork(join: Component, many: Sequence[Edge], descent: _Descent) -> Pipeli
     ports: dict[str, list[Edge]] = defaultdict(list)
     for edge in many:
         ports[edge.input].append(edge)
-    sides = [f"{name} from {listed(descent.common(fed)[::-1], 4)}" for name, fed in ports.items()]
+    sides = [f"{name} from {listed(descent.names(descent.shared(fed)), 4)}" for name, fed in ports.items()]
     message = f"{_pairs(join)}, but there is none: {'; '.join(sides)}."
     hint = "A list input on a path ends it, because it collects several items. Use `zip_all` to pair by order."
     return PipelineFault(join.pointer, "join-no-fork", message, hint)

@@ -130,5 +130,7 @@ def _blocker(
 
 def _reconverging(feeding: Sequence[Edge], incoming: Mapping[str, Sequence[Edge]]) -> bool:
     """Paths from one component meet in these edges."""
+    if len(feeding) < 2:
+        return False
     above = [ancestors(edge.producer, incoming) for edge in feeding]
     return sum(map(len, above)) > len(set().union(*above))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lanemesh.v1 import lane_pb2, node_pb2
-from lanemesh_orchestrator.pipeline import Component, Edge, Graph, Severity, validate
+from lanemesh_orchestrator.pipeline import Component, Edge, Graph, PipelineInvalid, Severity, joins, validate
 from lanemesh_orchestrator.pipeline.joins import find_forks, output_of
 from lanemesh_orchestrator.pipeline.multiplicity import single_item_inputs
 
@@ -292,3 +292,15 @@ def test_a_long_chain_is_no_burden() -> None:
     graph = build(*chain, data("j", "add", ("a", "c2999"), ("b", "c0"), sync_mode="join"))
     assert graph.components["j"].join_on == "c0.data"
     assert len(carried(graph)) == 3_001
+
+
+def test_error_joins_with_too_many_edges_up_to_their_forks_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(joins, "MAX_CARRYING", 10)
+    chain = [data("c0", "countdown")] + [data(f"c{index}", "add", ("a", f"c{index - 1}")) for index in range(1, 4)]
+    pairs = [data(f"j{index}", "add", ("a", "c3"), ("b", "c0"), sync_mode="join") for index in range(3)]
+    assert len(carried(build(*chain, *pairs[:2]))) == 7
+    with pytest.raises(PipelineInvalid) as caught:
+        build(*chain, *pairs)
+    (fault,) = caught.value.faults
+    assert (fault.pointer, fault.reason) == ("/components", "too-large")
+    assert "more than 10 edges between joins and their forks (MAX_CARRYING)" in fault.message

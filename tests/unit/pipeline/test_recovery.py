@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from lanemesh.features import FEATURES, Feature
 from lanemesh.v1 import node_pb2
-from lanemesh_orchestrator.pipeline import Graph, ServerAddress, plan, validate
+from lanemesh_orchestrator.pipeline import Graph, ServerAddress, plan, recovery, validate
 from lanemesh_orchestrator.pipeline.recovery import consumers_beyond, delivered_unkept, recovery_blockers, settled
 
 from unit.pipeline.documents import component, manifests, sends, takes, write
@@ -233,3 +233,16 @@ def test_all_servers_of_a_run_get_its_key_or_none_does() -> None:
     assert keys(old, lane_key=b"1" * 16) == {b""}
     assert keys(old, lane_key=b"1" * 16, again=["c"]) == {b"1" * 16}  # its server refuses the part
     assert keys(where, again=["c"]) == {b""}  # the other servers of the run have no key
+
+
+def test_a_chain_is_planned_without_its_ancestors(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_walk(*_: object) -> frozenset[str]:
+        raise AssertionError("an edge alone reconverges with none, so its ancestors do not matter")
+
+    monkeypatch.setattr(recovery, "ancestors", no_walk)
+    graph = build(
+        component("a", "steady", "text chat"),
+        component("b", "steady", "text a"),
+        component("out", "response", "text b"),
+    )
+    assert recovery_blockers(graph)["b"] == ""
