@@ -18,7 +18,6 @@ from lanemesh_orchestrator.pipeline.faults import PipelineFault, Severity, liste
 from lanemesh_orchestrator.pipeline.graph import Component, Edge
 from lanemesh_orchestrator.pipeline.multiplicity import incoming_edges, producers_first
 
-
 MAX_CARRYING = 100_000
 """Most edges on the paths from forks to their joins, counted for each join. Each of these edges carries the fork."""
 
