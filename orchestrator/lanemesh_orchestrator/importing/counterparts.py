@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import Any
 
 Ports = tuple[tuple[str, str], ...]
 """Pairs of lane and port by which the items of a handle can go, in the order of preference."""
 Settings = Callable[[Mapping[str, Any]], dict[str, Any]]
 """Returns the config of a component by the properties of a node."""
+Differences = Callable[[Mapping[str, Any]], Sequence[str]]
+"""Returns what a component does otherwise than a node with these properties, as sentences without their subject."""
 
 ANY_HANDLE = "*"
 """Stands for every handle that is not listed."""
 ANY_LANE: Ports = (("*", ""),)
 """The input of a component that takes every lane."""
+MAX_NAME = 100
+"""Longest name of a file that a component takes, in characters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +34,8 @@ class Counterpart:
     """Its outputs by the handles of the node."""
     settings: Settings = field(default=lambda data: {})
     """Its config."""
+    differs: Differences = field(default=lambda data: ())
+    """What it does otherwise than the node, for the notes."""
     model: bool = False
     """It calls a language model, which the node names: the model becomes a helper."""
     needs: tuple[str, ...] = ()
@@ -52,11 +59,32 @@ def _folder(data: Mapping[str, Any]) -> dict[str, Any]:
     """The folder and the name of a node that saves a file."""
     given = data.get("folder")
     path = given.get("path") if isinstance(given, Mapping) else given
-    name = data.get("filename") or data.get("name")
     found: dict[str, Any] = {"folder": path if isinstance(path, str) and path else "output"}
-    if isinstance(name, str) and name and "%" not in name:
-        found["name"] = name.rpartition(".")[0] or name
+    if name := _file_name(data):
+        found["name"] = name
     return found
+
+
+def _file_name(data: Mapping[str, Any]) -> str:
+    """The name that a node gives to its file, without folders, ending, characters that are not printable, and leading dots; empty
+    if it has none, or one with the time in it."""
+    given = _given_name(data)
+    last = PurePosixPath(given.replace("\\", "/")).name
+    name = "".join(character for character in last if character.isprintable()).lstrip(".")
+    return "" if "%" in given else PurePosixPath(name).stem[:MAX_NAME]
+
+
+def _given_name(data: Mapping[str, Any]) -> str:
+    name = data.get("filename") or data.get("name")
+    return name if isinstance(name, str) else ""
+
+
+def _renames(data: Mapping[str, Any]) -> list[str]:
+    """What is left out of the name of a file."""
+    given = _given_name(data)
+    if "%" in given:
+        return ["does not put the time into the names of files"]
+    return ["writes into its folder, not into those of the name of its file"] if set(given) & {"/", "\\"} else []
 
 
 def _watched(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -133,6 +161,7 @@ _SAVE = Counterpart(
     },
     {ANY_HANDLE: (("data", ""),)},
     _folder,
+    _renames,
 )
 _RESIZE = Counterpart("image_convert", {"image": IMAGE}, {ANY_HANDLE: IMAGE}, _renamed(width="width", height="height"))
 

@@ -142,8 +142,16 @@ def _add_node(found: _Import, node: Mapping[str, Any]) -> None:
     _keep(found, node, counterpart, component)
     if counterpart.model:
         _add_model(found, node, component)
+    _note_differences(found, counterpart, component, node, data)
     if needs := [name for name in counterpart.needs if name not in config]:
         found.notes.append(f"Set {', '.join(needs)} of {component['id']}: {shown(kind)} has no value for it that fits.")
+
+
+def _note_differences(
+    found: _Import, by: Counterpart, component: Mapping[str, Any], node: Mapping[str, Any], data: Mapping[str, Any]
+) -> None:
+    notes = [f"{component['id']} {what}: see {label_of(node)}." for what in by.differs(data)]
+    found.notes += [note for note in notes if note not in found.notes]
 
 
 def _keep(found: _Import, node: Mapping[str, Any], counterpart: Counterpart, component: dict[str, Any]) -> None:
@@ -280,6 +288,7 @@ def _set_constant(found: _Import, constant: Mapping[str, Any], consumer: _Part, 
                 constant["id"], f"its value for {shown(handle)} of {label_of(consumer.node)} has no counterpart"
             )
         consumer.component["config"] = {**consumer.component.get("config", {}), **config}
+        _note_differences(found, consumer.counterpart, consumer.component, consumer.node, data)
         return None
     if (known := found.parts.get(str(constant["id"]))) is not None:
         return known

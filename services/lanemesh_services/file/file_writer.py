@@ -28,7 +28,10 @@ class FileWriter(Node):
 
         folder: Path = Field(description="The folder, on the node server. It is made if it does not exist.")
         name: str = Field(
-            "", max_length=100, description="Name of files that have none of their own; default: that of the lane."
+            "",
+            max_length=100,
+            pattern=r"^([^./\\\x00-\x1f][^/\\\x00-\x1f]*)?$",
+            description="Name of files that have none of their own, without folders and ending; default: that of the lane.",
         )
 
     text: Annotated[In[Whole[str | None]], "Texts."] = None

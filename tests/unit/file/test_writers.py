@@ -42,6 +42,63 @@ def test_a_name_never_leaves_the_folder(given: str, expected: str) -> None:
     assert safe_name(given, "default") == expected
 
 
+@pytest.mark.parametrize(
+    ("default", "expected"),
+    [("../evil.py", "evil.py"), ("/etc/passwd", "passwd"), ("..\\evil", "evil"), ("..", "file"), ("", "file")],
+)
+def test_a_default_name_never_leaves_the_folder(default: str, expected: str) -> None:
+    assert safe_name("", default) == expected
+    assert safe_name("..", default) == expected
+
+
+@pytest.mark.parametrize("name", ["../evil.txt", "/evil.txt", "sub/evil.txt", "..", ".", ""])
+def test_a_folder_takes_no_name_of_a_file_elsewhere(tmp_path: Path, name: str) -> None:
+    folder = Folder(tmp_path / "root")
+    (tmp_path / "root" / "sub").mkdir()
+    with pytest.raises(ValueError, match="is not the name of a file in the folder"):
+        folder.put(name, b"x")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["root", "sub"]
+
+
+@pytest.mark.parametrize("name", ["../evil", "..", ".hidden", "/tmp/evil", "sub/evil", "..\\evil", "a\0b", "a\nb"])
+@pytest.mark.parametrize(
+    "sent",
+    [
+        {"documents": [Document("", file=Media("text/x-python", b"x"))]},
+        {"documents": [Document("x")]},
+        {"text": "x"},
+        {"answers": [Answer(text="x", finish_reason="stop")]},
+        {"image": Image("image/png", b"x")},
+        {"data": [{"a": 1}]},
+    ],
+    ids=["file", "document", "text", "answer", "image", "data"],
+)
+def test_the_name_of_a_writer_is_one_part_of_a_path(tmp_path: Path, name: str, sent: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        run_node(FileWriter, config={"folder": str(tmp_path / "root"), "name": name}, **sent)
+    assert not list(tmp_path.iterdir())
+
+
+async def test_a_document_whose_writer_has_a_path_as_its_name_starts_no_run(tmp_path: Path) -> None:
+    config = {"folder": str(tmp_path / "root"), "name": "../evil"}
+    document = {
+        "components": [
+            {"id": "in", "provider": "webhook"},
+            {"id": "out", "provider": "file_writer", "config": config, "input": [{"lane": "data", "from": "in"}]},
+        ]
+    }
+    async with Mesh() as mesh:
+        with pytest.raises(LanemeshError, match="config"):
+            await mesh.run(document, input={"a": 1}).result()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_name_is_cut_and_cleaned_where_it_becomes_the_name_of_a_file(tmp_path: Path) -> None:
+    for name, expected in (("a:b", "ab.txt"), ("ä" * 100, f"{'ä' * 98}.txt"), ("x.y", "x.y.txt"), ("", "text.txt")):
+        config = {"folder": str(tmp_path / str(len(name))), "name": name}
+        assert [one["name"] for one in run_node(FileWriter, config=config, text="t").written] == [expected]
+
+
 def test_a_name_is_bounded_in_bytes_and_keeps_its_ending() -> None:
     name = safe_name("ä" * 500 + ".pdf", "default")
     assert name.endswith(".pdf")

@@ -186,6 +186,53 @@ def test_a_constant_with_the_value_that_the_node_has_already_is_no_input() -> No
     assert [one["config"] for one in imported.document["components"]] == [{"folder": "output"}, {"size": 500}]
 
 
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("report.txt", "report"),
+        ("a.b.txt", "a.b"),
+        ("../../etc/evil.py", "evil"),
+        ("/etc/passwd", "passwd"),
+        ("..\\evil.py", "evil"),
+        (".profile", "profile"),
+        ("a\n\0b.txt", "ab"),
+        ("x" * 300 + ".txt", "x" * 100),
+        ("..", None),
+        ("sub/", "sub"),
+        ("%Y-%m-%d.txt", None),
+        ("", None),
+        (5, None),
+    ],
+)
+def test_the_name_of_a_file_that_a_node_saves_is_one_that_a_writer_takes(
+    types: dict[str, node_pb2.Manifest], name: Any, expected: str | None
+) -> None:
+    imported = from_nodetool(
+        graph(
+            node("1", "nodetool.input.StringInput"),
+            node("2", "nodetool.text.SaveText", name=name),
+            edge("1.output", "2.text"),
+        )
+    )
+    config = imported.document["components"][1]["config"]
+    assert config == {"folder": "output"} | ({"name": expected} if expected else {})
+    validate(json.dumps(imported.document), types)
+
+
+def test_what_is_left_out_of_the_name_of_a_file_is_a_note() -> None:
+    def notes(name: str) -> list[str]:
+        return list(from_nodetool(graph(node("1", "nodetool.text.SaveText", "Save", name=name))).notes)
+
+    assert notes("report.txt") == []
+    folders = "file_writer_1 writes into its folder, not into those of the name of its file: see 1 (SaveText)."
+    assert notes("sub/report.txt") == notes("..\\report.txt") == [folders]
+    assert notes("%Y.txt") == ["file_writer_1 does not put the time into the names of files: see 1 (SaveText)."]
+    constant = node("2", "nodetool.constant.String", value="../report.txt")
+    imported = from_nodetool(graph(node("1", "nodetool.text.SaveText"), constant, edge("2.output", "1.name")))
+    assert imported.notes == [folders]
+    assert imported.document["components"][0]["config"]["name"] == "report"
+
+
 def test_a_text_that_was_typed_into_a_node_is_sent_as_an_input_or_is_missing() -> None:
     imported = from_nodetool(
         graph(
