@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
 from lanemesh import Answer, Audio, Context, Document, Image, In, Inputs, Json, Media, Node, Out, Outputs, Video, Whole
-from lanemesh.extend import FILE_NAME, copy_json, in_thread
+from lanemesh.extend import ABSENT, FILE_NAME, copy_json, in_thread
 from pydantic import BaseModel, Field
 
 from lanemesh_services.file.errors import folder_unusable
@@ -50,6 +50,8 @@ class FileWriter(Node):
         try:
             folder = await in_thread(Folder, self.config.folder)
             async for port, item in inputs.iter_items():
+                if item.value is ABSENT:
+                    continue
                 metadata = item.envelope.metadata if item.envelope is not None else None
                 given = str((metadata or {}).get(FILE_NAME, ""))
                 name, content = _file_of(port, item.value, given, self.config.name or port)

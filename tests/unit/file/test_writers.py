@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lanemesh import Answer, Audio, Document, Image, JobUpdate, Media, Mesh, RunState, Table
+from lanemesh import Answer, Audio, Document, Image, JobUpdate, Json, Media, Mesh, RunState, Table, node
 from lanemesh.faults import LanemeshError
 from lanemesh.testing import run_node
 from lanemesh_services.file.file_writer import FileWriter
@@ -90,7 +90,7 @@ async def test_a_document_whose_writer_has_a_path_as_its_name_starts_no_run(tmp_
     async with Mesh() as mesh:
         with pytest.raises(LanemeshError, match="config"):
             await mesh.run(document, input={"a": 1}).result()
-    assert not list(tmp_path.iterdir())
+    assert not os.listdir(tmp_path)
 
 
 def test_a_name_is_cut_and_cleaned_where_it_becomes_the_name_of_a_file(tmp_path: Path) -> None:
@@ -165,6 +165,37 @@ def test_each_value_is_a_file(tmp_path: Path) -> None:
         "data.json": b'{\n  "k": [\n    1\n  ]\n}\n',
     }
     assert {one["name"] for one in sent.written} == files.keys()
+
+
+@node(sync_mode="join")
+def pair(written: Json, text: str) -> str:
+    """The name of a file, and the text that it was made of."""
+    return f"{written['name']}: {text}"
+
+
+async def test_items_that_were_dropped_before_a_join_are_no_files(tmp_path: Path) -> None:
+    def fed(lane: str, producer: str) -> dict[str, str]:
+        return {"lane": lane, "from": producer}
+
+    document = {
+        "components": [
+            {"id": "in", "provider": "chat"},
+            {"id": "cut", "provider": "split_text", "config": {"separator": ","}, "input": [fed("text", "in")]},
+            {"id": "some", "provider": "filter", "config": {"when": 'text != "b"'}, "input": [fed("text", "cut")]},
+            {
+                "id": "files",
+                "provider": "file_writer",
+                "config": {"folder": str(tmp_path)},
+                "input": [fed("text", "some")],
+            },
+            {"id": "both", "provider": "pair", "input": [fed("data", "files"), fed("text", "cut")]},
+            {"id": "out", "provider": "response", "input": [fed("text", "both")]},
+        ]
+    }
+    async with Mesh(nodes=[__file__]) as mesh:
+        result = await mesh.run(document, input="a,b,c").result()
+    assert result.values == ("text.txt: a", "text-2.txt: c")
+    assert sorted(os.listdir(tmp_path)) == ["text-2.txt", "text.txt"]
 
 
 def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
