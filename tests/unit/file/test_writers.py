@@ -272,6 +272,55 @@ async def test_a_run_that_is_cancelled_while_it_opens_its_file_leaves_nothing_be
     assert not os.listdir(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["out.csv", "out.parquet", "out.sqlite"])
+def test_columns_of_one_name_are_an_error_that_leaves_what_was_there(tmp_path: Path, name: str) -> None:
+    repeated = Table(("a", "a", "b"), ((1, 2, 3),))
+    file = tmp_path / name
+    run_node(TableWriter, config={"path": str(file)}, table=Table(("a", "b"), ((0, 0),)))
+    before = file.read_bytes()
+    with pytest.raises(LanemeshError, match='several columns "a"') as caught:
+        run_node(TableWriter, config={"path": str(file), "mode": "replace"}, table=repeated)
+    assert caught.value.fault.reason == "table-unfit"
+    assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["out.csv", "out.parquet", "out.sqlite"])
+def test_rows_with_the_same_columns_in_another_order_fit(tmp_path: Path, name: str) -> None:
+    file = tmp_path / name
+    tables = [Table(("a", "b"), ((1, 2),)), Table(("b", "a"), ((4, 3), (6, 5)))]
+    (sent,) = run_node(TableWriter, config={"path": str(file)}, table=tables).written
+    assert sent == {"rows": 3, "columns": ["a", "b"]}
+    assert written_rows(file) == [(1, 2), (3, 4), (5, 6)]
+
+
+def written_rows(file: Path) -> list[tuple[int, ...]]:
+    """The numbers of a file of any kind, row by row."""
+    if file.suffix == ".sqlite":
+        with sqlite3.connect(file) as connection:
+            return connection.execute("select a, b from data").fetchall()
+    if file.suffix == ".csv":
+        with file.open(newline="") as opened:
+            return [tuple(map(int, row)) for row in list(csv.reader(opened))[1:]]
+    columns = pytest.importorskip("pyarrow.parquet").read_table(file).to_pydict()
+    return list(zip(columns["a"], columns["b"], strict=True))
+
+
+def test_a_table_that_is_replaced_keeps_its_rows_if_the_first_ones_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "out.sqlite"
+    with sqlite3.connect(file) as connection:
+        connection.execute("create table data (a integer not null, b integer)")
+        connection.execute("insert into data values (1, 2)")
+    config = {"path": str(file), "mode": "replace"}
+    for refused in (Table(("a",), ((None,),)), Table(("a", "c"), ((1, 2),))):
+        with pytest.raises(LanemeshError):
+            run_node(TableWriter, config=config, table=refused)
+        assert written_rows(file) == [(1, 2)]
+    run_node(TableWriter, config=config, table=[Table(("a", "b"), ((3, 4),)), Table(("a", "b"), ((5, 6),))])
+    assert written_rows(file) == [(3, 4), (5, 6)]
+    run_node(TableWriter, config=config, table=Table(("a", "b"), ()))
+    assert written_rows(file) == []
+
+
 def test_json_objects_are_rows_and_other_values_are_an_error(tmp_path: Path) -> None:
     file = tmp_path / "out.csv"
     run_node(TableWriter, config={"path": str(file)}, data=[{"a": 1}, {"a": 2}])
