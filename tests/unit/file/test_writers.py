@@ -198,6 +198,30 @@ async def test_items_that_were_dropped_before_a_join_are_no_files(tmp_path: Path
     assert sorted(os.listdir(tmp_path)) == ["text-2.txt", "text.txt"]
 
 
+@pytest.mark.parametrize(
+    "sent",
+    [
+        {"image": Image("image/png", uri="https://example.com/a.png")},
+        {"documents": Document("", file=Media("application/pdf", uri="https://example.com/a.pdf"))},
+    ],
+    ids=["image", "document"],
+)
+def test_an_item_with_an_address_in_place_of_its_bytes_is_an_error(tmp_path: Path, sent: dict[str, Any]) -> None:
+    with pytest.raises(LanemeshError, match="https://example.com/a") as caught:
+        run_node(FileWriter, config={"folder": str(tmp_path)}, **sent)
+    assert caught.value.fault.reason == "media-empty"
+    assert not os.listdir(tmp_path)
+
+
+def test_an_empty_file_is_written_as_it_is(tmp_path: Path) -> None:
+    run_node(
+        FileWriter,
+        config={"folder": str(tmp_path)},
+        documents=Document("", source="a.pdf", file=Media("application/pdf")),
+    )
+    assert (tmp_path / "a.pdf").read_bytes() == b""
+
+
 def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(LanemeshError) as caught:
