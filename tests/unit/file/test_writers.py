@@ -207,7 +207,7 @@ async def test_items_that_were_dropped_before_a_join_are_no_files(tmp_path: Path
     ids=["image", "document"],
 )
 def test_an_item_with_an_address_in_place_of_its_bytes_is_an_error(tmp_path: Path, sent: dict[str, Any]) -> None:
-    with pytest.raises(LanemeshError, match="https://example.com/a") as caught:
+    with pytest.raises(LanemeshError, match="has an address and no bytes") as caught:
         run_node(FileWriter, config={"folder": str(tmp_path)}, **sent)
     assert caught.value.fault.reason == "media-empty"
     assert not os.listdir(tmp_path)
