@@ -61,6 +61,8 @@ class _Part:
     """The component that takes the inputs: the same one, or one that is put before it."""
     connected: set[str] = field(default_factory=set)
     """The handles that edges lead to."""
+    given: dict[str, Any] = field(default_factory=dict)
+    """The values of constants for its settings."""
     connections: set[tuple[tuple[str, str], ...]] = field(default_factory=set)
     """The inputs of the entry."""
 
@@ -277,9 +279,10 @@ def _set_constant(found: _Import, constant: Mapping[str, Any], consumer: _Part, 
     """Puts the value of a constant into the config of the node that reads it. If the node has an input for it instead, returns the
     source that takes the place of the constant."""
     value, settings = properties_of(constant).get("value"), consumer.counterpart.settings
-    data = _Recorded({**properties_of(consumer.node), handle: value})
+    data = _Recorded({**properties_of(consumer.node), **consumer.given, handle: value})
     config = settings(data)
     if handle in data.read:
+        consumer.given[handle] = value
         if (
             config == settings({key: given for key, given in data.items() if key != handle})
             and value not in config.values()
