@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lanemesh import Answer, Audio, Document, Image, JobUpdate, Json, Media, Mesh, RunState, Table, node
+from lanemesh import Answer, Audio, Document, Image, JobUpdate, Media, Mesh, RunState, Table, node
 from lanemesh.faults import LanemeshError
 from lanemesh.testing import run_node
 from lanemesh_services.file.file_writer import FileWriter
@@ -168,7 +168,7 @@ def test_each_value_is_a_file(tmp_path: Path) -> None:
 
 
 @node(sync_mode="join")
-def pair(written: Json, text: str) -> str:
+def pair(written: dict[str, Any], text: str) -> str:
     """The name of a file, and the text that it was made of."""
     return f"{written['name']}: {text}"
 
