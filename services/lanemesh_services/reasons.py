@@ -153,7 +153,7 @@ class Reason(StrEnum):
     MEDIA_BROKEN = "media-broken"
     """An image, or a piece of audio or video, is broken, truncated, or of a kind that cannot be read."""
     MEDIA_EMPTY = "media-empty"
-    """An image, or a piece of audio or video, has no bytes, or only an address."""
+    """An image, a piece of audio or video, or the file of a document has no bytes, or only an address."""
     MEDIA_NOT_WRITTEN = "media-not-written"
     """An image or a video cannot be written in the form that the settings ask for."""
     MEDIA_TOO_LARGE = "media-too-large"

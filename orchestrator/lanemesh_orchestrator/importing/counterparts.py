@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import Any
 
 Ports = tuple[tuple[str, str], ...]
 """Pairs of lane and port by which the items of a handle can go, in the order of preference."""
 Settings = Callable[[Mapping[str, Any]], dict[str, Any]]
 """Returns the config of a component by the properties of a node."""
+Differences = Callable[[Mapping[str, Any]], Sequence[str]]
+"""Returns what a component does otherwise than a node with these properties, as sentences without their subject."""
 
 ANY_HANDLE = "*"
 """Stands for every handle that is not listed."""
 ANY_LANE: Ports = (("*", ""),)
 """The input of a component that takes every lane."""
+MAX_NAME = 100
+"""Longest name of a file that a component takes, in characters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +34,8 @@ class Counterpart:
     """Its outputs by the handles of the node."""
     settings: Settings = field(default=lambda data: {})
     """Its config."""
+    differs: Differences = field(default=lambda data: ())
+    """What it does otherwise than the node, for the notes."""
     model: bool = False
     """It calls a language model, which the node names: the model becomes a helper."""
     needs: tuple[str, ...] = ()
@@ -48,25 +55,79 @@ def _renamed(**names: str) -> Settings:
     return settings
 
 
+def _defaulting(settings: Settings, **defaults: Any) -> Settings:
+    """Settings with the values that the node has by default, where those of the component are others."""
+    return lambda data: defaults | settings(data)
+
+
 def _folder(data: Mapping[str, Any]) -> dict[str, Any]:
     """The folder and the name of a node that saves a file."""
     given = data.get("folder")
     path = given.get("path") if isinstance(given, Mapping) else given
-    name = data.get("filename") or data.get("name")
     found: dict[str, Any] = {"folder": path if isinstance(path, str) and path else "output"}
-    if isinstance(name, str) and name and "%" not in name:
-        found["name"] = name.rpartition(".")[0] or name
+    if name := _file_name(data):
+        found["name"] = name
     return found
+
+
+def _file_name(data: Mapping[str, Any]) -> str:
+    """The name that a node gives to its file, without folders, ending, characters that are not printable, and leading dots; empty
+    if it has none, or one with the time in it."""
+    given = _given_name(data)
+    last = PurePosixPath(given.replace("\\", "/")).name
+    name = "".join(character for character in last if character.isprintable()).lstrip(".")
+    return "" if "%" in given else PurePosixPath(name).stem[:MAX_NAME]
+
+
+def _given_name(data: Mapping[str, Any]) -> str:
+    name = data.get("filename") or data.get("name")
+    return name if isinstance(name, str) else ""
+
+
+def _renames(data: Mapping[str, Any]) -> list[str]:
+    """What is left out of the name of a file."""
+    given = _given_name(data)
+    if "%" in given:
+        return ["does not put the time into the names of files"]
+    return ["writes into its folder, not into those of the name of its file"] if set(given) & {"/", "\\"} else []
 
 
 def _watched(data: Mapping[str, Any]) -> dict[str, Any]:
-    patterns = data.get("patterns")
-    found: dict[str, Any] = {"path": data.get("path") or "."}
-    if isinstance(patterns, list) and patterns and all(isinstance(one, str) and one for one in patterns):
-        found["globs"] = patterns
-    if data.get("recursive") is False:
+    found: dict[str, Any] = {"path": data.get("path") or ".", "hidden": True}
+    for setting, name in (("globs", "patterns"), ("exclude", "ignore_patterns")):
+        patterns = data.get(name)
+        if isinstance(patterns, list) and patterns and all(isinstance(one, str) and one for one in patterns):
+            found[setting] = patterns
+    if data.get("recursive") is not True:
         found["recursive"] = False
     return found
+
+
+def _watches_otherwise(data: Mapping[str, Any]) -> list[str]:
+    """What a watch has that `directory` has not."""
+    found = ["also sends the files that are there at its start, and reports none that are deleted or moved"]
+    events = data.get("events")
+    if isinstance(events, list) and not {"created", "modified"} <= {one for one in events if isinstance(one, str)}:
+        found.append("sends new and changed files alike")
+    if data.get("max_events"):
+        found.append("does not end after a number of files")
+    return found
+
+
+def _resized(**fit: Any) -> Settings:
+    """The size of an image, which has a default in NodeTool, and how the image gets it."""
+    return _defaulting(lambda data: _renamed(width="width", height="height")(data) | fit, width=512, height=512)
+
+
+def _recursively(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The sizes of chunks. The usual overlap in NodeTool is 200 characters, or none if the chunks are not longer."""
+    found = _defaulting(_renamed(size="chunk_size", overlap="chunk_overlap"), size=1_000)(data)
+    long = isinstance(found["size"], (int, float)) and found["size"] > 200
+    return {"overlap": 200 if long else 0} | found
+
+
+def _cuts_otherwise(data: Mapping[str, Any]) -> list[str]:
+    return ["cuts at paragraphs, lines, sentences and words, not at other separators"] if data.get("separators") else []
 
 
 def _interval(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -77,6 +138,16 @@ def _interval(data: Mapping[str, Any]) -> dict[str, Any]:
     if data.get("emit_on_start") is False:
         found["at_once"] = False
     return found
+
+
+def _waits_otherwise(data: Mapping[str, Any]) -> list[str]:
+    return ["begins without a delay"] if data.get("initial_delay_seconds") else []
+
+
+def _sends_all_frames(data: Mapping[str, Any]) -> list[str]:
+    """What an iteration has that `video_frames` has in seconds."""
+    begins, ends = data.get("start", 0) != 0, data.get("end", -1) != -1
+    return ["sends all frames; set start and end in seconds"] if begins or ends else []
 
 
 def _scheme(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -100,13 +171,28 @@ _SPLIT = Counterpart(
     "splitter",
     {"text": TEXT_OR_DOCUMENTS, "document": (("documents", ""), ("text", ""))},
     {ANY_HANDLE: (("documents", ""),)},
-    _renamed(size="chunk_size", overlap="chunk_overlap"),
+    _recursively,
+    _cuts_otherwise,
+)
+_WORDS = Counterpart(
+    "splitter",
+    _SPLIT.inputs,
+    _SPLIT.outputs,
+    _defaulting(_renamed(size="length", overlap="overlap"), mode="tokens", size=100, overlap=0),
+    lambda data: ["counts words and signs, and cuts between sentences where it can"],
+)
+_BY_MEANING = Counterpart(
+    "splitter",
+    _SPLIT.inputs,
+    _SPLIT.outputs,
+    differs=lambda data: ["cuts by length, not by meaning"],
 )
 _MARKDOWN = Counterpart(
     "splitter",
     _SPLIT.inputs,
     _SPLIT.outputs,
-    lambda data: {"mode": "markdown", **_SPLIT.settings(data)},
+    _defaulting(_renamed(size="chunk_size", overlap="chunk_overlap"), mode="markdown"),
+    lambda data: [] if data.get("chunk_size") else ["cuts sections of more than 1,000 characters"],
 )
 _TRANSCRIBE = Counterpart(
     "transcribe",
@@ -133,8 +219,10 @@ _SAVE = Counterpart(
     },
     {ANY_HANDLE: (("data", ""),)},
     _folder,
+    _renames,
 )
-_RESIZE = Counterpart("image_convert", {"image": IMAGE}, {ANY_HANDLE: IMAGE}, _renamed(width="width", height="height"))
+_RESIZE = Counterpart("image_convert", {"image": IMAGE}, {ANY_HANDLE: IMAGE}, _resized(fit="stretch"))
+_FIT = Counterpart("image_convert", {"image": IMAGE}, {ANY_HANDLE: IMAGE}, _resized(fit="cover", enlarge=True))
 
 
 def _input(lanes: Ports) -> Counterpart:
@@ -160,10 +248,10 @@ COUNTERPARTS: Mapping[str, Counterpart] = {
         "webhook", outputs={"body": (("data", ""), ("text", ""), ("documents", ""), ("questions", ""))}
     ),
     "nodetool.triggers.IntervalTrigger": Counterpart(
-        "timer", outputs={"tick": (("data", ""), ("text", ""))}, settings=_interval
+        "timer", outputs={"tick": (("data", ""), ("text", ""))}, settings=_interval, differs=_waits_otherwise
     ),
     "nodetool.triggers.FileWatchTrigger": Counterpart(
-        "directory", outputs={"path": FILES, "event": FILES}, settings=_watched
+        "directory", outputs={"path": FILES, "event": FILES}, settings=_watched, differs=_watches_otherwise
     ),
     "nodetool.agents.Summarizer": Counterpart(
         "summarise",
@@ -186,14 +274,14 @@ COUNTERPARTS: Mapping[str, Counterpart] = {
     "openai.audio.TextToSpeech": _SPEECH,
     "nodetool.text.ToUppercase": Counterpart("upper_case", {"text": TEXT}, {ANY_HANDLE: TEXT}),
     "nodetool.text.Split": Counterpart(
-        "split_text", {"text": TEXT}, {ANY_HANDLE: TEXT}, _renamed(separator="delimiter")
+        "split_text", {"text": TEXT}, {ANY_HANDLE: TEXT}, _defaulting(_renamed(separator="delimiter"), separator=",")
     ),
     "nodetool.text.Collect": Counterpart(
         "join_text", {"input_item": TEXT}, {ANY_HANDLE: TEXT}, _renamed(separator="separator")
     ),
-    "nodetool.text.Chunk": _SPLIT,
+    "nodetool.text.Chunk": _WORDS,
     "nodetool.document.SplitRecursively": _SPLIT,
-    "nodetool.document.SplitDocument": _SPLIT,
+    "nodetool.document.SplitDocument": _BY_MEANING,
     "nodetool.document.SplitMarkdown": _MARKDOWN,
     "lib.langchain.RecursiveTextSplitter": _SPLIT,
     "lib.langchain.MarkdownSplitter": _MARKDOWN,
@@ -205,7 +293,7 @@ COUNTERPARTS: Mapping[str, Counterpart] = {
     ),
     "lib.ocr.PaddleOCR": Counterpart("ocr", {"image": IMAGE}, {"text": (("text", ""), ("documents", ""))}),
     "nodetool.image.Resize": _RESIZE,
-    "nodetool.image.Fit": _RESIZE,
+    "nodetool.image.Fit": _FIT,
     "nodetool.image.TextToImage": Counterpart(
         "image_generate",
         {"prompt": TEXT},
@@ -213,9 +301,11 @@ COUNTERPARTS: Mapping[str, Counterpart] = {
         _renamed(width="width", height="height", negative_prompt="negative_prompt", steps="num_inference_steps"),
         needs=("model",),
     ),
-    "nodetool.video.FrameIterator": Counterpart("video_frames", {"video": VIDEO}, {"frame": IMAGE}),
+    "nodetool.video.FrameIterator": Counterpart(
+        "video_frames", {"video": VIDEO}, {"frame": IMAGE}, differs=_sends_all_frames
+    ),
     "nodetool.video.FrameToVideo": Counterpart(
-        "video_mux", {"frame": IMAGE}, {ANY_HANDLE: VIDEO}, _renamed(rate="fps")
+        "video_mux", {"frame": IMAGE}, {ANY_HANDLE: VIDEO}, _defaulting(_renamed(rate="fps"), rate=30)
     ),
     "nodetool.text.SaveText": _SAVE,
     "nodetool.text.SaveTextFile": _SAVE,

@@ -61,6 +61,8 @@ class _Part:
     """The component that takes the inputs: the same one, or one that is put before it."""
     connected: set[str] = field(default_factory=set)
     """The handles that edges lead to."""
+    given: dict[str, Any] = field(default_factory=dict)
+    """The values of constants for its settings."""
     connections: set[tuple[tuple[str, str], ...]] = field(default_factory=set)
     """The inputs of the entry."""
 
@@ -142,8 +144,16 @@ def _add_node(found: _Import, node: Mapping[str, Any]) -> None:
     _keep(found, node, counterpart, component)
     if counterpart.model:
         _add_model(found, node, component)
+    _note_differences(found, counterpart, component, node, data)
     if needs := [name for name in counterpart.needs if name not in config]:
         found.notes.append(f"Set {', '.join(needs)} of {component['id']}: {shown(kind)} has no value for it that fits.")
+
+
+def _note_differences(
+    found: _Import, by: Counterpart, component: Mapping[str, Any], node: Mapping[str, Any], data: Mapping[str, Any]
+) -> None:
+    notes = [f"{component['id']} {what}: see {label_of(node)}." for what in by.differs(data)]
+    found.notes += [note for note in notes if note not in found.notes]
 
 
 def _keep(found: _Import, node: Mapping[str, Any], counterpart: Counterpart, component: dict[str, Any]) -> None:
@@ -269,9 +279,10 @@ def _set_constant(found: _Import, constant: Mapping[str, Any], consumer: _Part, 
     """Puts the value of a constant into the config of the node that reads it. If the node has an input for it instead, returns the
     source that takes the place of the constant."""
     value, settings = properties_of(constant).get("value"), consumer.counterpart.settings
-    data = _Recorded({**properties_of(consumer.node), handle: value})
+    data = _Recorded({**properties_of(consumer.node), **consumer.given, handle: value})
     config = settings(data)
     if handle in data.read:
+        consumer.given[handle] = value
         if (
             config == settings({key: given for key, given in data.items() if key != handle})
             and value not in config.values()
@@ -280,6 +291,7 @@ def _set_constant(found: _Import, constant: Mapping[str, Any], consumer: _Part, 
                 constant["id"], f"its value for {shown(handle)} of {label_of(consumer.node)} has no counterpart"
             )
         consumer.component["config"] = {**consumer.component.get("config", {}), **config}
+        _note_differences(found, consumer.counterpart, consumer.component, consumer.node, data)
         return None
     if (known := found.parts.get(str(constant["id"]))) is not None:
         return known

@@ -59,7 +59,8 @@ class FolderScan:
         Args:
             folder: the folder, resolved. Links that lead out of it are left out.
             rules: which files count.
-            settle: seconds that a file has to be unchanged, so that one that is being written is not taken.
+            settle: seconds that a file has to be unchanged, by its own time or since the first look that found it so, so that one
+                that is being written is not taken. Its own time alone may be in the future.
             clock: returns the time in seconds since 1970.
         """
         self._folder = folder
@@ -68,6 +69,8 @@ class FolderScan:
         self._clock = clock
         self._seen: dict[str, Version] = {}
         """The taken files that are still there."""
+        self._waiting: dict[str, tuple[Version, float]] = {}
+        """The files that are still being written, and when each was first found as it is."""
         self.unsettled = False
         """The last look has left out a file that is still being written."""
 
@@ -87,15 +90,18 @@ class FolderScan:
             found[path] = version
             if len(found) > self._rules.max_files:
                 raise TooManyFiles
-        self.unsettled = False
+        waiting: dict[str, tuple[Version, float]] = {}
         new = []
         for path in sorted(found):
             if self._seen.get(path) == found[path]:
                 continue
-            if self._settle and now - found[path].modified / 1e9 < self._settle:
-                self.unsettled = True
+            version, since = self._waiting.get(path, (found[path], now))
+            since = since if version == found[path] else now
+            if now - min(since, found[path].modified / 1e9) < self._settle:
+                waiting[path] = found[path], since
             else:
                 new.append((path, found[path]))
+        self._waiting, self.unsettled = waiting, bool(waiting)
         self._seen = {path: version for path, version in self._seen.items() if path in found}
         return new
 
@@ -152,11 +158,22 @@ class FolderScan:
 
 def _matches(path: PurePosixPath, patterns: Sequence[str]) -> bool:
     """Whether a relative path fits a pattern. A pattern without "/" is for names; "**/" stands for any folders, or none."""
-    for pattern in patterns:
-        subject = str(path) if "/" in pattern else path.name
-        if fnmatch(subject, pattern) or (pattern.startswith("**/") and fnmatch(str(path), pattern.removeprefix("**/"))):
-            return True
-    return False
+    whole = _wrapped(path.parts)
+    return any(
+        fnmatch(whole, _path_pattern(pattern)) if "/" in pattern else fnmatch(path.name, pattern)
+        for pattern in patterns
+    )
+
+
+def _wrapped(parts: Sequence[str]) -> str:
+    """The parts of a path, each between two slashes of its own, so that what stands for folders between them may be empty."""
+    return "".join(f"/{part}/" for part in parts)
+
+
+def _path_pattern(pattern: str) -> str:
+    """A pattern of paths for what `_wrapped` returns."""
+    *folders, name = pattern.split("/")
+    return "".join("*" if part == "**" else _wrapped([part]) for part in folders) + _wrapped([name])
 
 
 def _is_text(name: str) -> bool:

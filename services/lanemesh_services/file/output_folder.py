@@ -14,6 +14,8 @@ MAX_NAME_BYTES = 200
 """Longest name of a file in bytes, before a number is added; file systems permit 255."""
 MAX_COUNTED = 10_000
 """Most names whose last number is remembered."""
+NAMELESS = "file"
+"""Name of files for which no other one is left."""
 _EXTENSIONS = {
     "audio/wav": ".wav",
     "audio/x-wav": ".wav",
@@ -31,19 +33,24 @@ def extension_of(mime_type: str) -> str:
 
 
 def safe_name(given: str, default: str) -> str:
-    """The name of a file without folders, characters that are not printable, and leading dots, at most 200 bytes long. Returns
-    `default` if nothing is left."""
+    """The name of a file without folders, characters that are not printable, and leading dots, at most 200 bytes long: that of
+    `given`, or if nothing is left of it that of `default`."""
+    return _one_part(given) or _one_part(default) or NAMELESS
+
+
+def _one_part(given: str) -> str:
+    """A name as `safe_name` returns it; empty if nothing is left."""
     last = PurePosixPath(given.replace("\\", "/")).name
     name = "".join(character for character in last if character.isprintable() and character not in '<>:"|?*')
     name = name.strip().lstrip(".").strip()
     if not name:
-        return default
+        return ""
     path = PurePosixPath(name)
     most = MAX_NAME_BYTES - len(path.suffix.encode())
     if most < 1:
-        return default
+        return ""
     stem = path.stem.encode()[:most].decode(errors="ignore")
-    return f"{stem}{path.suffix}" if stem else default
+    return f"{stem}{path.suffix}" if stem else ""
 
 
 class Folder:
@@ -66,7 +73,10 @@ class Folder:
 
         Raises:
             OSError: it cannot be written.
+            ValueError: the name is that of a file elsewhere, or of a folder.
         """
+        if name in ("", ".", "..") or name != os.path.basename(name):
+            raise ValueError(f"{name!r} is not the name of a file in the folder")
         temporary = self.path / f".lanemesh-{secrets.token_hex(8)}"
         try:
             with open(temporary, "xb") as file:

@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import secrets
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -45,17 +46,22 @@ class _FileSink:
         self.columns: tuple[str, ...] = ()
         self.temporary = path.with_name(f".{path.name[:100]}-{secrets.token_hex(8)}")
 
-    def check(self, columns: Sequence[str]) -> None:
-        """Raises LanemeshError if the columns are not those of the first rows."""
+    def ordered(self, columns: Sequence[str], rows: Sequence[Row]) -> Sequence[Row]:
+        """The rows in the order of the first columns. Raises LanemeshError if the columns are not those."""
+        check_unique(self.component, columns)
         if not self.columns:
             self.columns = tuple(columns)
-        elif self.columns != tuple(columns):
+        if self.columns == tuple(columns):
+            return rows
+        if set(self.columns) != set(columns):
             had, has = ", ".join(self.columns[:10]), ", ".join(columns[:10])
             raise table_unfit(
                 self.component,
                 f"a table has the columns {has}, and the first one had {had}",
                 "Send tables of one kind, or use a table_writer for each",
             )
+        places = [columns.index(name) for name in self.columns]
+        return [[row[place] for place in places] for row in rows]
 
     def finish(self) -> None:
         if self.temporary.exists():
@@ -63,6 +69,13 @@ class _FileSink:
 
     def abandon(self) -> None:
         self.temporary.unlink(missing_ok=True)
+
+
+def check_unique(component: str, columns: Sequence[str]) -> None:
+    """Raises LanemeshError if two columns have the same name: a file or a database would keep one of them."""
+    if repeated := sorted(name for name, count in Counter(columns).items() if count > 1):
+        names = ", ".join(f'"{name[:80]}"' for name in repeated[:10])
+        raise table_unfit(component, f"a table has several columns {names}", "Give each column a name of its own")
 
 
 class CsvSink(_FileSink):
@@ -75,7 +88,7 @@ class CsvSink(_FileSink):
 
     def write(self, columns: Sequence[str], rows: Sequence[Row]) -> None:
         first = not self.columns
-        self.check(columns)
+        rows = self.ordered(columns, rows)
         if first:
             self._writer.writerow(columns)
         self._writer.writerows([_cell(value) for value in row] for row in rows)
@@ -101,8 +114,8 @@ class ParquetSink(_FileSink):
         import pyarrow
         from pyarrow import parquet
 
-        self.check(columns)
-        by_column = {name: [_flat(row[index]) for row in rows] for index, name in enumerate(columns)}
+        rows = self.ordered(columns, rows)
+        by_column = {name: [_flat(row[index]) for row in rows] for index, name in enumerate(self.columns)}
         try:
             table = pyarrow.Table.from_pydict(by_column, schema=self._schema)
             if self._writer is None:
@@ -137,10 +150,10 @@ class ParquetSink(_FileSink):
 
 class SqlSink:
     """Inserts the rows into a table of a database, in one transaction for each batch. A table that does not exist is made, with the
-    types of the first rows."""
+    types of the first rows; one that is replaced is emptied in the transaction of the first rows."""
 
     def __init__(self, engine: Engine, table: str, component: str, *, replace: bool) -> None:
-        """`replace`: an existing table is emptied first."""
+        """`replace`: a table that exists is emptied first."""
         self._engine = engine
         self._name = table
         self._component = component
@@ -148,9 +161,10 @@ class SqlSink:
         self._table: Any = None
 
     def write(self, columns: Sequence[str], rows: Sequence[Row]) -> None:
-        from sqlalchemy import insert
+        from sqlalchemy import delete, insert
         from sqlalchemy.exc import SQLAlchemyError
 
+        check_unique(self._component, columns)
         try:
             if self._table is None:
                 self._table = self._opened(columns, rows)
@@ -161,10 +175,13 @@ class SqlSink:
                     f'the table "{self._name}" has no column {", ".join(sorted(missing))}; it has {known}',
                     "Add the columns, or name another table",
                 )
-            if rows:
-                values = [dict(zip(columns, map(_flat, row), strict=True)) for row in rows]
-                with self._engine.begin() as connection:
+            values = [dict(zip(columns, map(_flat, row), strict=True)) for row in rows]
+            with self._engine.begin() as connection:
+                if self._replace:
+                    connection.execute(delete(self._table))
+                if values:
                     connection.execute(insert(self._table), values)
+            self._replace = False
         except SQLAlchemyError as error:
             raise _refused(self._component, self._name, error) from None
 
@@ -175,15 +192,11 @@ class SqlSink:
         self._engine.dispose()
 
     def _opened(self, columns: Sequence[str], rows: Sequence[Row]) -> Any:
-        from sqlalchemy import Column, MetaData, Table, delete, inspect
+        from sqlalchemy import Column, MetaData, Table, inspect
 
         metadata = MetaData()
         if inspect(self._engine).has_table(self._name):
-            table = Table(self._name, metadata, autoload_with=self._engine)
-            if self._replace:
-                with self._engine.begin() as connection:
-                    connection.execute(delete(table))
-            return table
+            return Table(self._name, metadata, autoload_with=self._engine)
         kinds = (_sql_type([row[index] for row in rows]) for index in range(len(columns)))
         table = Table(self._name, metadata, *(Column(name, kind) for name, kind in zip(columns, kinds, strict=True)))
         metadata.create_all(self._engine)

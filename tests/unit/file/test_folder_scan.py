@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -10,9 +11,11 @@ from lanemesh_services.file.folder_scan import FolderScan, Rules, TooManyFiles
 from lanemesh_services.shared.open_below import open_below
 
 
-def scan(folder: Path, *globs: str, now: float = 0.0, settle: float = 0.0, **rules: object) -> FolderScan:
+def scan(
+    folder: Path, *globs: str, clock: Callable[[], float] = lambda: 0.0, settle: float = 0.0, **rules: object
+) -> FolderScan:
     found = Rules(globs or ("*",), **rules)  # type: ignore[arg-type]
-    return FolderScan(folder.resolve(), found, settle=settle, clock=lambda: now)
+    return FolderScan(folder.resolve(), found, settle=settle, clock=clock)
 
 
 def take_all(scanned: FolderScan) -> list[str]:
@@ -110,12 +113,47 @@ def test_a_path_that_was_resolved_is_opened_without_links(tmp_path: Path) -> Non
 def test_a_file_that_is_being_written_waits_until_it_has_settled(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("a")
     written = (tmp_path / "a.txt").stat().st_mtime
-    early = scan(tmp_path, now=written + 0.1, settle=0.5)
+    early = scan(tmp_path, clock=lambda: written + 0.1, settle=0.5)
     assert take_all(early) == []
     assert early.unsettled
-    late = scan(tmp_path, now=written + 0.6, settle=0.5)
+    late = scan(tmp_path, clock=lambda: written + 0.6, settle=0.5)
     assert take_all(late) == ["a.txt"]
     assert not late.unsettled
+
+
+def test_a_file_whose_time_is_in_the_future_settles_while_it_is_unchanged(tmp_path: Path) -> None:
+    file = tmp_path / "a.txt"
+    times = iter([100.0, 100.3, 100.4, 101.0])
+    scanned = scan(tmp_path, clock=lambda: next(times), settle=0.5)
+    file.write_text("a")
+    os.utime(file, (9_999, 9_999))
+    assert take_all(scanned) == []
+    file.write_text("longer")
+    os.utime(file, (9_999, 9_999))
+    assert take_all(scanned) == []  # changed since the first look
+    assert take_all(scanned) == []
+    assert scanned.unsettled
+    assert take_all(scanned) == ["a.txt"]
+    assert not scanned.unsettled
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("reports/**/*.md", {"reports/a.md", "reports/x/b.md", "reports/x/y/c.md"}),
+        ("reports/**/x/**/*.md", {"reports/x/b.md", "reports/x/y/c.md"}),
+        ("**/y/*.md", {"reports/x/y/c.md", "y/d.md"}),
+        ("**/reports/**", {"reports/a.md", "reports/x/b.md", "reports/x/y/c.md"}),
+        ("reports/x/*.md", {"reports/x/b.md", "reports/x/y/c.md"}),
+        ("rep*/a.md", {"reports/a.md", "reports2/a.md"}),
+        ("**/**/a.md", {"reports/a.md", "reports2/a.md"}),
+    ],
+)
+def test_any_folders_or_none_match_two_stars_at_any_place(pattern: str, expected: set[str]) -> None:
+    paths = ("reports/a.md", "reports/x/b.md", "reports/x/y/c.md", "reports2/a.md", "y/d.md")
+    found = {path for path in paths if Rules([pattern]).match(PurePosixPath(path))}
+    left = {path for path in paths if Rules(["*"], exclude=[pattern]).match(PurePosixPath(path))}
+    assert (found, left) == (expected, set(paths) - expected)
 
 
 def test_files_and_bytes_are_bounded(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lanemesh import Answer, Audio, Document, Image, JobUpdate, Media, Mesh, RunState, Table
+from lanemesh import Answer, Audio, Document, Image, JobUpdate, Media, Mesh, RunState, Table, node
 from lanemesh.faults import LanemeshError
 from lanemesh.testing import run_node
 from lanemesh_services.file.file_writer import FileWriter
@@ -40,6 +40,63 @@ from rigs import commands
 )
 def test_a_name_never_leaves_the_folder(given: str, expected: str) -> None:
     assert safe_name(given, "default") == expected
+
+
+@pytest.mark.parametrize(
+    ("default", "expected"),
+    [("../evil.py", "evil.py"), ("/etc/passwd", "passwd"), ("..\\evil", "evil"), ("..", "file"), ("", "file")],
+)
+def test_a_default_name_never_leaves_the_folder(default: str, expected: str) -> None:
+    assert safe_name("", default) == expected
+    assert safe_name("..", default) == expected
+
+
+@pytest.mark.parametrize("name", ["../evil.txt", "/evil.txt", "sub/evil.txt", "..", ".", ""])
+def test_a_folder_takes_no_name_of_a_file_elsewhere(tmp_path: Path, name: str) -> None:
+    folder = Folder(tmp_path / "root")
+    (tmp_path / "root" / "sub").mkdir()
+    with pytest.raises(ValueError, match="is not the name of a file in the folder"):
+        folder.put(name, b"x")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["root", "sub"]
+
+
+@pytest.mark.parametrize("name", ["../evil", "..", ".hidden", "/tmp/evil", "sub/evil", "..\\evil", "a\0b", "a\nb"])
+@pytest.mark.parametrize(
+    "sent",
+    [
+        {"documents": [Document("", file=Media("text/x-python", b"x"))]},
+        {"documents": [Document("x")]},
+        {"text": "x"},
+        {"answers": [Answer(text="x", finish_reason="stop")]},
+        {"image": Image("image/png", b"x")},
+        {"data": [{"a": 1}]},
+    ],
+    ids=["file", "document", "text", "answer", "image", "data"],
+)
+def test_the_name_of_a_writer_is_one_part_of_a_path(tmp_path: Path, name: str, sent: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        run_node(FileWriter, config={"folder": str(tmp_path / "root"), "name": name}, **sent)
+    assert not list(tmp_path.iterdir())
+
+
+async def test_a_document_whose_writer_has_a_path_as_its_name_starts_no_run(tmp_path: Path) -> None:
+    config = {"folder": str(tmp_path / "root"), "name": "../evil"}
+    document = {
+        "components": [
+            {"id": "in", "provider": "webhook"},
+            {"id": "out", "provider": "file_writer", "config": config, "input": [{"lane": "data", "from": "in"}]},
+        ]
+    }
+    async with Mesh() as mesh:
+        with pytest.raises(LanemeshError, match="config"):
+            await mesh.run(document, input={"a": 1}).result()
+    assert not os.listdir(tmp_path)
+
+
+def test_a_name_is_cut_and_cleaned_where_it_becomes_the_name_of_a_file(tmp_path: Path) -> None:
+    for name, expected in (("a:b", "ab.txt"), ("ä" * 100, f"{'ä' * 98}.txt"), ("x.y", "x.y.txt"), ("", "text.txt")):
+        config = {"folder": str(tmp_path / str(len(name))), "name": name}
+        assert [one["name"] for one in run_node(FileWriter, config=config, text="t").written] == [expected]
 
 
 def test_a_name_is_bounded_in_bytes_and_keeps_its_ending() -> None:
@@ -108,6 +165,61 @@ def test_each_value_is_a_file(tmp_path: Path) -> None:
         "data.json": b'{\n  "k": [\n    1\n  ]\n}\n',
     }
     assert {one["name"] for one in sent.written} == files.keys()
+
+
+@node(sync_mode="join")
+def pair(written: dict[str, Any], text: str) -> str:
+    """The name of a file, and the text that it was made of."""
+    return f"{written['name']}: {text}"
+
+
+async def test_items_that_were_dropped_before_a_join_are_no_files(tmp_path: Path) -> None:
+    def fed(lane: str, producer: str) -> dict[str, str]:
+        return {"lane": lane, "from": producer}
+
+    document = {
+        "components": [
+            {"id": "in", "provider": "chat"},
+            {"id": "cut", "provider": "split_text", "config": {"separator": ","}, "input": [fed("text", "in")]},
+            {"id": "some", "provider": "filter", "config": {"when": 'text != "b"'}, "input": [fed("text", "cut")]},
+            {
+                "id": "files",
+                "provider": "file_writer",
+                "config": {"folder": str(tmp_path)},
+                "input": [fed("text", "some")],
+            },
+            {"id": "both", "provider": "pair", "input": [fed("data", "files"), fed("text", "cut")]},
+            {"id": "out", "provider": "response", "input": [fed("text", "both")]},
+        ]
+    }
+    async with Mesh(nodes=[__file__]) as mesh:
+        result = await mesh.run(document, input="a,b,c").result()
+    assert result.values == ("text.txt: a", "text-2.txt: c")
+    assert sorted(os.listdir(tmp_path)) == ["text-2.txt", "text.txt"]
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        {"image": Image("image/png", uri="https://example.com/a.png")},
+        {"documents": Document("", file=Media("application/pdf", uri="https://example.com/a.pdf"))},
+    ],
+    ids=["image", "document"],
+)
+def test_an_item_with_an_address_in_place_of_its_bytes_is_an_error(tmp_path: Path, sent: dict[str, Any]) -> None:
+    with pytest.raises(LanemeshError, match="has an address and no bytes") as caught:
+        run_node(FileWriter, config={"folder": str(tmp_path)}, **sent)
+    assert caught.value.fault.reason == "media-empty"
+    assert not os.listdir(tmp_path)
+
+
+def test_an_empty_file_is_written_as_it_is(tmp_path: Path) -> None:
+    run_node(
+        FileWriter,
+        config={"folder": str(tmp_path)},
+        documents=Document("", source="a.pdf", file=Media("application/pdf")),
+    )
+    assert (tmp_path / "a.pdf").read_bytes() == b""
 
 
 def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
@@ -182,6 +294,55 @@ async def test_a_run_that_is_cancelled_while_it_opens_its_file_leaves_nothing_be
             pass
 
     assert not os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["out.csv", "out.parquet", "out.sqlite"])
+def test_columns_of_one_name_are_an_error_that_leaves_what_was_there(tmp_path: Path, name: str) -> None:
+    repeated = Table(("a", "a", "b"), ((1, 2, 3),))
+    file = tmp_path / name
+    run_node(TableWriter, config={"path": str(file)}, table=Table(("a", "b"), ((0, 0),)))
+    before = file.read_bytes()
+    with pytest.raises(LanemeshError, match='several columns "a"') as caught:
+        run_node(TableWriter, config={"path": str(file), "mode": "replace"}, table=repeated)
+    assert caught.value.fault.reason == "table-unfit"
+    assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["out.csv", "out.parquet", "out.sqlite"])
+def test_rows_with_the_same_columns_in_another_order_fit(tmp_path: Path, name: str) -> None:
+    file = tmp_path / name
+    tables = [Table(("a", "b"), ((1, 2),)), Table(("b", "a"), ((4, 3), (6, 5)))]
+    (sent,) = run_node(TableWriter, config={"path": str(file)}, table=tables).written
+    assert sent == {"rows": 3, "columns": ["a", "b"]}
+    assert written_rows(file) == [(1, 2), (3, 4), (5, 6)]
+
+
+def written_rows(file: Path) -> list[tuple[int, ...]]:
+    """The numbers of a file of any kind, row by row."""
+    if file.suffix == ".sqlite":
+        with sqlite3.connect(file) as connection:
+            return connection.execute("select a, b from data").fetchall()
+    if file.suffix == ".csv":
+        with file.open(newline="") as opened:
+            return [tuple(map(int, row)) for row in list(csv.reader(opened))[1:]]
+    columns = pytest.importorskip("pyarrow.parquet").read_table(file).to_pydict()
+    return list(zip(columns["a"], columns["b"], strict=True))
+
+
+def test_a_table_that_is_replaced_keeps_its_rows_if_the_first_ones_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "out.sqlite"
+    with sqlite3.connect(file) as connection:
+        connection.execute("create table data (a integer not null, b integer)")
+        connection.execute("insert into data values (1, 2)")
+    config = {"path": str(file), "mode": "replace"}
+    for refused in (Table(("a",), ((None,),)), Table(("a", "c"), ((1, 2),))):
+        with pytest.raises(LanemeshError):
+            run_node(TableWriter, config=config, table=refused)
+        assert written_rows(file) == [(1, 2)]
+    run_node(TableWriter, config=config, table=[Table(("a", "b"), ((3, 4),)), Table(("a", "b"), ((5, 6),))])
+    assert written_rows(file) == [(3, 4), (5, 6)]
+    run_node(TableWriter, config=config, table=Table(("a", "b"), ()))
+    assert written_rows(file) == []
 
 
 def test_json_objects_are_rows_and_other_values_are_an_error(tmp_path: Path) -> None:

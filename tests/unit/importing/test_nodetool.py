@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from lanemesh import Image
 from lanemesh.node.manifest import manifest_of
 from lanemesh.server.services import all_services, service_names
+from lanemesh.testing import run_node
 from lanemesh.v1 import node_pb2
 from lanemesh_orchestrator.cli.commands.importing import import_workflow
 from lanemesh_orchestrator.cli.exits import CommandError
@@ -17,6 +20,8 @@ from lanemesh_orchestrator.importing.counterparts import COUNTERPARTS, SOURCES
 from lanemesh_orchestrator.importing.nodetool import from_nodetool
 from lanemesh_orchestrator.importing.workflow import MAX_NODES, NotAWorkflow
 from lanemesh_orchestrator.pipeline import LANE_NAMES, validate
+from lanemesh_services.pictures.convert import ImageConvert
+from PIL import Image as Pillow
 
 from rigs import commands
 
@@ -151,8 +156,22 @@ def test_a_constant_becomes_a_setting_where_there_is_one() -> None:
             edge("4.output", "2.separators"),
         )
     )
-    assert imported.document["components"][1]["config"] == {"size": 200}
+    assert imported.document["components"][1]["config"] == {"size": 200, "overlap": 0}
     assert [one.node for one in imported.missing] == ["4"]
+
+
+def test_several_constants_of_a_node_are_settings_together() -> None:
+    imported = from_nodetool(
+        graph(
+            node("1", "nodetool.image.Fit"),
+            node("2", "nodetool.constant.Integer", value=64),
+            node("3", "nodetool.constant.Integer", value=32),
+            edge("2.output", "1.width"),
+            edge("3.output", "1.height"),
+        )
+    )
+    (component,) = imported.document["components"]
+    assert component["config"] == {"width": 64, "height": 32, "fit": "cover", "enlarge": True}
 
 
 def test_a_constant_that_is_a_setting_of_one_node_and_an_input_of_another_is_both() -> None:
@@ -177,13 +196,143 @@ def test_a_constant_with_the_value_that_the_node_has_already_is_no_input() -> No
             node("1", "nodetool.constant.String", value="output"),
             node("2", "nodetool.text.SaveText"),
             node("3", "nodetool.constant.Integer", value=500),
-            node("4", "nodetool.text.Chunk", chunk_size=500),
+            node("4", "nodetool.document.SplitRecursively", chunk_size=500),
             edge("1.output", "2.folder"),
             edge("3.output", "4.chunk_size"),
         )
     )
     assert (imported.missing, imported.notes) == ([], [])
-    assert [one["config"] for one in imported.document["components"]] == [{"folder": "output"}, {"size": 500}]
+    configs = [one["config"] for one in imported.document["components"]]
+    assert configs == [{"folder": "output"}, {"size": 500, "overlap": 200}]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("report.txt", "report"),
+        ("a.b.txt", "a.b"),
+        ("../../etc/evil.py", "evil"),
+        ("/etc/passwd", "passwd"),
+        ("..\\evil.py", "evil"),
+        (".profile", "profile"),
+        ("a\n\0b.txt", "ab"),
+        ("x" * 300 + ".txt", "x" * 100),
+        ("..", None),
+        ("sub/", "sub"),
+        ("%Y-%m-%d.txt", None),
+        ("", None),
+        (5, None),
+    ],
+)
+def test_the_name_of_a_file_that_a_node_saves_is_one_that_a_writer_takes(
+    types: dict[str, node_pb2.Manifest], name: Any, expected: str | None
+) -> None:
+    imported = from_nodetool(
+        graph(
+            node("1", "nodetool.input.StringInput"),
+            node("2", "nodetool.text.SaveText", name=name),
+            edge("1.output", "2.text"),
+        )
+    )
+    config = imported.document["components"][1]["config"]
+    assert config == {"folder": "output"} | ({"name": expected} if expected else {})
+    validate(json.dumps(imported.document), types)
+
+
+def test_what_is_left_out_of_the_name_of_a_file_is_a_note() -> None:
+    def notes(name: str) -> list[str]:
+        return list(from_nodetool(graph(node("1", "nodetool.text.SaveText", "Save", name=name))).notes)
+
+    assert notes("report.txt") == []
+    folders = "file_writer_1 writes into its folder, not into those of the name of its file: see 1 (SaveText)."
+    assert notes("sub/report.txt") == notes("..\\report.txt") == [folders]
+    assert notes("%Y.txt") == ["file_writer_1 does not put the time into the names of files: see 1 (SaveText)."]
+    constant = node("2", "nodetool.constant.String", value="../report.txt")
+    imported = from_nodetool(graph(node("1", "nodetool.text.SaveText"), constant, edge("2.output", "1.name")))
+    assert imported.notes == [folders]
+    assert imported.document["components"][0]["config"]["name"] == "report"
+
+
+def converted_by(kind: str, size: tuple[int, int], **data: int) -> tuple[int, int]:
+    """The size of an image after the component that takes the place of a node."""
+    (component,) = from_nodetool(graph(node("1", kind, **data))).document["components"]
+    content = io.BytesIO()
+    Pillow.new("RGB", size).save(content, "PNG")
+    (image,) = run_node(
+        ImageConvert, config=component["config"], image=Image("image/png", content.getvalue()), timeout=60
+    ).converted
+    return image.width, image.height
+
+
+@pytest.mark.parametrize("kind", ["nodetool.image.Resize", "nodetool.image.Fit"])
+def test_an_image_gets_the_size_that_the_node_gives_it(kind: str) -> None:
+    assert converted_by(kind, (100, 50), width=64, height=64) == (64, 64)
+    assert converted_by(kind, (16, 16), width=64, height=64) == (64, 64)
+    assert converted_by(kind, (100, 50), width=40) == (40, 512)
+
+
+def test_a_resized_image_is_stretched_and_a_fitted_one_is_cropped() -> None:
+    fits = [
+        from_nodetool(graph(node("1", kind))).document["components"][0]["config"]["fit"]
+        for kind in ("nodetool.image.Resize", "nodetool.image.Fit")
+    ]
+    assert fits == ["stretch", "cover"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "config"),
+    [
+        (
+            "nodetool.triggers.FileWatchTrigger",
+            {"path": "in", "patterns": ["*.md"], "ignore_patterns": ["draft*"]},
+            {"path": "in", "hidden": True, "globs": ["*.md"], "exclude": ["draft*"], "recursive": False},
+        ),
+        ("nodetool.triggers.FileWatchTrigger", {"path": "in", "recursive": True}, {"path": "in", "hidden": True}),
+        ("nodetool.text.Split", {}, {"separator": ","}),
+        ("nodetool.text.Split", {"delimiter": ";"}, {"separator": ";"}),
+        ("nodetool.document.SplitRecursively", {}, {"size": 1000, "overlap": 200}),
+        ("nodetool.document.SplitRecursively", {"chunk_size": 100}, {"size": 100, "overlap": 0}),
+        ("nodetool.document.SplitRecursively", {"chunk_overlap": 5}, {"size": 1000, "overlap": 5}),
+        ("nodetool.text.Chunk", {}, {"mode": "tokens", "size": 100, "overlap": 0}),
+        ("nodetool.text.Chunk", {"length": 7}, {"mode": "tokens", "size": 7, "overlap": 0}),
+        ("nodetool.document.SplitMarkdown", {}, {"mode": "markdown"}),
+        ("nodetool.video.FrameToVideo", {}, {"rate": 30}),
+    ],
+)
+def test_what_a_node_does_by_default_is_set_where_its_component_does_otherwise(
+    types: dict[str, node_pb2.Manifest], kind: str, data: dict[str, Any], config: dict[str, Any]
+) -> None:
+    (component,) = from_nodetool(graph(node("1", kind, **data))).document["components"]
+    assert component["config"] == config
+    assert json.loads(types[component["provider"]].config_schema_json)["properties"].keys() >= config.keys()
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "said"),
+    [
+        ("nodetool.triggers.FileWatchTrigger", {}, "also sends the files that are there at its start"),
+        ("nodetool.triggers.FileWatchTrigger", {"events": ["created"]}, "sends new and changed files alike"),
+        ("nodetool.triggers.FileWatchTrigger", {"max_events": 3}, "does not end after a number of files"),
+        ("nodetool.triggers.IntervalTrigger", {"initial_delay_seconds": 5}, "begins without a delay"),
+        ("nodetool.document.SplitRecursively", {"separators": ["|"]}, "not at other separators"),
+        ("nodetool.document.SplitDocument", {}, "not by meaning"),
+        ("nodetool.document.SplitMarkdown", {}, "cuts sections of more than 1,000 characters"),
+        ("nodetool.text.Chunk", {}, "counts words and signs"),
+        ("nodetool.video.FrameIterator", {"start": 10}, "sends all frames"),
+        ("nodetool.video.FrameIterator", {"end": 10}, "sends all frames"),
+    ],
+)
+def test_what_a_component_does_otherwise_than_its_node_is_a_note(kind: str, data: dict[str, Any], said: str) -> None:
+    notes = from_nodetool(graph(node("1", kind, **data))).notes
+    assert any(said in note and note.endswith(f"see 1 ({kind.rpartition('.')[2]}).") for note in notes)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["nodetool.triggers.IntervalTrigger", "nodetool.document.SplitRecursively", "nodetool.video.FrameIterator"],
+)
+def test_a_component_that_does_as_its_node_has_no_note(kind: str) -> None:
+    assert from_nodetool(graph(node("1", kind))).notes == []
 
 
 def test_a_text_that_was_typed_into_a_node_is_sent_as_an_input_or_is_missing() -> None:
