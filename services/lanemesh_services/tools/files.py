@@ -6,6 +6,7 @@ import fnmatch
 import mimetypes
 import os
 import secrets
+import threading
 from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
@@ -26,6 +27,8 @@ MAX_IMAGE = 4_000_000
 MAX_WRITTEN = 1_000_000
 """Longest text that is written, in characters."""
 _WRITING = ("write_file", "edit_file")
+_CHANGING = tuple(threading.Lock() for _ in range(64))
+"""Each file has one of these locks, which is held from reading it to replacing it: calls change a file one after the other."""
 
 PathOf = Annotated[str, Field(max_length=4_096)]
 
@@ -182,9 +185,10 @@ class ToolFiles(ToolNode):
             append: The text is added to the end of the file; otherwise it replaces the file.
         """
         whole = self._writable(context, path)
-        if append and os.path.exists(whole):
-            text = self._text(whole) + text
-        self._replace(whole, text)
+        with _changing(whole):
+            if append and os.path.exists(whole):
+                text = self._text(whole) + text
+            self._replace(whole, text)
         return {"path": self.resource.name(whole), "bytes": len(text.encode())}
 
     @tool(timeout=30)
@@ -203,13 +207,14 @@ class ToolFiles(ToolNode):
             new: What replaces it.
         """
         whole = self._writable(context, path)
-        text = self._text(whole)
-        count = text.count(old)
-        if count != 1:
-            raise CallFailed(
-                "bad-arguments", f"{path} has the text {count} times. Give a text that it has exactly once"
-            )
-        self._replace(whole, text.replace(old, new))
+        with _changing(whole):
+            text = self._text(whole)
+            count = text.count(old)
+            if count != 1:
+                raise CallFailed(
+                    "bad-arguments", f"{path} has the text {count} times. Give a text that it has exactly once"
+                )
+            self._replace(whole, text.replace(old, new))
         return {"path": self.resource.name(whole), "line": text[: text.index(old)].count("\n") + 1}
 
     def _searched(self, start: Path, pattern: str, context: ToolContext) -> Any:
@@ -253,6 +258,11 @@ class ToolFiles(ToolNode):
                 beside.unlink(missing_ok=True)
         except (OSError, ValueError) as error:
             raise CallFailed("not-written", f"{self.resource.name(path)} cannot be written: {error}") from None
+
+
+def _changing(path: Path) -> threading.Lock:
+    """The lock of a file, in all components of the process. Some files share one."""
+    return _CHANGING[hash(path) % len(_CHANGING)]
 
 
 def _entry(folder: Folder, entry: os.DirEntry[str]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,22 @@ async def test_happy_writing_where_it_is_permitted(root: Path) -> None:
     assert (root / "new" / "d.txt").read_text() == "first\n2nd\n"
     assert [path.name for path in (root / "new").iterdir()] == ["d.txt"]
     assert "has the text 0 times" in (await error_of(tools, "edit_file", path="new/d.txt", old="x", new=""))["error"]
+
+
+async def test_happy_changes_of_a_file_at_the_same_time_are_all_kept(root: Path) -> None:
+    components = [await loaded(ToolFiles, root=str(root), write=True) for _ in range(2)]
+    names = [f"item {number}\n" for number in range(100)]
+    (root / "list.txt").write_text("".join(names))
+
+    edits = (
+        value_of(components[number % 2], "edit_file", path="list.txt", old=name, new=name.upper())
+        for number, name in enumerate(names)
+    )
+    more = (value_of(component, "write_file", path="new.txt", text="x", append=True) for component in components * 50)
+    await asyncio.gather(*edits, *more)
+
+    assert (root / "list.txt").read_text() == "".join(names).upper()
+    assert (root / "new.txt").read_text() == "x" * 100
 
 
 @pytest.mark.parametrize(
