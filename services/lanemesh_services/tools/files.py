@@ -26,6 +26,8 @@ MAX_IMAGE = 4_000_000
 """Largest image that is returned, in bytes."""
 MAX_WRITTEN = 1_000_000
 """Longest text that is written, in characters."""
+_CUT = "...\n"
+"""What ends a line that was cut."""
 _WRITING = ("write_file", "edit_file")
 _CHANGING = tuple(threading.Lock() for _ in range(64))
 """Each file has one of these locks, which is held from reading it to replacing it: calls change a file one after the other."""
@@ -131,7 +133,9 @@ class ToolFiles(ToolNode):
                     if number % 1000 == 0 and context.cancelled:
                         break
                     continue
-                size += len(line)
+                if not chosen:
+                    line = _shortened(line, self.config.max_bytes)
+                size += len(line.encode())
                 more = len(chosen) == lines or size > self.config.max_bytes
                 if more:
                     break
@@ -288,11 +292,17 @@ def _image(folder: Folder, path: Path, kind: str) -> Image:
 def _lines(file: Any) -> Any:
     """The lines of a file as text, each cut at its bound."""
     while line := file.readline(4 * MAX_LINE):
-        ended = line.endswith(b"\n")
+        ended, whole = line.endswith(b"\n"), True
         while not ended and (rest := file.readline(1_000_000)):
-            ended = rest.endswith(b"\n")
+            ended, whole = rest.endswith(b"\n"), False
         text = line.decode("utf-8", "replace")
-        yield text if len(text) <= MAX_LINE else text[:MAX_LINE] + "...\n"
+        yield text if whole and len(text) <= MAX_LINE else text[:MAX_LINE] + _CUT
+
+
+def _shortened(line: str, limit: int) -> str:
+    """A line, cut if it has more bytes than the limit."""
+    content = line.encode()
+    return line if len(content) <= limit else content[: limit - len(_CUT)].decode("utf-8", "ignore") + _CUT
 
 
 def _text_lines(folder: Folder, path: Path) -> Any:
@@ -305,4 +315,4 @@ def _text_lines(folder: Folder, path: Path) -> Any:
     except CallFailed:
         return
     if b"\0" not in content[:1024]:
-        yield from content.decode("utf-8", "replace").splitlines()
+        yield from content.decode("utf-8", "replace").split("\n")  # as `read_file` counts them
