@@ -330,16 +330,16 @@ def _check_operator_variables(config: _Config, manifest: node_pb2.Manifest, secr
         return
     from lanemesh_orchestrator.pipeline.addresses import chosen_address, exposed
 
-    for pointer, name in exposed(config.of_operator, config.known, secret):
-        _, key, *inner = pointer.split("/")
-        setting = key.replace("~1", "/").replace("~0", "~")
-        origin = config.origins[setting]
-        where = origin if origin in config.brought else "/".join((origin, *inner))
+    for pointer, name in exposed(config.of_operator, config.values, config.schema, secret):
+        setting, where = _place(config, pointer)
         config.unsettled.add(setting)  # its problems would reveal the value
         config.fault(where, "variable-not-secret", *not_secret(name, manifest.provider, setting))
-    address = chosen_address(config.values, config.known, config.whole)
-    if address is None:
+    replaced = {keys[0] for keys in config.put_in}
+    brought = {key for key, origin in config.origins.items() if origin in config.brought} - replaced
+    chosen = chosen_address(config.values, config.schema, brought, config.whole)
+    if chosen is None:
         return
+    address = chosen[1:].replace("/", ".").replace("~1", "/").replace("~0", "~")
     name = next(iter(config.of_operator.values()))
     message = (
         f"The component would send the operator's variable {name} to an address that the document chooses ({address})."
@@ -348,7 +348,17 @@ def _check_operator_variables(config: _Config, manifest: node_pb2.Manifest, secr
         f"Send {name} with the run, remove {address}, or have the operator allow a variable with the address as well, and write "
         f"only that into {address}."
     )
-    config.fault(config.origins.get(address, config.pointer), "operator-variable", message, hint)
+    config.fault(_place(config, chosen)[1], "operator-variable", message, hint)
+
+
+def _place(config: _Config, pointer: str) -> tuple[str, str]:
+    """The key of the setting with a value at a pointer into the config, and where the value stands in the document."""
+    _, key, *inner = pointer.split("/")
+    setting = key.replace("~1", "/").replace("~0", "~")
+    if setting not in config.origins:  # a setting that was put in
+        return setting, config.pointer
+    origin = config.origins[setting]
+    return setting, origin if origin in config.brought else "/".join((origin, *inner))
 
 
 def _ends(pointer: str) -> Iterator[int]:

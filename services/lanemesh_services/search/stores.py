@@ -38,9 +38,19 @@ class Qdrant(StoreNode):
             None, description="The folder, for a store without a server, even if there is a `host`. It is created."
         )
         host: str | None = Field(
-            None, min_length=1, max_length=253, description='Name of the server\'s host, such as "localhost".'
+            None,
+            min_length=1,
+            max_length=253,
+            json_schema_extra={"format": "remote-address"},
+            description='Name of the server\'s host, such as "localhost".',
         )
-        port: int = Field(QDRANT_PORT, ge=1, le=65_535, description="Port of the server, for HTTP.")
+        port: int = Field(
+            QDRANT_PORT,
+            ge=1,
+            le=65_535,
+            json_schema_extra={"format": "remote-address"},
+            description="Port of the server, for HTTP.",
+        )
         url: str | None = Field(
             None,
             json_schema_extra={"format": "remote-url"},
@@ -131,7 +141,8 @@ class Pgvector(StoreNode):
         """Settings of a store."""
 
         url: SecretStr = Field(
-            description="The URL of the database, such as ${SEARCH_URL}: postgresql://user:password@host/database."
+            description="The URL of the database, such as ${SEARCH_URL}: postgresql://user:password@host/database.",
+            json_schema_extra={"x-remote-url": True},
         )
         language: str = Field(
             "english",

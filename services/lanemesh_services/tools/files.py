@@ -6,6 +6,7 @@ import fnmatch
 import mimetypes
 import os
 import secrets
+import threading
 from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
@@ -25,7 +26,11 @@ MAX_IMAGE = 4_000_000
 """Largest image that is returned, in bytes."""
 MAX_WRITTEN = 1_000_000
 """Longest text that is written, in characters."""
+_CUT = "...\n"
+"""What ends a line that was cut."""
 _WRITING = ("write_file", "edit_file")
+_CHANGING = tuple(threading.Lock() for _ in range(64))
+"""Each file has one of these locks, which is held from reading it to replacing it: calls change a file one after the other."""
 
 PathOf = Annotated[str, Field(max_length=4_096)]
 
@@ -128,7 +133,9 @@ class ToolFiles(ToolNode):
                     if number % 1000 == 0 and context.cancelled:
                         break
                     continue
-                size += len(line)
+                if not chosen:
+                    line = _shortened(line, self.config.max_bytes)
+                size += len(line.encode())
                 more = len(chosen) == lines or size > self.config.max_bytes
                 if more:
                     break
@@ -182,9 +189,10 @@ class ToolFiles(ToolNode):
             append: The text is added to the end of the file; otherwise it replaces the file.
         """
         whole = self._writable(context, path)
-        if append and os.path.exists(whole):
-            text = self._text(whole) + text
-        self._replace(whole, text)
+        with _changing(whole):
+            if append and os.path.exists(whole):
+                text = self._text(whole) + text
+            self._replace(whole, text)
         return {"path": self.resource.name(whole), "bytes": len(text.encode())}
 
     @tool(timeout=30)
@@ -203,13 +211,14 @@ class ToolFiles(ToolNode):
             new: What replaces it.
         """
         whole = self._writable(context, path)
-        text = self._text(whole)
-        count = text.count(old)
-        if count != 1:
-            raise CallFailed(
-                "bad-arguments", f"{path} has the text {count} times. Give a text that it has exactly once"
-            )
-        self._replace(whole, text.replace(old, new))
+        with _changing(whole):
+            text = self._text(whole)
+            count = text.count(old)
+            if count != 1:
+                raise CallFailed(
+                    "bad-arguments", f"{path} has the text {count} times. Give a text that it has exactly once"
+                )
+            self._replace(whole, text.replace(old, new))
         return {"path": self.resource.name(whole), "line": text[: text.index(old)].count("\n") + 1}
 
     def _searched(self, start: Path, pattern: str, context: ToolContext) -> Any:
@@ -255,6 +264,11 @@ class ToolFiles(ToolNode):
             raise CallFailed("not-written", f"{self.resource.name(path)} cannot be written: {error}") from None
 
 
+def _changing(path: Path) -> threading.Lock:
+    """The lock of a file, in all components of the process. Some files share one."""
+    return _CHANGING[hash(path) % len(_CHANGING)]
+
+
 def _entry(folder: Folder, entry: os.DirEntry[str]) -> dict[str, Any]:
     path = Path(entry.path)
     if entry.is_symlink():
@@ -278,11 +292,17 @@ def _image(folder: Folder, path: Path, kind: str) -> Image:
 def _lines(file: Any) -> Any:
     """The lines of a file as text, each cut at its bound."""
     while line := file.readline(4 * MAX_LINE):
-        ended = line.endswith(b"\n")
+        ended, whole = line.endswith(b"\n"), True
         while not ended and (rest := file.readline(1_000_000)):
-            ended = rest.endswith(b"\n")
+            ended, whole = rest.endswith(b"\n"), False
         text = line.decode("utf-8", "replace")
-        yield text if len(text) <= MAX_LINE else text[:MAX_LINE] + "...\n"
+        yield text if whole and len(text) <= MAX_LINE else text[:MAX_LINE] + _CUT
+
+
+def _shortened(line: str, limit: int) -> str:
+    """A line, cut if it has more bytes than the limit."""
+    content = line.encode()
+    return line if len(content) <= limit else content[: limit - len(_CUT)].decode("utf-8", "ignore") + _CUT
 
 
 def _text_lines(folder: Folder, path: Path) -> Any:
@@ -295,4 +315,4 @@ def _text_lines(folder: Folder, path: Path) -> Any:
     except CallFailed:
         return
     if b"\0" not in content[:1024]:
-        yield from content.decode("utf-8", "replace").splitlines()
+        yield from content.decode("utf-8", "replace").split("\n")  # as `read_file` counts them

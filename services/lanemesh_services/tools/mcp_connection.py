@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import httpx2
 from lanemesh import LanemeshError, ToolSpec
@@ -28,7 +28,7 @@ from mcp_types import (
 from pydantic import ValidationError
 
 from lanemesh_services.tools import mcp_errors as errors
-from lanemesh_services.tools.mcp_http import http_client
+from lanemesh_services.tools.mcp_http import SESSION_LOST, http_client
 from lanemesh_services.tools.mcp_process import ServerProcess
 
 MAX_TOOLS = 200
@@ -41,6 +41,10 @@ MAX_DESCRIPTION = 8_192
 """Most characters of a tool's description; the rest is cut off."""
 CLOSE_SECONDS = 8.0
 """How long a connection may take to close."""
+DRAIN_SECONDS = 2.0
+"""How long a lost session is kept for the responses to its other requests."""
+_CLOSED = "Connection closed"
+"""What the library says of a connection that has ended. A server may send the same code with words of its own."""
 
 
 class ReportProgress(Protocol):
@@ -51,6 +55,7 @@ class ReportProgress(Protocol):
 
 Ask = Callable[[str], Awaitable[bool]]
 """Asks the clients of the run whether they approve something, in words."""
+Response = TypeVar("Response")
 _ASK: ContextVar[Ask | None] = ContextVar("lanemesh-mcp-ask", default=None)
 
 
@@ -96,6 +101,8 @@ class McpConnection(Reloadable):
         self._closed = False
         self._asks: list[Ask] = []
         """How to ask about each call that is under way."""
+        self._requests: set[asyncio.Future[None]] = set()
+        """Each request that waits for its response; it is done when that has come."""
 
     def is_current(self) -> bool:
         """A connection that has ended is opened again by the next call."""
@@ -122,13 +129,13 @@ class McpConnection(Reloadable):
         Raises:
             LanemeshError: the server cannot be used, has too many tools, or lacks some of the wanted ones.
         """
-        client = await self.open()
         try:
-            async with asyncio.timeout(self._options.start_timeout):
-                listed = await self._listed(client)
+            listed = await self._response(self._listed, "tools/list", self._options.start_timeout)
         except TimeoutError:
             raise errors.no_answer(self._options.label, self._options.start_timeout, self._last_words()) from None
-        except (MCPError, ValidationError, httpx2.HTTPError) as error:
+        except MCPError as error:
+            raise self._start_fault(error) from None
+        except (ValidationError, httpx2.HTTPError) as error:
             raise self._fault(error, "tools/list") from None
         wanted = set(self._options.tools)
         chosen = [tool for tool in listed if not wanted or tool.name in wanted]
@@ -148,12 +155,18 @@ class McpConnection(Reloadable):
         """
         if self._options.tools and name not in self._options.tools:
             raise errors.tools_missing(self._options.label, [name], list(self._options.tools))
-        client = await self.open()
-        self._asks.append(ask)
-        token = _ASK.set(ask)
-        try:
-            async with asyncio.timeout(self._options.call_timeout):
+
+        async def called(client: Client) -> CallToolResult:
+            self._asks.append(ask)
+            token = _ASK.set(ask)
+            try:
                 return await client.call_tool(name, arguments, progress_callback=report)
+            finally:
+                _ASK.reset(token)
+                self._asks.remove(ask)
+
+        try:
+            return await self._response(called, name, self._options.call_timeout)
         except TimeoutError:
             raise errors.timed_out(self._options.label, name, self._options.call_timeout) from None
         except MCPError as error:
@@ -162,9 +175,49 @@ class McpConnection(Reloadable):
             raise
         except (ValidationError, httpx2.HTTPError) as error:
             raise self._fault(error, name) from None
+
+    async def _response(self, request: Callable[[Client], Awaitable[Response]], what: str, seconds: float) -> Response:
+        """The response to a request. If the server has lost the session, the request is repeated once, in a new one.
+
+        Raises:
+            LanemeshError: the server cannot be used, or the connection has ended; the next request makes a new one.
+            TimeoutError: there was no response in time.
+            MCPError, ValidationError, httpx2.HTTPError: the request failed.
+        """
+        repeated = False
+        while True:
+            client = await self.open()
+            try:
+                return await self._answered(request(client), seconds)
+            except MCPError as error:
+                lost = error.code == SESSION_LOST
+                if not lost and not (error.code == CONNECTION_CLOSED and error.message == _CLOSED):
+                    raise
+                fault = self._fault(error, what)
+            await self._discard(client)
+            if repeated or not lost:
+                raise fault
+            repeated = True
+
+    async def _answered(self, response: Awaitable[Response], seconds: float) -> Response:
+        """A response, which is known to be waited for."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._requests.add(done)
+        try:
+            async with asyncio.timeout(seconds):
+                return await response
         finally:
-            _ASK.reset(token)
-            self._asks.remove(ask)
+            self._requests.remove(done)
+            done.set_result(None)
+
+    async def _discard(self, client: Client) -> None:
+        """Ends a connection that is lost, so that the next request makes a new one."""
+        async with self._opening:
+            if self._client is not client:  # another request has discarded it
+                return
+            if self._requests:
+                await asyncio.wait(self._requests, timeout=DRAIN_SECONDS)
+            await self._stop()
 
     async def _elicit(self, context: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult:
         """Answers a question of the server by an approval, if it is clear which call it belongs to, and a yes is an answer."""

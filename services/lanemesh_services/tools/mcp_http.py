@@ -9,6 +9,8 @@ import httpx2
 MAX_RESPONSE = 64 * 1024 * 1024
 """Most bytes of one response, an event stream included."""
 CONNECT_SECONDS = 10.0
+SESSION_LOST = -32_090
+"""The code of the error that a request gets if the server no longer knows its session. The server has not handled the request."""
 
 
 def http_client(headers: Mapping[str, str], read_seconds: float) -> httpx2.AsyncClient:
@@ -19,7 +21,11 @@ def http_client(headers: Mapping[str, str], read_seconds: float) -> httpx2.Async
 
 
 class _Limited(httpx2.AsyncBaseTransport):
-    """Ends a response to a POST that is too large. The response to a GET is the server's own stream, which lasts."""
+    """Ends a response to a POST that is too large. The response to a GET is the server's own stream, which lasts.
+
+    MCP: a request with a session is answered with the status 404 if there is no such session. What else such a response has differs
+    from server to server, so an error with the code `SESSION_LOST` replaces it.
+    """
 
     def __init__(self, inner: httpx2.AsyncBaseTransport) -> None:
         self._inner = inner
@@ -30,6 +36,10 @@ class _Limited(httpx2.AsyncBaseTransport):
         if response.headers.get("content-encoding", "identity").lower() != "identity":
             await response.aclose()
             raise httpx2.ReadError("the response is compressed, which was not asked for")
+        if request.method == "POST" and response.status_code == 404 and "mcp-session-id" in request.headers:
+            await response.aclose()
+            error = {"code": SESSION_LOST, "message": "the server no longer knows the session"}
+            return httpx2.Response(404, json={"jsonrpc": "2.0", "id": None, "error": error})
         if request.method == "POST" and isinstance(response.stream, httpx2.AsyncByteStream):
             response.stream = _LimitedStream(response.stream)
         return response

@@ -12,13 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lanemesh import LanemeshError
 from lanemesh.client.results import RunResult
 from lanemesh.client.updates import ApprovalState, ApprovalUpdate, RunState, ToolProgressUpdate, ToolResultUpdate
 from lanemesh_orchestrator.mcp_server.http import mcp_http_server
 from lanemesh_orchestrator.mesh import Mesh
+from lanemesh_services.tools.mcp_connection import McpConnection, ServerOptions
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
 
+from rigs.ports import free_port
 from rigs.runs import lines, until
 
 ROGUE = Path(__file__).parents[2] / "rigs" / "mcp_rogue.py"
@@ -69,9 +72,9 @@ async def calls(
 
 
 @asynccontextmanager
-async def over_http(server: MCPServer[Any], token: str = "") -> AsyncIterator[str]:
+async def over_http(server: MCPServer[Any], token: str = "", port: int = 0) -> AsyncIterator[str]:
     """The URL of a server in this process."""
-    http = mcp_http_server(server, "127.0.0.1", 0, token)
+    http = mcp_http_server(server, "127.0.0.1", port, token)
     serving = asyncio.create_task(http.run())
     try:
         yield http.url
@@ -119,6 +122,55 @@ async def test_happy_a_server_over_http_in_both_eras(mesh: Mesh, protocol: str) 
     assert result.state is RunState.COMPLETED, result
     assert [(one.content, one.is_error) for one in results] == [('{"degrees": 4}', False)]
     assert [(one.message, one.fraction) for one in progress] == [("looks up Oslo", 0.5)]
+
+
+@pytest.fixture
+def unused_port() -> int:
+    return free_port()
+
+
+@pytest.fixture
+async def connection(unused_port: int, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[McpConnection]:
+    """A connection to the port, with sessions. Servers that end do not wait for it."""
+    monkeypatch.setattr("lanemesh_orchestrator.http_server.server.GRACE_SECONDS", 0)
+    url = f"http://127.0.0.1:{unused_port}/mcp"
+    made = McpConnection(ServerOptions(url=url, environment={}, headers={}, legacy=True))
+    yield made
+    await made.close()
+
+
+async def temperature(connection: McpConnection, city: str) -> Any:
+    """The result of a call, without a run."""
+
+    async def report(progress: float, total: float | None, message: str | None) -> None: ...
+
+    async def ask(question: str) -> bool:
+        return False
+
+    return (await connection.call("temperature", {"city": city}, report, ask)).structured_content
+
+
+async def test_happy_calls_go_on_in_a_new_session_if_the_server_has_lost_theirs(
+    connection: McpConnection, unused_port: int
+) -> None:
+    for cities in (["Oslo"], ["Rome", "Tokyo", "Lisbon"], ["Oslo"]):
+        async with over_http(weather(), port=unused_port):
+            found = await asyncio.gather(*(temperature(connection, city) for city in cities))
+            assert found == [{"degrees": len(city)} for city in cities]
+    async with over_http(weather(), port=unused_port):
+        assert [spec.name for spec in await connection.tools()] == ["temperature", "wait"]
+
+
+async def test_error_a_server_that_is_away_is_named_and_used_again_when_it_is_back(
+    connection: McpConnection, unused_port: int
+) -> None:
+    async with over_http(weather(), port=unused_port):
+        await connection.tools()
+    for _ in range(2):
+        with pytest.raises(LanemeshError, match=r"the MCP server 127\.0\.0\.1"):
+            await temperature(connection, "Oslo")
+    async with over_http(weather(), port=unused_port):
+        assert await temperature(connection, "Oslo") == {"degrees": 4}
 
 
 @pytest.mark.parametrize("protocol", ["auto", "legacy"])

@@ -25,6 +25,9 @@ TYPES = {
             text={"type": "string"},
             url={"type": "string", "format": "remote-url", "default": OWN},
             other={"anyOf": [{"type": "string", "format": "remote-url"}, {"type": "null"}]},
+            database={"type": "string", "format": "password", "x-remote-url": True},
+            server={"type": "object", "properties": {"at": {"type": "string", "format": "remote-address"}}},
+            peers={"type": "array", "items": {"type": "string", "format": "remote-url"}},
         ),
     ),
     "boss": node_pb2.Manifest(
@@ -62,6 +65,15 @@ REFUSED = ["operator-variable /components/1/config/url"]
         ({"key": "${KEY}", "url": "https://elsewhere.example/v1"}, {"KEY": "my-own-key"}, []),
         ({"key": "x", "url": "https://elsewhere.example/v1"}, {}, []),
         ({"key": "${KEY}", "other": "https://elsewhere.example"}, {}, [REFUSED[0].replace("url", "other")]),
+        ({"database": "postgresql://u:${KEY}@elsewhere.example/d"}, {}, [REFUSED[0].replace("url", "database")]),
+        ({"database": "${URL}"}, {}, []),
+        ({"key": "${KEY}", "server": {"at": "elsewhere.example:1"}}, {}, [REFUSED[0].replace("url", "server/at")]),
+        ({"key": "${KEY}", "server": {"at": "${URL}"}}, {}, []),
+        (
+            {"key": "${KEY}", "peers": ["${URL}", "https://elsewhere.example"]},
+            {},
+            [REFUSED[0].replace("url", "peers/1")],
+        ),
     ],
 )
 def test_a_client_sends_the_operators_key_only_where_the_operator_chose(

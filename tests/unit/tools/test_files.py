@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,22 @@ async def test_happy_writing_where_it_is_permitted(root: Path) -> None:
     assert "has the text 0 times" in (await error_of(tools, "edit_file", path="new/d.txt", old="x", new=""))["error"]
 
 
+async def test_happy_changes_of_a_file_at_the_same_time_are_all_kept(root: Path) -> None:
+    components = [await loaded(ToolFiles, root=str(root), write=True) for _ in range(2)]
+    names = [f"item {number}\n" for number in range(100)]
+    (root / "list.txt").write_text("".join(names))
+
+    edits = (
+        value_of(components[number % 2], "edit_file", path="list.txt", old=name, new=name.upper())
+        for number, name in enumerate(names)
+    )
+    more = (value_of(component, "write_file", path="new.txt", text="x", append=True) for component in components * 50)
+    await asyncio.gather(*edits, *more)
+
+    assert (root / "list.txt").read_text() == "".join(names).upper()
+    assert (root / "new.txt").read_text() == "x" * 100
+
+
 @pytest.mark.parametrize(
     ("path", "said"),
     [
@@ -137,6 +154,30 @@ async def test_error_a_large_file_is_read_in_parts(root: Path) -> None:
     assert "has only 100000 lines" in (await error_of(tools, "read_file", path="large.txt", start=100_001))["error"]
     wide = await value_of(await loaded(ToolFiles, root=str(root)), "read_file", path="wide.txt")
     assert (len(wide["text"]) < 3000, wide["text"].endswith("...\nend\n")) == (True, True)
+
+
+async def test_happy_lines_have_the_same_numbers_in_all_tools(root: Path) -> None:
+    (root / "odd.txt").write_bytes("one\ftwo\x0bthree\r\nfour\u2028five\rsix\n\nhere\n".encode())
+    tools = await loaded(ToolFiles, root=str(root), write=True)
+
+    (found,) = (await value_of(tools, "search_files", text="here", path="odd.txt"))["matches"]
+    assert (await value_of(tools, "read_file", path="odd.txt", start=found["line"]))["text"] == "here\n"
+    assert (await value_of(tools, "edit_file", path="odd.txt", old="here", new="there"))["line"] == found["line"]
+
+
+async def test_error_a_line_is_cut_at_the_most_bytes_of_a_call(root: Path) -> None:
+    (root / "lines.txt").write_text("é" * 1_500 + "\n" + "é" * 499 + "\nend\n", encoding="utf-8")
+    (root / "faces.txt").write_text("😀" * 3_000 + "\nend\n", encoding="utf-8")
+    tools = await loaded(ToolFiles, root=str(root), max_bytes=1_000)
+
+    first = await value_of(tools, "read_file", path="lines.txt")
+    assert (first["text"], first["end"], first["more"]) == ("é" * 498 + "...\n", 1, True)
+    second = await value_of(tools, "read_file", path="lines.txt", start=2)
+    assert (second["text"], second["end"], second["more"]) == ("é" * 499 + "\n", 2, True)
+    last = await value_of(tools, "read_file", path="lines.txt", start=3)
+    assert (last["text"], last["end"], last["more"]) == ("end\n", 3, False)
+    faces = await value_of(await loaded(ToolFiles, root=str(root)), "read_file", path="faces.txt")
+    assert faces["text"] == "😀" * 2_000 + "...\nend\n"
 
 
 @pytest.mark.parametrize(
