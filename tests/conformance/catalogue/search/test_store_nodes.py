@@ -176,7 +176,7 @@ def test_error_a_file_that_is_no_database_is_refused_when_it_is_opened(tmp_path:
         (Qdrant, {"host": "a/collections"}, "is not the name of a host"),
         (SqliteSearch, {"path": "x", "filter": {"page": {"above": 3}}}, "is not one of eq"),
         (SqliteSearch, {"path": "x", "filter": {"page": {"gt": "3"}}}, "needs a number"),
-        (SqliteSearch, {"path": "x", "filter": {"page": []}}, "at least one"),
+        (SqliteSearch, {"path": "x", "filter": {"page": []}}, "needs a list, not empty"),
         (SqliteSearch, {"path": "x", "filter": {'"': 1}}, "quotation mark"),
         (SqliteSearch, {"path": "x", "collection": "a; DROP"}, "pattern"),
         (SqliteSearch, {"path": "x", "limit": 0}, "greater than or equal to 1"),
