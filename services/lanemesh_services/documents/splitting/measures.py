@@ -14,6 +14,9 @@ MAX_TOKEN_CHARACTERS = 16
 class Measure(Protocol):
     """Finds the places in a text that are a number of units away."""
 
+    is_slow: bool
+    """Even of a short text it takes so long that it belongs into a worker thread."""
+
     def limit(self, text: str, size: int, *, final: bool) -> int | None:
         """The end of the first `size` units of a text; None if it is not longer, or, unless it is final, may prove not to be."""
 
@@ -23,6 +26,8 @@ class Measure(Protocol):
 
 class Characters:
     """Counts characters."""
+
+    is_slow = False
 
     def limit(self, text: str, size: int, *, final: bool) -> int | None:
         """The end of the first `size` characters."""
@@ -35,6 +40,8 @@ class Characters:
 
 class Words:
     """Counts words and signs, about as many as a model has tokens; needs no tokenizer."""
+
+    is_slow = False
 
     def limit(self, text: str, size: int, *, final: bool) -> int | None:
         """The end of the first `size` words and signs."""
@@ -53,6 +60,8 @@ class Words:
 
 class ModelTokens:
     """Counts the tokens of a model, by its tokenizer."""
+
+    is_slow = True
 
     def __init__(self, file: Path) -> None:
         """`file` is a tokenizer.json. Raises ValueError or OSError if it is none."""
@@ -80,5 +89,6 @@ class ModelTokens:
         return start + offsets[-size][0] if 0 < size <= len(offsets) else (end if not size else start)
 
     def _offsets(self, text: str) -> list[tuple[int, int]]:
-        offsets = self._tokenizer.encode(text, add_special_tokens=False).offsets
-        return [(begin, end) for begin, end in offsets if end > begin]
+        # `encode` stops all threads meanwhile; `encode_batch` does not.
+        (encoding,) = self._tokenizer.encode_batch([text], add_special_tokens=False)
+        return [(begin, end) for begin, end in encoding.offsets if end > begin]
