@@ -21,6 +21,7 @@ from lanemesh import (
     Node,
     Out,
     Outputs,
+    ToolCall,
 )
 from lanemesh.testing import DictMemory, run_node
 from lanemesh_orchestrator import Mesh
@@ -80,6 +81,25 @@ async def test_happy_answers_texts_and_documents_are_restored(caplog: pytest.Log
         Document("Ann", source="a")
     ]
     assert (await _restored(memory, text=pseudonym)).named == ["Ann"]
+
+
+async def test_happy_the_data_and_the_tool_calls_of_answers_are_restored(caplog: pytest.LogCaptureFixture) -> None:
+    memory = DictMemory()
+    pseudonym = await Pseudonyms(memory, "").of("PERSON", 'Ann "A" Lee')
+    calls = (
+        ToolCall("1", "find", json.dumps({"name": f"{pseudonym}!", "n": 1}).replace("<", "\\u003c")),
+        ToolCall("2", "find", f"{pseudonym} is no JSON"),
+        ToolCall("3", "find", '{"a":  1}'),
+    )
+    data = {"people": [{"name": pseudonym}, pseudonym, 3], pseudonym: "<ORG_AAAAA>"}
+    with caplog.at_level(logging.WARNING):
+        (answer,) = (await _restored(memory, answers=[Answer(data=data, tool_calls=calls)])).answered
+
+    name = 'Ann "A" Lee'
+    assert answer.data == {"people": ({"name": name}, name, 3), name: "<ORG_AAAAA>"}
+    assert json.loads(answer.tool_calls[0].arguments) == {"name": f"{name}!", "n": 1}
+    assert [call.arguments for call in answer.tool_calls[1:]] == [f"{name} is no JSON", '{"a":  1}']
+    assert "1 pseudonyms are unknown" in caplog.text
 
 
 async def _restored(memory: DictMemory, **options: Any) -> Any:
