@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from lanemesh import Answer, Context, Document, In, Inputs, Invokes, Node, Out, Outputs
-from lanemesh.extend import read_json, to_json
+from lanemesh.extend import ABSENT, read_json, to_json
 from pydantic import BaseModel, Field, SecretStr
 
 from lanemesh_services.documents.anonymize import pseudonyms_of
@@ -17,6 +17,8 @@ from lanemesh_services.shared.unread import text_of
 
 MAX_OPEN = 1_000
 """Most texts that arrive in pieces at the same time."""
+_OUTPUTS = {"text": "named", "answers": "answered", "documents": "restored"}
+"""The output for each input."""
 
 
 class Deanonymize(Node):
@@ -73,6 +75,8 @@ class _Restoring:
         """Sends an item on. Raises WrongKey, or LanemeshError if too many texts are open."""
         group = item.envelope.group if item.envelope is not None else None
         value = item.value
+        if value is ABSENT and group is None:  # dropped on its way, before a `join`
+            return
         if isinstance(value, Document):
             restored = replace(
                 value,
@@ -95,7 +99,9 @@ class _Restoring:
             if len(self._held) > MAX_OPEN:
                 raise too_many_open(MAX_OPEN)
         text = await self._restored(text[: len(text) - kept])
-        if port == "answers":
+        if value is ABSENT and not text:
+            await self._outputs.emit(_OUTPUTS[port], ABSENT, item.envelope)
+        elif port == "answers":
             answer = await self._structured(value) if isinstance(value, Answer) else Answer()
             await self._outputs.emit("answered", replace(answer, text=text), item.envelope)
         elif port == "text":
