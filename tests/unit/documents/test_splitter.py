@@ -76,7 +76,8 @@ def test_happy_chunks_have_source_metadata_and_place_over_the_pages_of_a_source(
 
 
 TEXTS = st.lists(
-    st.sampled_from(["a", "word ", "Sentence. ", "\n", "\n\n", "Dr. X ", "é", "。", "# H\n", "; "]), max_size=60
+    st.sampled_from(["a", "word ", "Sentence. ", "\n", "\n\n", "Dr. X ", "é", "。", "# H\n", "; ", "港口", "long" * 5]),
+    max_size=60,
 ).map("".join)
 MEASURES: list[Measure] = [Characters(), Words()]
 
@@ -92,7 +93,7 @@ def test_happy_the_chunks_are_the_same_for_every_division_into_pieces(
     assert chunks(text, pieces=pieces, rules=rules) == made
     assert "".join("".join(chunks(text, rules=Rules(size, 0, measure, PROSE))).split()) == "".join(text.split())
     for chunk in made:
-        units = chunk if isinstance(measure, Characters) else re.findall(r"\w+|[^\w\s]", chunk)
+        units = chunk if isinstance(measure, Characters) else re.findall(r"[港口]|[^\W港口]{1,16}|[^\w\s]", chunk)
         assert len(units) <= size
 
 
@@ -112,6 +113,16 @@ def test_happy_sizes_in_words_and_in_the_tokens_of_a_model(tmp_path: Any) -> Non
     rules = Rules(3, 0, ModelTokens(file), PROSE)
     text = "aa bb. aa aa\n\nbb aa bb bb aa " * 3
     assert chunks(text, pieces=2, rules=rules) == chunks(text, rules=rules)
+
+
+@pytest.mark.parametrize(
+    ("unit", "characters"),
+    [("港", 1), ("\U00020000", 1), ("み", 1), ("ท", 1), ("ລ", 1), ("မ", 1), ("ក", 1), ("x", 16), ("한", 16)],
+)
+def test_happy_a_text_without_spaces_is_counted_by_its_letters(unit: str, characters: int) -> None:
+    made = split(unit * 1_000, mode="tokens", size=8, overlap=2)
+    assert {len(chunk) for chunk in made[:-1]} == {8 * characters}
+    assert split(f"an {unit * 20}, {unit}", mode="tokens", size=40, overlap=0) == [f"an {unit * 20}, {unit}"]
 
 
 class Counted(Words):

@@ -6,9 +6,16 @@ import re
 from pathlib import Path
 from typing import Any, Protocol
 
-_WORD = re.compile(r"\w+|[^\w\s]")
 MAX_TOKEN_CHARACTERS = 16
 """So many characters a token has on average at most; a longer text is cut before it is counted."""
+_UNSPACED = (
+    r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"  # Thai and Lao, Burmese, Khmer
+    r"\u3040-\u30ff\u31f0-\u31ff\uff66-\uff9f"  # Japanese
+    r"\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # Chinese characters
+)
+"""Letters of scripts that have no spaces between words."""
+_WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]{{1,{MAX_TOKEN_CHARACTERS}}}|[^\w\s]")
+"""A unit: a word or 16 characters of a longer one, a letter of a script without spaces, or a sign."""
 
 
 class Measure(Protocol):
@@ -39,7 +46,10 @@ class Characters:
 
 
 class Words:
-    """Counts words and signs, about as many as a model has tokens; needs no tokenizer."""
+    """Counts words and signs, about as many as a model has tokens; needs no tokenizer.
+
+    Of a long word each 16 characters count, and of a script without spaces between words each letter.
+    """
 
     is_slow = False
 
