@@ -30,14 +30,14 @@ LONG_TEXT = 50_000
 _SPLITTERS = {
     "RecursiveCharacterTextSplitter": "recursive",
     "CharacterTextSplitter": "recursive",
-    "TokenTextSplitter": "tokens",
-    "SentenceTransformersTokenTextSplitter": "tokens",
+    "TokenTextSplitter": "recursive",
+    "SentenceTransformersTokenTextSplitter": "recursive",
     "NLTKTextSplitter": "sentences",
     "SpacyTextSplitter": "sentences",
     "MarkdownTextSplitter": "markdown",
     "PythonCodeTextSplitter": "code",
 }
-"""The mode for each class of langchain-text-splitters."""
+"""The mode for each class of langchain-text-splitters: where it cuts. Sizes are in characters for all of them."""
 
 
 class Splitter(Node):

@@ -259,6 +259,13 @@ def test_happy_the_config_of_rocketride_is_understood() -> None:
     assert Splitter.aliases == ("preprocessor_langchain",)
 
 
+@pytest.mark.parametrize("splitter", Splitter.Config.model_json_schema()["properties"]["splitter"]["enum"])
+def test_happy_sizes_of_the_mode_strlen_are_in_characters(splitter: str, tmp_path: Any) -> None:
+    config = {"mode": "strlen", "strlen": 20, "splitter": splitter, "tokenizer": str(tmp_path / "none.json")}
+    made = split("aa bb. " * 40, **config)
+    assert 10 < max(map(len, made)) <= 20
+
+
 @pytest.mark.parametrize(
     ("config", "why"),
     [
