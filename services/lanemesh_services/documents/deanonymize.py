@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from lanemesh import Answer, Context, Document, In, Inputs, Invokes, Node, Out, Outputs
+from lanemesh.extend import ABSENT, read_json, to_json
 from pydantic import BaseModel, Field, SecretStr
 
 from lanemesh_services.documents.anonymize import pseudonyms_of
@@ -16,13 +17,15 @@ from lanemesh_services.shared.unread import text_of
 
 MAX_OPEN = 1_000
 """Most texts that arrive in pieces at the same time."""
+_OUTPUTS = {"text": "named", "answers": "answered", "documents": "restored"}
+"""The output for each input."""
 
 
 class Deanonymize(Node):
     """Puts the names back in the place of the pseudonyms of anonymize, in texts, answers and documents.
 
-    It works on pieces while they stream, and holds back only what may be the begin of a pseudonym. A pseudonym that the memory does
-    not have stays, and is counted in a warning.
+    It works on pieces while they stream, and holds back only what may be the begin of a pseudonym. The data and the tool calls of
+    answers are treated as well. A pseudonym that the memory does not have stays, and is counted in a warning.
     """
 
     class Config(BaseModel):
@@ -72,6 +75,8 @@ class _Restoring:
         """Sends an item on. Raises WrongKey, or LanemeshError if too many texts are open."""
         group = item.envelope.group if item.envelope is not None else None
         value = item.value
+        if value is ABSENT and group is None:  # dropped on its way, before a `join`
+            return
         if isinstance(value, Document):
             restored = replace(
                 value,
@@ -94,8 +99,10 @@ class _Restoring:
             if len(self._held) > MAX_OPEN:
                 raise too_many_open(MAX_OPEN)
         text = await self._restored(text[: len(text) - kept])
-        if port == "answers":
-            answer = value if isinstance(value, Answer) else Answer()
+        if value is ABSENT and not text:
+            await self._outputs.emit(_OUTPUTS[port], ABSENT, item.envelope)
+        elif port == "answers":
+            answer = await self._structured(value) if isinstance(value, Answer) else Answer()
             await self._outputs.emit("answered", replace(answer, text=text), item.envelope)
         elif port == "text":
             await self._outputs.emit("named", text, item.envelope)
@@ -109,12 +116,26 @@ class _Restoring:
                 await self._outputs.emit("named", text, envelope)
         self._held.clear()
 
+    async def _structured(self, answer: Answer) -> Answer:
+        """An answer with the names in its data and in the arguments of its tool calls."""
+        calls = [replace(call, arguments=await self._arguments(call.arguments)) for call in answer.tool_calls]
+        return replace(answer, data=await self._value(answer.data), tool_calls=tuple(calls))
+
+    async def _arguments(self, text: str) -> str:
+        """The arguments of a tool call with the names, which stay JSON whatever characters a name has."""
+        try:
+            arguments = read_json(text)
+        except ValueError:
+            return await self._restored(text)
+        restored = await self._value(arguments)
+        return text if restored == arguments else to_json(restored)
+
     async def _value(self, value: Any) -> Any:
-        """A value of JSON with the names in its texts."""
+        """A value of JSON with the names in its texts and in the names of its keys."""
         if isinstance(value, str):
             return await self._restored(value)
         if isinstance(value, Mapping):
-            return {key: await self._value(inner) for key, inner in value.items()}
+            return {await self._restored(key): await self._value(inner) for key, inner in value.items()}
         return [await self._value(inner) for inner in value] if isinstance(value, list | tuple) else value
 
     async def _restored(self, text: str) -> str:

@@ -25,19 +25,19 @@ MAX_OPEN = 1_000
 MAX_SOURCES = 10_000
 """Most sources whose chunks are counted; the count of the one that was longest unused is forgotten."""
 LONG_TEXT = 50_000
-"""A text of more characters is split in a worker thread."""
+"""A text of more characters is split in a worker thread; with a slow measure, every text is."""
 
 _SPLITTERS = {
     "RecursiveCharacterTextSplitter": "recursive",
     "CharacterTextSplitter": "recursive",
-    "TokenTextSplitter": "tokens",
-    "SentenceTransformersTokenTextSplitter": "tokens",
+    "TokenTextSplitter": "recursive",
+    "SentenceTransformersTokenTextSplitter": "recursive",
     "NLTKTextSplitter": "sentences",
     "SpacyTextSplitter": "sentences",
     "MarkdownTextSplitter": "markdown",
     "PythonCodeTextSplitter": "code",
 }
-"""The mode for each class of langchain-text-splitters."""
+"""The mode for each class of langchain-text-splitters: where it cuts. Sizes are in characters for all of them."""
 
 
 class Splitter(Node):
@@ -134,17 +134,18 @@ class Splitter(Node):
             value = item.value
             if port == "documents":
                 made = splitting.document(value) if isinstance(value, Document) else iter(())
-                long = isinstance(value, Document) and len(value.content) > LONG_TEXT
+                is_slow = isinstance(value, Document) and splitting.is_slow(value.content)
             else:
                 text = value if isinstance(value, str) else ""
                 if group is not None and group.last and group.outcome.name != "OK":
                     context.log.warning("a text broke off; %d characters of it are dropped", splitting.drop(group.id))
                     continue
-                made = splitting.piece(text, group.id if group else "", last=group is None or group.last)
-                long = len(text) > LONG_TEXT
-            for chunk in await in_thread(_all, made) if long else made:
+                last, name = group is None or group.last, group.id if group else ""
+                is_slow = splitting.is_slow(text, name, last=last)
+                made = splitting.piece(text, name, last=last)
+            for chunk in await in_thread(_all, made) if is_slow else made:
                 await outputs.emit("chunks", chunk)
-        for chunk in splitting.finish():
+        for chunk in await in_thread(_all, splitting.finish()):
             await outputs.emit("chunks", chunk)
 
 
@@ -165,6 +166,12 @@ class _Splitting:
         self._with_headings = with_headings
         self._open: dict[str, _Open] = {}
         self._next: OrderedDict[str, int] = OrderedDict()
+
+    def is_slow(self, text: str, group: str = "", *, last: bool = True) -> bool:
+        """Whether a document, or a piece of a text, takes so long that it is split in a worker thread."""
+        chunker = (self._open.get(group) or self._new()).chunker
+        is_measured = last or chunker.measures(len(text))
+        return is_measured and (self._rules.measure.is_slow or chunker.waiting + len(text) > LONG_TEXT)
 
     def document(self, document: Document) -> Iterator[Document]:
         """The chunks of a document. Raises FileNotRead if it has a file instead of text."""

@@ -9,6 +9,7 @@ import logging
 import re
 import zipfile
 from contextlib import suppress
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from lanemesh.testing import run_node
 from lanemesh_orchestrator import Mesh
 from lanemesh_services.documents.parse import Parse
 from lanemesh_services.documents.reading import archives, html, mail, plain, tables
+from lanemesh_services.documents.reading.parts import File, Rows, Text
 
 from rigs import document_files as made
 
@@ -172,6 +174,41 @@ def test_happy_json_leaves_as_text_and_a_list_of_objects_as_a_table() -> None:
     assert result.text == ['[{"a": 1}, {"a": 2, "b": [true]}]']
     assert (result.table[0].columns, result.table[0].rows) == (("a", "b"), ((1, None), (2, (True,))))
     assert read(b'{"a": 1}\n{"a": 2}\n', "a.jsonl").table[0].rows == ((1,), (2,))
+
+
+def test_happy_values_of_json_that_lanes_do_not_carry_have_substitutes_and_the_rest_of_the_archive_is_read() -> None:
+    content = '[{"a\\udc00": [NaN, -Infinity, 1e999, {"x\\ud800": "\\udfff"}], "b": 9223372036854775808, "c": %s}]' % (
+        "9" * 5_000
+    )
+    result = read(made.archive({"a.txt": "first", "bad.json": content, "c.txt": "last"}), "all.zip")
+
+    assert [page.source for page in result.pages] == ["all.zip/a.txt", "all.zip/bad.json", "all.zip/c.txt"]
+    (table,) = result.table
+    assert table.columns == ("a\ufffd", "b", "c")
+    assert table.rows == (((None, None, None, {"x\ufffd": "\ufffd"}), "9223372036854775808", "9" * 5_000),)
+
+
+def test_error_json_of_more_levels_than_lanes_carry_is_read_as_text(caplog: pytest.LogCaptureFixture) -> None:
+    content = '[{"a": ' + "[" * 99 + "]" * 99 + "}]"
+    with caplog.at_level(logging.WARNING):
+        result = read(content.encode(), "deep.json")
+    assert (result.text, result.table) == ([content], [])
+    assert "deep.json: JSON of more than 100 levels is read as text alone" in caplog.text
+    assert read(content.replace("[]", "0").encode(), "a.json").table
+
+
+def test_happy_only_the_ends_of_lines_that_strings_cannot_hold_end_a_value_of_json_lines() -> None:
+    values = ["x\u2028y", "x\u2029y", "x\x85y"]
+    content = "\r\n".join(f'{{"a": "{value}"}}' for value in values)
+    assert read(content.encode(), "a.jsonl").table[0].rows == tuple((value,) for value in values)
+
+
+def test_happy_what_a_reader_finds_is_made_such_that_lanes_carry_it() -> None:
+    text = Text("a\ud800", {"title": "\udc00", "number": 2**63, "pair": "\ud83d\ude00"})
+    assert (text.text, text.metadata) == ("a\ufffd", {"title": "\ufffd", "number": str(2**63), "pair": "😀"})
+    assert File("a\ud800.txt", "text/\ud800", b"").name == "a\ufffd.txt"
+    rows = Rows(("\ud800",), ((float("nan"),), (-(2**63),), (datetime(2024, 5, 1, 12, 30),), (timedelta(minutes=1),)))
+    assert (rows.columns, rows.rows) == (("\ufffd",), ((None,), (-(2**63),), ("2024-05-01T12:30:00",), (60.0,)))
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,10 @@ from lanemesh import (
     Node,
     Out,
     Outputs,
+    ToolCall,
+    node,
 )
+from lanemesh.extend import ABSENT
 from lanemesh.testing import DictMemory, run_node
 from lanemesh_orchestrator import Mesh
 from lanemesh_services.documents.deanonymize import Deanonymize
@@ -80,6 +83,25 @@ async def test_happy_answers_texts_and_documents_are_restored(caplog: pytest.Log
         Document("Ann", source="a")
     ]
     assert (await _restored(memory, text=pseudonym)).named == ["Ann"]
+
+
+async def test_happy_the_data_and_the_tool_calls_of_answers_are_restored(caplog: pytest.LogCaptureFixture) -> None:
+    memory = DictMemory()
+    pseudonym = await Pseudonyms(memory, "").of("PERSON", 'Ann "A" Lee')
+    calls = (
+        ToolCall("1", "find", json.dumps({"name": f"{pseudonym}!", "n": 1}).replace("<", "\\u003c")),
+        ToolCall("2", "find", f"{pseudonym} is no JSON"),
+        ToolCall("3", "find", '{"a":  1}'),
+    )
+    data = {"people": [{"name": pseudonym}, pseudonym, 3], pseudonym: "<ORG_AAAAA>"}
+    with caplog.at_level(logging.WARNING):
+        (answer,) = (await _restored(memory, answers=[Answer(data=data, tool_calls=calls)])).answered
+
+    name = 'Ann "A" Lee'
+    assert answer.data == {"people": ({"name": name}, name, 3), name: "<ORG_AAAAA>"}
+    assert json.loads(answer.tool_calls[0].arguments) == {"name": f"{name}!", "n": 1}
+    assert [call.arguments for call in answer.tool_calls[1:]] == [f"{name} is no JSON", '{"a":  1}']
+    assert "1 pseudonyms are unknown" in caplog.text
 
 
 async def _restored(memory: DictMemory, **options: Any) -> Any:
@@ -142,3 +164,76 @@ async def test_happy_a_pseudonym_that_arrives_in_pieces_is_restored_and_other_te
     texts = [answer.text for answer in answers]
     assert [text for text in texts if text] == ["Ann", ":", " ", "1", " ", "< ", "2", " ", "<", "open ", "<"]
     assert [answer.finish_reason for answer in answers if answer.finish_reason] == ["stop"]
+
+
+class Known(Node):
+    """Drops the texts of strangers."""
+
+    text: In[str]
+    known: Out[str]
+
+    def process(self, context: Context) -> dict[str, str] | None:
+        """Passes a text on, or drops it."""
+        return None if self.text == "stranger" else {"known": self.text}
+
+
+class Letters(Node):
+    """Counts the letters of a text."""
+
+    text: In[str]
+    letters: Out[int]
+
+    def process(self, context: Context) -> dict[str, int]:
+        """Counts them."""
+        return {"letters": len(self.text)}
+
+
+@node(sync_mode="join")
+def counted(name: str, letters: int) -> str:
+    """Joins what descends from one text."""
+    return f"{name} {letters}"
+
+
+class Ended(Node):
+    """Sends texts in pieces, whose ends have no value."""
+
+    cue: In[str]
+    text: Out[str]
+
+    async def run(self, context: Context, inputs: Inputs, outputs: Outputs) -> None:
+        """Sends them."""
+        await inputs.next("cue")
+        for group, text in (("g", "one"), ("h", "two <")):
+            await outputs.emit("text", text, Envelope(group=Group(group, 0)))
+            await outputs.emit("text", ABSENT, Envelope(group=Group(group, 1, last=True)))
+
+
+async def _names_of(*components: dict[str, Any], response: str, inputs: list[str]) -> list[Any]:
+    """What a pipeline returns, whose `names` is connected to the first of these components."""
+    parts = [
+        {"id": "chat", "provider": "chat"},
+        *components,
+        {"id": "names", "provider": "deanonymize", "input": [{"lane": "text", "from": components[0]["id"]}]},
+        {"id": "memory", "provider": "memory_internal", "control": [{"classType": "memory", "from": "names"}]},
+        {"id": "out", "provider": "response", "input": [{"lane": "text", "from": response}]},
+    ]
+    pipeline = {"version": 1, "source": "chat", "components": parts}
+    async with Mesh(nodes=[Path(__file__)]) as mesh, mesh.run(pipeline, inputs=inputs) as run:
+        return [output.value async for output in run.outputs()]
+
+
+async def test_happy_of_a_text_that_was_dropped_before_a_join_nothing_is_sent() -> None:
+    chat = [{"lane": "text", "from": "chat"}]
+    known = {"id": "known", "provider": "known", "input": chat}
+    letters = {"id": "letters", "provider": "letters", "input": chat}
+    meeting = [{"lane": "text", "from": "names"}, {"lane": "data", "from": "letters"}]
+    counted = {"id": "counted", "provider": "counted", "input": meeting}
+    inputs = ["Ann", "stranger", "Robert"]
+
+    assert await _names_of(known, letters, counted, response="names", inputs=inputs) == ["Ann", "Robert"]
+    assert await _names_of(known, letters, counted, response="counted", inputs=inputs) == ["Ann 3", "Robert 6"]
+
+
+async def test_happy_an_end_without_a_value_adds_only_what_was_held_back() -> None:
+    ended = {"id": "ended", "provider": "ended", "input": [{"lane": "text", "from": "chat"}]}
+    assert await _names_of(ended, response="names", inputs=["go"]) == ["one", "two ", "<"]

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
+import sys
+import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +17,11 @@ from hypothesis import strategies as st
 from lanemesh import Document, Envelope, Group, In, Inputs, LanemeshError, Media, Node, Out, Outputs
 from lanemesh.items import GroupOutcome
 from lanemesh.node.context import Context
-from lanemesh.testing import run_node
+from lanemesh.testing import run_node, run_node_async
 from lanemesh_orchestrator import Mesh
 from lanemesh_services.documents.splitter import Splitter
 from lanemesh_services.documents.splitting import separators
-from lanemesh_services.documents.splitting.chunker import Chunker, Rules
+from lanemesh_services.documents.splitting.chunker import LOOK_AHEAD, Chunker, Rules
 from lanemesh_services.documents.splitting.measures import Characters, Measure, ModelTokens, Words
 from pydantic import ValidationError
 
@@ -72,7 +76,8 @@ def test_happy_chunks_have_source_metadata_and_place_over_the_pages_of_a_source(
 
 
 TEXTS = st.lists(
-    st.sampled_from(["a", "word ", "Sentence. ", "\n", "\n\n", "Dr. X ", "é", "。", "# H\n", "; "]), max_size=60
+    st.sampled_from(["a", "word ", "Sentence. ", "\n", "\n\n", "Dr. X ", "é", "。", "# H\n", "; ", "港口", "long" * 5]),
+    max_size=60,
 ).map("".join)
 MEASURES: list[Measure] = [Characters(), Words()]
 
@@ -88,7 +93,7 @@ def test_happy_the_chunks_are_the_same_for_every_division_into_pieces(
     assert chunks(text, pieces=pieces, rules=rules) == made
     assert "".join("".join(chunks(text, rules=Rules(size, 0, measure, PROSE))).split()) == "".join(text.split())
     for chunk in made:
-        units = chunk if isinstance(measure, Characters) else re.findall(r"\w+|[^\w\s]", chunk)
+        units = chunk if isinstance(measure, Characters) else re.findall(r"[港口]|[^\W港口]{1,16}|[^\w\s]", chunk)
         assert len(units) <= size
 
 
@@ -108,6 +113,89 @@ def test_happy_sizes_in_words_and_in_the_tokens_of_a_model(tmp_path: Any) -> Non
     rules = Rules(3, 0, ModelTokens(file), PROSE)
     text = "aa bb. aa aa\n\nbb aa bb bb aa " * 3
     assert chunks(text, pieces=2, rules=rules) == chunks(text, rules=rules)
+
+
+@pytest.mark.parametrize(
+    ("unit", "characters"),
+    [("港", 1), ("\U00020000", 1), ("み", 1), ("ท", 1), ("ລ", 1), ("မ", 1), ("ក", 1), ("x", 16), ("한", 16)],
+)
+def test_happy_a_text_without_spaces_is_counted_by_its_letters(unit: str, characters: int) -> None:
+    made = split(unit * 1_000, mode="tokens", size=8, overlap=2)
+    assert {len(chunk) for chunk in made[:-1]} == {8 * characters}
+    assert split(f"an {unit * 20}, {unit}", mode="tokens", size=40, overlap=0) == [f"an {unit * 20}, {unit}"]
+
+
+class Counted(Words):
+    """Counts the characters that it looks at."""
+
+    def __init__(self) -> None:
+        self.characters = 0
+
+    def limit(self, text: str, size: int, *, final: bool) -> int | None:
+        """The end of the first `size` words and signs."""
+        self.characters += len(text)
+        return super().limit(text, size, final=final)
+
+
+def test_shutdown_what_is_measured_of_a_text_in_small_pieces_is_a_small_multiple_of_it() -> None:
+    text = "word, and more. " * 1_000
+    measured = []
+    for size in (100, 1_000, 10_000):
+        measure = Counted()
+        assert chunks(text, pieces=4, rules=Rules(size, size // 10, measure, PROSE))
+        measured.append(measure.characters / len(text))
+    assert max(measured) < 12
+
+
+def test_happy_a_measured_chunk_leaves_before_its_text_is_an_eighth_longer() -> None:
+    chunker = Chunker(Rules(100, 0, Words(), PROSE))
+    arrived = next(number for number in range(1, 1_000) if list(chunker.push("word ")))
+    assert 100 < arrived <= 100 * 9 / 8 + LOOK_AHEAD / 5 + 1
+
+
+async def test_shutdown_tokens_are_counted_in_worker_threads(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[bool] = []
+    offsets = ModelTokens._offsets
+
+    def seen(self: ModelTokens, text: str) -> list[tuple[int, int]]:
+        with suppress(RuntimeError):
+            asyncio.get_running_loop()
+            counted.append(False)
+            return offsets(self, text)
+        counted.append(True)
+        return offsets(self, text)
+
+    monkeypatch.setattr(ModelTokens, "_offsets", seen)
+    config = {"mode": "tokens", "size": 8, "overlap": 2, "tokenizer": str(tokenizer(tmp_path / "tokenizer.json"))}
+    long = {**PIPELINE["components"][2], "config": config}
+    pipeline = {**PIPELINE, "components": [*PIPELINE["components"][:2], long, PIPELINE["components"][3]]}
+    async with Mesh(nodes=[Path(__file__)]) as mesh, mesh.run(pipeline, input="aa bb " * 20) as run:
+        assert [output.value async for output in run.outputs()]
+    assert (await run_node_async(Splitter, documents=Document("aa bb " * 20), config=config)).chunks
+    assert counted
+    assert all(counted)
+
+
+def test_shutdown_other_threads_run_while_tokens_are_counted(tmp_path: Any) -> None:
+    measure = ModelTokens(tokenizer(tmp_path / "tokenizer.json"))
+    go, has_run = threading.Event(), threading.Event()
+
+    def run() -> None:
+        go.wait()
+        has_run.set()
+
+    other = threading.Thread(target=run)
+    interval = sys.getswitchinterval()
+    other.start()
+    sys.setswitchinterval(1_000)  # another thread runs only where this one lets it
+    try:
+        go.set()
+        measure.limit("aa bb " * 500_000, 200_000, final=True)
+        ran = has_run.is_set()
+    finally:
+        sys.setswitchinterval(interval)
+        other.join()
+    assert ran
 
 
 def tokenizer(file: Any) -> Any:
@@ -171,6 +259,13 @@ def test_happy_the_config_of_rocketride_is_understood() -> None:
     assert Splitter.aliases == ("preprocessor_langchain",)
 
 
+@pytest.mark.parametrize("splitter", Splitter.Config.model_json_schema()["properties"]["splitter"]["enum"])
+def test_happy_sizes_of_the_mode_strlen_are_in_characters(splitter: str, tmp_path: Any) -> None:
+    config = {"mode": "strlen", "strlen": 20, "splitter": splitter, "tokenizer": str(tmp_path / "none.json")}
+    made = split("aa bb. " * 40, **config)
+    assert 10 < max(map(len, made)) <= 20
+
+
 @pytest.mark.parametrize(
     ("config", "why"),
     [
@@ -190,14 +285,16 @@ def test_error_a_file_whose_text_was_not_read_is_refused() -> None:
 
 
 class Talk(Node):
-    """Sends two texts in pieces, which are interleaved; one breaks off, another one has no end."""
+    """Sends the text of a long cue in pieces, then two texts, which are interleaved; one breaks off, two have no end."""
 
     cue: In[str]
     text: Out[str]
 
     async def run(self, context: Context, inputs: Inputs, outputs: Outputs) -> None:
         """Sends them."""
-        await inputs.next("cue")
+        cue = await inputs.next("cue")
+        for number in range(0, len(cue) - 2, 3):
+            await outputs.emit("text", cue[number : number + 3], Envelope(group=Group("long", number)))
         for group, text, last, outcome in (
             ("g", "one tw", False, GroupOutcome.OK),
             ("h", "lost", False, GroupOutcome.OK),
@@ -208,7 +305,7 @@ class Talk(Node):
             await outputs.emit("text", text, Envelope(group=Group(group, 0, last, outcome)))
 
 
-PIPELINE = {
+PIPELINE: dict[str, Any] = {
     "version": 1,
     "source": "chat_1",
     "components": [

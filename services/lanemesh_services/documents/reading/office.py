@@ -11,6 +11,7 @@ from lanemesh import Image
 
 from lanemesh_services.documents.errors import broken
 from lanemesh_services.documents.reading.archives import check_xml, opened
+from lanemesh_services.documents.reading.cells import cell_of
 from lanemesh_services.documents.reading.html import parts_of_html
 from lanemesh_services.documents.reading.media import image_type
 from lanemesh_services.documents.reading.parts import File, Limits, Medium, Omitted, Part, Rows, Text
@@ -19,7 +20,6 @@ from lanemesh_services.documents.reading.tables import (
     MAX_COLUMNS,
     as_text,
     batches,
-    cell_of,
     header_of,
     is_too_large,
     padded,

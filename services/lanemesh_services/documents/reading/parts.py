@@ -1,4 +1,7 @@
-"""What a file is read into, and the limits of its reading."""
+"""What a file is read into, and the limits of its reading.
+
+Names, texts and cells are made such that lanes carry them, whatever the file has, so that a value never ends the reading.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from typing import Any
 from lanemesh import Audio, Image, Video
 
 from lanemesh_services.documents.errors import too_large
+from lanemesh_services.documents.reading.cells import cell_of, text_of
 
 Reader = Callable[["File", "Limits"], Iterator["Part"]]
 """Reads a file. Raises FileUnreadable if it is broken, encrypted or too large."""
@@ -24,6 +28,10 @@ class File:
     """Its declared media type; empty if there is none."""
     content: bytes = field(repr=False)
     """Its bytes."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", text_of(self.name))
+        object.__setattr__(self, "mime_type", text_of(self.mime_type))
 
 
 @dataclass(slots=True)
@@ -67,6 +75,10 @@ class Text:
     total: int = 0
     """How many there are; 0 if it is unknown."""
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "text", text_of(self.text))
+        object.__setattr__(self, "metadata", cell_of(self.metadata))
+
 
 @dataclass(frozen=True, slots=True)
 class Rows:
@@ -74,6 +86,10 @@ class Rows:
 
     columns: tuple[str, ...]
     rows: tuple[tuple[Any, ...], ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "columns", tuple(map(text_of, self.columns)))
+        object.__setattr__(self, "rows", tuple(tuple(map(cell_of, row)) for row in self.rows))
 
 
 @dataclass(frozen=True, slots=True)

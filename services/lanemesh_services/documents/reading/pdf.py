@@ -75,9 +75,8 @@ def _about(reader: Any, total: int) -> dict[str, Any]:
 
 
 def _clean(text: str) -> str:
-    """The text without lone surrogates, which broken fonts give, and trailing spaces."""
-    lines = text.encode("utf-8", "replace").decode().splitlines()
-    return "\n".join(line.rstrip() for line in lines).strip()
+    """The text without spaces at the ends of its lines."""
+    return "\n".join(line.rstrip() for line in text.splitlines()).strip()
 
 
 def _pictures(page: Any, number: int) -> Iterator[Part]:

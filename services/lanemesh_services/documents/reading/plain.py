@@ -5,11 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
 
+from lanemesh.extend import MAX_JSON_DEPTH
+
 from lanemesh_services.documents.errors import broken, too_large, unknown_type
+from lanemesh_services.documents.reading.cells import is_deeper
 from lanemesh_services.documents.reading.encodings import encoding_of
 from lanemesh_services.documents.reading.parts import File, Limits, Omitted, Part, Rows, Text
 from lanemesh_services.documents.reading.tables import MAX_CELLS, MAX_COLUMNS, as_text, batches
@@ -22,6 +26,10 @@ EMPTY_SHARE = 10
 """A table of JSON with more than 5,000,000 cells has at least one value in so many cells."""
 MAX_JSON = 64 * 1024 * 1024
 """Most bytes of JSON that is read as a table, for which all of it is held."""
+MAX_DIGITS = 20
+"""Most characters of an integer that is read as a number; no integer of 64 bits has more."""
+_LINE_END = re.compile(r"[\r\n]+")
+"""Between the values of JSON Lines. The other ends of lines that Unicode knows may stand in the strings of JSON."""
 
 
 def read_text(file: File, limits: Limits) -> Iterator[Part]:
@@ -51,7 +59,7 @@ def read_json(file: File, limits: Limits) -> Iterator[Part]:
         return
     text = file.content.decode(_encoding(file), "replace")
     try:
-        value = json.loads(text)
+        value = _value_of(text)
     except ValueError as error:
         value = _json_lines(text)
         if value is None:
@@ -62,6 +70,9 @@ def read_json(file: File, limits: Limits) -> Iterator[Part]:
         columns = tuple(dict.fromkeys(str(key) for row in value for key in row))
         if len(columns) > MAX_COLUMNS:
             yield Omitted(f"JSON with more than {MAX_COLUMNS:,} different names is read as text alone, not as a table")
+            return
+        if is_deeper(value, MAX_JSON_DEPTH):
+            yield Omitted(f"JSON of more than {MAX_JSON_DEPTH} levels is read as text alone, not as a table")
             return
         cells = len(columns) * len(value)
         if cells > MAX_CELLS and cells > EMPTY_SHARE * sum(map(len, value)):
@@ -148,9 +159,17 @@ def _first_rows(sample: str, delimiter: str) -> list[list[str]]:
 
 def _json_lines(text: str) -> list[Any] | None:
     try:
-        return [json.loads(line) for line in text.splitlines() if line.strip()] or None
+        return [_value_of(line) for line in _LINE_END.split(text) if line.strip()] or None
     except (ValueError, RecursionError):
         return None
+
+
+def _value_of(text: str) -> Any:
+    return json.loads(text, parse_int=_integer)
+
+
+def _integer(digits: str) -> int | str:
+    return int(digits) if len(digits) <= MAX_DIGITS else digits
 
 
 def _encoding(file: File) -> str:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import date, datetime, time, timedelta
 from typing import Any
 
 TEXT_ROWS = 50
@@ -72,21 +70,6 @@ def is_too_large(rows: Sequence[Sequence[Any]]) -> bool:
 def padded(row: Sequence[Any], width: int) -> tuple[Any, ...]:
     """A row with so many cells."""
     return (*row[:width], *[None] * (width - len(row)))
-
-
-def cell_of(value: Any) -> Any:
-    """A value of a spreadsheet as JSON: dates and times as ISO 8601, a duration in seconds."""
-    if isinstance(value, datetime | date | time):
-        return value.isoformat()
-    if isinstance(value, timedelta):
-        return value.total_seconds()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, bool | str | float) or value is None:
-        return value
-    if isinstance(value, int):
-        return value if abs(value) < 2**63 else str(value)
-    return str(value)
 
 
 def _line(cells: Iterable[Any]) -> str:

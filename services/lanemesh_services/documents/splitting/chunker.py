@@ -3,6 +3,9 @@
 A cut depends only on the text up to the largest size of its chunk and 32 characters more, never on what follows or on the
 pieces in which the text arrives. So a chunk leaves as soon as more text than that has come, and the chunks are the same for every
 division into pieces. The splitters of langchain-text-splitters need the whole text: where they cut depends on all of it.
+
+A text that may be as long as a chunk is measured, and measured again when it is an eighth longer. So what is measured of a text
+is a small multiple of it, and a chunk leaves at most an eighth of its length later.
 """
 
 from __future__ import annotations
@@ -22,6 +25,8 @@ LOOK_AHEAD = 32
 """So many characters after the largest size are looked at, since a chunk may end before a heading that begins there."""
 SLICE = 64 * 1024
 """Characters of a piece that are taken at a time."""
+JOINED = 4096
+"""With so many characters in pieces they become one text."""
 _FENCE = re.compile(r"^(?:```|~~~)", re.MULTILINE)
 _BLANK = re.compile(r"\s+")
 
@@ -50,11 +55,17 @@ class Chunker:
         self._waiting = 0
         self._rest = ""
         self._overlap = 0
+        self._due = rules.size + 1
+        """The text is measured when it has so many characters. Of every measure, a unit has at least one character."""
 
     @property
     def waiting(self) -> int:
         """Characters that are not in a chunk yet."""
         return len(self._rest) + self._waiting
+
+    def measures(self, characters: int) -> bool:
+        """Whether the text is measured when it gets so many characters more."""
+        return self.waiting + characters >= self._due
 
     def push(self, piece: str) -> Iterator[str]:
         """Adds a piece; yields the chunks that are certain."""
@@ -64,13 +75,16 @@ class Chunker:
     def _push(self, piece: str) -> Iterator[str]:
         self._pieces.append(piece)
         self._waiting += len(piece)
-        if len(self._rest) + self._waiting <= self._rules.size and self._waiting < 4096:
-            return  # of every measure, a unit has at least one character
-        self._join()
-        while (limit := self._rules.measure.limit(self._rest, self._rules.size, final=False)) is not None:
-            if len(self._rest) < limit + LOOK_AHEAD:
-                return
-            yield from self._cut(self._place(limit))
+        if self._waiting >= JOINED or self.measures(0):
+            self._join()
+        while len(self._rest) >= self._due:
+            limit = self._rules.measure.limit(self._rest, self._rules.size, final=False)
+            if limit is None:
+                self._due = len(self._rest) + max(1, len(self._rest) // 8)
+            elif len(self._rest) < limit + LOOK_AHEAD:
+                self._due = limit + LOOK_AHEAD
+            else:
+                yield from self._cut(self._place(limit))
 
     def finish(self) -> Iterator[str]:
         """The text has ended: yields the last chunks."""
@@ -79,7 +93,7 @@ class Chunker:
             yield from self._cut(self._place(limit))
         if self._rest[self._overlap :].strip():
             yield self._rest.strip()
-        self._rest, self._overlap = "", 0
+        self._rest, self._overlap, self._due = "", 0, self._rules.size + 1
 
     def _join(self) -> None:
         self._rest = "".join((self._rest, *self._pieces))
@@ -117,5 +131,6 @@ class Chunker:
             start = blank.end()  # a chunk begins with a whole word
         self._rest = self._rest[start:]
         self._overlap = place - start
+        self._due = self._rules.size + 1
         if chunk:
             yield chunk

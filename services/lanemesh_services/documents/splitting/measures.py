@@ -6,13 +6,23 @@ import re
 from pathlib import Path
 from typing import Any, Protocol
 
-_WORD = re.compile(r"\w+|[^\w\s]")
 MAX_TOKEN_CHARACTERS = 16
 """So many characters a token has on average at most; a longer text is cut before it is counted."""
+_UNSPACED = (
+    r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"  # Thai and Lao, Burmese, Khmer
+    r"\u3040-\u30ff\u31f0-\u31ff\uff66-\uff9f"  # Japanese
+    r"\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # Chinese characters
+)
+"""Letters of scripts that have no spaces between words."""
+_WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]{{1,{MAX_TOKEN_CHARACTERS}}}|[^\w\s]")
+"""A unit: a word or 16 characters of a longer one, a letter of a script without spaces, or a sign."""
 
 
 class Measure(Protocol):
     """Finds the places in a text that are a number of units away."""
+
+    is_slow: bool
+    """Even of a short text it takes so long that it belongs into a worker thread."""
 
     def limit(self, text: str, size: int, *, final: bool) -> int | None:
         """The end of the first `size` units of a text; None if it is not longer, or, unless it is final, may prove not to be."""
@@ -24,6 +34,8 @@ class Measure(Protocol):
 class Characters:
     """Counts characters."""
 
+    is_slow = False
+
     def limit(self, text: str, size: int, *, final: bool) -> int | None:
         """The end of the first `size` characters."""
         return size if len(text) > size else None
@@ -34,7 +46,12 @@ class Characters:
 
 
 class Words:
-    """Counts words and signs, about as many as a model has tokens; needs no tokenizer."""
+    """Counts words and signs, about as many as a model has tokens; needs no tokenizer.
+
+    Of a long word each 16 characters count, and of a script without spaces between words each letter.
+    """
+
+    is_slow = False
 
     def limit(self, text: str, size: int, *, final: bool) -> int | None:
         """The end of the first `size` words and signs."""
@@ -53,6 +70,8 @@ class Words:
 
 class ModelTokens:
     """Counts the tokens of a model, by its tokenizer."""
+
+    is_slow = True
 
     def __init__(self, file: Path) -> None:
         """`file` is a tokenizer.json. Raises ValueError or OSError if it is none."""
@@ -80,5 +99,6 @@ class ModelTokens:
         return start + offsets[-size][0] if 0 < size <= len(offsets) else (end if not size else start)
 
     def _offsets(self, text: str) -> list[tuple[int, int]]:
-        offsets = self._tokenizer.encode(text, add_special_tokens=False).offsets
-        return [(begin, end) for begin, end in offsets if end > begin]
+        # `encode` stops all threads meanwhile; `encode_batch` does not.
+        (encoding,) = self._tokenizer.encode_batch([text], add_special_tokens=False)
+        return [(begin, end) for begin, end in encoding.offsets if end > begin]
