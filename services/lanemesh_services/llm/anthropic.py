@@ -10,6 +10,7 @@ from lanemesh import ChatFinish, ChatRequest, ChatText, Image, LanemeshError, Me
 
 from lanemesh_services.llm.errors import refused
 from lanemesh_services.llm.hosted import (
+    ALIVE,
     HostedEngine,
     HostedOptions,
     Piece,
@@ -90,7 +91,8 @@ class AnthropicEngine(HostedEngine):
         given = {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": sampling.top_k}
         extra = {key: value for key, value in given.items() if value is not None} | dict(self.options.extra or {})
         async with await self._client.messages.create(**body, extra_body=extra) as events:
-            async for event in events:
+            async for event in events:  # the library leaves out pings
+                yield ALIVE
                 for piece in turn.take(event):
                     yield piece
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from lanemesh import ChatText, Code, LanemeshError, ToolSpec, Usage
 from lanemesh_services.llm import hosted
-from lanemesh_services.llm.hosted import HostedEngine, Price
+from lanemesh_services.llm.hosted import ALIVE, HostedEngine, Price
 from lanemesh_services.shared import hosted_http
 from lanemesh_services.shared.errors import GenerationRefused
 from lanemesh_services.shared.hosted_http import retry_after
@@ -334,6 +334,25 @@ async def test_silence_ends_a_request_even_with_comments(server: HostedServer, d
     assert (error.fault.reason, error.fault.code) == ("model-server-silent", Code.DEADLINE_EXCEEDED)
     async with asyncio.timeout(20):
         await server.disconnected.wait()
+    await engine.close()
+
+
+async def test_reasoning_and_parts_of_calls_are_parts_of_the_answer(server: HostedServer, dialect: Dialect) -> None:
+    parts = [dialect.reasoning("Let me see."), *dialect.calls([("call_1", "weather", '{"city": "Oslo"}')])]
+    server.will(Reply([*parts, *dialect.end("tool_calls")]))
+    engine = dialect.engine(server.address)
+    async with aclosing(engine.attempt(request("Weather?", tools=[WEATHER]), None)) as pieces:
+        got = [piece async for piece in pieces]
+    assert got.count(ALIVE) >= len(parts)
+    await engine.close()
+
+
+async def test_what_only_keeps_a_connection_is_no_part_of_an_answer(server: HostedServer, dialect: Dialect) -> None:
+    server.will(Reply([dialect.text("Lis"), *[dialect.keepalive()] * 5, *dialect.end("stop")]))
+    engine = dialect.engine(server.address)
+    async with aclosing(engine.attempt(request("hello"), None)) as pieces:
+        got = [piece async for piece in pieces]
+    assert got.count(ALIVE) <= 1 + len(dialect.end("stop"))
     await engine.close()
 
 
