@@ -73,7 +73,7 @@ class ToneVoice:
 class SpeakTones(AudioTts):
     """`audio_tts` with `ToneVoice`."""
 
-    voice: ToneVoice
+    voice = ToneVoice()
 
     @classmethod
     async def load(cls, config: Any) -> Loaded:

@@ -117,8 +117,8 @@ class HostedEngine:
         self._closed = False
 
     def attempt(self, request: ChatRequest, schema: AnswerSchema | None) -> AsyncGenerator[Piece, None]:
-        """Sends the request once: text as it arrives, complete tool calls, usage, and the finish, and `ALIVE` for every event of the
-        server that is not only there to keep the connection. Closing it closes the response."""
+        """Sends the request once: text as it arrives, complete tool calls, usage, and the finish. `ALIVE` for each event of the
+        server, except those that only keep the connection alive. Closing it closes the response."""
         raise NotImplementedError
 
     def failure(self, error: Exception) -> LanemeshError | None:

@@ -30,8 +30,8 @@ class _Whole:
     """Length of them."""
     stopped: bool = False
     """It was interrupted."""
-    ok: bool = True
-    """The text was complete."""
+    outcome: GroupOutcome = GroupOutcome.OK
+    """How the text ended."""
     encoder: Any = field(default=None, repr=False)
     """Of a format whose pieces are one file."""
 
@@ -99,7 +99,7 @@ class Speaker:
             for sentence in whole.splitter.push(text):
                 await self._enqueue(whole, sentence)
         if group is None or group.last:
-            whole.ok = group is None or group.outcome is GroupOutcome.OK
+            whole.outcome = GroupOutcome.OK if group is None else group.outcome
             del self._open[key]
             await self._end(whole)
 
@@ -178,6 +178,6 @@ class Speaker:
         del self._wholes[whole.group]
         if not whole.index:
             return
-        outcome = GroupOutcome.CANCELLED if whole.stopped else GroupOutcome.OK if whole.ok else GroupOutcome.ERROR
+        outcome = GroupOutcome.CANCELLED if whole.stopped else whole.outcome
         last = Group(whole.group, whole.index, last=True, outcome=outcome)
         await outputs.emit("speech", ABSENT, Envelope(group=last))
