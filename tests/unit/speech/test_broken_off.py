@@ -39,6 +39,7 @@ async def ended(provider: str, outcome: str, pieces: list[Any], *, lane: str, in
     }
     async with Mesh(nodes=NODES) as mesh, asyncio.timeout(60):
         result = await mesh.run(pipeline, inputs=pieces).result()
+    assert result.error is None
     return [getattr(value, "text", value) for value in result.values]
 
 
