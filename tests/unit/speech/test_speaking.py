@@ -110,7 +110,7 @@ class Speaking:
         outputs = Outputs("tts", {"speech": OutputLanes("tts.speech", LaneType.AUDIO, [sender])})
         context = Context(run_id="r", component="tts", provider="speak_tones")
         inputs = Inputs("tts", self.inbox, SpeakTones.inputs_)
-        config = SpeakTones.Config(format="pcm")
+        config = SpeakTones.Config.model_validate({"format": "pcm"})
         self.running = asyncio.create_task(Speaker(config, context, inputs, voice).run(outputs))
 
     def arrive(self, port: str, *values: Any, group: str = "") -> None:
