@@ -216,6 +216,16 @@ class Messages(Dialect):
     def keepalive(self) -> bytes:
         return self._event("ping")
 
+    def server_call(self, kind: str) -> list[bytes]:
+        """A call of a tool that the server has called itself."""
+        block = {"type": kind, "id": "srvtoolu_1", "name": "web_search", "input": {}, "server_name": "web"}
+        delta = {"type": "input_json_delta", "partial_json": '{"query": "Oslo"}'}
+        return [
+            self._event("content_block_start", index=7, content_block=block),
+            self._event("content_block_delta", index=7, delta=delta),
+            self._event("content_block_stop", index=7),
+        ]
+
     def end(self, reason: str, prompt: int = 7, completion: int = 5, cached: int = 0) -> list[bytes]:
         stop = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use", "filtered": "refusal"}[reason]
         usage = {"input_tokens": prompt - cached, "cache_read_input_tokens": cached, "output_tokens": completion}

@@ -175,8 +175,8 @@ class _Turn:
                 yield ChatText(event.content_block.text)
             case "content_block_delta" if event.delta.type == "text_delta":
                 yield ChatText(event.delta.text)
-            case "content_block_delta" if event.delta.type == "input_json_delta":
-                begun = self._calls[event.index]
+            case "content_block_delta" if event.delta.type == "input_json_delta" and event.index in self._calls:
+                begun = self._calls[event.index]  # other blocks are calls of tools that the server has called itself
                 self._calls[event.index] = ToolCall(begun.id, begun.name, begun.arguments + event.delta.partial_json)
             case "message_delta" if event.delta.stop_reason:
                 yield from self._end(event.delta.stop_reason, event.usage)

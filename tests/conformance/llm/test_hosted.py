@@ -16,7 +16,7 @@ from lanemesh_services.shared import hosted_http
 from lanemesh_services.shared.errors import GenerationRefused
 from lanemesh_services.shared.hosted_http import retry_after
 
-from rigs.hosted_dialects import DIALECTS, Dialect
+from rigs.hosted_dialects import DIALECTS, Dialect, Messages
 from rigs.hosted_server import HostedServer, Reply, failing, hosted_server
 
 from .turns import ask, request
@@ -123,6 +123,17 @@ async def test_tool_calls_arrive_whole_and_under_their_own_names(server: HostedS
     assert len({call.id for call in turn.calls}) == 2
     assert turn.done.finish_reason == "tool_calls"
     assert "maps.find city" not in json.dumps(server.asked[0].body)
+    await engine.close()
+
+
+@pytest.mark.parametrize("kind", ["server_tool_use", "mcp_tool_use", "a_new_tool_use"])
+async def test_tools_that_the_server_calls_itself_are_no_calls_of_the_answer(server: HostedServer, kind: str) -> None:
+    messages = Messages()
+    own = messages.calls([("call_1", "weather", '{"city": "Oslo"}')])
+    server.will(Reply([*messages.begin(), *messages.server_call(kind), *own, *messages.end("tool_calls")]))
+    engine = messages.engine(server.address)
+    turn = await ask(engine, "Weather?", tools=[WEATHER])
+    assert [(call.name, json.loads(call.arguments)) for call in turn.calls] == [("weather", {"city": "Oslo"})]
     await engine.close()
 
 
