@@ -46,6 +46,14 @@ class Dialect:
         """Tool calls, in pieces where the API has pieces."""
         raise NotImplementedError
 
+    def reasoning(self, text: str) -> bytes:
+        """A piece of the model's reasoning."""
+        raise NotImplementedError
+
+    def keepalive(self) -> bytes:
+        """What the server sends to keep a connection alive."""
+        return b": keep-alive\n\n"
+
     def end(self, reason: str, prompt: int = 7, completion: int = 5, cached: int = 0) -> list[bytes]:
         """The end of an answer: "stop", "length", "tool_calls" or "filtered"."""
         raise NotImplementedError
@@ -84,6 +92,9 @@ class Chat(Dialect):
             for part in (arguments[:middle], arguments[middle:]):
                 events.append(self._chunk({"tool_calls": [{"index": index, "function": {"arguments": part}}]}))
         return events
+
+    def reasoning(self, text: str) -> bytes:
+        return self._chunk({"reasoning_content": text})
 
     def end(self, reason: str, prompt: int = 7, completion: int = 5, cached: int = 0) -> list[bytes]:
         usage = {
@@ -132,6 +143,13 @@ class OpenAiResponses(Dialect):
                 self._event("response.output_item.done", output_index=index, item=done),
             ]
         return events
+
+    def reasoning(self, text: str) -> bytes:
+        place = {"item_id": "rs_1", "output_index": 0, "summary_index": 0}
+        return self._event("response.reasoning_summary_text.delta", **place, delta=text)
+
+    def keepalive(self) -> bytes:
+        return self._event("keepalive")
 
     def end(self, reason: str, prompt: int = 7, completion: int = 5, cached: int = 0) -> list[bytes]:
         usage = {
@@ -192,6 +210,22 @@ class Messages(Dialect):
             events.append(self._event("content_block_stop", index=index))
         return events
 
+    def reasoning(self, text: str) -> bytes:
+        return self._event("content_block_delta", index=0, delta={"type": "thinking_delta", "thinking": text})
+
+    def keepalive(self) -> bytes:
+        return self._event("ping")
+
+    def server_call(self, kind: str) -> list[bytes]:
+        """A call of a tool that the server has called itself."""
+        block = {"type": kind, "id": "srvtoolu_1", "name": "web_search", "input": {}, "server_name": "web"}
+        delta = {"type": "input_json_delta", "partial_json": '{"query": "Oslo"}'}
+        return [
+            self._event("content_block_start", index=7, content_block=block),
+            self._event("content_block_delta", index=7, delta=delta),
+            self._event("content_block_stop", index=7),
+        ]
+
     def end(self, reason: str, prompt: int = 7, completion: int = 5, cached: int = 0) -> list[bytes]:
         stop = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use", "filtered": "refusal"}[reason]
         usage = {"input_tokens": prompt - cached, "cache_read_input_tokens": cached, "output_tokens": completion}
@@ -231,6 +265,9 @@ class Gemini(Dialect):
             self._chunk([{"functionCall": {"name": name, "args": json.loads(arguments)}, "thoughtSignature": "c2ln"}])
             for _, name, arguments in calls
         ]
+
+    def reasoning(self, text: str) -> bytes:
+        return self._chunk([{"text": text, "thought": True}])
 
     def end(self, reason: str, prompt: int = 7, completion: int = 5, cached: int = 0) -> list[bytes]:
         finish = {"length": "MAX_TOKENS", "filtered": "SAFETY"}.get(reason, "STOP")

@@ -69,11 +69,14 @@ class ToneVoice:
         if "nothing" not in text:
             yield np.full((len(text.split()) * RATE // 10, 1), 1_000, dtype=np.int16), RATE
 
+    def close(self) -> None:
+        """Nothing is freed."""
+
 
 class SpeakTones(AudioTts):
     """`audio_tts` with `ToneVoice`."""
 
-    voice: ToneVoice
+    voice = ToneVoice()
 
     @classmethod
     async def load(cls, config: Any) -> Loaded:

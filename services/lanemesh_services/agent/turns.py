@@ -11,7 +11,6 @@ from lanemesh import (
     ChatFinish,
     ChatRequest,
     ChatText,
-    Code,
     Context,
     LanemeshError,
     Message,
@@ -114,7 +113,7 @@ class ModelTurns:
 
     def _adapts(self, error: LanemeshError, tools: Sequence[ToolSpec]) -> bool:
         """Whether the turn can be asked for in another way, after the model has rejected the request."""
-        if not tools or error.fault.code not in (Code.INVALID_ARGUMENT, Code.UNIMPLEMENTED):
+        if not tools or error.fault.details.get("problem"):  # a schema that was accepted, and not followed
             return False
         field = error.fault.details.get("field", "")
         if not self.by_json:

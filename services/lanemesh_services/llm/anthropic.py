@@ -10,6 +10,7 @@ from lanemesh import ChatFinish, ChatRequest, ChatText, Image, LanemeshError, Me
 
 from lanemesh_services.llm.errors import refused
 from lanemesh_services.llm.hosted import (
+    ALIVE,
     HostedEngine,
     HostedOptions,
     Piece,
@@ -90,7 +91,8 @@ class AnthropicEngine(HostedEngine):
         given = {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": sampling.top_k}
         extra = {key: value for key, value in given.items() if value is not None} | dict(self.options.extra or {})
         async with await self._client.messages.create(**body, extra_body=extra) as events:
-            async for event in events:
+            async for event in events:  # the library leaves out pings
+                yield ALIVE
                 for piece in turn.take(event):
                     yield piece
 
@@ -173,8 +175,8 @@ class _Turn:
                 yield ChatText(event.content_block.text)
             case "content_block_delta" if event.delta.type == "text_delta":
                 yield ChatText(event.delta.text)
-            case "content_block_delta" if event.delta.type == "input_json_delta":
-                begun = self._calls[event.index]
+            case "content_block_delta" if event.delta.type == "input_json_delta" and event.index in self._calls:
+                begun = self._calls[event.index]  # other blocks are calls of tools that the server has called itself
                 self._calls[event.index] = ToolCall(begun.id, begun.name, begun.arguments + event.delta.partial_json)
             case "message_delta" if event.delta.stop_reason:
                 yield from self._end(event.delta.stop_reason, event.usage)

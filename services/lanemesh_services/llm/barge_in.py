@@ -108,6 +108,7 @@ class BargeIn(Node):
             turn.mark(self.interrupt)
             return
         pieces = _answer(context, self.questions)
+        complete = False
         cancelled = asyncio.Event()
         if turn.speaks:
             cancelled.set()
@@ -115,12 +116,13 @@ class BargeIn(Node):
         try:
             async with aclosing(_until(cancelled, pieces)) as answer:
                 async for piece in answer:
+                    complete = complete or bool(piece.finish_reason)
                     if piece.text:
                         yield "text", piece.text
                     yield "answers", piece
         finally:
             turn.running.discard(cancelled)
-        if cancelled.is_set():
+        if cancelled.is_set() and not complete:
             context.log.info("an answer is cancelled: the speaker speaks")
             yield "answers", Answer(finish_reason=CANCELLED)
 

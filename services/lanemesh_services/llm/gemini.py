@@ -12,6 +12,7 @@ from typing import Any
 from lanemesh import ChatFinish, ChatRequest, ChatText, Image, LanemeshError, Message, ToolCall
 
 from lanemesh_services.llm.hosted import (
+    ALIVE,
     HostedEngine,
     HostedOptions,
     Piece,
@@ -105,6 +106,7 @@ class GeminiEngine(HostedEngine):
             )
             async with aclosing(chunks):
                 async for chunk in chunks:
+                    yield ALIVE
                     for piece in turn.take(chunk):
                         yield piece
         finally:  # the library leaves a response that is not read to its end to the garbage collector

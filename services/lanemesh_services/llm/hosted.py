@@ -9,7 +9,7 @@ import re
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from lanemesh import ChatEvent, ChatFinish, ChatRequest, ChatText, LanemeshError, ToolCall, ToolSpec, Usage
 
@@ -88,7 +88,13 @@ class HostedOptions:
     """Further fields of each request."""
 
 
-Piece = ChatText | ToolCall | Spent | ChatFinish
+@dataclass(frozen=True, slots=True)
+class Alive:
+    """The server has sent a part of its answer, such as reasoning or some of a call's arguments."""
+
+
+ALIVE: Final = Alive()
+Piece = ChatText | ToolCall | Spent | ChatFinish | Alive
 """What a dialect makes of a server's answer."""
 
 
@@ -111,8 +117,8 @@ class HostedEngine:
         self._closed = False
 
     def attempt(self, request: ChatRequest, schema: AnswerSchema | None) -> AsyncGenerator[Piece, None]:
-        """Sends the request once: text as it arrives, complete tool calls, usage, and the finish. Closing it closes the
-        response."""
+        """Sends the request once: text as it arrives, complete tool calls, usage, and the finish. `ALIVE` for each event of the
+        server, except those that only keep the connection alive. Closing it closes the response."""
         raise NotImplementedError
 
     def failure(self, error: Exception) -> LanemeshError | None:
@@ -222,11 +228,14 @@ class HostedEngine:
         yield ChatFinish(reason)
 
     async def _next(self, pieces: AsyncGenerator[Piece, None], ending: float | None) -> Piece | None:
-        """The next piece; None at the end. Each error is that of this engine. `ending`: the turn is complete, and further pieces
-        are awaited for so many seconds only."""
+        """The next piece with content; None at the end. Each error is that of this engine. `ending`: the turn is complete, and
+        further pieces are awaited for so many seconds only."""
         try:
-            async with asyncio.timeout(self.options.timeout if ending is None else ending):
-                return await anext(pieces, None)
+            async with asyncio.timeout(self.options.timeout if ending is None else ending) as limit:
+                while (piece := await anext(pieces, None)) is ALIVE:
+                    if ending is None:
+                        limit.reschedule(asyncio.get_running_loop().time() + self.options.timeout)
+                return piece
         except TimeoutError:
             if ending is not None:
                 return None

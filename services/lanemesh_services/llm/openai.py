@@ -8,6 +8,7 @@ from typing import Any, get_args
 from lanemesh import ChatFinish, ChatRequest, ChatText, LanemeshError, Message, ToolCall
 
 from lanemesh_services.llm.hosted import (
+    ALIVE,
     HostedEngine,
     HostedOptions,
     Piece,
@@ -94,6 +95,7 @@ class ChatCompletions(OpenAiEngine):
         body, extra = self._body(request, schema, names)
         async with await self._api.create(**body, extra_body=extra) as chunks:
             async for chunk in chunks:
+                yield ALIVE
                 for piece in turn.take(chunk):
                     yield piece
 
@@ -156,6 +158,8 @@ class Responses(OpenAiEngine):
         body, extra = self._body(request, schema, names)
         async with await self._api.create(**body, extra_body=extra) as events:
             async for event in events:
+                if event.type != "keepalive":
+                    yield ALIVE
                 for piece in turn.take(event):
                     yield piece
 

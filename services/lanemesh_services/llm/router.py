@@ -32,6 +32,8 @@ MAX_GROUPS = 256
 """Most groups of models whose health is remembered, the ones used last."""
 MAX_SESSIONS = 10_000
 """Most sessions of a group that keep their model, the ones used last."""
+_REFUSED = (Code.INVALID_ARGUMENT, Code.UNIMPLEMENTED)
+"""The codes of a model that does not support a request."""
 _WEIGHT = 0.3
 """Weight of the newest measurement in an average."""
 
@@ -225,10 +227,15 @@ def _too_slow(seconds: float) -> LanemeshError:
 
 
 def _none_answered(failures: list[LanemeshError]) -> LanemeshError:
+    """The error of all models. It has the field of the request for which each model rejects it that rejects it."""
     reports = "; ".join(f"{number}: {str(failure)[:300]}" for number, failure in enumerate(failures[:8], 1))
     message = f"None of {len(failures)} models answered. {reports}"
     waits = [failure.retry_after for failure in failures if failure.retry_after is not None]
     codes = {failure.fault.code for failure in failures}
     code = codes.pop() if len(codes) == 1 else Code.UNAVAILABLE
-    fault = Fault(code=code, reason="no-model-answered", message=message, retry_after=min(waits, default=None))
-    return LanemeshError(fault)
+    fields = {failure.fault.details.get("field", "") for failure in failures if failure.fault.code in _REFUSED}
+    details = {"field": fields.pop()} if len(fields) == 1 and all(fields) else {}
+    retry_after = min(waits, default=None)
+    return LanemeshError(
+        Fault(code=code, reason="no-model-answered", message=message, details=details, retry_after=retry_after)
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from lanemesh import Code, Fault, LanemeshError
@@ -10,6 +11,16 @@ from lanemesh_services.shared.errors import GenerationRefused
 
 MAX_QUOTED = 300
 """Most characters of a server's message that an error quotes."""
+
+_FIELDS = {
+    "json_schema": re.compile(
+        r"\b(json_schema|response_format|response_json_schema|output_config|text\.format|structured[ _]outputs?)\b",
+        re.I,
+    ),
+    "tools": re.compile(r"\b(tools?|function[ _-]call(s|ing)?)\b", re.I),
+}
+"""How the messages of servers name a field of the request that the model does not support. The schema comes first: a message about
+it may name its properties, such as "tool"."""
 
 
 class ServerFailed(LanemeshError):
@@ -60,7 +71,8 @@ def key_missing(provider: str, server: Server, variable: str) -> LanemeshError:
 
 
 def status_failure(server: Server, status: int, text: object, retry_after: float | None = None) -> LanemeshError:
-    """The error of a response with this status and message."""
+    """The error of a response with this status and message. A refusal whose message names the tools or the schema of the request
+    has the field in its details, as that of a model in this process has."""
     reply = f"({status}: {server.quoted(text)})" if text else f"({status})"
     if status in (401, 403):  # such a message may quote the key, so it is not repeated
         hint = "Check api_key: it must be a valid key of this server, with access to the model"
@@ -68,7 +80,8 @@ def status_failure(server: Server, status: int, text: object, retry_after: float
             hint = "Set api_key in the component's config"
         message = f"{server} refused the key for the model {server.model} ({status}). {hint}"
         return _failed(Code.PERMISSION_DENIED, "model-key-refused", message, server)
-    if status == 404:
+    field = _rejected_field(server, text)
+    if status == 404 and not field:
         message = f"{server} does not serve the model {server.model} {reply}. Check model and base_url"
         return _failed(Code.NOT_FOUND, "model-not-served", message, server)
     if status == 429:
@@ -90,9 +103,16 @@ def status_failure(server: Server, status: int, text: object, retry_after: float
             Code.UNAVAILABLE, "model-server-failed", message, server, transient=True, retry_after=retry_after
         )
     message = f"{server} rejected the request {reply}. Check the component's config, and what the model supports"
+    details = {**server.details, "field": field} if field else server.details
     return GenerationRefused(
-        Fault(code=Code.INVALID_ARGUMENT, reason="generation-refused", message=message, details=server.details)
+        Fault(code=Code.INVALID_ARGUMENT, reason="generation-refused", message=message, details=details)
     )
+
+
+def _rejected_field(server: Server, text: object) -> str:
+    """The field of the request that a server's message names; empty if it names none."""
+    message = str(text).replace(server.model, "")
+    return next((field for field, names in _FIELDS.items() if names.search(message)), "")
 
 
 def unreachable(server: Server, why: object) -> ServerFailed:

@@ -104,4 +104,4 @@ class AudioTts(Node):
     async def run(self, context: Context, inputs: Inputs, outputs: Outputs) -> None:
         """Speaks until the inputs have ended, and all that they brought."""
         loaded: Loaded = self.resource
-        await loaded.module.Speaker(self.config, context, loaded.engine).run(inputs, outputs)
+        await loaded.module.Speaker(self.config, context, inputs, loaded.engine).run(outputs)

@@ -7,7 +7,7 @@ from contextlib import aclosing
 from typing import Any
 
 from lanemesh import Audio, Context, Envelope, Group, Inputs
-from lanemesh.extend import ABSENT, GroupOutcome, in_thread
+from lanemesh.extend import ABSENT, in_thread
 
 from lanemesh_services.speech.decoding import Target
 from lanemesh_services.speech.encoding import Encoder, encoder, with_length
@@ -62,13 +62,13 @@ class _File:
         return [self._piece(last=False)]
 
     def finish(self) -> list[Piece]:
-        """The last piece; none if there was no sample. A recording that an error ended is a group that failed."""
+        """The last piece; none if there was no sample. The group of a recording that is not whole has its outcome."""
         if self._encoder is None:
             return []
         self._held += self._encoder.finish()
         if not self._recording.ok:
-            outcome = Group(self._group, self._index, last=True, outcome=GroupOutcome.ERROR)
-            return [(ABSENT, Envelope(group=outcome))]
+            last = Group(self._group, self._index, last=True, outcome=self._recording.outcome)
+            return [(ABSENT, Envelope(group=last))]
         if not self._held:
             return [(ABSENT, Envelope(group=Group(self._group, self._index, last=True)))]
         return [self._piece(last=True)]

@@ -64,10 +64,15 @@ class Recording:
     """Channels of its blocks."""
     count: int = 0
     """Samples so far."""
-    ok: bool = True
-    """No error has ended it."""
+    outcome: GroupOutcome = GroupOutcome.OK
+    """How it ended, if an error that was left out, or its producer, has ended it before its end; otherwise OK."""
     decoder: Decoder | None = field(default=None, repr=False)
     """The decoder of its pieces, once it has any."""
+
+    @property
+    def ok(self) -> bool:
+        """Nothing has ended it before its end."""
+        return self.outcome is GroupOutcome.OK
 
     @property
     def seconds(self) -> float:
@@ -102,7 +107,7 @@ class Paused:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A recording has ended; its `ok` is False if an error ended it that was left out."""
+    """A recording has ended; its `outcome` says how. What is made of one that is not whole has the same outcome."""
 
     recording: Recording
 
@@ -260,7 +265,7 @@ class Recordings:
         except AudioUnusable as error:
             if not self._skip:
                 raise
-            recording.ok = False
+            recording.outcome = GroupOutcome.ERROR
             self._context.log.warning("left out: %s", error.fault.message)
 
     async def _end(self, key: tuple[str, str | None]) -> AsyncGenerator[Event, None]:
@@ -282,8 +287,11 @@ class Recordings:
             raise empty_audio(recording.place)
 
     def _note_outcome(self, key: tuple[str, str | None], group: Group) -> None:
+        recording = self._open[key]
         if group.outcome is not GroupOutcome.OK:
-            self._warner(self._open[key])("its producer failed or was cancelled before its end")
+            self._warner(recording)("its producer failed or was cancelled before its end")
+            if recording.ok:
+                recording.outcome = group.outcome
 
     def _warner(self, recording: Recording) -> Callable[[str], None]:
         def warn(what: str) -> None:

@@ -30,8 +30,10 @@ class _Whole:
     """Length of them."""
     stopped: bool = False
     """It was interrupted."""
-    ok: bool = True
-    """The text was complete."""
+    outcome: GroupOutcome = GroupOutcome.OK
+    """How the text ended."""
+    is_queued: bool = False
+    """A sentence of it was to be spoken."""
     encoder: Any = field(default=None, repr=False)
     """Of a format whose pieces are one file."""
 
@@ -41,14 +43,20 @@ _Sentence = tuple[_Whole, str | None]
 
 
 class Speaker:
-    """Speaks for one component in one run."""
+    """Speaks for one component in one run.
 
-    def __init__(self, config: Any, context: Context, voice: Voice) -> None:
+    Texts and marks are read in the order of their arrival. A mark that interrupts acts when it arrives, also while the producer of
+    a text waits: what arrived before it, read or not, is not spoken any more.
+    """
+
+    def __init__(self, config: Any, context: Context, inputs: Inputs, voice: Voice) -> None:
         self._config = config
         self._context = context
+        self._inputs = inputs
         self._voice = voice
         self._waiting: asyncio.Queue[_Sentence | None] = asyncio.Queue()
-        self._free = asyncio.Semaphore(MAX_SENTENCES)
+        self._room = asyncio.Event()
+        """Set when fewer sentences wait, or when texts were stopped."""
         self._open: dict[tuple[str, str], _Whole] = {}
         self._wholes: dict[str, _Whole] = {}
         """The texts that are not yet spoken to their ends."""
@@ -56,27 +64,41 @@ class Speaker:
         self._is_interrupted = False
         """The speaker speaks: what begins now is not spoken."""
 
-    async def run(self, inputs: Inputs, outputs: Outputs) -> None:
+    async def run(self, outputs: Outputs) -> None:
         """Reads and speaks until the inputs have ended. Raises `SpeechFailed` if the voice fails."""
-        reading = asyncio.create_task(self._read(inputs), name="read text")
+        reading = asyncio.create_task(self._read(), name="read text")
+        listening = asyncio.create_task(self._listen(), name="listen for interruptions")
         speaking = asyncio.create_task(self._speak(outputs), name="speak")
         try:
             await asyncio.wait([reading, speaking], return_when=asyncio.FIRST_COMPLETED)
             if reading.done() and not speaking.done():
                 await asyncio.wait([speaking])
         finally:
-            for task in (reading, speaking):
+            for task in (reading, speaking, listening):
                 task.cancel()
-            await asyncio.wait([reading, speaking])
-        for task in (speaking, reading):
+            await asyncio.wait([reading, speaking, listening])
+        for task in (speaking, reading, listening):
             if not task.cancelled() and (error := task.exception()) is not None:
                 raise error
         if reading.cancelled():
             raise asyncio.CancelledError
 
-    async def _read(self, inputs: Inputs) -> None:
+    async def _listen(self) -> None:
+        """Stops what was begun as soon as a mark arrives that interrupts it."""
+        if "interrupt" not in self._inputs.connected:
+            return
+        while True:
+            if self._is_due():
+                self._interrupt()
+            await self._inputs.arrival("interrupt")
+
+    def _is_due(self) -> bool:
+        """A mark has arrived that interrupts what arrived before it."""
+        return "interrupt" in self._inputs.connected and any(map(_interrupts, self._inputs.waiting("interrupt")))
+
+    async def _read(self) -> None:
         try:
-            async for port, item in inputs.iter_items():
+            async for port, item in self._inputs.iter_items():
                 if port == "interrupt":
                     self._marked(item.value)
                 else:
@@ -99,34 +121,41 @@ class Speaker:
             for sentence in whole.splitter.push(text):
                 await self._enqueue(whole, sentence)
         if group is None or group.last:
-            whole.ok = group is None or group.outcome is GroupOutcome.OK
+            whole.outcome = GroupOutcome.OK if group is None else group.outcome
             del self._open[key]
             await self._end(whole)
 
     def _begin(self) -> _Whole:
         self._count += 1
         splitter = SentenceSplitter(first_clause=self._config.first_clause)
-        whole = _Whole(splitter, f"{self._context.component}.{self._count}", stopped=self._is_interrupted)
+        stopped = self._is_interrupted or self._is_due()
+        whole = _Whole(splitter, f"{self._context.component}.{self._count}", stopped=stopped)
         if whole.stopped:
-            self._context.log.info("interrupted: text %d is not spoken, because the speaker speaks", self._count)
+            self._context.log.info("interrupted: text %d is not spoken", self._count)
         self._wholes[whole.group] = whole
         return whole
 
     async def _end(self, whole: _Whole) -> None:
         for sentence in whole.splitter.finish():
             await self._enqueue(whole, sentence)
-        await self._enqueue(whole, None)
+        if whole.is_queued:
+            self._waiting.put_nowait((whole, None))
+        else:
+            del self._wholes[whole.group]
 
-    async def _enqueue(self, whole: _Whole, sentence: str | None) -> None:
-        await self._free.acquire()
-        self._waiting.put_nowait((whole, sentence))
+    async def _enqueue(self, whole: _Whole, sentence: str) -> None:
+        while self._waiting.qsize() >= MAX_SENTENCES and not whole.stopped:
+            self._room.clear()
+            await self._room.wait()
+        if not whole.stopped:
+            whole.is_queued = True
+            self._waiting.put_nowait((whole, sentence))
 
     def _marked(self, mark: Any) -> None:
         """The speaker begins to speak, has ended, or stops the speech."""
-        event = mark.get("event") if isinstance(mark, dict) else None
-        if event in ("start", "end"):
+        if (event := _event(mark)) in ("start", "end"):
             self._is_interrupted = event == "start"
-        if event in ("start", "stop"):
+        if _interrupts(mark):
             self._interrupt()
 
     def _interrupt(self) -> None:
@@ -134,12 +163,13 @@ class Speaker:
         stopped = [whole for whole in self._wholes.values() if not whole.stopped]
         for whole in stopped:
             whole.stopped = True
+        self._room.set()
         if stopped:
             self._context.log.info("interrupted: %d texts are not spoken to their ends", len(stopped))
 
     async def _speak(self, outputs: Outputs) -> None:
         while (sentence := await self._waiting.get()) is not None:
-            self._free.release()
+            self._room.set()
             whole, text = sentence
             if text is None:
                 await self._finish(whole, outputs)
@@ -178,6 +208,16 @@ class Speaker:
         del self._wholes[whole.group]
         if not whole.index:
             return
-        outcome = GroupOutcome.CANCELLED if whole.stopped else GroupOutcome.OK if whole.ok else GroupOutcome.ERROR
+        outcome = GroupOutcome.CANCELLED if whole.stopped else whole.outcome
         last = Group(whole.group, whole.index, last=True, outcome=outcome)
         await outputs.emit("speech", ABSENT, Envelope(group=last))
+
+
+def _event(mark: Any) -> Any:
+    """What a mark of `vad` says; None if it is none."""
+    return mark.get("event") if isinstance(mark, dict) else None
+
+
+def _interrupts(mark: Any) -> bool:
+    """Whether a mark ends the speech that was begun."""
+    return _event(mark) in ("start", "stop")

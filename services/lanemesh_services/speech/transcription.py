@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from lanemesh import Context, Document, Envelope, Group, Inputs, Question
-from lanemesh.extend import ABSENT, GroupOutcome, in_thread
+from lanemesh.extend import ABSENT, in_thread
 
 from lanemesh_services.speech.decoding import Target
 from lanemesh_services.speech.recordings import Began, Ended, Heard, Paused, Recording, Recordings
@@ -126,11 +126,9 @@ class _Text:
         if self.new and (len(self._samples) > self.new or len(self._samples) >= LEAST):
             await self._transcribe(len(self._samples))
         results = self._finals(self._known)
-        outcome = GroupOutcome.OK if recording.ok else GroupOutcome.ERROR
         if self._said:
-            results.append(
-                ("text", ABSENT, Envelope(group=Group(self._group, self._count, last=True, outcome=outcome)))
-            )
+            last = Group(self._group, self._count, last=True, outcome=recording.outcome)
+            results.append(("text", ABSENT, Envelope(group=last)))
             if recording.ok:
                 results.append(("questions", Question(" ".join(self._said)), None))
         elif recording.ok:

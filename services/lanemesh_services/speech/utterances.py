@@ -144,7 +144,8 @@ class _Search:
         return [("speech", piece, envelope)]
 
     def _last(self) -> Result:
-        return "speech", ABSENT, Envelope(group=Group(self._group, self._index, last=True))
+        last = Group(self._group, self._index, last=True, outcome=self._recording.outcome)
+        return "speech", ABSENT, Envelope(group=last)
 
     def _mark(self, event: str, chunk: int) -> Result:
         mark = {

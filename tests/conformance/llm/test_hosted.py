@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from lanemesh import ChatText, Code, LanemeshError, ToolSpec, Usage
 from lanemesh_services.llm import hosted
-from lanemesh_services.llm.hosted import HostedEngine, Price
+from lanemesh_services.llm.hosted import ALIVE, HostedEngine, Price
 from lanemesh_services.shared import hosted_http
 from lanemesh_services.shared.errors import GenerationRefused
 from lanemesh_services.shared.hosted_http import retry_after
 
-from rigs.hosted_dialects import DIALECTS, Dialect
+from rigs.hosted_dialects import DIALECTS, Dialect, Messages
 from rigs.hosted_server import HostedServer, Reply, failing, hosted_server
 
 from .turns import ask, request
@@ -123,6 +123,17 @@ async def test_tool_calls_arrive_whole_and_under_their_own_names(server: HostedS
     assert len({call.id for call in turn.calls}) == 2
     assert turn.done.finish_reason == "tool_calls"
     assert "maps.find city" not in json.dumps(server.asked[0].body)
+    await engine.close()
+
+
+@pytest.mark.parametrize("kind", ["server_tool_use", "mcp_tool_use", "a_new_tool_use"])
+async def test_tools_that_the_server_calls_itself_are_no_calls_of_the_answer(server: HostedServer, kind: str) -> None:
+    messages = Messages()
+    own = messages.calls([("call_1", "weather", '{"city": "Oslo"}')])
+    server.will(Reply([*messages.begin(), *messages.server_call(kind), *own, *messages.end("tool_calls")]))
+    engine = messages.engine(server.address)
+    turn = await ask(engine, "Weather?", tools=[WEATHER])
+    assert [(call.name, json.loads(call.arguments)) for call in turn.calls] == [("weather", {"city": "Oslo"})]
     await engine.close()
 
 
@@ -334,6 +345,25 @@ async def test_silence_ends_a_request_even_with_comments(server: HostedServer, d
     assert (error.fault.reason, error.fault.code) == ("model-server-silent", Code.DEADLINE_EXCEEDED)
     async with asyncio.timeout(20):
         await server.disconnected.wait()
+    await engine.close()
+
+
+async def test_reasoning_and_parts_of_calls_are_parts_of_the_answer(server: HostedServer, dialect: Dialect) -> None:
+    parts = [dialect.reasoning("Let me see."), *dialect.calls([("call_1", "weather", '{"city": "Oslo"}')])]
+    server.will(Reply([*parts, *dialect.end("tool_calls")]))
+    engine = dialect.engine(server.address)
+    async with aclosing(engine.attempt(request("Weather?", tools=[WEATHER]), None)) as pieces:
+        got = [piece async for piece in pieces]
+    assert got.count(ALIVE) >= len(parts)
+    await engine.close()
+
+
+async def test_what_only_keeps_a_connection_is_no_part_of_an_answer(server: HostedServer, dialect: Dialect) -> None:
+    server.will(Reply([dialect.text("Lis"), *[dialect.keepalive()] * 5, *dialect.end("stop")]))
+    engine = dialect.engine(server.address)
+    async with aclosing(engine.attempt(request("hello"), None)) as pieces:
+        got = [piece async for piece in pieces]
+    assert got.count(ALIVE) <= 1 + len(dialect.end("stop"))
     await engine.close()
 
 

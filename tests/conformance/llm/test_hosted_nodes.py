@@ -27,6 +27,7 @@ TYPES: dict[str, tuple[type[HostedModel], dict[str, Any]]] = {
     "anthropic": (LlmAnthropic, {}),
     "gemini": (LlmGemini, {}),
 }
+TOOLS = Path(__file__).parents[2] / "rigs" / "agent_tools.py"
 EXAMPLE = Path(__file__).parents[3] / "examples" / "hosted.pipe"
 
 
@@ -136,6 +137,35 @@ def test_a_node_server_connects_only_to_the_maker_and_to_permitted_hosts(kind: t
     assert refused("http://169.254.169.254/latest") == "host-not-allowed"
     assert refused(kind.own_url + ".elsewhere.example") == "host-not-allowed"
     assert refused("http://models.internal:8000/v1", "models.internal:8000") == ""
+
+
+@pytest.mark.parametrize("routed", [False, True])
+@pytest.mark.parametrize("spread", [None, "service"])
+async def test_a_model_that_rejects_tools_gets_them_by_json(server: HostedServer, spread: Any, routed: bool) -> None:
+    rejecting = failing(400, {"error": {"message": "gemma:latest does not support tools"}})
+    answering = Reply(Chat().answer(json.dumps({"thought": "", "calls": [], "answer": "Oslo"})))
+    models = ["model_1", "model_2"] if routed else ["model_1"]
+    server.will(*[rejecting] * len(models), answering)
+    config = {"model": "m-1", "base_url": f"{server.address}/v1"}
+
+    def helper(id_: str, provider: str, kind: str, of: str, **config: Any) -> dict[str, Any]:
+        return {"id": id_, "provider": provider, "config": config, "control": [{"classType": kind, "from": of}]}
+
+    agent = {"id": "agent_1", "provider": "agent_wave", "input": [{"lane": "questions", "from": "chat_1"}]}
+    components = [
+        {"id": "chat_1", "provider": "chat"},
+        agent,
+        helper("tools_1", "tool_python", "tool", "agent_1", file=str(TOOLS)),
+        *[helper(name, "llm_openai", "llm", "router_1" if routed else "agent_1", **config) for name in models],
+        {"id": "out", "provider": "response", "input": [{"lane": "answers", "from": "agent_1"}]},
+    ]
+    if routed:
+        components.append(helper("router_1", "llm_router", "llm", "agent_1"))
+    async with Mesh(spread) as mesh:
+        result = await mesh.run({"components": components}, input="Which city?").result()
+    assert result.error is None
+    assert "".join(piece.text for piece in result.values) == "Oslo"
+    assert ["tools" in asked.body for asked in server.asked] == [*[True] * len(models), False]
 
 
 @pytest.mark.parametrize("spread", [None, "service"])

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from lanemesh.faults import LanemeshError
+from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.values import Answer, Message, Question, ToolCall, Usage
 from lanemesh_services.llm.errors import not_followed
 
@@ -70,6 +70,14 @@ async def test_streaming_each_piece_of_the_answer_goes_out_before_the_next_is_ma
     assert len(pieces[0]) <= 30
     assert pieces[1:-1] == ["word "] * (len(pieces) - 2)
     assert len(pieces) > 30
+
+
+async def test_a_model_behind_a_router_whose_others_are_down_gets_tools_by_json(make_agent: MakeAgent) -> None:
+    fault = Fault(code=Code.UNAVAILABLE, reason="no-model-answered", message="none", details={"field": "tools"})
+    turn = json.dumps({"thought": "", "calls": [], "answer": "Oslo"})
+    agent = make_agent([[LanemeshError(fault)], [turn]])
+    assert await agent.ask() == "Oslo"
+    assert [bool(request.tools) for request in agent.model.requests] == [True, False]
 
 
 async def test_streaming_text_that_went_out_before_a_call_stays_in_the_answer(make_agent: MakeAgent) -> None:

@@ -15,6 +15,7 @@ from lanemesh import (
     ChatFinish,
     ChatRequest,
     ChatText,
+    Context,
     LanemeshError,
     Question,
     Usage,
@@ -22,7 +23,7 @@ from lanemesh import (
 from lanemesh.control.agent import AgentCaller
 from lanemesh.extend import ChatClient
 from lanemesh.testing import run_node
-from lanemesh_services.llm.barge_in import BargeIn
+from lanemesh_services.llm.barge_in import BargeIn, Turns
 
 
 class Endless(ChatClient):
@@ -85,6 +86,19 @@ def test_the_model_stops_when_the_speaker_begins_again(event: str) -> None:
     assert result.answers[-1].usage == Usage(3, 1)
     assert model.asked[-1] == "short"
     assert model.closed == len(model.asked)
+
+
+async def test_a_mark_after_the_finish_reason_adds_no_second_one() -> None:
+    context = Context(run_id="r", component="barge_in_1", provider="barge_in")
+    context.wire("llm", [("", Endless())])
+    node = BargeIn()
+    node.resource, node.questions = Turns(), Question("short")
+    finished: list[str] = []
+    async for port, piece in node.gen_process(context):
+        if port == "answers" and piece.finish_reason:
+            finished.append(piece.finish_reason)
+            node.resource.of(context).mark({"event": "start"})
+    assert finished == ["stop"]
 
 
 def test_nothing_is_answered_while_the_speaker_speaks() -> None:

@@ -28,6 +28,8 @@ class Model(ChatClient):
         act = self.acts.pop(0) if len(self.acts) > 1 else self.acts[0]
         if act == "hang":
             await asyncio.Event().wait()
+        if act.startswith("refuse "):
+            raise failing(Code.INVALID_ARGUMENT, f"{self.name} refuses", field=act.removeprefix("refuse "))
         if act in ("fail", "refuse"):
             raise failing(Code.INVALID_ARGUMENT if act == "refuse" else Code.UNAVAILABLE, f"{self.name} {act}s")
         yield ChatText(self.name)
@@ -37,8 +39,8 @@ class Model(ChatClient):
         yield ChatFinish()
 
 
-def failing(code: Code, message: str) -> LanemeshError:
-    return LanemeshError(Fault(code=code, reason="test", message=message, retry_after=3.0))
+def failing(code: Code, message: str, **details: str) -> LanemeshError:
+    return LanemeshError(Fault(code=code, reason="test", message=message, retry_after=3.0, details=details))
 
 
 async def route(models: Sequence[Model], questions: int = 1, session: str = "", **config: Any) -> NodeResult:
@@ -96,6 +98,22 @@ async def test_models_that_all_fail_are_one_error_with_each_reason() -> None:
     fault = result.error.fault
     assert (fault.reason, fault.code, fault.retry_after) == ("no-model-answered", Code.UNAVAILABLE, 3.0)
     assert "1: a fails; 2: b fails" in fault.message
+
+
+@pytest.mark.parametrize(
+    ("acts", "field"),
+    [
+        (("refuse tools", "refuse tools"), "tools"),
+        (("fail", "refuse tools"), "tools"),
+        (("refuse tools", "refuse json_schema"), ""),
+        (("refuse tools", "refuse"), ""),
+        (("fail", "fail"), ""),
+    ],
+)
+async def test_the_error_of_all_models_has_the_field_that_they_reject(acts: tuple[str, str], field: str) -> None:
+    result = await route([Model(name, act) for name, act in zip("ab", acts, strict=True)])
+    assert isinstance(result.error, LanemeshError)
+    assert result.error.fault.details.get("field", "") == field
 
 
 async def test_the_error_of_an_only_model_is_its_own() -> None:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from lanemesh import Answer
+from lanemesh import Answer, Context, Envelope, Group, Inputs, Outputs
+from lanemesh.items import LaneType
+from lanemesh.lanes.inbox.inbox import Inbox
+from lanemesh.lanes.transport.memory import MemorySender
+from lanemesh.node.inputs import inbox_of
+from lanemesh.node.outputs import OutputLanes
 from lanemesh.testing import NodeResult, run_node
 from lanemesh_orchestrator import Mesh
 from lanemesh_services.speech.audio_tts import AudioTts
 from lanemesh_services.speech.errors import SpeechFailed, VoiceUnusable
-from lanemesh_services.speech.speaking import MAX_SENTENCES
+from lanemesh_services.speech.speaking import MAX_SENTENCES, Speaker
 
 from rigs.audio import seconds_of
 from rigs.speech_engines import SpeakTones, ToneVoice
@@ -92,29 +99,88 @@ class SetsAt(logging.Handler):
             self._event.set()
 
 
-def test_an_interruption_ends_what_was_begun_and_no_more(voice: ToneVoice, caplog: pytest.LogCaptureFixture) -> None:
+class Speaking:
+    """A speaker whose texts and marks arrive when the test says so."""
+
+    def __init__(self, voice: ToneVoice) -> None:
+        self.inbox = inbox_of(SpeakTones)
+        self._edges = {port: self.inbox.add_edge(port, port, limit_items=10_000) for port in ("text", "interrupt")}
+        self._outputs = Inbox(["speech"])
+        sender = MemorySender(self._outputs.add_edge("speech", "speech", limit_items=10_000))
+        outputs = Outputs("tts", {"speech": OutputLanes("tts.speech", LaneType.AUDIO, [sender])})
+        context = Context(run_id="r", component="tts", provider="speak_tones")
+        inputs = Inputs("tts", self.inbox, SpeakTones.inputs_)
+        config = SpeakTones.Config.model_validate({"format": "pcm"})
+        self.running = asyncio.create_task(Speaker(config, context, inputs, voice).run(outputs))
+
+    def arrive(self, port: str, *values: Any, group: str = "") -> None:
+        """Values arrive, as the pieces of a group if it has a name."""
+        for number, value in enumerate(values):
+            last = number == len(values) - 1
+            envelope = Envelope(group=Group(group, number, last)) if group else None
+            self._edges[port].put(value, 10, envelope)
+
+    async def ended(self) -> list[tuple[str, bool, str]]:
+        """No more arrives. The groups that were sent, each with whether it is the end, and the outcome."""
+        for edge in self._edges.values():
+            edge.end()
+        async with asyncio.timeout(60):
+            await self.running
+        sent = [self._outputs.port("speech").take().envelope for _ in range(self._outputs.arrivals)]
+        found = [one.group for one in sent if one is not None and one.group is not None]
+        return [(group.id, group.last, group.outcome.name) for group in found]
+
+
+@pytest.fixture
+def going_on(voice: ToneVoice, caplog: pytest.LogCaptureFixture) -> Iterator[ToneVoice]:
+    """A voice that goes on when it is interrupted."""
     caplog.set_level(logging.INFO)
     handler = SetsAt("interrupted", voice.go)
     logging.getLogger().addHandler(handler)
-    try:
-        rest = "Never said. " * (MAX_SENTENCES - 1)  # so many that the second one is spoken before all of it is read
-        first = ("text", f"It is said. Please wait. {rest}")
-        arrivals = [
-            first,
-            ("interrupt", {"event": "end"}),
-            ("interrupt", {"event": "stop"}),
-            ("text", "The next one."),
-        ]
-        result = run_node(SpeakTones, arrivals=arrivals, timeout=60)
-    finally:
-        logging.getLogger().removeHandler(handler)
-    assert voice.spoken == ["It is said.", "Please wait.", "The next one."]
-    assert groups(result) == [
-        ("speak_tones_1.1", 0, False, "OK"),
-        ("speak_tones_1.1", 1, True, "CANCELLED"),
-        ("speak_tones_1.2", 0, False, "OK"),
-        ("speak_tones_1.2", 1, True, "OK"),
-    ]
+    yield voice
+    logging.getLogger().removeHandler(handler)
+
+
+@pytest.mark.parametrize("form", ["one text", "pieces of a text", "texts"])
+@pytest.mark.parametrize("many", [10, 3 * MAX_SENTENCES])
+async def test_an_interruption_ends_what_was_begun_and_no_more(going_on: ToneVoice, form: str, many: int) -> None:
+    sentences = ["It is said. ", "Please wait. ", *["Never said. "] * many]
+    given = ["".join(sentences)] if form == "one text" else sentences
+    speaking = Speaking(going_on)
+    speaking.arrive("text", *given, group="g" if form == "pieces of a text" else "")
+    assert await asyncio.to_thread(going_on.waits.wait, 30)
+    speaking.arrive("interrupt", None, {"event": "end"}, {"event": "stop"})
+    speaking.arrive("text", "The next one.")
+    found = await speaking.ended()
+    assert going_on.spoken == ["It is said.", "Please wait.", "The next one."]
+    cancelled = [one for one in found if one[1:] == (True, "CANCELLED")]
+    assert len(cancelled) == (form != "texts"), "a text whose speech has not begun gives nothing"
+    assert found[-1][1:] == (True, "OK")
+
+
+async def test_what_arrives_while_somebody_speaks_is_not_spoken_although_the_marks_are_read_late(
+    going_on: ToneVoice,
+) -> None:
+    speaking = Speaking(going_on)
+    speaking.arrive("text", "Please wait. ", *["Never said. "] * (2 * MAX_SENTENCES))
+    assert await asyncio.to_thread(going_on.waits.wait, 30)
+    speaking.arrive("interrupt", {"event": "start"})
+    speaking.arrive("text", "Unheard.")
+    speaking.arrive("interrupt", {"event": "end"})
+    speaking.arrive("text", "Last.")
+    await speaking.ended()
+    assert going_on.spoken == ["Please wait.", "Last."]
+
+
+async def test_the_producer_waits_while_many_sentences_wait(going_on: ToneVoice) -> None:
+    speaking = Speaking(going_on)
+    speaking.arrive("text", "Please wait. ", *["More. "] * (2 * MAX_SENTENCES))
+    assert await asyncio.to_thread(going_on.waits.wait, 30)
+    for _ in range(1000):
+        await asyncio.sleep(0)
+    assert speaking.inbox.statistics().waiting_items > MAX_SENTENCES // 2
+    speaking.arrive("interrupt", {"event": "stop"})
+    await speaking.ended()
 
 
 def test_nothing_is_begun_while_somebody_speaks(voice: ToneVoice) -> None:

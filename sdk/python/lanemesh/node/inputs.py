@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from lanemesh.faults import Code, EndOfInput, Fault
-from lanemesh.items import Item, LaneType
+from lanemesh.items import ABSENT, Item, LaneType
 from lanemesh.lanes.inbox.assembler import JOINS, join_any
 from lanemesh.lanes.inbox.inbox import Inbox
 from lanemesh.lanes.streams import Capacity, OnTaken, Stream, batch_stream, item_stream, picked_stream, value_stream
@@ -127,6 +127,15 @@ class Inputs:
                 return await anext(self._next[port])
         except StopAsyncIteration:
             raise self._ended(port) from None
+
+    def waiting(self, port: str) -> list[Any]:
+        """The values that have arrived at an input and wait there, in arrival order. Nothing is taken."""
+        return [value for _, _, value, _, _ in self._inbox.port(port).entries if value is not ABSENT]
+
+    async def arrival(self, port: str) -> None:
+        """Waits until a value arrives at an input, or it ends, while another task of the node reads. Takes nothing. It may also
+        return for other reasons, so `waiting` is to be checked."""
+        await self._inbox.watch(port)
 
     def _checked(self, port: str, value: Any) -> Any:
         spec = self._specs.get(port)

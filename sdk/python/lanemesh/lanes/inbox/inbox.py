@@ -121,9 +121,9 @@ class Inbox:
         ports = list(self.ports.values()) if names is None else [self.port(name) for name in names]
         await _woken([port.watchers for port in ports], *self._begin_wait(ports))
 
-    async def watch(self) -> None:
-        """Waits until something happens at any port, for an observer beside the node."""
-        await _woken([port.watchers for port in self.ports.values()])
+    async def watch(self, *names: str) -> None:
+        """Waits until something happens at one of these ports, for an observer beside the node; at any port unless given."""
+        await _woken([self.port(name).watchers for name in names or self.ports])
 
     async def turn(self, ports: Sequence[Port]) -> None:
         """Waits, behind earlier waiters, until one of these ports has an item to take or has ended."""
