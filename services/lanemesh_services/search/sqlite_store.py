@@ -49,11 +49,12 @@ class SqliteStore(Collection):
             hint = "Check the path, its permissions, and that it is an SQLite database"
             raise store_unusable(str(path), error, hint) from None
 
-    def put(self, documents: Sequence[Document]) -> None:
+    def put(self, documents: Sequence[Document], replaced: Sequence[str] = ()) -> None:
         """See `Store.put`."""
         with self._writing() as connection:
             dimensions = self._dimensions(connection) or self._made(connection, len(documents[0].embedding))
             self._check(dimensions, *(document.embedding for document in documents))
+            self._remove(connection, replaced)
             keys = [key_of(document) for document in documents]
             self._forget_words(connection, "key IN (SELECT value FROM json_each(?))", json.dumps(keys))
             connection.executemany(
@@ -102,11 +103,8 @@ class SqliteStore(Collection):
     def delete(self, sources: Sequence[str]) -> None:
         """See `Store.delete`."""
         with self._writing() as connection:
-            if self._dimensions(connection) is None:
-                return
-            chosen = "source IN (SELECT value FROM json_each(?))"
-            self._forget_words(connection, chosen, json.dumps(list(sources)))
-            connection.execute(f"DELETE FROM {self._table} WHERE {chosen}", (json.dumps(list(sources)),))
+            if self._dimensions(connection) is not None:
+                self._remove(connection, sources)
 
     def count(self) -> int:
         """See `Store.count`."""
@@ -136,6 +134,12 @@ class SqliteStore(Collection):
         )
         connection.execute("INSERT INTO lanemesh_collections VALUES (?, ?)", (self._collection, dimensions))
         return dimensions
+
+    def _remove(self, connection: apsw.Connection, sources: Sequence[str]) -> None:
+        """Removes all documents of these sources."""
+        chosen, values = "source IN (SELECT value FROM json_each(?))", json.dumps(list(sources))
+        self._forget_words(connection, chosen, values)
+        connection.execute(f"DELETE FROM {self._table} WHERE {chosen}", (values,))
 
     def _forget_words(self, connection: apsw.Connection, chosen: str, values: str) -> None:
         connection.execute(

@@ -65,6 +65,27 @@ def test_happy_a_source_is_removed_with_all_its_documents(store: Store) -> None:
     assert contents(store.by_text(query("chunk"))) == []
 
 
+def test_happy_documents_replace_all_others_of_their_sources(store: Store) -> None:
+    store.put([document(f"old {n}", EAST, source="it's a.txt", chunk=n) for n in range(3)])
+    store.put([document("stays", NORTH, source="b.txt"), document("old c", NORTH, source="c.txt")])
+
+    store.put([document("new", EAST, source="it's a.txt", chunk=1)], replaced=["it's a.txt", "c.txt", "unknown"])
+
+    assert store.count() == 2
+    assert contents(store.by_vector(query(embedding=EAST))) == ["new", "stays"]
+    assert contents(store.by_text(query("old new stays", source="it's a.txt"))) == ["new"]
+
+
+def test_error_a_source_keeps_its_documents_if_the_new_ones_cannot_be_stored(store: Store) -> None:
+    store.put([document(f"old {n}", EAST, chunk=n) for n in range(2)])
+
+    with pytest.raises(StoreFailed) as raised:
+        store.put([document("new", (1.0, 0.0, 0.0, 0.0))], replaced=["a.txt"])
+
+    assert raised.value.fault.reason == "other-dimension"
+    assert sorted(contents(store.by_text(query("old")))) == ["old 0", "old 1"]
+
+
 def test_happy_words_are_found_by_their_rarity(store: Store) -> None:
     store.put(
         [
@@ -241,6 +262,24 @@ def test_concurrent_writers_lose_nothing(store: Store, kind: str, url: str, plac
     assert failures == []
     assert store.count() == 13
     assert len(store.by_vector(query(embedding=EAST, source="shared.txt", limit=100))) == 1
+
+
+def test_concurrent_writers_that_replace_one_source_do_not_block_each_other(
+    store: Store, kind: str, url: str, place: Path
+) -> None:
+    begin = threading.Barrier(4)
+
+    def write(number: int, target: Store) -> None:
+        begin.wait()
+        for _ in range(10):
+            documents = [document(f"{number}", EAST, chunk=10 * number + n) for n in range(20)]
+            target.put(documents, replaced=["a.txt"] if number % 2 else [])
+
+    with opened(kind, place, url) as second, ThreadPoolExecutor(4) as threads:
+        for written in [threads.submit(write, n, store if n < 2 else second) for n in range(4)]:
+            written.result(60)
+
+    assert 20 <= store.count() <= 50
 
 
 def test_keys_are_made_of_source_and_id() -> None:
