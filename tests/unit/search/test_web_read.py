@@ -13,6 +13,7 @@ import pytest
 from lanemesh import Document, LanemeshError, Question
 from lanemesh.testing import run_node
 from lanemesh_services.search import page_reader
+from lanemesh_services.search.errors import PageUnreadable
 from lanemesh_services.search.page_text import text_of
 from lanemesh_services.search.web_read import WebRead, addresses_in
 from protego import Protego
@@ -143,9 +144,28 @@ def test_error_robots_txt_is_respected_also_behind_a_redirect(site: Site) -> Non
 def test_error_nothing_is_read_while_robots_txt_fails(site: Site) -> None:
     site.at("/page", "<p>text</p>")
     site.at("/robots.txt", "", status=503)
-    assert fault_of(site, "/page")[0] == "page-not-allowed"
-    site.at("/robots.txt", "", status=403)
-    assert read("text", site.url("/page")).pages[0].content == "text"
+    reason, message = fault_of(site, "/page")
+    assert reason == "page-unreadable"
+    assert "answered the request for its robots.txt with 503. Retry after 30 s" in message
+    for status in (403, 204):
+        site.at("/robots.txt", "", status=status)
+        assert read("text", site.url("/page")).pages[0].content == "text"
+
+
+async def test_error_a_robots_txt_that_failed_is_asked_for_again_soon(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.at("/page", "<p>a page</p>")
+    site.at("/robots.txt", "", status=503)
+    reader = page_reader.PageReader(ssl.create_default_context(), hosts=["*"], timeout=30, max_bytes=1_000, robots=True)
+    for _ in range(2):
+        with pytest.raises(PageUnreadable, match="with 503"):
+            await reader.fetch(site.url("/page"), lambda host, port: True)
+    site.at("/robots.txt", "", status=404)
+    monkeypatch.setattr(page_reader, "FAILED_SECONDS", -1.0)
+
+    assert (await reader.fetch(site.url("/page"), lambda host, port: True)).content == b"<p>a page</p>"
+    assert site.requests == ["/robots.txt", "/robots.txt", "/page"]
 
 
 def test_error_private_addresses_are_refused_also_behind_a_redirect(site: Site) -> None:
