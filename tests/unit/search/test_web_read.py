@@ -264,3 +264,25 @@ def test_error_broken_and_deep_pages_have_their_text() -> None:
 def test_addresses_in_texts_end_before_punctuation() -> None:
     text = "See (https://a.example/x?y=1), http://b.example. And HTTPS://C.example/d/; not ftp://e.example"
     assert addresses_in(text) == ["https://a.example/x?y=1", "http://b.example", "HTTPS://C.example/d/"]
+
+
+@pytest.mark.parametrize(
+    ("text", "addresses"),
+    [
+        ("https://a.example/Mercury_(planet)", ["https://a.example/Mercury_(planet)"]),
+        ("(https://a.example/Mercury_(planet)).", ["https://a.example/Mercury_(planet)"]),
+        ("[a](https://a.example/x)), [https://b.example/y]", ["https://a.example/x", "https://b.example/y"]),
+        (
+            "https://a.example/页面。然后总结、https://b.example/x，谢谢",
+            ["https://a.example/页面", "https://b.example/x"],
+        ),
+        ("「https://a.example/ページ」と（https://b.example）", ["https://a.example/ページ", "https://b.example"]),
+    ],
+)
+def test_brackets_of_an_address_stay_and_wide_punctuation_ends_it(text: str, addresses: list[str]) -> None:
+    assert addresses_in(text) == addresses
+
+
+def test_an_address_that_is_an_item_by_itself_may_have_wide_punctuation(site: Site) -> None:
+    site.at("/%E5%A8%98%E3%80%82", "<p>a page</p>")
+    assert [page.content for page in read("data", site.url("/娘。")).pages] == ["a page"]
