@@ -216,7 +216,7 @@ def test_error_an_ended_transaction_of_sqlite_does_not_hide_what_ended_it(place:
         store.put([document("first", EAST)])
         connection = apsw.Connection(str(place / "docs.sqlite"))
         connection.execute(
-            "CREATE TRIGGER full BEFORE INSERT ON docs_docs BEGIN SELECT RAISE(ROLLBACK, 'the disk is full'); END"
+            "CREATE TRIGGER full BEFORE INSERT ON docs_1 BEGIN SELECT RAISE(ROLLBACK, 'the disk is full'); END"
         )
         with pytest.raises(StoreFailed, match="the disk is full"):
             store.put([document("second", EAST, chunk=1)])
@@ -225,6 +225,34 @@ def test_error_an_ended_transaction_of_sqlite_does_not_hide_what_ended_it(place:
         connection.close()
 
         assert sorted(contents(store.by_vector(query(embedding=EAST)))) == ["first", "third"]
+
+
+@pytest.mark.parametrize("other", ["docs_data", "docs_idx", "docs_config", "Docs"])
+def test_collections_with_similar_names_are_separate(
+    store: Store, kind: str, url: str, place: Path, other: str
+) -> None:
+    store.put([document("one", EAST)])
+    with opened(kind, place, url, other) as similar:
+        similar.put([document("two", EAST)])
+        found = [contents(each.by_text(query("one two"))) for each in (store, similar)]
+    assert found == [["one"], ["two"]]
+
+
+def test_a_file_of_sqlite_with_tables_that_have_the_names_of_collections_is_used_further(place: Path) -> None:
+    with opened("sqlite", place, "", "old") as store:
+        store.put([document("old", EAST)])
+    connection = apsw.Connection(str(place / "docs.sqlite"))  # as earlier versions have made it
+    connection.execute("ALTER TABLE docs_1 RENAME TO docs_old")
+    connection.execute("ALTER TABLE words_1 RENAME TO words_old")
+    connection.execute("DROP INDEX source_1")
+    connection.execute("ALTER TABLE lanemesh_collections DROP COLUMN number")
+    connection.close()
+
+    with opened("sqlite", place, "", "old") as store, opened("sqlite", place, "", "old_data") as other:
+        store.put([document("more", EAST, chunk=1)])
+        other.put([document("of another one", EAST)])
+        assert sorted(contents(store.by_text(query("old more another")))) == ["more", "old"]
+        assert contents(other.by_text(query("old more another"))) == ["of another one"]
 
 
 def test_documents_outlive_the_store_and_collections_are_separate(
