@@ -46,6 +46,10 @@ class AgentConfig(BaseModel):
         le=1_000_000,
         description="Maximum length of a tool's result in the prompt, in characters; of a longer one the model gets a summary.",
     )
+    result_images: bool = Field(
+        False,
+        description="Images of tool results go to the model, which has to read images; otherwise it gets only their descriptions.",
+    )
     context_tokens: int = Field(
         0,
         ge=0,

@@ -83,6 +83,7 @@ class AgentLoop:
             config.instructions,
             store=self._store,
             max_result=config.max_result,
+            result_images=config.result_images,
             context_tokens=config.context_tokens,
         )
         self._turns = ModelTurns(config, context)
