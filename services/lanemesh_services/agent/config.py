@@ -83,4 +83,8 @@ class AgentConfig(BaseModel):
         description="When the model gets the results of calls, by patterns as in approve: wait (at the end of the wave, the "
         "default), background (in a later wave), interrupt (at once; the present turn of the model is broken off).",
     )
-    description: str = Field("", max_length=4_000, description="What the agent is for; other agents read it.")
+    description: str = Field(
+        "",
+        max_length=4_000,
+        description='What the agent is for: what models read of it where it is connected as a "tool".',
+    )

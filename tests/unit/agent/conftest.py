@@ -53,7 +53,7 @@ class Model(Node):
 
 
 class Bench(Node):
-    """Tools: add sums, fail fails, meet waits for another meet at the same time, hang waits for ever, long talks long, draw draws."""
+    """Tools: add sums, fail fails, meet waits for another meet at the same time, hang waits for ever, long talks, draw draws."""
 
     offers: ClassVar = ("tool",)
     barrier: asyncio.Barrier
