@@ -110,9 +110,9 @@ class Conversation:
             self._shown.append(_Shown(len(self._messages), key))
         self._messages.append(message)
 
-    def _message(self, role: str, text: str, result: ToolResult, **further: str) -> Message:
+    def _message(self, role: str, text: str, result: ToolResult, tool_call_id: str = "") -> Message:
         images = tuple(part for part in result.parts if isinstance(part, Image)) if self._result_images else ()
-        return Message(role, text, images=images, **further)
+        return Message(role, text, tool_call_id=tool_call_id, images=images)
 
     def _written(self, result: ToolResult, key: str) -> str:
         if not key:
