@@ -26,6 +26,19 @@ def two_steps(model: Any, tools: list[Any]) -> Any:
     return builder.compile()
 
 
+def told(model: Any, tools: list[Any]) -> Any:
+    """Answers with the instructions that it has got."""
+
+    def tell(state: MessagesState) -> dict[str, Any]:
+        return {"messages": [AIMessage(str([one.text for one in state["messages"] if one.type == "system"]))]}
+
+    builder = StateGraph(MessagesState)
+    builder.add_node("tell", tell)
+    builder.add_edge(START, "tell")
+    builder.add_edge("tell", END)
+    return builder.compile()
+
+
 def nothing(model: Any, tools: list[Any]) -> Any:
     """Builds no graph."""
     return None

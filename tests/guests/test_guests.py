@@ -201,6 +201,13 @@ async def test_a_graph_of_a_file(mesh: Mesh) -> None:
     assert "".join(answer.text for answer in answers) == "First.\n\nThat is all."
 
 
+async def test_a_graph_of_a_file_gets_the_instructions_of_config_and_question(mesh: Mesh) -> None:
+    graph = {"file": "guest_graphs.py", "name": "told", "instructions": "Be brief."}
+    pipeline = document(agent("a", [], provider="agent_langchain", **graph))
+    _, answers = await told(mesh, pipeline, Question("Hi", instructions="In French."))
+    assert "".join(answer.text for answer in answers) == "['Be brief.\\n\\nIn French.']"
+
+
 async def test_a_builder_without_a_graph(mesh: Mesh) -> None:
     pipeline = document(agent("a", ["First."], provider="agent_langchain", file="guest_graphs.py", name="nothing"))
     async with mesh.run(pipeline, input="Hi") as run:

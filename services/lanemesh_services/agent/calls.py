@@ -146,7 +146,7 @@ class AgentCalls:
                 call, failure(call, f"not called: a wave may have at most {most}; make fewer at once")
             )
         try:
-            planned = self._planned(call)
+            planned = await self._planned(call)
         except BadArguments as error:
             outcome.invalid += 1
             return await self._ended(call, failure(call, str(error), error.reason))
@@ -165,7 +165,7 @@ class AgentCalls:
         note = {"status": "running", "call_id": call.id, "note": "its result comes in a later message"}
         return ToolResult(json.dumps(note), call.id, call.name)
 
-    def _planned(self, call: ToolCall) -> Planned | None:
+    async def _planned(self, call: ToolCall) -> Planned | None:
         """The call with its arguments; None for a built-in tool. Raises BadArguments if it cannot be made."""
         spec = self._toolbox.by_name.get(call.name)
         if spec is None:
@@ -175,7 +175,7 @@ class AgentCalls:
             raise BadArguments(f'there is no tool "{call.name:.100}"; the tools: {known or "none"}', "unknown-tool")
         arguments = parse_arguments(call.arguments)
         try:
-            resolved = resolved_arguments(arguments, self._store)
+            resolved = await resolved_arguments(arguments, self._store)
         except ValueError as error:
             raise BadArguments(f"the arguments of {call.name}: {error}") from None
         resolved = self._schemas.checked(spec, resolved)

@@ -46,6 +46,10 @@ class AgentConfig(BaseModel):
         le=1_000_000,
         description="Maximum length of a tool's result in the prompt, in characters; of a longer one the model gets a summary.",
     )
+    result_images: bool = Field(
+        False,
+        description="Images of tool results go to the model, which has to read images; otherwise it gets only their descriptions.",
+    )
     context_tokens: int = Field(
         0,
         ge=0,
@@ -79,4 +83,8 @@ class AgentConfig(BaseModel):
         description="When the model gets the results of calls, by patterns as in approve: wait (at the end of the wave, the "
         "default), background (in a later wave), interrupt (at once; the present turn of the model is broken off).",
     )
-    description: str = Field("", max_length=4_000, description="What the agent is for; other agents read it.")
+    description: str = Field(
+        "",
+        max_length=4_000,
+        description='What the agent is for: what models read of it where it is connected as a "tool".',
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from lanemesh import ChatRequest, Message, Question, ToolCall, ToolResult, ToolSpec
+from lanemesh import ChatRequest, Image, Message, Question, ToolCall, ToolResult, ToolSpec
 
 from lanemesh_services.agent.result_store import ResultStore
 from lanemesh_services.llm.messages import to_request
@@ -38,6 +38,7 @@ class Conversation:
         *,
         store: ResultStore | None = None,
         max_result: int = 20_000,
+        result_images: bool = False,
         context_tokens: int = 0,
     ) -> None:
         """Creates the conversation of a question.
@@ -47,6 +48,7 @@ class Conversation:
             instructions: precede those of the question.
             store: keeps whole results.
             max_result: longest result in the conversation, in characters; of a longer one it has a summary.
+            result_images: images of results go to the model, until their result becomes a summary.
             context_tokens: what the model's context holds; 0: not known.
         """
         both = "\n\n".join(part for part in (instructions, question.instructions) if part)
@@ -58,6 +60,7 @@ class Conversation:
         self._known_ids = {call.id for message in self._messages for call in message.tool_calls}
         self._store = store or ResultStore()
         self._max_result = max_result
+        self._result_images = result_images
         self._context_tokens = context_tokens
         self._shown: list[_Shown] = []
         self._tokens_per_character = 1 / CHARACTERS_PER_TOKEN
@@ -86,12 +89,12 @@ class Conversation:
 
     def add_result(self, result: ToolResult, key: str) -> None:
         """Adds the result of a call. An empty key: it is not stored."""
-        self._show(key, Message("tool", self._written(result, key), tool_call_id=result.call_id))
+        self._show(key, self._message("tool", self._written(result, key), result, tool_call_id=result.call_id))
 
     def add_late_result(self, result: ToolResult, key: str) -> None:
         """Adds the result of a call that the model did not wait for."""
         text = f"The result of the call {result.call_id} of {result.name}:\n{self._written(result, key)}"
-        self._show(key, Message("user", text))
+        self._show(key, self._message("user", text, result))
 
     def add_request(self, text: str) -> None:
         """Adds a turn of the user's side."""
@@ -106,6 +109,10 @@ class Conversation:
         if key:
             self._shown.append(_Shown(len(self._messages), key))
         self._messages.append(message)
+
+    def _message(self, role: str, text: str, result: ToolResult, tool_call_id: str = "") -> Message:
+        images = tuple(part for part in result.parts if isinstance(part, Image)) if self._result_images else ()
+        return Message(role, text, tool_call_id=tool_call_id, images=images)
 
     def _written(self, result: ToolResult, key: str) -> str:
         if not key:
@@ -143,7 +150,7 @@ class Conversation:
         if len(summary) >= len(before.content):
             return 0
         self.has_summaries = True
-        self._messages[shown.place] = replace(before, content=summary)
+        self._messages[shown.place] = replace(before, content=summary, images=())
         return len(before.content) - len(summary)
 
 

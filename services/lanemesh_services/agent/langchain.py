@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 from importlib import import_module
 from typing import Annotated, Any, ClassVar
 
@@ -76,7 +77,7 @@ class AgentLangchain(Node):
         specs = await reported.tools.specs()
         model, tools = MeshChatModel(llm=reported.llm), mesh_tools(reported.tools, specs)
         graph = await self._graph(model, tools)
-        messages = from_question(self.questions)
+        messages = from_question(self._asked())
         answer = Answering(self.questions.schema)
         holdback = self.config.holdback if specs or self.questions.schema is not None else 0
         pieces = answer_of(graph, messages, max_steps=STEPS_PER_WAVE * self.config.max_waves, holdback=holdback)
@@ -88,6 +89,14 @@ class AgentLangchain(Node):
         if problem:
             context.log.warning("the answer has only text and no data: %s", problem)
         yield "answers", last
+
+    def _asked(self) -> Question:
+        """The question, with the instructions of the config for a graph of a file; `create_agent` gets them by itself."""
+        question: Question = self.questions
+        if self.resource is None:
+            return question
+        both = "\n\n".join(part for part in (self.config.instructions, question.instructions) if part)
+        return replace(question, instructions=both)
 
     async def _graph(self, model: Any, tools: list[Any]) -> Any:
         code: GuestCode | None = self.resource

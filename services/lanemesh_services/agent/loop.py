@@ -83,6 +83,7 @@ class AgentLoop:
             config.instructions,
             store=self._store,
             max_result=config.max_result,
+            result_images=config.result_images,
             context_tokens=config.context_tokens,
         )
         self._turns = ModelTurns(config, context)
@@ -134,7 +135,7 @@ class AgentLoop:
                 break
         if stopped and not self._structured:
             self._paragraph = bool(self._said)
-            for piece in self._written(f"[Stopped after {stopped}.]"):
+            for piece in await self._written(f"[Stopped after {stopped}.]"):
                 yield piece
         yield self._last(stopped)
 
@@ -266,7 +267,7 @@ class AgentLoop:
             async for event in events:
                 match event:
                     case ChatText():
-                        for piece in self._written(gate.push(event.text)):
+                        for piece in await self._written(gate.push(event.text)):
                             yield piece
                     case Thought():
                         await self._think(event.text)
@@ -285,9 +286,9 @@ class AgentLoop:
                     case ChatFinish():
                         self._finish_reason = event.reason
         rest, thought = gate.finish()
-        for piece in self._written(rest):
+        for piece in await self._written(rest):
             yield piece
-        if not self._called and (rest := self._references.finish()):
+        if not self._called and (rest := await self._references.finish()):
             self._said += rest
             yield rest
         await self._think(thought)
@@ -334,13 +335,13 @@ class AgentLoop:
         await self._report(known)
         self._calls.note_reported(known)
 
-    def _written(self, text: str) -> list[str]:
+    async def _written(self, text: str) -> list[str]:
         if not text:
             return []
         if self._paragraph:  # text of an earlier turn was sent before a call: the next text is a new paragraph
             text, self._paragraph = "\n\n" + text, False
         if not self._structured:  # in JSON, an inserted text would break the answer
-            text = self._references.push(text)
+            text = await self._references.push(text)
         self._said += text
         return [text] if text else []
 

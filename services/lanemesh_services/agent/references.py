@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from lanemesh.extend import in_thread
 
 from lanemesh_services.agent.formats import render
 from lanemesh_services.agent.result_store import ResultStore
@@ -19,6 +22,10 @@ MAX_INSERTED = 4 * 1024 * 1024
 """Most characters that the references of one call, or of one answer, insert together."""
 MAX_REFERENCES = 1_000
 """Most references of one call, or of one answer."""
+LARGE = 64 * 1024
+"""Characters of all results above which references are resolved in a worker thread: tables of them take seconds."""
+
+T = TypeVar("T")
 
 
 class TooMuchInserted(ValueError):
@@ -32,41 +39,61 @@ class Insertions:
         """`of`: "call" or "answer", for errors."""
         self._store = store
         self._of = of
-        self._characters = self._references = 0
+        self._characters = self._references = self._refused_characters = 0
+        self._texts: dict[tuple[str, ...], str] = {}
+        """What was inserted, by key, path and format."""
+        self._refused: set[tuple[str, ...]] = set()
 
     def value(self, match: re.Match[str]) -> Any:
         """The value of a reference. Raises ValueError if it names no result; `TooMuchInserted` if all are too large together."""
-        value = self._value(match)
+        self._count()
+        value = self._store.value(match[1], match[2].strip())
         self._add(len(value) if isinstance(value, str) else len(json.dumps(value, ensure_ascii=False)))
         return value
 
     def text(self, match: re.Match[str]) -> str:
         """The text of a reference. Raises as `value` does."""
-        text = render(self._value(match), match[3] or "text")
-        self._add(len(text))
+        part = match[1], match[2].strip(), match[3] or "text"
+        self._count()
+        text = self._texts.get(part)
+        if text is not None:
+            self._add(len(text))
+            return text
+        if part in self._refused or self._refused_characters > MAX_INSERTED:  # not written again only to be refused
+            raise self._too_much()
+        text = render(self._store.value(*part[:2]), part[2])
+        try:
+            self._add(len(text))
+        except TooMuchInserted:
+            self._refused.add(part)
+            self._refused_characters += len(text)
+            raise
+        self._texts[part] = text
         return text
 
-    def _value(self, match: re.Match[str]) -> Any:
+    def _count(self) -> None:
         self._references += 1
         if self._references > MAX_REFERENCES:
             raise TooMuchInserted(f"one {self._of} may have at most {MAX_REFERENCES:,} references")
-        return self._store.value(match[1], match[2].strip())
 
     def _add(self, characters: int) -> None:
         if self._characters + characters > MAX_INSERTED:
-            what = f"the references of one {self._of} may insert at most {MAX_INSERTED:,} characters together"
-            raise TooMuchInserted(f"{what}. Refer to parts, such as {{{{memory.KEY/rows/0}}}}")
+            raise self._too_much()
         self._characters += characters
 
+    def _too_much(self) -> TooMuchInserted:
+        what = f"the references of one {self._of} may insert at most {MAX_INSERTED:,} characters together"
+        return TooMuchInserted(f"{what}. Refer to parts, such as {{{{memory.KEY/rows/0}}}}")
 
-def resolved_arguments(value: Any, store: ResultStore) -> Any:
+
+async def resolved_arguments(value: Any, store: ResultStore) -> Any:
     """The arguments of one call with the values of their references. A text that is one reference without a format becomes the
     value itself.
 
     Raises:
         ValueError: a reference names no result, or the results are too large together.
     """
-    return _resolved_value(value, Insertions(store, "call"))
+    return await _resolved(store, _resolved_value, value, Insertions(store, "call"))
 
 
 def _resolved_value(value: Any, insertions: Insertions) -> Any:
@@ -97,14 +124,22 @@ def resolved_text(text: str, insertions: Insertions) -> str:
     return _REFERENCE.sub(written, text)
 
 
+async def _resolved(store: ResultStore, resolve: Callable[..., T], *arguments: Any) -> T:
+    """What a function returns, which resolves references to results of the store."""
+    if store.characters > LARGE:
+        return await in_thread(resolve, *arguments)
+    return resolve(*arguments)
+
+
 class ReferenceStream:
     """Resolves the references of an answer that arrives in pieces. Holds back what may be the beginning of one."""
 
     def __init__(self, store: ResultStore) -> None:
+        self._store = store
         self._insertions = Insertions(store, "answer")
         self._held = ""
 
-    def push(self, piece: str) -> str:
+    async def push(self, piece: str) -> str:
         """Adds a piece; returns the text that is complete."""
         if not self._held and "{" not in piece:
             return piece
@@ -115,9 +150,14 @@ class ReferenceStream:
         else:
             done = len(text) - 1 if text.endswith("{") else len(text)
         self._held = text[done:]
-        return resolved_text(text[:done], self._insertions)
+        return await self._resolved(text[:done])
 
-    def finish(self) -> str:
+    async def finish(self) -> str:
         """The rest at the end of the text."""
         rest, self._held = self._held, ""
-        return resolved_text(rest, self._insertions)
+        return await self._resolved(rest)
+
+    async def _resolved(self, text: str) -> str:
+        if "{{" not in text:
+            return text
+        return await _resolved(self._store, resolved_text, text, self._insertions)

@@ -24,28 +24,30 @@ class ResultStore:
         self._contents: dict[str, str] = {}
         self._latest: tuple[str, Any] = "", None
         """A content and its value: several references to one result parse it once."""
-        self._characters = 0
+        self.characters = 0
+        """Characters of all results."""
         self._dropped = 0
 
     def add(self, key: str, content: str) -> None:
         """Stores a result: JSON text."""
         self._contents[key] = content
-        self._characters += len(content)
-        while self._characters > MAX_CHARACTERS and len(self._contents) > 1:
+        self.characters += len(content)
+        while self.characters > MAX_CHARACTERS and len(self._contents) > 1:
             oldest = next(iter(self._contents))
-            self._characters -= len(self._contents.pop(oldest))
+            self.characters -= len(self._contents.pop(oldest))
             self._dropped += 1
 
     def value(self, key: str, path: str = "") -> Any:
         """A result, or the part of it at a path."""
         content = self._content(key)
-        if self._latest[0] is not content:
+        known, value = self._latest  # at once: other threads may replace it
+        if known is not content:
             try:
                 value = read_json(content)
             except ValueError:
                 value = content
             self._latest = content, value
-        return value_at(self._latest[1], path)
+        return value_at(value, path)
 
     def peek(self, key: str, path: str = "", start: int = 0, length: int = MAX_PEEK) -> dict[str, Any]:
         """A part of a result: items of a list, or characters of a text or of the JSON of an object."""

@@ -11,6 +11,8 @@ from typing import Any
 from lanemesh import Document
 from lanemesh.extend import in_thread
 
+from lanemesh_services.search.replaced_sources import SourcesOfRun
+
 MOST = 256
 """Most documents of one write."""
 
@@ -18,28 +20,28 @@ MOST = 256
 @dataclass(eq=False, slots=True)
 class _Entry:
     document: Document
-    fresh: bool
+    run: SourcesOfRun | None
     written: asyncio.Future[None]
 
 
 class GroupCommit:
     """Joins the writes of one store. Used in one event loop."""
 
-    def __init__(self, write: Callable[[Sequence[tuple[Document, bool]]], None]) -> None:
-        """`write` stores documents, in a worker thread; each has a mark that the others of its source are removed before."""
+    def __init__(self, write: Callable[[Sequence[tuple[Document, SourcesOfRun | None]]], None]) -> None:
+        """`write` stores documents, in a worker thread, each with the run in which the first one of its source replaces others."""
         self._write = write
         self._waiting: deque[_Entry] = deque()
         self._unsettled: set[asyncio.Future[None]] = set()
         self._task: asyncio.Task[None] | None = None
 
-    async def put(self, document: Document, *, fresh: bool = False) -> None:
+    async def put(self, document: Document, run: SourcesOfRun | None = None) -> None:
         """Stores a document, and returns when it is stored. A cancelled call may store it nevertheless. Raises what `write` raises.
 
         Args:
             document: the document.
-            fresh: all others of its source are removed before.
+            run: the first document of a source in it replaces all others of the source; None: it replaces none.
         """
-        entry = _Entry(document, fresh, asyncio.get_running_loop().create_future())
+        entry = _Entry(document, run, asyncio.get_running_loop().create_future())
         self._waiting.append(entry)
         self._unsettled.add(entry.written)
         entry.written.add_done_callback(self._unsettled.discard)
@@ -80,7 +82,7 @@ class GroupCommit:
 
     async def _tried(self, part: list[_Entry]) -> Exception | None:
         try:
-            await in_thread(self._write, [(entry.document, entry.fresh) for entry in part])
+            await in_thread(self._write, [(entry.document, entry.run) for entry in part])
         except Exception as error:
             return error
         return None

@@ -71,7 +71,7 @@ class LancedbStore(Collection):
             raise store_unusable(str(path), error, "Check the path and its permissions") from None
         self._open: Any = None
 
-    def put(self, documents: Sequence[Document]) -> None:
+    def put(self, documents: Sequence[Document], replaced: Sequence[str] = ()) -> None:
         """See `Store.put`."""
         with self._errors(), self._writing:
             table = self._table() or self._made(len(documents[0].embedding))
@@ -79,6 +79,8 @@ class LancedbStore(Collection):
             self._check(dimensions, *(document.embedding for document in documents))
             rows = pa.Table.from_pylist([_row(document) for document in documents], schema=table.schema)
             upsert = table.merge_insert("key").when_matched_update_all().when_not_matched_insert_all()
+            if replaced:
+                upsert = upsert.when_not_matched_by_source_delete(_is_of(replaced))
             _repeated(lambda: upsert.execute(rows))
             self._writes += 1
             if self._writes % WRITES_UNTIL_OPTIMIZED == 0:
@@ -121,8 +123,7 @@ class LancedbStore(Collection):
         with self._errors(), self._writing:
             table = self._table()
             if table is not None:
-                quoted = ", ".join("'" + source.replace("'", "''") + "'" for source in sources)
-                _repeated(lambda: table.delete(f"source IN ({quoted})"))
+                _repeated(lambda: table.delete(_is_of(sources)))
 
     def count(self) -> int:
         """See `Store.count`."""
@@ -224,6 +225,12 @@ def _documents(table: Any, scores: Mapping[int, float]) -> list[Document]:
 def _names(database: Any) -> Sequence[str]:
     names: Sequence[str] = database.list_tables().tables
     return names
+
+
+def _is_of(sources: Sequence[str]) -> str:
+    """The SQL that selects the documents of sources."""
+    quoted = ", ".join("'" + source.replace("'", "''") + "'" for source in sources)
+    return f"source IN ({quoted})"
 
 
 def _dimensions(table: Any) -> int:

@@ -24,6 +24,8 @@ MAX_ROBOTS_BYTES = 512_000
 """Bytes of a robots.txt that are read; RFC 9309 asks for at least 500 KiB."""
 ROBOTS_SECONDS = 3_600.0
 """How long the robots.txt of a host is kept."""
+FAILED_SECONDS = 30.0
+"""How long a host is not asked again after its server failed to send its robots.txt."""
 MAX_HOSTS = 1_000
 """Most hosts whose robots.txt is kept."""
 MAX_KEPT_BYTES = 4_000_000
@@ -48,10 +50,17 @@ class _Robots:
 
     rules: Protego | bool
     """Its rules, or whether all of the host is permitted."""
+    failed: int = 0
+    """The status with which its server failed; 0: it did not."""
     size: int = 0
     """Its bytes."""
     read: float = field(default_factory=time.monotonic)
     """When it was read."""
+
+    @property
+    def is_current(self) -> bool:
+        """It is not to be read again yet."""
+        return time.monotonic() - self.read <= (FAILED_SECONDS if self.failed else ROBOTS_SECONDS)
 
 
 class PageReader:
@@ -106,9 +115,8 @@ class PageReader:
         """Follows redirects, and asks the robots.txt of each host on the way."""
         target = httpx2.URL(url).copy_with(fragment=None)
         for _ in range(MAX_REDIRECTS + 1):
-            if self._robots and not await self._permitted(client, target):
-                hint = "Leave the page out. The operator of its host does not want it to be read by programs"
-                raise page_refused(url, f"the robots.txt of {target.host} forbids it", hint)
+            if self._robots:
+                await self._check_robots(client, url, target)
             async with client.stream("GET", target) as response:
                 if response.status_code in _REDIRECTS and "location" in response.headers:
                     target = target.join(response.headers["location"]).copy_with(fragment=None)
@@ -126,18 +134,23 @@ class PageReader:
         kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
         return Fetched(str(response.url), content, kind or "text/html", response.charset_encoding)
 
-    async def _permitted(self, client: httpx2.AsyncClient, url: httpx2.URL) -> bool:
-        """Whether the robots.txt of its host permits a page."""
-        origin = f"{url.scheme}://{url.netloc.decode()}"
+    async def _check_robots(self, client: httpx2.AsyncClient, url: str, target: httpx2.URL) -> None:
+        """Raises PageUnreadable if the robots.txt of its host does not permit a page, or its server fails to send it."""
+        origin = f"{target.scheme}://{target.netloc.decode()}"
         kept = self._known.get(origin)
-        if kept is None or time.monotonic() - kept.read > ROBOTS_SECONDS:
+        if kept is None or not kept.is_current:
             kept = await self._robots_of(client, origin)
             self._known.pop(origin, None)
             self._known[origin] = kept
             while len(self._known) > MAX_HOSTS or sum(one.size for one in self._known.values()) > MAX_KEPT_BYTES:
                 self._known.popitem(last=False)
+        if kept.failed:
+            why = f"the server of {target.host} answered the request for its robots.txt with {kept.failed}"
+            raise page_unreadable(url, why, f"Retry after {FAILED_SECONDS:g} s")
         rules = kept.rules
-        return rules if isinstance(rules, bool) else bool(await in_thread(rules.can_fetch, str(url), AGENT))
+        if not (rules if isinstance(rules, bool) else await in_thread(rules.can_fetch, str(target), AGENT)):
+            hint = "Leave the page out. The operator of its host does not want it to be read by programs"
+            raise page_refused(url, f"the robots.txt of {target.host} forbids it", hint)
 
     async def _robots_of(self, client: httpx2.AsyncClient, origin: str) -> _Robots:
         """The rules of a host, as RFC 9309 has it: without a robots.txt all is permitted, and while the server fails nothing is."""
@@ -148,11 +161,15 @@ class PageReader:
                 if status in _REDIRECTS and "location" in response.headers:
                     target = target.join(response.headers["location"])
                     continue
+                if status >= 500:
+                    return _Robots(rules=False, failed=status)
                 if status != 200:
-                    return _Robots(400 <= status < 500)
+                    return _Robots(rules=True)
                 content = await _content(response, MAX_ROBOTS_BYTES, whole=False) or b""
                 text = content.decode("utf-8", "replace")
-                return _Robots(await in_thread(Protego.parse, text), len(content))  # takes seconds for a hostile one
+                return _Robots(
+                    await in_thread(Protego.parse, text), size=len(content)
+                )  # takes seconds for a hostile one
         return _Robots(rules=True)
 
 

@@ -17,7 +17,7 @@ from lanemesh_services.search.store import Collection, Query, key_of
 from lanemesh_services.search.words import query_words
 
 LOCK = 0x6C6D_7067
-"""Number of the advisory lock under which collections are made."""
+"""Number of the advisory locks under which collections are made and written."""
 CONNECT_SECONDS = 10
 """Longest wait for a connection, unless the URL has another."""
 STATEMENT_SECONDS = 120
@@ -62,11 +62,14 @@ class PgvectorStore(Collection):
             arguments["connect_timeout"] = CONNECT_SECONDS
         self._engine = sa.create_engine(url, connect_args=arguments, pool_size=4, max_overflow=4, pool_pre_ping=True)
 
-    def put(self, documents: Sequence[Document]) -> None:
+    def put(self, documents: Sequence[Document], replaced: Sequence[str] = ()) -> None:
         """See `Store.put`."""
         with self._connected() as connection:
             dimensions = self._dimensions(connection) or self._made(connection, len(documents[0].embedding))
             self._check(dimensions, *(document.embedding for document in documents))
+            self._wait(connection, alone=bool(replaced))
+            if replaced:
+                self._remove(connection, replaced)
             rows = sorted((_row(document) for document in documents), key=lambda row: str(row["key"]))
             connection.execute(  # in one order of keys, so that concurrent writers cannot block each other
                 sa.text(
@@ -120,8 +123,8 @@ class PgvectorStore(Collection):
         """See `Store.delete`."""
         with self._connected() as connection:
             if self._dimensions(connection) is not None:
-                gone = sa.text(f"DELETE FROM {self._table} WHERE source = ANY(:sources)")
-                connection.execute(gone, {"sources": [_storable(source) for source in sources]})
+                self._wait(connection, alone=True)
+                self._remove(connection, sources)
 
     def count(self) -> int:
         """See `Store.count`."""
@@ -133,6 +136,17 @@ class PgvectorStore(Collection):
     def close(self) -> None:
         """See `Store.close`."""
         self._engine.dispose()
+
+    def _wait(self, connection: sa.Connection, *, alone: bool) -> None:
+        """Waits for writers that remove documents, or for all of them: those that remove lock rows in no order, and could block
+        others, and be blocked by them."""
+        lock = "pg_advisory_xact_lock" if alone else "pg_advisory_xact_lock_shared"
+        connection.execute(sa.text(f"SELECT {lock}(:lock, hashtext(:name))"), {"lock": LOCK, "name": self._table})
+
+    def _remove(self, connection: sa.Connection, sources: Sequence[str]) -> None:
+        """Removes all documents of these sources."""
+        gone = sa.text(f"DELETE FROM {self._table} WHERE source = ANY(:sources)")
+        connection.execute(gone, {"sources": [_storable(source) for source in sources]})
 
     def _dimensions(self, connection: sa.Connection) -> int | None:
         """Length of the embeddings; None if there is no such collection yet."""

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,6 +28,8 @@ WORDS = "words"
 """Name of the sparse vector with the words, weighted as by BM25; Qdrant adds the rarity of each word."""
 SATURATION, LENGTH_PART, USUAL_WORDS = 1.2, 0.75, 128
 """Constants of BM25: k1, b, and the usual number of words of a document."""
+KEYS_AT_ONCE = 1_000
+"""Most keys that are asked for at a time."""
 
 T = TypeVar("T")
 
@@ -63,13 +66,16 @@ class QdrantStore(Collection):
         self._lock = _FOLDERS[folder].lock if folder is not None else None
         self._shape: tuple[str, int, bool] | None = None
 
-    def put(self, documents: Sequence[Document]) -> None:
+    def put(self, documents: Sequence[Document], replaced: Sequence[str] = ()) -> None:
         """See `Store.put`."""
         dimensions = len(documents[0].embedding)
         shape = self._known() or self._made(dimensions)
         self._check(shape[1], *(document.embedding for document in documents))
         points = [_point(document, shape) for document in documents]
+        gone = self._keys(replaced) - {str(point.id) for point in points} if replaced else set()
         self._call(lambda: self._client.upsert(self._collection, points, wait=True))
+        if gone:  # only what was there before, so that two writers that replace a source do not remove both of their documents
+            self._call(lambda: self._client.delete(self._collection, sorted(gone), wait=True))
 
     def by_vector(self, query: Query) -> list[Document]:
         """See `Store.by_vector`."""
@@ -93,11 +99,9 @@ class QdrantStore(Collection):
 
     def delete(self, sources: Sequence[str]) -> None:
         """See `Store.delete`."""
-        if self._known() is None:
-            return
-        chosen = models.Filter(must=[models.FieldCondition(key="source", match=models.MatchAny(any=list(sources)))])
-        selector = models.FilterSelector(filter=chosen)
-        self._call(lambda: self._client.delete(self._collection, selector, wait=True))
+        if self._known() is not None:
+            selector = models.FilterSelector(filter=_is_of(sources))
+            self._call(lambda: self._client.delete(self._collection, selector, wait=True))
 
     def count(self) -> int:
         """See `Store.count`."""
@@ -116,6 +120,17 @@ class QdrantStore(Collection):
             if not entry.users:
                 del _FOLDERS[self._folder]
                 entry.client.close()
+
+    def _keys(self, sources: Sequence[str]) -> set[str]:
+        """The keys of all documents of these sources."""
+        keys: set[str] = set()
+        chosen, after = _is_of(sources), None
+        while True:
+            page = partial(self._client.scroll, self._collection, chosen, limit=KEYS_AT_ONCE, offset=after)
+            found, after = self._call(partial(page, with_payload=False, with_vectors=False))
+            keys |= {str(point.id) for point in found}
+            if after is None:
+                return keys
 
     def _found(self, vector: Any, name: str, query: Query) -> list[Document]:
         response = self._call(
@@ -229,6 +244,11 @@ def filter_of(conditions: Filter) -> models.Filter | None:
             case operator:
                 must.append(models.FieldCondition(key=key, range=models.Range(**{operator: condition.value})))
     return models.Filter(must=must or None, must_not=must_not or None) if conditions else None
+
+
+def _is_of(sources: Sequence[str]) -> models.Filter:
+    """Selects the documents of sources."""
+    return models.Filter(must=[models.FieldCondition(key="source", match=models.MatchAny(any=list(sources)))])
 
 
 def _path(condition: Condition) -> str:

@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,38 @@ _COLUMNS = "d.content, d.id, d.source, d.chunk_index, d.metadata"
 _COMPARED = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 
 
+@dataclass(frozen=True, slots=True)
+class _Tables:
+    """The tables of a collection. They have numbers, because names of collections that differ only in the case of a letter, or by
+    an ending such as "_data", would be names of one table. Collections of earlier versions have their own names."""
+
+    name: str
+    dimensions: int
+    """Length of the embeddings."""
+
+    @property
+    def documents(self) -> str:
+        """The table of documents, quoted."""
+        return f'"docs_{self.name}"'
+
+    @property
+    def words(self) -> str:
+        """The index of their words, quoted."""
+        return f'"words_{self.name}"'
+
+    def remove(self, connection: apsw.Connection, sources: Sequence[str]) -> None:
+        """Removes all documents of these sources."""
+        chosen, values = "source IN (SELECT value FROM json_each(?))", json.dumps(list(sources))
+        self.forget_words(connection, chosen, values)
+        connection.execute(f"DELETE FROM {self.documents} WHERE {chosen}", (values,))
+
+    def forget_words(self, connection: apsw.Connection, chosen: str, values: str) -> None:
+        """Removes the words of the documents that the SQL `chosen` selects with these values."""
+        connection.execute(
+            f"DELETE FROM {self.words} WHERE rowid IN (SELECT rowid FROM {self.documents} WHERE {chosen})", (values,)
+        )
+
+
 class SqliteStore(Collection):
     """A collection in an SQLite file, which several processes may use at once."""
 
@@ -34,37 +67,34 @@ class SqliteStore(Collection):
         self.where = f"{path} (collection {collection})"
         self._path = path
         self._collection = collection
-        self._table = f'"docs_{collection}"'
-        self._words = f'"words_{collection}"'
         self._idle: list[apsw.Connection] = []
         self._lock = threading.Lock()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with self._connection() as connection:
                 connection.execute("PRAGMA journal_mode=WAL").fetchall()
-                connection.execute(
-                    "CREATE TABLE IF NOT EXISTS lanemesh_collections (name TEXT PRIMARY KEY, dimensions INTEGER NOT NULL)"
-                )
+                _prepare(connection)
         except (OSError, apsw.Error) as error:
             hint = "Check the path, its permissions, and that it is an SQLite database"
             raise store_unusable(str(path), error, hint) from None
 
-    def put(self, documents: Sequence[Document]) -> None:
+    def put(self, documents: Sequence[Document], replaced: Sequence[str] = ()) -> None:
         """See `Store.put`."""
         with self._writing() as connection:
-            dimensions = self._dimensions(connection) or self._made(connection, len(documents[0].embedding))
-            self._check(dimensions, *(document.embedding for document in documents))
+            tables = self._tables(connection) or self._made(connection, len(documents[0].embedding))
+            self._check(tables.dimensions, *(document.embedding for document in documents))
+            tables.remove(connection, replaced)
             keys = [key_of(document) for document in documents]
-            self._forget_words(connection, "key IN (SELECT value FROM json_each(?))", json.dumps(keys))
+            tables.forget_words(connection, "key IN (SELECT value FROM json_each(?))", json.dumps(keys))
             connection.executemany(
-                f"INSERT INTO {self._table} (key, id, source, chunk_index, content, metadata, embedding) "
+                f"INSERT INTO {tables.documents} (key, id, source, chunk_index, content, metadata, embedding) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET id = excluded.id, source = excluded.source, "
                 "chunk_index = excluded.chunk_index, content = excluded.content, metadata = excluded.metadata, "
                 "embedding = excluded.embedding",
                 [_row(key, document) for key, document in zip(keys, documents, strict=True)],
             )
             connection.execute(
-                f"INSERT INTO {self._words} (rowid, content) SELECT rowid, content FROM {self._table} "
+                f"INSERT INTO {tables.words} (rowid, content) SELECT rowid, content FROM {tables.documents} "
                 "WHERE key IN (SELECT value FROM json_each(?))",
                 (json.dumps(keys),),
             )
@@ -72,13 +102,13 @@ class SqliteStore(Collection):
     def by_vector(self, query: Query) -> list[Document]:
         """See `Store.by_vector`. Compares the query with every document that meets the filter."""
         with self._connected() as connection:
-            dimensions = self._dimensions(connection)
-            if dimensions is None:
+            tables = self._tables(connection)
+            if tables is None:
                 return []
-            self._check(dimensions, query.embedding)
+            self._check(tables.dimensions, query.embedding)
             where, values = _where(query.filter)
             rows = connection.execute(
-                f"SELECT {_COLUMNS}, 1 - vec_distance_cosine(d.embedding, ?) AS score FROM {self._table} d WHERE {where} "
+                f"SELECT {_COLUMNS}, 1 - vec_distance_cosine(d.embedding, ?) AS score FROM {tables.documents} d WHERE {where} "
                 "ORDER BY score DESC, d.key LIMIT ?",
                 (sqlite_vec.serialize_float32(list(query.embedding)), *values, query.limit),
             )
@@ -88,13 +118,15 @@ class SqliteStore(Collection):
         """See `Store.by_text`. Ranked by BM25."""
         words = query_words(query.text)
         with self._connected() as connection:
-            if not words or self._dimensions(connection) is None:
+            tables = self._tables(connection)
+            if not words or tables is None:
                 return []
             where, values = _where(query.filter)
             any_word = " OR ".join(f'"{word}"' for word in words)
             rows = connection.execute(
-                f"SELECT {_COLUMNS}, -bm25({self._words}) AS score FROM {self._words} w JOIN {self._table} d ON d.rowid = w.rowid "
-                f"WHERE {self._words} MATCH ? AND {where} ORDER BY score DESC, d.key LIMIT ?",
+                f"SELECT {_COLUMNS}, -bm25({tables.words}) AS score FROM {tables.words} w "
+                f"JOIN {tables.documents} d ON d.rowid = w.rowid "
+                f"WHERE {tables.words} MATCH ? AND {where} ORDER BY score DESC, d.key LIMIT ?",
                 (any_word, *values, query.limit),
             )
             return [_document(row) for row in rows]
@@ -102,18 +134,15 @@ class SqliteStore(Collection):
     def delete(self, sources: Sequence[str]) -> None:
         """See `Store.delete`."""
         with self._writing() as connection:
-            if self._dimensions(connection) is None:
-                return
-            chosen = "source IN (SELECT value FROM json_each(?))"
-            self._forget_words(connection, chosen, json.dumps(list(sources)))
-            connection.execute(f"DELETE FROM {self._table} WHERE {chosen}", (json.dumps(list(sources)),))
+            if (tables := self._tables(connection)) is not None:
+                tables.remove(connection, sources)
 
     def count(self) -> int:
         """See `Store.count`."""
         with self._connected() as connection:
-            if self._dimensions(connection) is None:
+            if (tables := self._tables(connection)) is None:
                 return 0
-            ((count,),) = connection.execute(f"SELECT count(*) FROM {self._table}").fetchall()
+            ((count,),) = connection.execute(f"SELECT count(*) FROM {tables.documents}").fetchall()
             return int(str(count))
 
     def close(self) -> None:
@@ -123,31 +152,31 @@ class SqliteStore(Collection):
         for connection in idle:
             connection.close()
 
-    def _made(self, connection: apsw.Connection, dimensions: int) -> int:
-        """Makes the collection, and returns the length of its embeddings."""
+    def _made(self, connection: apsw.Connection, dimensions: int) -> _Tables:
+        """Makes the collection, and returns its tables."""
+        number = connection.execute("SELECT coalesce(max(number), 0) + 1 FROM lanemesh_collections").fetchall()[0][0]
+        made = _Tables(str(number), dimensions)
         connection.execute(
-            f"CREATE TABLE {self._table} (key TEXT NOT NULL UNIQUE, id TEXT NOT NULL, source TEXT NOT NULL, chunk_index INTEGER, "
-            "content TEXT NOT NULL, metadata TEXT NOT NULL, embedding BLOB NOT NULL)"
+            f"CREATE TABLE {made.documents} (key TEXT NOT NULL UNIQUE, id TEXT NOT NULL, source TEXT NOT NULL, "
+            "chunk_index INTEGER, content TEXT NOT NULL, metadata TEXT NOT NULL, embedding BLOB NOT NULL)"
         )
-        connection.execute(f'CREATE INDEX "source_{self._collection}" ON {self._table} (source)')
+        connection.execute(f'CREATE INDEX "source_{made.name}" ON {made.documents} (source)')
         connection.execute(
-            f"CREATE VIRTUAL TABLE {self._words} USING fts5(content, content='', contentless_delete=1, "
+            f"CREATE VIRTUAL TABLE {made.words} USING fts5(content, content='', contentless_delete=1, "
             "tokenize='porter unicode61')"
         )
-        connection.execute("INSERT INTO lanemesh_collections VALUES (?, ?)", (self._collection, dimensions))
-        return dimensions
-
-    def _forget_words(self, connection: apsw.Connection, chosen: str, values: str) -> None:
         connection.execute(
-            f"DELETE FROM {self._words} WHERE rowid IN (SELECT rowid FROM {self._table} WHERE {chosen})", (values,)
+            "INSERT INTO lanemesh_collections (name, dimensions, number) VALUES (?, ?, ?)",
+            (self._collection, dimensions, number),
         )
+        return made
 
-    def _dimensions(self, connection: apsw.Connection) -> int | None:
-        """Length of the embeddings; None if there is no such collection yet."""
+    def _tables(self, connection: apsw.Connection) -> _Tables | None:
+        """The tables of the collection; None if there is no such collection yet."""
         found = connection.execute(
-            "SELECT dimensions FROM lanemesh_collections WHERE name = ?", (self._collection,)
+            "SELECT coalesce(number, name), dimensions FROM lanemesh_collections WHERE name = ?", (self._collection,)
         ).fetchall()
-        return int(str(found[0][0])) if found else None
+        return _Tables(str(found[0][0]), int(str(found[0][1]))) if found else None
 
     @contextmanager
     def _writing(self) -> Iterator[apsw.Connection]:
@@ -191,6 +220,27 @@ def _opened(path: Path) -> apsw.Connection:
     connection.load_extension(sqlite_vec.loadable_path())
     connection.enable_load_extension(False)
     return connection
+
+
+def _prepare(connection: apsw.Connection) -> None:
+    """Makes the table of collections, or adds the column to it that those of earlier versions do not have."""
+    if "number" in _columns(connection):
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    columns = _columns(connection)  # another process may have done it meanwhile
+    if not columns:
+        connection.execute(
+            "CREATE TABLE lanemesh_collections (name TEXT PRIMARY KEY, dimensions INTEGER NOT NULL, number INTEGER)"
+        )
+    elif "number" not in columns:
+        connection.execute("ALTER TABLE lanemesh_collections ADD COLUMN number INTEGER")
+    connection.execute("COMMIT")
+
+
+def _columns(connection: apsw.Connection) -> list[str]:
+    """The columns of the table of collections; none if there is no such table."""
+    found = connection.execute("SELECT name FROM pragma_table_info('lanemesh_collections')").fetchall()
+    return [str(name) for (name,) in found]
 
 
 def _row(key: str, document: Document) -> tuple[Any, ...]:

@@ -47,9 +47,12 @@ class Store(Protocol):
     where: str
     """The store and its collection as errors name them, without secrets."""
 
-    def put(self, documents: Sequence[Document]) -> None:
+    def put(self, documents: Sequence[Document], replaced: Sequence[str] = ()) -> None:
         """Stores documents, each of which has an embedding, and a key that no other one here has. Replaces those with their keys.
-        The first ones make the collection."""
+        The first ones make the collection.
+
+        All other documents of the `replaced` sources are removed; they remain if the new ones cannot be stored.
+        """
 
     def by_vector(self, query: Query) -> list[Document]:
         """The documents whose embeddings have the greatest cosine with the query's, which is their score."""

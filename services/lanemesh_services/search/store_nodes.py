@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import threading
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Annotated, Any
 
 from lanemesh import Answer, Context, Document, In, Node, Out, Question
@@ -18,18 +16,14 @@ from lanemesh_services.search.errors import (
     no_embedding,
     no_source,
     other_dimension,
-    too_many_sources,
 )
 from lanemesh_services.search.filters import parse_filter
 from lanemesh_services.search.group_commit import GroupCommit
+from lanemesh_services.search.replaced_sources import ReplacedSources, SourcesOfRun
 from lanemesh_services.search.store import MAX_LIMIT, Mode, Query, Store, identified, latest_by_key, search
 
 DELETED = "deleted"
 """Key of the metadata that marks the removal of a source: `Document("", source="a.pdf", metadata={"deleted": True})`."""
-MAX_SOURCES = 1_000_000
-"""Most sources that a run may replace; each takes some 100 bytes."""
-MAX_RUNS = 100
-"""Most runs whose replaced sources are known at once."""
 
 CollectionName = Annotated[
     str,
@@ -72,32 +66,6 @@ class StoreConfig(BaseModel):
         return raw
 
 
-@dataclass
-class ReplacedSources:
-    """The sources that each run has replaced in a store."""
-
-    _runs: dict[tuple[str, str], set[bytes]] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def is_first(self, context: Context, source: str) -> bool:
-        """Whether a source is a new one of the component in its run. Raises LanemeshError if there are too many."""
-        key, digest = (context.run_id, context.component), hashlib.sha256(source.encode()).digest()[:16]
-        with self._lock:
-            known = self._runs.get(key, set())
-            if digest in known:
-                return False
-            if len(known) >= MAX_SOURCES or (key not in self._runs and len(self._runs) >= MAX_RUNS):
-                raise too_many_sources(context.component, MAX_SOURCES, MAX_RUNS)
-            self._runs[key] = known
-            known.add(digest)
-            return True
-
-    def forget(self, context: Context) -> None:
-        """The component has ended."""
-        with self._lock:
-            self._runs.pop((context.run_id, context.component), None)
-
-
 class OpenStore:
     """A store that the components of one config on a node server share."""
 
@@ -108,21 +76,28 @@ class OpenStore:
         self.replaced = ReplacedSources()
         self.writes = GroupCommit(self._write)
 
-    def _write(self, documents: Sequence[tuple[Document, bool]]) -> None:
-        """Stores documents in their order. A fresh one removes the others of its source before."""
-        waiting: list[Document] = []
-        for document, fresh in documents:
-            if fresh:
-                self._flush(waiting)
-                self.store.delete([document.source])
-            if not document.metadata.get(DELETED):
-                waiting.append(document)
-        self._flush(waiting)
-
-    def _flush(self, waiting: list[Document]) -> None:
-        if waiting:
-            self.store.put(list(latest_by_key(waiting).values()))
-            waiting.clear()
+    def _write(self, documents: Sequence[tuple[Document, SourcesOfRun | None]]) -> None:
+        """Stores documents in their order, all or none. One that is marked as deleted, and the first one of its source in a run,
+        remove the others of their source."""
+        kept: list[Document] = []
+        removed: set[str] = set()
+        firsts: set[tuple[SourcesOfRun, str]] = set()
+        for document, run in documents:
+            source, deleted = document.source, bool(document.metadata.get(DELETED))
+            first = run is not None and (run, source) not in firsts and run.is_first(source)
+            if run is not None and first:
+                firsts.add((run, source))
+            if deleted or first:
+                removed.add(source)
+                kept = [other for other in kept if other.source != source]
+            if not deleted:
+                kept.append(document)
+        if kept:
+            self.store.put(list(latest_by_key(kept).values()), replaced=sorted(removed))
+        elif removed:
+            self.store.delete(sorted(removed))
+        for run, source in firsts:
+            run.add(source)
 
 
 class StoreNode(Node):
@@ -169,9 +144,10 @@ class StoreNode(Node):
             raise no_source(context.component)
         if not deleted and not any(document.embedding):
             raise no_embedding(context.component, name_of(document))
-        fresh = deleted or (self.config.replace_source and self.resource.replaced.is_first(context, document.source))
+        replaces = self.config.replace_source and document.source and not deleted
+        run = self.resource.replaced.of(context) if replaces else None
         try:
-            await self.resource.writes.put(identified(document), fresh=fresh and bool(document.source))
+            await self.resource.writes.put(identified(document), run)
         except StoreFailed as failed:
             if failed.fault.reason == "other-dimension":  # errors of a store do not know the document
                 details = failed.fault.details

@@ -17,9 +17,16 @@ from lanemesh_services.shared.errors import import_failed
 
 MAX_URL = 8_192
 """Longest address in characters."""
-_URL = re.compile(r"https?://[^\s<>\"'\\^`{|}]+", re.IGNORECASE)
-_ENDS = ".,;:!?)]*_"
+_NEVER = r"\s<>\"'\\^`{|}"
+"""Characters that no address has."""
+_WIDE = r"\u201c\u201d\u3000-\u3004\u3008-\u3020\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65"
+"""Punctuation of Chinese and Japanese, such as 。、，）」, which ends an address in a text, where no space follows it."""
+_URL = re.compile(rf"https?://[^{_NEVER}]+", re.IGNORECASE)
+_URL_IN_TEXT = re.compile(rf"https?://[^{_NEVER}{_WIDE}]+", re.IGNORECASE)
+_ENDS = ".,;:!?*_"
 """Characters that follow an address in a text, and are not of it."""
+_BRACKETS = {")": "(", "]": "["}
+"""Closing brackets, which are of an address if it has their opening ones: .../Mercury_(planet)."""
 
 
 class WebRead(Node):
@@ -144,7 +151,18 @@ class WebRead(Node):
 
 def addresses_in(text: str) -> list[str]:
     """The addresses of pages in a text, without the punctuation after them."""
-    return [match.group().rstrip(_ENDS) for match in _URL.finditer(text)]
+    return [_trimmed(match.group()) for match in _URL_IN_TEXT.finditer(text)]
+
+
+def _trimmed(url: str) -> str:
+    """An address without the punctuation after it."""
+    missing = {closing: url.count(closing) - url.count(opening) for closing, opening in _BRACKETS.items()}
+    end = len(url)
+    while end and (url[end - 1] in _ENDS or missing.get(url[end - 1], 0) > 0):
+        end -= 1
+        if url[end] in missing:
+            missing[url[end]] -= 1
+    return url[:end]
 
 
 def _of_data(value: Any) -> list[str]:

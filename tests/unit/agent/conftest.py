@@ -19,8 +19,11 @@ from lanemesh.helper_kinds import HELPER_KINDS
 from lanemesh.node.context import Context
 from lanemesh.node.node import Node
 from lanemesh.v1 import update_pb2
-from lanemesh.values import Answer, Question, ToolCall, ToolSpec, Usage
+from lanemesh.values import Answer, Image, Question, ToolCall, ToolSpec, Usage
 from lanemesh_services.agent.wave import AgentWave
+
+PICTURE = Image("image/png", b"a picture", width=2, height=1)
+"""What the tool draw returns."""
 
 Turn = Sequence[str | tuple[str, str] | Exception]
 """Pieces of a turn in order: texts, calls as (name, arguments), and an exception that breaks it."""
@@ -50,7 +53,7 @@ class Model(Node):
 
 
 class Bench(Node):
-    """Tools: add sums, fail fails, meet waits for another meet at the same time, hang waits for ever, long talks long."""
+    """Tools: add sums, fail fails, meet waits for another meet at the same time, hang waits for ever, long talks, draw draws."""
 
     offers: ClassVar = ("tool",)
     barrier: asyncio.Barrier
@@ -58,7 +61,7 @@ class Bench(Node):
     ended: list[str]
 
     async def list_tools(self, context: Context) -> list[ToolSpec]:
-        return [ToolSpec(name) for name in ("add", "fail", "meet", "hang", "long")]
+        return [ToolSpec(name) for name in ("add", "fail", "meet", "hang", "long", "draw")]
 
     async def call_tool(self, context: Context, call: ToolCall) -> AsyncIterator[ToolProgress | ToolResult]:
         content = "3"
@@ -74,7 +77,7 @@ class Bench(Node):
                     await asyncio.Event().wait()
                 case "long":
                     content = '"' + "x" * 1_000 + '"'
-            yield ToolResult(content)
+            yield ToolResult(content, parts=(PICTURE,) if call.name == "draw" else ())
         finally:
             self.ended.append(call.name)
 

@@ -16,6 +16,8 @@ from lanemesh_services.agent.patterns import first_match, is_reference, matches,
 from lanemesh_services.agent.repeats import Repeats
 from lanemesh_services.agent.result_store import ResultStore
 
+from .conftest import PICTURE
+
 
 @pytest.mark.parametrize(
     ("budget", "used_up"),
@@ -160,15 +162,21 @@ def test_the_answer_of_a_turn_by_json_streams() -> None:
 
 def test_old_results_become_summaries_when_the_context_is_full() -> None:
     store = ResultStore()
-    conversation = Conversation(Question("Hi"), store=store, context_tokens=1_000)
+    conversation = Conversation(Question("Hi"), store=store, context_tokens=1_000, result_images=True)
     for wave in range(1, 5):
         conversation.add_turn("", [ToolCall(f"c{wave}", "read", "{}")])
         store.add(f"wave-{wave}.r1", json.dumps("x" * 1_500))
-        conversation.add_result(ToolResult(json.dumps("x" * 1_500), f"c{wave}", "read"), f"wave-{wave}.r1")
+        conversation.add_result(
+            ToolResult(json.dumps("x" * 1_500), f"c{wave}", "read", parts=(PICTURE,)), f"wave-{wave}.r1"
+        )
     request = conversation.request(())
     results = [message.content for message in request.messages if message.role == "tool"]
     assert "x" * 1_500 in results[-1]
     assert len(results[0]) < 800
+    assert [message.images for message in request.messages if message.role == "tool"][:: len(results) - 1] == [
+        (),
+        (PICTURE,),
+    ]
     assert json.loads(results[0])["key"] == "wave-1.r1"
     assert conversation.has_summaries
 

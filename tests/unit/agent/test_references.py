@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
 import pytest
+from lanemesh_services.agent import references
 from lanemesh_services.agent.formats import render
 from lanemesh_services.agent.paths import value_at
 from lanemesh_services.agent.references import (
@@ -69,11 +71,11 @@ def test_every_value_has_every_format(value: Any, form: str) -> None:
     assert isinstance(render(value, form), str)
 
 
-def test_arguments_get_values_and_texts(store: ResultStore) -> None:
+async def test_arguments_get_values_and_texts(store: ResultStore) -> None:
     given = {"whole": "{{memory.wave-1.r1/rows/0/n}}", "in": ["n = {{ memory.wave-1.r1/rows/0/n }}"], "other": "{{x}}"}
-    assert resolved_arguments(given, store) == {"whole": 1, "in": ["n = 1"], "other": "{{x}}"}
+    assert await resolved_arguments(given, store) == {"whole": 1, "in": ["n = 1"], "other": "{{x}}"}
     with pytest.raises(ValueError, match="wave-9"):
-        resolved_arguments({"a": "{{memory.wave-9.r1}}"}, store)
+        await resolved_arguments({"a": "{{memory.wave-9.r1}}"}, store)
 
 
 def test_a_reference_in_a_result_is_not_resolved(store: ResultStore) -> None:
@@ -81,17 +83,17 @@ def test_a_reference_in_a_result_is_not_resolved(store: ResultStore) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 100])
-def test_a_streamed_text_is_resolved_whatever_its_pieces(store: ResultStore, size: int) -> None:
+async def test_a_streamed_text_is_resolved_whatever_its_pieces(store: ResultStore, size: int) -> None:
     text = "a { b {{ c {{memory.wave-1.r1/rows/0/n}} {{memory.none}} {x} {{memory.wave-1.r1:wrong}} {"
     stream = ReferenceStream(store)
-    pieces = [stream.push(text[start : start + size]) for start in range(0, len(text), size)]
-    assert "".join([*pieces, stream.finish()]) == resolved_text(text, Insertions(store, "answer"))
+    pieces = [await stream.push(text[start : start + size]) for start in range(0, len(text), size)]
+    assert "".join([*pieces, await stream.finish()]) == resolved_text(text, Insertions(store, "answer"))
 
 
-def test_a_stream_holds_back_no_more_than_a_reference(store: ResultStore) -> None:
+async def test_a_stream_holds_back_no_more_than_a_reference(store: ResultStore) -> None:
     stream = ReferenceStream(store)
-    assert stream.push("plain ") == "plain "
-    assert stream.push("{{" + "x" * 400) == "{{" + "x" * 400
+    assert await stream.push("plain ") == "plain "
+    assert await stream.push("{{" + "x" * 400) == "{{" + "x" * 400
 
 
 def test_a_peek_is_bounded(store: ResultStore) -> None:
@@ -122,22 +124,59 @@ def test_spaces_in_a_reference_do_not_count(store: ResultStore, reference: str) 
 
 
 @pytest.mark.parametrize("form", ["", ":json"])
-def test_the_references_of_one_call_insert_a_bounded_amount(store: ResultStore, form: str) -> None:
+async def test_the_references_of_one_call_insert_a_bounded_amount(store: ResultStore, form: str) -> None:
     store.add("wave-2.r1", json.dumps(["x" * (MAX_INSERTED // 3)]))
     reference = f"{{{{memory.wave-2.r1{form}}}}}"
-    assert len(json.dumps(resolved_arguments({"a": reference, "b": [reference]}, store))) > MAX_INSERTED // 2
+    assert len(json.dumps(await resolved_arguments({"a": reference, "b": [reference]}, store))) > MAX_INSERTED // 2
     with pytest.raises(
         ValueError, match=r"of one call may insert at most 4,194,304 characters together. Refer to parts"
     ):
-        resolved_arguments({"a": reference, "b": [reference, {"c": f"{reference}"}]}, store)
+        await resolved_arguments({"a": reference, "b": [reference, {"c": f"{reference}"}]}, store)
     with pytest.raises(ValueError, match="one call may have at most 1,000 references"):
-        resolved_arguments(["{{memory.wave-1.r1/rows/0/n}}"] * (MAX_REFERENCES + 1), store)
+        await resolved_arguments(["{{memory.wave-1.r1/rows/0/n}}"] * (MAX_REFERENCES + 1), store)
 
 
-def test_the_references_of_one_answer_insert_a_bounded_amount(store: ResultStore) -> None:
+async def test_the_references_of_one_answer_insert_a_bounded_amount(store: ResultStore) -> None:
     store.add("wave-2.r1", json.dumps("x" * (MAX_INSERTED // 3 - 2)))
     stream = ReferenceStream(store)
-    pieces = [stream.push("{{memory.wave-2.r1}} {{memory.wave-1.r1/rows/0/n}}\n") for _ in range(4)]
+    pieces = [await stream.push("{{memory.wave-2.r1}} {{memory.wave-1.r1/rows/0/n}}\n") for _ in range(4)]
     assert [len(piece) >= MAX_INSERTED // 3 for piece in pieces] == [True, True, True, False]
     assert pieces[3].startswith("[wave-2.r1 is left out: the references of one answer may insert at most 4,194,304")
     assert pieces[3].endswith("] 1\n")
+
+
+async def test_a_large_result_is_written_once_outside_of_the_event_loop(
+    store: ResultStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_loop: list[bool] = []
+
+    def recorded(value: Any, form: str) -> str:
+        in_loop.append(asyncio._get_running_loop() is not None)
+        return render(value, form)
+
+    monkeypatch.setattr(references, "render", recorded)
+    store.add("wave-2.r1", json.dumps([{"n": "x" * (MAX_INSERTED // 4)}]))
+    table = "{{memory.wave-2.r1:markdown_table}}"
+
+    answer = await ReferenceStream(store).push(table * 9)
+    assert (answer.count("x" * 1_000) >= 2_000, answer.count("is left out")) == (True, 6)
+    assert await resolved_arguments(f"{table} {table}", store)
+    assert in_loop == [False, False]
+
+
+async def test_after_much_was_refused_no_further_result_is_written(
+    store: ResultStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[str] = []
+
+    def recorded(value: Any, form: str) -> str:
+        written.append(form)
+        return render(value, form)
+
+    monkeypatch.setattr(references, "render", recorded)
+    store.add("wave-2.r1", json.dumps(["x" * MAX_INSERTED, *["y" * MAX_INSERTED] * 9]))
+    parts = [f"{{{{memory.wave-2.r1/{number}:list}}}}" for number in range(9)]
+
+    answer = await ReferenceStream(store).push("".join(parts * 2))
+
+    assert (answer.count("is left out"), len(written)) == (18, 1)

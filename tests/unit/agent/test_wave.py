@@ -11,7 +11,7 @@ from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.values import Answer, Message, Question, ToolCall, Usage
 from lanemesh_services.llm.errors import not_followed
 
-from .conftest import MakeAgent
+from .conftest import PICTURE, MakeAgent
 
 ADD = ("add", '{"a": 1, "b": 2}')
 
@@ -35,7 +35,7 @@ async def test_happy_the_model_sees_question_calls_and_results(make_agent: MakeA
     history = (Message("user", "Hi"), Message("assistant", "Hello"))
     await agent.ask(Question("And 1 + 2?", instructions="In French.", history=history))
     first, second = agent.model.requests
-    assert [tool.name for tool in first.tools] == ["add", "fail", "meet", "hang", "long"]
+    assert [tool.name for tool in first.tools] == ["add", "fail", "meet", "hang", "long", "draw"]
     turns = [(message.role, message.content) for message in second.messages]
     assert turns[0] == ("system", "Be brief.\n\nIn French.")
     assert turns[1:] == [
@@ -46,6 +46,16 @@ async def test_happy_the_model_sees_question_calls_and_results(make_agent: MakeA
         ("tool", "3"),
     ]
     assert second.messages[-2].tool_calls[0].id == second.messages[-1].tool_call_id
+
+
+@pytest.mark.parametrize(("config", "images"), [({"result_images": True}, (PICTURE,)), ({}, ())])
+async def test_happy_images_of_results_go_to_a_model_that_reads_them(
+    make_agent: MakeAgent, config: dict[str, Any], images: tuple[Any, ...]
+) -> None:
+    agent = make_agent([[("draw", "{}")], ["done"]], **config)
+    await agent.ask()
+    last = agent.model.requests[-1].messages[-1]
+    assert (last.role, last.images) == ("tool", images)
 
 
 async def test_happy_without_tools_it_is_one_turn(make_agent: MakeAgent) -> None:

@@ -13,6 +13,7 @@ import pytest
 from lanemesh import Document, LanemeshError, Question
 from lanemesh.testing import run_node
 from lanemesh_services.search import page_reader
+from lanemesh_services.search.errors import PageUnreadable
 from lanemesh_services.search.page_text import text_of
 from lanemesh_services.search.web_read import WebRead, addresses_in
 from protego import Protego
@@ -143,9 +144,28 @@ def test_error_robots_txt_is_respected_also_behind_a_redirect(site: Site) -> Non
 def test_error_nothing_is_read_while_robots_txt_fails(site: Site) -> None:
     site.at("/page", "<p>text</p>")
     site.at("/robots.txt", "", status=503)
-    assert fault_of(site, "/page")[0] == "page-not-allowed"
-    site.at("/robots.txt", "", status=403)
-    assert read("text", site.url("/page")).pages[0].content == "text"
+    reason, message = fault_of(site, "/page")
+    assert reason == "page-unreadable"
+    assert "answered the request for its robots.txt with 503. Retry after 30 s" in message
+    for status in (403, 204):
+        site.at("/robots.txt", "", status=status)
+        assert read("text", site.url("/page")).pages[0].content == "text"
+
+
+async def test_error_a_robots_txt_that_failed_is_asked_for_again_soon(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.at("/page", "<p>a page</p>")
+    site.at("/robots.txt", "", status=503)
+    reader = page_reader.PageReader(ssl.create_default_context(), hosts=["*"], timeout=30, max_bytes=1_000, robots=True)
+    for _ in range(2):
+        with pytest.raises(PageUnreadable, match="with 503"):
+            await reader.fetch(site.url("/page"), lambda host, port: True)
+    site.at("/robots.txt", "", status=404)
+    monkeypatch.setattr(page_reader, "FAILED_SECONDS", -1.0)
+
+    assert (await reader.fetch(site.url("/page"), lambda host, port: True)).content == b"<p>a page</p>"
+    assert site.requests == ["/robots.txt", "/robots.txt", "/page"]
 
 
 def test_error_private_addresses_are_refused_also_behind_a_redirect(site: Site) -> None:
@@ -244,3 +264,25 @@ def test_error_broken_and_deep_pages_have_their_text() -> None:
 def test_addresses_in_texts_end_before_punctuation() -> None:
     text = "See (https://a.example/x?y=1), http://b.example. And HTTPS://C.example/d/; not ftp://e.example"
     assert addresses_in(text) == ["https://a.example/x?y=1", "http://b.example", "HTTPS://C.example/d/"]
+
+
+@pytest.mark.parametrize(
+    ("text", "addresses"),
+    [
+        ("https://a.example/Mercury_(planet)", ["https://a.example/Mercury_(planet)"]),
+        ("(https://a.example/Mercury_(planet)).", ["https://a.example/Mercury_(planet)"]),
+        ("[a](https://a.example/x)), [https://b.example/y]", ["https://a.example/x", "https://b.example/y"]),
+        (
+            "https://a.example/页面。然后总结、https://b.example/x，谢谢",
+            ["https://a.example/页面", "https://b.example/x"],
+        ),
+        ("「https://a.example/ページ」と（https://b.example）", ["https://a.example/ページ", "https://b.example"]),
+    ],
+)
+def test_brackets_of_an_address_stay_and_wide_punctuation_ends_it(text: str, addresses: list[str]) -> None:
+    assert addresses_in(text) == addresses
+
+
+def test_an_address_that_is_an_item_by_itself_may_have_wide_punctuation(site: Site) -> None:
+    site.at("/%E5%A8%98%E3%80%82", "<p>a page</p>")
+    assert [page.content for page in read("data", site.url("/娘。")).pages] == ["a page"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from lanemesh.faults import Code
 from lanemesh.node.node import Node
 from lanemesh.permissions import Permissions
 from lanemesh.testing import run_node
+from lanemesh_services.search.errors import store_away
+from lanemesh_services.search.sqlite_store import SqliteStore
 from lanemesh_services.search.stores import Lancedb, Pgvector, Qdrant, SqliteSearch
 from pydantic import ValidationError
 
@@ -75,6 +78,42 @@ def test_happy_a_later_run_replaces_a_source_and_removes_another(kind: str, url:
     )
 
     assert sorted(document.content for document in result.found) == ["new 0", "new 1", "old c"]
+
+
+def test_error_a_document_that_cannot_be_stored_replaces_nothing(kind: str, url: str, place: Path) -> None:
+    config = config_of(kind, url, place, replace_source=True, search="text")
+    run_node(NODES[kind], config=config, documents=[chunk(f"old {n}", n=n) for n in range(2)], timeout=60)
+
+    result = run_node(
+        NODES[kind],
+        config=config,
+        on_error="skip",
+        arrivals=[("documents", chunk("new", (1.0, 0.0, 0.0))), ("questions", Question("old new"))],
+        timeout=60,
+    )
+
+    assert result.skipped == 1
+    assert sorted(document.content for document in result.found) == ["old 0", "old 1"]
+
+
+def test_error_a_source_is_replaced_by_the_retry_of_a_write_that_failed(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = config_of("sqlite", "", place, replace_source=True, search="text")
+    run_node(SqliteSearch, config=config, documents=[chunk(f"old {n}", n=n) for n in range(3)], timeout=60)
+    put, failures = SqliteStore.put, [store_away("it", "no answer")]
+
+    def put_later(self: SqliteStore, documents: Sequence[Document], replaced: Sequence[str] = ()) -> None:
+        if failures:
+            raise failures.pop()
+        put(self, documents, replaced)
+
+    monkeypatch.setattr(SqliteStore, "put", put_later)
+    retry = {"retry": {"attempts": 2, "backoff": 0.001}}
+    run_node(SqliteSearch, config=config, on_error=retry, documents=[chunk("new")], timeout=60)
+    result = run_node(SqliteSearch, config=config, questions=[Question("old new")], timeout=60)
+
+    assert [document.content for document in result.found] == ["new"]
 
 
 def test_error_each_bad_document_fails_alone_with_its_name(kind: str, url: str, place: Path) -> None:

@@ -65,6 +65,27 @@ def test_happy_a_source_is_removed_with_all_its_documents(store: Store) -> None:
     assert contents(store.by_text(query("chunk"))) == []
 
 
+def test_happy_documents_replace_all_others_of_their_sources(store: Store) -> None:
+    store.put([document(f"old {n}", EAST, source="it's a.txt", chunk=n) for n in range(3)])
+    store.put([document("stays", NORTH, source="b.txt"), document("old c", NORTH, source="c.txt")])
+
+    store.put([document("new", EAST, source="it's a.txt", chunk=1)], replaced=["it's a.txt", "c.txt", "unknown"])
+
+    assert store.count() == 2
+    assert contents(store.by_vector(query(embedding=EAST))) == ["new", "stays"]
+    assert contents(store.by_text(query("old new stays", source="it's a.txt"))) == ["new"]
+
+
+def test_error_a_source_keeps_its_documents_if_the_new_ones_cannot_be_stored(store: Store) -> None:
+    store.put([document(f"old {n}", EAST, chunk=n) for n in range(2)])
+
+    with pytest.raises(StoreFailed) as raised:
+        store.put([document("new", (1.0, 0.0, 0.0, 0.0))], replaced=["a.txt"])
+
+    assert raised.value.fault.reason == "other-dimension"
+    assert sorted(contents(store.by_text(query("old")))) == ["old 0", "old 1"]
+
+
 def test_happy_words_are_found_by_their_rarity(store: Store) -> None:
     store.put(
         [
@@ -195,7 +216,7 @@ def test_error_an_ended_transaction_of_sqlite_does_not_hide_what_ended_it(place:
         store.put([document("first", EAST)])
         connection = apsw.Connection(str(place / "docs.sqlite"))
         connection.execute(
-            "CREATE TRIGGER full BEFORE INSERT ON docs_docs BEGIN SELECT RAISE(ROLLBACK, 'the disk is full'); END"
+            "CREATE TRIGGER full BEFORE INSERT ON docs_1 BEGIN SELECT RAISE(ROLLBACK, 'the disk is full'); END"
         )
         with pytest.raises(StoreFailed, match="the disk is full"):
             store.put([document("second", EAST, chunk=1)])
@@ -204,6 +225,34 @@ def test_error_an_ended_transaction_of_sqlite_does_not_hide_what_ended_it(place:
         connection.close()
 
         assert sorted(contents(store.by_vector(query(embedding=EAST)))) == ["first", "third"]
+
+
+@pytest.mark.parametrize("other", ["docs_data", "docs_idx", "docs_config", "Docs"])
+def test_collections_with_similar_names_are_separate(
+    store: Store, kind: str, url: str, place: Path, other: str
+) -> None:
+    store.put([document("one", EAST)])
+    with opened(kind, place, url, other) as similar:
+        similar.put([document("two", EAST)])
+        found = [contents(each.by_text(query("one two"))) for each in (store, similar)]
+    assert found == [["one"], ["two"]]
+
+
+def test_a_file_of_sqlite_with_tables_that_have_the_names_of_collections_is_used_further(place: Path) -> None:
+    with opened("sqlite", place, "", "old") as store:
+        store.put([document("old", EAST)])
+    connection = apsw.Connection(str(place / "docs.sqlite"))  # as earlier versions have made it
+    connection.execute("ALTER TABLE docs_1 RENAME TO docs_old")
+    connection.execute("ALTER TABLE words_1 RENAME TO words_old")
+    connection.execute("DROP INDEX source_1")
+    connection.execute("ALTER TABLE lanemesh_collections DROP COLUMN number")
+    connection.close()
+
+    with opened("sqlite", place, "", "old") as store, opened("sqlite", place, "", "old_data") as other:
+        store.put([document("more", EAST, chunk=1)])
+        other.put([document("of another one", EAST)])
+        assert sorted(contents(store.by_text(query("old more another")))) == ["more", "old"]
+        assert contents(other.by_text(query("old more another"))) == ["of another one"]
 
 
 def test_documents_outlive_the_store_and_collections_are_separate(
@@ -241,6 +290,24 @@ def test_concurrent_writers_lose_nothing(store: Store, kind: str, url: str, plac
     assert failures == []
     assert store.count() == 13
     assert len(store.by_vector(query(embedding=EAST, source="shared.txt", limit=100))) == 1
+
+
+def test_concurrent_writers_that_replace_one_source_do_not_block_each_other(
+    store: Store, kind: str, url: str, place: Path
+) -> None:
+    begin = threading.Barrier(4)
+
+    def write(number: int, target: Store) -> None:
+        begin.wait()
+        for _ in range(10):
+            documents = [document(f"{number}", EAST, chunk=10 * number + n) for n in range(20)]
+            target.put(documents, replaced=["a.txt"] if number % 2 else [])
+
+    with opened(kind, place, url) as second, ThreadPoolExecutor(4) as threads:
+        for written in [threads.submit(write, n, store if n < 2 else second) for n in range(4)]:
+            written.result(60)
+
+    assert 20 <= store.count() <= 50
 
 
 def test_keys_are_made_of_source_and_id() -> None:
