@@ -80,6 +80,39 @@ async def test_the_check_of_a_large_document_does_not_stop_another_call(
         await client.undeploy("large")
 
 
+@pytest.mark.parametrize(
+    ("own", "version"),
+    [({"settings": {"a.mark": "+"}}, 0), ({"variables": {"OWN": "+"}}, 0), ({"variables": {"OWN": "+"}}, 2), ({}, 1)],
+    ids=["settings", "variables", "version-and-variables", "superseded"],
+)
+async def test_a_run_that_changes_a_large_deployment_does_not_stop_another_call(
+    serving: Orchestrator, client: Client, monkeypatch: pytest.MonkeyPatch, own: dict[str, Any], version: int
+) -> None:
+    for _ in range(2):
+        await client.deploy("large", LARGE)
+    gate = Gate(serving, monkeypatch)
+    large = asyncio.ensure_future(client.run(Deployed("large", version), input="x", **own).result())
+    try:
+        await gate.entered.wait()
+        async with Client(serving.address) as other:
+            assert (await other.run(TAG, input="x").result()).values == ("+x",)
+        assert not large.done()
+    finally:
+        gate.opened.set()
+    assert (await large).values == ("+x",)
+    await client.undeploy("large")
+
+
+async def test_a_run_that_changes_a_small_deployment_is_not_refused_for_others(
+    serving: Orchestrator, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await client.deploy("small", TAG)
+    monkeypatch.setattr(serving.runs.checks, "_submit", lambda check: pytest.fail("it waits for large pipelines"))
+    run = client.run(Deployed("small", 1), input="x", settings={"a.mark": "-"}, variables={"OWN": "+"})
+    assert (await run.result()).values == ("-x",)
+    await client.undeploy("small")
+
+
 async def test_a_large_document_is_read_for_its_secrets_once_and_beside_the_event_loop(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
