@@ -218,4 +218,3 @@ async def test_a_large_deployment_is_read_for_its_secrets_beside_the_event_loop(
     assert shown["components"][1]["config"]["api_key"] == "***"
     assert [reader is threading.current_thread() for reader in readers] == [False]
     await embedded.delete("/v1/deployments/secret")
-

@@ -17,6 +17,7 @@ from lanemesh_orchestrator.cli.input.encoding import json_text
 from lanemesh_orchestrator.cli.input.hosts import HostOptions, open_host
 from lanemesh_orchestrator.cli.interrupts import Interrupts
 from lanemesh_orchestrator.cli.output.errors import report
+from lanemesh_orchestrator.cli.output.visible import cells
 from lanemesh_orchestrator.record_json import record_json
 
 if TYPE_CHECKING:
@@ -127,7 +128,6 @@ def _begins(run_id: str, given: str) -> bool:
 
 def _print_table(found: Sequence[RunRecord]) -> None:
     from rich.table import Table
-    from rich.text import Text
 
     now = datetime.now(UTC)
     table = Table("run", "pipeline", "state", "when", "took", "outputs", "", box=None, pad_edge=False, expand=True)
@@ -137,8 +137,8 @@ def _print_table(found: Sequence[RunRecord]) -> None:
     for one in found:
         name = f"@{one.deployment} {one.deployment_version}" if one.deployment else one.name
         since = ago((now - one.created_at).total_seconds())
-        cells = (one.run_id, name, one.state, since, lasted(one, now), f"{one.output_count:,}", why(one))
-        table.add_row(*map(Text, cells))
+        texts = (one.run_id, name, one.state, since, lasted(one, now), f"{one.output_count:,}", why(one))
+        table.add_row(*cells(texts, fold=False))
     print_rich(table)
 
 

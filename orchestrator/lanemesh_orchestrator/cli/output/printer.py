@@ -90,13 +90,14 @@ def render_table(table: lane_pb2.Table, width: int = 0) -> str:
         return text.getvalue()
     from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
+
+    from lanemesh_orchestrator.cli.output.visible import cells
 
     drawn = Table()
     for column in table.columns:
-        drawn.add_column(Text(column))
+        drawn.add_column(*cells([column], fold=False))
     for row in rows:
-        drawn.add_row(*map(Text, row))
+        drawn.add_row(*cells(row, fold=False))
     Console(file=text, width=width, color_system=None).print(drawn)
     return text.getvalue()
 
