@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
@@ -29,6 +30,7 @@ LOOKED_THROUGH = 1_000
 CANCEL_SECONDS = 15.0
 """How long the end of a cancelled run is waited for."""
 
+_WHOLE_ID = re.compile("(?:run-)?([0-9a-f]{12})")
 _T = TypeVar("_T")
 
 
@@ -81,7 +83,14 @@ def run_on_mesh(options: HostOptions, work: Callable[[RunHost], Awaitable[_T]]) 
 
 
 async def find(mesh: RunHost, given: str) -> RunRecord:
-    """The run with an id or a prefix of it, or the "last". Raises `CommandError` if no run matches, or several do."""
+    """The run with an id or a prefix of it, or the "last". Only a whole id needs no list of runs, which a token may not permit.
+
+    Raises:
+        CommandError: several runs match, or there are none.
+        LanemeshError: no run matches.
+    """
+    if whole := _WHOLE_ID.fullmatch(given):
+        return await mesh.record(f"run-{whole[1]}")
     if given == "last":
         latest = await mesh.runs(limit=1)
         if not latest:
