@@ -131,6 +131,8 @@ class Session:
             if error.fault.reason != "unknown-session":
                 raise
             return
+        if not turns:  # it was forked before the end of its only turn
+            return
         last = " ".join(turns[-1].question.text[:200].split())[:SHOWN_CHARACTERS]
         print(visible(f"The conversation goes on after {len(turns):,} turns, the last: {last}"), file=sys.stderr)
 
