@@ -59,7 +59,7 @@ def test_control_characters_are_symbols_of_one_column_and_windows_line_breaks_ar
         lambda: sessions._print_table([session()]),
         lambda: runs._print_table([record()]),
         lambda: deployments._print_table([deployed()]),
-        lambda: [nodes.print_rich(table) for table in gpu.tables([], [waiting()])],
+        lambda: nodes.print_rich(gpu.tables([], [waiting()])[-1]),
     ],
     ids=["sessions", "runs", "deployments", "gpu"],
 )

@@ -41,8 +41,8 @@ class OutputFile:
         return self._put(self.path, data, fresh=not self.sizes)
 
     def write_media(self, data: bytes, group: str, mime_type: str = "", *, last: bool = True) -> str:
-        """Writes a media value, or appends it if it is a further piece of a group; `last` is the end of the group. Pieces of several
-        groups may alternate. Returns the file's path."""
+        """Writes a media value, or appends it if it is a further piece of a group; `last` is the end of the group. Pieces of
+        several groups may alternate. Returns the file's path."""
         name = self._groups.pop(group, "")
         path = self._put(name, data, fresh=False) if name else self._put(self._next_name(mime_type), data, fresh=True)
         if group and not last:
