@@ -109,6 +109,7 @@ class Orchestrator:
         self.runs.variables = dict(variables or {})
         self.runs.plain_variables = frozenset(plain_variables)
         self.runs.named = lambda spec: self.deployments.graph(spec)
+        self.runs.named_bytes = lambda spec: self.deployments.bytes_read(spec)
         self._embedded = embedded
         self._deployment_store = deployment_store
         self._deployments: Deployments | None = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -17,6 +19,8 @@ from lanemesh_orchestrator.cli.input.hosts import HostOptions
 from lanemesh_orchestrator.cli.options import DEFAULT_MESH, Spread, host_options
 from lanemesh_orchestrator.orchestrator import Orchestrator
 from lanemesh_orchestrator.record_json import deployment_json
+
+from rigs import commands
 
 ECHO = (
     '{"components": [{"id": "chat_1", "provider": "chat"}, '
@@ -88,3 +92,33 @@ async def test_the_document_of_a_deployed_pipeline_is_that_of_the_mesh() -> None
         assert first.text == ECHO
         assert (await client.run(first.document, input="x").result()).values == ("x",)
     await orchestrator.close()
+
+
+async def test_a_deployed_pipeline_reads_nothing_of_the_environment_of_who_runs_it() -> None:
+    asking = {"id": "p", "provider": "prompt", "config": {"template": "${LANEMESH_TEST_SECRET} {question}"}}
+    document = {
+        "components": [
+            {"id": "chat_1", "provider": "chat"},
+            {**asking, "input": [{"lane": "questions", "from": "chat_1"}]},
+            {"id": "out_1", "provider": "response", "input": [{"lane": "questions", "from": "p"}]},
+        ]
+    }
+    environment = {**os.environ, "LANEMESH_TEST_SECRET": "of-the-caller"}
+    orchestrator = Orchestrator(embedded=True)
+    await orchestrator.listen()
+
+    async def command(*words: str, text: str | None = None) -> str:
+        words = (*words, "--mesh", orchestrator.address)
+        done = await asyncio.to_thread(commands.run, *words, text=text, environment=environment)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    try:
+        async with Client(orchestrator.address) as client:
+            await client.deploy("chat", document, variables={"LANEMESH_TEST_SECRET": "of-the-deployer"})
+        assert await command("run", "@chat", "--input", "hi", "--quiet") == "of-the-deployer hi"
+        detached = await command("run", "@chat", "--detach", "--input", "hi")
+        assert await command("watch", detached) == "of-the-deployer hi"
+        assert await command("chat", "@chat", text="hi\n") == "of-the-deployer hi"
+    finally:
+        await orchestrator.close()

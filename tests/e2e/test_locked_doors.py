@@ -131,6 +131,16 @@ def test_a_deployed_pipeline_runs_and_scopes_hold(locked: LockedMesh) -> None:
 
 
 @pytest.mark.conformance("SRV-03")
+def test_a_token_that_lists_no_runs_follows_shows_and_cancels_a_run_by_its_id(locked: LockedMesh) -> None:
+    run = succeeded(locked.mesh("run", "chain.pipe", "--detach", "--input", "abc")).strip()
+
+    assert succeeded(locked.mesh("watch", run)).strip() == "+ABC"
+    assert "+ABC" in succeeded(locked.mesh("show", run))
+    assert succeeded(locked.mesh("cancel", run)).strip() == f"{run} has ended already: completed"
+    assert "needs a token with the scope watch" in locked.mesh("watch", "last").stderr
+
+
+@pytest.mark.conformance("SRV-03")
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -184,6 +184,18 @@ class Deployments:
         deployed = run_pb2.RunSpec.FromString(record.spec)
         return stamped(self.read(with_own(deployed, spec), record.folder), record, deployed)
 
+    def bytes_read(self, spec: run_pb2.RunSpec) -> int:
+        """How many bytes `graph` reads for a run by name, because the run changes the deployed pipeline or names a version; 0 if it
+        has the graph, as long as node types do not change, or raises an error."""
+        named = self._named.get(spec.deployment.name)
+        if named is None:
+            return 0
+        current, version = named.current, spec.deployment.version
+        if version in (0, current.record.version):
+            return current.spec.ByteSize() + spec.ByteSize() if spec.settings_json or spec.variables else 0
+        record = named.superseded.get(version)
+        return len(record.spec) + spec.ByteSize() if record is not None else 0
+
     def current_graph(self, name: str) -> Graph:
         """The graph of the current version, with its name and version. Raises PipelineInvalid or LanemeshError, as `graph` does."""
         current = self._get(name).current

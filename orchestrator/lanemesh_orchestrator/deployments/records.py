@@ -106,9 +106,13 @@ def without_variables(spec: run_pb2.RunSpec) -> run_pb2.RunSpec:
 
 
 def with_own(deployed: run_pb2.RunSpec, own: run_pb2.RunSpec) -> run_pb2.RunSpec:
-    """The spec of a deployed pipeline for one run: with the run's own settings and variables on top."""
+    """The spec of a deployed pipeline for one run: with the run's own settings and variables on top. Its own setting of a key
+    replaces also those of the deployment within that key."""
     spec = run_pb2.RunSpec()
     spec.CopyFrom(deployed)
+    for key in deployed.settings_json:
+        if any(key[:end] in own.settings_json for end, letter in enumerate(key) if letter == "."):
+            del spec.settings_json[key]
     for key, value in own.settings_json.items():
         spec.settings_json[key] = value
     for key, value in own.variables.items():

@@ -98,10 +98,10 @@ def resolve_config(
 
     In increasing precedence: if the document uses an alias of the node type, the values of the profile with that name; the profile
     of the node type (`Manifest.profiles_json`); the profile in the config (`{"profile": "p", "p": {...}}`); the values beside it;
-    and settings: "key" or "key.key" to a value. `${NAME}` in a string is replaced from the environment, `$${NAME}` represents
-    `${NAME}` itself. Settings are used unchanged. A relative path in the document is relative to `folder`, if there is one. Without
-    a manifest (an unknown provider) a config is not checked: it stays unchanged, and has no faults. `insertions` counts for all
-    configs of a document.
+    and settings: "key" or "key.key" to a value, where that of "key.key" is put into that of "key". `${NAME}` in a string is
+    replaced from the environment, `$${NAME}` represents `${NAME}` itself. Settings are used unchanged. A relative path in the
+    document is relative to `folder`, if there is one. Without a manifest (an unknown provider) a config is not checked: it stays
+    unchanged, and has no faults. `insertions` counts for all configs of a document.
 
     Raises:
         PipelineInvalid: variables insert more than 16 MiB into the configs of the document (`MAX_INSERTED`).
@@ -126,8 +126,8 @@ def resolve_config(
             from lanemesh_orchestrator.pipeline.paths import from_folder
 
             config.values[key] = from_folder(config.values[key], config.known.get(key), config.schema, folder)
-    for path, value in settings.items():
-        _set(config, path, value)
+    for path in sorted(settings, key=lambda path: (path.count("."), path)):  # settings have no order on the wire
+        _set(config, path, settings[path])
     _drop_replaced(config)
     secret = marked(manifest.config_schema_json, config.schema, config.values)
     _check_operator_variables(config, manifest, secret)

@@ -173,7 +173,7 @@ class Graph:
     deployment_version: int = 0
     """Its version."""
     text: str = field(default="", repr=False)
-    """The document, as it was given."""
+    """The document without the secrets that are written out in it, as records and stores have it."""
     _derived: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def once(self, name: Hashable, derive: Callable[[], T]) -> T:

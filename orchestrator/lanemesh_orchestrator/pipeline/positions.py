@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
 _SPACE = re.compile(r"[ \t\n\r]*")
@@ -11,6 +12,9 @@ _STRING = re.compile(r'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _SCALAR = re.compile(r"[^\s,\]}]+")
 _NESTING = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
 """Strings, also one that does not end, and brackets. Possessive, so that it is linear in any text."""
+
+_Wanted = dict[str, "_Wanted"]
+"""The next parts of pointers, each with the parts after it; empty at the end of a pointer."""
 
 
 class Location(NamedTuple):
@@ -41,10 +45,10 @@ def locate(text: str, pointer: str) -> Location:
 def span(text: str, pointer: str) -> tuple[int, int]:
     """Where in a JSON text the value that a pointer points to begins and ends, or the nearest value around it. Of a value that does
     not end, only the first character counts."""
-    start = _SPACE.match(text, text.startswith("\ufeff")).end()  # type: ignore[union-attr]
+    start = _start(text)
     try:
-        for part in pointer.split("/")[1:]:
-            found = _child(text, start, part.replace("~1", "/").replace("~0", "~"))
+        for part in _parts(pointer):
+            found = _child(text, start, part)
             if found is None:
                 break
             start = found
@@ -52,6 +56,49 @@ def span(text: str, pointer: str) -> tuple[int, int]:
     except (IndexError, ValueError):
         end = start + 1
     return start, end
+
+
+def spans(text: str, pointers: Iterable[str]) -> list[tuple[int, int]]:
+    """Where the values of JSON pointers begin and end in a valid JSON text, in the order of the text, which is read once. None of
+    the values may contain another one. All values of a duplicate key count."""
+    wanted: _Wanted = {}
+    for pointer in pointers:
+        rest = wanted
+        for part in _parts(pointer):
+            rest = rest.setdefault(part, {})
+    found: list[tuple[int, int]] = []
+    if wanted:
+        _find(text, _start(text), wanted, found)
+    return found
+
+
+def _find(text: str, start: int, wanted: _Wanted, found: list[tuple[int, int]]) -> int:
+    """Adds the wanted values in the value at `start`. Returns its end."""
+    if not wanted or text[start] not in "{[":
+        end = _end(text, start)
+        if not wanted:
+            found.append((start, end))
+        return end
+    is_object, index = text[start] == "{", 0
+    position = _skip(text, start + 1)
+    while text[position] not in "}]":
+        name = str(index)
+        if is_object:
+            name, position = _key(text, position)
+        rest = wanted.get(name)
+        position = _end(text, position) if rest is None else _find(text, position, rest, found)
+        index += 1
+        position = _after(text, position)
+    return position + 1
+
+
+def _start(text: str) -> int:
+    """Where the value begins."""
+    return _skip(text, text.startswith("\ufeff"))
+
+
+def _parts(pointer: str) -> list[str]:
+    return [part.replace("~1", "/").replace("~0", "~") for part in pointer.split("/")[1:]]
 
 
 def _whole(text: str) -> Location:
@@ -81,18 +128,26 @@ def _child(text: str, start: int, key: str) -> int | None:
     while text[position] not in "}]":
         name = str(index)
         if is_object:
-            after = _end(text, position)
-            name = json.loads(text[position:after])
-            position = _skip(text, _skip(text, after) + 1)
+            name, position = _key(text, position)
         if name == key:
             found = position
             if not is_object:
                 return found
         index += 1
-        position = _skip(text, _end(text, position))
-        if text[position] == ",":
-            position = _skip(text, position + 1)
+        position = _after(text, _end(text, position))
     return found
+
+
+def _key(text: str, position: int) -> tuple[str, int]:
+    """The key at a position of an object, and where its value begins."""
+    end = _end(text, position)
+    return json.loads(text[position:end]), _skip(text, _skip(text, end) + 1)
+
+
+def _after(text: str, end: int) -> int:
+    """Where the next member begins after the end of a value, or the end of the object or array."""
+    position = _skip(text, end)
+    return _skip(text, position + 1) if text[position] == "," else position
 
 
 def _skip(text: str, position: int) -> int:

@@ -21,9 +21,14 @@ _MAX_DEPTH = 64
 def marked(schema_text: str, schema: Mapping[str, Any], values: JsonValue) -> list[str]:
     """JSON pointers to the values of a config that its schema (as text, and parsed) marks as secret, as pydantic does for
     `SecretStr`: `"format": "password"`, or `"writeOnly": true`."""
-    if not any(mark in schema_text for mark in _MARKS):
+    if not marks_secrets(schema_text):
         return []
     return list(dict.fromkeys(_marked(schema, schema, values, "", _MAX_DEPTH)))
+
+
+def marks_secrets(schema_text: str) -> bool:
+    """Whether a schema may mark values as secret."""
+    return any(mark in schema_text for mark in _MARKS)
 
 
 def _marked(root: Mapping[str, Any], rule: Any, value: JsonValue, pointer: str, depth: int) -> Iterator[str]:

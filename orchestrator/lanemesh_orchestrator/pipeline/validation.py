@@ -20,6 +20,7 @@ from lanemesh_orchestrator.pipeline.graph import Component, Control, Graph, Part
 from lanemesh_orchestrator.pipeline.multiplicity import reconverging
 from lanemesh_orchestrator.pipeline.parts import analysed, default_source, is_fed, parts_of, with_faults
 from lanemesh_orchestrator.pipeline.result_names import clashes, result_name
+from lanemesh_orchestrator.pipeline.secrets import marks_secrets
 from lanemesh_orchestrator.pipeline.variables import Insertions
 from lanemesh_orchestrator.pipeline.wiring import Node, wire
 
@@ -46,7 +47,8 @@ def validate(
     it for a client; empty: the reader's own. `lacking` and `source` are those of `resolve`.
     """
     document = parse(text, environment=environment, settings=settings, folder=folder, mesh=mesh)
-    return replace(resolve(document, manifests, lacking, source), text=text)
+    graph = resolve(document, manifests, lacking, source)
+    return replace(graph, text=_public(text, graph))
 
 
 def resolve(
@@ -126,6 +128,16 @@ def resolve(
         trace=document.trace,
         warnings=in_order(faults),
     )
+
+
+def _public(text: str, graph: Graph) -> str:
+    """The text of a graph's document without the secrets that are written out in it."""
+    types = {component.provider: component.manifest for component in graph.components.values()}
+    if not any(marks_secrets(manifest.config_schema_json) for manifest in types.values()):
+        return text
+    from lanemesh_orchestrator.pipeline.redaction import without_secrets
+
+    return without_secrets(text, types)
 
 
 def _of_parts(parts: Mapping[str, Part], source: str | None) -> list[PipelineFault]:

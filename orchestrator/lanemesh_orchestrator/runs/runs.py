@@ -91,6 +91,8 @@ class Runs:
         """Describes how the process of a lost node server has ended, if this process has started it."""
         self.named: Callable[[run_pb2.RunSpec], Graph] | None = None
         """Returns the graph of a deployed pipeline for a spec that names a deployment."""
+        self.named_bytes: Callable[[run_pb2.RunSpec], int] = run_pb2.RunSpec.ByteSize
+        """Returns how many bytes `named` reads for a spec."""
         self.startable: Callable[[], Mapping[str, node_pb2.Manifest]] = dict
         """Returns the node types, by provider, of which servers are started when a run needs them, as in a spread mesh."""
         self.variables: dict[str, str] = {}
@@ -208,10 +210,7 @@ class Runs:
             PipelineInvalid: with every fault.
             LanemeshError: it names an unknown deployment, or too many large pipelines are being checked.
         """
-        from lanemesh_orchestrator.runs.check_pool import INLINE_BYTES
-
-        named = spec.HasField("deployment") and bool(spec.settings_json or spec.deployment.version)
-        size = INLINE_BYTES + 1 if named else spec.ByteSize()
+        size = self.named_bytes(spec) if spec.HasField("deployment") else spec.ByteSize()
         return await self.checks.run(size, partial(self.validate, spec))
 
     def start(self, graph: Graph, options: RunOptions) -> ActiveRun:

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from lanemesh import JobUpdate, LanemeshError, Pipeline, RunFailed, SyncClient
@@ -134,6 +135,17 @@ def test_who_leaves_early_cancels_its_run_alone(mesh: SyncMesh) -> None:
     assert mesh.attach(run.id).result().state == "cancelled"
     detached.end_input()
     assert detached.result().state == "completed"
+
+
+@pytest.mark.parametrize("inputs", [{"a": 1}, 5, bytearray(b"x"), "x"])
+def test_a_single_value_is_no_inputs_and_starts_no_run(host: SyncHost, inputs: Any) -> None:
+    before = len(host.runs())
+
+    with pytest.raises(TypeError, match="inputs must be iterable"):
+        host.run(upper(), inputs=inputs).result()
+    with pytest.raises(ValueError, match="either input or inputs"):
+        host.run(upper(), input="x", inputs=iter("x")).result()
+    assert len(host.runs()) == before
 
 
 def test_errors_are_those_of_the_asynchronous_ones(host: SyncHost) -> None:

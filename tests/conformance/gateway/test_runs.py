@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import base64
+import threading
+from collections.abc import Mapping
 from typing import Any
 
 import httpx
 import pytest
+from lanemesh.v1 import node_pb2
 from lanemesh_orchestrator import Mesh
+from lanemesh_orchestrator.gateway import documents
+from lanemesh_orchestrator.pipeline.redaction import without_secrets
+from lanemesh_orchestrator.runs.check_pool import INLINE_BYTES
 
 from rigs.gateways import EVENTS, all_events, events, texts
 from rigs.runs import chat, line, node, pipeline, response
@@ -190,4 +196,25 @@ async def test_literal_secrets_are_in_no_record_and_no_deployment(embedded: http
 
     assert [secret in text for text in shown] == [False] * 4
     assert '"api_key":"***"' in shown[2]
+    await embedded.delete("/v1/deployments/secret")
+
+
+async def test_a_large_deployment_is_read_for_its_secrets_beside_the_event_loop(
+    embedded: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leaky = node("a", "leaky", "chat", mode="raise", api_key="sk-very-secret")
+    document = pipeline(chat(), leaky, response({"lane": "text", "from": "a", "output": "said"}))
+    document["ui"] = "x" * INLINE_BYTES
+    await embedded.put("/v1/deployments/secret", json={"pipeline": document})
+    readers: list[threading.Thread] = []
+
+    def reading(text: str, types: Mapping[str, node_pb2.Manifest]) -> str:
+        readers.append(threading.current_thread())
+        return without_secrets(text, types)
+
+    monkeypatch.setattr(documents, "without_secrets", reading)
+    shown = (await embedded.get("/v1/deployments/secret")).json()["pipeline"]
+
+    assert shown["components"][1]["config"]["api_key"] == "***"
+    assert [reader is threading.current_thread() for reader in readers] == [False]
     await embedded.delete("/v1/deployments/secret")

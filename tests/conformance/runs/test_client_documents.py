@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import pytest
@@ -13,14 +13,16 @@ from lanemesh.client.run_host import RunHost
 from lanemesh.client.specs import Deployed
 from lanemesh.faults import LanemeshError
 from lanemesh.items import LaneType
-from lanemesh.v1 import lane_pb2, run_pb2
+from lanemesh.v1 import lane_pb2, node_pb2, run_pb2
 from lanemesh_orchestrator import Mesh
 from lanemesh_orchestrator.orchestrator import Orchestrator
+from lanemesh_orchestrator.pipeline import redaction
 from lanemesh_orchestrator.pipeline.graph import Graph
+from lanemesh_orchestrator.pipeline.redaction import without_secrets
 from lanemesh_orchestrator.runs import inputs
 from lanemesh_orchestrator.runs.check_pool import INLINE_BYTES, MAX_CHECKS, CheckPool
 
-from rigs.runs import Pipeline, line, node
+from rigs.runs import RIGS, Pipeline, line, node
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -76,6 +78,64 @@ async def test_the_check_of_a_large_document_does_not_stop_another_call(
     await large
     if "large" in {deployed.name for deployed in await client.deployments()}:
         await client.undeploy("large")
+
+
+@pytest.mark.parametrize(
+    ("own", "version"),
+    [({"settings": {"a.mark": "+"}}, 0), ({"variables": {"OWN": "+"}}, 0), ({"variables": {"OWN": "+"}}, 2), ({}, 1)],
+    ids=["settings", "variables", "version-and-variables", "superseded"],
+)
+async def test_a_run_that_changes_a_large_deployment_does_not_stop_another_call(
+    serving: Orchestrator, client: Client, monkeypatch: pytest.MonkeyPatch, own: dict[str, Any], version: int
+) -> None:
+    for _ in range(2):
+        await client.deploy("large", LARGE)
+    gate = Gate(serving, monkeypatch)
+    large = asyncio.ensure_future(client.run(Deployed("large", version), input="x", **own).result())
+    try:
+        await gate.entered.wait()
+        async with Client(serving.address) as other:
+            assert (await other.run(TAG, input="x").result()).values == ("+x",)
+        assert not large.done()
+    finally:
+        gate.opened.set()
+    assert (await large).values == ("+x",)
+    await client.undeploy("large")
+
+
+async def test_a_run_that_changes_a_small_deployment_is_not_refused_for_others(
+    serving: Orchestrator, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await client.deploy("small", TAG)
+    monkeypatch.setattr(serving.runs.checks, "_submit", lambda check: pytest.fail("it waits for large pipelines"))
+    run = client.run(Deployed("small", 1), input="x", settings={"a.mark": "-"}, variables={"OWN": "+"})
+    assert (await run.result()).values == ("-x",)
+    await client.undeploy("small")
+
+
+async def test_a_large_document_is_read_for_its_secrets_once_and_beside_the_event_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    readers: list[threading.Thread] = []
+
+    def reading(text: str, types: Mapping[str, node_pb2.Manifest]) -> str:
+        readers.append(threading.current_thread())
+        return without_secrets(text, types)
+
+    monkeypatch.setattr(redaction, "without_secrets", reading)
+    leaky = line(node("a", "leaky", "chat", mode="log", api_key="sk-written-out"))
+    orchestrator = Orchestrator(embedded=True, nodes=[RIGS / "secret_nodes.py"])
+    await orchestrator.listen()
+    async with Client(orchestrator.address) as client:
+        run = await client.start({**leaky, "ui": "x" * INLINE_BYTES}, input="x")
+        await run.result()
+        for _ in range(2):
+            record = await client.record(run.id)
+            assert '"***"' in record.pipeline_json
+            assert "sk-written-out" not in record.pipeline_json
+    await orchestrator.close()
+    assert len(readers) == 1
+    assert readers[0] is not threading.current_thread()
 
 
 async def feed(client: Client) -> None:

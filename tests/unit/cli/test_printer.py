@@ -133,8 +133,54 @@ def test_pieces_of_one_recording_make_one_file(tmp_path: Path) -> None:
         printer.show(output("speech_1", "g", last=last, audio=media).output)
 
     assert (tmp_path / "a.wav").read_bytes() == b"abcd"
-    assert file.written == [str(tmp_path / "a.wav")]
+    assert file.sizes == {str(tmp_path / "a.wav"): 4}
     assert page.notes == [f"wrote {tmp_path / 'a.wav'} (audio/wav, 4 bytes)"]
+
+
+def test_pieces_of_recordings_that_alternate_make_a_whole_file_each(tmp_path: Path) -> None:
+    page = Page()
+    printer = Printer(page, {"speech_1": OutputFile("speech_1", str(tmp_path / "a.wav"))})
+
+    for group, content, last in (
+        ("1", b"a", False),
+        ("2", b"cc", False),
+        ("1", b"b", True),
+        ("2", b"d", False),
+        ("2", b"", True),
+    ):
+        media = lane_pb2.Media(mime_type="audio/wav", content=content)
+        printer.show(output("speech_1", group, last=last, audio=media).output)
+
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a.wav": b"ab", "a-2.wav": b"ccd"}
+    written = [f"{tmp_path / 'a.wav'} (audio/wav, 2 bytes)", f"{tmp_path / 'a-2.wav'} (audio/wav, 3 bytes)"]
+    assert page.notes == [f"wrote {one}" for one in written]
+
+
+def test_the_pieces_of_one_whole_stay_together_in_each_file_and_in_the_bytes_of_standard_output(tmp_path: Path) -> None:
+    def mixed(component: str) -> list[update_pb2.OutputUpdate]:
+        pieces = [("1", "one ", False), ("2", "two ", False), ("2", "done", True), ("1", "done", True)]
+        return [output(component, group, last=last, text=text).output for group, text, last in pieces]
+
+    page, paths = Page(), [tmp_path / "a.txt", tmp_path / "b.txt"]
+    files = {path.stem: OutputFile(path.stem, str(path)) for path in paths} | {"c": OutputFile("c", "-")}
+    printer = Printer(page, files)
+    for several in zip(*map(mixed, ("a", "b", "c", "other")), strict=True):
+        for one in several:
+            printer.show(one)
+    printer.finish()
+
+    assert [path.read_text() for path in paths] == ["one done\ntwo done\n"] * 2
+    assert page.text == "one done\none done\ntwo done\ntwo done\n"
+
+
+def test_a_file_gets_what_waits_for_a_whole_that_does_not_end(tmp_path: Path) -> None:
+    printer = Printer(Page(), {"r": OutputFile("r", str(tmp_path / "a.txt"))})
+
+    printer.show(output("r", "1", text="begun").output)
+    printer.show(output("r", "2", text="whole", last=True).output)
+    printer.finish()
+
+    assert (tmp_path / "a.txt").read_text() == "begun\nwhole\n"
 
 
 def test_text_goes_to_its_file_line_by_line_and_replaces_what_was_there(tmp_path: Path) -> None:

@@ -148,6 +148,17 @@ def test_traces_are_printed_as_text_or_as_json(mesh: KnownRuns, capfd: pytest.Ca
     assert [json.loads(line)["update"] for line in capfd.readouterr().out.splitlines()] == ["trace"]
 
 
+def test_control_characters_of_a_run_are_shown_as_symbols(mesh: KnownRuns, capfd: pytest.CaptureFixture[str]) -> None:
+    fault = Fault(code=Code.INTERNAL, reason="x", message="\x1b[3Jy")
+    mesh.add("run-1", texts(1, "a"), last=1, reason="\x1b[2Jx", error=fault)
+
+    shown("run-1")
+    printed = capfd.readouterr().out
+    assert "␛[2Jx" in printed
+    assert "␛[3Jy" in printed
+    assert "\x1b" not in printed
+
+
 def test_several_runs_as_json_are_one_object_per_line(mesh: KnownRuns, capfd: pytest.CaptureFixture[str]) -> None:
     mesh.add("run-1", texts(1, "a"), last=1)
     mesh.add("run-2", texts(1, "b"), last=1)

@@ -245,6 +245,23 @@ def test_what_is_no_pipeline_cannot_be_loaded(text: str, said: str, tmp_path: Pa
         Pipeline.load(file)
 
 
+@pytest.mark.parametrize("wrong", [None, [1], 0, "x"])
+@pytest.mark.parametrize("field", ["config", "input", "control"])
+def test_a_field_of_a_component_that_is_wrong_stays_for_the_validation(field: str, wrong: object) -> None:
+    document = {"components": [{"id": "a", "provider": "b", field: wrong}], "version": 1}
+
+    assert Pipeline.from_dict(document).to_dict() == document
+
+
+@pytest.mark.parametrize(
+    ("field", "wrong"), [("name", 0), ("name", None), ("source", 5), ("timeout", "x"), ("trace", None)]
+)
+def test_a_field_of_a_pipeline_that_is_wrong_stays_for_the_validation(field: str, wrong: object) -> None:
+    document = {"components": [], "version": 1, field: wrong}
+
+    assert Pipeline.from_dict(document).to_dict() == document
+
+
 def test_a_deployed_pipeline_is_a_component_with_an_id_of_its_own() -> None:
     pipeline = Pipeline()
     assert [pipeline.add(provider).id for provider in ("@chat", "@chat:2", "@chat")] == ["chat_1", "chat_2_1", "chat_2"]

@@ -49,6 +49,12 @@ def test_a_run_has_its_own_settings_on_top() -> None:
     assert dict(deployed.settings_json) == {"a.x": "1", "a.y": "2"}
 
 
+def test_a_run_replaces_the_settings_of_the_deployment_within_its_own() -> None:
+    deployed = run_pb2.RunSpec(settings_json={"a.x.y": "1", "a.x.y.z": "2", "a.xy": "3", "a.w": "{}", "b.x.y": "4"})
+    merged = with_own(deployed, run_pb2.RunSpec(settings_json={"a.x": "{}", "a.w.v": "5"}))
+    assert dict(merged.settings_json) == {"a.x": "{}", "a.xy": "3", "a.w": "{}", "a.w.v": "5", "b.x.y": "4"}
+
+
 def test_a_graph_names_its_deployment_and_has_its_timeout_and_trace() -> None:
     record = DeploymentRecord("chat", 3, b"", 0.0)
     plain = stamped(build(*SHOUT, timeout=5), record, run_pb2.RunSpec())

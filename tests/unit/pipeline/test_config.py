@@ -39,6 +39,13 @@ def test_profiles_are_the_weakest_and_settings_the_strongest() -> None:
     assert config_of(both, settings={"llm_1.profile": "tiny"}) == {"model": "own"}
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_settings_within_a_key_are_put_into_that_of_the_key_in_any_order(order: int) -> None:
+    given = {"llm_1.sampling": {"top_k": 1}, "llm_1.sampling.top_k": 2, "llm_1.temperature": 1}
+    config = config_of({"sampling": {"top_k": 0}}, settings=dict(list(given.items())[::order]))
+    assert config == {"sampling": {"top_k": 2}, "temperature": 1}
+
+
 def test_wrong_profiles() -> None:
     assert faults_with({"profile": "smolm2"}) == [("/profile", "unknown-profile")]
     assert faults_with({"profile": 7}) == [("/profile", "bad-config")]

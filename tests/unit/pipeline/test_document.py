@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 from lanemesh_orchestrator.pipeline import PipelineInvalid, parse
-from lanemesh_orchestrator.pipeline.positions import Location, locate
+from lanemesh_orchestrator.pipeline.positions import Location, locate, span, spans
 
 from unit.pipeline.documents import component, write
 
@@ -185,3 +185,12 @@ def test_faults_of_on_error_point_at_their_place(on_error: dict[str, Any], place
 def test_a_field_inside_another_is_compared_with_its_neighbours() -> None:
     (fault,) = parse(write(component("c", "chat", placement={"lables": {}}))).faults
     assert (fault.pointer, fault.hint) == ("/components/0/placement/lables", "Nearest: labels.")
+
+
+def test_several_values_are_found_as_each_of_them() -> None:
+    pointers = ["/components/1/id", "/components/0/config/a~1b/2/~0", "/version", "/components/0/config/id"]
+
+    for text in (TEXT, "\ufeff" + TEXT):
+        assert spans(text, pointers) == sorted(span(text, pointer) for pointer in pointers)
+    assert spans('{"a": "x", "b": [1, {"a": "y"}], "a": {"c": "z"}}', ["/a"]) == [(6, 9), (38, 48)]
+    assert spans(TEXT, []) == []

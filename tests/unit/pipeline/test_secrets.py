@@ -1,18 +1,21 @@
 """Which values of configs are secret, and documents without them."""
 
 import json
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
 from lanemesh.v1 import node_pb2
-from lanemesh_orchestrator.pipeline import PipelineInvalid, plan, validate
+from lanemesh_orchestrator.pipeline import PipelineInvalid, plan, run_graph, validate
 from lanemesh_orchestrator.pipeline.plan import ServerAddress
 from lanemesh_orchestrator.pipeline.redaction import without_secrets
 from lanemesh_orchestrator.pipeline.secrets import marked
 from pydantic import BaseModel, SecretStr
 
-from unit.pipeline.documents import component, manifests, write
+from unit.pipeline.documents import component, helps, manifests, sends, takes, write
 
 
 class Login(BaseModel):
@@ -161,3 +164,44 @@ def test_a_document_without_configs_stays_as_it_is(text: str) -> None:
 def test_what_is_no_json_is_not_kept() -> None:
     with pytest.raises(PipelineInvalid):
         without_secrets('{"key": "sk-1234"', TYPES)
+
+
+def calls_of(work: Callable[[], Any]) -> int:
+    """How many functions are called for some work."""
+    count = 0
+
+    def note(_frame: FrameType, event: str, _argument: Any) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    sys.setprofile(note)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+def test_the_work_is_linear_in_the_number_of_secrets() -> None:
+    def calls(count: int) -> int:
+        text = write(*(component(f"s{number}", "store", config={"key": f"k{number}"}) for number in range(count)))
+        assert without_secrets(text, TYPES).count('"***"') == count
+        return calls_of(lambda: without_secrets(text, TYPES))
+
+    assert calls(200) < 2.1 * calls(100)
+
+
+def test_the_graph_has_the_document_without_secrets_of_profiles_and_parts_that_do_not_run() -> None:
+    unused = {"url": "u", "profile": "one", "one": {}, "two": {"key": "sk-of-two"}}
+    boss = component("boss_1", "boss")
+    graph = validate(write(boss, component("s", "store", config=unused, control=helps("boss_1", "tool"))), TYPES)
+    assert "sk-of-two" not in graph.text
+
+    sources = [component(name, "hook") for name in ("a", "b")]
+    ends = [component("tap_a", "tap", "text a"), component("keep_b", "keep", "text b", config={"key": "sk-of-b"})]
+    keep = node_pb2.Manifest(provider="keep", inputs=[takes("text", "text")], config_schema_json=SCHEMA)
+    hook = node_pb2.Manifest(provider="hook", boundary=node_pb2.BOUNDARY_SOURCE, outputs=[sends("text", "text")])
+    types = {**manifests(), "keep": keep, "hook": hook}
+    part = run_graph(validate(write(*sources, *ends), types), "a")
+    assert list(part.components) == ["a", "tap_a"]
+    assert "sk-of-b" not in part.text

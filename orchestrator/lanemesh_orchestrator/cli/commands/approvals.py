@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from lanemesh_orchestrator.cli.commands.runs import find, run_on_mesh
 from lanemesh_orchestrator.cli.exits import CommandError, ExitCode
 from lanemesh_orchestrator.cli.input.hosts import HostOptions
+from lanemesh_orchestrator.cli.output.visible import visible
 
 if TYPE_CHECKING:
     from lanemesh.client.run_host import RunHost
@@ -22,7 +23,7 @@ def decide(run: str, call: str, host: HostOptions, *, approved: bool, component:
             await mesh.approve(found, call_id, component=owner)
         else:
             await mesh.refuse(found, call_id, reason, component=owner)
-        print(f"{found}: {call_id} {'approved' if approved else 'refused'}")
+        print(visible(f"{found}: {call_id} {'approved' if approved else 'refused'}"))
         return ExitCode.COMPLETED
 
     return run_on_mesh(host, work)

@@ -27,6 +27,7 @@ from lanemesh_orchestrator.cli.output.render import delivered
 from lanemesh_orchestrator.cli.output.run_view import TextView
 from lanemesh_orchestrator.cli.output.stats import RunStats
 from lanemesh_orchestrator.cli.output.streams import Streams
+from lanemesh_orchestrator.cli.output.visible import visible
 from lanemesh_orchestrator.cli.output.wrapping import WordWrapper
 
 if TYPE_CHECKING:
@@ -130,8 +131,10 @@ class Session:
             if error.fault.reason != "unknown-session":
                 raise
             return
+        if not turns:  # it was forked before the end of its only turn
+            return
         last = " ".join(turns[-1].question.text[:200].split())[:SHOWN_CHARACTERS]
-        print(f"The conversation goes on after {len(turns):,} turns, the last: {last}", file=sys.stderr)
+        print(visible(f"The conversation goes on after {len(turns):,} turns, the last: {last}"), file=sys.stderr)
 
     async def close(self) -> None:
         """Stops the mesh."""

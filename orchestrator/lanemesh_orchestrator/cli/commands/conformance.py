@@ -16,6 +16,7 @@ from lanemesh_orchestrator.cli.commands.nodes import print_rich
 from lanemesh_orchestrator.cli.exits import CommandError, ExitCode
 from lanemesh_orchestrator.cli.input.hosts import check_address
 from lanemesh_orchestrator.cli.interrupts import Interrupts
+from lanemesh_orchestrator.cli.output.visible import cells
 from lanemesh_orchestrator.conformance import checks
 from lanemesh_orchestrator.conformance.checks import CHECKS, Check
 from lanemesh_orchestrator.conformance.runner import Result, Verdict, missed, run_checks
@@ -158,11 +159,10 @@ def _outcome(result: Result) -> str:
 
 def _print_table(rows: Sequence[Sequence[str]], *columns: str) -> None:
     from rich.table import Table
-    from rich.text import Text
 
     table = Table(*columns, box=None, pad_edge=False)
     for row in rows:
-        table.add_row(*(Text(cell, overflow="fold") for cell in row))
+        table.add_row(*cells(row))
     print_rich(table)
 
 

@@ -20,6 +20,7 @@ from lanemesh_orchestrator.cli.input.encoding import json_text
 from lanemesh_orchestrator.cli.input.hosts import check_address
 from lanemesh_orchestrator.cli.interrupts import Interrupts
 from lanemesh_orchestrator.cli.output.errors import report
+from lanemesh_orchestrator.cli.output.visible import cells, visible
 from lanemesh_orchestrator.record_json import deployment_json
 
 _T = TypeVar("_T")
@@ -40,7 +41,7 @@ def deploy(pipe: str, name: str, settings: Sequence[str], *, mesh: str, timeout:
             raise InvalidPipeline(pipeline.name, pipeline.text, error.faults) from None
 
     deployed = on_mesh(mesh, work)
-    print(f"{name} version {deployed.version} is {deployed.state}: {placements_text(deployed)}")
+    print(visible(f"{name} version {deployed.version} is {deployed.state}: {placements_text(deployed)}"))
     return ExitCode.COMPLETED
 
 
@@ -87,7 +88,6 @@ def placements_text(deployment: DeploymentInfo) -> str:
 
 def _print_table(found: Sequence[DeploymentInfo]) -> None:
     from rich.table import Table
-    from rich.text import Text
 
     table = Table("name", "version", "state", "where", "runs", "age", "", box=None, pad_edge=False, expand=True)
     table.columns[6].ratio, table.columns[6].no_wrap, table.columns[6].overflow = 1, True, "ellipsis"
@@ -95,8 +95,8 @@ def _print_table(found: Sequence[DeploymentInfo]) -> None:
         old = age((datetime.now(UTC) - one.created_at).total_seconds())
         place = placements_text(one) if one.placements or not one.detail else ""
         detail = " ".join(one.detail.split())
-        cells = (one.name, str(one.version), one.state, place, str(one.active_runs), old)
-        table.add_row(*(Text(cell, overflow="fold") for cell in cells), Text(detail))
+        texts = (one.name, str(one.version), one.state, place, str(one.active_runs), old)
+        table.add_row(*cells(texts), *cells([detail], fold=False))
     print_rich(table)
 
 

@@ -18,6 +18,7 @@ from lanemesh_orchestrator.cli.input.encoding import json_text
 from lanemesh_orchestrator.cli.input.hosts import check_address
 from lanemesh_orchestrator.cli.interrupts import Interrupts
 from lanemesh_orchestrator.cli.output.streams import is_terminal
+from lanemesh_orchestrator.cli.output.visible import cells, visible
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -90,7 +91,7 @@ def gpu_explain(*, arbiter: str, lease: str, run: str, component: str, as_json: 
     if not found:
         print("No such request waits for a GPU.")
     for each in found:
-        print("\n".join(explained(each)))
+        print(visible("\n".join(explained(each))))
     return ExitCode.COMPLETED
 
 
@@ -213,13 +214,12 @@ async def _live(link: Any) -> None:
 
 def _table(columns: Sequence[str], rows: Any) -> Any:
     from rich.table import Table
-    from rich.text import Text
 
     table = Table(box=None, pad_edge=False)
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*cells(row, fold=False))
     return table
 
 

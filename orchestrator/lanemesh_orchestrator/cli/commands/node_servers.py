@@ -7,6 +7,8 @@ from typing import Any
 
 from lanemesh.client.node_servers import NodeServerInfo
 
+from lanemesh_orchestrator.cli.output.visible import cells
+
 NONE = (
     "There are no node servers. Start one with `lanemesh node SERVICE --orchestrator ADDRESS`, "
     "or add one to the orchestrator: `lanemesh serve --server ADDRESS`."
@@ -22,7 +24,6 @@ def load(server: NodeServerInfo) -> str:
 def table(servers: Sequence[NodeServerInfo]) -> Any:
     """The servers as a table of rich's."""
     from rich.table import Table
-    from rich.text import Text
 
     drawn = Table("server", "health", "load", "labels", "node types", box=None, pad_edge=False)
     for server in servers:
@@ -42,12 +43,12 @@ def table(servers: Sequence[NodeServerInfo]) -> Any:
             notes.append(f"not used, because Python packages are missing: {', '.join(server.incomplete_node_types)}")
         if server.health_detail:
             notes.append(server.health_detail)
-        cells = (
+        texts = (
             "\n".join(dict.fromkeys((server.name, server.address))),
             server.health,
             load(server),
             "\n".join(f"{key}={value}" for key, value in sorted(server.labels.items())),
             "\n".join(notes),
         )
-        drawn.add_row(*(Text(cell, overflow="fold") for cell in cells))
+        drawn.add_row(*cells(texts))
     return drawn

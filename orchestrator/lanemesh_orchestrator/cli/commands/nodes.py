@@ -25,6 +25,7 @@ from lanemesh_orchestrator.cli.input.hosts import HostOptions, open_host
 from lanemesh_orchestrator.cli.interrupts import Interrupts
 from lanemesh_orchestrator.cli.output.settings import settings
 from lanemesh_orchestrator.cli.output.streams import is_terminal
+from lanemesh_orchestrator.cli.output.visible import cells, visible
 from lanemesh_orchestrator.record_json import node_server_json, node_type_json
 
 _PIPE_WIDTH = 160
@@ -85,7 +86,6 @@ def _print_table(manifests: Sequence[NodeTypeInfo]) -> None:
         print("There are no node types. Start a node server with: lanemesh node SERVICE --orchestrator ADDRESS")
         return
     from rich.table import Table
-    from rich.text import Text
 
     table = Table("node type", "service", "takes", "gives", "what it does", box=None, pad_edge=False)
     for manifest in sorted(manifests, key=lambda manifest: (manifest.service, manifest.provider)):
@@ -97,8 +97,8 @@ def _print_table(manifests: Sequence[NodeTypeInfo]) -> None:
             summary += f"\naliases: {', '.join(manifest.aliases)}"
         takes = ", ".join(port_name(port) for port in manifest.inputs)
         mark = " *" if manifest.missing_packages else ""
-        cells = (manifest.provider + mark, manifest.service, takes, gives, summary)
-        table.add_row(*(Text(cell, overflow="fold") for cell in cells))
+        texts = (manifest.provider + mark, manifest.service, takes, gives, summary)
+        table.add_row(*cells(texts))
     print_rich(table)
     if any(manifest.missing_packages for manifest in manifests):
         print("\n* Python packages are missing; `lanemesh nodes NAME` shows the command that installs them.")
@@ -161,7 +161,7 @@ def _print_packages(manifest: NodeTypeInfo) -> None:
 
 
 def _print_one(manifest: NodeTypeInfo, where: str) -> None:
-    print(f"{manifest.provider} {manifest.version}   service {manifest.service}".rstrip())
+    print(visible(f"{manifest.provider} {manifest.version}   service {manifest.service}".rstrip()))
     for number, paragraph in enumerate(re.split(r"\n\s*\n", manifest.description.strip())):
         print("\n" if number else "", end="")
         _print_wrapped(paragraph, indent="  ", hang="  ")
@@ -171,13 +171,13 @@ def _print_one(manifest: NodeTypeInfo, where: str) -> None:
     _print_ports("takes", manifest.inputs)
     _print_ports("gives", manifest.outputs)
     if manifest.offers:
-        print(f"\ncan be a helper of the kind: {', '.join(manifest.offers)}")
+        print(visible(f"\ncan be a helper of the kind: {', '.join(manifest.offers)}"))
     if manifest.invokes:
         wanted = (
             f"{call.class_type}{f' {call.name}' if call.name else ''} {call.min}..{call.max or '*'}"
             for call in manifest.invokes
         )
-        print(f"\ncalls: {', '.join(wanted)}")
+        print(visible(f"\ncalls: {', '.join(wanted)}"))
     if manifest.aliases:
         print()
         _print_wrapped(f"aliases: {', '.join(manifest.aliases)}", hang="  ")
@@ -201,7 +201,7 @@ def _print_wrapped(text: str, *, indent: str = "", hang: str = "") -> None:
     width = shutil.get_terminal_size((80, 24)).columns if is_terminal(sys.stdout) else _PIPE_WIDTH
     print(
         textwrap.fill(
-            " ".join(text.split()),
+            visible(" ".join(text.split())),
             max(40, width),
             initial_indent=indent,
             subsequent_indent=hang,
@@ -216,12 +216,11 @@ def _print_config(schema: Mapping[str, Any]) -> None:
     if not found:
         return
     from rich.table import Table
-    from rich.text import Text
 
     table = Table("setting", "type", "default", "meaning", box=None, pad_edge=False)
     for setting in found:
-        cells = (setting.name, setting.type, setting.default, setting.meaning)
-        table.add_row(*(Text(cell, overflow="fold") for cell in cells))
+        texts = (setting.name, setting.type, setting.default, setting.meaning)
+        table.add_row(*cells(texts))
     print("\nconfig")
     print_rich(table)
 

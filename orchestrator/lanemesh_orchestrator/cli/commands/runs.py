@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
@@ -17,6 +18,7 @@ from lanemesh_orchestrator.cli.input.encoding import json_text
 from lanemesh_orchestrator.cli.input.hosts import HostOptions, open_host
 from lanemesh_orchestrator.cli.interrupts import Interrupts
 from lanemesh_orchestrator.cli.output.errors import report
+from lanemesh_orchestrator.cli.output.visible import cells
 from lanemesh_orchestrator.record_json import record_json
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ LOOKED_THROUGH = 1_000
 CANCEL_SECONDS = 15.0
 """How long the end of a cancelled run is waited for."""
 
+_WHOLE_ID = re.compile("(?:run-)?([0-9a-f]{12})")
 _T = TypeVar("_T")
 
 
@@ -80,7 +83,14 @@ def run_on_mesh(options: HostOptions, work: Callable[[RunHost], Awaitable[_T]]) 
 
 
 async def find(mesh: RunHost, given: str) -> RunRecord:
-    """The run with an id or a prefix of it, or the "last". Raises `CommandError` if no run matches, or several do."""
+    """The run with an id or a prefix of it, or the "last". Only a whole id needs no list of runs, which a token may not permit.
+
+    Raises:
+        CommandError: several runs match, or there are none.
+        LanemeshError: no run matches.
+    """
+    if whole := _WHOLE_ID.fullmatch(given):
+        return await mesh.record(f"run-{whole[1]}")
     if given == "last":
         latest = await mesh.runs(limit=1)
         if not latest:
@@ -127,7 +137,6 @@ def _begins(run_id: str, given: str) -> bool:
 
 def _print_table(found: Sequence[RunRecord]) -> None:
     from rich.table import Table
-    from rich.text import Text
 
     now = datetime.now(UTC)
     table = Table("run", "pipeline", "state", "when", "took", "outputs", "", box=None, pad_edge=False, expand=True)
@@ -137,8 +146,8 @@ def _print_table(found: Sequence[RunRecord]) -> None:
     for one in found:
         name = f"@{one.deployment} {one.deployment_version}" if one.deployment else one.name
         since = ago((now - one.created_at).total_seconds())
-        cells = (one.run_id, name, one.state, since, lasted(one, now), f"{one.output_count:,}", why(one))
-        table.add_row(*map(Text, cells))
+        texts = (one.run_id, name, one.state, since, lasted(one, now), f"{one.output_count:,}", why(one))
+        table.add_row(*cells(texts, fold=False))
     print_rich(table)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 from lanemesh.client.client import Client
 from lanemesh.client.sessions import SessionInfo, Turn
@@ -16,6 +15,7 @@ from lanemesh_orchestrator.cli.commands.nodes import print_rich
 from lanemesh_orchestrator.cli.exits import ExitCode
 from lanemesh_orchestrator.cli.input.encoding import json_text
 from lanemesh_orchestrator.cli.output.errors import report
+from lanemesh_orchestrator.cli.output.visible import cells, visible
 from lanemesh_orchestrator.update_json import session_json, turn_json
 
 
@@ -45,7 +45,7 @@ def show_session(session: str, *, mesh: str, as_json: bool) -> ExitCode:
     for turn in turns:
         state = "" if turn.state == "completed" else f"\n({turn.state})"
         answer = turn.answer.text or (json_text(turn.answer.data) if turn.answer.data is not None else "")
-        print(f"{turn.number}> {turn.question.text}\n\n{answer.rstrip()}{state}\n")
+        print(visible(f"{turn.number}> {turn.question.text}\n\n{answer.rstrip()}{state}\n"))
     return ExitCode.COMPLETED
 
 
@@ -88,6 +88,6 @@ def _print_table(found: Sequence[SessionInfo]) -> None:
     now = datetime.now(UTC)
     for one in found:
         used = age((now - one.used_at).total_seconds())
-        cells: list[Any] = [one.id, one.deployment and f"@{one.deployment}", str(one.last_turn), used, one.title]
-        table.add_row(*cells)
+        pipeline = f"@{one.deployment}" if one.deployment else ""
+        table.add_row(*cells((one.id, pipeline, str(one.last_turn), used, one.title)))
     print_rich(table)

@@ -25,6 +25,7 @@ from lanemesh_orchestrator.cli.output.printer import Printer
 from lanemesh_orchestrator.cli.output.render import delivered_items, trace_line
 from lanemesh_orchestrator.cli.output.run_history import RunHistory
 from lanemesh_orchestrator.cli.output.streams import Streams
+from lanemesh_orchestrator.cli.output.visible import visible
 from lanemesh_orchestrator.record_json import record_json
 from lanemesh_orchestrator.update_json import to_json
 
@@ -125,7 +126,7 @@ async def _write_lines(
     async for update in updates:
         if kind in ("", update.WhichOneof("kind")):
             as_json = options.updates or options.json
-            streams.out(to_line(update) if as_json else f"{trace_line(update.trace)}\n")
+            streams.out(to_line(update) if as_json else visible(f"{trace_line(update.trace)}\n"))
             await streams.wait_for_capacity()
 
 
@@ -158,7 +159,7 @@ async def _write_text(
     printer, history = Printer(streams, parse_outputs(options.files, ids), table_width=width), RunHistory()
     has_outputs = False
     if options.prints_all:
-        streams.out(f"{_heading(record)}\n")
+        streams.out(visible(f"{_heading(record)}\n"))
     async for update in updates:
         history.take(update)
         if update.WhichOneof("kind") == "output":
@@ -173,7 +174,7 @@ async def _write_text(
     missed = _missed_line(run) if run.missed else ""
     failure = render_failure(record.error, delivered_items(record.output_count)) if record.error is not None else ""
     sections = [section for section in (missed, "\n".join(history.lines()), failure) if section]
-    streams.out("".join(f"\n{section}\n" for section in sections))
+    streams.out(visible("".join(f"\n{section}\n" for section in sections)))
 
 
 def _heading(record: RunRecord) -> str:

@@ -17,6 +17,8 @@ from lanemesh_orchestrator.cli.commands.deployments import on_mesh
 from lanemesh_orchestrator.cli.commands.nodes import print_rich
 from lanemesh_orchestrator.cli.exits import CommandError, ExitCode
 from lanemesh_orchestrator.cli.input.encoding import json_text
+from lanemesh_orchestrator.cli.output.streams import is_terminal
+from lanemesh_orchestrator.cli.output.visible import cells, visible
 
 
 def list_tools(deployment: str, *, mesh: str, as_json: bool) -> ExitCode:
@@ -104,21 +106,20 @@ def _to_json(tool: MeshTool) -> dict[str, Any]:
 
 def _print_table(found: Sequence[MeshTool]) -> None:
     from rich.table import Table
-    from rich.text import Text
 
     table = Table("name", "arguments", "deployment", "component", "description", box=None, pad_edge=False, expand=True)
     table.columns[4].ratio, table.columns[4].no_wrap, table.columns[4].overflow = 1, True, "ellipsis"
     for tool in found:
         required = tool.parameters.get("required", ())
         names = [name if name in required else f"[{name}]" for name in tool.parameters.get("properties", ())]
-        cells = (tool.name, " ".join(names), tool.deployment, tool.component, " ".join(tool.description.split()))
-        table.add_row(*(Text(cell, overflow="fold") for cell in cells))
+        texts = (tool.name, " ".join(names), tool.deployment, tool.component, " ".join(tool.description.split()))
+        table.add_row(*cells(texts))
     print_rich(table)
 
 
 def _print_progress(progress: ToolProgress) -> None:
     share = "" if progress.fraction is None else f" ({progress.fraction:.0%})"
-    print(f"{progress.message or 'progress'}{share}", file=sys.stderr, flush=True)
+    print(visible(f"{progress.message or 'progress'}{share}"), file=sys.stderr, flush=True)
 
 
 def _print_result(result: ToolResult) -> None:
@@ -128,7 +129,8 @@ def _print_result(result: ToolResult) -> None:
     except ValueError:
         value = result.content
     text = value if isinstance(value, str) else json_text(value, indent=2)
-    print(text, file=sys.stderr if result.is_error else sys.stdout)
+    stream = sys.stderr if result.is_error else sys.stdout
+    print(visible(text) if is_terminal(stream) else text, file=stream)
 
 
 def _result_json(result: ToolResult) -> dict[str, Any]:

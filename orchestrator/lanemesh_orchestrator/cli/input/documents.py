@@ -51,8 +51,9 @@ class PipelineFile:
 
     @property
     def variables(self) -> dict[str, str]:
-        """The variables that it names, as far as this command's environment has them; they are sent along with it."""
-        return variables_from_environment(self.text)
+        """The variables that a file names, as far as this command's environment has them; they are sent along with it. A deployed
+        pipeline reads nothing of this environment: who wrote it may be someone else."""
+        return variables_from_environment(self.text) if self.deployed is None else {}
 
     def components(self) -> list[dict[str, Any]]:
         """Its components that are objects; validation reports the others."""

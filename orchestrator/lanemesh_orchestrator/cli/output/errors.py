@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from lanemesh_orchestrator.cli.exits import NOTHING_DELIVERED, CommandError, ExitCode, InvalidPipeline, RunFailed
 from lanemesh_orchestrator.cli.output.streams import styled
+from lanemesh_orchestrator.cli.output.visible import visible
 
 if TYPE_CHECKING:
     from lanemesh.faults import Fault
@@ -31,6 +32,8 @@ def report(error: Exception, *, debug: bool = False) -> ExitCode:
         print("".join(traceback.format_exception(error)), file=sys.stderr, end="")
     elif isinstance(error, RunFailed) and debug and error.fault.details:
         text += "\n  " + " · ".join(f"{key}={value}" for key, value in sorted(error.fault.details.items()))
+    if not isinstance(error, InvalidPipeline):  # whose text has colours
+        text = visible(text)
     prefix = "" if isinstance(error, InvalidPipeline) else "error: "
     if prefix and styled(sys.stderr):
         prefix = "\x1b[1;31merror:\x1b[0m "

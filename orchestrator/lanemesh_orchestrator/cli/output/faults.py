@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 from lanemesh.pipeline_faults import PipelineFault, Severity
 
+from lanemesh_orchestrator.cli.output.visible import visible
+
 _POINTER_WIDTH = 32
 _OF_SETTINGS = frozenset({"bad-setting", "unknown-setting"})
 _EXTRA = re.compile(r"^Run: pip install 'lanemesh\[([\w-]+)\]'")
@@ -34,7 +36,7 @@ def render_faults(
     """All faults of a document as text; lines of the document are cut to `width` columns around the place. If several extras are
     missing here, one command that installs all of them comes last."""
     paint = _Paint(styled)
-    blocks = [f"{paint(_BOLD, name)}: {count(faults)}"]
+    blocks = [f"{paint(_BOLD, visible(name))}: {count(faults)}"]
     blocks += [_block(text, fault, max(width, 40), paint) for fault in faults]
     hints = (fault.hint for fault in faults if fault.reason == "missing-extra")
     extras = dict.fromkeys(extra for hint in hints for extra in _EXTRA.findall(hint))
@@ -56,11 +58,11 @@ class _Paint:
 def _block(text: str, fault: PipelineFault, width: int, paint: _Paint) -> str:
     colour = _YELLOW if is_warning(fault) else _RED
     reason = f"{fault.reason} (warning)" if is_warning(fault) else fault.reason
-    pointer = fault.pointer or ("--set" if fault.reason in _OF_SETTINGS else "(the document)")
+    pointer = visible(fault.pointer) or ("--set" if fault.reason in _OF_SETTINGS else "(the document)")
     lines = [f"  {paint(_BOLD, pointer)}{' ' * max(1, _POINTER_WIDTH - len(pointer) + 1)}{paint(colour, reason)}"]
     if fault.pointer or fault.reason == "not-json":
         lines += _excerpt(text, fault.pointer, width, colour, paint)
-    lines.append(f"    {fault.message} {fault.hint}".rstrip())
+    lines.append(visible(f"    {fault.message} {fault.hint}".rstrip()))
     return "\n".join(lines)
 
 
@@ -72,7 +74,7 @@ def _excerpt(text: str, pointer: str, width: int, colour: str, paint: _Paint) ->
     source = text.split("\n")
     if place.line > len(source):
         return []
-    line = source[place.line - 1].rstrip().replace("\t", " ")
+    line = visible(source[place.line - 1].rstrip().replace("\t", " "))
     number = f"{place.line:>5}"
     line, column, length = _cut(line, place.column - 1, place.length, width - len(number) - 3)
     before, marked = _cells(line[:column]), max(1, _cells(line[column : column + length]))

@@ -16,8 +16,8 @@ STANDARD_OUTPUT = "-"
 
 
 class OutputFile:
-    """Where the outputs of one component go. Text and JSON follow each other in one file; each media value that is not
-    a piece of one whole gets a file of its own, numbered from the second on: `a.png`, `a-2.png`."""
+    """Where the outputs of one component go. Text and JSON follow each other in one file; each media value, made of all
+    pieces of its whole, gets a file of its own, numbered from the second on: `a.png`, `a-2.png`."""
 
     def __init__(self, component: str, path: str, *, is_named: bool = True) -> None:
         """`is_named`: the user has named the file; otherwise it gets the ending of its media type, and replaces no other file."""
@@ -26,11 +26,10 @@ class OutputFile:
         """The component."""
         self.path = path
         """The file, as the user wrote it."""
-        self.written: list[str] = []
-        """Files written so far."""
-        self.size = 0
-        """Bytes of the file that was written last."""
-        self._group = ""
+        self.sizes: dict[str, int] = {}
+        """The files written so far, each with its bytes."""
+        self._groups: dict[str, str] = {}
+        """The files of wholes that have not ended."""
 
     @property
     def is_stdout(self) -> bool:
@@ -39,22 +38,27 @@ class OutputFile:
 
     def write(self, data: bytes) -> str:
         """Appends to the file; the first time replaces what was there. Returns its path."""
-        return self._put(self.path, data, fresh=not self.written)
+        return self._put(self.path, data, fresh=not self.sizes)
 
-    def write_media(self, data: bytes, group: str, mime_type: str = "") -> str:
-        """Writes a media value, or appends it if it is a further piece of the same group. Returns the file's path."""
+    def write_media(self, data: bytes, group: str, mime_type: str = "", *, last: bool = True) -> str:
+        """Writes a media value, or appends it if it is a further piece of a group; `last` is the end of the group. Pieces of
+        several groups may alternate. Returns the file's path."""
+        name = self._groups.pop(group, "")
+        path = self._put(name, data, fresh=False) if name else self._put(self._next_name(mime_type), data, fresh=True)
+        if group and not last:
+            self._groups[group] = path
+        return path
+
+    def _next_name(self, mime_type: str) -> str:
+        """The file of the next whole."""
         if not self._is_named:
             self._is_named = True
             ending = mimetypes.guess_extension(mime_type, strict=False) or ".bin"
             names = (f"{self.path}{f'-{number}' if number else ''}{ending}" for number in itertools.count())
             self.path = next(name for name in names if not Path(name).exists())
-        if group and group == self._group and self.written:
-            return self._put(self.written[-1], data, fresh=False)
-        self._group = group
         path = Path(self.path)
-        number = len(self.written) + 1
-        name = self.path if number == 1 else str(path.with_name(f"{path.stem}-{number}{path.suffix}"))
-        return self._put(name, data, fresh=True)
+        number = len(self.sizes) + 1
+        return self.path if number == 1 else str(path.with_name(f"{path.stem}-{number}{path.suffix}"))
 
     def _put(self, path: str, data: bytes, *, fresh: bool) -> str:
         try:
@@ -62,9 +66,7 @@ class OutputFile:
                 file.write(data)
         except OSError as error:
             raise CommandError(f"--output {self.component}={path}: it cannot be written: {error.strerror}.") from None
-        self.size = len(data) if fresh else self.size + len(data)
-        if path not in self.written:
-            self.written.append(path)
+        self.sizes[path] = len(data) if fresh else self.sizes.get(path, 0) + len(data)
         return path
 
 

@@ -6,13 +6,14 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, redirect_stdout
 from io import StringIO
 
 from lanemesh.v1 import update_pb2
-from rich.console import Console, Group
+from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.live import Live
+from rich.segment import Segment
 from rich.text import Text
 
 from lanemesh_orchestrator.cli.output.live_drawing import draw_live_model
@@ -23,6 +24,7 @@ from lanemesh_orchestrator.cli.output.render import log_lines, timing_line, tool
 from lanemesh_orchestrator.cli.output.run_view import LOG_LEVELS
 from lanemesh_orchestrator.cli.output.stats import RunStats
 from lanemesh_orchestrator.cli.output.streams import Streams, is_terminal
+from lanemesh_orchestrator.cli.output.visible import visible
 
 FRAME_SECONDS = 0.1
 """Minimum time between two frames."""
@@ -205,7 +207,13 @@ class _Paint(StringIO):
 
 
 class _Canvas(Console):
-    """A console that leaves the cursor visible: a process that is killed cannot show it again."""
+    """A console that shows control characters of texts as symbols, and leaves the cursor visible: a process that is killed cannot
+    show it again."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        """The segments of what is drawn."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(visible(segment.text), segment.style)
 
     def show_cursor(self, show: bool = True) -> bool:
         """Does nothing."""

@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import TextIO
 
+from lanemesh_orchestrator.cli.output.visible import visible
+
 MAX_WAITING_BYTES = 256 * 1024
 """Bytes that wait to be written; above that `wait_for_capacity` waits."""
 
@@ -70,7 +72,10 @@ class Streams:
         return OUT in self._dead
 
     def out(self, data: str | bytes) -> None:
-        """Writes to standard output. Never blocks; `wait_for_capacity` waits for a slow reader."""
+        """Writes to standard output. On a terminal, control characters of a text are shown as symbols. Never blocks;
+        `wait_for_capacity` waits for a slow reader."""
+        if self.out_is_terminal and isinstance(data, str):
+            data = visible(data)
         raw = data.encode(self._encoding, "backslashreplace") if isinstance(data, str) else data
         if raw:
             self.wrote_out = True
@@ -78,7 +83,8 @@ class Streams:
             self._put(OUT, raw)
 
     def note(self, text: str, *, dim: bool = False) -> None:
-        """Writes a line, or several, to standard error."""
+        """Writes a line, or several, to standard error, with control characters as symbols."""
+        text = visible(text)
         if self._dim and dim:
             text = "\n".join(f"{_DIM}{line}{_PLAIN}" if line else "" for line in text.split("\n"))
         if self._shared and not self._ends_line:

@@ -107,7 +107,8 @@ class Pipeline:
             del document["version"]
         pipeline.more = document
         for entry in listed:
-            component = pipeline.add(entry.pop("provider"), entry.pop("id"), config=entry.pop("config", {}))
+            component = pipeline.add(entry.pop("provider"), entry.pop("id"))
+            component.config = entry.pop("config", {})  # as it is, like all else: also what is no object is reported
             component.inputs, component.controls = entry.pop("input", []), entry.pop("control", [])
             component.fields = entry
         return pipeline
@@ -185,12 +186,12 @@ class Pipeline:
         """The document."""
         document: dict[str, Any] = {"components": [component.to_dict() for component in self.components.values()]}
         if self.source is not None:
-            document["source"] = self.source if isinstance(self.source, str) else self.source.id
-        if self.name:
+            document["source"] = self.source.id if isinstance(self.source, Component) else self.source
+        if self.name != "":
             document["name"] = self.name
         if self.timeout is not None:
             document["timeout"] = self.timeout
-        if self.trace:
+        if self.trace != "":
             document["trace"] = self.trace
         return {**document, "version": 1, **self.more}
 
@@ -266,11 +267,11 @@ class Component:
     def to_dict(self) -> dict[str, Any]:
         """Its entry in the document."""
         entry: dict[str, Any] = {"id": self.id, "provider": self.provider}
-        if self.config:
+        if self.config != {}:
             entry["config"] = self.config
-        if self.inputs:
+        if self.inputs != []:
             entry["input"] = self.inputs
-        if self.controls:
+        if self.controls != []:
             entry["control"] = self.controls
         return {**entry, **self.fields}
 

@@ -197,17 +197,18 @@ def set_conversation(spec: run_pb2.RunSpec, conversation: Conversation) -> None:
 
 def input_list(one: Any, many: Iterable[Any] | AsyncIterable[Any] | None) -> Iterable[Any] | AsyncIterable[Any] | None:
     """One input, or many, as a sequence of inputs. Raises ValueError if both are given, TypeError if `many` is a single value."""
-    _check_inputs(one, many)
+    check_inputs(one, many)
     return [one] if one is not None else many
 
 
 def one_or_many(one: Any, many: Iterable[Any] | None) -> Iterable[Any]:
     """The same for inputs that are all available."""
-    _check_inputs(one, many)
+    check_inputs(one, many)
     return [one] if one is not None else many or ()
 
 
-def _check_inputs(one: Any, many: object) -> None:
+def check_inputs(one: Any, many: object) -> None:
+    """Raises ValueError if one input and many are given, TypeError if `many` is a single value."""
     if one is not None and many is not None:
         raise ValueError("pass either input or inputs")
     is_one = isinstance(many, (str, bytes, bytearray, Mapping)) or not isinstance(many, (Iterable, AsyncIterable))

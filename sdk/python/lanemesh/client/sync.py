@@ -15,7 +15,7 @@ from lanemesh._aio.loop_thread import Closable, LoopThread
 from lanemesh.client.client import Client
 from lanemesh.client.detached import DetachedRun
 from lanemesh.client.runs import Run
-from lanemesh.client.specs import PipelineDocument, SessionId, Trace
+from lanemesh.client.specs import PipelineDocument, SessionId, Trace, check_inputs
 from lanemesh.client.sync_channels import SyncChannels
 from lanemesh.client.sync_runs import SyncDetachedRun, SyncRequest, SyncRun
 
@@ -72,9 +72,8 @@ class SyncHost:
     ) -> SyncRun:
         """A run of a pipeline. It starts when it is entered or first read. The arguments are those of `Mesh.run`; `inputs` may be
         an iterator that waits for its values."""
-        many = (
-            inputs if inputs is None or isinstance(inputs, (AsyncIterable, list, tuple, str, bytes)) else _read(inputs)
-        )
+        check_inputs(input, inputs)
+        many = inputs if inputs is None or isinstance(inputs, (AsyncIterable, list, tuple)) else _read(inputs)
 
         async def make() -> Run:
             return self._host.run(
