@@ -245,6 +245,9 @@ class Remembering:
     async def remove(self, name: str) -> None:
         self.records = [record for record in self.records if record.name != name]
 
+    async def forget(self, versions: Sequence[tuple[str, int]]) -> None:
+        self.records = [record for record in self.records if (record.name, record.version) not in versions]
+
     async def all(self) -> Sequence[DeploymentRecord]:
         return self.records
 

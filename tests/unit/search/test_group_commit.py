@@ -10,6 +10,7 @@ import pytest
 from lanemesh import Document
 from lanemesh_services.search.errors import other_dimension, store_away
 from lanemesh_services.search.group_commit import MOST, GroupCommit
+from lanemesh_services.search.replaced_sources import SourcesOfRun
 
 
 class Written:
@@ -20,7 +21,7 @@ class Written:
         self.begun = threading.Event()
         self.go_on = threading.Event()
 
-    def __call__(self, documents: Sequence[tuple[Document, bool]]) -> None:
+    def __call__(self, documents: Sequence[tuple[Document, SourcesOfRun | None]]) -> None:
         contents = [document.content for document, _ in documents]
         self.begun.set()
         self.go_on.wait(10)
