@@ -109,6 +109,9 @@ async def test_a_request_for_each_item(mesh: Mesh) -> None:
         assert (await mesh.run(through("text", get), input="a b").result()).text == "got /a%20b"
         (file,) = (await mesh.run(through("documents", get), input="x.pdf").result()).values
         assert (file.content, file.file) == ("", Media("application/pdf", b"got /x.pdf"))
+        error = (await mesh.run(through("text", get), input="x.pdf").result()).error
+        assert error is not None
+        assert "the response is application/pdf, which is no text; connect `documents`" in error.message
     finally:
         server.shutdown()
         server.server_close()
