@@ -6,6 +6,7 @@ of an expression and the depth of its macros here, and what it does for an item 
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -22,6 +23,13 @@ MAX_EXPRESSION = 2_000
 MAX_MACROS = 2
 """Most macros, such as `items.map(...)`, within each other."""
 _MACROS = ("all", "exists", "exists_one", "filter", "map", "reduce", "min")
+_CLOSED = re.compile(
+    r"""//[^\n]*"""
+    r"""|\"{3}(?:[^"\\]|\\.|"(?!""))*\"{3}|'{3}(?:[^'\\]|\\.|'(?!''))*'{3}"""
+    r"""|"(?!"")(?:[^"\\\n]|\\.)*"|'(?!'')(?:[^'\\\n]|\\.)*'""",
+    re.DOTALL,
+)
+"""Comments and texts with their end. The library takes exponential time to find that a text with escapes has none."""
 _lock = threading.Lock()
 """The parser of the library is shared and not made for threads."""
 
@@ -37,15 +45,29 @@ class Expression:
             LanemeshError: "bad-expression": it is no expression, or too long; the library is not installed.
         """
         try:
-            import celpy
-
-            from lanemesh_services.flow.bounded_cel import literals
+            import celpy  # noqa: F401
         except ImportError as error:
             raise import_failed("celpy", provider, "flow", error) from None
         self._source, self._setting = source, setting
         if len(source) > MAX_EXPRESSION:
             hint = "Put the work into a node of its own, such as `python`."
             raise bad_expression(setting, source, f"has more than {MAX_EXPRESSION:,} characters", hint)
+        if any(quote in _CLOSED.sub("", source) for quote in "\"'"):
+            raise bad_expression(
+                setting, source, "has a text that does not end", "Texts are written such as \"a\" or 'a'."
+            )
+        try:
+            self._tree, self._literals, self._uses = self._read()
+        except RecursionError:
+            raise bad_expression(setting, source, "is nested too deeply", "Write fewer brackets.") from None
+
+    def _read(self) -> tuple[Any, dict[int, Any], frozenset[str]]:
+        """The tree of the expression, the values of its literals, and the names in it."""
+        import celpy
+
+        from lanemesh_services.flow.bounded_cel import literals
+
+        source, setting = self._source, self._setting
         with _lock:
             try:
                 tree = celpy.Environment().compile(source)
@@ -59,13 +81,11 @@ class Expression:
             why = "has a macro whose first argument is no name"
             raise bad_expression(setting, source, why, "Write it such as `items.map(one, one + 1)`.")
         try:
-            self._literals = literals(tree)
+            return tree, literals(tree), _names(tree)
         except celpy.CELEvalError as error:
             raise bad_expression(
                 setting, source, f"has a value that is out of range: {_reason(error)}", _HINT
             ) from None
-        self._uses = _names(tree)
-        self._tree = tree
 
     def value(self, item: Any) -> Any:
         """The value of the expression for an item, as JSON. Blocks for its evaluation.

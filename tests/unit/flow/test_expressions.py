@@ -123,6 +123,10 @@ def test_error_an_unknown_name_is_said_without_the_variables() -> None:
 @pytest.mark.parametrize(
     ("source", "said"),
     [
+        ('"' + "\\n" * 500, "has a text that does not end"),
+        ("text == b'\\'" + "\\n" * 500, "has a text that does not end"),
+        ('r"""' + "\\n" * 500 + '"', "has a text that does not end"),
+        ("(" * 900 + "1" + ")" * 900, "is nested too deeply"),
         ("99999999999999999999 > 1", "has a value that is out of range"),
         ("item.map((x), 1)", "has a macro whose first argument is no name"),
         ("item.reduce(r, x + 1, 0, r)", "has a macro whose first argument is no name"),
@@ -154,6 +158,8 @@ def test_error_a_map_with_a_value_that_fails() -> None:
         ("list('abc').map(c, c + 'x').join()", "axbxcx"),
         ("string(1) + string(true) + string(b'x') + string(int('2') + int(3.7))", "1Truex5"),
         ("b'ab' + b'c'", "abc"),
+        (r"""'a\'b' + "\"" + '''it's''' + "" // it's""", "a'b\"it's"),
+        ('''"""a"b""" + r"\\d"''', 'a"b\\d'),
         ("true || absent", True),
         ("absent && false", False),
     ],
