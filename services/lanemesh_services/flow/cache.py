@@ -19,11 +19,9 @@ from lanemesh import (
     Json,
     LanemeshError,
     LlmClient,
-    Media,
     Node,
     Out,
     OutputUpdate,
-    Question,
     Usage,
     Whole,
 )
@@ -34,7 +32,7 @@ from lanemesh_services.flow.errors import bad_setting
 from lanemesh_services.flow.reports import pass_on
 from lanemesh_services.flow.store import Draft, Store
 from lanemesh_services.flow.targets import PipelineSettings, pipeline_failed, pipeline_name, pipeline_of
-from lanemesh_services.flow.values import content_hash, text_of
+from lanemesh_services.flow.values import content_hash, memory_of
 from lanemesh_services.flow.versions import Deployments, content_of
 
 MAX_VALUES = 10_000
@@ -97,7 +95,7 @@ class Cache(Node):
         async with aclosing(stream):
             async for event in stream:
                 if key is not None and not isinstance(event, Usage):
-                    draft.add(event, _size(event))
+                    draft.add(event, memory_of(event))
                 yield event
         if key is not None and draft.values and isinstance(draft.values[-1], ChatFinish):
             draft.keep(key, _joined(draft.values))
@@ -128,7 +126,7 @@ class Cache(Node):
                 async for update in run.updates():
                     if isinstance(update, OutputUpdate):
                         if key is not None:
-                            draft.add((update.lane, update.value), _size(update.value))
+                            draft.add((update.lane, update.value), memory_of(update.value))
                         if update.lane in context.connected_outputs:
                             yield update.lane, update.value
                     else:
@@ -167,12 +165,3 @@ def _joined(events: list[ChatEvent]) -> list[ChatEvent]:
         else:
             joined.append(event)
     return joined
-
-
-def _size(value: Any) -> int:
-    """The bytes of a value, about."""
-    if isinstance(value, Media):
-        return len(value.content) + 200
-    if isinstance(value, str | Question | Answer | Document):
-        return 4 * len(text_of(value)) + 200
-    return 4 * len(repr(value)) + 200

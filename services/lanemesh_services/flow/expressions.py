@@ -1,11 +1,12 @@
 """Expressions of the Common Expression Language (CEL) over items, within bounds.
 
-CEL has no loops, no assignments and no access to anything but its variables (https://cel.dev). What remains is bounded here: the
-length of an expression, the depth of its macros, and the memory and steps that it may need for an item.
+CEL has no loops, no assignments and no access to anything but its variables (https://cel.dev). What remains is bounded: the length
+of an expression and the depth of its macros here, and what it does for an item as it does it, by `work`.
 """
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,17 +15,21 @@ from lanemesh import LanemeshError
 
 from lanemesh_services.flow.errors import bad_expression, expression_failed
 from lanemesh_services.flow.values import as_json, described, text_of
+from lanemesh_services.flow.work import TooMuch, Work
 from lanemesh_services.shared.errors import import_failed
 
 MAX_EXPRESSION = 2_000
 """Longest expression in characters."""
 MAX_MACROS = 2
 """Most macros, such as `items.map(...)`, within each other."""
-MAX_STEPS = 200_000
-"""Most evaluations of a macro's body for one item."""
-MAX_PRODUCT_BYTES = 256 * 1024 * 1024
-"""Most bytes that the sums of texts in an expression may have for one item: 256 MiB."""
 _MACROS = ("all", "exists", "exists_one", "filter", "map", "reduce", "min")
+_CLOSED = re.compile(
+    r"""//[^\n]*"""
+    r"""|\"{3}(?:[^"\\]|\\.|"(?!""))*\"{3}|'{3}(?:[^'\\]|\\.|'(?!''))*'{3}"""
+    r"""|"(?!"")(?:[^"\\\n]|\\.)*"|'(?!'')(?:[^'\\\n]|\\.)*'""",
+    re.DOTALL,
+)
+"""Comments and texts with their end. The library takes exponential time to find that a text with escapes has none."""
 _lock = threading.Lock()
 """The parser of the library is shared and not made for threads."""
 
@@ -40,26 +45,47 @@ class Expression:
             LanemeshError: "bad-expression": it is no expression, or too long; the library is not installed.
         """
         try:
-            import celpy
+            import celpy  # noqa: F401
         except ImportError as error:
             raise import_failed("celpy", provider, "flow", error) from None
         self._source, self._setting = source, setting
         if len(source) > MAX_EXPRESSION:
             hint = "Put the work into a node of its own, such as `python`."
             raise bad_expression(setting, source, f"has more than {MAX_EXPRESSION:,} characters", hint)
+        if any(quote in _CLOSED.sub("", source) for quote in "\"'"):
+            raise bad_expression(
+                setting, source, "has a text that does not end", "Texts are written such as \"a\" or 'a'."
+            )
+        try:
+            self._tree, self._literals, self._uses = self._read()
+        except RecursionError:
+            raise bad_expression(setting, source, "is nested too deeply", "Write fewer brackets.") from None
+
+    def _read(self) -> tuple[Any, dict[int, Any], frozenset[str]]:
+        """The tree of the expression, the values of its literals, and the names in it."""
+        import celpy
+
+        from lanemesh_services.flow.bounded_cel import literals
+
+        source, setting = self._source, self._setting
         with _lock:
-            environment = celpy.Environment()
             try:
-                tree = environment.compile(source)
+                tree = celpy.Environment().compile(source)
             except celpy.CELParseError as error:
                 raise bad_expression(setting, source, f"is not CEL, near {_place(error)}", _HINT) from None
-            self._depth = _macro_depth(tree)
-            if self._depth > MAX_MACROS:
-                why = f"has {self._depth} macros within each other"
-                raise bad_expression(setting, source, why, f"At most {MAX_MACROS} are allowed.")
-            self._uses = _names(tree)
-            self._program = environment.program(tree, functions=_functions())
-        self._sums = source.count("+") + 1
+        depth = _macro_depth(tree)
+        if depth > MAX_MACROS:
+            why = f"has {depth} macros within each other"
+            raise bad_expression(setting, source, why, f"At most {MAX_MACROS} are allowed.")
+        if not all(map(_is_name, _macro_variables(tree))):
+            why = "has a macro whose first argument is no name"
+            raise bad_expression(setting, source, why, "Write it such as `items.map(one, one + 1)`.")
+        try:
+            return tree, literals(tree), _names(tree)
+        except celpy.CELEvalError as error:
+            raise bad_expression(
+                setting, source, f"has a value that is out of range: {_reason(error)}", _HINT
+            ) from None
 
     def value(self, item: Any) -> Any:
         """The value of the expression for an item, as JSON. Blocks for its evaluation.
@@ -69,6 +95,9 @@ class Expression:
         """
         import celpy
 
+        from lanemesh_services.flow.bounded_cel import evaluate
+
+        work = Work()
         try:
             makers: dict[str, Callable[[Any], Any]] = {
                 "item": as_json,
@@ -76,11 +105,15 @@ class Expression:
                 "lane": lambda value: type(value).__name__.lower(),
             }
             variables = {name: make(item) for name, make in makers.items() if name in self._uses}
-            self._check_bounds(list(variables.values()), item)
-            activation = {name: celpy.json_to_cel(value) for name, value in variables.items()}
-            return _plain(self._program.evaluate(activation))
+            given = {name: celpy.json_to_cel(value) for name, value in variables.items()}
+            value = evaluate(self._tree, self._literals, given, work)
+            work.walk(value)  # before it is copied: a value may hold another one often
+            return _plain(value)
         except LanemeshError:
             raise
+        except TooMuch as error:
+            why = f"{error}, which is too much for this expression. Split it before"
+            raise expression_failed(self._setting, self._source, described(item), why) from None
         except celpy.CELEvalError as error:
             why = _reason(error)
         except Exception as error:  # of any kind: the library lets errors of its functions pass
@@ -94,13 +127,6 @@ class Expression:
             return value
         why = f"its value is {str(value)[:60]!r}, but a condition is true or false. Compare it, such as `... == true`"
         raise expression_failed(self._setting, self._source, described(item), why)
-
-    def _check_bounds(self, given: Sequence[Any], item: Any) -> None:
-        count, size = _extent(given)
-        steps: int = count**self._depth
-        if steps > MAX_STEPS or size * self._sums * steps > MAX_PRODUCT_BYTES:
-            why = f"values: {count:,}, bytes: {size:,}, which is too much for this expression. Split it before"
-            raise expression_failed(self._setting, self._source, described(item), why)
 
 
 _HINT = "Variables: item, text, lane. The language is described at https://cel.dev"
@@ -139,20 +165,21 @@ def _names(tree: Any) -> frozenset[str]:
     return frozenset(str(token) for token in tree.scan_values(lambda token: getattr(token, "type", "") == "IDENT"))
 
 
-def _extent(values: Sequence[Any]) -> tuple[int, int]:
-    """How many values some JSON values hold, and the bytes of their texts, about."""
-    count = size = 0
-    rest = [*values]
-    while rest:
-        one = rest.pop()
-        count += 1
-        size += len(one) if isinstance(one, str) else 16
-        if isinstance(one, dict):
-            size += sum(map(len, one))
-            rest.extend(one.values())
-        elif isinstance(one, list):
-            rest.extend(one)
-    return count, size
+def _macro_variables(tree: Any) -> list[Any]:
+    """The arguments of macros that name variables."""
+    found: list[Any] = []
+    for node in tree.find_data("member_dot_arg"):
+        macro = str(node.children[1])
+        if macro in _MACROS and len(node.children) > 2:
+            found.extend(node.children[2].children[: 2 if macro == "reduce" else 1])
+    return found
+
+
+def _is_name(tree: Any) -> bool:
+    """Whether a part of an expression is a name and nothing else."""
+    while getattr(tree, "data", "paren_expr") != "paren_expr" and len(tree.children) == 1:
+        tree = tree.children[0]
+    return getattr(tree, "type", "") == "IDENT"
 
 
 def _plain(value: Any) -> Any:
@@ -176,25 +203,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return float(value)
     return str(value)  # times
-
-
-def _functions() -> dict[str, Any]:
-    """The functions of texts that CEL itself lacks, under the names of its extensions."""
-    from celpy import celtypes
-
-    def text(value: Any) -> Any:
-        return celtypes.StringType(value)
-
-    def replace(value: Any, old: Any, new: Any) -> Any:
-        if value.count(old) * len(new) > 1_000_000:
-            raise ValueError("`replace` would make a text of more than 1,000,000 characters")
-        return text(value.replace(old, new))
-
-    return {
-        "lowerAscii": lambda value: text(value.lower()),
-        "upperAscii": lambda value: text(value.upper()),
-        "trim": lambda value: text(value.strip()),
-        "replace": replace,
-        "split": lambda value, by: celtypes.ListType([text(part) for part in value.split(str(by))]),
-        "join": lambda parts, by="": text(str(by).join(map(str, parts))),
-    }

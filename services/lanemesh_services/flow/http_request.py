@@ -181,7 +181,7 @@ class HttpRequest(Node):
                 content += piece
         if "text" in wanted and is_text and (text := decoder.decode(b"", final=True)):
             yield "text", text
-        if "text" in wanted and not is_text:
+        if wanted == {"text"} and not is_text:
             why = f"the response is {kind}, which is no text; connect `documents`"
             raise self._failed("not-text", why)
         url = str(response.url)[:MAX_URL]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
@@ -85,6 +86,24 @@ def _hash(digest: Any, value: Any) -> None:
     digest.update(raw)
     for part in parts:
         _hash(digest, part)
+
+
+def memory_of(value: Any) -> int:
+    """The bytes of memory of an item with all that it holds: texts, files, metadata, embeddings, data. What several parts of it
+    share counts for each of them."""
+    total = 0
+    rest = [value]
+    while rest:
+        one = rest.pop()
+        total += sys.getsizeof(one)
+        if is_dataclass(one) and not isinstance(one, type):
+            rest.extend(getattr(one, field.name) for field in fields(one))
+        elif isinstance(one, Mapping):
+            rest.extend(one.keys())
+            rest.extend(one.values())
+        elif isinstance(one, list | tuple | set | frozenset):
+            rest.extend(one)
+    return total
 
 
 def described(value: Any) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from lanemesh import Document, Image, Question
+from typing import Any
+
+import pytest
+from lanemesh import Answer, ChatText, Document, Image, Media, Message, Question, ToolCall
 from lanemesh_services.flow.store import Draft, Store
-from lanemesh_services.flow.values import as_json, content_hash, described, text_of
+from lanemesh_services.flow.values import as_json, content_hash, described, memory_of, text_of
 
 
 class Clock:
@@ -82,3 +85,28 @@ def test_shutdown_a_result_that_grows_too_large_is_not_held() -> None:
     draft.keep(b"key")
     assert store.get(b"key") == ("a",)
     assert store.size == 100
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "x" * 100_000,
+        {"a": [{"b": "x" * 100_000}]},
+        {"x" * 100_000: 1},
+        ChatText("x" * 100_000),
+        ToolCall("1", "find", "x" * 100_000),
+        Media("application/pdf", bytes(100_000)),
+        Document("", file=Media("application/pdf", bytes(100_000))),
+        Document("", source="x" * 100_000),
+        Document("", metadata={"a": ["x" * 100_000]}),
+        Document("", embedding=(0.5,) * 12_500),
+        Answer(data={"a": "x" * 100_000}),
+        Answer(tool_calls=(ToolCall("1", "find", "x" * 100_000),)),
+        Question("", images=(Image("image/png", bytes(100_000)),)),
+        Question("", documents=(Document("x" * 100_000),)),
+        Question("", history=(Message("user", "x" * 100_000),)),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_shutdown_all_that_an_item_holds_counts(value: Any) -> None:
+    assert 100_000 <= memory_of(value) < 450_000

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
-from lanemesh import Document, LanemeshError
+from lanemesh import Document, LanemeshError, Media
 from lanemesh.testing import run_node_async
 from lanemesh_services.flow.http_request import HttpRequest, TimeLimit
 
@@ -54,6 +54,14 @@ async def test_happy_a_large_text_streams_in_its_own_encoding(web: Web) -> None:
     assert len(groups) == 1
 
 
+async def test_happy_a_file_leaves_as_data_and_document_without_a_text(web: Web) -> None:
+    web.at("/image", b"\x89PNG\0", "image/png")
+    result = await run_node_async(HttpRequest, config=OPEN, item=[web.url("/image")])
+    assert result.documents == [Document("", source=web.url("/image"), file=Media("image/png", b"\x89PNG\0"))]
+    assert result.data == [{"status": 200, "url": web.url("/image"), "content_type": "image/png", "bytes": 5}]
+    assert result.text == []
+
+
 @pytest.mark.parametrize(
     ("path", "config", "said"),
     [
@@ -62,7 +70,6 @@ async def test_happy_a_large_text_streams_in_its_own_encoding(web: Web) -> None:
         ("/", {"hosts": ["example.com"]}, "the host localhost is not allowed"),
         ("/", {"private": False}, "which is not a public one"),
         ("/packed", {}, "the response is compressed, which was not asked for"),
-        ("/image", {}, "the response is image/png, which is no text; connect `documents`"),
     ],
 )
 async def test_error_requests_that_fail(web: Web, path: str, config: dict[str, Any], said: str) -> None:
@@ -70,7 +77,6 @@ async def test_error_requests_that_fail(web: Web, path: str, config: dict[str, A
     web.at("/", "ok")
     encoded: dict[str, Any] = {"content-encoding": "gzip"}
     web.at("/packed", gzip.compress(b"x"), **encoded)
-    web.at("/image", b"\x89PNG\0", "image/png")
     with pytest.raises(LanemeshError, match=said):
         await run_node_async(HttpRequest, config={**OPEN, **config}, item=[web.url(path)])
 

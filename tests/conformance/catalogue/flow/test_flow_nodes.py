@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lanemesh import Context, HelperUpdate, In, Media, Node, Out, Service
+from lanemesh import Context, Document, HelperUpdate, In, Media, Node, Out, Service
 from lanemesh_orchestrator import Mesh
 from lanemesh_services.chat import SERVICE as CHAT
 from lanemesh_services.flow import SERVICE as FLOW
@@ -109,6 +109,9 @@ async def test_a_request_for_each_item(mesh: Mesh) -> None:
         assert (await mesh.run(through("text", get), input="a b").result()).text == "got /a%20b"
         (file,) = (await mesh.run(through("documents", get), input="x.pdf").result()).values
         assert (file.content, file.file) == ("", Media("application/pdf", b"got /x.pdf"))
+        error = (await mesh.run(through("text", get), input="x.pdf").result()).error
+        assert error is not None
+        assert "the response is application/pdf, which is no text; connect `documents`" in error.message
     finally:
         server.shutdown()
         server.server_close()
@@ -164,6 +167,34 @@ async def test_a_cache_around_a_pipeline_runs_it_once_for_equal_items(mesh: Mesh
         failed = await mesh.run(document, input="a").result()
         assert failed.error is not None
         assert "in its component work: ValueError: no a" in failed.error.message
+
+
+class Filing(Node):
+    """Makes a document whose file has a million bytes."""
+
+    text: In[str]
+    documents: Out[Document]
+
+    def process(self, context: Context) -> dict[str, Document]:
+        """The document."""
+        return {"documents": Document("", file=Media("application/pdf", bytes(1_000_000)))}
+
+
+@pytest.mark.parametrize(("megabytes", "runs"), [(2, 3), (64, 2)])
+async def test_a_cache_counts_the_files_of_documents(mesh: Mesh, megabytes: int, runs: int) -> None:
+    mesh.orchestrator.host.node_types.replace([CHAT, FLOW, RESPONSE, Service("own", [Filing])])
+    inner = pipeline(
+        {"id": "chat", "provider": "chat"},
+        taking("work", "filing", "text", "chat"),
+        taking("result", "response", "documents", "work"),
+    )
+    document = through(
+        "text", taking("cache", "cache", "text", "chat", document=inner, megabytes=megabytes), out="documents"
+    )
+    result = await mesh.run(document, inputs=["a", "a"]).result()
+    result.raise_for_state()
+    assert len(result.values) == 2
+    assert len(await mesh.runs()) == runs  # this one, and one for each item that is not kept
 
 
 async def test_a_cache_keeps_results_apart_for_each_version_of_what_it_runs(mesh: Mesh, tmp_path: Path) -> None:
