@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 from lanemesh.client.node_types import NodeTypeInfo, encode_node_type
 
 from lanemesh_orchestrator.pipeline.redaction import without_secrets
-from lanemesh_orchestrator.runs.check_pool import INLINE_BYTES
 
 if TYPE_CHECKING:
     from lanemesh.client.run_host import RunHost
+
+INLINE_CHARACTERS = 16 * 1024
+"""Longest document that is read in the event loop."""
 
 
 async def public_document(mesh: RunHost, text: str) -> Any:
@@ -23,7 +25,7 @@ async def public_document(mesh: RunHost, text: str) -> Any:
     Raises:
         LanemeshError: the mesh cannot be reached, or the text is not a pipeline.
     """
-    if len(text) > INLINE_BYTES:
+    if len(text) > INLINE_CHARACTERS:
         types = await _types(mesh, await asyncio.to_thread(_providers, text))
         return await asyncio.to_thread(_public, text, types)
     return _public(text, await _types(mesh, _providers(text)))
