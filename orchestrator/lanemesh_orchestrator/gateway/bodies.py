@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
 from typing import Any, TypeVar, get_origin
 
-from lanemesh._aio.eager import EagerCoroutine
 from lanemesh._aio.threads import Threads
-from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.json_text import read_json as parse_json
 from pydantic import BaseModel, ConfigDict, ValidationError
-from starlette.requests import ClientDisconnect, Request
-from starlette.types import Message
+from starlette.requests import Request
 
 from lanemesh_orchestrator.gateway.gateway import gateway_of
 from lanemesh_orchestrator.gateway.invalid import invalid_fields
 from lanemesh_orchestrator.gateway.problems import bad_request
+from lanemesh_orchestrator.http_server.bodies import read_whole
 
 INLINE_BYTES = 64 * 1024
 """Largest body that is parsed in the event loop; a larger one is parsed in a thread."""
@@ -39,73 +35,10 @@ class Query(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-async def body_pieces(request: Request, max_bytes: int) -> AsyncIterator[bytes]:
-    """The body of a request, piece by piece.
-
-    Raises:
-        LanemeshError: it is larger than `max_bytes` ("body-too-large"), or nothing arrives for the time of the options
-            ("body-timeout").
-        ClientDisconnect: the client is gone.
-    """
-    _check_declared(request, max_bytes)
-    received, has_more = 0, True
-    while has_more:
-        piece, has_more = await _next_piece(request, max_bytes - received)
-        received += len(piece)
-        if piece:
-            yield piece
-
-
-def _check_declared(request: Request, max_bytes: int) -> None:
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and len(declared) < 20 and int(declared) > max_bytes:
-        raise too_large(max_bytes)
-
-
-async def _next_piece(request: Request, max_bytes: int) -> tuple[bytes, bool]:
-    """A piece of the body, and whether others follow. Raises as `body_pieces`."""
-    message: Message = {}
-
-    async def receive() -> None:
-        nonlocal message
-        message = await request.receive()
-
-    receiving = EagerCoroutine(receive())  # most bodies have arrived with their head, and need no time limit
-    if not receiving.succeeded:
-        seconds = gateway_of(request).options.body_seconds
-        try:
-            async with asyncio.timeout(seconds):
-                await receiving
-        except TimeoutError:
-            text = f"nothing of the body arrived for {seconds:g} s. Send it without pauses"
-            fault = Fault(code=Code.DEADLINE_EXCEEDED, reason="body-timeout", message=text)
-            raise LanemeshError(fault) from None
-    if message["type"] == "http.disconnect":
-        raise ClientDisconnect
-    piece: bytes = message.get("body", b"")
-    if len(piece) > max_bytes:
-        raise too_large(max_bytes)
-    return piece, message.get("more_body", False)
-
-
 async def read_body(request: Request, max_bytes: int = 0) -> bytes:
-    """The whole body. `max_bytes`: 0: that of the options. Raises as `body_pieces`, and LanemeshError ("body-timeout") if what
-    follows its first piece takes longer than ten times the time of the options."""
+    """The whole body. `max_bytes`: 0: that of the options. Raises as `read_whole`, with the time of the options."""
     options = gateway_of(request).options
-    max_bytes = max_bytes or options.max_body
-    _check_declared(request, max_bytes)
-    first, has_more = await _next_piece(request, max_bytes)
-    if not has_more:
-        return first
-    body = bytearray(first)
-    try:
-        async with asyncio.timeout(10 * options.body_seconds):
-            while has_more:
-                piece, has_more = await _next_piece(request, max_bytes - len(body))
-                body += piece
-    except TimeoutError:
-        raise too_slow(10 * options.body_seconds) from None
-    return bytes(body)
+    return await read_whole(request, max_bytes or options.max_body, options.body_seconds)
 
 
 async def read_json(request: Request, max_bytes: int = 0) -> Any:
@@ -167,29 +100,13 @@ def _parse(body: bytes) -> Any:
     return parse_json(text)
 
 
-def too_slow(seconds: float) -> LanemeshError:
-    """The error of a body that takes longer than its limit."""
-    message = f"the body took longer than {seconds:g} s. Send it faster, or in several requests"
-    return LanemeshError(Fault(code=Code.DEADLINE_EXCEEDED, reason="body-timeout", message=message))
-
-
-def too_large(max_bytes: int) -> LanemeshError:
-    """The error of a body that is larger than its limit."""
-    message = f"the body is larger than {max_bytes:,} bytes. Send less, or post media to a webhook"
-    return LanemeshError(Fault(code=Code.OUT_OF_RANGE, reason="body-too-large", message=message))
-
-
 __all__ = [
     "Body",
-    "ClientDisconnect",
     "Query",
-    "body_pieces",
     "parse_body",
     "read_body",
     "read_json",
     "read_model",
     "read_object",
     "read_query",
-    "too_large",
-    "too_slow",
 ]
