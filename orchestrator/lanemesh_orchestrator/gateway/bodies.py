@@ -9,6 +9,7 @@ from lanemesh.json_text import read_json as parse_json
 from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.requests import Request
 
+from lanemesh_orchestrator.first_errors import FirstErrors
 from lanemesh_orchestrator.gateway.gateway import gateway_of
 from lanemesh_orchestrator.gateway.invalid import invalid_fields
 from lanemesh_orchestrator.gateway.problems import bad_request
@@ -23,13 +24,13 @@ _PARSERS = Threads(limit=4)
 Model = TypeVar("Model", bound=BaseModel)
 
 
-class Body(BaseModel):
+class Body(FirstErrors):
     """The body of a request. Unknown fields and other types are rejected."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class Query(BaseModel):
+class Query(FirstErrors):
     """The query of a request. Unknown parameters are rejected; numbers are written in decimal digits."""
 
     model_config = ConfigDict(extra="forbid")

@@ -355,6 +355,21 @@ async def test_a_bad_request_names_the_field(client: httpx.AsyncClient, body: di
     assert pointer in found, problem
 
 
+@pytest.mark.parametrize(
+    ("wrong", "pointer"),
+    [
+        ([0] * 100_000, "/messages/0"),
+        ([{"id": "m1", "role": "user", "content": [0] * 100_000}], "/messages/0/content"),
+        ([{"id": "m1", "role": "assistant", "toolCalls": [0] * 100_000}], "/messages/0/toolCalls"),
+    ],
+)
+async def test_a_long_list_of_wrong_entries_is_one_error(
+    client: httpx.AsyncClient, wrong: list[Any], pointer: str
+) -> None:
+    problem = await refused(client, "none", asked(*wrong))
+    assert [error["pointer"] for error in problem["errors"]] == [pointer]
+
+
 async def test_half_json_is_refused(client: httpx.AsyncClient) -> None:
     problem = await refused(client, "words", b'{"threadId": "t", "runId"')
 

@@ -9,6 +9,7 @@ from lanemesh.faults import LanemeshError
 from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.requests import Request
 
+from lanemesh_orchestrator.first_errors import FirstErrors, described
 from lanemesh_orchestrator.gateway.bodies import read_object
 from lanemesh_orchestrator.gateway.invalid import message_of
 from lanemesh_orchestrator.gateway.model_api.refusals import invalid, unsupported
@@ -25,13 +26,13 @@ _TEXTS = ("content", "input", "system")
 """Lists for which a text may stand."""
 
 
-class Strict(BaseModel):
+class Strict(FirstErrors):
     """A part of a request without unknown fields, and without conversions."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-class Echoed(BaseModel):
+class Echoed(FirstErrors):
     """A part of an earlier answer that a client sends back. SDKs add fields to it, which are ignored."""
 
     model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
@@ -43,7 +44,7 @@ async def read_body_as(request: Request, kind: type[Body]) -> Body:
     try:
         return kind.model_validate(given)
     except ValidationError as error:
-        raise _fault(error.errors(include_url=False)) from None
+        raise _fault(described(error)) from None
     except RecursionError:
         raise invalid("body", "it is nested too deeply") from None
 
