@@ -228,8 +228,9 @@ class Socket:
         self, one: Any, many: list[Any] | None, names: tuple[str, str], frames: list[bytes], port: str = ""
     ) -> list[run_pb2.RunInput]:
         if frames:
-            one = requests.with_frames(one, frames, f"/{names[0]}")
-            many = requests.with_frames(many, frames, f"/{names[1]}")
+            taken: set[int] = set()
+            one = requests.with_frames(one, frames, f"/{names[0]}", taken)
+            many = requests.with_frames(many, frames, f"/{names[1]}", taken)
         return inputs_of(one, many, names, port)
 
     async def _close(self) -> None:
