@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from lanemesh_orchestrator.gateway.anthropic.errors import endpoint
 from lanemesh_orchestrator.gateway.anthropic.message_events import MessageEvents, whole_message
 from lanemesh_orchestrator.gateway.anthropic.message_request import MessageRequest
 from lanemesh_orchestrator.gateway.gateway import conversation_of
+from lanemesh_orchestrator.gateway.json_response import Json
 from lanemesh_orchestrator.gateway.model_api.models import models_of
 from lanemesh_orchestrator.gateway.model_api.streams import OwnedTurn, TurnStream
 from lanemesh_orchestrator.gateway.model_api.validation import read_body_as
@@ -31,7 +32,7 @@ async def create(request: Request) -> Response:
     turn = OwnedTurn(request, model, given, settings, conversation_of(request))
     await turn.open()
     if not body.stream:
-        return JSONResponse(whole_message(await turn.whole(), body.model))
+        return Json(whole_message(await turn.whole(), body.model))
     return EventStream(_chunks(turn.events, MessageEvents(body.model)), close=turn.close)
 
 

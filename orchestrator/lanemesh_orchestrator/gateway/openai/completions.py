@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from lanemesh_orchestrator.gateway.gateway import conversation_of
+from lanemesh_orchestrator.gateway.json_response import Json
 from lanemesh_orchestrator.gateway.model_api.models import models_of
 from lanemesh_orchestrator.gateway.model_api.streams import OwnedTurn, TurnStream
 from lanemesh_orchestrator.gateway.model_api.validation import read_body_as
@@ -26,7 +27,7 @@ async def create(request: Request) -> Response:
     turn = OwnedTurn(request, model, given, model.settings(body.sampling()), conversation_of(request))
     await turn.open()
     if not body.stream:
-        return JSONResponse(completion(await turn.whole(), body.model))
+        return Json(completion(await turn.whole(), body.model))
     with_usage = body.stream_options is not None and bool(body.stream_options.include_usage)
     chunks = ChatChunks(body.model, include_usage=with_usage)
     return EventStream(_chunks(turn.events, chunks), close=turn.close)
