@@ -156,6 +156,22 @@ async def test_a_pipeline_that_takes_text_gets_the_text(client: httpx.AsyncClien
     assert "hello" in text_of(await run(client, "repeats"))
 
 
+@pytest.mark.parametrize(
+    ("before", "fields"),
+    [
+        ([{"id": "s1", "role": "system", "content": "Be brief."}], {}),
+        ([{"id": "s1", "role": "developer", "content": "Be brief."}], {}),
+        ([], {"context": [{"description": "page", "value": "home"}]}),
+    ],
+)
+async def test_a_pipeline_that_takes_text_gets_it_without_instructions(
+    client: httpx.AsyncClient, before: list[dict[str, Any]], fields: dict[str, Any]
+) -> None:
+    last = {"id": "m1", "role": "user", "content": "hello"}
+    plain = text_of(await run(client, "repeats"))
+    assert text_of(await run(client, "repeats", asked(*before, last, **fields))) == plain
+
+
 LOOK = {"name": "look", "description": "Looks.", "parameters": {"type": "object"}}
 
 

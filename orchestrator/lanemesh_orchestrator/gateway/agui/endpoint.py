@@ -65,11 +65,12 @@ def _check_parts(messages: Any) -> None:
 
 async def _started(request: Request, given: RunAgentInput) -> AgentStream:
     model, session = await models_of(request).find(request.path_params["deployment"]), _session(given)
-    only_last = bool(session) or model.takes == "text"  # the session has the earlier turns; a text has none
+    only_text = model.takes == "text"
+    only_last = bool(session) or only_text  # the session has the earlier turns; a text has none
     run = await gateway_of(request).mesh.start(
         Deployed(model.name),
         source=model.source,
-        input=conversation_of(given, only_last=only_last).input_of(model),
+        input=conversation_of(given, only_last=only_last, instructed=not only_text).input_of(model),
         session=(kept_session(request, session) if session else None) or given.thread_id,  # a thread shares its memory
     )
     return AgentStream(run, AgentEvents(given, run.id))
