@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, TypeVar, get_origin
 
-from lanemesh._aio.threads import Threads
 from lanemesh.json_text import read_json as parse_json
 from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.requests import Request
@@ -12,14 +11,9 @@ from starlette.requests import Request
 from lanemesh_orchestrator.first_errors import FirstErrors
 from lanemesh_orchestrator.gateway.gateway import gateway_of
 from lanemesh_orchestrator.gateway.invalid import invalid_fields
+from lanemesh_orchestrator.gateway.off_loop import for_body, note_size, off_loop
 from lanemesh_orchestrator.gateway.problems import bad_request
 from lanemesh_orchestrator.http_server.bodies import read_whole
-
-INLINE_BYTES = 64 * 1024
-"""Largest body that is parsed in the event loop; a larger one is parsed in a thread."""
-
-_PARSERS = Threads(limit=4)
-"""Threads that parse large bodies."""
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -39,7 +33,9 @@ class Query(FirstErrors):
 async def read_body(request: Request, max_bytes: int = 0) -> bytes:
     """The whole body. `max_bytes`: 0: that of the options. Raises as `read_whole`, with the time of the options."""
     options = gateway_of(request).options
-    return await read_whole(request, max_bytes or options.max_body, options.body_seconds)
+    body = await read_whole(request, max_bytes or options.max_body, options.body_seconds)
+    note_size(request, len(body))
+    return body
 
 
 async def read_json(request: Request, max_bytes: int = 0) -> Any:
@@ -60,7 +56,7 @@ async def read_model(request: Request, model: type[Model]) -> Model:
     """The body as a model. Raises `InvalidRequest` with an error for each wrong field, and as `read_object`."""
     value = await read_object(request)
     try:
-        return model.model_validate(value)
+        return await for_body(request, model.model_validate, value)
     except ValidationError as error:
         raise invalid_fields(error) from None
 
@@ -84,11 +80,9 @@ def read_query(request: Request, model: type[Model]) -> Model:
 
 
 async def parse_body(body: bytes) -> Any:
-    """A JSON text that has arrived; a large one is parsed in a thread. Raises LanemeshError ("not-json")."""
+    """A JSON text that has arrived. Raises LanemeshError ("not-json")."""
     try:
-        if len(body) > INLINE_BYTES:
-            return await _PARSERS.call(_parse, body)
-        return _parse(body)
+        return await off_loop(len(body), _parse, body)
     except (ValueError, RecursionError) as error:
         raise bad_request(f"the body is not JSON: {error}", reason="not-json") from None
 

@@ -7,6 +7,7 @@ from typing import Any
 from ag_ui.core import RunAgentInput
 from lanemesh.client.specs import Deployed
 from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.values import Question
 from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
@@ -21,6 +22,7 @@ from lanemesh_orchestrator.gateway.gateway import conversation_of as kept_sessio
 from lanemesh_orchestrator.gateway.gateway import gateway_of
 from lanemesh_orchestrator.gateway.invalid import invalid, invalid_fields
 from lanemesh_orchestrator.gateway.model_api.models import models_of
+from lanemesh_orchestrator.gateway.off_loop import for_body
 from lanemesh_orchestrator.gateway.sse import EventStream
 from lanemesh_orchestrator.reasons import Reason
 
@@ -48,7 +50,7 @@ async def _read_input(request: Request) -> RunAgentInput:
     body = await read_object(request)
     _check_parts(body.get("messages"))
     try:
-        return AgentInput.model_validate(body)
+        return await for_body(request, AgentInput.model_validate, body)
     except ValidationError as error:
         raise invalid_fields(error, validated=body) from None
     except RecursionError:
@@ -67,10 +69,14 @@ async def _started(request: Request, given: RunAgentInput) -> AgentStream:
     model, session = await models_of(request).find(request.path_params["deployment"]), _session(given)
     only_text = model.takes == "text"
     only_last = bool(session) or only_text  # the session has the earlier turns; a text has none
+
+    def asked() -> Question | str:
+        return conversation_of(given, only_last=only_last, instructed=not only_text).input_of(model)
+
     run = await gateway_of(request).mesh.start(
         Deployed(model.name),
         source=model.source,
-        input=conversation_of(given, only_last=only_last, instructed=not only_text).input_of(model),
+        input=await for_body(request, asked),
         session=(kept_session(request, session) if session else None) or given.thread_id,  # a thread shares its memory
     )
     return AgentStream(run, AgentEvents(given, run.id))

@@ -15,6 +15,7 @@ from lanemesh_orchestrator.gateway.json_response import Json
 from lanemesh_orchestrator.gateway.model_api.models import models_of
 from lanemesh_orchestrator.gateway.model_api.streams import OwnedTurn, TurnStream
 from lanemesh_orchestrator.gateway.model_api.validation import read_body_as
+from lanemesh_orchestrator.gateway.off_loop import for_body
 from lanemesh_orchestrator.gateway.sse import EventStream
 
 
@@ -26,7 +27,7 @@ async def create(request: Request) -> Response:
     """
     body = await read_body_as(request, MessageRequest)
     model = await models_of(request).find(body.model)
-    given = body.conversation().input_of(model)
+    given = await for_body(request, lambda: body.conversation().input_of(model))
     limit = {"max_tokens": body.max_tokens} if model.can_set("max_tokens") else {}
     settings = model.settings({**limit, **body.sampling()})
     turn = OwnedTurn(request, model, given, settings, conversation_of(request))

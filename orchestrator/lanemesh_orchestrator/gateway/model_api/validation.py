@@ -13,6 +13,7 @@ from lanemesh_orchestrator.first_errors import FirstErrors, described
 from lanemesh_orchestrator.gateway.bodies import read_object
 from lanemesh_orchestrator.gateway.invalid import message_of
 from lanemesh_orchestrator.gateway.model_api.refusals import invalid, unsupported
+from lanemesh_orchestrator.gateway.off_loop import for_body
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -42,7 +43,7 @@ async def read_body_as(request: Request, kind: type[Body]) -> Body:
     """The body of a request. Raises LanemeshError with the place of the first fault, and as `read_object`."""
     given = await read_object(request)
     try:
-        return kind.model_validate(given)
+        return await for_body(request, kind.model_validate, given)
     except ValidationError as error:
         raise _fault(described(error)) from None
     except RecursionError:

@@ -24,6 +24,7 @@ from lanemesh_orchestrator.gateway.model_api.refusals import invalid, unsupporte
 from lanemesh_orchestrator.gateway.model_api.streams import OwnedTurn, TurnStream
 from lanemesh_orchestrator.gateway.model_api.turns import Lost
 from lanemesh_orchestrator.gateway.model_api.validation import read_body_as
+from lanemesh_orchestrator.gateway.off_loop import for_body
 from lanemesh_orchestrator.gateway.openai.errors import endpoint
 from lanemesh_orchestrator.gateway.openai.previous import continued
 from lanemesh_orchestrator.gateway.openai.response_events import PREFIX, ResponseEvents
@@ -42,7 +43,7 @@ async def create(request: Request) -> Response:
     settings = model.settings(body.sampling())
     body.check_supported()
     previous = await continued(request, body, model)
-    given = body.conversation_of(previous.calls).input_of(model)
+    given = await for_body(request, lambda: body.conversation_of(previous.calls).input_of(model))
     if body.background:
         run = await gateway_of(request).mesh.start(
             Deployed(model.name),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, PrivateAttr, ValidationError
 
 from lanemesh_orchestrator.gateway.api.bodies import StartRun
 from lanemesh_orchestrator.gateway.bodies import Body
@@ -26,6 +26,17 @@ class _Request(Body):
     """Chosen by the client; the reply has it."""
     frames: int = Field(0, ge=0, le=MAX_FRAMES)
     """Number of binary frames that follow the request, which its values refer to."""
+    _size: int = PrivateAttr(0)
+
+    @property
+    def size(self) -> int:
+        """Size of its text, in characters."""
+        return self._size
+
+    def sized(self, size: int) -> Self:
+        """The request, with its size."""
+        self._size = size
+        return self
 
 
 class Start(_Request, StartRun):
