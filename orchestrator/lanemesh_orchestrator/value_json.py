@@ -30,8 +30,10 @@ from lanemesh.values import (
 )
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
+from lanemesh_orchestrator.first_errors import FirstErrors
 
-class _Model(BaseModel):
+
+class _Model(FirstErrors, BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 

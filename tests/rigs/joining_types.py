@@ -38,6 +38,8 @@ class JoiningMesh:
         self.types = {one.provider: one for one in TYPES if one.provider not in missing}
         self.read = 0
         """How often the document was read."""
+        self.listed = 0
+        """How often the deployments were listed."""
 
     @property
     def host(self) -> RunHost:
@@ -45,6 +47,7 @@ class JoiningMesh:
         return cast("RunHost", self)
 
     async def deployments(self) -> list[DeploymentInfo]:
+        self.listed += 1
         return [DeploymentInfo(name="chat", version=1, state=DeploymentState.READY, created_at=CREATED_AT)]
 
     async def deployment(self, name: str) -> DeploymentInfo:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import isfinite
 from typing import Any
 
 from a2a.types import a2a_pb2
 from a2a.utils.errors import ContentTypeNotSupportedError, InvalidParamsError
-from google.protobuf.json_format import MessageToDict
+from google.protobuf import struct_pb2
 from lanemesh.codec import encode, make_item
 from lanemesh.items import LaneType
 from lanemesh.v1 import run_pb2
 from lanemesh.values import Audio, Image, Media, Video
+
+MAX_INTEGER = 2**53
+"""Largest number that is taken for an integer, and smallest if it is negative."""
 
 _MEDIA: dict[str, type[Media]] = {"image": Image, "audio": Audio, "video": Video}
 
@@ -29,7 +33,7 @@ def inputs_of(message: a2a_pb2.Message) -> list[Any]:
 def _others(parts: Iterable[a2a_pb2.Part]) -> Iterable[Any]:
     for part in parts:
         if part.HasField("data"):
-            item = make_item(LaneType.DATA, MessageToDict(part.data), where="the client")
+            item = make_item(LaneType.DATA, _json_of(part.data), where="the client")
             yield run_pb2.RunInput(item=encode(LaneType.DATA, item))
         elif part.HasField("raw") or part.HasField("url"):
             kind = _MEDIA.get(part.media_type.partition("/")[0])
@@ -38,3 +42,19 @@ def _others(parts: Iterable[a2a_pb2.Part]) -> Iterable[Any]:
                     message=f'a file of the type "{part.media_type[:80]}" is not accepted; send an image, audio or video'
                 )
             yield kind(mime_type=part.media_type, content=part.raw, uri=part.url)
+
+
+def _json_of(value: struct_pb2.Value) -> Any:
+    """A JSON value. It has numbers of one kind, so that those without a fraction are integers here, up to 2**53, where a float has
+    every integer. Raises InvalidParamsError for NaN and infinity, which JSON has not."""
+    kind = value.WhichOneof("kind")
+    if kind == "struct_value":
+        return {key: _json_of(one) for key, one in value.struct_value.fields.items()}
+    if kind == "list_value":
+        return [_json_of(one) for one in value.list_value.values]
+    if kind != "number_value":
+        return getattr(value, kind) if kind in ("string_value", "bool_value") else None
+    number = value.number_value
+    if not isfinite(number):
+        raise InvalidParamsError(message=f"{number} is no number of JSON. Send it as a text, or leave it out")
+    return int(number) if number.is_integer() and abs(number) <= MAX_INTEGER else number

@@ -26,10 +26,14 @@ from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import Message, Receive
 
 from lanemesh_orchestrator.a2a_server.cards import card_of
 from lanemesh_orchestrator.a2a_server.handler import AGENT_KEY, MeshAgents
 from lanemesh_orchestrator.http_server.address import require_private
+from lanemesh_orchestrator.http_server.bodies import read_whole
+from lanemesh_orchestrator.http_server.body_guard import BodyGuard
+from lanemesh_orchestrator.http_server.page_guard import PageGuard
 from lanemesh_orchestrator.http_server.server import GRACE_SECONDS, HttpServer
 from lanemesh_orchestrator.http_server.tokens import TokenGuard
 from lanemesh_orchestrator.mcp_server.catalog import Catalog
@@ -41,6 +45,12 @@ if TYPE_CHECKING:
 
 SERVICE = "lf.a2a.v1.A2AService"
 """Full name of the gRPC service."""
+MAX_BODY = 16 * 1024 * 1024
+"""Largest body of a request by HTTP, in bytes."""
+BODY_SECONDS = 60.0
+"""How long a request may send nothing of its body."""
+_STATUS_OF_BODY = {"body-too-large": 413, "body-timeout": 408}
+"""The status of the response to a body that was not read, by the reason."""
 
 
 class A2aServer:
@@ -80,7 +90,8 @@ class A2aServer:
         self._agents = MeshAgents(client, self._catalog, self._card_for)
         self._token = token
         app = self._app()
-        self._http = HttpServer(TokenGuard(app, token) if token else app, host, port, token=token, insecure=insecure)
+        for_clients = PageGuard(TokenGuard(app, token) if token else app, any_host=bool(token) or not is_loopback(host))
+        self._http = HttpServer(BodyGuard(for_clients), host, port, token=token, insecure=insecure)
         self.url = self._http.url
         """URL of the HTTP server."""
         self._grpc = GrpcServer(host, grpc_port, insecure=True, security=security) if grpc_port is not None else None
@@ -116,10 +127,13 @@ class A2aServer:
     async def _answer(self, request: Request) -> Response:
         """Answers a request by JSON-RPC. If its client disconnects before there is a response, the request is cancelled."""
         try:
-            await request.body()  # from here on, what arrives is the end of the connection
+            body = await read_whole(request, MAX_BODY, BODY_SECONDS)  # after it comes the end of the connection
         except ClientDisconnect:
             return Response(status_code=499)
-        answering = asyncio.create_task(self._dispatcher.handle_requests(request), name="A2A request")
+        except LanemeshError as error:
+            return JSONResponse({"error": error.fault.message}, _STATUS_OF_BODY[error.fault.reason])
+        received = Request(request.scope, _again(body, request.receive))
+        answering = asyncio.create_task(self._dispatcher.handle_requests(received), name="A2A request")
         leaving = asyncio.create_task(_disconnected(request), name="A2A disconnection")
         try:
             await asyncio.wait([answering, leaving], return_when=asyncio.FIRST_COMPLETED)
@@ -178,6 +192,16 @@ def _plain_token(host: str) -> LanemeshError:
         "a loopback address behind a proxy with TLS, omit --grpc, or give --insecure if the network is trusted"
     )
     return LanemeshError(Fault(code=Code.FAILED_PRECONDITION, reason=Reason.INSECURE_TOKEN, message=message))
+
+
+def _again(body: bytes, receive: Receive) -> Receive:
+    """Receives a body that was read before, and then what follows it."""
+    waiting: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def received() -> Message:
+        return waiting.pop() if waiting else await receive()
+
+    return received
 
 
 async def _disconnected(request: Request) -> None:

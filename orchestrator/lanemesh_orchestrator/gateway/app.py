@@ -15,13 +15,13 @@ from starlette.routing import BaseRoute
 from lanemesh_orchestrator.gateway import agui, anthropic, api, dialects, openai, page, problems, webhooks, websocket
 from lanemesh_orchestrator.gateway.api.pages import page_routes
 from lanemesh_orchestrator.gateway.gateway import Gateway
-from lanemesh_orchestrator.gateway.guard.bodies import BodyGuard
 from lanemesh_orchestrator.gateway.guard.headers import SecurityHeaders
 from lanemesh_orchestrator.gateway.guard.hosts import HostGuard
 from lanemesh_orchestrator.gateway.guard.limits import LimitGuard
 from lanemesh_orchestrator.gateway.guard.origins import OriginGuard
 from lanemesh_orchestrator.gateway.guard.tokens import TokenGuard
 from lanemesh_orchestrator.gateway.options import GatewayOptions
+from lanemesh_orchestrator.http_server.body_guard import BodyGuard
 
 if TYPE_CHECKING:
     from lanemesh.client.run_host import RunHost

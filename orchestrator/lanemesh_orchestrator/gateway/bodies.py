@@ -2,110 +2,40 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
 from typing import Any, TypeVar, get_origin
 
-from lanemesh._aio.eager import EagerCoroutine
-from lanemesh._aio.threads import Threads
-from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.json_text import read_json as parse_json
 from pydantic import BaseModel, ConfigDict, ValidationError
-from starlette.requests import ClientDisconnect, Request
-from starlette.types import Message
+from starlette.requests import Request
 
+from lanemesh_orchestrator.first_errors import FirstErrors
 from lanemesh_orchestrator.gateway.gateway import gateway_of
 from lanemesh_orchestrator.gateway.invalid import invalid_fields
+from lanemesh_orchestrator.gateway.off_loop import for_body, note_size, off_loop
 from lanemesh_orchestrator.gateway.problems import bad_request
-
-INLINE_BYTES = 64 * 1024
-"""Largest body that is parsed in the event loop; a larger one is parsed in a thread."""
-
-_PARSERS = Threads(limit=4)
-"""Threads that parse large bodies."""
+from lanemesh_orchestrator.http_server.bodies import read_whole
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
-class Body(BaseModel):
+class Body(FirstErrors):
     """The body of a request. Unknown fields and other types are rejected."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class Query(BaseModel):
+class Query(FirstErrors):
     """The query of a request. Unknown parameters are rejected; numbers are written in decimal digits."""
 
     model_config = ConfigDict(extra="forbid")
 
 
-async def body_pieces(request: Request, max_bytes: int) -> AsyncIterator[bytes]:
-    """The body of a request, piece by piece.
-
-    Raises:
-        LanemeshError: it is larger than `max_bytes` ("body-too-large"), or nothing arrives for the time of the options
-            ("body-timeout").
-        ClientDisconnect: the client is gone.
-    """
-    _check_declared(request, max_bytes)
-    received, has_more = 0, True
-    while has_more:
-        piece, has_more = await _next_piece(request, max_bytes - received)
-        received += len(piece)
-        if piece:
-            yield piece
-
-
-def _check_declared(request: Request, max_bytes: int) -> None:
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and len(declared) < 20 and int(declared) > max_bytes:
-        raise too_large(max_bytes)
-
-
-async def _next_piece(request: Request, max_bytes: int) -> tuple[bytes, bool]:
-    """A piece of the body, and whether others follow. Raises as `body_pieces`."""
-    message: Message = {}
-
-    async def receive() -> None:
-        nonlocal message
-        message = await request.receive()
-
-    receiving = EagerCoroutine(receive())  # most bodies have arrived with their head, and need no time limit
-    if not receiving.succeeded:
-        seconds = gateway_of(request).options.body_seconds
-        try:
-            async with asyncio.timeout(seconds):
-                await receiving
-        except TimeoutError:
-            text = f"nothing of the body arrived for {seconds:g} s. Send it without pauses"
-            fault = Fault(code=Code.DEADLINE_EXCEEDED, reason="body-timeout", message=text)
-            raise LanemeshError(fault) from None
-    if message["type"] == "http.disconnect":
-        raise ClientDisconnect
-    piece: bytes = message.get("body", b"")
-    if len(piece) > max_bytes:
-        raise too_large(max_bytes)
-    return piece, message.get("more_body", False)
-
-
 async def read_body(request: Request, max_bytes: int = 0) -> bytes:
-    """The whole body. `max_bytes`: 0: that of the options. Raises as `body_pieces`, and LanemeshError ("body-timeout") if what
-    follows its first piece takes longer than ten times the time of the options."""
+    """The whole body. `max_bytes`: 0: that of the options. Raises as `read_whole`, with the time of the options."""
     options = gateway_of(request).options
-    max_bytes = max_bytes or options.max_body
-    _check_declared(request, max_bytes)
-    first, has_more = await _next_piece(request, max_bytes)
-    if not has_more:
-        return first
-    body = bytearray(first)
-    try:
-        async with asyncio.timeout(10 * options.body_seconds):
-            while has_more:
-                piece, has_more = await _next_piece(request, max_bytes - len(body))
-                body += piece
-    except TimeoutError:
-        raise too_slow(10 * options.body_seconds) from None
-    return bytes(body)
+    body = await read_whole(request, max_bytes or options.max_body, options.body_seconds)
+    note_size(request, len(body))
+    return body
 
 
 async def read_json(request: Request, max_bytes: int = 0) -> Any:
@@ -126,7 +56,7 @@ async def read_model(request: Request, model: type[Model]) -> Model:
     """The body as a model. Raises `InvalidRequest` with an error for each wrong field, and as `read_object`."""
     value = await read_object(request)
     try:
-        return model.model_validate(value)
+        return await for_body(request, model.model_validate, value)
     except ValidationError as error:
         raise invalid_fields(error) from None
 
@@ -150,11 +80,9 @@ def read_query(request: Request, model: type[Model]) -> Model:
 
 
 async def parse_body(body: bytes) -> Any:
-    """A JSON text that has arrived; a large one is parsed in a thread. Raises LanemeshError ("not-json")."""
+    """A JSON text that has arrived. Raises LanemeshError ("not-json")."""
     try:
-        if len(body) > INLINE_BYTES:
-            return await _PARSERS.call(_parse, body)
-        return _parse(body)
+        return await off_loop(len(body), _parse, body)
     except (ValueError, RecursionError) as error:
         raise bad_request(f"the body is not JSON: {error}", reason="not-json") from None
 
@@ -167,29 +95,13 @@ def _parse(body: bytes) -> Any:
     return parse_json(text)
 
 
-def too_slow(seconds: float) -> LanemeshError:
-    """The error of a body that takes longer than its limit."""
-    message = f"the body took longer than {seconds:g} s. Send it faster, or in several requests"
-    return LanemeshError(Fault(code=Code.DEADLINE_EXCEEDED, reason="body-timeout", message=message))
-
-
-def too_large(max_bytes: int) -> LanemeshError:
-    """The error of a body that is larger than its limit."""
-    message = f"the body is larger than {max_bytes:,} bytes. Send less, or post media to a webhook"
-    return LanemeshError(Fault(code=Code.OUT_OF_RANGE, reason="body-too-large", message=message))
-
-
 __all__ = [
     "Body",
-    "ClientDisconnect",
     "Query",
-    "body_pieces",
     "parse_body",
     "read_body",
     "read_json",
     "read_model",
     "read_object",
     "read_query",
-    "too_large",
-    "too_slow",
 ]

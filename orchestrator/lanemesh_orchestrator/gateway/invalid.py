@@ -9,6 +9,8 @@ from typing import Any
 from lanemesh.faults import Code, Fault, LanemeshError
 from pydantic import ValidationError
 
+from lanemesh_orchestrator.first_errors import described
+
 MAX_ERRORS = 20
 """Most errors that a response lists."""
 
@@ -35,7 +37,7 @@ class InvalidRequest(LanemeshError):
     def __init__(self, errors: Iterable[FieldError]) -> None:
         """At least one error."""
         self.errors = tuple(errors)[:MAX_ERRORS]
-        """The first 20 errors, in the order of the fields."""
+        """The first 20 errors, in the order of the fields; of each list the first one."""
         first = self.errors[0]
         message = "; ".join(f"{one.pointer or 'the body'}: {one.message}" for one in self.errors[:3])
         more = f" ({len(self.errors) - 3} more errors)" if len(self.errors) > 3 else ""
@@ -61,7 +63,7 @@ def invalid_fields(error: ValidationError, prefix: str = "", validated: Any = No
         prefix: the pointer to what was validated.
         validated: what was validated. With it, pointers have no kinds of unions, which pydantic adds to paths.
     """
-    found = error.errors(include_url=False, include_input=False, include_context=True)
+    found = described(error)
     paths = [one["loc"] if validated is None else _path_in(validated, one["loc"], one["type"]) for one in found]
     return InvalidRequest(
         FieldError(

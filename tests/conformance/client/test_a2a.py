@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
+import httpx
 import pytest
 from a2a.types import a2a_pb2
 from a2a.utils.constants import TransportProtocol
 from lanemesh import Client
+from lanemesh_orchestrator.a2a_server import server as a2a_server
 from lanemesh_orchestrator.a2a_server.artifacts import OMITTED_BYTES, within
 from lanemesh_orchestrator.a2a_server.contents import MISSED_UPDATES, OMITTED_OUTPUTS, TaskContents
 
@@ -149,3 +152,60 @@ async def test_a_run_whose_client_leaves_before_it_has_the_task_is_cancelled(bin
             await asyncio.wait([sending])
             result = await mesh.attach(records[0].run_id).result()
     assert (result.state, result.reason) == ("cancelled", "its A2A client left before it had the task")
+
+
+SEND = {
+    "jsonrpc": "2.0",
+    "id": 1,
+    "method": "SendMessage",
+    "params": {"message": {"messageId": "1", "role": "ROLE_USER", "parts": [{"text": "go"}]}},
+}
+VERSION = {"A2A-Version": "1.0"}
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"host": "evil.example", "origin": "https://evil.example"}, 421),
+        ({"host": "evil.example"}, 421),
+        ({"origin": "https://evil.example"}, 403),
+        ({"sec-fetch-site": "cross-site"}, 403),
+        ({}, 200),
+    ],
+)
+async def test_a_page_of_another_site_runs_nothing(headers: dict[str, str], status: int) -> None:
+    async with in_process(PIPELINES) as (url, mesh), httpx.AsyncClient(base_url=url, timeout=60) as http:
+        answers = [
+            await http.post("/single", json=SEND, headers=VERSION | headers),
+            await http.get("/", headers=headers),
+        ]
+        assert [answer.status_code for answer in answers] == [status, status]
+        assert len(await mesh.runs()) == (1 if status == 200 else 0)
+
+
+async def test_with_a_token_the_server_is_reached_by_any_name() -> None:
+    async with Client("127.0.0.1:1") as mesh:
+        server = a2a_server.A2aServer(mesh, "127.0.0.1", 0, token="secret")
+        serving = asyncio.create_task(server.run())
+        async with httpx.AsyncClient(base_url=server.url, headers={"host": "agents.example"}, timeout=60) as http:
+            refused = await http.post("/agent", json={})
+            answered = await http.post("/agent", json={}, headers={"authorization": "Bearer secret"})
+        server.close()
+        await serving
+    assert (refused.status_code, answered.status_code) == (401, 200)
+
+
+async def test_a_body_is_read_up_to_a_limit_and_within_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(a2a_server, "BODY_SECONDS", 0.05)
+
+    async def large() -> AsyncIterator[bytes]:
+        for _ in range(24):
+            yield bytes(MIB)
+
+    async with in_process({}) as (url, _), httpx.AsyncClient(base_url=url, timeout=60) as http:
+        assert (await http.post("/agent", content=bytes(a2a_server.MAX_BODY + 1))).status_code == 413
+        assert (await http.post("/agent", content=large())).status_code == 413
+        reader, writer = await asyncio.open_connection("127.0.0.1", httpx.URL(url).port)
+        writer.write(b"POST /agent HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n{")
+        assert b" 408 " in await reader.readline()
+        writer.close()

@@ -156,6 +156,22 @@ async def test_a_pipeline_that_takes_text_gets_the_text(client: httpx.AsyncClien
     assert "hello" in text_of(await run(client, "repeats"))
 
 
+@pytest.mark.parametrize(
+    ("before", "fields"),
+    [
+        ([{"id": "s1", "role": "system", "content": "Be brief."}], {}),
+        ([{"id": "s1", "role": "developer", "content": "Be brief."}], {}),
+        ([], {"context": [{"description": "page", "value": "home"}]}),
+    ],
+)
+async def test_a_pipeline_that_takes_text_gets_it_without_instructions(
+    client: httpx.AsyncClient, before: list[dict[str, Any]], fields: dict[str, Any]
+) -> None:
+    last = {"id": "m1", "role": "user", "content": "hello"}
+    plain = text_of(await run(client, "repeats"))
+    assert text_of(await run(client, "repeats", asked(*before, last, **fields))) == plain
+
+
 LOOK = {"name": "look", "description": "Looks.", "parameters": {"type": "object"}}
 
 
@@ -353,6 +369,21 @@ async def test_a_bad_request_names_the_field(client: httpx.AsyncClient, body: di
     assert problem["status"] == 400
     found = [error["pointer"] for error in problem.get("errors", [])] or [problem["details"]["param"]]
     assert pointer in found, problem
+
+
+@pytest.mark.parametrize(
+    ("wrong", "pointer"),
+    [
+        ([0] * 100_000, "/messages/0"),
+        ([{"id": "m1", "role": "user", "content": [0] * 100_000}], "/messages/0/content"),
+        ([{"id": "m1", "role": "assistant", "toolCalls": [0] * 100_000}], "/messages/0/toolCalls"),
+    ],
+)
+async def test_a_long_list_of_wrong_entries_is_one_error(
+    client: httpx.AsyncClient, wrong: list[Any], pointer: str
+) -> None:
+    problem = await refused(client, "none", asked(*wrong))
+    assert [error["pointer"] for error in problem["errors"]] == [pointer]
 
 
 async def test_half_json_is_refused(client: httpx.AsyncClient) -> None:

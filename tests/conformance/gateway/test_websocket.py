@@ -191,6 +191,17 @@ async def test_media_travel_as_binary_frames_both_ways(server: HttpServer) -> No
         assert (await talk.wait(id="t"))["error"]["message"].startswith("/input/value/frame: ")
 
 
+async def test_a_binary_frame_is_the_content_of_one_value(server: HttpServer) -> None:
+    image = {"lane": "image", "value": {"mime_type": "image/png", "frame": 0}}
+    document = {"lane": "documents", "value": {"content": "", "file": image["value"]}}
+    async with talking(server) as talk:
+        for number, inputs in enumerate(([image, image], [document, image])):
+            await talk.send(type="start", id=str(number), pipeline=FILE, inputs=inputs, frames=1)
+            await talk.connection.send(b"x")
+            error = (await talk.wait(id=str(number)))["error"]
+            assert error["message"].startswith("/inputs/1/value/frame: ")
+
+
 async def test_a_turn_of_a_session(server: HttpServer) -> None:
     recall = pipeline(
         {"id": "chat_1", "provider": "chat"},

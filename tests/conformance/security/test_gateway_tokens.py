@@ -12,6 +12,7 @@ import pytest
 from lanemesh import Client
 from lanemesh.faults import LanemeshError
 from lanemesh_orchestrator.gateway.guard.tokens import SUBPROTOCOL
+from lanemesh_orchestrator.gateway.model_api import models
 from lanemesh_orchestrator.gateway.options import GatewayOptions
 from lanemesh_orchestrator.http_server.server import HttpServer
 from lanemesh_orchestrator.orchestrator import Orchestrator
@@ -76,6 +77,38 @@ async def test_without_a_valid_token_nothing_is_done_by_that_of_the_gateway(
     for path in ("/v1/runs", "/v1/node-types"):
         answer = await web.get(path, headers=headers)
         assert (answer.status_code, answer.json()["title"]) == (401, reason)
+
+
+async def test_no_caller_gets_the_models_that_another_has_listed(
+    web: httpx.AsyncClient, doors: Doors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(models, "FRESH_SECONDS", 1e9)  # each list is kept
+    runner, junk, nothing = (bearer(token) for token in (doors.token("runner"), "wrong", doors.token("nothing")))
+    pipeline = {
+        "components": [
+            {"id": "in", "provider": "chat"},
+            {"id": "out", "provider": "response", "input": [{"lane": "text", "from": "in"}]},
+        ]
+    }
+    deployed = await web.put(
+        "/v1/deployments/secret", json={"pipeline": pipeline}, headers=bearer(doors.token("deployer"))
+    )
+    assert deployed.is_success
+    listed = await web.get("/v1/models", headers=runner)
+    assert [one["id"] for one in listed.json()["data"]] == ["secret"]
+
+    asked = {"messages": [{"role": "user", "content": "x"}]}
+    for headers, status in ((junk, 401), (nothing, 403)):
+        answers = [
+            await web.get("/v1/models", headers=headers),
+            await web.get("/v1/models/secret", headers=headers),
+            await web.get("/v1/models/secrets", headers=headers),
+            await web.post("/v1/chat/completions", json={"model": "secrets", **asked}, headers=headers),
+            await web.post("/v1/messages", json={"model": "secrets", "max_tokens": 1, **asked}, headers=headers),
+            await web.post("/v1/embeddings", json={"model": "secrets", "input": "x"}, headers=headers),
+        ]
+        assert [answer.status_code for answer in answers] == [status] * len(answers)
+        assert not [answer.text for answer in answers if '"secret"' in answer.text]
 
 
 async def test_the_page_needs_no_token(web: httpx.AsyncClient) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lanemesh_orchestrator.gateway.guard.bodies import LINGER_BYTES, BodyGuard
+from lanemesh_orchestrator.http_server.body_guard import LINGER_BYTES, BodyGuard
 from starlette.types import Message, Receive, Scope, Send
 
 MEBIBYTE = 1024 * 1024

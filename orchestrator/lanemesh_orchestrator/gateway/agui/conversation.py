@@ -31,7 +31,7 @@ PARAGRAPH = "\n\n"
 """Between two texts that become one."""
 
 
-def conversation_of(given: RunAgentInput, *, only_last: bool = False) -> Conversation:
+def conversation_of(given: RunAgentInput, *, only_last: bool = False, instructed: bool = True) -> Conversation:
     """The conversation of a request.
 
     System and developer messages before the first other one, and the context, are its instructions. Reasoning and activities are
@@ -40,6 +40,7 @@ def conversation_of(given: RunAgentInput, *, only_last: bool = False) -> Convers
     Args:
         given: the request.
         only_last: without the turns before the last one of the user.
+        instructed: with the instructions, which every client of a kind sends, whether or not a pipeline takes them.
 
     Raises:
         LanemeshError: a part of a message is of a kind that questions do not have ("unsupported-parameter"), or invalid.
@@ -51,7 +52,7 @@ def conversation_of(given: RunAgentInput, *, only_last: bool = False) -> Convers
     if only_last and turns and turns[-1].message.role == "user":
         turns = turns[-1:]
     return Conversation(
-        instructions=PARAGRAPH.join(instructions),
+        instructions=PARAGRAPH.join(instructions) if instructed else "",
         turns=turns,
         tools=[_tool(tool, f"/tools/{place}") for place, tool in enumerate(given.tools or ())],
     )

@@ -7,10 +7,12 @@ from typing import Any
 from ag_ui.core import RunAgentInput
 from lanemesh.client.specs import Deployed
 from lanemesh.faults import Code, Fault, LanemeshError
+from lanemesh.values import Question
 from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
+from lanemesh_orchestrator.first_errors import FirstErrors
 from lanemesh_orchestrator.gateway.agui.conversation import conversation_of
 from lanemesh_orchestrator.gateway.agui.events import AgentEvents
 from lanemesh_orchestrator.gateway.agui.interrupts import Decision, decide, decisions_of
@@ -20,8 +22,17 @@ from lanemesh_orchestrator.gateway.gateway import conversation_of as kept_sessio
 from lanemesh_orchestrator.gateway.gateway import gateway_of
 from lanemesh_orchestrator.gateway.invalid import invalid, invalid_fields
 from lanemesh_orchestrator.gateway.model_api.models import models_of
+from lanemesh_orchestrator.gateway.off_loop import for_body
 from lanemesh_orchestrator.gateway.sse import EventStream
 from lanemesh_orchestrator.reasons import Reason
+
+MAX_PARTS = 10_000
+"""Most parts, and most calls of tools, of a message. An error of each may be collected, because `FirstErrors` does not reach the
+library's models of messages."""
+
+
+class AgentInput(RunAgentInput, FirstErrors):
+    """The body of a request."""
 
 
 async def run_agent(request: Request) -> Response:
@@ -37,21 +48,35 @@ async def run_agent(request: Request) -> Response:
 
 async def _read_input(request: Request) -> RunAgentInput:
     body = await read_object(request)
+    _check_parts(body.get("messages"))
     try:
-        return RunAgentInput.model_validate(body)
+        return await for_body(request, AgentInput.model_validate, body)
     except ValidationError as error:
         raise invalid_fields(error, validated=body) from None
     except RecursionError:
         raise invalid("", "it is nested too deeply") from None
 
 
+def _check_parts(messages: Any) -> None:
+    """Raises LanemeshError if a message has too many parts or calls of tools."""
+    for place, message in enumerate(messages if isinstance(messages, list) else ()):
+        for field in ("content", "toolCalls", "tool_calls") if isinstance(message, dict) else ():
+            if isinstance(message.get(field), list) and len(message[field]) > MAX_PARTS:
+                raise invalid(f"/messages/{place}/{field}", f"it must have at most {MAX_PARTS:,} entries")
+
+
 async def _started(request: Request, given: RunAgentInput) -> AgentStream:
     model, session = await models_of(request).find(request.path_params["deployment"]), _session(given)
-    only_last = bool(session) or model.takes == "text"  # the session has the earlier turns; a text has none
+    only_text = model.takes == "text"
+    only_last = bool(session) or only_text  # the session has the earlier turns; a text has none
+
+    def asked() -> Question | str:
+        return conversation_of(given, only_last=only_last, instructed=not only_text).input_of(model)
+
     run = await gateway_of(request).mesh.start(
         Deployed(model.name),
         source=model.source,
-        input=conversation_of(given, only_last=only_last).input_of(model),
+        input=await for_body(request, asked),
         session=(kept_session(request, session) if session else None) or given.thread_id,  # a thread shares its memory
     )
     return AgentStream(run, AgentEvents(given, run.id))

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from lanemesh.faults import Fault
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
+from lanemesh_orchestrator.gateway.json_response import Json
 from lanemesh_orchestrator.gateway.model_api.faults import in_dialect, status_of_run
 
 _TYPES = {
@@ -33,7 +34,7 @@ def run_error_body(fault: Fault) -> dict[str, Any]:
 
 def error_response(status: int, fault: Fault, headers: dict[str, str]) -> Response:
     """The response of an error."""
-    return JSONResponse(error_body(status, fault), status, headers)
+    return Json(error_body(status, fault), status, headers)
 
 
 endpoint = in_dialect(error_response)

@@ -30,6 +30,7 @@ from lanemesh_orchestrator.gateway.connected import while_connected
 from lanemesh_orchestrator.gateway.gateway import check_documents, conversation_of, gateway_of
 from lanemesh_orchestrator.gateway.invalid import invalid
 from lanemesh_orchestrator.gateway.json_response import Json
+from lanemesh_orchestrator.gateway.off_loop import for_body
 from lanemesh_orchestrator.gateway.run_events import event_stream, run_chunks
 from lanemesh_orchestrator.gateway.sse import MEDIA_TYPE, EventStream
 from lanemesh_orchestrator.record_json import record_approval_json, record_json, record_placement_json
@@ -39,7 +40,7 @@ async def start_run(request: Request) -> Response:
     """Starts a run: a detached one, or one that its caller owns."""
     body = await read_model(request, StartRun)
     check_documents(request, body.pipeline, body.settings)
-    given = inputs_of(body.input, body.inputs, ("input", "inputs"))
+    given = await for_body(request, inputs_of, body.input, body.inputs, ("input", "inputs"))
     options: dict[str, Any] = {
         "inputs": given or None,
         "open_input": body.open_input,
@@ -96,7 +97,7 @@ async def get_run(request: Request) -> Response:
 async def feed_run(request: Request) -> Response:
     """Feeds the source of a run, or ends its input. Returns when the run has taken the values."""
     body = await read_model(request, FeedRun)
-    given = inputs_of(body.value, body.values, ("value", "values"), body.port)
+    given = await for_body(request, inputs_of, body.value, body.values, ("value", "values"), body.port)
     if not given and not body.end:
         raise invalid("", 'give "value", "values" or "end"', "missing-field")
     run = gateway_of(request).mesh.attach(request.path_params["run_id"])

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import lru_cache
-from ipaddress import ip_address
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from lanemesh_orchestrator.gateway.guard.refusal import header, refuse
-
-MAX_NAME = 253
-"""Longest name of a host (RFC 1035), in characters."""
+from lanemesh_orchestrator.gateway.guard.refusal import refuse
+from lanemesh_orchestrator.http_server.heads import header, host_name, is_local
 
 
 class HostGuard:
@@ -39,26 +35,3 @@ class HostGuard:
                 await refuse(scope, receive, send, 421, "unknown-host", message)
                 return
         await self._app(scope, receive, send)
-
-
-def host_name(host: str) -> str:
-    """The name or address of a `Host` header or of an origin, without its port."""
-    if host.startswith("["):
-        return host[1:].partition("]")[0].lower()
-    return host.partition(":")[0].rstrip(".").lower()
-
-
-def is_local(name: str) -> bool:
-    """Whether a name is an address, or localhost."""
-    return len(name) <= MAX_NAME and _is_local(name)
-
-
-@lru_cache(maxsize=256)
-def _is_local(name: str) -> bool:
-    if name == "localhost" or name.endswith(".localhost"):
-        return True
-    try:
-        ip_address(name)
-    except ValueError:
-        return False
-    return True

@@ -23,14 +23,3 @@ async def refuse(
         await send({"type": "websocket.close", "code": 1008, "reason": reason})
         return
     await response(scope, receive, send)
-
-
-def header(scope: Scope, name: bytes) -> str | None:
-    """The value of a header; None if it is missing, empty if it is given twice or is not ASCII."""
-    found: bytes | None = None
-    for key, value in scope["headers"]:
-        if key == name:
-            found = value if found is None else b"\xff"
-    if found is None:
-        return None
-    return found.decode() if found.isascii() else ""

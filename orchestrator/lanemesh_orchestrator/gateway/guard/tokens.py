@@ -11,7 +11,8 @@ from lanemesh._grpc.bearer import token_of_caller
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lanemesh_orchestrator.gateway.gateway import SENT_TOKEN
-from lanemesh_orchestrator.gateway.guard.refusal import header, refuse
+from lanemesh_orchestrator.gateway.guard.refusal import refuse
+from lanemesh_orchestrator.http_server.heads import header
 
 OPEN_PATHS = frozenset({"/", "/healthz", "/v1/docs", "/v1/docs.css", "/v1/openapi.json"})
 """Paths that need no token: the page, in which a user enters the token, and what holds nothing of the mesh."""

@@ -4,49 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
-from datetime import datetime
+from collections import OrderedDict
 from typing import TYPE_CHECKING, cast
 
 from lanemesh.faults import Code, Fault, LanemeshError
 
-from lanemesh_orchestrator.gateway.gateway import gateway_of
-from lanemesh_orchestrator.gateway.model_api.deployed import DeployedModel, Embedder, embedder_of, model_of
+from lanemesh_orchestrator.gateway.gateway import SENT_TOKEN, gateway_of
+from lanemesh_orchestrator.gateway.model_api.documents import DeployedDocuments, Known
 from lanemesh_orchestrator.gateway.model_api.refusals import unsupported
 from lanemesh_orchestrator.pipeline.faults import nearest
-from lanemesh_orchestrator.pipeline.source import document_tree, knows_node_types, providers_of
 
 if TYPE_CHECKING:
-    from lanemesh.client.deployment_info import DeploymentInfo
     from lanemesh.client.records import RunRecord
     from lanemesh.client.run_host import RunHost
     from starlette.requests import HTTPConnection
 
+    from lanemesh_orchestrator.gateway.model_api.deployed import DeployedModel, Embedder
+
 FRESH_SECONDS = 1.0
 """How long a list of models is used without asking the mesh again."""
-MAX_AT_ONCE = 16
-"""Most documents that are read at the same time."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """What a version of a deployed pipeline is."""
-
-    name: str
-    version: int
-    model: DeployedModel | None
-    embedder: Embedder | None
-    is_final: bool
-    """All its node types were known. Otherwise it may become another model when their node server joins."""
+MAX_CALLERS = 1_000
+"""Most callers whose lists are kept. Of further ones the list that was not used for the longest time is dropped."""
 
 
 class ModelCatalog:
-    """The models of a mesh. The document of each version is read once, or with each list until its node types are known. The list
-    is at most a second old; for an unknown name it is read again, once a second at most."""
+    """The models of a mesh, as the mesh lists them to one caller. The list is at most a second old; for an unknown name it is read
+    again, once a second at most."""
 
-    def __init__(self, mesh: RunHost) -> None:
-        self._mesh = mesh
-        self._known: dict[str, _Known] = {}
+    def __init__(self, documents: DeployedDocuments) -> None:
+        """`documents`: those of all callers."""
+        self._documents = documents
+        self._known: dict[str, Known] = {}
         self._read_at = -FRESH_SECONDS
         self._reading = asyncio.Lock()
         self._reread_at = -FRESH_SECONDS
@@ -85,15 +73,12 @@ class ModelCatalog:
 
     async def of_run(self, record: RunRecord) -> DeployedModel:
         """The model that a deployed pipeline was when a run of it began. Raises LanemeshError if it is none ("unknown-model")."""
-        known = self._known.get(record.deployment)
-        if known is None or known.version != record.deployment_version or not known.is_final:
-            name, version = record.deployment, record.deployment_version
-            known = await self._read_one(name, version, record.created_at, record.pipeline_json)
+        known = await self._documents.of_run(record)
         if known.model is None:
             raise self._unknown(record.deployment, "it has to take questions or text, and deliver answers or text")
         return known.model
 
-    async def _find(self, name: str) -> _Known | None:
+    async def _find(self, name: str) -> Known | None:
         wanted, asked_at = name.removeprefix("@"), time.monotonic()
         await self.models()
         if wanted not in self._known and self._read_at < asked_at:  # it may have been deployed a moment ago
@@ -122,36 +107,31 @@ class ModelCatalog:
 
     async def _read(self) -> None:
         asked_at = time.monotonic()
-        deployed = await self._mesh.deployments()
-        limit = asyncio.Semaphore(MAX_AT_ONCE)
-        read = await asyncio.gather(*(self._entry(one, limit) for one in deployed))
-        self._known = {one.name: one for one in read if one is not None}
+        self._known = await self._documents.deployed()
         self._read_at = asked_at
 
-    async def _entry(self, one: DeploymentInfo, limit: asyncio.Semaphore) -> _Known | None:
-        """The entry of a deployment; None if it has just been removed."""
-        known = self._known.get(one.name)
-        if known is not None and known.version == one.version and known.is_final:
-            return known
-        async with limit:
-            try:
-                info = await self._mesh.deployment(one.name)
-            except LanemeshError as error:
-                if error.fault.code is Code.NOT_FOUND:
-                    return None
-                raise
-            return await self._read_one(one.name, info.version, info.created_at, info.pipeline_json)
 
-    async def _read_one(self, name: str, version: int, created_at: datetime, document: str) -> _Known:
-        tree = document_tree(document)
-        types = await self._mesh.node_types(providers_of(tree))
-        model = model_of(name, version, created_at, document, types)
-        return _Known(name, version, model, embedder_of(name, document, types), knows_node_types(tree, types))
+class ModelCatalogs:
+    """The models of a mesh for each caller: no caller gets the list of another, which may have other scopes, or none."""
+
+    def __init__(self, mesh: RunHost) -> None:
+        self._documents = DeployedDocuments(mesh)
+        self._catalogs: OrderedDict[str, ModelCatalog] = OrderedDict()
+
+    def of(self, token: str) -> ModelCatalog:
+        """Those of the caller with a token. `token`: empty: the mesh gets that of the gateway, or none."""
+        catalog = self._catalogs.get(token)
+        if catalog is None:
+            catalog = self._catalogs[token] = ModelCatalog(self._documents)
+            if len(self._catalogs) > MAX_CALLERS:
+                self._catalogs.popitem(last=False)
+        self._catalogs.move_to_end(token)
+        return catalog
 
 
 def models_of(connection: HTTPConnection) -> ModelCatalog:
-    """The models of the mesh of a gateway."""
+    """The models of the mesh of a gateway for a caller."""
     state = connection.app.state
     if not hasattr(state, "models"):
-        state.models = ModelCatalog(gateway_of(connection).mesh)
-    return cast("ModelCatalog", state.models)
+        state.models = ModelCatalogs(gateway_of(connection).mesh)
+    return cast("ModelCatalogs", state.models).of(connection.scope.get(SENT_TOKEN, ""))

@@ -9,9 +9,11 @@ from lanemesh.faults import LanemeshError
 from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.requests import Request
 
+from lanemesh_orchestrator.first_errors import FirstErrors, described
 from lanemesh_orchestrator.gateway.bodies import read_object
 from lanemesh_orchestrator.gateway.invalid import message_of
 from lanemesh_orchestrator.gateway.model_api.refusals import invalid, unsupported
+from lanemesh_orchestrator.gateway.off_loop import for_body
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -25,13 +27,13 @@ _TEXTS = ("content", "input", "system")
 """Lists for which a text may stand."""
 
 
-class Strict(BaseModel):
+class Strict(FirstErrors):
     """A part of a request without unknown fields, and without conversions."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-class Echoed(BaseModel):
+class Echoed(FirstErrors):
     """A part of an earlier answer that a client sends back. SDKs add fields to it, which are ignored."""
 
     model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
@@ -41,9 +43,9 @@ async def read_body_as(request: Request, kind: type[Body]) -> Body:
     """The body of a request. Raises LanemeshError with the place of the first fault, and as `read_object`."""
     given = await read_object(request)
     try:
-        return kind.model_validate(given)
+        return await for_body(request, kind.model_validate, given)
     except ValidationError as error:
-        raise _fault(error.errors(include_url=False)) from None
+        raise _fault(described(error)) from None
     except RecursionError:
         raise invalid("body", "it is nested too deeply") from None
 

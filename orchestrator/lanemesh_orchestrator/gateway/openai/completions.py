@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from lanemesh_orchestrator.gateway.gateway import conversation_of
+from lanemesh_orchestrator.gateway.json_response import Json
 from lanemesh_orchestrator.gateway.model_api.models import models_of
 from lanemesh_orchestrator.gateway.model_api.streams import OwnedTurn, TurnStream
 from lanemesh_orchestrator.gateway.model_api.validation import read_body_as
+from lanemesh_orchestrator.gateway.off_loop import for_body
 from lanemesh_orchestrator.gateway.openai.chat_chunks import ChatChunks, completion
 from lanemesh_orchestrator.gateway.openai.chat_request import ChatRequest
 from lanemesh_orchestrator.gateway.openai.errors import endpoint
@@ -22,11 +24,11 @@ async def create(request: Request) -> Response:
     """Answers the last turn of a conversation, as a whole or as a stream of chunks."""
     body = await read_body_as(request, ChatRequest)
     model = await models_of(request).find(body.model)
-    given = body.conversation().input_of(model)
+    given = await for_body(request, lambda: body.conversation().input_of(model))
     turn = OwnedTurn(request, model, given, model.settings(body.sampling()), conversation_of(request))
     await turn.open()
     if not body.stream:
-        return JSONResponse(completion(await turn.whole(), body.model))
+        return Json(completion(await turn.whole(), body.model))
     with_usage = body.stream_options is not None and bool(body.stream_options.include_usage)
     chunks = ChatChunks(body.model, include_usage=with_usage)
     return EventStream(_chunks(turn.events, chunks), close=turn.close)

@@ -14,10 +14,11 @@ from lanemesh.faults import Code, Fault
 from lanemesh.values import Document, Question
 from pydantic import BeforeValidator, Field
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from lanemesh_orchestrator.gateway.connected import while_connected
 from lanemesh_orchestrator.gateway.gateway import gateway_of
+from lanemesh_orchestrator.gateway.json_response import Json
 from lanemesh_orchestrator.gateway.model_api.deployed import Embedder
 from lanemesh_orchestrator.gateway.model_api.models import models_of
 from lanemesh_orchestrator.gateway.model_api.streams import TurnFailed
@@ -56,7 +57,7 @@ async def create(request: Request) -> Response:
     encode = _base64 if body.encoding_format == "base64" else list
     data = [{"object": "embedding", "index": place, "embedding": encode(one)} for place, one in enumerate(found)]
     usage = {"prompt_tokens": 0, "total_tokens": 0}
-    return JSONResponse({"object": "list", "data": data, "model": embedder.name, "usage": usage})
+    return Json({"object": "list", "data": data, "model": embedder.name, "usage": usage})
 
 
 async def _embeddings(request: Request, embedder: Embedder, texts: Sequence[str]) -> list[Sequence[float]]:

@@ -13,16 +13,18 @@ from lanemesh.client.records import RunRecord
 from lanemesh.client.specs import Deployed
 from lanemesh.faults import Code, Fault, LanemeshError
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from lanemesh_orchestrator.gateway.connected import while_connected
 from lanemesh_orchestrator.gateway.gateway import gateway_of
+from lanemesh_orchestrator.gateway.json_response import Json
 from lanemesh_orchestrator.gateway.model_api.deployed import DeployedModel
 from lanemesh_orchestrator.gateway.model_api.models import models_of
 from lanemesh_orchestrator.gateway.model_api.refusals import invalid, unsupported
 from lanemesh_orchestrator.gateway.model_api.streams import OwnedTurn, TurnStream
 from lanemesh_orchestrator.gateway.model_api.turns import Lost
 from lanemesh_orchestrator.gateway.model_api.validation import read_body_as
+from lanemesh_orchestrator.gateway.off_loop import for_body
 from lanemesh_orchestrator.gateway.openai.errors import endpoint
 from lanemesh_orchestrator.gateway.openai.previous import continued
 from lanemesh_orchestrator.gateway.openai.response_events import PREFIX, ResponseEvents
@@ -41,7 +43,7 @@ async def create(request: Request) -> Response:
     settings = model.settings(body.sampling())
     body.check_supported()
     previous = await continued(request, body, model)
-    given = body.conversation_of(previous.calls).input_of(model)
+    given = await for_body(request, lambda: body.conversation_of(previous.calls).input_of(model))
     if body.background:
         run = await gateway_of(request).mesh.start(
             Deployed(model.name),
@@ -60,7 +62,7 @@ async def create(request: Request) -> Response:
         await while_connected(request, read_into(turn.events, events))
     finally:
         await turn.close()
-    return JSONResponse(events.response)
+    return Json(events.response)
 
 
 @endpoint
@@ -77,7 +79,7 @@ async def retrieve(request: Request) -> Response:
         return _stream(request, record, model, int(text) if text else -1)
     if text:
         raise unsupported("starting_after", '"starting_after" is only for streams. Remove it, or set "stream"')
-    return JSONResponse(await _response_until(request, record, model))
+    return Json(await _response_until(request, record, model))
 
 
 @endpoint
@@ -96,7 +98,7 @@ async def cancel(request: Request) -> Response:
     except TimeoutError:
         message = f"the run {record.run_id} has not ended {CANCEL_SECONDS:g} s after its cancellation"
         raise LanemeshError(Fault(code=Code.DEADLINE_EXCEEDED, reason="not-cancelled", message=message)) from None
-    return JSONResponse(events.response)
+    return Json(events.response)
 
 
 async def _in_background(request: Request, run: DetachedRun, model: DeployedModel, *, stream: bool) -> Response:
@@ -104,7 +106,7 @@ async def _in_background(request: Request, run: DetachedRun, model: DeployedMode
         return _stream(request, await gateway_of(request).mesh.record(run.id), model, -1)
     events = ResponseEvents(run.id, model.name, background=True)
     await read_into(TurnStream(run, model, until=1), events)
-    return JSONResponse({**events.response, "status": "queued"})
+    return Json({**events.response, "status": "queued"})
 
 
 async def _found(request: Request) -> tuple[RunRecord, DeployedModel]:

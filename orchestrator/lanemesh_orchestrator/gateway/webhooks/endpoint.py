@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from lanemesh_orchestrator.gateway.bodies import body_pieces, read_body, too_large
+from lanemesh_orchestrator.gateway.bodies import read_body
 from lanemesh_orchestrator.gateway.connected import while_connected
 from lanemesh_orchestrator.gateway.gateway import conversation_of, gateway_of
 from lanemesh_orchestrator.gateway.json_response import Json
@@ -30,6 +30,7 @@ from lanemesh_orchestrator.gateway.webhooks.outputs import AnswerTooLarge, Deliv
 from lanemesh_orchestrator.gateway.webhooks.pipeline import HookPipeline, hook_pipeline
 from lanemesh_orchestrator.gateway.webhooks.signatures import check_signature
 from lanemesh_orchestrator.gateway.webhooks.uploads import WHOLE_BYTES, Inputs, Upload
+from lanemesh_orchestrator.http_server.bodies import body_pieces, too_large
 
 KEY_HEADER = "idempotency-key"
 """The header with the key of a run; a body with it is read whole, at most 8 MiB."""
@@ -56,7 +57,7 @@ async def run_hook(request: Request) -> Response:
     upload = Upload(
         pipeline,
         type_,
-        body_pieces(request, options.max_upload) if body is None else _once(body),
+        body_pieces(request, options.max_upload, options.body_seconds) if body is None else _once(body),
         size=int(declared) if declared.isdecimal() and len(declared) < 20 else 0,
         max_value=options.max_body,
         seconds=10 * options.body_seconds,

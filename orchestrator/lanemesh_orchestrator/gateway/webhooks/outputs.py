@@ -13,7 +13,7 @@ from lanemesh.client.views import text_of
 from lanemesh.codec import encode, make_item
 from lanemesh.faults import Code, Fault, LanemeshError
 from lanemesh.items import LaneType
-from lanemesh.lanes.inbox.assembler import join_documents
+from lanemesh.lanes.inbox.assembler import JOINS, join_documents
 from lanemesh.values import Answer, Document, Media
 
 from lanemesh_orchestrator.item_json import value_json
@@ -30,8 +30,6 @@ class Whole:
 
     lane: LaneType
     """Its lane."""
-    group: str
-    """The id of its pieces; empty: it is one value."""
     pieces: list[OutputUpdate] = field(default_factory=list)
     """The pieces, in order."""
 
@@ -62,14 +60,17 @@ class Whole:
             return self.text
         if self.data is not None:
             return self.data
-        value = self.media or self._first()
+        value = self.media or self._value()
         return value_json(encode(self.lane, make_item(self.lane, value)))
 
-    def _first(self) -> Any:
-        """The value; of the pieces of a document the whole, of those of another kind the first."""
+    def _value(self) -> Any:
+        """The value; of the pieces of a document the whole."""
         values = [piece.value for piece in self.pieces]
         return join_documents(values) if isinstance(values[0], Document) else values[0]
 
+
+Place = tuple[str, LaneType, str]
+"""Where the pieces of a value belong: the target, the lane, and the id of the group."""
 
 _OWNED = ", so it was cancelled. Read its events with Accept: text/event-stream instead"
 _DETACHED = (
@@ -90,6 +91,8 @@ class Delivered:
     """Bytes of them so far."""
     targets: dict[str, list[Whole]] = field(default_factory=dict)
     """The values that reached each target, by the name of its result, or else its id."""
+    _pieced: dict[Place, Whole] = field(default_factory=dict)
+    """The values in pieces."""
 
     def add(self, output: OutputUpdate) -> None:
         """Adds an output. Raises AnswerTooLarge if the outputs are too large."""
@@ -98,13 +101,15 @@ class Delivered:
         if self.size > self.limit:
             message = f"the run delivers more than {self.limit:,} bytes{self.if_larger}"
             raise AnswerTooLarge(Fault(code=Code.OUT_OF_RANGE, reason=Reason.ANSWER_TOO_LARGE, message=message))
-        wholes = self.targets.setdefault(output.key, [])
-        group = output.group.id if output.group is not None else ""
-        known = (one for one in reversed(wholes) if group and (one.group, one.lane) == (group, lane))
-        whole = next(known, None)
+        place: Place | None = None
+        if output.group is not None and lane in JOINS:  # a value of another lane is whole, also in a group
+            place = output.key, lane, output.group.id
+        whole = self._pieced.get(place) if place is not None else None
         if whole is None:
-            whole = Whole(lane, group)
-            wholes.append(whole)
+            whole = Whole(lane)
+            self.targets.setdefault(output.key, []).append(whole)
+            if place is not None:
+                self._pieced[place] = whole
         whole.pieces.append(output)
 
 

@@ -17,12 +17,14 @@ from lanemesh.v1 import run_pb2
 from lanemesh.values import Audio, Image, Media, Video
 
 from lanemesh_orchestrator.gateway.api.values import lane_input
-from lanemesh_orchestrator.gateway.bodies import parse_body, too_large, too_slow
+from lanemesh_orchestrator.gateway.bodies import parse_body
 from lanemesh_orchestrator.gateway.invalid import invalid
+from lanemesh_orchestrator.gateway.off_loop import off_loop
 from lanemesh_orchestrator.gateway.problems import bad_request
 from lanemesh_orchestrator.gateway.webhooks.forms import Part, PartEnd, form_events
 from lanemesh_orchestrator.gateway.webhooks.media_types import FORM, UNKNOWN, ContentType
 from lanemesh_orchestrator.gateway.webhooks.pipeline import HookPipeline
+from lanemesh_orchestrator.http_server.bodies import too_large, too_slow
 
 WHOLE_BYTES = 8 * 1024 * 1024
 """Largest file that is one value; larger ones are a group of pieces."""
@@ -116,7 +118,7 @@ class Upload:
             return
         envelope = Envelope(metadata=metadata) if metadata else None
         value = _text(body, type) if lane is LaneType.TEXT else await parse_body(body)
-        yield lane_input(lane, value, "", "", envelope)
+        yield await off_loop(len(body), lane_input, lane, value, "", "", envelope)
 
     async def _whole(self, pieces: AsyncIterator[bytes]) -> bytes:
         body = bytearray()

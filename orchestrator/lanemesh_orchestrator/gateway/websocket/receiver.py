@@ -9,6 +9,7 @@ from lanemesh.json_text import read_json
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from lanemesh_orchestrator.gateway.invalid import invalid
+from lanemesh_orchestrator.gateway.off_loop import off_loop
 from lanemesh_orchestrator.gateway.websocket import requests
 from lanemesh_orchestrator.reasons import Reason
 
@@ -45,13 +46,13 @@ class Receiver:
             if text is None:
                 raise invalid("", 'a binary frame follows a request whose "frames" counts it', "wrong-type")
             try:
-                value = read_json(text)
+                value = await off_loop(len(text), read_json, text)
             except (ValueError, RecursionError) as error:
                 raise invalid("", f"the message is not JSON: {error}", "not-json") from None
             given = value.get("id") if isinstance(value, dict) else None
             request_id = given[: requests.MAX_ID] if isinstance(given, str) else ""
-            request = requests.read_request(value)
-            return request, await self._frames(request.frames)
+            request = await off_loop(len(text), requests.read_request, value)
+            return request.sized(len(text)), await self._frames(request.frames)
         except LanemeshError as error:
             raise BadMessage(request_id, error) from None
 

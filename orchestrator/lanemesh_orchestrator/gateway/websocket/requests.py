@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, PrivateAttr, ValidationError
 
 from lanemesh_orchestrator.gateway.api.bodies import StartRun
 from lanemesh_orchestrator.gateway.bodies import Body
@@ -26,6 +26,17 @@ class _Request(Body):
     """Chosen by the client; the reply has it."""
     frames: int = Field(0, ge=0, le=MAX_FRAMES)
     """Number of binary frames that follow the request, which its values refer to."""
+    _size: int = PrivateAttr(0)
+
+    @property
+    def size(self) -> int:
+        """Size of its text, in characters."""
+        return self._size
+
+    def sized(self, size: int) -> Self:
+        """The request, with its size."""
+        self._size = size
+        return self
 
 
 class Start(_Request, StartRun):
@@ -163,20 +174,33 @@ def only_ends(request: Request) -> bool:
     return isinstance(request, Input) and request.end and request.value is None and not request.values
 
 
-def with_frames(value: Any, frames: Sequence[bytes], pointer: str = "") -> Any:
+def with_frames(value: Any, frames: Sequence[bytes], pointer: str = "", taken: set[int] | None = None) -> Any:
     """A value in which `{"frame": N}` of a media value, the number of a binary frame from 0, is replaced by its content.
 
+    Args:
+        value: the value.
+        frames: the binary frames of its request.
+        pointer: the JSON pointer to it.
+        taken: the frames that the request has referred to, to which those of the value are added; None: none so far.
+
     Raises:
-        InvalidRequest: there is no such frame.
+        InvalidRequest: there is no such frame, or it is referred to twice. Each reference would copy it, so that a small request
+            would become a large one.
     """
+    taken = set() if taken is None else taken
     if isinstance(value, dict):
         number = value.get("frame")
         if "mime_type" in value and number is not None:
             if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < len(frames):
                 raise invalid(f"{pointer}/frame", f"it is the number of a binary frame, from 0 to {len(frames) - 1}")
+            if number in taken:
+                raise invalid(
+                    f"{pointer}/frame", f"binary frame {number} is the content of another value. Send it twice"
+                )
+            taken.add(number)
             content = base64.b64encode(frames[number]).decode()
             return {**{key: one for key, one in value.items() if key != "frame"}, "content": content}
-        return {key: with_frames(one, frames, f"{pointer}/{key}") for key, one in value.items()}
+        return {key: with_frames(one, frames, f"{pointer}/{key}", taken) for key, one in value.items()}
     if isinstance(value, list):
-        return [with_frames(one, frames, f"{pointer}/{index}") for index, one in enumerate(value)]
+        return [with_frames(one, frames, f"{pointer}/{index}", taken) for index, one in enumerate(value)]
     return value

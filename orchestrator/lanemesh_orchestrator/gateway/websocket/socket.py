@@ -18,6 +18,7 @@ from lanemesh_orchestrator.gateway.api.values import inputs_of
 from lanemesh_orchestrator.gateway.gateway import check_documents, conversation_of, gateway_of
 from lanemesh_orchestrator.gateway.guard.tokens import SUBPROTOCOL
 from lanemesh_orchestrator.gateway.invalid import invalid
+from lanemesh_orchestrator.gateway.off_loop import off_loop
 from lanemesh_orchestrator.gateway.websocket import requests
 from lanemesh_orchestrator.gateway.websocket.orders import Orders, order_of
 from lanemesh_orchestrator.gateway.websocket.receiver import BadMessage, Receiver
@@ -147,7 +148,9 @@ class Socket:
                 await self._start(request, frames)
                 return None
             case requests.Input():
-                given = self._inputs(request.value, request.values, ("value", "values"), frames, request.port)
+                given = await self._inputs(
+                    request.size, request.value, request.values, ("value", "values"), frames, request.port
+                )
                 if not given and not request.end:
                     raise invalid("", 'give "value", "values" or "end"', "missing-field")
                 run = self._streams.owned(request.run_id) or self._mesh.attach(request.run_id)
@@ -185,7 +188,7 @@ class Socket:
 
     async def _start(self, request: requests.Start, frames: list[bytes]) -> None:
         check_documents(self._socket, request.pipeline, request.settings)
-        given = self._inputs(request.input, request.inputs, ("input", "inputs"), frames)
+        given = await self._inputs(request.size, request.input, request.inputs, ("input", "inputs"), frames)
         session = conversation_of(self._socket, request.session) or ""
         options: dict[str, Any] = {
             "inputs": given or None,
@@ -224,13 +227,16 @@ class Socket:
         subscription = self._mesh.channels(request.run_id).subscribe(request.channel, overflow="drop_oldest")
         await self._streams.subscribe(subscription, request.channel, request.run_id)
 
-    def _inputs(
-        self, one: Any, many: list[Any] | None, names: tuple[str, str], frames: list[bytes], port: str = ""
+    async def _inputs(
+        self,
+        size: int,
+        one: Any,
+        many: list[Any] | None,
+        names: tuple[str, str],
+        frames: list[bytes],
+        port: str = "",
     ) -> list[run_pb2.RunInput]:
-        if frames:
-            one = requests.with_frames(one, frames, f"/{names[0]}")
-            many = requests.with_frames(many, frames, f"/{names[1]}")
-        return inputs_of(one, many, names, port)
+        return await off_loop(size + sum(map(len, frames)), _inputs_of, one, many, names, frames, port)
 
     async def _close(self) -> None:
         """Ends what the socket began; its own runs are cancelled."""
@@ -242,6 +248,16 @@ class Socket:
         if self._socket.application_state is WebSocketState.CONNECTED:
             with contextlib.suppress(RuntimeError, WebSocketDisconnect):
                 await self._socket.close()
+
+
+def _inputs_of(
+    one: Any, many: list[Any] | None, names: tuple[str, str], frames: list[bytes], port: str
+) -> list[run_pb2.RunInput]:
+    if frames:
+        taken: set[int] = set()
+        one = requests.with_frames(one, frames, f"/{names[0]}", taken)
+        many = requests.with_frames(many, frames, f"/{names[1]}", taken)
+    return inputs_of(one, many, names, port)
 
 
 def _internal(request: requests.Request, error: Exception) -> Fault:

@@ -44,6 +44,17 @@ async def test_a_message_is_the_answer_with_usage(gateway: ModelGateway, client:
     check_message(json.loads(await raw.text()))
 
 
+async def test_half_of_a_surrogate_pair_in_the_arguments_of_a_tool_is_sent(gateway: ModelGateway) -> None:
+    await gateway.deploy("chat", {"tool_calls": [{"name": "look", "arguments": '{"q": "\\ud83d"}'}]})
+    body = {"model": "chat", "max_tokens": 9, "messages": HELLO, "tools": [LOOK]}
+
+    async with httpx.AsyncClient(base_url=gateway.url, timeout=60) as web:
+        answer = await web.post("/v1/messages", json=body)
+
+    assert answer.status_code == 200
+    assert [block["input"] for block in answer.json()["content"]] == [{"q": "\ud83d"}]
+
+
 async def test_a_stream_is_assembled_by_the_sdk(gateway: ModelGateway, client: anthropic.AsyncAnthropic) -> None:
     calls = [{"name": "look", "arguments": {"at": "a"}}, {"name": "look", "arguments": {"at": "b"}}]
     await gateway.deploy("chat", {"text": "Well then.", "tool_calls": calls})

@@ -6,7 +6,7 @@ import asyncio
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lanemesh_orchestrator.gateway.guard.refusal import header
+from lanemesh_orchestrator.http_server.heads import header
 
 LINGER_BYTES = 16 * 1024 * 1024
 """Most bytes of a body that are discarded after its request was answered."""
