@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from lanemesh import Image
 from lanemesh.node.manifest import manifest_of
 from lanemesh.server.services import all_services, service_names
-from lanemesh.testing import run_node
 from lanemesh.v1 import node_pb2
 from lanemesh_orchestrator.cli.commands.importing import import_workflow
 from lanemesh_orchestrator.cli.exits import CommandError
@@ -20,8 +17,6 @@ from lanemesh_orchestrator.importing.counterparts import COUNTERPARTS, SOURCES
 from lanemesh_orchestrator.importing.nodetool import from_nodetool
 from lanemesh_orchestrator.importing.workflow import MAX_NODES, NotAWorkflow
 from lanemesh_orchestrator.pipeline import LANE_NAMES, validate
-from lanemesh_services.pictures.convert import ImageConvert
-from PIL import Image as Pillow
 
 from rigs import commands
 
@@ -251,24 +246,6 @@ def test_what_is_left_out_of_the_name_of_a_file_is_a_note() -> None:
     imported = from_nodetool(graph(node("1", "nodetool.text.SaveText"), constant, edge("2.output", "1.name")))
     assert imported.notes == [folders]
     assert imported.document["components"][0]["config"]["name"] == "report"
-
-
-def converted_by(kind: str, size: tuple[int, int], **data: int) -> tuple[int, int]:
-    """The size of an image after the component that takes the place of a node."""
-    (component,) = from_nodetool(graph(node("1", kind, **data))).document["components"]
-    content = io.BytesIO()
-    Pillow.new("RGB", size).save(content, "PNG")
-    (image,) = run_node(
-        ImageConvert, config=component["config"], image=Image("image/png", content.getvalue()), timeout=60
-    ).converted
-    return image.width, image.height
-
-
-@pytest.mark.parametrize("kind", ["nodetool.image.Resize", "nodetool.image.Fit"])
-def test_an_image_gets_the_size_that_the_node_gives_it(kind: str) -> None:
-    assert converted_by(kind, (100, 50), width=64, height=64) == (64, 64)
-    assert converted_by(kind, (16, 16), width=64, height=64) == (64, 64)
-    assert converted_by(kind, (100, 50), width=40) == (40, 512)
 
 
 def test_a_resized_image_is_stretched_and_a_fitted_one_is_cropped() -> None:
