@@ -22,6 +22,7 @@ PARTLY = (
     TESTS / "e2e" / "test_examples.py",
     TESTS / "e2e" / "test_readme.py",
     TESTS / "e2e" / "test_transformers.py",
+    TESTS / "unit" / "file" / "test_writers.py",
 )
 """Where further tests are heavy: they carry the mark."""
 

@@ -28,8 +28,8 @@ try:
 finally:
     print(json.dumps(sorted(sys.modules)))
 """
-MOST_OF_OURS = 216
-"""Modules of Lanemesh: 216 when this was written. Each costs about a millisecond."""
+MOST_OF_OURS = 217
+"""Modules of Lanemesh: 217 when this was written. Each costs about a millisecond."""
 NOT_NEEDED = (
     "grpc",
     "jsonschema_rs",

@@ -144,7 +144,7 @@ async def test_a_connection_has_at_most_so_many_calls_and_others_are_served() ->
 async def test_the_calls_of_one_caller_are_limited_and_others_are_served(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(call_limit, "rejection_log", LogOnce(logging.getLogger("lanemesh.grpc")))
+    monkeypatch.setattr(call_limit, "refusals", LogOnce(logging.getLogger("lanemesh.grpc")))
     server = GrpcServer(limits=Limits(calls_per_caller=2), interceptors=[Named()])
     await server.start([])
     async with raw(server.address) as channel:

@@ -167,12 +167,16 @@ def test_each_value_is_a_file(tmp_path: Path) -> None:
     assert {one["name"] for one in sent.written} == files.keys()
 
 
+TABLE_FILES = ["out.csv", "out.sqlite", pytest.param("out.parquet", marks=pytest.mark.heavy)]
+
+
 @node(sync_mode="join")
 def pair(written: dict[str, Any], text: str) -> str:
     """The name of a file, and the text that it was made of."""
     return f"{written['name']}: {text}"
 
 
+@pytest.mark.heavy
 async def test_items_that_were_dropped_before_a_join_are_no_files(tmp_path: Path) -> None:
     def fed(lane: str, producer: str) -> dict[str, str]:
         return {"lane": lane, "from": producer}
@@ -296,7 +300,7 @@ async def test_a_run_that_is_cancelled_while_it_opens_its_file_leaves_nothing_be
     assert not os.listdir(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["out.csv", "out.parquet", "out.sqlite"])
+@pytest.mark.parametrize("name", TABLE_FILES)
 def test_columns_of_one_name_are_an_error_that_leaves_what_was_there(tmp_path: Path, name: str) -> None:
     repeated = Table(("a", "a", "b"), ((1, 2, 3),))
     file = tmp_path / name
@@ -308,7 +312,7 @@ def test_columns_of_one_name_are_an_error_that_leaves_what_was_there(tmp_path: P
     assert file.read_bytes() == before
 
 
-@pytest.mark.parametrize("name", ["out.csv", "out.parquet", "out.sqlite"])
+@pytest.mark.parametrize("name", TABLE_FILES)
 def test_rows_with_the_same_columns_in_another_order_fit(tmp_path: Path, name: str) -> None:
     file = tmp_path / name
     tables = [Table(("a", "b"), ((1, 2),)), Table(("b", "a"), ((4, 3), (6, 5)))]
@@ -354,6 +358,7 @@ def test_json_objects_are_rows_and_other_values_are_an_error(tmp_path: Path) -> 
     assert caught.value.fault.reason == "table-unfit"
 
 
+@pytest.mark.heavy
 def test_a_parquet_file_has_types(tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     file = tmp_path / "out.parquet"
