@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from math import inf, nan
 from typing import Any
 
@@ -40,7 +41,7 @@ def taken(data: Any) -> Any:
 )
 def test_a_json_value_keeps_its_kinds(value: Any) -> None:
     found = taken(value)
-    assert repr(found) == repr(value)
+    assert json.dumps(found, sort_keys=True) == json.dumps(value, sort_keys=True)  # 1 is not 1.0 there
 
 
 @pytest.mark.parametrize("number", [nan, inf, -inf])
