@@ -26,16 +26,16 @@ def two_steps(model: Any, tools: list[Any]) -> Any:
     return builder.compile()
 
 
-def told(model: Any, tools: list[Any]) -> Any:
+def instructed(model: Any, tools: list[Any]) -> Any:
     """Answers with the instructions that it has got."""
 
-    def tell(state: MessagesState) -> dict[str, Any]:
+    def repeat(state: MessagesState) -> dict[str, Any]:
         return {"messages": [AIMessage(str([one.text for one in state["messages"] if one.type == "system"]))]}
 
     builder = StateGraph(MessagesState)
-    builder.add_node("tell", tell)
-    builder.add_edge(START, "tell")
-    builder.add_edge("tell", END)
+    builder.add_node("repeat", repeat)
+    builder.add_edge(START, "repeat")
+    builder.add_edge("repeat", END)
     return builder.compile()
 
 

@@ -19,7 +19,9 @@ TICKS_OF_A_SECOND = 10
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-async def told(mesh: Mesh, pipeline: dict[str, Any], question: Any = "Rain in Oslo?") -> tuple[list[Any], list[Answer]]:
+async def events_and_answers(
+    mesh: Mesh, pipeline: dict[str, Any], question: Any = "Rain in Oslo?"
+) -> tuple[list[Any], list[Answer]]:
     """The events of the agents in a run that completes, and the pieces of their answers."""
     events: list[ToolUpdate] = []
     answers: list[Answer] = []
@@ -38,7 +40,7 @@ async def told(mesh: Mesh, pipeline: dict[str, Any], question: Any = "Rain in Os
 @pytest.mark.parametrize("provider", guest_params())
 async def test_each_calls_tools_and_reports_what_it_does(mesh: Mesh, provider: str) -> None:
     pipeline = document(agent("a", [call("weather", city="Oslo"), ANSWER], provider=provider, **GUESTS[provider]))
-    events, answers = await told(mesh, pipeline)
+    events, answers = await events_and_answers(mesh, pipeline)
     assert "".join(answer.text for answer in answers) == ANSWER
     assert answers[-1].finish_reason == "stop"
     assert answers[-1].usage is not None
@@ -53,7 +55,7 @@ async def test_each_calls_tools_and_reports_what_it_does(mesh: Mesh, provider: s
 @pytest.mark.parametrize("provider", [param for param in guest_params() if param.values != ("agent_python",)])
 async def test_a_failed_call_is_a_result_for_the_model(mesh: Mesh, provider: str) -> None:
     pipeline = document(agent("a", [call("broken", city="Oslo"), ANSWER], provider=provider, **GUESTS[provider]))
-    events, answers = await told(mesh, pipeline)
+    events, answers = await events_and_answers(mesh, pipeline)
     results = [event for event in events if isinstance(event, ToolResultUpdate)]
     assert [(result.name, result.is_error, "no station in Oslo" in result.content) for result in results] == [
         ("broken", True, True)
@@ -69,7 +71,7 @@ async def test_what_a_sub_agent_uses_is_used_by_its_caller(mesh: Mesh, provider:
     worker = agent("worker", [work, "Rain."], provider="agent_wave")
     worker[0] = {**worker[0], "input": [], "control": [{"classType": "tool", "from": "a"}]}
     pipeline["components"] += worker
-    _, answers = await told(mesh, pipeline)
+    _, answers = await events_and_answers(mesh, pipeline)
     assert answers[-1].usage is not None
     assert answers[-1].usage.completion_tokens > 500
     assert answers[-1].usage.tool_calls == 2
@@ -100,7 +102,7 @@ async def test_the_answer_follows_the_schema_of_the_question(mesh: Mesh, provide
         script = ['{"rain": true}']
     schema = {"type": "object", "properties": {"rain": {"type": "boolean"}}, "required": ["rain"]}
     pipeline = document(agent("a", script, provider=provider, **GUESTS[provider]))
-    _, answers = await told(mesh, pipeline, Question("Rain?", schema=schema))
+    _, answers = await events_and_answers(mesh, pipeline, Question("Rain?", schema=schema))
     assert [answer.data for answer in answers if answer.data is not None] == [{"rain": True}]
 
 
@@ -110,7 +112,7 @@ async def test_three_frameworks_answer_one_question_side_by_side(mesh: Mesh) -> 
         pytest.skip(marks[0].kwargs["reason"])
     providers = ["agent_rocketride", "agent_langchain", "agent_crewai"]
     agents = [agent(name, [f"{name} says: {ANSWER}"], provider=name) for name in providers]
-    _, answers = await told(mesh, document(*agents))
+    _, answers = await events_and_answers(mesh, document(*agents))
     assert sorted(len(answer.text) > 0 for answer in answers).count(False) == 3
     assert [answer.finish_reason for answer in answers if answer.finish_reason] == ["stop"] * 3
     # the pieces of the three interleave, so count their letters
@@ -136,7 +138,7 @@ async def test_a_crew_of_several_agents_and_tasks(mesh: Mesh) -> None:
         "control": [{"classType": "llm", "from": "a", "name": "writer"}],
     }
     parts = agent("a", [call("weather", city="Oslo"), ANSWER], provider="agent_crewai", **config)
-    events, answers = await told(mesh, document([*parts, writer]))
+    events, answers = await events_and_answers(mesh, document([*parts, writer]))
     assert "".join(answer.text for answer in answers) == "Written down."
     assert [event.call.name for event in events if isinstance(event, ToolCallUpdate)] == ["weather"]
 
@@ -154,7 +156,7 @@ async def test_a_crew_of_several_agents_and_tasks(mesh: Mesh) -> None:
 )
 async def test_code_may_return_or_yield(mesh: Mesh, name: str, text: str, reason: str, data: Any) -> None:
     pipeline = document(agent("a", [ANSWER], provider="agent_python", file="guest_agents.py", name=name))
-    _, answers = await told(mesh, pipeline, "Hi")
+    _, answers = await events_and_answers(mesh, pipeline, "Hi")
     assert "".join(answer.text for answer in answers).replace(" ", "") == text.replace(" ", "")
     assert (answers[-1].finish_reason, answers[-1].data) == (reason, data)
 
@@ -181,7 +183,7 @@ async def test_what_is_wrong_with_code_is_said(mesh: Mesh, config: dict[str, Any
 
 async def test_a_call_that_is_left_has_a_result(mesh: Mesh, tmp_path: Path) -> None:
     pipeline = document(agent("a", [ANSWER], provider="agent_python", file="guest_agents.py", name="gives_up"))
-    events, answers = await told(mesh, pipeline, str(tmp_path))
+    events, answers = await events_and_answers(mesh, pipeline, str(tmp_path))
     assert "".join(answer.text for answer in answers) == "gave up"
     results = [event for event in events if isinstance(event, ToolResultUpdate)]
     assert [(result.is_error, "was cancelled" in result.content) for result in results] == [(True, True)]
@@ -197,14 +199,14 @@ async def test_images_are_refused_where_a_framework_does_not_get_them(mesh: Mesh
 
 async def test_a_graph_of_a_file(mesh: Mesh) -> None:
     pipeline = document(agent("a", ["First."], provider="agent_langchain", file="guest_graphs.py", name="two_steps"))
-    _, answers = await told(mesh, pipeline)
+    _, answers = await events_and_answers(mesh, pipeline)
     assert "".join(answer.text for answer in answers) == "First.\n\nThat is all."
 
 
 async def test_a_graph_of_a_file_gets_the_instructions_of_config_and_question(mesh: Mesh) -> None:
-    graph = {"file": "guest_graphs.py", "name": "told", "instructions": "Be brief."}
+    graph = {"file": "guest_graphs.py", "name": "instructed", "instructions": "Be brief."}
     pipeline = document(agent("a", [], provider="agent_langchain", **graph))
-    _, answers = await told(mesh, pipeline, Question("Hi", instructions="In French."))
+    _, answers = await events_and_answers(mesh, pipeline, Question("Hi", instructions="In French."))
     assert "".join(answer.text for answer in answers) == "['Be brief.\\n\\nIn French.']"
 
 
@@ -217,6 +219,6 @@ async def test_a_builder_without_a_graph(mesh: Mesh) -> None:
 
 async def test_max_waves_ends_a_graph(mesh: Mesh) -> None:
     script = [call("weather", city="Oslo")]
-    _, answers = await told(mesh, document(agent("a", script, provider="agent_langchain", max_waves=2)))
+    _, answers = await events_and_answers(mesh, document(agent("a", script, provider="agent_langchain", max_waves=2)))
     assert answers[-1].finish_reason == "length"
     assert "max_waves" in "".join(answer.text for answer in answers)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -25,29 +25,9 @@ from lanemesh_orchestrator.cli.output import streams
 from lanemesh_orchestrator.cli.output.errors import report
 from lanemesh_orchestrator.cli.output.streams import Streams
 
-Given = Sequence[Entry] | run_pb2.Gap
+from rigs.active_updates import ActiveUpdates, Given
+
 CREATED = datetime(2025, 1, 2, 3, 4, 5, tzinfo=UTC)
-
-
-class Link:
-    """The updates of a run that is active: nobody may wait for the next one."""
-
-    def __init__(self, given: Sequence[Given]) -> None:
-        self._given = given
-
-    async def batches(self, from_sequence: int) -> AsyncGenerator[Given, None]:
-        for one in self._given:
-            yield one
-        raise AssertionError("a later update was waited for")
-
-    async def push(self, given: run_pb2.RunInput | None, *, end: bool) -> None:
-        raise NotImplementedError
-
-    async def cancel(self, reason: str) -> None:
-        raise NotImplementedError
-
-    async def decide(self, decision: run_pb2.DecideApprovalRequest) -> None:
-        raise NotImplementedError
 
 
 class KnownRuns:
@@ -76,7 +56,7 @@ class KnownRuns:
         return self._known[run_id][0]
 
     def attach(self, run_id: str, from_sequence: int = 1) -> DetachedRun:
-        link = Link(self._known[run_id][1])
+        link = ActiveUpdates(self._known[run_id][1])
         return DetachedRun(run_id, link, channels=None, from_sequence=from_sequence)  # type: ignore[arg-type]
 
 

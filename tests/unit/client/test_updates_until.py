@@ -2,35 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
-
 import pytest
 from lanemesh.client.detached import DetachedRun, updates_until, wire_updates_until
-from lanemesh.text_outputs import Entry, TextOutputs
+from lanemesh.text_outputs import TextOutputs
 from lanemesh.v1 import run_pb2, update_pb2
 
+from rigs.active_updates import ActiveUpdates, Given
+
 LOG = update_pb2.LogUpdate(component="a", message="working")
-
-
-class Link:
-    """A run that is active: the updates that it has are given, and no reader may wait for the next one."""
-
-    def __init__(self, *given: Sequence[Entry] | run_pb2.Gap) -> None:
-        self._given = given
-
-    async def batches(self, from_sequence: int) -> AsyncGenerator[Sequence[Entry] | run_pb2.Gap, None]:
-        for one in self._given:
-            yield one
-        raise AssertionError("a later update was waited for")
-
-    async def push(self, given: run_pb2.RunInput | None, *, end: bool) -> None:
-        raise NotImplementedError
-
-    async def cancel(self, reason: str) -> None:
-        raise NotImplementedError
-
-    async def decide(self, decision: run_pb2.DecideApprovalRequest) -> None:
-        raise NotImplementedError
 
 
 def log(sequence: int) -> update_pb2.Update:
@@ -46,9 +25,9 @@ def gap(first: int, last: int) -> run_pb2.Gap:
     return run_pb2.Gap(from_sequence=first, to_sequence=last)
 
 
-async def numbers(*given: Sequence[Entry] | run_pb2.Gap, until: int, first: int = 1) -> tuple[list[int], int]:
+async def numbers(*given: Given, until: int, first: int = 1) -> tuple[list[int], int]:
     """The numbers of the updates, which are the same as values and as messages, and how many were missed."""
-    run = DetachedRun("run-1", Link(*given), channels=None, from_sequence=first)  # type: ignore[arg-type]
+    run = DetachedRun("run-1", ActiveUpdates(given), channels=None, from_sequence=first)  # type: ignore[arg-type]
     values = [update.sequence async for update in updates_until(run, until)]
     missed = run.missed
     messages = [update.sequence async for update in wire_updates_until(run, until)]
@@ -82,6 +61,6 @@ async def test_nothing_is_read_of_a_run_without_such_updates() -> None:
 
 
 async def test_a_text_of_a_message_is_that_of_the_value() -> None:
-    run = DetachedRun("run-1", Link([texts(1, 3)]), channels=None)  # type: ignore[arg-type]
+    run = DetachedRun("run-1", ActiveUpdates([[texts(1, 3)]]), channels=None)  # type: ignore[arg-type]
 
     assert [update.output.item.text async for update in wire_updates_until(run, 2)] == ["text 1", "text 2"]
